@@ -1,0 +1,30 @@
+import type { PortHandler } from "../machine/bus.ts";
+
+/**
+ * A port by which a guest ends the run and says how it went: the value of its first `out` is the status.
+ *
+ * `boot(guest, { exitPort: 0xf4 })` puts one on a machine: {@linkcode Machine.run} then returns at that `out`, and
+ * `vm.exitStatus` is the value.
+ */
+export class ExitPort implements PortHandler {
+  /** The name in tables of exits. */
+  readonly name = "exit port";
+  readonly #stop: () => void;
+  #status: number | undefined;
+
+  /** @param stop Called at each write: it ends the run. */
+  constructor(stop: () => void) {
+    this.#stop = stop;
+  }
+
+  /** What the guest wrote last, or undefined as long as it has not. */
+  get status(): number | undefined {
+    return this.#status;
+  }
+
+  /** Takes the status. */
+  write(_port: number, value: number): void {
+    this.#status = value;
+    this.#stop();
+  }
+}

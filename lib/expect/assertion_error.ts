@@ -1,0 +1,16 @@
+/** A matcher's verdict that the guest is wrong. Its message is the failure page; its stack begins at the line of the test. */
+export class AssertionError extends Error {
+  /** The name that reporters print. */
+  override readonly name = "AssertionError";
+
+  /**
+   * @param message The failure page.
+   * @param matcher The function whose frames, and all above it, are cut from the stack.
+   */
+  // deno-lint-ignore ban-types -- captureStackTrace takes any function, whatever its parameters.
+  constructor(message: string, matcher: Function) {
+    super(message);
+    // V8 heads the captured stack with the name and message, so both must be there before.
+    Error.captureStackTrace(this, matcher);
+  }
+}

@@ -1,0 +1,105 @@
+import type { Exit } from "../../kvm/exit.ts";
+
+/** What an exit is to a pattern that was waiting for it. */
+export type Verdict =
+  | {
+    /** It is what the pattern describes. */
+    readonly matches: true;
+    /** Whether the pattern is satisfied, or waits for more (the rest of a text, one byte an exit). */
+    readonly complete: boolean;
+    /** For a read: what the guest gets. Undefined leaves the answer to the machine's devices. */
+    readonly answer?: Uint8Array;
+  }
+  | {
+    /** It is something else. */
+    readonly matches: false;
+  };
+
+/** The verdict of every mismatch. */
+export const MISMATCH: Verdict = { matches: false };
+
+/** The verdict on an exit that a pattern takes whole and that needs no answer. */
+export const MATCH: Verdict = { matches: true, complete: true };
+
+/** One occurrence of a pattern being matched. It has state: a text is matched over many exits. */
+export interface Occurrence {
+  /** Takes the next exit. A mismatch must leave the state as it was. */
+  offer(exit: Exit): Verdict;
+  /** What it still waits for, for the failure page. */
+  readonly text: string;
+}
+
+/** A pattern that can match exits. {@linkcode ExitPattern} wraps it with repetition. */
+export interface PatternDefinition {
+  /** The pattern as a table of exits would show it: `IO out 0x1000 "A"`. */
+  readonly text: string;
+  /** Begins an occurrence. */
+  begin(): Occurrence;
+  /** Whether this exit is at a port or address that the pattern names, so that no device may take it away. */
+  names(exit: Exit): boolean;
+}
+
+/**
+ * One line of a transcript: which exit must come, and how often.
+ *
+ * Made by {@linkcode portOut}, {@linkcode portIn}, {@linkcode mmioWrite}, {@linkcode mmioRead}, {@linkcode hlt}, {@linkcode shutdown}, {@linkcode exit} and
+ * {@linkcode anyExit}. It is immutable: each method returns a new one.
+ *
+ * @example
+ * ```ts
+ * import { hlt, portOut } from "@vmexit/vmexit";
+ *
+ * const dots = [portOut(0x1000, ".").times({ atLeast: 3 }), portOut(0x1000, "!").optional(), hlt()];
+ * ```
+ */
+export class ExitPattern {
+  /** What it matches. */
+  readonly definition: PatternDefinition;
+  /** How often it must come. */
+  readonly minimum: number;
+  /** How often it may come. */
+  readonly maximum: number;
+
+  /** Use the functions above instead. */
+  constructor(definition: PatternDefinition, minimum: number = 1, maximum: number = 1) {
+    this.definition = definition;
+    this.minimum = minimum;
+    this.maximum = maximum;
+  }
+
+  /**
+   * The same, `count` times in a row, or as often as the bounds say. It takes as many as come (it is greedy): the next pattern
+   * begins with the first exit that this one does not match.
+   *
+   * @throws {RangeError} When a bound is not a whole number, or the maximum is below the minimum or below 1.
+   */
+  times(count: number | { atLeast?: number; atMost?: number }): ExitPattern {
+    const minimum = typeof count === "number" ? count : count.atLeast ?? 0;
+    const maximum = typeof count === "number" ? count : count.atMost ?? Infinity;
+    const whole = (bound: number) => bound === Infinity || Number.isSafeInteger(bound);
+    if (!whole(minimum) || !whole(maximum) || minimum < 0 || maximum < Math.max(1, minimum)) {
+      throw new RangeError(
+        `Cannot expect ${this.definition.text} ${minimum} to ${maximum} times: ` +
+          "it is not a range of whole numbers whose end is at least 1",
+      );
+    }
+    return new ExitPattern(this.definition, minimum, maximum);
+  }
+
+  /** The same, once or not at all. */
+  optional(): ExitPattern {
+    return this.times({ atMost: 1 });
+  }
+
+  /** The pattern with its repetition, as failure pages print it. */
+  get text(): string {
+    const { minimum, maximum } = this;
+    if (minimum === 1 && maximum === 1) return this.definition.text;
+    const count = minimum === maximum
+      ? `${minimum}`
+      : maximum === Infinity
+      ? `${minimum} or more`
+      : `${minimum} to ${maximum}`;
+    return `${this.definition.text} × ${count}`;
+  }
+}

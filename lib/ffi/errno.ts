@@ -1,0 +1,55 @@
+/** The errno values of Linux on x86 (`asm-generic/errno-base.h`, `errno.h`) that KVM and libc calls here can end with. */
+export const ERRNO = {
+  EPERM: 1,
+  ENOENT: 2,
+  EINTR: 4,
+  EIO: 5,
+  ENXIO: 6,
+  E2BIG: 7,
+  ENOEXEC: 8,
+  EBADF: 9,
+  EAGAIN: 11,
+  ENOMEM: 12,
+  EACCES: 13,
+  EFAULT: 14,
+  EBUSY: 16,
+  EEXIST: 17,
+  EXDEV: 18,
+  ENODEV: 19,
+  ENOTDIR: 20,
+  EISDIR: 21,
+  EINVAL: 22,
+  ENFILE: 23,
+  EMFILE: 24,
+  ENOTTY: 25,
+  EFBIG: 27,
+  ENOSPC: 28,
+  EROFS: 30,
+  EDOM: 33,
+  ERANGE: 34,
+  ENOSYS: 38,
+  ENODATA: 61,
+  EOVERFLOW: 75,
+  EOPNOTSUPP: 95,
+  ETIMEDOUT: 110,
+  EHWPOISON: 133,
+} as const;
+
+const NAMES = new Map<number, string>(
+  Object.entries(ERRNO).map(([name, value]) => [value, name]),
+);
+
+/**
+ * The name of an errno value as the manual pages write it, or `errno 71` for one that has none here.
+ *
+ * @example
+ * ```ts
+ * import { errnoName } from "@vmexit/vmexit";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(errnoName(22), "EINVAL");
+ * ```
+ */
+export function errnoName(errno: number): string {
+  return NAMES.get(errno) ?? `errno ${errno}`;
+}

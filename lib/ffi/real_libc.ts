@@ -1,0 +1,116 @@
+import { HostError } from "./host_error.ts";
+import type { Libc } from "./libc.ts";
+
+const LIBRARY = "libc.so.6";
+const INT_SIZE = 4;
+
+const SYMBOLS = {
+  __errno_location: { parameters: [], result: "pointer" },
+  open: { parameters: ["buffer", "i32"], result: "i32" },
+  close: { parameters: ["i32"], result: "i32" },
+  read: { parameters: ["i32", "buffer", "usize"], result: "isize" },
+  write: { parameters: ["i32", "buffer", "usize"], result: "isize" },
+  pread: { parameters: ["i32", "buffer", "usize", "i64"], result: "isize" },
+  lseek: { parameters: ["i32", "i64", "i32"], result: "i64" },
+  memfd_create: { parameters: ["buffer", "u32"], result: "i32" },
+  eventfd: { parameters: ["u32", "i32"], result: "i32" },
+  // The request is an unsigned long, but every one of KVM's fits 32 bits; `u32` keeps Deno's fast path,
+  // which a `u64` would leave, and the upper half of the register is zero either way.
+  ioctl: { parameters: ["i32", "u32", "i32"], result: "i32" },
+  ioctlBuffer: { name: "ioctl", parameters: ["i32", "u32", "buffer"], result: "i32" },
+  mmap: { parameters: ["pointer", "usize", "i32", "i32", "i32", "i64"], result: "usize" },
+  munmap: { parameters: ["pointer", "usize"], result: "i32" },
+  dlsym: { parameters: ["pointer", "buffer"], result: "pointer" },
+  gettid: { parameters: [], result: "i32" },
+  sigaction: { parameters: ["i32", "buffer", "pointer"], result: "i32" },
+  timer_create: { parameters: ["i32", "buffer", "buffer"], result: "i32" },
+  timer_settime: { parameters: ["usize", "i32", "buffer", "pointer"], result: "i32" },
+  timer_delete: { parameters: ["usize"], result: "i32" },
+  sysconf: { parameters: ["i32"], result: "i64" },
+} as const satisfies Deno.ForeignLibraryInterface;
+
+let opened: Libc | undefined;
+
+/**
+ * The C library of this process. It is opened on the first call, never at import, and stays open: its
+ * functions must outlive every machine, and unloading libc would free nothing.
+ *
+ * @throws {Deno.errors.NotCapable} When `ffi` is not permitted. Deno resolves `--allow-ffi=PATH` against the
+ * working directory, so the permission to give is `--allow-ffi` without a path, or `"ffi": true`.
+ * @throws {HostError} On anything but Linux on x86-64 with glibc 2.34 or newer.
+ *
+ * @example
+ * ```ts no-eval
+ * import { libc } from "@vmexit/vmexit";
+ *
+ * console.log(libc().gettid());
+ * ```
+ */
+export function libc(): Libc {
+  return opened ??= bind();
+}
+
+function bind(): Libc {
+  if (Deno.build.os !== "linux" || Deno.build.arch !== "x86_64") {
+    throw new HostError(
+      `Cannot use KVM on ${Deno.build.os}/${Deno.build.arch}: vmexit runs guests on Linux on x86_64 only. ` +
+        "Run the tests in a Linux virtual machine, a container or CI.",
+    );
+  }
+  let library: Deno.DynamicLibrary<typeof SYMBOLS>;
+  try {
+    library = Deno.dlopen(LIBRARY, SYMBOLS);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotCapable) {
+      throw new Deno.errors.NotCapable(
+        `Cannot call libc: FFI is not permitted. Run with --allow-ffi (without a path), or put "ffi": true ` +
+          "among the permissions in deno.json.",
+        { cause: error },
+      );
+    }
+    throw new HostError(
+      `Cannot call libc: ${LIBRARY} of glibc 2.34 or newer is needed ` +
+        `(${error instanceof Error ? error.message : error})`,
+      { cause: error },
+    );
+  }
+  const c = library.symbols;
+  const errnoView = new Int32Array(
+    Deno.UnsafePointerView.getArrayBuffer(c.__errno_location()!, INT_SIZE),
+  );
+
+  return {
+    errno: () => errnoView[0],
+    open: (path, flags) => c.open(cString(path), flags),
+    close: (fd) => c.close(fd),
+    read: (fd, buffer) => Number(c.read(fd, buffer, BigInt(buffer.byteLength))),
+    write: (fd, bytes) => Number(c.write(fd, bytes, BigInt(bytes.byteLength))),
+    pread: (fd, buffer, offset) =>
+      Number(c.pread(fd, buffer, BigInt(buffer.byteLength), BigInt(offset))),
+    lseek: (fd, offset, whence) => Number(c.lseek(fd, BigInt(offset), whence)),
+    memfd_create: (name, flags) => c.memfd_create(cString(name), flags),
+    eventfd: (initialValue, flags) => c.eventfd(initialValue, flags),
+    ioctl: (fd, request, argument) => c.ioctl(fd, request, argument),
+    ioctlBuffer: (fd, request, buffer) => c.ioctlBuffer(fd, request, buffer),
+    mmap: (length, protection, flags, fd, offset) =>
+      BigInt(c.mmap(null, BigInt(length), protection, flags, fd, BigInt(offset))),
+    munmap: (address, length) => c.munmap(Deno.UnsafePointer.create(address), BigInt(length)),
+    memory: (address, length) =>
+      Deno.UnsafePointerView.getArrayBuffer(Deno.UnsafePointer.create(address)!, length),
+    addressOf: (bytes) => Deno.UnsafePointer.value(Deno.UnsafePointer.of(bytes)),
+    functionAddress: (name) => Deno.UnsafePointer.value(c.dlsym(null, cString(name))),
+    gettid: () => c.gettid(),
+    sigaction: (signal, action) => c.sigaction(signal, action, null),
+    timer_create: (clock, event, timerId) => c.timer_create(clock, event, timerId),
+    timer_settime: (timerId, value) => c.timer_settime(timerId, 0, value, null),
+    timer_delete: (timerId) => c.timer_delete(timerId),
+    sysconf: (name) => Number(c.sysconf(name)),
+  };
+}
+
+function cString(text: string): Uint8Array<ArrayBuffer> {
+  if (text.includes("\0")) {
+    throw new TypeError(`Cannot pass ${JSON.stringify(text)} to libc: it contains a NUL`);
+  }
+  return new TextEncoder().encode(text + "\0");
+}

@@ -1,0 +1,138 @@
+const BYTE_BITS = 8;
+
+/** What may be written to memory: bytes, an array of byte values, or text, which is stored as UTF-8 without a terminator. */
+export type MemoryContent = Uint8Array | readonly number[] | string;
+
+/**
+ * Guest memory seen through one kind of address: physical ({@linkcode PhysicalMemory}) or linear
+ * ({@linkcode LinearMemory}). All integers are little-endian, as on x86.
+ *
+ * Every method throws a `RangeError` that names the slots there are, or the page-table entry that is
+ * missing, when an address has no memory behind it.
+ *
+ * @example
+ * ```ts no-eval
+ * import { asm, boot } from "@vmexit/vmexit";
+ *
+ * using vm = boot(asm`
+ *   mov dword [0x800], 0x12345678
+ *   hlt
+ * `);
+ * vm.run();
+ * console.log(vm.memory.u32(0x800).toString(16)); // 12345678
+ * ```
+ */
+export abstract class AddressSpace {
+  /** Fills `target` from `address` on. */
+  protected abstract load(address: number, target: Uint8Array): void;
+  /** Stores `bytes` from `address` on. */
+  protected abstract store(address: number, bytes: Uint8Array): void;
+
+  /** A copy of `length` bytes from `address` on. */
+  read(address: number, length: number): Uint8Array<ArrayBuffer> {
+    if (!Number.isSafeInteger(length) || length < 0) {
+      throw new RangeError(`Cannot read ${length} bytes: it is not a count of bytes`);
+    }
+    const bytes = new Uint8Array(length);
+    this.load(address, bytes);
+    return bytes;
+  }
+
+  /** Stores `content` from `address` on. */
+  write(address: number, content: MemoryContent): void {
+    this.store(address, contentBytes(content));
+  }
+
+  /** The byte at `address`. */
+  u8(address: number): number {
+    return this.#number(address, 1);
+  }
+
+  /** The 16-bit integer at `address`. */
+  u16(address: number): number {
+    return this.#number(address, 2);
+  }
+
+  /** The 32-bit integer at `address`. */
+  u32(address: number): number {
+    return this.#number(address, 4);
+  }
+
+  /** The 64-bit integer at `address`. */
+  u64(address: number): bigint {
+    return new DataView(this.read(address, 8).buffer).getBigUint64(0, true);
+  }
+
+  /** Stores a byte. */
+  setU8(address: number, value: number): void {
+    this.#setInteger(address, 1, value);
+  }
+
+  /** Stores a 16-bit integer. */
+  setU16(address: number, value: number): void {
+    this.#setInteger(address, 2, value);
+  }
+
+  /** Stores a 32-bit integer. */
+  setU32(address: number, value: number): void {
+    this.#setInteger(address, 4, value);
+  }
+
+  /** Stores a 64-bit integer. */
+  setU64(address: number, value: bigint): void {
+    this.#setInteger(address, 8, value);
+  }
+
+  /**
+   * The UTF-8 text of `length` bytes at `address`, or, where `length` is left out, the text up to the first NUL.
+   */
+  string(address: number, length?: number): string {
+    if (length !== undefined) return new TextDecoder().decode(this.read(address, length));
+    const bytes: number[] = [];
+    for (let at = address;; at++) {
+      const byte = this.u8(at);
+      if (byte === 0) return new TextDecoder().decode(new Uint8Array(bytes));
+      bytes.push(byte);
+    }
+  }
+
+  #number(address: number, size: 1 | 2 | 4): number {
+    let value = 0;
+    this.read(address, size).forEach((byte, index) => value += byte * 2 ** (BYTE_BITS * index));
+    return value;
+  }
+
+  #setInteger(address: number, size: number, value: number | bigint): void {
+    const integer = toInteger(value);
+    const bits = BYTE_BITS * size;
+    if (integer === undefined || BigInt.asUintN(bits, integer) !== integer) {
+      throw new RangeError(
+        `Cannot store ${value} as ${bits} bits: it is not a whole number from 0 to 2^${bits} - 1`,
+      );
+    }
+    const view = new DataView(new ArrayBuffer(8));
+    view.setBigUint64(0, integer, true);
+    this.store(address, new Uint8Array(view.buffer, 0, size));
+  }
+}
+
+/**
+ * {@linkcode MemoryContent} as bytes.
+ *
+ * @throws {RangeError} When an array holds something that is not a byte.
+ */
+export function contentBytes(content: MemoryContent): Uint8Array {
+  if (typeof content === "string") return new TextEncoder().encode(content);
+  if (content instanceof Uint8Array) return content;
+  return Uint8Array.from(content, (byte, index) => {
+    if (!Number.isInteger(byte) || byte < 0 || byte > 0xff) {
+      throw new RangeError(`Cannot store ${byte} as a byte: element ${index} is not from 0 to 255`);
+    }
+    return byte;
+  });
+}
+
+function toInteger(value: number | bigint): bigint | undefined {
+  if (typeof value === "bigint") return value;
+  return Number.isSafeInteger(value) ? BigInt(value) : undefined;
+}

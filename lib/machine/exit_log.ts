@@ -1,0 +1,113 @@
+/** One exit as the log keeps it. */
+export interface ExitRecord {
+  /** Which exit of the machine it was, from 1. */
+  readonly number: number;
+  /** The exit reason's number (`KVM_EXIT_*`). */
+  readonly reason: number;
+  /** For IO and MMIO: whether the guest wrote. */
+  readonly isWrite: boolean;
+  /** For IO the port, for MMIO the physical address, else 0. */
+  readonly address: number;
+  /** For IO and MMIO: bytes of one element; else 0. */
+  readonly size: number;
+  /** For IO: elements (more than one for string instructions); for MMIO 1; else 0. */
+  readonly count: number;
+  /** For IO and MMIO: the value written, or the one the read was answered with, of the first element. Undefined before it is known. */
+  readonly value: bigint | undefined;
+  /** What answered it: a handler's name, a transcript, the test; undefined as long as nothing has. */
+  readonly answeredBy: string | undefined;
+}
+
+const KNOWN = 1;
+const WRITE = 2;
+
+/**
+ * The last exits of a machine, in memory that is allocated once: the run loop adds to it at every exit and
+ * allocates nothing. What no longer fits drops out at the old end, and {@linkcode ExitLog.dropped} says how many have.
+ */
+export class ExitLog {
+  readonly #capacity: number;
+  readonly #reason: Uint32Array;
+  readonly #flags: Uint8Array;
+  readonly #address: Float64Array;
+  readonly #size: Uint8Array;
+  readonly #count: Uint32Array;
+  readonly #low: Uint32Array;
+  readonly #high: Uint32Array;
+  readonly #answeredBy: (string | undefined)[];
+  #total = 0;
+  #index = -1;
+
+  /** @param capacity How many exits are kept. */
+  constructor(capacity: number) {
+    this.#capacity = capacity;
+    this.#reason = new Uint32Array(capacity);
+    this.#flags = new Uint8Array(capacity);
+    this.#address = new Float64Array(capacity);
+    this.#size = new Uint8Array(capacity);
+    this.#count = new Uint32Array(capacity);
+    this.#low = new Uint32Array(capacity);
+    this.#high = new Uint32Array(capacity);
+    this.#answeredBy = new Array(capacity).fill(undefined);
+  }
+
+  /** How many exits there have been. */
+  get total(): number {
+    return this.#total;
+  }
+
+  /** How many of them are no longer in the log. */
+  get dropped(): number {
+    return Math.max(0, this.#total - this.#capacity);
+  }
+
+  /** The exits that are still known, the oldest first. */
+  records(): ExitRecord[] {
+    const kept = Math.min(this.#total, this.#capacity);
+    return Array.from({ length: kept }, (_, i) => this.#record(this.#total - kept + i));
+  }
+
+  /** Adds an exit. For the run loop alone. */
+  add(reason: number, isWrite: boolean, address: number, size: number, count: number): void {
+    const index = this.#index = this.#index + 1 === this.#capacity ? 0 : this.#index + 1;
+    this.#total++;
+    this.#reason[index] = reason;
+    this.#flags[index] = isWrite ? WRITE : 0;
+    this.#address[index] = address;
+    this.#size[index] = size;
+    this.#count[index] = count;
+    this.#answeredBy[index] = undefined;
+  }
+
+  /** Notes the value that the latest exit wrote or was answered with. For the run loop alone. */
+  setValue(low: number, high: number): void {
+    this.#flags[this.#index] |= KNOWN;
+    this.#low[this.#index] = low;
+    this.#high[this.#index] = high;
+  }
+
+  /** Notes who answered the latest exit. For the run loop alone. */
+  setAnsweredBy(name: string): void {
+    this.#answeredBy[this.#index] = name;
+  }
+
+  /** Who answered the latest exit. */
+  get latestAnsweredBy(): string | undefined {
+    return this.#index < 0 ? undefined : this.#answeredBy[this.#index];
+  }
+
+  #record(position: number): ExitRecord {
+    const index = position % this.#capacity;
+    const known = (this.#flags[index] & KNOWN) !== 0;
+    return {
+      number: position + 1,
+      reason: this.#reason[index],
+      isWrite: (this.#flags[index] & WRITE) !== 0,
+      address: this.#address[index],
+      size: this.#size[index],
+      count: this.#count[index],
+      value: known ? BigInt(this.#high[index]) << 32n | BigInt(this.#low[index]) : undefined,
+      answeredBy: this.#answeredBy[index],
+    };
+  }
+}

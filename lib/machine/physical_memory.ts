@@ -1,0 +1,102 @@
+import { AddressSpace } from "./address_space.ts";
+
+/** A memory slot: RAM, or ROM, that backs a range of guest physical addresses. */
+export interface MemorySlot {
+  /** Its number, as KVM knows it. */
+  readonly slot: number;
+  /** Its first guest physical address. */
+  readonly gpa: number;
+  /** Whether the guest's writes are refused, and arrive as MMIO exits. */
+  readonly readonly: boolean;
+  /** The memory itself: what the guest sees, live. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** A machine's memory by guest physical address: `vm.memory`. The host may write to read-only slots too. */
+export class PhysicalMemory extends AddressSpace {
+  /** The slots there are, by address. */
+  readonly slots: readonly MemorySlot[];
+  readonly #checkUsable: () => void;
+
+  /** @param checkUsable Throws where the machine that owns the slots is disposed. */
+  constructor(slots: readonly MemorySlot[], checkUsable: () => void) {
+    super();
+    this.slots = [...slots].sort((a, b) => a.gpa - b.gpa);
+    this.#checkUsable = checkUsable;
+  }
+
+  /**
+   * The `length` bytes at `gpa` themselves, not a copy: what the guest writes shows in them, and what is written to
+   * them shows to the guest. They must lie in one slot.
+   */
+  view(gpa: number, length: number): Uint8Array<ArrayBuffer> {
+    this.#checkUsable();
+    const slot = this.slotAt(gpa);
+    if (slot === undefined || gpa + length > slot.gpa + slot.bytes.length) {
+      throw this.#outOfRange("view", gpa, length);
+    }
+    return slot.bytes.subarray(gpa - slot.gpa, gpa - slot.gpa + length);
+  }
+
+  /** The slot that backs `gpa`, or undefined. */
+  slotAt(gpa: number): MemorySlot | undefined {
+    return this.slots.find((slot) => gpa >= slot.gpa && gpa < slot.gpa + slot.bytes.length);
+  }
+
+  /** See {@linkcode AddressSpace}. */
+  protected override load(address: number, target: Uint8Array): void {
+    this.#each("read", address, target.length, (bytes, done) => target.set(bytes, done));
+  }
+
+  /** See {@linkcode AddressSpace}. */
+  protected override store(address: number, bytes: Uint8Array): void {
+    this.#each(
+      "write",
+      address,
+      bytes.length,
+      (slot, done) => slot.set(bytes.subarray(done, done + slot.length)),
+    );
+  }
+
+  /** Visits the pieces of a range, all of them checked before the first is visited, so that a write is whole or not made. */
+  #each(
+    verb: string,
+    gpa: number,
+    length: number,
+    visit: (bytes: Uint8Array, done: number) => void,
+  ): void {
+    this.#checkUsable();
+    const pieces: Uint8Array[] = [];
+    for (let done = 0; done < length;) {
+      const slot = this.slotAt(gpa + done);
+      if (slot === undefined) throw this.#outOfRange(verb, gpa, length);
+      const start = gpa + done - slot.gpa;
+      const piece = slot.bytes.subarray(start, start + length - done);
+      pieces.push(piece);
+      done += piece.length;
+    }
+    let done = 0;
+    for (const piece of pieces) {
+      visit(piece, done);
+      done += piece.length;
+    }
+  }
+
+  #outOfRange(verb: string, gpa: number, length: number): RangeError {
+    const slots = this.slots
+      .map((slot) => `${hex(slot.gpa)}–${hex(slot.gpa + slot.bytes.length - 1)}`)
+      .join(", ");
+    return new RangeError(
+      `Cannot ${verb} ${length} byte${length === 1 ? "" : "s"} at physical ${
+        hex(gpa)
+      }: no memory ` +
+        `is there. The slots are ${slots}.`,
+    );
+  }
+}
+
+function hex(address: number): string {
+  return Number.isSafeInteger(address) && address >= 0
+    ? `0x${address.toString(16)}`
+    : String(address);
+}

@@ -1,0 +1,61 @@
+const BYTE_BITS = 8;
+
+/** How many bytes are kept of each port: a guest that writes for ever must not fill the host. */
+const CAPACITY = 1 << 16;
+
+const INITIAL_CAPACITY = 64;
+
+/** What a guest wrote to its ports, whoever answered: the first 64 KiB of each, in order, wider elements with their lowest byte first. */
+export class PortOutput {
+  readonly #streams = new Map<number, Stream>();
+  #latestPort = -1;
+  #latest: Stream | undefined;
+
+  /** What was written to `port`. */
+  bytes(port: number): Uint8Array<ArrayBuffer> {
+    return this.#streams.get(port)?.bytes() ?? new Uint8Array(0);
+  }
+
+  /** How many bytes were written to `port` after the first 64 KiB, and are lost. */
+  dropped(port: number): number {
+    return this.#streams.get(port)?.dropped ?? 0;
+  }
+
+  /** Adds one element. For the run loop alone. */
+  add(port: number, value: number, size: number): void {
+    if (port !== this.#latestPort || this.#latest === undefined) {
+      let stream = this.#streams.get(port);
+      if (stream === undefined) this.#streams.set(port, stream = new Stream());
+      this.#latest = stream;
+      this.#latestPort = port;
+    }
+    const stream = this.#latest;
+    for (let index = 0; index < size; index++) stream.add((value >>> (BYTE_BITS * index)) & 0xff);
+  }
+}
+
+class Stream {
+  dropped = 0;
+  #buffer = new Uint8Array(INITIAL_CAPACITY);
+  #length = 0;
+
+  bytes(): Uint8Array<ArrayBuffer> {
+    return this.#buffer.slice(0, this.#length);
+  }
+
+  add(byte: number): void {
+    if (this.#length === this.#buffer.length && !this.#grow()) {
+      this.dropped++;
+      return;
+    }
+    this.#buffer[this.#length++] = byte;
+  }
+
+  #grow(): boolean {
+    if (this.#length === CAPACITY) return false;
+    const grown = new Uint8Array(2 * this.#buffer.length);
+    grown.set(this.#buffer);
+    this.#buffer = grown;
+    return true;
+  }
+}

@@ -1,0 +1,254 @@
+import { ERRNO } from "../ffi/errno.ts";
+import { EXIT_IO_OUT, EXIT_REASON } from "../kvm/abi/mod.ts";
+import type { Vcpu } from "../kvm/vcpu.ts";
+import type { HandlerTable, MmioHandler, PortHandler } from "./bus.ts";
+import type { ExitLog } from "./exit_log.ts";
+import type { PortOutput } from "./port_output.ts";
+import type { TimeLimit } from "./time_limit.ts";
+
+const BYTE_BITS = 8;
+const WORD_BITS = 32n;
+const LOW_WORD = 0xffff_ffffn;
+
+/** The widest value that a handler gets and gives as a number; above, it is a bigint. */
+const NUMBER_SIZE = 4;
+
+const LIMITS = [0, 0xff, 0xffff, 0xff_ffff, 0xffff_ffff] as const;
+
+const UNNAMED = "handler";
+
+/** What the loop needs of the machine that it drives. */
+export interface RunLoopParts {
+  readonly vcpu: Vcpu;
+  readonly ports: HandlerTable<PortHandler>;
+  readonly mmio: HandlerTable<MmioHandler>;
+  readonly log: ExitLog;
+  readonly portOutput: PortOutput;
+  readonly limit: TimeLimit;
+  /** Brings registers that the test changed into the vCPU, before it runs. */
+  readonly flushRegisters: () => void;
+  /** Forgets registers that were read, after it ran. */
+  readonly forgetRegisters: () => void;
+  /** Throws the error for a run whose time is over. */
+  readonly timeOver: () => never;
+}
+
+/**
+ * The path of every exit: enter the guest once, note the exit, hand it to the device that has its port or address. Nothing here
+ * allocates, unless the access is wider than 4 bytes or a handler itself allocates.
+ *
+ * KVM finishes an IO or MMIO exit at the next `KVM_RUN` only: until then a read has not reached its register. {@linkcode RunLoop.settle}
+ * enters the kernel with `immediate_exit` set, which finishes it and runs nothing (Documentation/virt/kvm/api.rst, 5, "kvm_run").
+ */
+export class RunLoop {
+  readonly #parts: RunLoopParts;
+  /** The exit is a read that nobody has answered. */
+  #unanswered = false;
+  /** The exit was answered, and KVM has not been told. */
+  #unsettled = false;
+  /** An exit is in kvm_run that {@linkcode advance} has not reported yet. */
+  #held = false;
+
+  /** A loop over one vCPU. */
+  constructor(parts: RunLoopParts) {
+    this.#parts = parts;
+  }
+
+  /** Whether the latest exit is a read that waits for its answer. */
+  get unanswered(): boolean {
+    return this.#unanswered;
+  }
+
+  /** Runs the guest until its next exit, and notes it. The latest one must be answered. */
+  advance(): void {
+    const { vcpu, limit } = this.#parts;
+    if (!this.#held) {
+      this.#parts.flushRegisters();
+      this.#unsettled = false;
+      for (;;) {
+        const errno = vcpu.run();
+        this.#parts.forgetRegisters();
+        if (errno === 0) break;
+        if (limit.isOver()) this.#parts.timeOver();
+      }
+      if (limit.isOverAfterExit()) {
+        this.#held = true;
+        this.#parts.timeOver();
+      }
+    }
+    this.#held = false;
+    this.#note();
+  }
+
+  /** Hands the latest exit to the handler that has its port or address. False where there is none. */
+  dispatch(): boolean {
+    const { kvmRun } = this.#parts.vcpu;
+    switch (kvmRun.exitReason) {
+      case EXIT_REASON.IO:
+        return kvmRun.ioDirection === EXIT_IO_OUT ? this.#portWrite() : this.#portRead();
+      case EXIT_REASON.MMIO:
+        return kvmRun.mmioIsWrite ? this.#mmioWrite() : this.#mmioRead();
+      default:
+        return false;
+    }
+  }
+
+  /** Answers the latest exit, a read, with bytes: one element, or all elements, of a port read. */
+  answer(bytes: Uint8Array, answeredBy: string): void {
+    const { kvmRun } = this.#parts.vcpu;
+    if (kvmRun.exitReason === EXIT_REASON.MMIO) kvmRun.setMmioData(bytes);
+    else kvmRun.setIoData(bytes);
+    let low = 0;
+    let high = 0;
+    bytes.subarray(0, NUMBER_SIZE).forEach((byte, i) => low += byte * 2 ** (BYTE_BITS * i));
+    bytes.subarray(NUMBER_SIZE, 2 * NUMBER_SIZE)
+      .forEach((byte, i) => high += byte * 2 ** (BYTE_BITS * i));
+    this.#answered(low, high, answeredBy);
+  }
+
+  /** Notes that a write, or an exit without data, was foreseen. */
+  acknowledge(answeredBy: string): void {
+    this.#parts.log.setAnsweredBy(answeredBy);
+  }
+
+  /** Finishes the latest exit in the kernel, so that registers and memory show its outcome. A read without an answer stays as it is. */
+  settle(): void {
+    if (!this.#unsettled || this.#unanswered || this.#held) return;
+    this.#unsettled = false;
+    const { vcpu } = this.#parts;
+    this.#parts.flushRegisters();
+    vcpu.kvmRun.immediateExit = true;
+    try {
+      const errno = vcpu.run();
+      // The rest of an access that crosses pages, or the next element of a string: an exit of its own.
+      if (errno !== ERRNO.EINTR) this.#held = true;
+    } finally {
+      vcpu.kvmRun.immediateExit = false;
+      this.#parts.forgetRegisters();
+    }
+  }
+
+  #note(): void {
+    const { vcpu: { kvmRun }, log, portOutput } = this.#parts;
+    const reason = kvmRun.exitReason;
+    if (reason === EXIT_REASON.IO) {
+      const isWrite = kvmRun.ioDirection === EXIT_IO_OUT;
+      const port = kvmRun.ioPort;
+      const size = kvmRun.ioSize;
+      const count = kvmRun.ioCount;
+      log.add(reason, isWrite, port, size, count);
+      if (isWrite) {
+        log.setValue(kvmRun.ioElement(0, size), 0);
+        for (let index = 0; index < count; index++) {
+          portOutput.add(port, kvmRun.ioElement(index, size), size);
+        }
+      }
+      this.#unanswered = !isWrite;
+      this.#unsettled = true;
+    } else if (reason === EXIT_REASON.MMIO) {
+      const isWrite = kvmRun.mmioIsWrite;
+      log.add(reason, isWrite, kvmRun.mmioAddress, kvmRun.mmioLength, 1);
+      if (isWrite) log.setValue(kvmRun.mmioLow, kvmRun.mmioHigh);
+      this.#unanswered = !isWrite;
+      this.#unsettled = true;
+    } else {
+      log.add(reason, false, 0, 0, 0);
+      this.#unanswered = false;
+      this.#unsettled = false;
+    }
+  }
+
+  #portWrite(): boolean {
+    const { kvmRun } = this.#parts.vcpu;
+    const port = kvmRun.ioPort;
+    const handler = this.#parts.ports.find(port);
+    if (handler?.write === undefined) return false;
+    this.#parts.log.setAnsweredBy(handler.name ?? UNNAMED);
+    const size = kvmRun.ioSize;
+    const count = kvmRun.ioCount;
+    for (let index = 0; index < count; index++) {
+      handler.write(port, kvmRun.ioElement(index, size), size);
+    }
+    return true;
+  }
+
+  #portRead(): boolean {
+    const { kvmRun } = this.#parts.vcpu;
+    const port = kvmRun.ioPort;
+    const handler = this.#parts.ports.find(port);
+    if (handler?.read === undefined) return false;
+    const size = kvmRun.ioSize;
+    const count = kvmRun.ioCount;
+    let first = 0;
+    for (let index = 0; index < count; index++) {
+      const value = handler.read(port, size);
+      if (!fits(value, size)) throw tooWide("port", port, value, size, handler.name);
+      kvmRun.setIoElement(index, size, value);
+      if (index === 0) first = value;
+    }
+    this.#answered(first, 0, handler.name ?? UNNAMED);
+    return true;
+  }
+
+  #mmioWrite(): boolean {
+    const { kvmRun } = this.#parts.vcpu;
+    const address = kvmRun.mmioAddress;
+    const handler = this.#parts.mmio.find(address);
+    if (handler?.write === undefined) return false;
+    this.#parts.log.setAnsweredBy(handler.name ?? UNNAMED);
+    const size = kvmRun.mmioLength;
+    const low = kvmRun.mmioLow;
+    if (size <= NUMBER_SIZE) handler.write(address, low, size);
+    else handler.write(address, BigInt(kvmRun.mmioHigh) << WORD_BITS | BigInt(low), size);
+    return true;
+  }
+
+  #mmioRead(): boolean {
+    const { kvmRun } = this.#parts.vcpu;
+    const address = kvmRun.mmioAddress;
+    const handler = this.#parts.mmio.find(address);
+    if (handler?.read === undefined) return false;
+    const size = kvmRun.mmioLength;
+    const value = handler.read(address, size);
+    if (!fits(value, size)) throw tooWide("address", address, value, size, handler.name);
+    const isSmall = typeof value === "number" && value <= LIMITS[NUMBER_SIZE];
+    const low = isSmall ? value : Number(BigInt(value) & LOW_WORD);
+    const high = isSmall ? 0 : Number(BigInt(value) >> WORD_BITS);
+    kvmRun.setMmioWords(low, high);
+    this.#answered(low, high, handler.name ?? UNNAMED);
+    return true;
+  }
+
+  #answered(low: number, high: number, answeredBy: string): void {
+    this.#unanswered = false;
+    this.#parts.log.setValue(low, high);
+    this.#parts.log.setAnsweredBy(answeredBy);
+  }
+}
+
+function fits(value: number | bigint, size: number): boolean {
+  if (typeof value === "number" && size <= NUMBER_SIZE) {
+    return value >= 0 && value <= LIMITS[size] && Number.isInteger(value);
+  }
+  if (typeof value === "number") return Number.isSafeInteger(value) && value >= 0;
+  return typeof value === "bigint" && value >= 0n && value >> BigInt(BYTE_BITS * size) === 0n;
+}
+
+function tooWide(
+  what: string,
+  address: number,
+  value: unknown,
+  size: number,
+  name: string = UNNAMED,
+): RangeError {
+  const shown = typeof value === "number" || typeof value === "bigint"
+    ? `0x${value.toString(16)}`
+    : String(value);
+  return new RangeError(
+    `Cannot answer a read of ${size} byte${size === 1 ? "" : "s"} at ${what} 0x${
+      address.toString(16)
+    } ` +
+      `as ${shown}: what ${name} returned is not a whole number of ${BYTE_BITS * size} bits. ` +
+      "The read still waits: the machine can be run on once its handler returns one that fits.",
+  );
+}

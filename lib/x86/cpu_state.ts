@@ -1,0 +1,65 @@
+import type { GeneralRegister } from "./registers.ts";
+import type { Segment } from "./segment.ts";
+
+/** The modes in which a machine can boot. */
+export type Mode = "real" | "long";
+
+/** All registers of `struct kvm_regs` by name. */
+export type Registers = Record<GeneralRegister, bigint>;
+
+/** GDTR or IDTR, as `struct kvm_dtable` has it. */
+export interface DescriptorTable {
+  /** Linear address of the table. */
+  base: bigint;
+  /** Offset of its last byte. */
+  limit: number;
+}
+
+/** The names of the eight segment registers in `struct kvm_sregs`. */
+export type SegmentName = "cs" | "ds" | "es" | "fs" | "gs" | "ss" | "tr" | "ldt";
+
+/** Segments, descriptor tables and control registers, as `struct kvm_sregs` has them. */
+export interface SpecialRegisters extends Record<SegmentName, Segment> {
+  /** Global descriptor table. */
+  gdt: DescriptorTable;
+  /** Interrupt descriptor table; the interrupt vector table in real mode. */
+  idt: DescriptorTable;
+  /** Mode and paging switches. */
+  cr0: bigint;
+  /** Address of the last page fault. */
+  cr2: bigint;
+  /** Address of the root page table. */
+  cr3: bigint;
+  /** Switches for extensions. */
+  cr4: bigint;
+  /** Task priority. */
+  cr8: bigint;
+  /** Extended features: long mode, no-execute. */
+  efer: bigint;
+  /** Address and switches of the local APIC. */
+  apic_base: bigint;
+  /** Pending external interrupts, a bit for each of the 256 vectors. */
+  interrupt_bitmap: bigint[];
+}
+
+/** Bytes that a boot state needs in guest memory. */
+export interface MemoryWrite {
+  /** Guest-physical address. */
+  gpa: number;
+  /** What to store there. */
+  bytes: Uint8Array<ArrayBuffer>;
+  /** What it is, for messages: "GDT", "PML4", … */
+  what: string;
+}
+
+/** The state in which a virtual CPU starts: what to load into its registers and into guest memory. */
+export interface CpuState {
+  /** The mode that the state is in. */
+  mode: Mode;
+  /** Registers that the mode sets; all others are zero. */
+  registers: Partial<Registers>;
+  /** Segments, descriptor tables and control registers, all of them. */
+  specialRegisters: SpecialRegisters;
+  /** What must be in memory; no two overlap. */
+  writes: MemoryWrite[];
+}

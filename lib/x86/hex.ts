@@ -1,0 +1,17 @@
+/**
+ * A number as the manuals write it: `0x10ff`, in lower case, padded with zeros to `digits`.
+ *
+ * @example
+ * ```ts
+ * import { hex } from "./hex.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(hex(0x10ff), "0x10ff");
+ * assertEquals(hex(0x3fdn, 4), "0x03fd");
+ * ```
+ */
+export function hex(value: number | bigint, digits = 1): string {
+  return value < 0
+    ? `-${hex(-value, digits)}`
+    : `0x${value.toString(16).padStart(digits, "0")}`;
+}

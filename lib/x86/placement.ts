@@ -1,0 +1,59 @@
+import { hex } from "./hex.ts";
+
+/** A range of guest-physical memory and what lies there. */
+export interface Placement {
+  /** What lies there, for messages. */
+  what: string;
+  /** Guest-physical address of the first byte. */
+  gpa: number;
+  /** Length in bytes. */
+  size: number;
+}
+
+/**
+ * Refuses things that would lie on each other, or past the end of the memory.
+ *
+ * @param placements What is to be placed. Empty ones never overlap.
+ * @param memorySize Bytes of memory from address 0 on, where the end is to be watched too.
+ * @throws {RangeError} Naming both things that overlap, or the one that lies outside.
+ * @example
+ * ```ts
+ * import { checkPlacements } from "./placement.ts";
+ * import { assertThrows } from "@std/assert";
+ *
+ * assertThrows(
+ *   () =>
+ *     checkPlacements([
+ *       { what: "the GDT", gpa: 0x5000, size: 0x28 },
+ *       { what: "page tables", gpa: 0x1000, size: 0x5000 },
+ *     ]),
+ *   RangeError,
+ *   "the GDT",
+ * );
+ * ```
+ */
+export function checkPlacements(
+  placements: readonly Placement[],
+  memorySize: number = Number.MAX_SAFE_INTEGER,
+): void {
+  const sorted = placements.filter(({ size }) => size > 0).sort((a, b) => a.gpa - b.gpa);
+  sorted.forEach((placement, index) => {
+    if (placement.gpa + placement.size > memorySize) {
+      throw new RangeError(
+        `Cannot place ${describe(placement)}: the memory ends at ${
+          hex(memorySize)
+        }; move it or give more memory`,
+      );
+    }
+    const before = sorted[index - 1];
+    if (before !== undefined && before.gpa + before.size > placement.gpa) {
+      throw new RangeError(
+        `Cannot place ${describe(placement)}: it overlaps ${describe(before)}; move one of them`,
+      );
+    }
+  });
+}
+
+function describe({ what, gpa, size }: Placement): string {
+  return `${what} at ${hex(gpa)}–${hex(gpa + size - 1)}`;
+}

@@ -1,0 +1,161 @@
+/**
+ * The house rules as lint rules: the arrows between the folders of `lib/`, unsafe calls in `lib/ffi` only, nothing that
+ * happens at import, and `mod.ts` files without logic. `deno.json` loads it.
+ *
+ * @module
+ */
+
+import { forbiddenImport, libFolder, pathFromRoot } from "./layers.ts";
+
+type Node = Deno.lint.Node;
+
+const plugin: Deno.lint.Plugin = {
+  name: "vmexit",
+  rules: {
+    layers: { create: layers },
+    "unsafe-only-in-ffi": { create: unsafeOnlyInFfi },
+    "mod-only-re-exports": { create: modOnlyReExports },
+    "nothing-at-import": { create: nothingAtImport },
+    "quiet-library": { create: quietLibrary },
+  },
+};
+
+export default plugin;
+
+function layers(context: Deno.lint.RuleContext): Deno.lint.LintVisitor {
+  const importer = pathFromRoot(context.filename);
+  function check(node: Node, source: Node | null, typesOnly: boolean): void {
+    if (source === null) return;
+    const specifier = stringValue(source);
+    const reason = specifier === undefined
+      ? libFolder(importer) && "an import whose target is computed cannot be checked"
+      : forbiddenImport(importer, specifier, typesOnly);
+    if (reason) context.report({ node, message: `Cannot import: ${reason}.` });
+  }
+  return {
+    ImportDeclaration(node) {
+      check(node, node.source, node.importKind === "type" || allTypes(node.specifiers));
+    },
+    ExportAllDeclaration(node) {
+      check(node, node.source, node.exportKind === "type");
+    },
+    ExportNamedDeclaration(node) {
+      check(node, node.source, node.exportKind === "type");
+    },
+    ImportExpression(node) {
+      check(node, node.source, false);
+    },
+    TSImportType(node) {
+      check(node, node.argument, true);
+    },
+  };
+}
+
+function allTypes(specifiers: Deno.lint.ImportDeclaration["specifiers"]): boolean {
+  return specifiers.length > 0 &&
+    specifiers.every((each) => each.type === "ImportSpecifier" && each.importKind === "type");
+}
+
+/** The value of a node that is a literal string, in quotes or backticks, or a type of one. */
+function stringValue(node: Node): string | undefined {
+  if (node.type === "TSLiteralType") return stringValue(node.literal);
+  if (node.type === "Literal" && typeof node.value === "string") return node.value;
+  if (node.type === "TemplateLiteral" && node.expressions.length === 0) {
+    return node.quasis[0].cooked;
+  }
+  return undefined;
+}
+
+function unsafeOnlyInFfi(context: Deno.lint.RuleContext): Deno.lint.LintVisitor {
+  const path = pathFromRoot(context.filename);
+  if (/^(lib|tests)\/ffi\//.test(path)) return {};
+  function check(node: Node, name: string | undefined): void {
+    if (name === undefined) {
+      context.report({
+        node,
+        message: "Name the member of Deno: a computed one cannot be checked.",
+      });
+    } else if (/^(dlopen$|Unsafe)/.test(name)) {
+      context.report({
+        node,
+        message: `Deno.${name} is used in lib/ffi only.`,
+        hint: "Add what is missing to the Libc interface or to the helpers of lib/ffi.",
+      });
+    }
+  }
+  return {
+    MemberExpression(node) {
+      if (!isDeno(node.object)) return;
+      check(node, node.computed ? stringValue(node.property) : nameOf(node.property));
+    },
+    TSQualifiedName(node) {
+      if (isDeno(node.left)) check(node, nameOf(node.right));
+    },
+    VariableDeclarator(node) {
+      if (node.init === null || !isDeno(node.init)) return;
+      if (node.id.type !== "ObjectPattern") return check(node, undefined);
+      for (const property of node.id.properties) {
+        const named = property.type === "Property" && !property.computed;
+        check(property, named ? nameOf(property.key) ?? stringValue(property.key) : undefined);
+      }
+    },
+  };
+}
+
+function nameOf(node: Node): string | undefined {
+  return node.type === "Identifier" ? node.name : undefined;
+}
+
+/** Whether the node is `Deno` or `globalThis.Deno`. */
+function isDeno(node: Node): boolean {
+  if (node.type === "MemberExpression") {
+    return nameOf(node.object) === "globalThis" &&
+      (nameOf(node.property) ?? stringValue(node.property)) === "Deno";
+  }
+  return nameOf(node) === "Deno";
+}
+
+function modOnlyReExports(context: Deno.lint.RuleContext): Deno.lint.LintVisitor {
+  if (!/^(lib\/.*)?mod\.ts$/.test(pathFromRoot(context.filename))) return {};
+  return {
+    Program(program) {
+      for (const node of program.body as Node[]) {
+        const reExports = node.type === "ExportAllDeclaration" ||
+          (node.type === "ExportNamedDeclaration" && node.source !== null);
+        if (!reExports) context.report({ node, message: "A mod.ts only re-exports." });
+      }
+    },
+  };
+}
+
+function nothingAtImport(context: Deno.lint.RuleContext): Deno.lint.LintVisitor {
+  const folder = libFolder(pathFromRoot(context.filename));
+  if (folder === undefined || folder === "cli") return {};
+  return {
+    AwaitExpression(node) {
+      const inFunction = context.sourceCode.getAncestors(node).some((ancestor) =>
+        /Function|^MethodDefinition$/.test(ancestor.type)
+      );
+      if (!inFunction) {
+        context.report({
+          node,
+          message: "The library does nothing at import: no top-level await.",
+        });
+      }
+    },
+  };
+}
+
+function quietLibrary(context: Deno.lint.RuleContext): Deno.lint.LintVisitor {
+  const folder = libFolder(pathFromRoot(context.filename));
+  if (folder === undefined || folder === "cli") return {};
+  return {
+    MemberExpression(node) {
+      if (nameOf(node.object) !== "console") return;
+      context.report({
+        node,
+        message: "The library does not print: its caller decides what is seen.",
+      });
+    },
+  };
+}
