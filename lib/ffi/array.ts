@@ -1,5 +1,5 @@
 import type { CType, Field, Writable } from "./c_type.ts";
-import { type Scalar, u8 } from "./scalar.ts";
+import type { Byte, Scalar } from "./scalar.ts";
 
 /** A flexible array member (`entries[]`): the last of its structure, as long as its count says. */
 export interface FlexibleArray<Value> extends CType<Value> {
@@ -27,7 +27,7 @@ function readElements<Value>(
   offset: number,
   length: number,
 ): Value[] | Uint8Array {
-  if (element === u8 as CType<unknown>) {
+  if ("byte" in element) {
     // The copy keeps the caller free of the view, which may lie over memory that the kernel shares.
     return new Uint8Array(view.buffer, view.byteOffset + offset, length).slice();
   }
@@ -60,7 +60,7 @@ function checkList(value: unknown, path: string): void {
  *
  * @throws {RangeError} From `write`, when the list is longer than the array.
  */
-export function array(element: typeof u8, length: number): CType<Uint8Array>;
+export function array(element: Byte, length: number): CType<Uint8Array>;
 /** The same for elements of any other type. */
 export function array<Value>(element: CType<Value>, length: number): CType<Value[]>;
 export function array(element: CType<unknown>, length: number): CType<unknown> {
@@ -88,7 +88,7 @@ export function array(element: CType<unknown>, length: number): CType<unknown> {
  * @param count The member that says how many there are. It bounds `read`, and `write` sets it from the list
  * where it is not given. Without one, the elements reach to the end of the view.
  */
-export function flexible(element: typeof u8, count?: string): FlexibleArray<Uint8Array>;
+export function flexible(element: Byte, count?: string): FlexibleArray<Uint8Array>;
 /** The same for elements of any other type. */
 export function flexible<Value>(element: CType<Value>, count?: string): FlexibleArray<Value[]>;
 export function flexible(element: CType<unknown>, count?: string): FlexibleArray<unknown> {

@@ -1,11 +1,8 @@
 export * from "./errno.ts";
 export * from "./host_error.ts";
-export * from "./libc.ts";
-export * from "./mman.ts";
-export * from "./open_handles.ts";
-export * from "./owned_fd.ts";
-export * from "./mapping.ts";
+export type { Libc } from "./libc.ts";
+export { type OpenHandles, openHandles } from "./open_handles.ts";
+export type { Pages } from "./pages.ts";
 export * from "./real_libc.ts";
 export * from "./system_error.ts";
-export * from "./thread_timer.ts";
-export * from "./pages.ts";
+export * from "./struct.ts";

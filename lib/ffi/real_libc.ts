@@ -14,9 +14,9 @@ const SYMBOLS = {
   lseek: { parameters: ["i32", "i64", "i32"], result: "i64" },
   memfd_create: { parameters: ["buffer", "u32"], result: "i32" },
   eventfd: { parameters: ["u32", "i32"], result: "i32" },
-  // The request is an unsigned long, but every one of KVM's fits 32 bits; `u32` keeps Deno's fast path,
+  // Request and argument are unsigned longs, but all of KVM's fit 32 bits; `u32` keeps Deno's fast path,
   // which a `u64` would leave, and the upper half of the register is zero either way.
-  ioctl: { parameters: ["i32", "u32", "i32"], result: "i32" },
+  ioctl: { parameters: ["i32", "u32", "u32"], result: "i32" },
   ioctlBuffer: { name: "ioctl", parameters: ["i32", "u32", "buffer"], result: "i32" },
   mmap: { parameters: ["pointer", "usize", "i32", "i32", "i32", "i64"], result: "usize" },
   munmap: { parameters: ["pointer", "usize"], result: "i32" },

@@ -39,7 +39,9 @@ function smallScalar(
     write(view, offset, value, path) {
       if (typeof value !== "number" || !Number.isInteger(value)) {
         throw new TypeError(
-          `Cannot write ${path} as ${describe(value)}: it is a ${name}, which takes an integer number`,
+          `Cannot write ${path} as ${
+            describe(value)
+          }: it is a ${name}, which takes an integer number`,
         );
       }
       check(type, value, path);
@@ -85,14 +87,23 @@ function describe(value: unknown): string {
 
 const UNSIGNED_64: [bigint, bigint] = [0n, 2n ** 64n - 1n];
 
+/** The type of {@linkcode u8}: told from the other scalars because arrays of it read as `Uint8Array`s. */
+export interface Byte extends Scalar<number> {
+  /** Tells it from the other scalars. */
+  readonly byte: true;
+}
+
 /** `__u8`, and `char` where its sign means nothing: 0 to 255. */
-export const u8: Scalar<number> = smallScalar(
-  "u8",
-  1,
-  [0, 0xff],
-  (view, offset) => view.getUint8(offset),
-  (view, offset, value) => view.setUint8(offset, value),
-);
+export const u8: Byte = {
+  ...smallScalar(
+    "u8",
+    1,
+    [0, 0xff],
+    (view, offset) => view.getUint8(offset),
+    (view, offset, value) => view.setUint8(offset, value),
+  ),
+  byte: true,
+};
 
 /** `__s8`: −128 to 127. */
 export const s8: Scalar<number> = smallScalar(
@@ -168,8 +179,9 @@ export const ulong: Scalar<bigint> = { ...u64, name: "unsigned long" };
  */
 export function u8UpTo(max: number): Scalar<number> {
   const type = { name: "u8", min: 0, max };
+  const { byte: _, ...scalar } = u8;
   return {
-    ...u8,
+    ...scalar,
     ...type,
     write(view, offset, value, path) {
       if (typeof value === "number") check(type, value, path);

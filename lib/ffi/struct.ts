@@ -14,19 +14,26 @@ export interface Hoisted<Value> extends CType<Value> {
 /** The members of a structure or union, in the header's order. A hoisted one's key says only what it is. */
 export type Members = Record<string, CType<unknown>>;
 
-type Both<Union> = (Union extends unknown ? (part: Union) => void : never) extends
+/** The intersection of a union's members. */
+export type Both<Union> = (Union extends unknown ? (part: Union) => void : never) extends
   (whole: infer Whole) => void ? Whole : never;
 
-type HoistedValues<Of extends Members> = {
+/** What the anonymous members among these read as. */
+export type HoistedValues<Of extends Members> = {
   [Name in keyof Of]: Of[Name] extends Hoisted<infer Value> ? Value : never;
 }[keyof Of];
 
 /** What a structure with these members reads as. */
 export type MembersValue<Of extends Members> =
-  & { [Name in keyof Of as Of[Name] extends Hoisted<unknown> ? never : Name]: ReturnType<Of[Name]["read"]> }
+  & {
+    [Name in keyof Of as Of[Name] extends Hoisted<unknown> ? never : Name]: ReturnType<
+      Of[Name]["read"]
+    >;
+  }
   & ([HoistedValues<Of>] extends [never] ? unknown : Both<HoistedValues<Of>>);
 
-type InnerPath<Value> = Value extends number | bigint ? never
+/** How a C path goes on behind a member that reads as `Value`. */
+export type InnerPath<Value> = Value extends number | bigint ? never
   : Value extends Uint8Array ? `[${number}]`
   : Value extends readonly (infer Element)[] ? `[${number}]` | `[${number}]${InnerPath<Element>}`
   : `.${FieldPath<Value>}`;
@@ -51,7 +58,7 @@ export interface StructLayout {
 }
 
 /** A C structure: its layout as data, and its bytes as a plain object and back. */
-export interface Struct<Value> extends StructLayout {
+export interface Struct<Value> extends StructLayout, CType<Value> {
   /**
    * `offsetof`, in bytes. Take it once, at module load, where speed counts.
    *
@@ -199,7 +206,9 @@ function withCount(given: Given, name: string, count: string, path: string): Giv
   if (given[count] === undefined) return { ...given, [count]: elements.length };
   if (Number(given[count]) === elements.length) return given;
   throw new RangeError(
-    `Cannot write ${path}.${count} as ${given[count]}: ${path}.${name} has ${elements.length} elements; ` +
+    `Cannot write ${path}.${count} as ${
+      given[count]
+    }: ${path}.${name} has ${elements.length} elements; ` +
       `leave ${count} out to have it set`,
   );
 }
@@ -282,7 +291,7 @@ export function struct<Of extends Members>(
   name: string,
   members: Of,
   options: StructOptions = {},
-): Struct<MembersValue<Of>> & CType<MembersValue<Of>> {
+): Struct<MembersValue<Of>> {
   type Value = MembersValue<Of>;
   const { placed, size, alignment, fields } = place(members, {
     packed: options.packed,

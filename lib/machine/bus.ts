@@ -58,12 +58,6 @@ export interface Bus<Handler> {
   on(range: AddressRange, handler: Handler): Disposable;
 }
 
-/** The highest I/O port. */
-export const LAST_PORT = 0xffff;
-
-/** The highest physical address that x86 can have: 52 bits. */
-export const LAST_PHYSICAL_ADDRESS = 2 ** 52 - 1;
-
 /** A {@linkcode Bus} with its lookup, which the run loop makes once for every exit and which allocates nothing. */
 export class HandlerTable<Handler extends { readonly name?: string }> implements Bus<Handler> {
   readonly #what: string;

@@ -91,9 +91,9 @@ export class ExitLog {
     this.#answeredBy[this.#index] = name;
   }
 
-  /** Who answered the latest exit. */
-  get latestAnsweredBy(): string | undefined {
-    return this.#index < 0 ? undefined : this.#answeredBy[this.#index];
+  /** The latest exit, or undefined before the first. */
+  get latest(): ExitRecord | undefined {
+    return this.#total === 0 ? undefined : this.#record(this.#total - 1);
   }
 
   #record(position: number): ExitRecord {

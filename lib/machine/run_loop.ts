@@ -1,5 +1,5 @@
 import { ERRNO } from "../ffi/errno.ts";
-import { EXIT_IO_OUT, EXIT_REASON } from "../kvm/abi/mod.ts";
+import { EXIT_REASON, KVM_EXIT_IO } from "../kvm/abi/mod.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import type { HandlerTable, MmioHandler, PortHandler } from "./bus.ts";
 import type { ExitLog } from "./exit_log.ts";
@@ -85,7 +85,7 @@ export class RunLoop {
     const { kvmRun } = this.#parts.vcpu;
     switch (kvmRun.exitReason) {
       case EXIT_REASON.IO:
-        return kvmRun.ioDirection === EXIT_IO_OUT ? this.#portWrite() : this.#portRead();
+        return kvmRun.ioDirection === KVM_EXIT_IO.OUT ? this.#portWrite() : this.#portRead();
       case EXIT_REASON.MMIO:
         return kvmRun.mmioIsWrite ? this.#mmioWrite() : this.#mmioRead();
       default:
@@ -132,7 +132,7 @@ export class RunLoop {
     const { vcpu: { kvmRun }, log, portOutput } = this.#parts;
     const reason = kvmRun.exitReason;
     if (reason === EXIT_REASON.IO) {
-      const isWrite = kvmRun.ioDirection === EXIT_IO_OUT;
+      const isWrite = kvmRun.ioDirection === KVM_EXIT_IO.OUT;
       const port = kvmRun.ioPort;
       const size = kvmRun.ioSize;
       const count = kvmRun.ioCount;

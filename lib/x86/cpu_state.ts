@@ -5,7 +5,7 @@ import type { Segment } from "./segment.ts";
 export type Mode = "real" | "long";
 
 /** All registers of `struct kvm_regs` by name. */
-export type Registers = Record<GeneralRegister, bigint>;
+export type GeneralRegisters = Record<GeneralRegister, bigint>;
 
 /** GDTR or IDTR, as `struct kvm_dtable` has it. */
 export interface DescriptorTable {
@@ -48,7 +48,7 @@ export interface MemoryWrite {
   gpa: number;
   /** What to store there. */
   bytes: Uint8Array<ArrayBuffer>;
-  /** What it is, for messages: "GDT", "PML4", … */
+  /** What it is, for messages: "GDT", "PML4", "PDPT of linear 0x0", … */
   what: string;
 }
 
@@ -57,7 +57,7 @@ export interface CpuState {
   /** The mode that the state is in. */
   mode: Mode;
   /** Registers that the mode sets; all others are zero. */
-  registers: Partial<Registers>;
+  registers: Partial<GeneralRegisters>;
   /** Segments, descriptor tables and control registers, all of them. */
   specialRegisters: SpecialRegisters;
   /** What must be in memory; no two overlap. */

@@ -20,8 +20,7 @@ export type RflagsFlag =
 /** Flags of IA32_APIC_BASE (Intel SDM Vol. 3A, 10.4.4). */
 export type ApicBaseFlag = "bsp" | "extd" | "en";
 /** Flags of the entries of 4-level page tables (Intel SDM Vol. 3A, 4.5). */
-export type PageEntryFlag =
-  | ("p" | "rw" | "us" | "pwt" | "pcd" | "a" | "d" | "ps" | "g" | "xd");
+export type PageEntryFlag = "p" | "rw" | "us" | "pwt" | "pcd" | "a" | "d" | "ps" | "g" | "xd";
 
 /** CR0 by name. */
 export const cr0Flags: FlagTable<Cr0Flag> = {

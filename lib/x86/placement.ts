@@ -2,7 +2,7 @@ import { hex } from "./hex.ts";
 
 /** A range of guest-physical memory and what lies there. */
 export interface Placement {
-  /** What lies there, for messages. */
+  /** What lies there, for messages, without an article: "GDT", "image". */
   what: string;
   /** Guest-physical address of the first byte. */
   gpa: number;
@@ -15,7 +15,7 @@ export interface Placement {
  *
  * @param placements What is to be placed. Empty ones never overlap.
  * @param memorySize Bytes of memory from address 0 on, where the end is to be watched too.
- * @throws {RangeError} Naming both things that overlap, or the one that lies outside.
+ * @throws {RangeError} Naming both things that overlap, or the one whose address is outside or is none.
  * @example
  * ```ts
  * import { checkPlacements } from "./placement.ts";
@@ -24,8 +24,8 @@ export interface Placement {
  * assertThrows(
  *   () =>
  *     checkPlacements([
- *       { what: "the GDT", gpa: 0x5000, size: 0x28 },
- *       { what: "page tables", gpa: 0x1000, size: 0x5000 },
+ *       { what: "GDT", gpa: 0x5000, size: 0x28 },
+ *       { what: "PML4", gpa: 0x1000, size: 0x5000 },
  *     ]),
  *   RangeError,
  *   "the GDT",
@@ -38,6 +38,11 @@ export function checkPlacements(
 ): void {
   const sorted = placements.filter(({ size }) => size > 0).sort((a, b) => a.gpa - b.gpa);
   sorted.forEach((placement, index) => {
+    if (!Number.isSafeInteger(placement.gpa) || placement.gpa < 0) {
+      throw new RangeError(
+        `Cannot place the ${placement.what} at ${placement.gpa}: it is not an address; give a whole number from 0 on`,
+      );
+    }
     if (placement.gpa + placement.size > memorySize) {
       throw new RangeError(
         `Cannot place ${describe(placement)}: the memory ends at ${
@@ -55,5 +60,5 @@ export function checkPlacements(
 }
 
 function describe({ what, gpa, size }: Placement): string {
-  return `${what} at ${hex(gpa)}–${hex(gpa + size - 1)}`;
+  return `the ${what} at ${hex(gpa)}–${hex(gpa + size - 1)}`;
 }

@@ -179,7 +179,7 @@ function refuseMisfits(segment: Segment, size: 8 | 16): void {
     throw new RangeError(
       `Cannot encode base as ${
         hex(segment.base)
-      }: a ${size}-byte descriptor has ${baseBits} bits for it`,
+      }: descriptors of ${size} bytes have ${baseBits} bits for it`,
     );
   }
   refuseLimit(segment);

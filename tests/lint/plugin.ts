@@ -1,6 +1,6 @@
 /**
  * The house rules as lint rules: the arrows between the folders of `lib/`, unsafe calls in `lib/ffi` only, nothing that
- * happens at import, and `mod.ts` files without logic. `deno.json` loads it.
+ * happens at import, `mod.ts` files without logic, and small files. `deno.json` loads it.
  *
  * @module
  */
@@ -8,6 +8,9 @@
 import { forbiddenImport, libFolder, pathFromRoot } from "./layers.ts";
 
 type Node = Deno.lint.Node;
+
+/** A file that grows past this holds more than one thing. */
+const maximumLines = 400;
 
 const plugin: Deno.lint.Plugin = {
   name: "vmexit",
@@ -17,6 +20,7 @@ const plugin: Deno.lint.Plugin = {
     "mod-only-re-exports": { create: modOnlyReExports },
     "nothing-at-import": { create: nothingAtImport },
     "quiet-library": { create: quietLibrary },
+    "small-files": { create: smallFiles },
   },
 };
 
@@ -116,7 +120,7 @@ function isDeno(node: Node): boolean {
 }
 
 function modOnlyReExports(context: Deno.lint.RuleContext): Deno.lint.LintVisitor {
-  if (!/^(lib\/.*)?mod\.ts$/.test(pathFromRoot(context.filename))) return {};
+  if (!/^(lib\/[^/]+\/)?mod\.ts$/.test(pathFromRoot(context.filename))) return {};
   return {
     Program(program) {
       for (const node of program.body as Node[]) {
@@ -151,11 +155,23 @@ function quietLibrary(context: Deno.lint.RuleContext): Deno.lint.LintVisitor {
   if (folder === undefined || folder === "cli") return {};
   return {
     MemberExpression(node) {
-      if (nameOf(node.object) !== "console") return;
+      // A warning is for the user whoever called: the library may give one.
+      if (nameOf(node.object) !== "console" || nameOf(node.property) === "warn") return;
       context.report({
         node,
         message: "The library does not print: its caller decides what is seen.",
       });
+    },
+  };
+}
+
+function smallFiles(context: Deno.lint.RuleContext): Deno.lint.LintVisitor {
+  return {
+    Program(node) {
+      const lines = context.sourceCode.text.trimEnd().split("\n").length;
+      if (lines <= maximumLines) return;
+      const message = `The file has ${lines} lines: split it below ${maximumLines + 1}.`;
+      context.report({ node, message });
     },
   };
 }

@@ -1,7 +1,6 @@
 import { contentBytes, type MemoryContent } from "../../machine/address_space.ts";
+import { littleEndianInteger } from "../../machine/integer_bytes.ts";
 import { formatBytes, formatInteger } from "../format.ts";
-
-const BYTE_BITS = 8n;
 
 /**
  * What a pattern expects to be written: a number (the value of one access of any width), bytes or text (which may take several
@@ -30,38 +29,12 @@ export function takeData(
   if (data === undefined) return { done: 0, complete: true };
   if (typeof data === "function") return data(bytes) ? { done: 0, complete: true } : undefined;
   if (typeof data === "number" || typeof data === "bigint") {
-    return littleEndian(bytes) === BigInt(data) ? { done: 0, complete: true } : undefined;
+    return littleEndianInteger(bytes) === BigInt(data) ? { done: 0, complete: true } : undefined;
   }
   const expected = contentBytes(data);
   if (done + bytes.length > expected.length) return undefined;
   if (!bytes.every((byte, index) => byte === expected[done + index])) return undefined;
   return { done: done + bytes.length, complete: done + bytes.length === expected.length };
-}
-
-/**
- * `value` as `size` little-endian bytes.
- *
- * @throws {RangeError} When it does not fit.
- */
-export function answerBytes(value: number | bigint, size: number): Uint8Array<ArrayBuffer> {
-  const integer = BigInt(value);
-  if (integer < 0n || integer >> (BYTE_BITS * BigInt(size)) !== 0n) {
-    throw new RangeError(
-      `Cannot answer a read of ${size} byte${size === 1 ? "" : "s"} with ${
-        formatInteger(integer)
-      }: ` +
-        `the value is wider than ${BYTE_BITS * BigInt(size)} bits`,
-    );
-  }
-  return Uint8Array.from(
-    { length: size },
-    (_, index) => Number((integer >> (BYTE_BITS * BigInt(index))) & 0xffn),
-  );
-}
-
-/** Bytes as an integer, the lowest first. */
-export function littleEndian(bytes: Uint8Array): bigint {
-  return bytes.reduceRight((value, byte) => value << BYTE_BITS | BigInt(byte), 0n);
 }
 
 /** Checks, where a pattern is written, what can only be a mistake. */

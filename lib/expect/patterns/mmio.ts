@@ -1,10 +1,10 @@
 import type { Exit } from "../../kvm/exit.ts";
 import { contentBytes, type MemoryContent } from "../../machine/address_space.ts";
+import { littleEndianBytes } from "../../machine/integer_bytes.ts";
 import { formatAddress, formatBytes, formatInteger } from "../format.ts";
 import { type Any, any } from "./any.ts";
 import { ExitPattern, MISMATCH, type Occurrence } from "./exit_pattern.ts";
 import {
-  answerBytes,
   checkExpectedData,
   type ExpectedData,
   expectedDataText,
@@ -90,7 +90,7 @@ export class MmioReadPattern extends ExitPattern {
             if (!isRead(exit, address, done, size)) return MISMATCH;
             const length = exit.data.length;
             if (isValue) {
-              return { matches: true, complete: true, answer: answerBytes(answer, length) };
+              return { matches: true, complete: true, answer: littleEndianBytes(answer, length) };
             }
             if (done + length > bytes!.length) return MISMATCH;
             done += length;

@@ -1,11 +1,11 @@
 import type { Exit } from "../../kvm/exit.ts";
-import { LAST_PORT } from "../../machine/bus.ts";
+import { LAST_PORT } from "../../x86/layout.ts";
 import { contentBytes, type MemoryContent } from "../../machine/address_space.ts";
+import { littleEndianBytes, repeated } from "../../machine/integer_bytes.ts";
 import { formatAddress, formatBytes, formatInteger } from "../format.ts";
 import { type Any, any } from "./any.ts";
 import { ExitPattern, MISMATCH, type Occurrence } from "./exit_pattern.ts";
 import {
-  answerBytes,
   checkExpectedData,
   type ExpectedData,
   expectedDataText,
@@ -102,9 +102,8 @@ export class PortInPattern extends ExitPattern {
             if (size !== undefined && exit.size !== size) return MISMATCH;
             const length = exit.size * exit.count;
             if (isValue) {
-              const element = answerBytes(answer, exit.size);
-              const all = new Uint8Array(length).map((_, index) => element[index % exit.size]);
-              return { matches: true, complete: true, answer: all };
+              const element = littleEndianBytes(answer, exit.size);
+              return { matches: true, complete: true, answer: repeated(element, exit.count) };
             }
             if (done + length > bytes!.length) return MISMATCH;
             done += length;

@@ -1,0 +1,2 @@
+export * from "./exit_port.ts";
+export * from "./uart.ts";

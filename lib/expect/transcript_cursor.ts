@@ -1,0 +1,102 @@
+import type { Exit } from "../kvm/exit.ts";
+import {
+  type ExitPattern,
+  MISMATCH,
+  type Occurrence,
+  type Verdict,
+} from "./patterns/exit_pattern.ts";
+
+/** How far one pattern of a transcript has been matched. */
+export interface PatternProgress {
+  /** The pattern. */
+  readonly pattern: ExitPattern;
+  /** How often it has come. */
+  readonly count: number;
+  /** The numbers of the first and the last exit that it took, where it took any. */
+  readonly exits: readonly [first: number, last: number] | undefined;
+}
+
+interface Progress {
+  readonly pattern: ExitPattern;
+  count: number;
+  exits: [number, number] | undefined;
+}
+
+/**
+ * Matches exits against the patterns of a transcript, in order. A pattern that repeats is greedy; an exit that it does not match is offered to the
+ * next, once it has come often enough.
+ */
+export class TranscriptCursor {
+  readonly #progress: Progress[];
+  #position = 0;
+  #occurrence: Occurrence | undefined;
+
+  /** A cursor at the first pattern. */
+  constructor(patterns: readonly ExitPattern[]) {
+    this.#progress = patterns.map((pattern) => ({ pattern, count: 0, exits: undefined }));
+  }
+
+  /** Whether every pattern has come as often as it must. */
+  get isDone(): boolean {
+    return this.#occurrence === undefined &&
+      this.#progress.every(({ count, pattern }) => count >= pattern.minimum);
+  }
+
+  /** The patterns with what they have taken so far. */
+  get progress(): readonly PatternProgress[] {
+    return this.#progress;
+  }
+
+  /** The position of the pattern that waits for the next exit. */
+  get position(): number {
+    return this.#position;
+  }
+
+  /** What may come next, as text. */
+  get expected(): string {
+    if (this.#occurrence !== undefined) return this.#occurrence.text;
+    return this.#candidates().map((index) => this.#progress[index].pattern.text).join(", or ");
+  }
+
+  /** Whether any pattern is about the port or address of this exit, so that no device may take it away. */
+  names(exit: Exit): boolean {
+    return this.#progress.some(({ pattern }) => pattern.definition.names(exit));
+  }
+
+  /** Takes the next exit, the machine's `number`th. */
+  offer(exit: Exit, number: number): Verdict {
+    if (this.#occurrence !== undefined) {
+      return this.#take(this.#position, this.#occurrence, exit, number);
+    }
+    for (const index of this.#candidates()) {
+      const occurrence = this.#progress[index].pattern.definition.begin();
+      const verdict = this.#take(index, occurrence, exit, number);
+      if (verdict.matches) return verdict;
+    }
+    return MISMATCH;
+  }
+
+  #take(index: number, occurrence: Occurrence, exit: Exit, number: number): Verdict {
+    const verdict = occurrence.offer(exit);
+    if (!verdict.matches) return verdict;
+    const progress = this.#progress[index];
+    progress.exits = [progress.exits?.[0] ?? number, number];
+    if (verdict.complete) progress.count++;
+    this.#position = verdict.complete && progress.count === progress.pattern.maximum
+      ? index + 1
+      : index;
+    this.#occurrence = verdict.complete ? undefined : occurrence;
+    return verdict;
+  }
+
+  /** The patterns that the next exit may be: the current one, and those after it as long as they may be left out. */
+  #candidates(): number[] {
+    const candidates = [];
+    for (let index = this.#position; index < this.#progress.length; index++) {
+      candidates.push(index);
+      const { count, pattern } = this.#progress[index];
+      if (count < pattern.minimum) break;
+    }
+    return candidates;
+  }
+}

@@ -1,0 +1,134 @@
+import { createHash } from "node:crypto";
+import { AssemblyError } from "./assembly_error.ts";
+import { type Diagnostic, formatDiagnostic } from "./diagnostic.ts";
+import { hashDependencies, readsSurroundings } from "./dependencies.ts";
+import { DiskImageCache } from "./disk_image_cache.ts";
+import { Image } from "./image.ts";
+import type { CodeBits, ImageParts } from "./image_parts.ts";
+import { type ImageCache, MemoryImageCache } from "./image_cache.ts";
+import { runNasm } from "./nasm.ts";
+import { nasmIdentity } from "./nasm_identity.ts";
+import type { NasmInput } from "./nasm_input.ts";
+import { type ToolHost, toolHost } from "./tool.ts";
+
+/** How a source is to be assembled. */
+export interface AssembleOptions {
+  /** The address of the first byte, where the source has no `org` of its own. Without it: 0. */
+  readonly origin?: number;
+  /** The width of code where the source has no `bits` of its own. Without it: 16, as in NASM. */
+  readonly bits?: CodeBits;
+  /**
+   * What becomes of NASM's warnings. `"print"`, the default, writes each once a process with `console.warn`; `"error"`
+   * makes them errors; `"collect"` leaves them to {@linkcode Image.warnings}, where they are in any case.
+   */
+  readonly warnings?: "print" | "error" | "collect";
+}
+
+/** A text for NASM and what it says of itself. */
+export interface NasmText {
+  /** With `%line` directives that say where it comes from. */
+  readonly text: string;
+  /** Where `%include` and `incbin` look. The first is NASM's working directory. */
+  readonly folders: readonly string[];
+  /** The width of code that the text sets first. */
+  readonly declaredBits: CodeBits | undefined;
+}
+
+/** What {@linkcode assemble} works with. */
+export interface Assembler {
+  /** What runs NASM. */
+  readonly host: ToolHost;
+  /** Where images are kept, the fastest first. */
+  readonly caches: readonly ImageCache[];
+  /** Takes a warning that is to be printed. */
+  warn(text: string): void;
+}
+
+/** Raise it when what the caches keep changes its shape or meaning. */
+const CACHE_FORMAT = 1;
+const CODE_BITS: readonly unknown[] = [16, 32, 64];
+
+/** This machine's NASM, with a cache in memory and one on disk. */
+export const assembler: Assembler = {
+  host: toolHost,
+  caches: [new MemoryImageCache(), new DiskImageCache()],
+  warn: (text) => console.warn(text),
+};
+
+const printed: Set<string> = new Set();
+
+/**
+ * Assembles a text, or takes its image from a cache.
+ *
+ * @throws {AssemblyError} When NASM refuses it.
+ * @throws {HostError} When NASM is missing, too old, or fails in another way.
+ * @throws {RangeError} When an option is out of range, or the text makes no bytes.
+ * @throws {Deno.errors.NotCapable} When `run` is not permitted for NASM, or `ffi` not at all.
+ */
+export function assemble(
+  source: NasmText,
+  options: AssembleOptions = {},
+  { host, caches, warn }: Assembler = assembler,
+): Image {
+  const { origin = 0, bits = 16, warnings = "print" } = options;
+  checkOptions(origin, bits);
+  const { text, folders } = source;
+  const input: NasmInput = { text, folders, origin, bits };
+  const parts = readsSurroundings(text)
+    ? runNasm(input, host).parts
+    : cachedParts(input, host, caches);
+  const found = parts.warnings ?? [];
+  if (warnings === "error" && found.length > 0) throw new AssemblyError(found);
+  if (warnings === "print") printOnce(found, warn);
+  return new Image({
+    ...parts,
+    bits: source.declaredBits ?? bits,
+    // The cache keeps its own bytes: who writes to an image's must not change the next one.
+    segments: parts.segments.map((segment) => ({ ...segment, bytes: segment.bytes.slice() })),
+  });
+}
+
+function cachedParts(
+  input: NasmInput,
+  host: ToolHost,
+  caches: readonly ImageCache[],
+): ImageParts {
+  const identity = nasmIdentity();
+  // An unknown NASM cannot change while this process runs, but the next process may find another.
+  const usable = identity === undefined ? caches.filter((cache) => !cache.outlivesProcess) : caches;
+  const key = createHash("sha256")
+    .update(JSON.stringify([CACHE_FORMAT, identity, input]))
+    .digest("hex");
+  for (const [index, cache] of usable.entries()) {
+    const entry = cache.get(key);
+    if (entry === undefined) continue;
+    for (const faster of usable.slice(0, index)) faster.set(key, entry);
+    return entry.parts;
+  }
+  const { parts, dependencies } = runNasm(input, host);
+  const hashed = hashDependencies(dependencies);
+  if (hashed !== undefined) {
+    for (const cache of usable) cache.set(key, { parts, dependencies: hashed });
+  }
+  return parts;
+}
+
+function checkOptions(origin: number, bits: CodeBits): void {
+  if (!Number.isSafeInteger(origin) || origin < 0) {
+    throw new RangeError(
+      `Cannot assemble for the origin ${origin}: it is not a whole number from 0 to 2^53 - 1`,
+    );
+  }
+  if (!CODE_BITS.includes(bits)) {
+    throw new RangeError(`Cannot assemble for ${bits} bits: code on x86 has 16, 32 or 64`);
+  }
+}
+
+function printOnce(warnings: readonly Diagnostic[], warn: (text: string) => void): void {
+  for (const warning of warnings) {
+    const text = formatDiagnostic(warning);
+    if (printed.has(text)) continue;
+    printed.add(text);
+    warn(text);
+  }
+}

@@ -1,0 +1,47 @@
+import type { Diagnostic } from "./diagnostic.ts";
+import type { SourceLine } from "./source_line.ts";
+
+/** How wide the operands and addresses of a piece of code are by default: NASM's `bits`. */
+export type CodeBits = 16 | 32 | 64;
+
+/** A stretch of guest memory that an image fills. */
+export interface ImageSegment {
+  /** The guest-physical address of its first byte. */
+  readonly address: number;
+  /** What it holds at the start. May be empty. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** How many bytes of memory it takes. Those past `bytes` are zero (`.bss`). */
+  readonly size: number;
+}
+
+/** What an {@linkcode Image} is made of. */
+export interface ImageParts {
+  /** The stretches of memory it fills, by address, none overlapping. */
+  readonly segments: readonly ImageSegment[];
+  /** The address that it was assembled for. Without it: the lowest segment's. */
+  readonly origin?: number;
+  /** Where execution starts. Without it: the origin. */
+  readonly entry?: number;
+  /** The width of the code at the entry. Without it: 16. */
+  readonly bits?: CodeBits;
+  /** Addresses by label. */
+  readonly labels?: Readonly<Record<string, number>>;
+  /** Constants by name (`equ`, offsets in a `struc`). */
+  readonly constants?: Readonly<Record<string, number>>;
+  /** Which source line became which bytes. */
+  readonly lines?: readonly SourceLine[];
+  /** What the assembler warned of. */
+  readonly warnings?: readonly Diagnostic[];
+}
+
+/** How a flat binary is to be taken. */
+export interface FlatOptions {
+  /** The guest-physical address of its first byte. */
+  readonly origin: number;
+  /** Where execution starts. Without it: the origin. */
+  readonly entry?: number;
+  /** The width of its code. Without it: 16. */
+  readonly bits?: CodeBits;
+  /** Addresses by name, for tests and failure pages. */
+  readonly symbols?: Readonly<Record<string, number>>;
+}

@@ -1,0 +1,169 @@
+import type { MapSection } from "./map_file.ts";
+import type { SourceLine } from "./source_line.ts";
+
+/** What {@linkcode parseListing} needs beside the listing. */
+export interface ListingContext {
+  /** Where NASM placed the sections. */
+  readonly sections: readonly MapSection[];
+  /** The image's bytes, from `origin` on. */
+  readonly bytes: Uint8Array;
+  /** The address of the first of them. */
+  readonly origin: number;
+  /** The path of the file that an `%include` of this name reached. */
+  includedFile(name: string): string;
+}
+
+/** One row of a listing. */
+interface Row {
+  readonly line: number;
+  /** How deep in includes and macros. */
+  readonly level: number;
+  /** Its offset in its section, where it made bytes. */
+  readonly offset?: number;
+  /** The bytes as the listing shows them: `B8[3412]`, `90<rep Bh>`, `6162-`. */
+  readonly shown: string;
+  readonly text: string;
+}
+
+interface Frame {
+  file: string;
+  line: number;
+  /** What the frame above this one comes from: an include has a file and lines of its own. */
+  inside: "include" | "repetition" | "macro";
+}
+
+interface Piece extends Omit<SourceLine, "address" | "length"> {
+  readonly section: MapSection;
+  readonly offset: number;
+  readonly shown: string;
+}
+
+const ROW =
+  /^\s*(\d+) (?:([0-9A-F]{8,}) ((?:[0-9A-F?[\]()-]|<[a-z][^>]*>)+))?\s*(?:<(\d+)> ?)?(.*)$/;
+const LINE_DIRECTIVE = /^%line\s+(\d+)(?:\+\d+)?(?:\s+(.*))?$/;
+const INCLUDE_DIRECTIVE = /^%include\s+(["'`]?)(.*?)\1\s*(?:;.*)?$/i;
+const SECTION_DIRECTIVE = /^(\[\s*)?(?:section|segment)\s+([^\s\]]+)/i;
+const SECTION_AGAIN = /^(?:__\??SECT\??__|endstruc|iend)\b/i;
+const ABSOLUTE_DIRECTIVE = /^(\[\s*)?absolute\s/i;
+const STRUCTURE = /^struc\s/i;
+const DEFAULT_SECTION = ".text";
+
+/**
+ * Reads which source lines became which bytes from a listing of `nasm -l`. What it finds is compared with the
+ * image's bytes, and a line that does not agree is left out: better no line than a wrong one.
+ */
+export function parseListing(listing: string, context: ListingContext): SourceLine[] {
+  const pieces: Piece[] = [];
+  const frames: Frame[] = [{ file: "", line: 0, inside: "macro" }];
+  const sections = new SectionTracker(context.sections);
+  for (const source of listing.split("\n")) {
+    const row = parseRow(source);
+    if (row === undefined) continue;
+    const frame = enter(frames, row);
+    const directive = LINE_DIRECTIVE.exec(row.text);
+    if (directive !== null) {
+      if (directive[2] !== undefined) frame.file = directive[2].trim();
+      continue;
+    }
+    const section = sections.current;
+    if (row.offset !== undefined && section?.hasBytes) {
+      const last = pieces.at(-1);
+      const continues = row.text === "" && last?.section === section;
+      if (!continues) {
+        const { file, line } = frame;
+        const { offset, shown, text } = row;
+        pieces.push({ file, line, text, section, offset, shown });
+      }
+    }
+    sections.follow(row.text);
+    const include = INCLUDE_DIRECTIVE.exec(row.text);
+    frame.inside = include !== null
+      ? "include"
+      : /^%rep|^%endrep/i.test(row.text)
+      ? "repetition"
+      : "macro";
+    if (include !== null) {
+      frames[row.level + 1] = { file: context.includedFile(include[2]), line: 0, inside: "macro" };
+    }
+  }
+  return measure(pieces).filter((line) => line.length > 0 && agrees(line, context)).map(publicPart);
+}
+
+/** The innermost file and line at a row, with the frames above it dropped. */
+function enter(frames: Frame[], row: Row): Frame {
+  const { level } = row;
+  const below = frames[Math.min(level, frames.length) - 1];
+  if (level > 0 && (frames.length <= level || below.inside !== "include")) {
+    const line = below.inside === "repetition" ? row.line : below.line;
+    frames[level] = { file: below.file, line, inside: "macro" };
+  } else {
+    frames[level].line = row.line;
+  }
+  frames.length = level + 1;
+  return frames[level];
+}
+
+function parseRow(source: string): Row | undefined {
+  const match = ROW.exec(source);
+  // NASM repeats its messages in the listing, after a row of asterisks.
+  if (match === null || match[5].startsWith("****")) return undefined;
+  const [, line, offset, shown = "", level = "0", text] = match;
+  return {
+    line: Number(line),
+    level: Number(level),
+    ...(offset === undefined ? {} : { offset: parseInt(offset, 16) }),
+    shown,
+    text: text.trim(),
+  };
+}
+
+/** Which section the assembler is in, from the directives that it passes. */
+class SectionTracker {
+  readonly #sections: ReadonlyMap<string, MapSection>;
+  /** Undefined in an absolute segment: a `struc`, or behind `absolute`. */
+  current: MapSection | undefined;
+  /** What `__?SECT?__` returns to: the last that a macro, and not a primitive in brackets, switched to. */
+  #declared: MapSection | undefined;
+
+  constructor(sections: readonly MapSection[]) {
+    this.#sections = new Map(sections.map((section) => [section.name, section]));
+    this.current = this.#declared = this.#sections.get(DEFAULT_SECTION);
+  }
+
+  follow(text: string): void {
+    const section = SECTION_DIRECTIVE.exec(text);
+    const absolute = ABSOLUTE_DIRECTIVE.exec(text);
+    if (section !== null) this.#switch(this.#sections.get(section[2]), section[1] !== undefined);
+    else if (absolute !== null) this.#switch(undefined, absolute[1] !== undefined);
+    else if (STRUCTURE.test(text)) this.#switch(undefined, true);
+    else if (SECTION_AGAIN.test(text)) this.current = this.#declared;
+  }
+
+  #switch(to: MapSection | undefined, primitive: boolean): void {
+    this.current = to;
+    if (!primitive) this.#declared = to;
+  }
+}
+
+type Measured = SourceLine & Piece;
+
+/** A line reaches to where the next of its section starts, so that `times` and `incbin` need no reading. */
+function measure(pieces: readonly Piece[]): Measured[] {
+  const ends = new Map<MapSection, number>();
+  return pieces.toReversed().map((piece) => {
+    const { section, offset } = piece;
+    const end = ends.get(section) ?? section.length;
+    ends.set(section, offset);
+    return { ...piece, address: section.virtualStart + offset, length: end - offset };
+  }).reverse();
+}
+
+function agrees(line: Measured, { bytes, origin }: ListingContext): boolean {
+  const shown = /^[0-9A-F]*/.exec(line.shown)![0].match(/../g) ?? [];
+  const at = line.section.start - origin + line.offset;
+  return shown.every((byte, index) => bytes[at + index] === parseInt(byte, 16));
+}
+
+function publicPart({ address, length, file, line, text }: Measured): SourceLine {
+  return { address, length, file, line, text };
+}

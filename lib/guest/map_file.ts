@@ -1,0 +1,73 @@
+/** A section as NASM placed it. */
+export interface MapSection {
+  /** Its name: `.text`. */
+  readonly name: string;
+  /** The address that its labels count from. */
+  readonly virtualStart: number;
+  /** The address where its bytes lie in the image. */
+  readonly start: number;
+  /** Bytes. */
+  readonly length: number;
+  /** Whether it has bytes in the image; else it is memory alone (`nobits`). */
+  readonly hasBytes: boolean;
+}
+
+/** What the map file of `nasm -f bin` says. */
+export interface NasmMap {
+  /** The address that the source was assembled for. A bigint, since NASM takes any 64-bit one. */
+  readonly origin: bigint;
+  /** In the order of the file. */
+  readonly sections: readonly MapSection[];
+  /** Addresses by label. */
+  readonly labels: Readonly<Record<string, number>>;
+  /** Constants by name. */
+  readonly constants: Readonly<Record<string, number>>;
+}
+
+const ORIGIN = /^-- Program origin -+\s+([0-9A-F]+)$/m;
+const SECTION =
+  /^\s*([0-9A-F]+)\s+([0-9A-F]+)\s+[0-9A-F]+\s+([0-9A-F]+)\s+(progbits|nobits)\s+(\S+)$/gm;
+const SYMBOL_GROUP = /^---- (No Section|Section (\S+)) -+$/;
+const LABEL = /^\s*[0-9A-F]+\s+([0-9A-F]+)\s+(\S+)$/;
+const CONSTANT = /^\s*([0-9A-F]+)\s+(\S+)$/;
+const SYMBOLS_HEADING = "-- Symbols ---";
+
+/** Names that NASM makes up for the labels inside macros. */
+const MACRO_LOCAL = "..@";
+
+/**
+ * Reads the map that the directive `[map all FILE]` has `nasm -f bin` write (NASM manual, "map: Generating map
+ * files"). Undefined when the text has no origin: it is no such map.
+ */
+export function parseMap(text: string): NasmMap | undefined {
+  const origin = ORIGIN.exec(text)?.[1];
+  if (origin === undefined) return undefined;
+  const sections = [...text.matchAll(SECTION)].map((
+    [, virtualStart, start, length, kind, name],
+  ) => ({
+    name,
+    virtualStart: parseInt(virtualStart, 16),
+    start: parseInt(start, 16),
+    length: parseInt(length, 16),
+    hasBytes: kind === "progbits",
+  }));
+  return { origin: BigInt(`0x${origin}`), sections, ...parseSymbols(text) };
+}
+
+function parseSymbols(text: string): Pick<NasmMap, "labels" | "constants"> {
+  const labels: Record<string, number> = Object.create(null);
+  const constants: Record<string, number> = Object.create(null);
+  const at = text.indexOf(SYMBOLS_HEADING);
+  let inSection = false;
+  for (const row of at < 0 ? [] : text.slice(at).split("\n")) {
+    const group = SYMBOL_GROUP.exec(row);
+    if (group !== null) inSection = group[2] !== undefined;
+    const [, value, name] = (inSection ? LABEL : CONSTANT).exec(row) ?? [];
+    if (name === undefined || name.startsWith(MACRO_LOCAL)) continue;
+    const whole = BigInt(`0x${value}`);
+    // Without a section a value is a number of the author's, and -1 was meant where NASM writes 2^64 - 1.
+    const number = Number(inSection ? whole : BigInt.asIntN(64, whole));
+    if (Number.isSafeInteger(number)) (inSection ? labels : constants)[name] = number;
+  }
+  return { labels, constants };
+}

@@ -1,0 +1,109 @@
+import { libc } from "../ffi/real_libc.ts";
+import type { Libc } from "../ffi/libc.ts";
+import { cacheFolder, permittedEnvironment } from "./cache_folder.ts";
+
+/** What a finished program left. */
+export interface ToolResult {
+  /** The command that was run. */
+  readonly command: string;
+  /** Its exit code; 128 and more where a signal ended it. */
+  readonly code: number;
+  /** What it wrote to standard output. */
+  readonly stdout: string;
+  /** What it wrote to standard error. */
+  readonly stderr: string;
+}
+
+/** What guests are assembled with. Tests replace it, to count the runs and to have them fail. */
+export interface ToolHost {
+  /** The C library, for files in memory. */
+  libc(): Libc;
+  /**
+   * Runs a program to its end.
+   *
+   * @param folder Its working directory.
+   * @throws {Deno.errors.NotFound} When there is no such program.
+   * @throws {Deno.errors.NotCapable} When `run` is not permitted for it.
+   */
+  run(command: string, args: readonly string[], folder?: string): ToolResult;
+}
+
+/** This machine. */
+export const toolHost: ToolHost = {
+  libc,
+  run(command, args, folder) {
+    const output = new Deno.Command(command, {
+      args: [...args],
+      cwd: folder,
+      // Options that the user keeps there for other projects would change what guests become.
+      env: { NASMENV: "" },
+    }).outputSync();
+    const decoder = new TextDecoder();
+    return {
+      command,
+      code: output.code,
+      stdout: decoder.decode(output.stdout),
+      stderr: decoder.decode(output.stderr),
+    };
+  },
+};
+
+/** A program of NASM's. */
+export type ToolName = "nasm" | "ndisasm";
+
+/**
+ * The commands to try for a tool, in this order: for `nasm` what the environment variable `VMEXIT_NASM` names and
+ * nothing else; otherwise the one on the `PATH`, then the one that `vmexit setup` unpacked into its cache.
+ */
+export function toolCommands(name: ToolName): string[] {
+  const chosen = name === "nasm" ? permittedEnvironment("VMEXIT_NASM") : undefined;
+  if (chosen !== undefined) return [chosen];
+  const cache = cacheFolder();
+  return cache === undefined ? [name] : [name, `${cache}/tools/bin/${name}`];
+}
+
+/**
+ * Runs the first of a tool's commands that there is, or gives undefined where there is none.
+ *
+ * @throws {Deno.errors.NotCapable} When `run` is not permitted for the first.
+ */
+export function runTool(
+  host: ToolHost,
+  name: ToolName,
+  args: readonly string[],
+  folder?: string,
+): ToolResult | undefined {
+  for (const [index, command] of toolCommands(name).entries()) {
+    try {
+      return runWherePossible(host, command, args, folder);
+    } catch (error) {
+      if (error instanceof Deno.errors.NotCapable && index === 0) {
+        throw new Deno.errors.NotCapable(
+          `Cannot run ${command}: it is not permitted. Run with --allow-run=${command}, or put ` +
+            `"run": ["${command}"] among the permissions in deno.json.`,
+          { cause: error },
+        );
+      }
+      if (error instanceof Deno.errors.NotFound || error instanceof Deno.errors.NotCapable) {
+        continue;
+      }
+      throw error;
+    }
+  }
+  return undefined;
+}
+
+function runWherePossible(
+  host: ToolHost,
+  command: string,
+  args: readonly string[],
+  folder: string | undefined,
+): ToolResult {
+  try {
+    return host.run(command, args, folder);
+  } catch (error) {
+    // The folder may be what is not there: the module of a compiled program stands in none.
+    if (folder === undefined || !(error instanceof Deno.errors.NotFound)) throw error;
+    return host.run(command, args);
+  }
+}

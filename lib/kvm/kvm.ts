@@ -1,0 +1,134 @@
+import { ERRNO, errnoName } from "../ffi/errno.ts";
+import { HostError } from "../ffi/host_error.ts";
+import type { Libc } from "../ffi/libc.ts";
+import { OwnedFd } from "../ffi/owned_fd.ts";
+import { libc as realLibc } from "../ffi/real_libc.ts";
+import { CAPABILITIES, type CapabilityName } from "./abi/capabilities.ts";
+import { kvm_cpuid2 } from "./abi/structs/cpuid.ts";
+import { ioctl } from "./ioctl.ts";
+import { KvmError } from "./kvm_error.ts";
+import { Vm } from "./vm.ts";
+
+/** Where the kernel offers KVM. */
+export const KVM_DEVICE = "/dev/kvm";
+
+/** The only API version there has been since 2007; anything else must be refused (Documentation/virt/kvm/api.rst, 4.1). */
+export const KVM_API_VERSION = 12;
+
+const O_RDWR = 0x2;
+const O_CLOEXEC = 0x80000;
+
+const MACHINE_TYPE_DEFAULT = 0;
+
+/** CPUID entries to ask for at first; the kernel says E2BIG as long as there are more. */
+const CPUID_ENTRIES = 128;
+
+const REMEDIES =
+  "Either enable virtualization (VT-x or AMD-V) in the firmware and load kvm_intel or kvm_amd; " +
+  "or, in a virtual machine, have its host enable nested virtualization; " +
+  "or run the tests with `vmexit test`, which brings a KVM of its own inside QEMU.";
+
+/**
+ * The host's KVM: `/dev/kvm`, open.
+ *
+ * @example
+ * ```ts no-eval
+ * import { Kvm } from "@vmexit/vmexit";
+ *
+ * using kvm = Kvm.open();
+ * console.log(kvm.capability("KVM_CAP_NR_MEMSLOTS"));
+ * ```
+ */
+export class Kvm implements Disposable {
+  readonly #libc: Libc;
+  readonly #fd: OwnedFd;
+
+  private constructor(libc: Libc, fd: number) {
+    this.#libc = libc;
+    this.#fd = new OwnedFd(libc, fd, KVM_DEVICE);
+  }
+
+  /**
+   * Opens `/dev/kvm` and checks the API's version.
+   *
+   * @param libc Another C library, for tests that inject faults.
+   * @throws {HostError} When there is none, or this user may not use it; the message says what to do.
+   * @throws {Deno.errors.NotCapable} When FFI is not permitted.
+   */
+  static open(libc: Libc = realLibc()): Kvm {
+    const fd = libc.open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
+    if (fd < 0) throw openError(libc.errno());
+    using cleanup = new DisposableStack();
+    const kvm = cleanup.use(new Kvm(libc, fd));
+    const version = ioctl(libc, kvm.#fd, "KVM_GET_API_VERSION");
+    if (version !== KVM_API_VERSION) {
+      throw new HostError(
+        `Cannot use ${KVM_DEVICE}: its API version is ${version}, and vmexit speaks ${KVM_API_VERSION} only. ` +
+          "Is this Linux 2.6.22 or newer?",
+      );
+    }
+    cleanup.move();
+    return kvm;
+  }
+
+  /**
+   * What the kernel says of a capability (`KVM_CHECK_EXTENSION`): 0 where it lacks it, else 1 or more; some are numbers with a meaning of their own.
+   */
+  capability(name: CapabilityName): number {
+    return ioctl(this.#libc, this.#fd, "KVM_CHECK_EXTENSION", CAPABILITIES[name].number, name);
+  }
+
+  /** The size of the mapping that each vCPU shares with this process, in bytes (`KVM_GET_VCPU_MMAP_SIZE`). */
+  get vcpuMmapSize(): number {
+    return ioctl(this.#libc, this.#fd, "KVM_GET_VCPU_MMAP_SIZE");
+  }
+
+  /** What CPUID can answer in a guest (`KVM_GET_SUPPORTED_CPUID`): a `struct kvm_cpuid2` with its entries, as `Vcpu.setCpuid` takes it. */
+  supportedCpuid(): Uint8Array<ArrayBuffer> {
+    for (let entries = CPUID_ENTRIES;; entries *= 2) {
+      const bytes = new Uint8Array(kvm_cpuid2.sizeFor(entries));
+      new DataView(bytes.buffer).setUint32(kvm_cpuid2.offsetOf("nent"), entries, true);
+      try {
+        ioctl(this.#libc, this.#fd, "KVM_GET_SUPPORTED_CPUID", bytes);
+        return bytes;
+      } catch (error) {
+        if (!(error instanceof KvmError && error.errno === ERRNO.E2BIG)) throw error;
+      }
+    }
+  }
+
+  /**
+   * Creates a virtual machine without memory and vCPUs (`KVM_CREATE_VM`).
+   *
+   * @throws {KvmError} When the kernel refuses.
+   */
+  createVm(): Vm {
+    const mmapSize = this.vcpuMmapSize;
+    const fd = ioctl(this.#libc, this.#fd, "KVM_CREATE_VM", MACHINE_TYPE_DEFAULT);
+    return new Vm(this.#libc, fd, mmapSize);
+  }
+
+  /** Closes `/dev/kvm`; a second call does nothing. VMs made from it live on. */
+  [Symbol.dispose](): void {
+    this.#fd[Symbol.dispose]();
+  }
+}
+
+function openError(errno: number): HostError {
+  const failed = `Cannot open ${KVM_DEVICE} (${errnoName(errno)})`;
+  switch (errno) {
+    case ERRNO.ENOENT:
+    case ERRNO.ENODEV:
+    case ERRNO.ENXIO:
+      return new HostError(`${failed}: this machine has no KVM. ${REMEDIES}`);
+    case ERRNO.EACCES:
+    case ERRNO.EPERM:
+      return new HostError(
+        `${failed}: this user may not use it. Join its group (sudo usermod -aG kvm $USER, then log in again), ` +
+          'or, where there is no such group, add a udev rule: KERNEL=="kvm", GROUP="kvm", MODE="0666". ' +
+          "In a container, pass --device /dev/kvm.",
+      );
+    default:
+      return new HostError(`${failed}: ${REMEDIES}`);
+  }
+}

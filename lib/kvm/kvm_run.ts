@@ -1,0 +1,149 @@
+import type { Mapping } from "../ffi/mapping.ts";
+import { kvm_run } from "./abi/structs/run.ts";
+import { decodeExit } from "./decode_exit.ts";
+import type { Exit } from "./exit.ts";
+
+const EXIT_REASON = kvm_run.offsetOf("exit_reason");
+const IMMEDIATE_EXIT = kvm_run.offsetOf("immediate_exit");
+const IO_DIRECTION = kvm_run.offsetOf("io.direction");
+const IO_SIZE = kvm_run.offsetOf("io.size");
+const IO_PORT = kvm_run.offsetOf("io.port");
+const IO_COUNT = kvm_run.offsetOf("io.count");
+const IO_DATA_OFFSET = kvm_run.offsetOf("io.data_offset");
+const MMIO_ADDRESS = kvm_run.offsetOf("mmio.phys_addr");
+const MMIO_DATA = kvm_run.offsetOf("mmio.data");
+const MMIO_LENGTH = kvm_run.offsetOf("mmio.len");
+const MMIO_IS_WRITE = kvm_run.offsetOf("mmio.is_write");
+
+const WORD_SIZE = 4;
+const WORD = 2 ** 32;
+
+/**
+ * The structure that a vCPU and this process share (Documentation/virt/kvm/api.rst, 5, "kvm_run"). It reads single fields without allocating, for
+ * the run loop; {@linkcode KvmRun.exit} decodes the whole. The mapping itself never leaves: all that is handed out is copied.
+ */
+export class KvmRun {
+  readonly #mapping: Mapping;
+
+  /** @param mapping The vCPU's mapping, which stays the vCPU's. */
+  constructor(mapping: Mapping) {
+    this.#mapping = mapping;
+  }
+
+  /** Why the vCPU left the guest: a number of `EXIT_REASON`. */
+  get exitReason(): number {
+    return this.#mapping.view.getUint32(EXIT_REASON, true);
+  }
+
+  /** Set before a run, so that one that fails is not mistaken for the exit before it. */
+  set exitReason(reason: number) {
+    this.#mapping.view.setUint32(EXIT_REASON, reason, true);
+  }
+
+  /** Whether the next `KVM_RUN` only finishes the latest exit and returns with EINTR. */
+  set immediateExit(immediate: boolean) {
+    this.#mapping.view.setUint8(IMMEDIATE_EXIT, immediate ? 1 : 0);
+  }
+
+  /** For IO: `EXIT_IO_IN` or `EXIT_IO_OUT`. */
+  get ioDirection(): number {
+    return this.#mapping.view.getUint8(IO_DIRECTION);
+  }
+
+  /** For IO: bytes of one element. */
+  get ioSize(): 1 | 2 | 4 {
+    return this.#mapping.view.getUint8(IO_SIZE) as 1 | 2 | 4;
+  }
+
+  /** For IO: the port. */
+  get ioPort(): number {
+    return this.#mapping.view.getUint16(IO_PORT, true);
+  }
+
+  /** For IO: how many elements. */
+  get ioCount(): number {
+    return this.#mapping.view.getUint32(IO_COUNT, true);
+  }
+
+  /** For IO: the element at `index`. */
+  ioElement(index: number, size: 1 | 2 | 4): number {
+    const view = this.#mapping.view;
+    const offset = this.#ioData(view) + index * size;
+    if (size === 1) return view.getUint8(offset);
+    return size === 2 ? view.getUint16(offset, true) : view.getUint32(offset, true);
+  }
+
+  /** For IO: sets the element at `index`, which the guest reads. */
+  setIoElement(index: number, size: 1 | 2 | 4, value: number): void {
+    const view = this.#mapping.view;
+    const offset = this.#ioData(view) + index * size;
+    if (size === 1) view.setUint8(offset, value);
+    else if (size === 2) view.setUint16(offset, value, true);
+    else view.setUint32(offset, value, true);
+  }
+
+  /** For IO: sets all elements from their bytes. */
+  setIoData(bytes: Uint8Array): void {
+    const view = this.#mapping.view;
+    new Uint8Array(view.buffer, this.#ioData(view), bytes.length).set(bytes);
+  }
+
+  /** For MMIO: the physical address. */
+  get mmioAddress(): number {
+    const view = this.#mapping.view;
+    return view.getUint32(MMIO_ADDRESS + WORD_SIZE, true) * WORD +
+      view.getUint32(MMIO_ADDRESS, true);
+  }
+
+  /** For MMIO: how many bytes, 1 to 8. */
+  get mmioLength(): number {
+    return this.#mapping.view.getUint32(MMIO_LENGTH, true);
+  }
+
+  /** For MMIO: whether the guest writes. */
+  get mmioIsWrite(): boolean {
+    return this.#mapping.view.getUint8(MMIO_IS_WRITE) !== 0;
+  }
+
+  /** For an MMIO write: the low 32 bits of the value, without bytes beyond its length. */
+  get mmioLow(): number {
+    return this.#mmioWord(0);
+  }
+
+  /** For an MMIO write: the high 32 bits of the value. */
+  get mmioHigh(): number {
+    return this.#mmioWord(WORD_SIZE);
+  }
+
+  /** For an MMIO read: what the guest gets, as two halves. */
+  setMmioWords(low: number, high: number): void {
+    const view = this.#mapping.view;
+    view.setUint32(MMIO_DATA, low, true);
+    view.setUint32(MMIO_DATA + WORD_SIZE, high, true);
+  }
+
+  /** For an MMIO read: what the guest gets, as bytes. */
+  setMmioData(bytes: Uint8Array): void {
+    new Uint8Array(this.#mapping.view.buffer, MMIO_DATA, bytes.length).set(bytes);
+  }
+
+  /** The latest exit, whole, as a copy. */
+  exit(): Exit {
+    return decodeExit(this.#mapping.view);
+  }
+
+  #ioData(view: DataView): number {
+    // The kernel's own offset: 4096, the page after this structure. It fits a number by far.
+    return view.getUint32(IO_DATA_OFFSET, true);
+  }
+
+  #mmioWord(start: number): number {
+    const view = this.#mapping.view;
+    const length = Math.min(WORD_SIZE, this.mmioLength - start);
+    let word = 0;
+    for (let index = length - 1; index >= 0; index--) {
+      word = word * 0x100 + view.getUint8(MMIO_DATA + start + index);
+    }
+    return word;
+  }
+}

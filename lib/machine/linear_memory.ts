@@ -1,0 +1,83 @@
+import { cr0Flags } from "../x86/flag_tables.ts";
+import { describeWalk } from "../x86/describe_walk.ts";
+import { getFlag } from "../x86/flags.ts";
+import { type PageWalk, walkPageTables } from "../x86/page_walk.ts";
+import { AddressSpace } from "./address_space.ts";
+import type { PhysicalMemory } from "./physical_memory.ts";
+import type { Registers } from "./registers.ts";
+
+const PAGE_SIZE = 4096;
+const ENTRY_SIZE = 8;
+
+/**
+ * A machine's memory by linear address: through the page tables that CR3 points to now, or, while paging is off, as the physical
+ * addresses that they are then: `vm.linear`. Permissions are not asked: the host may read and write what is mapped.
+ */
+export class LinearMemory extends AddressSpace {
+  readonly #memory: PhysicalMemory;
+  readonly #registers: Registers;
+
+  /** The linear addresses of the vCPU that `registers` are of. */
+  constructor(memory: PhysicalMemory, registers: Registers) {
+    super();
+    this.#memory = memory;
+    this.#registers = registers;
+  }
+
+  /**
+   * The physical address of a linear one.
+   *
+   * @throws {RangeError} When it is not mapped; the message has each page-table entry that was passed.
+   */
+  toPhysical(linear: number | bigint): number {
+    if (!this.#pagingIsOn) return Number(linear);
+    const walk = this.walk(linear);
+    if ("physical" in walk.result) return walk.result.physical;
+    throw new RangeError(
+      `Cannot translate linear 0x${linear.toString(16)}: it is not mapped\n` +
+        describeWalk(walk).map((line) => `  ${line}`).join("\n"),
+    );
+  }
+
+  /** The walk of the page tables for a linear address, with every entry that it passed. */
+  walk(linear: number | bigint): PageWalk {
+    const { cr3, efer } = this.#registers;
+    return walkPageTables({
+      cr3,
+      efer: efer.value,
+      linear,
+      read: (gpa) =>
+        this.#memory.slotAt(gpa + ENTRY_SIZE - 1) === undefined ? undefined : this.#memory.u64(gpa),
+    });
+  }
+
+  /** See {@linkcode AddressSpace}. */
+  protected override load(address: number, target: Uint8Array): void {
+    for (const { physical, start, end } of this.#pieces(address, target.length)) {
+      target.set(this.#memory.read(physical, end - start), start);
+    }
+  }
+
+  /** See {@linkcode AddressSpace}. */
+  protected override store(address: number, bytes: Uint8Array): void {
+    for (const { physical, start, end } of this.#pieces(address, bytes.length)) {
+      this.#memory.write(physical, bytes.subarray(start, end));
+    }
+  }
+
+  get #pagingIsOn(): boolean {
+    return getFlag(cr0Flags, "pg", this.#registers.cr0.value) === true;
+  }
+
+  /** A range cut at page boundaries, all of it translated before any of it is used. */
+  #pieces(address: number, length: number): { physical: number; start: number; end: number }[] {
+    const pieces = [];
+    for (let start = 0; start < length;) {
+      const inPage = PAGE_SIZE - (address + start) % PAGE_SIZE;
+      const end = Math.min(length, start + inPage);
+      pieces.push({ physical: this.toPhysical(address + start), start, end });
+      start = end;
+    }
+    return pieces;
+  }
+}

@@ -1,0 +1,376 @@
+import type { Libc } from "../ffi/libc.ts";
+import type { Uart } from "../devices/uart.ts";
+import type { ExitPort } from "../devices/exit_port.ts";
+import type { Image } from "../guest/image.ts";
+import { KVM_GUESTDBG } from "../kvm/abi/mod.ts";
+import type { Exit } from "../kvm/exit.ts";
+import type { Kvm } from "../kvm/kvm.ts";
+import type { Vcpu } from "../kvm/vcpu.ts";
+import type { Vm } from "../kvm/vm.ts";
+import { kvm_regs } from "../kvm/abi/structs/regs.ts";
+import type { GeneralRegister } from "../x86/registers.ts";
+import type { Mode } from "../x86/cpu_state.ts";
+import { LAST_PHYSICAL_ADDRESS, LAST_PORT } from "../x86/layout.ts";
+import { littleEndianBytes, repeated } from "./integer_bytes.ts";
+import { type Bus, HandlerTable, type MmioHandler, type PortHandler } from "./bus.ts";
+import { ExitLog } from "./exit_log.ts";
+import { LinearMemory } from "./linear_memory.ts";
+import { type MemorySlot, PhysicalMemory } from "./physical_memory.ts";
+import { PortOutput } from "./port_output.ts";
+import type { RegisterStore } from "./register_store.ts";
+import { type Registers, registersOf } from "./registers.ts";
+import { RunLoop } from "./run_loop.ts";
+import { scaledTimeout, TimeLimit } from "./time_limit.ts";
+import { TimeLimitError } from "./time_limit_error.ts";
+import { UnhandledExitError } from "./unhandled_exit_error.ts";
+
+/** How one run is made. */
+export interface RunOptions {
+  /** How long it may take, in milliseconds, before `VMEXIT_TIMEOUT_SCALE`. The machine's own limit by default. */
+  readonly timeout?: number;
+}
+
+/** What answers an exit before the machine's devices are asked: see {@linkcode ExitsOptions}. */
+export interface ExitAnswer {
+  /** Who it is, for tables of exits: `"transcript"`. */
+  readonly by: string;
+  /** For a read: what the guest gets, as many bytes as the exit's data has. */
+  readonly bytes?: Uint8Array;
+}
+
+/** How exits are iterated. */
+export interface ExitsOptions extends RunOptions {
+  /** Asked first at every exit. What it answers, no device sees; undefined hands the exit on to the devices. */
+  readonly before?: (exit: Exit) => ExitAnswer | undefined;
+}
+
+/** An exit as {@linkcode Machine.exits} gives it. */
+export interface ObservedExit {
+  /** Which exit of the machine it is, from 1. */
+  readonly number: number;
+  /** The exit, decoded. */
+  readonly exit: Exit;
+  /** What answered it, or undefined: then a read must be answered with {@linkcode Machine.answer} before the machine runs on. */
+  readonly answeredBy: string | undefined;
+  /** The value that was written or answered, of the first element; undefined where there is none. */
+  readonly value: bigint | undefined;
+}
+
+/** What a machine is made of; {@linkcode boot} puts it together. */
+export interface MachineParts {
+  readonly libc: Libc;
+  readonly kvm: Kvm;
+  readonly vm: Vm;
+  readonly vcpu: Vcpu;
+  readonly store: RegisterStore;
+  readonly image: Image;
+  readonly mode: Mode;
+  readonly slots: readonly MemorySlot[];
+  readonly timeout: number;
+  readonly recordExits: number;
+}
+
+const TERMINAL: ReadonlySet<string> = new Set(["HLT", "SHUTDOWN"]);
+const RESUMABLE: ReadonlySet<string> = new Set(["IO", "MMIO"]);
+
+/**
+ * A virtual machine with one CPU, its memory and its devices, made by {@linkcode boot}. It is stopped whenever test code has control.
+ *
+ * It holds file descriptors and memory: declare it with `using`. Once disposed, every use throws a `TypeError`.
+ *
+ * @example
+ * ```ts no-eval
+ * import { asm, boot } from "@vmexit/vmexit";
+ *
+ * using vm = boot(asm`
+ *   mov dx, 0x3f8
+ *   mov al, '!'
+ *   out dx, al
+ *   hlt
+ * `);
+ * const exit = vm.run();
+ * console.log(exit.reason, vm.serial.text); // HLT !
+ * ```
+ */
+export class Machine implements Disposable {
+  /** The guest as it was loaded: its symbols, its lines. */
+  readonly image: Image;
+  /** The mode in which it was booted. */
+  readonly mode: Mode;
+  /** Memory by guest physical address. */
+  readonly memory: PhysicalMemory;
+  /** Memory by linear address, through the guest's page tables. */
+  readonly linear: LinearMemory;
+  /** The last exits. How many it keeps is the option `recordExits`. */
+  readonly log: ExitLog;
+  /** What the guest wrote to its ports, whoever answered. */
+  readonly portOutput: PortOutput = new PortOutput();
+  /** The registers, by every name. */
+  readonly registers: Registers;
+  readonly #parts: MachineParts;
+  readonly #ports = new HandlerTable<PortHandler>("port", LAST_PORT);
+  readonly #mmio = new HandlerTable<MmioHandler>("physical address", LAST_PHYSICAL_ADDRESS);
+  readonly #limit: TimeLimit;
+  readonly #store: RegisterStore;
+  readonly #loop: RunLoop;
+  #bootRegisters!: Readonly<Record<GeneralRegister, bigint>>;
+  #serial: Uart | undefined;
+  #exitPort: ExitPort | undefined;
+  #latest: Exit | undefined;
+  #running = false;
+  #stopAsked = false;
+  #disposed = false;
+
+  /** Use {@linkcode boot}. Takes ownership of the VM, the vCPU and the open `/dev/kvm`. */
+  constructor(parts: MachineParts) {
+    this.#parts = parts;
+    this.image = parts.image;
+    this.mode = parts.mode;
+    this.memory = new PhysicalMemory(parts.slots, () => this.#checkUsable("use the memory"));
+    this.#store = parts.store;
+    this.registers = registersOf(this.#store);
+    this.linear = new LinearMemory(this.memory, this.registers);
+    this.log = new ExitLog(parts.recordExits);
+    this.#limit = new TimeLimit(parts.libc);
+    this.#loop = new RunLoop({
+      vcpu: parts.vcpu,
+      ports: this.#ports,
+      mmio: this.#mmio,
+      log: this.log,
+      portOutput: this.portOutput,
+      limit: this.#limit,
+      flushRegisters: () => this.#store.flush(),
+      forgetRegisters: () => this.#store.forget(),
+      timeOver: () => {
+        throw new TimeLimitError(this, this.#limit.milliseconds);
+      },
+    });
+  }
+
+  /** The I/O ports, for handlers. */
+  get ports(): Bus<PortHandler> {
+    return this.#ports;
+  }
+
+  /** The physical addresses without memory, for handlers. */
+  get mmio(): Bus<MmioHandler> {
+    return this.#mmio;
+  }
+
+  /**
+   * The serial line at COM1.
+   *
+   * @throws {TypeError} When the machine was booted with `serial: false`.
+   */
+  get serial(): Uart {
+    if (this.#serial === undefined) {
+      throw new TypeError(
+        "Cannot use the serial line: the machine was booted with `serial: false`",
+      );
+    }
+    return this.#serial;
+  }
+
+  /** The general registers as they were when the machine was booted. */
+  get bootRegisters(): Readonly<Record<GeneralRegister, bigint>> {
+    return this.#bootRegisters;
+  }
+
+  /** Whether the machine has its serial line at COM1. */
+  get hasSerial(): boolean {
+    return this.#serial !== undefined;
+  }
+
+  /** What the guest wrote to its exit port (the option `exitPort`), or undefined. */
+  get exitStatus(): number | undefined {
+    return this.#exitPort?.status;
+  }
+
+  /** The latest exit of the guest that test code has seen, or undefined before the first. */
+  get lastExit(): Exit | undefined {
+    return this.#latest;
+  }
+
+  /** Takes the devices that `boot` made. For `boot` alone. */
+  connect(devices: { serial?: Uart; exitPort?: ExitPort }): void {
+    this.#serial = devices.serial;
+    this.#exitPort = devices.exitPort;
+  }
+
+  /** Brings the registers that were set into the vCPU, and keeps them as those it was booted with. For `boot` alone. */
+  commitBootState(): void {
+    this.#store.flush();
+    this.#bootRegisters = kvm_regs.read(this.#store.view("general"));
+  }
+
+  /**
+   * Runs the guest until it halts, shuts down, writes to its exit port, or {@linkcode Machine.stop} is called; handlers answer its other exits.
+   *
+   * @returns The exit that ended the run.
+   * @throws {UnhandledExitError} At an exit that no handler answers.
+   * @throws {TimeLimitError} When it takes longer than its limit.
+   * @throws {KvmError} When KVM refuses to run it.
+   */
+  run(options: RunOptions = {}): Exit {
+    return this.#drive(options, () => this.#runToEnd());
+  }
+
+  /**
+   * Executes one instruction, and hands what it does to the handlers.
+   *
+   * @returns A DEBUG exit, or, where the instruction ended the run (HLT, a triple fault), that exit.
+   * @throws As {@linkcode Machine.run} does.
+   */
+  step(options: RunOptions = {}): Exit {
+    return this.#drive(options, () => {
+      const { vcpu } = this.#parts;
+      vcpu.setGuestDebug(KVM_GUESTDBG.ENABLE | KVM_GUESTDBG.SINGLESTEP);
+      try {
+        return this.#runToEnd("DEBUG");
+      } finally {
+        vcpu.setGuestDebug(0);
+      }
+    });
+  }
+
+  /**
+   * The exits from here on, each as it happens, up to and including the first that cannot be run on from (HLT, SHUTDOWN, an error). Handlers
+   * answer theirs; a read that nobody answers must be given {@linkcode Machine.answer} before the next.
+   *
+   * The time limit is counted while the guest runs, not while test code has control.
+   *
+   * @example
+   * ```ts no-eval
+   * import { asm, boot } from "@vmexit/vmexit";
+   *
+   * using vm = boot(asm`
+   *   in  al, 0x42
+   *   out 0x43, al
+   *   hlt
+   * `);
+   * for (const { number, exit } of vm.exits()) {
+   *   if (exit.reason === "IO" && exit.direction === "in") vm.answer(number);
+   * }
+   * ```
+   */
+  *exits(options: ExitsOptions = {}): Generator<ObservedExit, void, void> {
+    for (;;) {
+      const observed = this.#drive(options, () => this.#observe(options.before));
+      yield observed;
+      if (!RESUMABLE.has(observed.exit.reason) || this.#stopAsked) return;
+    }
+  }
+
+  /**
+   * Answers the latest exit, a read that no handler has answered.
+   *
+   * @param value A number, for one element; or the bytes of the whole access.
+   * @throws {TypeError} When there is nothing to answer.
+   * @throws {RangeError} When the value does not fit.
+   */
+  answer(value: number | bigint | Uint8Array): void {
+    this.#checkUsable("answer an exit");
+    const exit = this.#latest;
+    if (!this.#loop.unanswered || exit === undefined) {
+      throw new TypeError("Cannot answer an exit: the latest one is not a read that waits for it");
+    }
+    this.#loop.answer(answerOf(value, exit), "the test");
+    this.#loop.settle();
+  }
+
+  /** Ends the run when the handler that calls this returns: `run` then returns that handler's exit. */
+  stop(): void {
+    this.#stopAsked = true;
+  }
+
+  /**
+   * Closes the VM and lets go of its memory; a second call does nothing.
+   *
+   * @throws {TypeError} From inside one of the machine's own handlers.
+   */
+  [Symbol.dispose](): void {
+    if (this.#disposed) return;
+    if (this.#running) {
+      throw new TypeError(
+        "Cannot dispose the machine: it is running. Call vm.stop() in the handler, and dispose it when run() has returned.",
+      );
+    }
+    this.#disposed = true;
+    this.#limit[Symbol.dispose]();
+    this.#parts.vcpu[Symbol.dispose]();
+    this.#parts.vm[Symbol.dispose]();
+    this.#parts.kvm[Symbol.dispose]();
+    this.#store.forget();
+  }
+
+  /** Runs `body` under the time limit, with all that holds around any run of the guest. */
+  #drive<Result>({ timeout = this.#parts.timeout }: RunOptions, body: () => Result): Result {
+    this.#checkUsable("run the machine");
+    if (this.#running) {
+      throw new TypeError(
+        "Cannot run the machine: it is running already. A handler answers an exit; it cannot run the machine that waits for its answer.",
+      );
+    }
+    const milliseconds = scaledTimeout(timeout);
+    this.#running = true;
+    this.#stopAsked = false;
+    try {
+      this.#limit.start(milliseconds);
+      return body();
+    } finally {
+      this.#limit.stop();
+      this.#running = false;
+      this.#loop.settle();
+    }
+  }
+
+  #runToEnd(end?: Exit["reason"]): Exit {
+    const { kvmRun } = this.#parts.vcpu;
+    for (;;) {
+      if (!this.#loop.unanswered) this.#loop.advance();
+      if (this.#loop.dispatch()) {
+        if (!this.#stopAsked) continue;
+        return this.#latest = kvmRun.exit();
+      }
+      const exit = this.#latest = kvmRun.exit();
+      if (TERMINAL.has(exit.reason) || exit.reason === end) return exit;
+      throw new UnhandledExitError(this, exit);
+    }
+  }
+
+  #observe(before: ExitsOptions["before"]): ObservedExit {
+    const loop = this.#loop;
+    if (loop.unanswered && !loop.dispatch()) throw new UnhandledExitError(this, this.#latest!);
+    loop.advance();
+    const exit = this.#latest = this.#parts.vcpu.kvmRun.exit();
+    const answer = before?.(exit);
+    if (answer?.bytes !== undefined) loop.answer(answer.bytes, answer.by);
+    else {
+      // What a transcript foresees, a device sees all the same: a serial line keeps its text.
+      loop.dispatch();
+      if (answer !== undefined && !loop.unanswered) loop.acknowledge(answer.by);
+    }
+    const { number, answeredBy, value } = this.log.latest!;
+    return { number, exit, answeredBy, value };
+  }
+
+  #checkUsable(what: string): void {
+    if (this.#disposed) {
+      throw new TypeError(
+        `Cannot ${what}: the machine is disposed. Look at it before its \`using\` ends.`,
+      );
+    }
+  }
+}
+
+function answerOf(value: number | bigint | Uint8Array, exit: Exit): Uint8Array {
+  if (exit.reason === "IO" && !(value instanceof Uint8Array)) {
+    return repeated(littleEndianBytes(value, exit.size), exit.count);
+  }
+  const length = "data" in exit ? (exit.data as Uint8Array).length : 0;
+  if (!(value instanceof Uint8Array)) return littleEndianBytes(value, length);
+  if (value.length === length) return value;
+  throw new RangeError(
+    `Cannot answer a read of ${length} bytes with ${value.length}: give as many as it asks for`,
+  );
+}

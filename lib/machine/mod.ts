@@ -1,0 +1,28 @@
+export * from "./address_space.ts";
+export * from "./boot.ts";
+export * from "./boot_options.ts";
+export type { AddressRange, Bus, MmioHandler, PortHandler } from "./bus.ts";
+export { ExitLog, type ExitRecord } from "./exit_log.ts";
+export type { FlagProperties, FlagRegister } from "./flag_register.ts";
+export { LinearMemory } from "./linear_memory.ts";
+export {
+  type ExitAnswer,
+  type ExitsOptions,
+  Machine,
+  type MachineParts,
+  type ObservedExit,
+  type RunOptions,
+} from "./machine.ts";
+export { type MemorySlot, PhysicalMemory } from "./physical_memory.ts";
+export { PortOutput } from "./port_output.ts";
+export { type RegisterSet, RegisterStore } from "./register_store.ts";
+export type {
+  ControlRegisterName,
+  FlagRegisterName,
+  RegisterAccess,
+  Registers,
+  RegisterValues,
+} from "./registers.ts";
+export { type Size, sizeInBytes } from "./size.ts";
+export { TimeLimitError } from "./time_limit_error.ts";
+export { UnhandledExitError } from "./unhandled_exit_error.ts";

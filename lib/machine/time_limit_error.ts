@@ -1,0 +1,27 @@
+import type { Machine } from "./machine.ts";
+import { statePage } from "./state_page.ts";
+
+/**
+ * A run took longer than its time limit. The guest may hang in a loop, wait in HLT for an interrupt that does not come, or cause exits without end;
+ * the message says where it was. The machine is whole: it can be looked at, and run on.
+ */
+export class TimeLimitError extends Error {
+  /** The name that reporters print. */
+  override readonly name = "TimeLimitError";
+  /** The limit, in milliseconds, as scaled for this host. */
+  readonly milliseconds: number;
+  /** Where the guest was: its instruction pointer. */
+  readonly rip: bigint;
+
+  /** @param machine The machine, stopped. */
+  constructor(machine: Machine, milliseconds: number) {
+    super(
+      `The guest did not end within ${milliseconds} ms: it was stopped at rip 0x${
+        machine.registers.rip.toString(16)
+      } after ${machine.log.total} exits. Give it more with the \`timeout\` option, or on a slow host with VMEXIT_TIMEOUT_SCALE.` +
+        `\n\n${statePage(machine)}`,
+    );
+    this.milliseconds = milliseconds;
+    this.rip = machine.registers.rip;
+  }
+}

@@ -1,0 +1,51 @@
+/** What a program on the host printed, and how it ended. */
+export interface Captured {
+  /** The exit code. */
+  code: number;
+  /** Its standard output as text. */
+  stdout: string;
+  /** Its standard error as text. */
+  stderr: string;
+}
+
+/** How {@link capture} starts the program. */
+export interface CaptureOptions {
+  /** The working directory. */
+  cwd?: string;
+  /** Environment variables beside the inherited ones. */
+  env?: Record<string, string>;
+  /** Ends the program when it is aborted. */
+  signal?: AbortSignal;
+}
+
+/**
+ * Runs a program of the host to its end and collects what it prints, in the C locale.
+ *
+ * @param program its path
+ * @param args its arguments
+ * @param options directory, environment and abort signal
+ * @returns exit code and output
+ * @throws what `Deno.Command` throws when the program cannot be started; the signal's reason when it was aborted
+ */
+export async function capture(
+  program: string,
+  args: readonly string[],
+  options: CaptureOptions = {},
+): Promise<Captured> {
+  const output = await new Deno.Command(program, {
+    args: [...args],
+    cwd: options.cwd,
+    env: { LC_ALL: "C", ...options.env },
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    signal: options.signal,
+  }).output();
+  options.signal?.throwIfAborted();
+  const decoder = new TextDecoder();
+  return {
+    code: output.code,
+    stdout: decoder.decode(output.stdout),
+    stderr: decoder.decode(output.stderr),
+  };
+}

@@ -1,0 +1,180 @@
+import { createHash } from "node:crypto";
+import { statfs } from "node:fs/promises";
+import { bootParts } from "./boot_parts.ts";
+import { cacheFolder } from "./cache_folder.ts";
+import { capture } from "./capture.ts";
+import { cpio } from "./cpio.ts";
+import { FileLock } from "./file_lock.ts";
+import { findProgram } from "./find_program.ts";
+import { guestRoot } from "./guest_root.ts";
+import { INIT_SCRIPT } from "./init_script.ts";
+import { type Nasm, requireNasm } from "./nasm.ts";
+import { NestedError } from "./nested_error.ts";
+import type { MachineFiles, NestedMachine } from "./nested_machine.ts";
+import { installPackages, type Say } from "./packages.ts";
+import { openSealedFolder, sealFolder } from "./sealed_folder.ts";
+import { takeSnapshot } from "./take_snapshot.ts";
+import { WAKE_PROGRAM } from "./wake_program.ts";
+
+/** A machine's snapshot in the cache, held so that nobody replaces it meanwhile. */
+export interface Image extends Disposable {
+  /** Its folder. */
+  folder: string;
+  /** The path of the machine's program. */
+  program: string;
+  /** The files to start from, but for the run's folder. */
+  files: Omit<MachineFiles, "run">;
+  /** The state of its processors and devices at the snapshot. */
+  state: string;
+}
+
+/** What an image is made for and who hears of it. */
+export interface ImageOptions {
+  /** The machine. */
+  machine: NestedMachine;
+  /** Hears what is done. */
+  say: Say;
+  /** Ends it. */
+  signal?: AbortSignal;
+}
+
+const FREE_SPACE_NEEDED = 1.5e9;
+const DAYS_KEPT_UNUSED = 30;
+const KEY_LENGTH = 16;
+const UNFINISHED = ".new";
+const DAY = 24 * 60 * 60 * 1000;
+
+/** The program that runs the machine; installed first when it is missing. */
+export async function requireMachineProgram(
+  machine: NestedMachine,
+  say: Say,
+  signal?: AbortSignal,
+): Promise<string> {
+  let program = await findProgram(machine.program);
+  if (program === undefined) {
+    await installPackages(machine.packages, "this host has no usable /dev/kvm", say, signal);
+    program = await findProgram(machine.program);
+  }
+  if (program === undefined) {
+    throw new NestedError(`${machine.packages.join(", ")} has no ${machine.program}`);
+  }
+  return program;
+}
+
+/** Everything that a snapshot depends on; another of anything is another image. */
+async function ingredients(
+  machine: NestedMachine,
+  program: string,
+  nasm: Nasm,
+  kernel: string,
+): Promise<Record<string, string>> {
+  const identity = async (path: string): Promise<string> => {
+    const { size, mtime } = await Deno.stat(path);
+    return `${size} bytes of ${mtime?.toISOString()}`;
+  };
+  const placeholder: MachineFiles = {
+    vmlinuz: "vmlinuz",
+    initramfs: "initramfs",
+    memory: "memory",
+    run: "run",
+  };
+  const { stdout } = await capture(program, ["--version"]);
+  return {
+    machine: `${machine.name} ${machine.resume(placeholder).join(" ")}`,
+    modules: machine.kernelModules.join(" "),
+    program: `${stdout.split("\n")[0]}, ${await identity(program)}`,
+    kernel,
+    deno: `${Deno.version.deno}, ${await identity(Deno.execPath())}`,
+    nasm: nasm.version,
+    recipe: createHash("sha256").update(INIT_SCRIPT).update(WAKE_PROGRAM).digest("hex"),
+  };
+}
+
+async function requireFreeSpace(folder: string): Promise<void> {
+  const { bavail, bsize } = await statfs(folder);
+  if (bavail * bsize < FREE_SPACE_NEEDED) {
+    const free = Math.floor(bavail * bsize / 1e6);
+    throw new NestedError(
+      `The disk of ${folder} is too full: the nested machine needs ${
+        FREE_SPACE_NEEDED / 1e6
+      } MB there, ` +
+        `${free} MB are free. Free some, or set XDG_CACHE_HOME to another disk`,
+    );
+  }
+}
+
+/** Removes images that nobody has used for long, and what killed builders left, unless somebody holds their lock. */
+async function prune(images: string): Promise<void> {
+  for await (const { name, isDirectory } of Deno.readDir(images)) {
+    if (!isDirectory) continue;
+    const folder = `${images}/${name}`;
+    const used = (await Deno.stat(folder)).mtime?.getTime() ?? 0;
+    const forgotten = Date.now() - used > DAYS_KEPT_UNUSED * DAY;
+    if (!name.endsWith(UNFINISHED) && !forgotten) continue;
+    using lock = await FileLock.tryExclusive(`${images}/${name.replace(UNFINISHED, "")}.lock`);
+    if (lock !== undefined) await Deno.remove(folder, { recursive: true });
+  }
+}
+
+/**
+ * The snapshot of a machine that waits for its command, from the cache; made first, with all that it needs, when it is missing or
+ * damaged. While the result is held, no other process replaces it.
+ *
+ * @param options the machine and who hears of it
+ * @param discard whether to make it anew even if it looks whole
+ * @throws {NestedError} when something it is made of cannot be had, or the machine does not boot
+ */
+export async function openImage(options: ImageOptions, discard = false): Promise<Image> {
+  const { machine, say, signal } = options;
+  const program = await requireMachineProgram(machine, say, signal);
+  const nasm = await requireNasm(say, signal);
+  const parts = await bootParts(machine.name, machine.kernelModules, say, signal);
+  const made = await ingredients(machine, program, nasm, parts.kernel);
+  const key = createHash("sha256").update(JSON.stringify(made)).digest("hex").slice(0, KEY_LENGTH);
+  const images = `${cacheFolder()}/images`;
+  await Deno.mkdir(images, { recursive: true });
+  const folder = `${images}/${machine.name}-${key}`;
+  const files = {
+    vmlinuz: parts.vmlinuz,
+    initramfs: `${folder}/initramfs`,
+    memory: `${folder}/memory`,
+  };
+  const lockFile = `${folder}.lock`;
+  let mustBuild = discard;
+  while (true) {
+    if (mustBuild) {
+      using _lock = await FileLock.exclusive(lockFile);
+      // Somebody else may have built it while we waited.
+      if (discard || await openSealedFolder(folder) === undefined) {
+        await prune(images);
+        const temporary = `${folder}${UNFINISHED}`;
+        await Deno.remove(temporary, { recursive: true }).catch(() => {});
+        await requireFreeSpace(images);
+        say("booting the nested machine for the first time");
+        await Deno.mkdir(temporary);
+        await Deno.writeFile(`${temporary}/initramfs`, cpio(await guestRoot(parts, nasm)));
+        await takeSnapshot(
+          machine,
+          program,
+          {
+            vmlinuz: parts.vmlinuz,
+            initramfs: `${temporary}/initramfs`,
+            memory: `${temporary}/memory`,
+          },
+          `${temporary}/state`,
+          signal,
+        );
+        await sealFolder(temporary, folder, made);
+        discard = false;
+      }
+    }
+    const lock = await FileLock.shared(lockFile);
+    if (await openSealedFolder(folder) !== undefined) {
+      await Deno.utime(folder, new Date(), new Date());
+      const state = `${folder}/state`;
+      return { folder, program, files, state, [Symbol.dispose]: () => lock[Symbol.dispose]() };
+    }
+    lock[Symbol.dispose]();
+    mustBuild = true;
+  }
+}

@@ -1,0 +1,112 @@
+import { capture } from "./capture.ts";
+import { findProgram } from "./find_program.ts";
+import { NestedError } from "./nested_error.ts";
+import { JOB_DISK } from "./run_folder.ts";
+
+/** A file, folder or link on the disk that a run's command comes with. */
+export interface DiskEntry {
+  /** Its absolute path on the disk. */
+  path: string;
+  /** A file's source on the host, or a symbolic link's target; a folder has neither. */
+  content?: { file: string } | { link: string };
+}
+
+/** The same for all runs, because a resumed machine keeps the size that it saw at the snapshot. The file is sparse. */
+const DISK_SIZE = 16 * 1024 ** 3;
+
+/** Makes the run's disk as an empty file, so that the machine can start before it is known what it runs. */
+export async function createJobDisk(run: string): Promise<void> {
+  using file = await Deno.create(`${run}/${JOB_DISK}`);
+  await file.truncate(DISK_SIZE);
+}
+
+/** A word of debugfs's command language (ss(3): quotes are doubled within quotes). */
+function word(text: string): string {
+  if (text.includes("\n")) {
+    throw new NestedError(
+      `Cannot take ${JSON.stringify(text)} into the nested machine: its name has a line break`,
+    );
+  }
+  return `"${text.replaceAll('"', '""')}"`;
+}
+
+/**
+ * The commands that make debugfs write entries to a disk.
+ *
+ * @param entries in any order; folders on the way to an entry are made
+ */
+export function debugfsCommands(entries: readonly DiskEntry[]): string[] {
+  const made = new Set([""]);
+  const commands: string[] = [];
+  let current = "";
+  const enter = (folder: string): void => {
+    if (!made.has(folder)) {
+      const end = folder.lastIndexOf("/");
+      enter(folder.slice(0, end));
+      commands.push(`mkdir ${word(folder.slice(end + 1))}`);
+      made.add(folder);
+    }
+    if (folder === current) return;
+    commands.push(`cd ${word(folder === "" ? "/" : folder)}`);
+    current = folder;
+  };
+  for (const { path, content } of entries) {
+    if (content === undefined) {
+      enter(path);
+      continue;
+    }
+    const end = path.lastIndexOf("/");
+    enter(path.slice(0, end));
+    const name = word(path.slice(end + 1));
+    commands.push(
+      "file" in content
+        ? `write ${word(content.file)} ${name}`
+        : `symlink ${name} ${word(content.link)}`,
+    );
+  }
+  return commands;
+}
+
+/** What debugfs says of sources that cannot be read; the command inside may well do without them. */
+const UNREADABLE = /No such file or directory|Permission denied/;
+
+async function e2fsProgram(name: string): Promise<string> {
+  const program = await findProgram(name);
+  if (program !== undefined) return program;
+  throw new NestedError(`${name} is missing: install the package e2fsprogs`);
+}
+
+/**
+ * Formats a run's disk and writes its files. No root is needed.
+ *
+ * @param run the run's folder
+ * @param entries the files; those that cannot be read are left out
+ * @param signal ends it
+ * @throws {NestedError} when the host's disk is full or e2fsprogs is missing
+ */
+export async function fillJobDisk(
+  run: string,
+  entries: readonly DiskEntry[],
+  signal?: AbortSignal,
+): Promise<void> {
+  const disk = `${run}/${JOB_DISK}`;
+  const format = await capture(await e2fsProgram("mke2fs"), [
+    ...["-q", "-F", "-t", "ext4", "-m", "0"],
+    ...["-O", "^has_journal,^resize_inode", "-E", "lazy_itable_init=1,nodiscard,root_owner=0:0"],
+    disk,
+  ], { signal });
+  if (format.code !== 0) throw new NestedError(`mke2fs failed: ${format.stderr.trim()}`);
+  const list = `${run}/debugfs.commands`;
+  await Deno.writeTextFile(list, debugfsCommands(entries).map((line) => `${line}\n`).join(""));
+  const write = await capture(await e2fsProgram("debugfs"), ["-w", "-f", list, disk], { signal });
+  const failures = write.stderr.split("\n").filter((line) =>
+    line.trim() !== "" && !line.startsWith("debugfs ") && !UNREADABLE.test(line)
+  );
+  if (write.code !== 0 || failures.length > 0) {
+    throw new NestedError(
+      `Cannot put the files on the nested machine's disk (is ${run} on a full disk?): ${
+        failures.slice(0, 3).join("; ")
+      }`,
+    );
+  }
+}

@@ -1,0 +1,69 @@
+import { FILES_FOLDER } from "./collect_files.ts";
+import { JOB_FOLDER, STARTED } from "./init_script.ts";
+import { shellQuote } from "./shell_quote.ts";
+
+/** What a run does inside, for {@link jobScript}. */
+export interface Job {
+  /** The program and its arguments. */
+  command: readonly string[];
+  /** The absolute working directory inside. */
+  cwd: string;
+  /** All of the command's environment. */
+  env: Readonly<Record<string, string>>;
+  /** Absolute paths of the files and folders that were taken in. */
+  filesIn: readonly string[];
+  /** Absolute paths of the files and folders to send back, if they exist then. */
+  filesOut: readonly string[];
+  /** What ends standard output and error; it must not occur in them. */
+  marker: string;
+}
+
+/**
+ * Mounts what lies on the disk at its place: at the first folder on the way that the machine does not have itself, so
+ * that few mounts make many paths.
+ */
+const BIND = `
+bind() {
+  at=
+  rest=\${1#/}
+  while [ -n "$rest" ]; do
+    name=\${rest%%/*}
+    case $rest in */*) rest=\${rest#*/};; *) rest=;; esac
+    at="$at/$name"
+    [ -e "$at" ] && [ -n "$rest" ] && continue
+    if [ ! -e "$at" ]; then
+      if [ -d "${JOB_FOLDER}${FILES_FOLDER}$at" ]; then mkdir "$at"; else : > "$at"; fi
+    fi
+    mount --bind "${JOB_FOLDER}${FILES_FOLDER}$at" "$at" || die "cannot mount $at"
+    return
+  done
+}
+`;
+
+/**
+ * The shell script that a resumed machine runs: it puts files in place, runs the command with its output on the ports, reports the exit code and
+ * sends files back. File descriptors 3 to 6 are the ports control, stdout, stderr and files.
+ *
+ * @param job what to run
+ */
+export function jobScript(job: Job): string {
+  const environment = Object.entries(job.env).map(([name, value]) => `${name}=${value}`);
+  const words = ["env", "-i", ...environment, ...job.command].map(shellQuote).join(" ");
+  const marker = shellQuote(job.marker);
+  const cwd = shellQuote(job.cwd);
+  return `${BIND}
+${job.filesIn.map((path) => `bind ${shellQuote(path)}`).join("\n")}
+mkdir -p ${cwd} ${shellQuote(job.env.HOME ?? "/tmp")}
+echo ${STARTED} >&3
+( cd ${cwd} && exec ${words} ) < /dev/null >&4 2>&5 3>&- 6>&-
+code=$?
+printf %s ${marker} >&4
+printf %s ${marker} >&5
+echo "exit $code" >&3
+: > ${JOB_FOLDER}/out
+for path in ${job.filesOut.map(shellQuote).join(" ")}; do
+  [ -e "$path" ] && printf '%s\\n' "\${path#/}" >> ${JOB_FOLDER}/out
+done
+if [ -s ${JOB_FOLDER}/out ]; then tar -c -f - -C / -T ${JOB_FOLDER}/out >&6; else head -c 1024 /dev/zero >&6; fi
+`;
+}

@@ -1,0 +1,29 @@
+/**
+ * Runs commands in a machine that has /dev/kvm, on hosts that have none: QEMU emulates the processor and its
+ * virtualization extension, a small Linux inside has a real KVM. Correct, but slow: a VM exit takes a hundred times as
+ * long, and times measured inside mean nothing.
+ *
+ * @example
+ * ```ts no-run
+ * import { runNested } from "@vmexit/vmexit/nested";
+ *
+ * const { code } = await runNested(["deno", "--version"]);
+ * console.log(code);
+ * ```
+ *
+ * @module
+ */
+export { cacheFolder } from "./cache_folder.ts";
+export type { FileIn } from "./collect_files.ts";
+export type { CommandOptions, CommandResult } from "./command.ts";
+export { FileLock } from "./file_lock.ts";
+export { findNasm, type Nasm, requireNasm } from "./nasm.ts";
+export { findProgram } from "./find_program.ts";
+export { type Image, type ImageOptions, openImage, requireMachineProgram } from "./image.ts";
+export { KVM_FORBIDDEN_REMEDY, type KvmDevice, kvmDevice } from "./kvm_device.ts";
+export { installCommand, installPackages, type Say } from "./packages.ts";
+export { NestedError, type NestedErrorOptions } from "./nested_error.ts";
+export type { MachineFiles, NestedMachine } from "./nested_machine.ts";
+export { NestedSession, type SessionOptions } from "./nested_session.ts";
+export { type NestedOptions, runNested, startNested } from "./run_nested.ts";
+export { qemuSvm, type QemuSvmOptions } from "./qemu_svm.ts";

@@ -1,0 +1,69 @@
+import { cacheFolder } from "./cache_folder.ts";
+import { capture } from "./capture.ts";
+import { FileLock } from "./file_lock.ts";
+import { findProgram } from "./find_program.ts";
+import { NestedError } from "./nested_error.ts";
+import { installPackages, type Say, unpackPackages } from "./packages.ts";
+import { openSealedFolder, sealFolder } from "./sealed_folder.ts";
+
+/** NASM on this host. */
+export interface Nasm {
+  /** The folder that has `nasm` and `ndisasm`. */
+  folder: string;
+  /** What `nasm -v` says, such as `"NASM version 2.16.01"`. */
+  version: string;
+}
+
+const PACKAGE = "nasm";
+
+function unpackedFolder(): string {
+  return `${cacheFolder()}/nasm`;
+}
+
+/**
+ * Finds NASM: in `PATH`, else the copy unpacked in the cache.
+ *
+ * @returns where it is and its version, or `undefined` when there is none
+ */
+export async function findNasm(): Promise<Nasm | undefined> {
+  const inPath = await findProgram("nasm");
+  const unpacked = `${unpackedFolder()}/usr/bin/nasm`;
+  const program = inPath ?? (await openSealedFolder(unpackedFolder()) ? unpacked : undefined);
+  if (program === undefined) return undefined;
+  const folder = program.slice(0, program.lastIndexOf("/"));
+  if (await findProgram("ndisasm", [folder]) === undefined) return undefined;
+  const { code, stdout } = await capture(program, ["-v"]);
+  return code === 0 ? { folder, version: stdout.split(" compiled")[0].trim() } : undefined;
+}
+
+/**
+ * Finds NASM or gets it: installed with apt-get where we are root, so that editors and a plain `deno test` find it too; otherwise
+ * unpacked into the cache, which needs no root.
+ *
+ * @param say is told what is installed
+ * @param signal ends the installation
+ * @throws {NestedError} when it cannot be had
+ */
+export async function requireNasm(say: Say, signal?: AbortSignal): Promise<Nasm> {
+  const found = await findNasm();
+  if (found !== undefined) return found;
+  if (Deno.uid() === 0) {
+    await installPackages([PACKAGE], "the assembler", say, signal);
+  } else {
+    const cache = cacheFolder();
+    await Deno.mkdir(cache, { recursive: true });
+    using _lock = await FileLock.exclusive(`${cache}/nasm.lock`);
+    if (await findNasm() === undefined) {
+      const temporary = `${unpackedFolder()}.new`;
+      await Deno.remove(temporary, { recursive: true }).catch(() => {});
+      await Deno.mkdir(temporary, { recursive: true });
+      await unpackPackages(() => Promise.resolve([PACKAGE]), temporary, "NASM", say, signal);
+      await sealFolder(temporary, unpackedFolder(), { package: PACKAGE });
+    }
+  }
+  const nasm = await findNasm();
+  if (nasm === undefined) {
+    throw new NestedError("NASM was installed but does not run: try `nasm -v` by hand");
+  }
+  return nasm;
+}

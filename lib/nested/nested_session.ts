@@ -1,0 +1,218 @@
+import { randomBytes } from "node:crypto";
+import { dirname } from "node:path";
+import { collectFiles, FILES_FOLDER } from "./collect_files.ts";
+import type { CommandOptions, CommandResult } from "./command.ts";
+import { type Image, openImage } from "./image.ts";
+import { STARTED } from "./init_script.ts";
+import { createJobDisk, fillJobDisk } from "./job_disk.ts";
+import { jobScript } from "./job_script.ts";
+import { loadState } from "./machine_state.ts";
+import { LineReader } from "./line_reader.ts";
+import { MachineProcess } from "./machine_process.ts";
+import { NestedError } from "./nested_error.ts";
+import type { NestedMachine } from "./nested_machine.ts";
+import { qemuSvm } from "./qemu_svm.ts";
+import { joined, relay } from "./relay.ts";
+import { RunFolder } from "./run_folder.ts";
+import { readTar } from "./tar_reader.ts";
+import { within } from "./within.ts";
+
+/** Which machine to start, and who hears of it. */
+export interface SessionOptions {
+  /** The machine; that of {@linkcode qemuSvm} unless told. */
+  machine?: NestedMachine;
+  /** Hears in short lines what is done: installing, booting, resuming. */
+  onProgress?: (line: string) => void;
+  /** Ends everything at once when it is aborted. */
+  signal?: AbortSignal;
+}
+
+const LIMIT_SECONDS = 1800;
+/** From the word to start until the disk is mounted; only a broken snapshot takes longer. */
+const WAKE_SECONDS = 30;
+const SEED_SIZE = 64;
+const MARKER_SIZE = 16;
+
+/** A resumed machine: its folder and its process, disposed together. */
+interface Resumed extends AsyncDisposable {
+  run: RunFolder;
+  process: MachineProcess;
+  /** Held until the machine has surely read its files. */
+  image: Image;
+}
+
+async function resume(options: SessionOptions, discard: boolean): Promise<Resumed> {
+  const { machine = qemuSvm(), onProgress: say = () => {}, signal } = options;
+  await using stack = new AsyncDisposableStack();
+  const run = stack.use(await RunFolder.create());
+  await createJobDisk(run.path);
+  const image = stack.use(await openImage({ machine, say, signal }, discard));
+  say("resuming the nested machine");
+  const args = machine.resume({ ...image.files, run: run.path });
+  const start = { name: machine.name, run, signal };
+  const process = stack.use(await MachineProcess.start(image.program, args, start));
+  const kept = stack.move();
+  return { run, process, image, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+}
+
+/** A nested machine that is being resumed and takes one command. {@linkcode startNested} makes it. */
+export class NestedSession implements AsyncDisposable {
+  readonly #options: SessionOptions;
+  #resumed: Resumed;
+  #used = false;
+
+  private constructor(options: SessionOptions, resumed: Resumed) {
+    this.#options = options;
+    this.#resumed = resumed;
+  }
+
+  /** Starts to resume a machine; see {@linkcode startNested}. */
+  static async start(options: SessionOptions = {}): Promise<NestedSession> {
+    return new NestedSession(options, await resume(options, false));
+  }
+
+  /** The process id of the program that runs the machine. */
+  get pid(): number {
+    return this.#resumed.process.pid;
+  }
+
+  /**
+   * Runs the session's one command. If the snapshot turns out to be unusable, it is made anew, once.
+   *
+   * @param command the program and its arguments; `deno`, `nasm` and busybox's tools are there
+   * @param options its files, environment, output and time limit
+   * @returns its exit code, what it printed, and the files that came back
+   * @throws {NestedError} when the machine dies, panics or does not answer within the limit, a disk is full, or the session has had its command
+   */
+  async run(command: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
+    if (this.#used) {
+      throw new NestedError("Cannot run a second command: a session takes one. Start another");
+    }
+    this.#used = true;
+    const marker = randomBytes(MARKER_SIZE).toString("hex");
+    let control: LineReader;
+    try {
+      control = await this.#wake(command, options, marker);
+    } catch (error) {
+      this.#options.signal?.throwIfAborted();
+      if (!(error instanceof SnapshotError)) throw error;
+      this.#options.onProgress?.("the snapshot does not answer; making it anew");
+      await this.#resumed[Symbol.asyncDispose]();
+      this.#resumed = await resume(this.#options, true);
+      control = await this.#wake(command, options, marker);
+    }
+    this.#resumed.image[Symbol.dispose]();
+    const { limit = LIMIT_SECONDS } = options;
+    const { process } = this.#resumed;
+    return await within(
+      limit,
+      Promise.race([this.#follow(control, options, marker), process.failure]),
+      () => process.error(`The command in the nested machine did not end within ${limit} seconds`),
+    );
+  }
+
+  /** Gives the machine its disk and its word to start, and waits for its answer. */
+  async #wake(
+    command: readonly string[],
+    options: CommandOptions,
+    marker: string,
+  ): Promise<LineReader> {
+    const { run, process, image } = this.#resumed;
+    const { machine = qemuSvm(), signal } = this.#options;
+    const filesIn = (options.filesIn ?? []).map((file) =>
+      typeof file === "string" ? { host: file } : file
+    );
+    const entries = await collectFiles(filesIn);
+    const present = new Set(entries.map(({ path }) => path));
+    const script = jobScript({
+      command,
+      cwd: options.cwd ?? Deno.cwd(),
+      env: {
+        PATH: "/usr/bin:/bin",
+        HOME: Deno.env.get("HOME") ?? "/root",
+        DENO_NO_UPDATE_CHECK: "1",
+        VMEXIT_NESTED: machine.name,
+        VMEXIT_TIMEOUT_SCALE: String(machine.timeoutScale),
+        ...options.env,
+      },
+      filesIn: filesIn.map(({ host, guest = host }) => guest).filter((path) =>
+        present.has(`${FILES_FOLDER}${path}`)
+      ),
+      filesOut: options.filesOut ?? [],
+      marker,
+    });
+    await Deno.writeTextFile(`${run.path}/script`, script);
+    await Deno.writeFile(`${run.path}/seed`, randomBytes(SEED_SIZE));
+    await fillJobDisk(run.path, [
+      { path: "/script", content: { file: `${run.path}/script` } },
+      { path: "/seed", content: { file: `${run.path}/seed` } },
+      ...entries,
+    ], signal);
+    const wake = async (): Promise<LineReader> => {
+      await loadState(await process.monitor(), image.state);
+      const connections = await process.connections();
+      const milliseconds = Date.now();
+      const seconds = Math.floor(milliseconds / 1000);
+      const word = `run ${seconds} ${(milliseconds % 1000) * 1_000_000}\n`;
+      await connections.control.write(new TextEncoder().encode(word));
+      const control = new LineReader(connections.control.readable);
+      const answer = await control.next();
+      if (answer === undefined) return await process.failure;
+      if (answer !== STARTED) throw new NestedError(`The nested machine said ${answer}`);
+      return control;
+    };
+    try {
+      return await within(
+        WAKE_SECONDS,
+        Promise.race([wake(), process.failure]),
+        () => process.error(`The nested machine did not wake within ${WAKE_SECONDS} seconds`),
+      );
+    } catch (error) {
+      throw new SnapshotError(error instanceof Error ? error.message : String(error), {
+        cause: error,
+      });
+    }
+  }
+
+  /** Relays the command's output and fetches what it leaves. */
+  async #follow(
+    control: LineReader,
+    options: CommandOptions,
+    marker: string,
+  ): Promise<CommandResult> {
+    const { stdout, stderr, files } = await this.#resumed.process.connections();
+    const heard: { stdout: Uint8Array[]; stderr: Uint8Array[] } = { stdout: [], stderr: [] };
+    const { onStdout = (chunk) => heard.stdout.push(chunk) } = options;
+    const { onStderr = (chunk) => heard.stderr.push(chunk) } = options;
+    const [line] = await Promise.all([
+      control.next(),
+      relay(stdout.readable, marker, onStdout),
+      relay(stderr.readable, marker, onStderr),
+    ]);
+    const code = /^exit (\d+)$/.exec(line ?? "")?.[1];
+    if (line === undefined) return await this.#resumed.process.failure;
+    if (code === undefined) throw new NestedError(`The nested machine said ${line}`);
+    const written: string[] = [];
+    for await (const { path, content } of readTar(files.readable)) {
+      const target = `/${path}`;
+      await Deno.mkdir(content === undefined ? target : dirname(target), { recursive: true });
+      if (content === undefined) continue;
+      await Deno.writeFile(target, content);
+      written.push(target);
+    }
+    return {
+      code: Number(code),
+      stdout: joined(heard.stdout),
+      stderr: joined(heard.stderr),
+      files: written,
+    };
+  }
+
+  /** Ends the machine at once and removes its temporary files. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#resumed[Symbol.asyncDispose]();
+  }
+}
+
+/** The machine failed before it had its command: its snapshot is at fault. */
+class SnapshotError extends NestedError {}

@@ -1,0 +1,67 @@
+import { FileLock } from "./file_lock.ts";
+import type { Port } from "./init_script.ts";
+
+/** The file that the machine's console is written to, in the run's folder. */
+export const CONSOLE_LOG = "console.log";
+
+/** The disk with the command and its files, in the run's folder. */
+export const JOB_DISK = "job.img";
+
+const PREFIX = "vmexit-run-";
+const LOCK = "lock";
+const CONSOLE_TAIL = 4096;
+
+/** The name of a port's socket in the run's folder. */
+export function socketName(port: Port): string {
+  return `${port}.sock`;
+}
+
+function temporaryFolder(): string {
+  return Deno.env.get("TMPDIR") ?? "/tmp";
+}
+
+/** Removes the folders of runs that were killed: nobody holds their lock any more. */
+async function sweep(): Promise<void> {
+  for await (const entry of Deno.readDir(temporaryFolder())) {
+    if (!entry.isDirectory || !entry.name.startsWith(PREFIX)) continue;
+    const folder = `${temporaryFolder()}/${entry.name}`;
+    using lock = await FileLock.tryExclusive(`${folder}/${LOCK}`);
+    if (lock !== undefined) await Deno.remove(folder, { recursive: true }).catch(() => {});
+  }
+}
+
+/** A temporary folder that belongs to one run, is removed when disposed, and by a later run if this one is killed. */
+export class RunFolder implements AsyncDisposable {
+  /** Its absolute path. */
+  readonly path: string;
+  readonly #lock: FileLock;
+
+  private constructor(path: string, lock: FileLock) {
+    this.path = path;
+    this.#lock = lock;
+  }
+
+  /** Makes the folder, and removes those that dead runs left. */
+  static async create(): Promise<RunFolder> {
+    await sweep();
+    const path = await Deno.makeTempDir({ prefix: PREFIX });
+    return new RunFolder(path, await FileLock.exclusive(`${path}/${LOCK}`));
+  }
+
+  /** The end of the machine's console log; empty when there is none yet. */
+  async consoleTail(): Promise<string> {
+    try {
+      const bytes = await Deno.readFile(`${this.path}/${CONSOLE_LOG}`);
+      return new TextDecoder().decode(bytes.subarray(-CONSOLE_TAIL)).replaceAll("\r", "").trim();
+    } catch (error) {
+      if (error instanceof Deno.errors.NotFound) return "";
+      throw error;
+    }
+  }
+
+  /** Removes the folder and all in it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.path, { recursive: true }).catch(() => {});
+    this.#lock[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,164 @@
+import type { MemoryWrite } from "./cpu_state.ts";
+import { pageEntryFlags } from "./flag_tables.ts";
+import { flagsToValue } from "./flags.ts";
+import { hex } from "./hex.ts";
+import { entryOffset, PAGE_TABLE_SIZE, type PageLevel, pageLevels } from "./page_levels.ts";
+import {
+  type CheckedMapping,
+  checkMappings,
+  PAGE_SIZE,
+  type PageMapping,
+  type PageSizeName,
+} from "./page_mapping.ts";
+
+/** Guest-physical memory in which tables may be placed. */
+export interface TableArea {
+  /** First address, a multiple of 4096. */
+  start: number;
+  /** Address after the last; tables that would pass it are refused. */
+  end: number;
+}
+
+/** What to build. */
+export interface PageTableOptions {
+  /** Where tables go: the areas are used up one after the other, each from its start. */
+  areas: readonly TableArea[];
+  /** What to map, in any order. */
+  mappings: readonly PageMapping[];
+}
+
+/** Page tables as bytes. */
+export interface PageTables {
+  /** The root's address: what CR3 is to hold. */
+  cr3: bigint;
+  /** The tables, root first, 4096 bytes each, named "PML4", "PDPT of linear 0x0", … */
+  writes: MemoryWrite[];
+  /** The address after the table that was placed last. */
+  end: number;
+}
+
+/** A table under construction. */
+interface Table {
+  gpa: number;
+  view: DataView;
+  tables: Map<number, Table>;
+}
+
+/**
+ * Builds tables for 4-level paging (Intel SDM Vol. 3A, 4.5.4).
+ *
+ * Tables are placed in the order in which a walk over the mappings, sorted by linear address, first needs
+ * them: PML4, PDPT, PD, PT. Entries that lead to tables are writable, executable, and user where a user
+ * page lies below them, so the last entry decides; accessed and dirty bits start clear.
+ *
+ * @throws {RangeError} When a mapping cannot be (see {@linkcode PageMapping}), mappings overlap, or the
+ *   areas have no room for all tables.
+ * @example
+ * ```ts
+ * import { buildPageTables } from "./page_tables.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { cr3, writes } = buildPageTables({
+ *   areas: [{ start: 0x1000, end: 0x6000 }],
+ *   mappings: [
+ *     { linear: 0, size: 0x4000_0000 },
+ *     { linear: 0xffff_ffff_8000_0000n, physical: 0x20_0000, size: 0x20_0000, writable: false },
+ *   ],
+ * });
+ * assertEquals(cr3, 0x1000n);
+ * assertEquals(writes.map(({ gpa }) => gpa), [0x1000, 0x2000, 0x3000, 0x4000, 0x5000]);
+ * ```
+ */
+export function buildPageTables({ areas, mappings }: PageTableOptions): PageTables {
+  refuseMisalignedAreas(areas);
+  const checked = checkMappings(mappings);
+  const frames = tableFrames(areas);
+  const writes: MemoryWrite[] = [];
+
+  function newTable(level: PageLevel, linear: bigint): Table {
+    const frame = frames.next();
+    if (frame.done) {
+      throw new RangeError(
+        `Cannot place the ${level.table} of linear ${
+          hex(linear)
+        }: all ${writes.length} tables that there is room for are used; give the page tables more room, or use larger pages`,
+      );
+    }
+    const bytes = new Uint8Array(PAGE_TABLE_SIZE);
+    const what = writes.length === 0 ? level.table : `${level.table} of linear ${hex(linear)}`;
+    writes.push({ gpa: frame.value, bytes, what });
+    return { gpa: frame.value, view: new DataView(bytes.buffer), tables: new Map() };
+  }
+
+  function mapPage(page: Page, flags: EntryFlags): void {
+    let table = root;
+    for (const [depth, level] of pageLevels.entries()) {
+      const offset = entryOffset(level, page.linear);
+      if (level.page === page.size) {
+        table.view.setBigUint64(offset, BigInt(page.physical) | flags[page.size], true);
+        return;
+      }
+      const below = table.tables.get(offset) ?? newTable(pageLevels[depth + 1], page.linear);
+      table.tables.set(offset, below);
+      const entry = table.view.getBigUint64(offset, true);
+      table.view.setBigUint64(offset, entry | BigInt(below.gpa) | flags.table, true);
+      table = below;
+    }
+  }
+
+  const root = newTable(pageLevels[0], 0n);
+  for (const mapping of checked) {
+    if (!mapping.present) continue;
+    const flags = entryFlags(mapping);
+    for (const page of pagesOf(mapping)) mapPage(page, flags);
+  }
+  const last = writes[writes.length - 1];
+  return { cr3: BigInt(root.gpa), writes, end: last.gpa + PAGE_TABLE_SIZE };
+}
+
+interface Page {
+  linear: bigint;
+  physical: number;
+  size: PageSizeName;
+}
+
+function* pagesOf({ linear, physical, size, pageSize }: CheckedMapping): Generator<Page> {
+  for (let done = 0; done < size;) {
+    const page = { linear: linear + BigInt(done), physical: physical + done };
+    const chosen = pageSize === "auto" ? largestPage(page, size - done) : pageSize;
+    yield { ...page, size: chosen };
+    done += PAGE_SIZE[chosen];
+  }
+}
+
+function largestPage(page: { linear: bigint; physical: number }, left: number): PageSizeName {
+  const large = PAGE_SIZE["2M"];
+  const aligned = page.linear % BigInt(large) === 0n && page.physical % large === 0;
+  return aligned && left >= large ? "2M" : "4K";
+}
+
+type EntryFlags = Record<PageSizeName | "table", bigint>;
+
+function entryFlags({ writable, user, executable }: CheckedMapping): EntryFlags {
+  const small = flagsToValue(pageEntryFlags, { p: true, rw: writable, us: user, xd: !executable });
+  const large = small | flagsToValue(pageEntryFlags, { ps: true });
+  const table = flagsToValue(pageEntryFlags, { p: true, rw: true, us: user });
+  return { "4K": small, "2M": large, "1G": large, table };
+}
+
+function* tableFrames(areas: readonly TableArea[]): Generator<number> {
+  for (const { start, end } of areas) {
+    for (let gpa = start; gpa + PAGE_TABLE_SIZE <= end; gpa += PAGE_TABLE_SIZE) yield gpa;
+  }
+}
+
+function refuseMisalignedAreas(areas: readonly TableArea[]): void {
+  for (const { start } of areas) {
+    if (Number.isSafeInteger(start) && start >= 0 && start % PAGE_TABLE_SIZE === 0) continue;
+    throw new RangeError(
+      `Cannot place page tables at ${
+        Number.isInteger(start) ? hex(start) : start
+      }: a table's address is a multiple of ${hex(PAGE_TABLE_SIZE)}`,
+    );
+  }
+}

@@ -1,0 +1,32 @@
+import { assert, assertEquals } from "@std/assert";
+import { LONG_MODE, REAL_MODE } from "../../lib/x86/layout.ts";
+import { checkPlacements } from "../../lib/x86/placement.ts";
+
+Deno.test("nothing in the layout of long mode lies on anything else, and all of it lies below the code", () => {
+  checkPlacements([
+    {
+      what: "page tables",
+      gpa: LONG_MODE.pageTables,
+      size: LONG_MODE.pageTablesEnd - LONG_MODE.pageTables,
+    },
+    {
+      what: "more page tables",
+      gpa: LONG_MODE.morePageTables,
+      size: LONG_MODE.morePageTablesEnd - LONG_MODE.morePageTables,
+    },
+    { what: "GDT", gpa: LONG_MODE.globalDescriptorTable, size: 0x28 },
+    { what: "TSS", gpa: LONG_MODE.taskStateSegment, size: 104 },
+    { what: "IDT", gpa: LONG_MODE.interruptDescriptorTable, size: 256 * 16 },
+    {
+      what: "stack",
+      gpa: LONG_MODE.morePageTablesEnd,
+      size: LONG_MODE.stackTop - LONG_MODE.morePageTablesEnd,
+    },
+  ], LONG_MODE.code);
+});
+
+Deno.test("real-mode code follows the vector table and the BIOS data area", () => {
+  assertEquals(REAL_MODE.interruptVectorTableLimit + 1, REAL_MODE.biosDataArea);
+  assert(REAL_MODE.code >= REAL_MODE.biosDataArea + 0x100);
+  assertEquals(REAL_MODE.end, 0xffff * 16 + 0xffff + 1);
+});
