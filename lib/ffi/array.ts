@@ -28,6 +28,12 @@ function readElements<Value>(
   length: number,
 ): Value[] | Uint8Array {
   if ("byte" in element) {
+    // A DataView checks its own bounds; its buffer may go on behind them.
+    if (offset + length > view.byteLength) {
+      throw new RangeError(
+        `Cannot read ${length} bytes at ${offset}: the view has ${view.byteLength} bytes`,
+      );
+    }
     // The copy keeps the caller free of the view, which may lie over memory that the kernel shares.
     return new Uint8Array(view.buffer, view.byteOffset + offset, length).slice();
   }

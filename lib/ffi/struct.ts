@@ -322,6 +322,13 @@ export function struct<Of extends Members>(
     return { offset, size: field.size };
   }
 
+  function checkRoom(view: DataView, offset: number, verb: string): void {
+    if (offset + size <= view.byteLength) return;
+    throw new RangeError(
+      `Cannot ${verb} ${name} at ${offset} of a view of ${view.byteLength} bytes: it has ${size}`,
+    );
+  }
+
   return {
     name,
     size,
@@ -335,8 +342,12 @@ export function struct<Of extends Members>(
       }
       return Math.max(size, last.offset + elements * last.type.elementSize);
     },
-    read: (view, offset = 0) => readMembers(placed, view, offset) as Value,
+    read(view, offset = 0) {
+      checkRoom(view, offset, "read");
+      return readMembers(placed, view, offset) as Value;
+    },
     write(view, offset, value, path = name) {
+      checkRoom(view, offset, "write");
       writeMembers(placed, view, offset, checkNames(value, names, path), path);
     },
   };

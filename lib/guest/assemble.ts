@@ -2,13 +2,14 @@ import { createHash } from "node:crypto";
 import { AssemblyError } from "./assembly_error.ts";
 import { type Diagnostic, formatDiagnostic } from "./diagnostic.ts";
 import { hashDependencies, readsSurroundings } from "./dependencies.ts";
-import { DiskImageCache } from "./disk_image_cache.ts";
+import { DiskCache } from "./disk_cache.ts";
 import { Image } from "./image.ts";
 import type { CodeBits, ImageParts } from "./image_parts.ts";
-import { type ImageCache, MemoryImageCache } from "./image_cache.ts";
+import { ImageCache } from "./image_cache.ts";
 import { runNasm } from "./nasm.ts";
 import { nasmIdentity } from "./nasm_identity.ts";
 import type { NasmInput } from "./nasm_input.ts";
+import { readNasmRecord } from "./nasm_record.ts";
 import { type ToolHost, toolHost } from "./tool.ts";
 
 /** How a source is to be assembled. */
@@ -38,8 +39,10 @@ export interface NasmText {
 export interface Assembler {
   /** What runs NASM. */
   readonly host: ToolHost;
-  /** Where images are kept, the fastest first. */
-  readonly caches: readonly ImageCache[];
+  /** Where images are kept for this process. */
+  readonly memory?: ImageCache;
+  /** Where what NASM made is kept for others. */
+  readonly disk?: DiskCache;
   /** Takes a warning that is to be printed. */
   warn(text: string): void;
 }
@@ -51,7 +54,8 @@ const CODE_BITS: readonly unknown[] = [16, 32, 64];
 /** This machine's NASM, with a cache in memory and one on disk. */
 export const assembler: Assembler = {
   host: toolHost,
-  caches: [new MemoryImageCache(), new DiskImageCache()],
+  memory: new ImageCache(),
+  disk: new DiskCache(),
   warn: (text) => console.warn(text),
 };
 
@@ -68,18 +72,18 @@ const printed: Set<string> = new Set();
 export function assemble(
   source: NasmText,
   options: AssembleOptions = {},
-  { host, caches, warn }: Assembler = assembler,
+  by: Assembler = assembler,
 ): Image {
   const { origin = 0, bits = 16, warnings = "print" } = options;
   checkOptions(origin, bits);
   const { text, folders } = source;
   const input: NasmInput = { text, folders, origin, bits };
   const parts = readsSurroundings(text)
-    ? runNasm(input, host).parts
-    : cachedParts(input, host, caches);
+    ? readNasmRecord(input, runNasm(input, by.host))
+    : cachedParts(input, by);
   const found = parts.warnings ?? [];
   if (warnings === "error" && found.length > 0) throw new AssemblyError(found);
-  if (warnings === "print") printOnce(found, warn);
+  if (warnings === "print") printOnce(found, by.warn);
   return new Image({
     ...parts,
     bits: source.declaredBits ?? bits,
@@ -88,27 +92,23 @@ export function assemble(
   });
 }
 
-function cachedParts(
-  input: NasmInput,
-  host: ToolHost,
-  caches: readonly ImageCache[],
-): ImageParts {
+function cachedParts(input: NasmInput, { host, memory, disk }: Assembler): ImageParts {
   const identity = nasmIdentity();
-  // An unknown NASM cannot change while this process runs, but the next process may find another.
-  const usable = identity === undefined ? caches.filter((cache) => !cache.outlivesProcess) : caches;
   const key = createHash("sha256")
     .update(JSON.stringify([CACHE_FORMAT, identity, input]))
     .digest("hex");
-  for (const [index, cache] of usable.entries()) {
-    const entry = cache.get(key);
-    if (entry === undefined) continue;
-    for (const faster of usable.slice(0, index)) faster.set(key, entry);
-    return entry.parts;
-  }
-  const { parts, dependencies } = runNasm(input, host);
-  const hashed = hashDependencies(dependencies);
-  if (hashed !== undefined) {
-    for (const cache of usable) cache.set(key, { parts, dependencies: hashed });
+  const inMemory = memory?.get(key);
+  if (inMemory !== undefined) return inMemory.value;
+
+  // An unknown NASM does not change while this process runs, but the next process may find another.
+  const usable = identity === undefined ? undefined : disk;
+  const onDisk = usable?.get(key);
+  const record = onDisk?.value ?? runNasm(input, host);
+  const parts = readNasmRecord(input, record);
+  const dependencies = onDisk?.dependencies ?? hashDependencies(record.files);
+  if (dependencies !== undefined) {
+    memory?.set(key, { value: parts, dependencies });
+    if (onDisk === undefined) usable?.set(key, { value: record, dependencies });
   }
   return parts;
 }

@@ -177,10 +177,8 @@ export class Image {
   }
 
   #flatten(): Uint8Array<ArrayBuffer> {
-    const end = Math.max(
-      this.origin,
-      ...this.segments.map(({ address, bytes }) => bytes.length === 0 ? 0 : address + bytes.length),
-    );
+    const filled = this.segments.filter((segment) => segment.bytes.length > 0);
+    const end = Math.max(this.origin, ...filled.map((part) => part.address + part.bytes.length));
     if (end - this.origin > MAXIMUM_FLAT_SIZE) {
       throw new RangeError(
         `Cannot give the image's bytes in one piece: it reaches from ${hex(this.origin)} to ${
@@ -190,7 +188,7 @@ export class Image {
       );
     }
     const bytes = new Uint8Array(end - this.origin);
-    for (const segment of this.segments) bytes.set(segment.bytes, segment.address - this.origin);
+    for (const part of filled) bytes.set(part.bytes, part.address - this.origin);
     return bytes;
   }
 }

@@ -32,6 +32,8 @@ const LABEL = /^\s*[0-9A-F]+\s+([0-9A-F]+)\s+(\S+)$/;
 const CONSTANT = /^\s*([0-9A-F]+)\s+(\S+)$/;
 const SYMBOLS_HEADING = "-- Symbols ---";
 
+const SMALLEST_CONSTANT = -(2n ** 31n);
+
 /** Names that NASM makes up for the labels inside macros. */
 const MACRO_LOCAL = "..@";
 
@@ -64,10 +66,14 @@ function parseSymbols(text: string): Pick<NasmMap, "labels" | "constants"> {
     if (group !== null) inSection = group[2] !== undefined;
     const [, value, name] = (inSection ? LABEL : CONSTANT).exec(row) ?? [];
     if (name === undefined || name.startsWith(MACRO_LOCAL)) continue;
-    const whole = BigInt(`0x${value}`);
-    // Without a section a value is a number of the author's, and -1 was meant where NASM writes 2^64 - 1.
-    const number = Number(inSection ? whole : BigInt.asIntN(64, whole));
+    const number = inSection ? parseInt(value, 16) : constantValue(BigInt(`0x${value}`));
     if (Number.isSafeInteger(number)) (inSection ? labels : constants)[name] = number;
   }
   return { labels, constants };
+}
+
+/** NASM writes -1 as 2^64 - 1. Small negative numbers are taken as such; a large one is more likely an upper address. */
+function constantValue(value: bigint): number {
+  const signed = BigInt.asIntN(64, value);
+  return Number(signed > SMALLEST_CONSTANT ? signed : value);
 }

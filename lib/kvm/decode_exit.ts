@@ -15,7 +15,7 @@ import {
 import { EXIT_REASON, type ExitReasonName } from "./abi/exit_reasons.ts";
 import { kvm_run } from "./abi/structs/run.ts";
 import { run_exits } from "./abi/structs/run_exits.ts";
-import type { Exit, ExitBase, MsrExit, OtherArchitectureReason } from "./exit.ts";
+import type { Exit, ExitBase } from "./exit.ts";
 
 const REASON = kvm_run.offsetOf("exit_reason");
 const FLAGS = kvm_run.offsetOf("flags");
@@ -32,8 +32,7 @@ const TDVMCALL = {
 };
 
 type WithoutBase<Variant> = Variant extends Exit ? Omit<Variant, keyof ExitBase<string>> : never;
-type PayloadOf<Reason> = Reason extends OtherArchitectureReason ? { payload: Uint8Array }
-  : WithoutBase<Extract<Exit, { reason: Reason }>>;
+type PayloadOf<Reason> = WithoutBase<Extract<Exit, { reason: Reason }>>;
 type Decoders = { readonly [Reason in ExitReasonName]: (view: DataView) => PayloadOf<Reason> };
 
 const plain = () => ({});
@@ -42,7 +41,7 @@ function opaque(view: DataView): { payload: Uint8Array } {
   return { payload: bytesAt(view, PAYLOAD, PAYLOAD_SIZE) };
 }
 
-function msr(view: DataView): WithoutBase<MsrExit> {
+function msr(view: DataView): PayloadOf<"X86_RDMSR"> {
   const { error, reason, index, data } = run_exits.msr.read(view, PAYLOAD);
   return {
     error,

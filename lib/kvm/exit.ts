@@ -1,4 +1,4 @@
-import type { ExitReasonName } from "./abi/exit_reasons.ts";
+import { EXIT_REASON, type ExitReasonName } from "./abi/exit_reasons.ts";
 import type {
   HypervHcall,
   HypervSyndbg,
@@ -11,6 +11,8 @@ import type {
 } from "./exit_details.ts";
 
 export type * from "./exit_details.ts";
+export { EXIT_REASON };
+export type { ExitReasonName };
 
 /** `kvm_run.flags`: what the vCPU was doing when it left the guest. */
 export interface RunFlags {
@@ -32,8 +34,8 @@ export interface ExitBase<Reason extends string> {
   readonly runFlags: RunFlags;
 }
 
-/** Exits whose reason is all there is to say. */
-export type PlainExit = ExitBase<
+/** The reasons that carry nothing. */
+export type PlainReason =
   | "HLT"
   | "IRQ_WINDOW_OPEN"
   | "SHUTDOWN"
@@ -41,8 +43,10 @@ export type PlainExit = ExitBase<
   | "NMI"
   | "DIRTY_RING_FULL"
   | "AP_RESET_HOLD"
-  | "X86_BUS_LOCK"
->;
+  | "X86_BUS_LOCK";
+
+/** Exits whose reason is all there is to say; one variant for each. */
+export type PlainExit = { [Reason in PlainReason]: ExitBase<Reason> }[PlainReason];
 
 /** The hardware left the guest for a reason that KVM does not know. */
 export interface UnknownExit extends ExitBase<"UNKNOWN"> {
@@ -193,7 +197,7 @@ export interface HypervExit extends ExitBase<"HYPERV"> {
 }
 
 /** The guest used an MSR that user space handles (KVM_CAP_X86_USER_SPACE_MSR). */
-export interface MsrExit extends ExitBase<"X86_RDMSR" | "X86_WRMSR"> {
+export interface MsrExit<Reason extends "X86_RDMSR" | "X86_WRMSR"> extends ExitBase<Reason> {
   /** What the process answers: not 0 gives the guest #GP. */
   readonly error: number;
   /** KVM_MSR_EXIT_REASON_*; the header calls it `reason`. */
@@ -265,7 +269,7 @@ export interface SnpReqCertsExit extends ExitBase<"SNP_REQ_CERTS"> {
 /** The exit reasons that KVM gives on other architectures only. */
 export type OtherArchitectureReason = Exclude<
   ExitReasonName,
-  | PlainExit["reason"]
+  | PlainReason
   | "UNKNOWN"
   | "EXCEPTION"
   | "IO"
@@ -279,7 +283,8 @@ export type OtherArchitectureReason = Exclude<
   | "SYSTEM_EVENT"
   | "IOAPIC_EOI"
   | "HYPERV"
-  | MsrExit["reason"]
+  | "X86_RDMSR"
+  | "X86_WRMSR"
   | "XEN"
   | "NOTIFY"
   | "MEMORY_FAULT"
@@ -287,11 +292,16 @@ export type OtherArchitectureReason = Exclude<
   | "SNP_REQ_CERTS"
 >;
 
-/** An exit of another architecture, or one that this version of vmexit does not know: its bytes as they are. */
-export interface OpaqueExit extends ExitBase<OtherArchitectureReason | "UNKNOWN_TO_VMEXIT"> {
+/** An exit whose payload is left as it is: one that is another architecture's, or that this version of vmexit does not know. */
+export interface OpaqueExit<Reason extends string> extends ExitBase<Reason> {
   /** A copy of the 256 bytes of `kvm_run`'s union. */
   readonly payload: Uint8Array;
 }
+
+/** The exits of other architectures; one variant for each. */
+export type OtherArchitectureExit = {
+  [Reason in OtherArchitectureReason]: OpaqueExit<Reason>;
+}[OtherArchitectureReason];
 
 /**
  * Why a vCPU left its guest, with all that `kvm_run` says of it: one variant for each reason of `<linux/kvm.h>`, told apart by
@@ -322,10 +332,12 @@ export type Exit =
   | SystemEventExit
   | IoapicEoiExit
   | HypervExit
-  | MsrExit
+  | MsrExit<"X86_RDMSR">
+  | MsrExit<"X86_WRMSR">
   | XenExit
   | NotifyExit
   | MemoryFaultExit
   | TdxExit
   | SnpReqCertsExit
-  | OpaqueExit;
+  | OtherArchitectureExit
+  | OpaqueExit<"UNKNOWN_TO_VMEXIT">;

@@ -34,8 +34,6 @@ export const SEGMENT_TYPE = {
   readWriteDataAccessed: 0x3,
   /** Code: execute, read, accessed. */
   executeReadCodeAccessed: 0xb,
-  /** System: a busy 16-bit TSS. */
-  busyTss16: 0x3,
   /** System: a busy TSS of 32 bits, or of 64 in IA-32e mode. */
   busyTss: 0xb,
   /** System: a local descriptor table. */

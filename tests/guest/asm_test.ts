@@ -210,14 +210,14 @@ Deno.test("a literal inside a macro or a repetition is refused, behind one it is
 
 Deno.test("an interpolation of several lines does not shift the lines after it", () => {
   const source = asm`
-    mov ax, ${[
-    1,
-    2,
-  ].reduce((sum, item) => sum + item)}
-    ${
-    asm`
-      nop ; @within`
+    mov ax, ${
+    [
+      1,
+      2,
+    ].reduce((sum, item) => sum + item)
   }
+    ${asm`
+      nop ; @within`}
     hlt ; @shifted
   `;
   const lines = source.assemble().lines;

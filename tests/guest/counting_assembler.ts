@@ -1,5 +1,4 @@
 import type { Assembler } from "../../lib/guest/assemble.ts";
-import type { ImageCache } from "../../lib/guest/image_cache.ts";
 import { toolHost } from "../../lib/guest/tool.ts";
 
 /** An assembler of this machine's NASM that records what is run and what is printed. */
@@ -11,11 +10,13 @@ export interface CountingAssembler extends Assembler {
 }
 
 /** A new one with these caches. */
-export function countingAssembler(...caches: ImageCache[]): CountingAssembler {
+export function countingAssembler(
+  caches: Pick<Assembler, "memory" | "disk"> = {},
+): CountingAssembler {
   const runs: (readonly string[])[] = [];
   const printed: string[] = [];
   return {
-    caches,
+    ...caches,
     runs,
     printed,
     warn: (text) => void printed.push(text),

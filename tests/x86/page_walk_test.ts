@@ -152,6 +152,12 @@ Deno.test("the PAT bit of a large page is not a reserved one, and no part of its
   assertEquals(result.physical, 0x60_0000);
 });
 
+Deno.test("bits 62:52 of an entry are software's, and no part of its address", () => {
+  const { result } = walk(0, { 0x1000: 0x7ff0_0000_0000_2007n, 0x4000: 0x7ff0_0000_0000_9007n });
+  assert("physical" in result);
+  assertEquals([result.physical, result.executable], [0x9000, true]);
+});
+
 Deno.test("XD is no reserved bit by default", () => {
   const { result } = walk(0x1000);
   assert("physical" in result);

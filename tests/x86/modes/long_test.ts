@@ -116,7 +116,8 @@ Deno.test("a guest with its own tables has them and nothing else in memory", () 
   assert("physical" in result);
   assertEquals(result.writable, false);
   const { gdt, idt, tr, cs } = state.specialRegisters;
-  assertEquals([gdt.limit, idt.limit, tr.limit], [0, 0, 0]);
+  assertEquals([gdt, idt], [{ base: 0n, limit: 0 }, { base: 0n, limit: 0 }]);
+  assertEquals([tr.base, tr.limit], [0n, 0]);
   assertEquals([cs.l, cs.present, state.registers.rip, state.registers.rsp], [1, 1, 0n, 0x4000n]);
 });
 
@@ -185,6 +186,11 @@ Deno.test.each(Object.entries(sound))(
 
 Deno.test("without a TSS the GDT has no descriptor of one", () => {
   assertEquals(longMode({ tss: false }).specialRegisters.gdt.limit, 0x17);
+});
+
+Deno.test("LDTR is as after the null selector was loaded", () => {
+  const { ldt } = longMode().specialRegisters;
+  assertEquals(ldt, descriptorToSegment(0n, 0));
 });
 
 Deno.test("two boot states share nothing that could be changed", () => {

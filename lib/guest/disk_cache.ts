@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import { cacheFolder, permitted } from "./cache_folder.ts";
 import { areCurrent } from "./dependencies.ts";
-import type { CachedImage, ImageCache } from "./image_cache.ts";
+import type { Kept } from "./kept.ts";
+import type { NasmRecord } from "./nasm_record.ts";
 
 const EXTENSION = ".image";
 const TEMPORARY = ".new";
@@ -10,16 +11,14 @@ const MAXIMUM_ENTRIES = 4096;
 const ABANDONED_AFTER_MS = 60 * 60 * 1000;
 
 /**
- * Keeps images in files, for other runs: `$XDG_CACHE_HOME/vmexit/images`. It works only where the permissions for it
+ * Keeps what NASM made in files, for other runs: `$XDG_CACHE_HOME/vmexit/images`. It works only where the permissions for it
  * are granted already; it asks for none. A damaged file counts as absent and is written again.
  */
-export class DiskImageCache implements ImageCache {
-  /** It is there for other runs. */
-  readonly outlivesProcess = true;
+export class DiskCache {
   #pruned = false;
 
-  /** What is kept under `key`, or undefined. */
-  get(key: string): CachedImage | undefined {
+  /** What is kept under `key`, or undefined. Never throws. */
+  get(key: string): Kept<NasmRecord> | undefined {
     const folder = imageFolder();
     if (folder === undefined) return undefined;
     try {
@@ -30,8 +29,8 @@ export class DiskImageCache implements ImageCache {
     }
   }
 
-  /** Keeps it. A reader sees the whole of it or nothing, whenever this process is killed. */
-  set(key: string, image: CachedImage): void {
+  /** Keeps it where possible; never throws. A reader sees the whole of it or nothing, whenever this process is killed. */
+  set(key: string, image: Kept<NasmRecord>): void {
     const folder = imageFolder();
     if (folder === undefined || !permitted(folder, "write")) return;
     const temporary = `${folder}/${key}.${Deno.pid}.${crypto.randomUUID()}${TEMPORARY}`;
@@ -56,7 +55,7 @@ function imageFolder(): string | undefined {
 }
 
 /** The hash of the second line, then the image as JSON with its bytes in Base64. */
-function encode(image: CachedImage): string {
+function encode(image: Kept<NasmRecord>): string {
   const body = JSON.stringify(
     image,
     (_, value) => value instanceof Uint8Array ? { base64: value.toBase64() } : value,
@@ -64,7 +63,7 @@ function encode(image: CachedImage): string {
   return `${sha256(body)}\n${body}`;
 }
 
-function decode(content: string): CachedImage | undefined {
+function decode(content: string): Kept<NasmRecord> | undefined {
   const end = content.indexOf("\n");
   const body = content.slice(end + 1);
   if (end < 0 || sha256(body) !== content.slice(0, end)) return undefined;
