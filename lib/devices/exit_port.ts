@@ -12,7 +12,11 @@ export class ExitPort implements PortHandler {
   readonly #stop: () => void;
   #status: number | undefined;
 
-  /** @param stop Called at each write: it ends the run. */
+  /**
+   * A port that has not been written to.
+   *
+   * @param stop Called at each write: it ends the run.
+   */
   constructor(stop: () => void) {
     this.#stop = stop;
   }

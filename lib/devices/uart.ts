@@ -58,6 +58,8 @@ export class Uart implements PortHandler {
   #dropped = 0;
 
   /**
+   * A UART that has neither sent nor received.
+   *
    * @param base The first of its eight ports.
    * @param capacity How many sent bytes are kept; the later ones are counted in {@linkcode Uart.dropped}.
    */

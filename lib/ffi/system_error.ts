@@ -9,7 +9,11 @@ export class SystemError extends Error {
   /** The errno it left. */
   readonly errno: number;
 
-  /** @param what What was being done and to what, and what to do about it. */
+  /**
+   * The error of one call.
+   *
+   * @param what What was being done and to what, and what to do about it.
+   */
   constructor(call: string, errno: number, what: string) {
     super(`${call} failed with ${errnoName(errno)} (${errno}): ${what}`);
     this.call = call;

@@ -39,7 +39,7 @@ interface Piece extends Omit<SourceLine, "address" | "length"> {
 }
 
 const ROW =
-  /^\s*(\d+) (?:([0-9A-F]{8,}) ((?:[0-9A-F?[\]()-]|<[a-z][^>]*>)+))?\s*(?:<(\d+)> ?)?(.*)$/;
+  /^\s*(\d+) (?:([0-9A-F]{8,}) ((?:[0-9A-F?[\]()-]|<[a-z][^>]*>)+))?\s*(?:<(\d{1,5})> ?)?(.*)$/;
 const LINE_DIRECTIVE = /^%line\s+(\d+)(?:\+\d+)?(?:\s+(.*))?$/;
 const INCLUDE_DIRECTIVE = /^%include\s+(["'`]?)(.*?)\1\s*(?:;.*)?$/i;
 const SECTION_DIRECTIVE = /^(\[\s*)?(?:section|segment)\s+([^\s\]]+)/i;
@@ -92,7 +92,9 @@ export function parseListing(listing: string, context: ListingContext): SourceLi
 /** The innermost file and line at a row, with the frames above it dropped. */
 function enter(frames: Frame[], row: Row): Frame {
   const { level } = row;
-  const below = frames[Math.min(level, frames.length) - 1];
+  // A macro that is not listed takes a level without a row.
+  while (frames.length < level) frames.push({ ...frames[frames.length - 1] });
+  const below = frames[level - 1];
   if (level > 0 && (frames.length <= level || below.inside !== "include")) {
     const line = below.inside === "repetition" ? row.line : below.line;
     frames[level] = { file: below.file, line, inside: "macro" };

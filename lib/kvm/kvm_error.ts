@@ -46,7 +46,11 @@ export class KvmError extends Error {
   /** What it left in errno. */
   readonly errno: number;
 
-  /** @param context What was being done, where the ioctl's name does not say it. */
+  /**
+   * The error of one ioctl.
+   *
+   * @param context What was being done, where the ioctl's name does not say it.
+   */
   constructor(ioctl: string, errno: number, context?: string) {
     const name = errnoName(errno);
     const cause = LIKELY_CAUSE[`${ioctl} ${name}`] ?? LIKELY_CAUSE[name];

@@ -8,7 +8,7 @@ import { IOCTLS } from "./abi/ioctls.ts";
 import { kvm_guest_debug } from "./abi/structs/debug.ts";
 import { ioctl } from "./ioctl.ts";
 import { KvmError } from "./kvm_error.ts";
-import { KvmRun } from "./kvm_run.ts";
+import { KvmRunPage } from "./kvm_run_page.ts";
 
 const KVM_RUN = IOCTLS.KVM_RUN.number;
 
@@ -25,7 +25,7 @@ export class Vcpu implements Disposable {
   /** The id that the VM gave it. */
   readonly id: number;
   /** The structure in which the kernel says why the guest was left. */
-  readonly kvmRun: KvmRun;
+  readonly kvmRun: KvmRunPage;
 
   /** Use {@linkcode Vm.createVcpu}. Takes ownership of `fd`, and closes it when the mapping fails. */
   constructor(
@@ -41,7 +41,7 @@ export class Vcpu implements Disposable {
     this.memory = memory;
     this.#fd = cleanup.use(new OwnedFd(libc, fd, `vCPU ${id}`));
     this.#mapping = cleanup.use(new Mapping(libc, fd, mmapSize, `kvm_run of vCPU ${id}`));
-    this.kvmRun = new KvmRun(this.#mapping);
+    this.kvmRun = new KvmRunPage(this.#mapping);
     cleanup.move();
   }
 

@@ -38,7 +38,11 @@ export class ExitLog {
   #total = 0;
   #index = -1;
 
-  /** @param capacity How many exits are kept. */
+  /**
+   * An empty log.
+   *
+   * @param capacity How many exits are kept.
+   */
   constructor(capacity: number) {
     this.#capacity = capacity;
     this.#reason = new Uint32Array(capacity);

@@ -58,15 +58,25 @@ export interface ObservedExit {
 
 /** What a machine is made of; {@linkcode boot} puts it together. */
 export interface MachineParts {
+  /** The C library that every call goes through. */
   readonly libc: Libc;
+  /** The open `/dev/kvm`. */
   readonly kvm: Kvm;
+  /** The virtual machine. */
   readonly vm: Vm;
+  /** Its CPU. */
   readonly vcpu: Vcpu;
+  /** The CPU's registers. */
   readonly store: RegisterStore;
+  /** The guest. */
   readonly image: Image;
+  /** The mode in which it starts. */
   readonly mode: Mode;
+  /** Its memory. */
   readonly slots: readonly MemorySlot[];
+  /** The time limit of a run, in milliseconds, before it is scaled. */
   readonly timeout: number;
+  /** How many exits the log keeps. */
   readonly recordExits: number;
 }
 

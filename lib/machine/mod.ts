@@ -22,6 +22,7 @@ export type {
   RegisterAccess,
   Registers,
   RegisterValues,
+  TableRegisterName,
 } from "./registers.ts";
 export { type Size, sizeInBytes } from "./size.ts";
 export { TimeLimitError } from "./time_limit_error.ts";

@@ -18,7 +18,11 @@ export class PhysicalMemory extends AddressSpace {
   readonly slots: readonly MemorySlot[];
   readonly #checkUsable: () => void;
 
-  /** @param checkUsable Throws where the machine that owns the slots is disposed. */
+  /**
+   * The memory that these slots make.
+   *
+   * @param checkUsable Throws where the machine that owns the slots is disposed.
+   */
   constructor(slots: readonly MemorySlot[], checkUsable: () => void) {
     super();
     this.slots = [...slots].sort((a, b) => a.gpa - b.gpa);

@@ -25,8 +25,8 @@ import { type FlagProperties, type FlagRegister, flagRegister } from "./flag_reg
 import type { RegisterStore } from "./register_store.ts";
 
 const SEGMENTS: readonly SegmentName[] = ["cs", "ds", "es", "fs", "gs", "ss", "tr", "ldt"];
-const TABLES = ["gdt", "idt"] as const;
-const WHOLE = ["cr2", "cr3", "cr8", "apic_base"] as const;
+const TABLES: readonly TableRegisterName[] = ["gdt", "idt"];
+const WHOLE: readonly ControlRegisterName[] = ["cr2", "cr3", "cr8", "apic_base"];
 
 const FLAGGED: Readonly<Record<FlagRegisterName, FlagTable>> = {
   rflags: rflagsFlags,
@@ -38,8 +38,11 @@ const FLAGGED: Readonly<Record<FlagRegisterName, FlagTable>> = {
 /** Registers that are made of flags. */
 export type FlagRegisterName = "rflags" | "cr0" | "cr4" | "efer";
 
-/** Control registers that are read as whole values. */
-export type ControlRegisterName = typeof WHOLE[number];
+/** Registers that are read as whole values. */
+export type ControlRegisterName = "cr2" | "cr3" | "cr8" | "apic_base";
+
+/** The registers that hold a descriptor table. */
+export type TableRegisterName = "gdt" | "idt";
 
 /** The registers of a vCPU by name, as {@linkcode Registers} has them and tests set and expect them. */
 export type RegisterValues =
@@ -53,9 +56,9 @@ export type RegisterValues =
     readonly efer?: bigint | number | FlagValues<EferFlag>;
   }
   & { readonly [Name in SegmentName]?: number | Partial<Segment> }
-  & { readonly [Name in typeof TABLES[number]]?: Partial<DescriptorTable> }
+  & { readonly [Name in TableRegisterName]?: Partial<DescriptorTable> }
   & { readonly [Path in `${FlagRegisterName}.${string}`]?: boolean | number }
-  & { readonly [Path in `${SegmentName | typeof TABLES[number]}.${string}`]?: bigint | number };
+  & { readonly [Path in `${SegmentName | TableRegisterName}.${string}`]?: bigint | number };
 
 /**
  * The registers of a machine's vCPU: `vm.registers`. 64-bit registers and bases are bigints, everything narrower a number, flags booleans.
@@ -80,7 +83,7 @@ export type Registers =
   & { -readonly [Name in PartialRegister]: number }
   & { -readonly [Name in ControlRegisterName]: bigint }
   & { readonly [Name in SegmentName]: Segment }
-  & { readonly [Name in typeof TABLES[number]]: DescriptorTable }
+  & { readonly [Name in TableRegisterName]: DescriptorTable }
   & {
     readonly rflags: FlagRegister & FlagProperties<RflagsFlag>;
     readonly cr0: FlagRegister & FlagProperties<Cr0Flag>;

@@ -13,7 +13,11 @@ export class TimeLimitError extends Error {
   /** Where the guest was: its instruction pointer. */
   readonly rip: bigint;
 
-  /** @param machine The machine, stopped. */
+  /**
+   * The error with the state of the machine as it was stopped.
+   *
+   * @param milliseconds The limit, as scaled.
+   */
   constructor(machine: Machine, milliseconds: number) {
     super(
       `The guest did not end within ${milliseconds} ms: it was stopped at rip 0x${

@@ -10,7 +10,11 @@ export class UnhandledExitError extends Error {
   /** The exit. */
   readonly exit: Exit;
 
-  /** @param machine The machine, stopped at the exit. */
+  /**
+   * The error with the state of the machine at the exit.
+   *
+   * @param exit What nobody answered.
+   */
   constructor(machine: Machine, exit: Exit) {
     super(
       `Nothing answers exit ${machine.log.total}: ${describeExit(exit)}.${remedy(exit)}\n\n${

@@ -37,6 +37,7 @@ const sound: Record<string, () => GuestState> = {
   "long mode": longMode,
   "virtual-8086 mode": virtual8086,
   "64-bit mode at CPL 3": user,
+  "64-bit mode, halted at CPL 0": () => ({ ...longMode(), halted: true }),
   "64-bit mode at CPL 3, not unrestricted": () => ({ ...user(), unrestrictedGuest: false }),
 };
 
@@ -247,6 +248,12 @@ const breaches: Breach[] = [
     from: () => ({ ...longMode(), unrestrictedGuest: false }),
     by: ({ ds }) => ds.selector |= 3,
     detail: "DS: dpl is 0, the RPL 3",
+  },
+  {
+    rule: "A usable data segment's DPL is no lower than its RPL, unless the guest is unrestricted",
+    from: () => ({ ...longMode(), unrestrictedGuest: false }),
+    by: ({ es }) => Object.assign(es, { selector: 0x9, type: 11 }),
+    detail: "ES: dpl is 0, the RPL 1",
   },
   {
     rule: "CS and usable segments are present",

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { LONG_MODE, REAL_MODE } from "../../lib/x86/layout.ts";
+import { LONG_MODE, PORT, REAL_MODE } from "../../lib/x86/layout.ts";
 import { checkPlacements } from "../../lib/x86/placement.ts";
 
 Deno.test("nothing in the layout of long mode lies on anything else, and all of it lies below the code", () => {
@@ -23,6 +23,10 @@ Deno.test("nothing in the layout of long mode lies on anything else, and all of 
       size: LONG_MODE.stackTop - LONG_MODE.morePageTablesEnd,
     },
   ], LONG_MODE.code);
+});
+
+Deno.test("the ports are those that guests know", () => {
+  assertEquals(PORT, { com1: 0x3f8, serialPorts: 8, exit: 0xf4 });
 });
 
 Deno.test("real-mode code follows the vector table and the BIOS data area", () => {

@@ -8,6 +8,8 @@ Deno.test("nearestNames has the name that differs least in front, in whatever ca
   assertEquals(nearestNames("RAX", names)[0], "rax");
   assertEquals(nearestNames("rac", names)[0], "rax");
   assertEquals(nearestNames("r11", names)[0], "r10");
+  assertEquals(nearestNames("cr2", ["cs", "cr4"])[0], "cr4");
+  assertEquals(nearestNames("ab", ["abxx", "ba"])[0], "abxx");
 });
 
 Deno.test("nearestNames gives as many as asked for, or all there are", () => {

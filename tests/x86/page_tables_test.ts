@@ -147,7 +147,10 @@ Deno.test("addresses that do not exist are refused", () => {
   refuses("give a bigint", { linear: 2 ** 63, physical: 0, size: 0x1000 });
   refuses("52 bits", { linear: 0, physical: 2 ** 52 - 0x1000, size: 0x2000 });
   refuses("52 bits", { linear: 0, physical: -0x1000, size: 0x1000 });
-  build({ linear: 0, physical: 2 ** 52 - 0x1000, size: 0x1000 });
+});
+
+Deno.test("the last page of the lower half and the last physical page can be mapped", () => {
+  build({ linear: 0x7fff_ffff_f000n, physical: 2 ** 52 - 0x1000, size: 0x1000 });
 });
 
 Deno.test("a page size that does not exist is refused", () => {

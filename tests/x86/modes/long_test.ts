@@ -188,6 +188,23 @@ Deno.test("without a TSS the GDT has no descriptor of one", () => {
   assertEquals(longMode({ tss: false }).specialRegisters.gdt.limit, 0x17);
 });
 
+Deno.test("the GDT, TSS and IDT are these bytes", () => {
+  const { writes } = longMode();
+  const quadwords = (
+    name: string,
+  ) => [...new BigUint64Array(writes.find(({ what }) => what === name)!.bytes.buffer)];
+  assertEquals(quadwords("GDT"), [
+    0n,
+    0x00af_9b00_0000_ffffn,
+    0x00cf_9300_0000_ffffn,
+    0x0000_8b00_5100_0067n,
+    0n,
+  ]);
+  // The last word is the offset of the I/O permission map: past the limit, so there is none.
+  assertEquals(quadwords("TSS"), [...new Array(12).fill(0n), 0x0068_0000_0000_0000n]);
+  assertEquals(quadwords("IDT"), new Array(512).fill(0n));
+});
+
 Deno.test("LDTR is as after the null selector was loaded", () => {
   const { ldt } = longMode().specialRegisters;
   assertEquals(ldt, descriptorToSegment(0n, 0));

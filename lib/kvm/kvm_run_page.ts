@@ -20,12 +20,16 @@ const WORD = 2 ** 32;
 
 /**
  * The structure that a vCPU and this process share (Documentation/virt/kvm/api.rst, 5, "kvm_run"). It reads single fields without allocating, for
- * the run loop; {@linkcode KvmRun.exit} decodes the whole. The mapping itself never leaves: all that is handed out is copied.
+ * the run loop; {@linkcode KvmRunPage.exit} decodes the whole. The mapping itself never leaves: all that is handed out is copied.
  */
-export class KvmRun {
+export class KvmRunPage {
   readonly #mapping: Mapping;
 
-  /** @param mapping The vCPU's mapping, which stays the vCPU's. */
+  /**
+   * Reads and writes through a mapping that it does not own.
+   *
+   * @param mapping The vCPU's mapping, which stays the vCPU's.
+   */
   constructor(mapping: Mapping) {
     this.#mapping = mapping;
   }
