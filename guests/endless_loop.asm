@@ -3,4 +3,5 @@
         bits 16
 
 _start:
+        inc     ecx                     ; so that one can see that it ran, and that it runs on
         jmp     _start

@@ -1,11 +1,13 @@
-; Writes to a page that is memory to read and MMIO to write: a ROM at 0x10000.
+; A ROM at 0x10000: memory to read, no memory to write. The write is an MMIO exit, and the ROM keeps what it holds.
 
         bits 16
 
+ROM     equ 0x1000                      ; its segment
+
 _start:
-        mov     ax, 0x1000
+        mov     ax, ROM
         mov     es, ax
-        mov     bl, [es:0]              ; reads what the ROM holds
+        mov     bl, [es:0]              ; what the ROM holds
         mov     byte [es:0], 0x55       ; an MMIO exit
-        mov     cl, [es:0]              ; and it still holds it
+        mov     cl, [es:0]              ; and it holds it still
         hlt

@@ -1,24 +1,24 @@
-; Real mode, and every kind of exit that needs no device: string output, string input, MMIO in both directions, HLT.
-; It fits a machine of 4 KiB, so that 0x2000 is an address without memory.
+; Real mode, and every kind of exit that a guest of a few lines can cause: string output, string input, MMIO in both
+; directions, HLT. It is for a machine of 4 KiB, where 0x2000 is an address without memory.
 
         bits 16
 
-PORT    equ 0x1000
-NOWHERE equ 0x2000
+CONSOLE equ 0x1000                      ; a port
+NOWHERE equ 0x2000                      ; a physical address
 
 _start:
         cld
-        mov     dx, PORT
+        mov     dx, CONSOLE
         mov     si, message
         mov     cx, message.end - message
         rep outsb                       ; one exit a byte
 
         mov     di, answer
-        insb                            ; the host's byte goes to memory
+        insb                            ; the host's byte goes straight to memory
 
         mov     al, [answer]
         mov     [NOWHERE], al           ; an MMIO write of that byte
-        mov     al, [NOWHERE]           ; an MMIO read
+        mov     al, [NOWHERE]           ; an MMIO read into AL
         hlt
 
 message: db "Hello from Real Mode!", 10

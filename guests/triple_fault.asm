@@ -1,6 +1,11 @@
-; An invalid opcode without an IDT to catch it, nor one to catch that: the CPU shuts down.
+; The shortest way to a triple fault: an exception, an IDT too short to handle it, nor what comes of that. The CPU shuts down.
 
         bits 64
 
 _start:
-        ud2
+        lidt    [rel empty]
+        int3
+        hlt                             ; never reached
+
+empty:  dw 0                            ; limit
+        dq 0                            ; base

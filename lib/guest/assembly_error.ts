@@ -10,7 +10,7 @@ export class AssemblyError extends Error {
   /** What NASM said, in its order. */
   readonly diagnostics: readonly Diagnostic[];
 
-  /** @param diagnostics What NASM said. At least one. */
+  /** Puts what NASM said, one diagnostic at least, into the message. */
   constructor(diagnostics: readonly Diagnostic[]) {
     const errors = diagnostics.filter((diagnostic) => diagnostic.severity === "error").length;
     const count = errors === 0

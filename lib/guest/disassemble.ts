@@ -55,10 +55,15 @@ const ORIGIN_MASK = 2n ** 64n - 1n;
  * assertEquals(instructions[1].address, 0x7c03n);
  * ```
  */
-export function disassemble(
+export function disassemble(code: Uint8Array, options: DisassembleOptions = {}): Disassembly {
+  return disassembleOn(toolHost, code, options);
+}
+
+/** {@linkcode disassemble} with the tools of `host`. */
+export function disassembleOn(
+  host: ToolHost,
   code: Uint8Array,
   options: DisassembleOptions = {},
-  host: ToolHost = toolHost,
 ): Disassembly {
   const { bits = 16, origin = 0, count = Infinity } = options;
   const first = BigInt(origin) & ORIGIN_MASK;

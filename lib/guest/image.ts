@@ -50,6 +50,8 @@ export class Image {
   #bytes?: Uint8Array<ArrayBuffer>;
 
   /**
+   * Checks the parts and puts them in the order of their addresses.
+   *
    * @throws {RangeError} When segments overlap, there is none, or an address is not a whole number from 0 to
    * 2^53 − 1.
    */
@@ -104,10 +106,12 @@ export class Image {
    * @throws {RangeError} When it is damaged.
    *
    * @example
-   * ```ts no-eval
-   * import { boot, Image } from "@vmexit/vmexit";
+   * ```ts
+   * import { boot, Image, type Machine } from "@vmexit/vmexit";
    *
-   * using vm = boot(Image.fromElf(Deno.readFileSync("kernel.elf")), { mode: "long" });
+   * function bootKernel(path: string): Machine {
+   *   return boot(Image.fromElf(Deno.readFileSync(path)), { mode: "long" });
+   * }
    * ```
    */
   static fromElf(file: Uint8Array, options: ElfOptions = {}): Image {

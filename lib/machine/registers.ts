@@ -8,10 +8,11 @@ import {
   cr4Flags,
   type EferFlag,
   eferFlags,
+  RFLAGS_ALWAYS_SET,
   type RflagsFlag,
   rflagsFlags,
 } from "../x86/flag_tables.ts";
-import { flagsToValue, type FlagTable, type FlagValues } from "../x86/flags.ts";
+import { type FlagTable, type FlagValues, setFlag } from "../x86/flags.ts";
 import { nearestNames } from "../x86/nearest_names.ts";
 import {
   type GeneralRegister,
@@ -136,7 +137,12 @@ export function registersOf(store: RegisterStore): Registers {
     const { read, write } = quadword(store, name);
     const register = flagRegister(table, read, write);
     define(name, () => register, (value: bigint | number | FlagValues) => {
-      write(typeof value === "object" ? flagsToValue(table, value) : value);
+      if (typeof value !== "object") return write(value);
+      let changed = read();
+      for (const [flag, set] of Object.entries(value)) {
+        if (set !== undefined) changed = setFlag(table, flag, changed, set);
+      }
+      write(changed);
     });
   }
   for (const name of [...SEGMENTS, ...TABLES]) {
@@ -164,7 +170,9 @@ function quadword(store: RegisterStore, name: string) {
           `Cannot set ${name} as ${value}: it is not a whole number from 0 to 2^64 - 1`,
         );
       }
-      store.change(set).setBigUint64(offset, integer, true);
+      // Bit 1 of RFLAGS is always set: KVM sets it too, whatever it is given.
+      const stored = isGeneral ? integer | RFLAGS_ALWAYS_SET : integer;
+      store.change(set).setBigUint64(offset, stored, true);
     },
   };
 }

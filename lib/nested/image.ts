@@ -131,7 +131,7 @@ export async function openImage(options: ImageOptions, discard = false): Promise
   const parts = await bootParts(machine.name, machine.kernelModules, say, signal);
   const made = await ingredients(machine, program, nasm, parts.kernel);
   const key = createHash("sha256").update(JSON.stringify(made)).digest("hex").slice(0, KEY_LENGTH);
-  const images = `${cacheFolder()}/images`;
+  const images = `${cacheFolder()}/machines`;
   await Deno.mkdir(images, { recursive: true });
   const folder = `${images}/${machine.name}-${key}`;
   const files = {

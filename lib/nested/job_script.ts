@@ -40,6 +40,9 @@ bind() {
 }
 `;
 
+/** Two blocks of zeros end a tar archive; an empty one is nothing but its end. */
+const EMPTY_TAR = 1024;
+
 /**
  * The shell script that a resumed machine runs: it puts files in place, runs the command with its output on the ports, reports the exit code and
  * sends files back. File descriptors 3 to 6 are the ports control, stdout, stderr and files.
@@ -60,10 +63,14 @@ code=$?
 printf %s ${marker} >&4
 printf %s ${marker} >&5
 echo "exit $code" >&3
-: > ${JOB_FOLDER}/out
+set --
 for path in ${job.filesOut.map(shellQuote).join(" ")}; do
-  [ -e "$path" ] && printf '%s\\n' "\${path#/}" >> ${JOB_FOLDER}/out
+  [ -e "$path" ] && set -- "$@" "\${path#/}"
 done
-if [ -s ${JOB_FOLDER}/out ]; then tar -c -f - -C / -T ${JOB_FOLDER}/out >&6; else head -c 1024 /dev/zero >&6; fi
+if [ $# -gt 0 ]; then
+  tar -c -f - -C / "$@" >&6 || die "cannot send back $*"
+else
+  head -c ${EMPTY_TAR} /dev/zero >&6
+fi
 `;
 }

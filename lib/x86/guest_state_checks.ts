@@ -6,9 +6,15 @@ import {
   type GuestStateViolation,
   violations,
 } from "./guest_state/guest_state.ts";
-import { segmentRules, systemSegmentRules } from "./guest_state/segment_rules.ts";
+import { segmentRules } from "./guest_state/segment_rules.ts";
+import { systemSegmentRules } from "./guest_state/system_segment_rules.ts";
 
-export type { GuestState, GuestStateRule, GuestStateViolation } from "./guest_state/guest_state.ts";
+export type {
+  CheckedGuestState,
+  GuestState,
+  GuestStateRule,
+  GuestStateViolation,
+} from "./guest_state/guest_state.ts";
 
 /** Every rule that {@linkcode checkGuestState} knows. */
 export const guestStateRules: readonly GuestStateRule[] = [

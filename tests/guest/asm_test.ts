@@ -228,6 +228,20 @@ Deno.test("an interpolation of several lines does not shift the lines after it",
   ]);
 });
 
+Deno.test("a number of several lines does not shift the lines after it", () => {
+  const source = asm`
+    mov ax, ${
+    [
+      1,
+      2,
+    ].reduce((sum, item) => sum + item)
+  } ; three
+    hlt ; @after-number
+  `;
+  const { lines } = source.assemble();
+  assertEquals(lines[1].line, markedLine(import.meta.url, "after-number"));
+});
+
 const DECLARED: [source: AsmSource, bits: number | undefined][] = [
   [asm`nop`, undefined],
   [asm`bits 16`, 16],

@@ -90,7 +90,6 @@ Deno.test("the guest can name the TypeScript file and line itself", () => {
   assertEquals(new TextDecoder().decode(bytes.subarray(4)), here);
 });
 
-const message = "label: dw label";
 const ORIGINS: [what: string, source: AsmSource, origin: number][] = [
   ["no org: the one that is asked for", asm`label: dw label`, 0x600],
   [
@@ -153,7 +152,7 @@ for (const [what, source, origin] of ORIGINS) {
     const image = source.assemble({ origin: 0x600 });
     assertEquals(image.origin, origin);
     assertEquals(image.symbols.label, origin);
-    assertEquals(image.bytes[0] | image.bytes[1] << 8, origin, message);
+    assertEquals(image.bytes[0] | image.bytes[1] << 8, origin);
   });
 }
 

@@ -1,6 +1,6 @@
 import { assertEquals, assertMatch } from "@std/assert";
 import { asm } from "../../lib/guest/asm.ts";
-import { disassemble } from "../../lib/guest/disassemble.ts";
+import { disassemble, disassembleOn } from "../../lib/guest/disassemble.ts";
 import { toolHost } from "../../lib/guest/tool.ts";
 
 const textsOf = (bytes: number[], options: Parameters<typeof disassemble>[1]) =>
@@ -68,14 +68,14 @@ Deno.test("a missing ndisasm is said, and nothing is thrown", () => {
   const run = () => {
     throw new Deno.errors.NotFound();
   };
-  const result = disassemble(new Uint8Array([0x90]), {}, { ...toolHost, run });
+  const result = disassembleOn({ ...toolHost, run }, new Uint8Array([0x90]));
   assertEquals(result.instructions, []);
   assertMatch(result.unavailable!, /apt-get install nasm/);
 });
 
 Deno.test("an ndisasm that fails is said, and nothing is thrown", () => {
   const run = (command: string) => ({ command, code: 1, stdout: "", stderr: "ndisasm: broken\n" });
-  const result = disassemble(new Uint8Array([0x90]), {}, { ...toolHost, run });
+  const result = disassembleOn({ ...toolHost, run }, new Uint8Array([0x90]));
   assertEquals(result.unavailable, "ndisasm failed: ndisasm: broken");
 });
 

@@ -4,9 +4,8 @@ import { cr0Flags } from "../flag_tables.ts";
 import { getFlag } from "../flags.ts";
 import { hex } from "../hex.ts";
 import type { Segment } from "../segment.ts";
-import type { CheckedGuestState, GuestStateRule } from "./guest_state.ts";
-
-const section = "Intel SDM Vol. 3C, 26.3.1.2";
+import type { GuestStateRule } from "./guest_state.ts";
+import { granularityMisfit, segmentRule as rule } from "./segment_rule.ts";
 
 const ACCESSED = 0x1;
 const READABLE = 0x2;
@@ -16,7 +15,6 @@ const CONFORMING_CODE = [13, 15];
 const READ_WRITE_DATA = 3;
 const READ_WRITE_EXPAND_DOWN_DATA = 7;
 const LAST_NON_CONFORMING_TYPE = 11;
-const TABLE_INDICATOR = 0x4;
 const REQUESTED_PRIVILEGE = 0x3;
 const VIRTUAL_8086_LIMIT = 0xffff;
 
@@ -177,67 +175,9 @@ export const segmentRules: readonly GuestStateRule[] = [
   ),
 ];
 
-/** Checks on TR and LDTR (Intel SDM Vol. 3C, 26.3.1.2). */
-export const systemSegmentRules: readonly GuestStateRule[] = [
-  rule("TR is usable", ["tr"], ({ unusable }) => unusable === 1 && "unusable is 1"),
-  rule(
-    "TR is a busy TSS: of type 11, or 3 outside IA-32e mode",
-    ["tr"],
-    ({ type }, { ia32e }) => type !== 11 && (ia32e || type !== 3) && `type is ${type}`,
-  ),
-  rule(
-    "A usable LDTR is of type 2",
-    ["ldt"],
-    ({ type, unusable }) => !unusable && type !== 2 && `type is ${type}`,
-  ),
-  system(
-    "selects a descriptor in the GDT (TI = 0)",
-    ({ selector }) => Boolean(selector & TABLE_INDICATOR) && `selector is ${hex(selector)}`,
-  ),
-  system(
-    "has a canonical base",
-    ({ base }, { linearAddressBits }) =>
-      !isCanonical(base, linearAddressBits) && `base is ${hex(base)}`,
-  ),
-  system("is a system segment (S = 0)", ({ s }) => s !== 0 && `s is ${s}`),
-  system("is present", ({ present }) => present !== 1 && `present is ${present}`),
-  system("has a granularity (G) that fits the limit", granularityMisfit),
-];
-
-type Verdict = false | string;
-type Check = (segment: Segment, state: CheckedGuestState, name: SegmentName) => Verdict;
-
-function rule(text: string, names: readonly SegmentName[], check: Check): GuestStateRule {
-  return {
-    rule: text,
-    section,
-    broken: (state) =>
-      names.flatMap((name) => {
-        const verdict = check(state.specialRegisters[name], state, name);
-        return verdict === false ? [] : [`${name.toUpperCase()}: ${verdict}`];
-      }),
-  };
-}
-
-/** A rule for TR, and for LDTR where that is usable. */
-function system(text: string, check: Check): GuestStateRule {
-  return rule(
-    `TR, and LDTR where usable, ${text}`,
-    ["tr", "ldt"],
-    (segment, state, name) => !(name === "ldt" && segment.unusable) && check(segment, state, name),
-  );
-}
-
 /** Whether a rule for "CS and usable segments" applies. */
 function counts(name: SegmentName, { unusable }: Segment): boolean {
   return name === "cs" || !unusable;
-}
-
-function granularityMisfit({ g, limit }: Segment): Verdict {
-  const needsBytes = (limit & 0xfff) !== 0xfff;
-  const needsPages = limit > 0xf_ffff;
-  const fits = g === 1 ? !needsBytes : !needsPages;
-  return !fits && `limit is ${hex(limit)}, g is ${g}`;
 }
 
 function rpl({ selector }: Segment): number {

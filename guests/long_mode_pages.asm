@@ -1,5 +1,5 @@
-; Long mode as it is by default: tables at 0x1000, GDT at 0x5000, stack below 0x10000, code at 0x10000.
-; It writes to the console, reads a device's register, and leaves what it read on the stack.
+; Long mode as a machine has it by default: page tables at 0x1000, GDT at 0x5000, stack below 0x10000, this code at
+; 0x10000. It writes to the console, reads a device's register, and leaves what it read on its stack.
 
         bits 64
 
@@ -7,8 +7,8 @@ COM1    equ 0x3f8
 DEVICE  equ 0x200000                    ; the first address behind 2 MiB of memory
 
 _start:
-        mov     dx, COM1
         lea     rsi, [rel message]
+        mov     dx, COM1
 .next:  lodsb
         test    al, al
         jz      .done
@@ -21,4 +21,4 @@ _start:
         push    rbx
         hlt
 
-message: db "2 MiB or 4 KiB, it is all the same to me", 10, 0
+message: db "Hello, console!", 10, 0
