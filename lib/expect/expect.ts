@@ -1,12 +1,15 @@
 import type { MemoryContent } from "../machine/address_space.ts";
-import { Machine } from "../machine/machine.ts";
+import { Machine, type RunOptions } from "../machine/machine.ts";
 import type { RegisterValues } from "../machine/registers.ts";
+import { UnhandledExitError } from "../machine/unhandled_exit_error.ts";
 import type { RflagsFlag } from "../x86/flag_tables.ts";
 import type { FlagValues } from "../x86/flags.ts";
+import type { Matcher } from "./assertion_error.ts";
 import { matchEnd, matchExitStatus } from "./matchers/end.ts";
 import { matchMemory } from "./matchers/memory.ts";
-import { matchPortOutput, matchSerial } from "./matchers/output.ts";
+import { matchPortOutput, matchSerial, matchSerialPart } from "./matchers/output.ts";
 import { matchRegisters } from "./matchers/registers.ts";
+import { matchTimeLimit } from "./matchers/time.ts";
 import { matchTranscript } from "./matchers/transcript.ts";
 import type { ExitPattern } from "./patterns/exit_pattern.ts";
 import { assertVerdict, type Verdict } from "./verdict.ts";
@@ -26,19 +29,21 @@ export class StateExpectation {
    * The registers have these values. Only those that are named are compared; a segment given as a number is compared by its selector.
    *
    * @throws {AssertionError} When one differs.
-   * @throws {RangeError} When there is no register of a name.
+   * @throws {RangeError} When there is no register of a name, or it could not hold the value.
+   * @throws {TypeError} When none is named.
    */
   toHaveRegisters(values: RegisterValues): void {
-    this.#assert(matchRegisters(this.#machine, values), this.toHaveRegisters);
+    this.#assert(matchRegisters(this.#machine, "toHaveRegisters", values), this.toHaveRegisters);
   }
 
   /**
-   * RFLAGS has these flags.
+   * RFLAGS has these flags. Only those that are named are compared.
    *
    * @throws {AssertionError} When one differs.
+   * @throws {RangeError} When there is no flag of a name.
    */
   toHaveFlags(flags: FlagValues<RflagsFlag>): void {
-    this.#assert(matchRegisters(this.#machine, { rflags: flags }), this.toHaveFlags);
+    this.#assert(matchRegisters(this.#machine, "toHaveFlags", flags), this.toHaveFlags);
   }
 
   /**
@@ -78,9 +83,20 @@ export class StateExpectation {
    * The text on the serial line is this string, or has a match of this regular expression.
    *
    * @throws {AssertionError} When it is not.
+   * @throws {TypeError} When the machine was booted with `serial: false`.
    */
   toHaveSerial(text: string | RegExp): void {
     this.#assert(matchSerial(this.#machine, text), this.toHaveSerial);
+  }
+
+  /**
+   * The text on the serial line has this string in it.
+   *
+   * @throws {AssertionError} When it has not.
+   * @throws {TypeError} When the machine was booted with `serial: false`.
+   */
+  toHaveSerialContaining(text: string): void {
+    this.#assert(matchSerialPart(this.#machine, text), this.toHaveSerialContaining);
   }
 
   /**
@@ -110,8 +126,7 @@ export class StateExpectation {
     this.#assert(matchExitStatus(this.#machine, status), this.toHaveExitStatus);
   }
 
-  // deno-lint-ignore ban-types -- captureStackTrace takes any function, whatever its parameters.
-  #assert(verdict: Verdict, matcher: Function): void {
+  #assert(verdict: Verdict, matcher: Matcher): void {
     assertVerdict(this.#machine, verdict, this.#negated, matcher);
   }
 }
@@ -133,15 +148,74 @@ export class Expectation extends StateExpectation {
 
   /**
    * Runs the guest, which must cause exactly these exits in this order; reads are answered as the patterns say. It stops when the last pattern has
-   * come as often as it must.
+   * come as often as it must. After a HLT in the middle the guest is run on. A later call goes on where this one stopped.
    *
    * Exits that a device of the machine answers may come in between, unless a pattern names their port or address.
    *
    * @throws {AssertionError} At the first exit that is not the one expected, and when the time limit is over.
    * @throws {UnhandledExitError} When a read matches a pattern that has no answer, and no device has one.
+   * @throws {TypeError} When the transcript is none.
+   * @throws {RangeError} When its last pattern may be left out: it would never be waited for.
+   *
+   * @example
+   * ```ts no-eval
+   * import { asm, boot, expect, hlt, portIn, portOut } from "@vmexit/vmexit";
+   *
+   * using vm = boot(asm`
+   * .wait:
+   *   in   al, 0x64
+   *   test al, 1
+   *   jz   .wait
+   *   in   al, 0x60
+   *   out  0x80, al
+   *   hlt
+   * `);
+   * expect(vm).toExit([
+   *   portIn(0x64).returns(0).times(3),
+   *   portIn(0x64).returns(1),
+   *   portIn(0x60).returns(0x1c),
+   *   portOut(0x80, 0x1c),
+   *   hlt(),
+   * ]);
+   * ```
    */
-  toExit(transcript: readonly ExitPattern[]): void {
-    assertVerdict(this.#machine, matchTranscript(this.#machine, transcript), false, this.toExit);
+  toExit(transcript: readonly ExitPattern[], options: RunOptions = {}): void {
+    this.#assertRun(() => matchTranscript(this.#machine, transcript, options), this.toExit);
+  }
+
+  /**
+   * Runs the guest, which must still be running when the time limit is over. The machine can be looked at afterwards, and run on.
+   *
+   * @param options How long it may take: short, because the whole of it is waited for. `VMEXIT_TIMEOUT_SCALE` multiplies it.
+   * @throws {AssertionError} When the run ends before.
+   * @throws {UnhandledExitError} At an exit that no handler answers.
+   *
+   * @example
+   * ```ts no-eval
+   * import { asm, boot, expect } from "@vmexit/vmexit";
+   *
+   * using vm = boot(asm`
+   * again:
+   *   jmp again
+   * `);
+   * expect(vm).toRunOutOfTime({ timeout: 10 });
+   * expect(vm).toHaveRegisters({ rip: vm.image.symbol("again") });
+   * ```
+   */
+  toRunOutOfTime(options: RunOptions = {}): void {
+    this.#assertRun(() => matchTimeLimit(this.#machine, options), this.toRunOutOfTime);
+  }
+
+  #assertRun(run: () => Verdict, matcher: Matcher): void {
+    let verdict: Verdict;
+    try {
+      verdict = run();
+    } catch (error) {
+      // What went wrong is the test's: its line is the place, not the run loop.
+      if (error instanceof UnhandledExitError) Error.captureStackTrace(error, matcher);
+      throw error;
+    }
+    assertVerdict(this.#machine, verdict, false, matcher);
   }
 }
 

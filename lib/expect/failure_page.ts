@@ -5,27 +5,31 @@ import type { Comparison, Verdict } from "./verdict.ts";
 const INDENT = "  ";
 
 /**
- * What a failed matcher says: which call failed; expected and received, aligned; then where the guest was and what it had done.
+ * What a failed matcher says: which call failed; expected and received, aligned; then where the guest was and what it had done. It is plain text
+ * without colours, because reports that are no terminal have it too.
  *
  * @param negated Whether the test wrote `.not`.
  */
 export function failurePage(machine: Machine, verdict: Verdict, negated: boolean): string {
   const shown = verdict.comparisons().filter(({ matches }) => matches === negated);
+  const width = Math.max(0, ...shown.map(({ what }) => what.length));
   return [
     `expect(vm)${negated ? ".not" : ""}.${verdict.call}`,
     "",
-    ...shown.flatMap((comparison) => comparisonLines(comparison, negated)),
+    ...shown.flatMap((comparison) => comparisonLines(comparison, width, negated)),
     ...verdict.details === undefined ? [] : ["", verdict.details()],
     "",
     statePage(machine),
   ].join("\n");
 }
 
-function comparisonLines({ what, expected, received }: Comparison, negated: boolean): string[] {
-  const width = what.length;
+function comparisonLines(comparison: Comparison, width: number, negated: boolean): string[] {
+  const { what, expected, received, mark } = comparison;
   const label = negated ? "expected not" : "expected";
+  const margin = INDENT + " ".repeat(width) + INDENT;
   return [
-    `${INDENT}${what}${INDENT}${label} ${expected}`,
-    `${INDENT}${" ".repeat(width)}${INDENT}${"received".padEnd(label.length)} ${received}`,
+    `${INDENT}${what.padEnd(width)}${INDENT}${label} ${expected}`,
+    `${margin}${"received".padEnd(label.length)} ${received}`,
+    ...mark === undefined || negated ? [] : [`${margin}${" ".repeat(label.length)} ${mark}`],
   ];
 }

@@ -1,5 +1,6 @@
 export * from "./assertion_error.ts";
 export * from "./expect.ts";
+export type { Answer } from "./patterns/answer.ts";
 export * from "./patterns/any.ts";
 export * from "./patterns/exit_pattern.ts";
 export * from "./patterns/exits.ts";

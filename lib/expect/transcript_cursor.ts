@@ -23,8 +23,12 @@ interface Progress {
 }
 
 /**
- * Matches exits against the patterns of a transcript, in order. A pattern that repeats is greedy; an exit that it does not match is offered to the
- * next, once it has come often enough.
+ * Matches exits against the patterns of a transcript, in order.
+ *
+ * - A pattern that repeats is greedy: it takes every exit that it matches, up to its maximum. There is no going back.
+ * - An exit that it does not match is offered to the patterns after it, as long as those before have come as often as they must.
+ * - A text or bytes may arrive over several exits. What has begun must be finished: until it is, no other pattern is asked.
+ * - One exit is never shared by two patterns: an exit of five bytes needs a pattern of at least five.
  */
 export class TranscriptCursor {
   readonly #progress: Progress[];
@@ -63,7 +67,7 @@ export class TranscriptCursor {
     return this.#progress.some(({ pattern }) => pattern.definition.names(exit));
   }
 
-  /** Takes the next exit, the machine's `number`th. */
+  /** Takes the next exit, the machine's `number`th. A mismatch leaves the cursor where it was. */
   offer(exit: Exit, number: number): Verdict {
     if (this.#occurrence !== undefined) {
       return this.#take(this.#position, this.#occurrence, exit, number);

@@ -1,15 +1,17 @@
 import type { Machine } from "../machine/machine.ts";
-import { AssertionError } from "./assertion_error.ts";
+import { AssertionError, type Matcher } from "./assertion_error.ts";
 import { failurePage } from "./failure_page.ts";
 
 /** One thing that a matcher compared. */
 export interface Comparison {
-  /** What it is: `"al"`, `"memory at 0x2000"`. */
+  /** What it is: `"al"`, `"physical 0x2000"`. */
   readonly what: string;
   /** What the test expects. */
   readonly expected: string;
   /** What there is. */
   readonly received: string;
+  /** A line that points at a place of `received`, below it. */
+  readonly mark?: string;
   /** Whether they match. */
   readonly matches: boolean;
 }
@@ -33,12 +35,11 @@ export interface Verdict {
  * @param matcher The function that the test called: the stack begins above it.
  * @throws {AssertionError} When the verdict is not what the test wants.
  */
-// deno-lint-ignore ban-types -- captureStackTrace takes any function, whatever its parameters.
 export function assertVerdict(
   machine: Machine,
   verdict: Verdict,
   negated: boolean,
-  matcher: Function,
+  matcher: Matcher,
 ): void {
   if (verdict.matches !== negated) return;
   throw new AssertionError(failurePage(machine, verdict, negated), matcher);

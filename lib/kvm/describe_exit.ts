@@ -13,7 +13,7 @@ const PRINTABLE = /^[\x20-\x7e\n\r\t]+$/;
  *
  * @example
  * ```ts
- * import { describeExit } from "./describe_exit.ts";
+ * import { describeExit } from "@vmexit/vmexit";
  * import { assertEquals } from "@std/assert";
  *
  * const line = describeExit({

@@ -23,6 +23,9 @@ const MACHINE_TYPE_DEFAULT = 0;
 /** CPUID entries to ask for at first; the kernel says E2BIG as long as there are more. */
 const CPUID_ENTRIES = 128;
 
+/** Far more than KVM ever has (its KVM_MAX_CPUID_ENTRIES is 256): asking for yet more would never end. */
+const MOST_CPUID_ENTRIES = 4096;
+
 const REMEDIES =
   "Either enable virtualization (VT-x or AMD-V) in the firmware and load kvm_intel or kvm_amd; " +
   "or, in a virtual machine, have its host enable nested virtualization; " +
@@ -92,7 +95,8 @@ export class Kvm implements Disposable {
         ioctl(this.#libc, this.#fd, "KVM_GET_SUPPORTED_CPUID", bytes);
         return bytes;
       } catch (error) {
-        if (!(error instanceof KvmError && error.errno === ERRNO.E2BIG)) throw error;
+        const tooFew = error instanceof KvmError && error.errno === ERRNO.E2BIG;
+        if (!tooFew || entries >= MOST_CPUID_ENTRIES) throw error;
       }
     }
   }
@@ -114,6 +118,9 @@ export class Kvm implements Disposable {
   }
 }
 
+/** What a host has run out of, by errno. */
+const RESOURCE = { [ERRNO.ENFILE]: "open files", [ERRNO.ENOMEM]: "memory" } as const;
+
 function openError(errno: number): HostError {
   const failed = `Cannot open ${KVM_DEVICE} (${errnoName(errno)})`;
   switch (errno) {
@@ -128,6 +135,14 @@ function openError(errno: number): HostError {
           'or, where there is no such group, add a udev rule: KERNEL=="kvm", GROUP="kvm", MODE="0666". ' +
           "In a container, pass --device /dev/kvm.",
       );
+    case ERRNO.EMFILE:
+      return new HostError(
+        `${failed}: this process has too many open files. Dispose machines that are done (using vm = boot(…)), ` +
+          "or raise `ulimit -n`.",
+      );
+    case ERRNO.ENFILE:
+    case ERRNO.ENOMEM:
+      return new HostError(`${failed}: this host is out of ${RESOURCE[errno]}.`);
     default:
       return new HostError(`${failed}: ${REMEDIES}`);
   }

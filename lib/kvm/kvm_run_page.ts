@@ -49,7 +49,7 @@ export class KvmRunPage {
     this.#mapping.view.setUint8(IMMEDIATE_EXIT, immediate ? 1 : 0);
   }
 
-  /** For IO: `EXIT_IO_IN` or `EXIT_IO_OUT`. */
+  /** For IO: `KVM_EXIT_IO.IN` or `KVM_EXIT_IO.OUT`. */
   get ioDirection(): number {
     return this.#mapping.view.getUint8(IO_DIRECTION);
   }

@@ -88,7 +88,7 @@ export class Vcpu implements Disposable {
     ioctl(this.#libc, this.#fd, "KVM_SET_CPUID2", cpuid);
   }
 
-  /** Sets what ends in a DEBUG exit: `GUESTDBG` flags. */
+  /** Sets what ends in a DEBUG exit: flags of `KVM_GUESTDBG`. */
   setGuestDebug(control: number): void {
     const bytes = new Uint8Array(kvm_guest_debug.size);
     kvm_guest_debug.write(new DataView(bytes.buffer), 0, { control });

@@ -62,8 +62,9 @@ export class Vm implements Disposable {
       memory_size: size,
       userspace_addr: pages.address,
     });
-    this.#pages.set(slot, pages);
     ioctl(this.#libc, this.#fd, "KVM_SET_USER_MEMORY_REGION", bytes, `on slot ${slot}`);
+    // Not before: where the kernel refuses, it goes on with the memory that the slot had.
+    this.#pages.set(slot, pages);
   }
 
   /**

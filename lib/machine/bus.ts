@@ -65,7 +65,7 @@ export class HandlerTable<Handler extends { readonly name?: string }> implements
   #regions: Region<Handler>[] = [];
   #latest: Region<Handler> | undefined;
 
-  /** @param what What the addresses are, for messages: `"port"` or `"MMIO address"`. */
+  /** @param what What the addresses are, for messages: `"ports"` or `"physical addresses"`. */
   constructor(what: string, lastAddress: number) {
     this.#what = what;
     this.#lastAddress = lastAddress;
@@ -79,7 +79,7 @@ export class HandlerTable<Handler extends { readonly name?: string }> implements
       last > this.#lastAddress
     ) {
       throw new RangeError(
-        `Cannot handle ${this.#what}s ${hex(first)} to ${
+        `Cannot handle ${this.#what} ${hex(first)} to ${
           hex(last)
         }: they are not a range from 0 to ` +
           hex(this.#lastAddress),
@@ -88,7 +88,7 @@ export class HandlerTable<Handler extends { readonly name?: string }> implements
     const other = this.#regions.find((region) => region.first <= last && first <= region.last);
     if (other !== undefined) {
       throw new RangeError(
-        `Cannot handle ${this.#what}s ${hex(first)} to ${hex(last)}: ` +
+        `Cannot handle ${this.#what} ${hex(first)} to ${hex(last)}: ` +
           `${other.handler.name ?? "another handler"} has ${hex(other.first)} to ` +
           `${
             hex(other.last)

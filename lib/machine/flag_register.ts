@@ -1,3 +1,4 @@
+import { refuseUnknownNames } from "./refuse_unknown_names.ts";
 import { type FlagTable, type FlagValue, getFlag, setFlag } from "../x86/flags.ts";
 
 /** The flags of a register as properties: booleans, and numbers for fields of several bits. */
@@ -31,19 +32,21 @@ export class FlagRegister {
   }
 }
 
-/** A {@linkcode FlagRegister} with a property for each flag of `table`. */
+/** A {@linkcode FlagRegister} called `name`, with a property for each flag of `table`; other names throw a `RangeError`. */
 export function flagRegister<Name extends string>(
+  name: string,
   table: FlagTable<Name>,
   read: () => bigint,
   write: (value: bigint) => void,
 ): FlagRegister & FlagProperties<Name> {
   const register = new FlagRegister(read, write);
-  for (const name of Object.keys(table)) {
-    Object.defineProperty(register, name, {
+  for (const flag of Object.keys(table)) {
+    Object.defineProperty(register, flag, {
       enumerable: true,
-      get: () => getFlag(table, name, read()),
-      set: (flag: FlagValue) => write(setFlag(table, name, read(), flag)),
+      get: () => getFlag(table, flag, read()),
+      set: (value: FlagValue) => write(setFlag(table, flag, read(), value)),
     });
   }
-  return register as FlagRegister & FlagProperties<Name>;
+  Object.setPrototypeOf(register, refuseUnknownNames(name, FlagRegister.prototype));
+  return Object.preventExtensions(register) as FlagRegister & FlagProperties<Name>;
 }

@@ -30,6 +30,11 @@ export class LinearMemory extends AddressSpace {
    * @throws {RangeError} When it is not mapped; the message has each page-table entry that was passed.
    */
   toPhysical(linear: number | bigint): number {
+    if (typeof linear === "number" && !Number.isSafeInteger(linear)) {
+      throw new RangeError(
+        `Cannot translate linear ${linear}: a number holds whole addresses up to 2^53 - 1 exactly; give a bigint`,
+      );
+    }
     if (!this.#pagingIsOn) return Number(linear);
     const walk = this.walk(linear);
     if ("physical" in walk.result) return walk.result.physical;
@@ -53,15 +58,15 @@ export class LinearMemory extends AddressSpace {
 
   /** See {@linkcode AddressSpace}. */
   protected override load(address: number, target: Uint8Array): void {
-    for (const { physical, start, end } of this.#pieces(address, target.length)) {
-      target.set(this.#memory.read(physical, end - start), start);
+    for (const { bytes, start } of this.#pieces("read", address, target.length)) {
+      target.set(bytes, start);
     }
   }
 
   /** See {@linkcode AddressSpace}. */
-  protected override store(address: number, bytes: Uint8Array): void {
-    for (const { physical, start, end } of this.#pieces(address, bytes.length)) {
-      this.#memory.write(physical, bytes.subarray(start, end));
+  protected override store(address: number, content: Uint8Array): void {
+    for (const { bytes, start } of this.#pieces("write", address, content.length)) {
+      bytes.set(content.subarray(start, start + bytes.length));
     }
   }
 
@@ -69,13 +74,15 @@ export class LinearMemory extends AddressSpace {
     return getFlag(cr0Flags, "pg", this.#registers.cr0.value) === true;
   }
 
-  /** A range cut at page boundaries, all of it translated before any of it is used. */
-  #pieces(address: number, length: number): { physical: number; start: number; end: number }[] {
+  /** The memory behind a range, cut at page boundaries; all of it is found before any of it is used. */
+  #pieces(verb: string, address: number, length: number): { bytes: Uint8Array; start: number }[] {
     const pieces = [];
     for (let start = 0; start < length;) {
-      const inPage = PAGE_SIZE - (address + start) % PAGE_SIZE;
-      const end = Math.min(length, start + inPage);
-      pieces.push({ physical: this.toPhysical(address + start), start, end });
+      const linear = address + start;
+      const end = Math.min(length, start + PAGE_SIZE - linear % PAGE_SIZE);
+      // Slots are made of whole pages: what lies in one page lies in one slot.
+      const [bytes] = this.#memory.pieces(verb, this.toPhysical(linear), end - start);
+      pieces.push({ bytes, start });
       start = end;
     }
     return pieces;

@@ -86,7 +86,8 @@ const RESUMABLE: ReadonlySet<string> = new Set(["IO", "MMIO"]);
 /**
  * A virtual machine with one CPU, its memory and its devices, made by {@linkcode boot}. It is stopped whenever test code has control.
  *
- * It holds file descriptors and memory: declare it with `using`. Once disposed, every use throws a `TypeError`.
+ * It holds file descriptors and memory: declare it with `using`. Once disposed, its guest is gone: running it, registers, memory, ports and MMIO throw a
+ * `TypeError`. What was recorded stays readable: the log, port output, the serial line's text, the exit status.
  *
  * @example
  * ```ts no-eval
@@ -118,8 +119,8 @@ export class Machine implements Disposable {
   /** The registers, by every name. */
   readonly registers: Registers;
   readonly #parts: MachineParts;
-  readonly #ports = new HandlerTable<PortHandler>("port", LAST_PORT);
-  readonly #mmio = new HandlerTable<MmioHandler>("physical address", LAST_PHYSICAL_ADDRESS);
+  readonly #ports = new HandlerTable<PortHandler>("ports", LAST_PORT);
+  readonly #mmio = new HandlerTable<MmioHandler>("physical addresses", LAST_PHYSICAL_ADDRESS);
   readonly #limit: TimeLimit;
   readonly #store: RegisterStore;
   readonly #loop: RunLoop;
@@ -159,11 +160,13 @@ export class Machine implements Disposable {
 
   /** The I/O ports, for handlers. */
   get ports(): Bus<PortHandler> {
+    this.#checkUsable("use the ports");
     return this.#ports;
   }
 
   /** The physical addresses without memory, for handlers. */
   get mmio(): Bus<MmioHandler> {
+    this.#checkUsable("use the MMIO addresses");
     return this.#mmio;
   }
 
@@ -199,6 +202,11 @@ export class Machine implements Disposable {
   /** The latest exit of the guest that test code has seen, or undefined before the first. */
   get lastExit(): Exit | undefined {
     return this.#latest;
+  }
+
+  /** Whether the guest stands at its latest exit: false before the first, and where the time limit stopped it. */
+  get isAtExit(): boolean {
+    return this.#loop.isAtExit;
   }
 
   /** Takes the devices that `boot` made. For `boot` alone. */
@@ -247,7 +255,7 @@ export class Machine implements Disposable {
    * The exits from here on, each as it happens, up to and including the first that cannot be run on from (HLT, SHUTDOWN, an error). Handlers
    * answer theirs; a read that nobody answers must be given {@linkcode Machine.answer} before the next.
    *
-   * The time limit is counted while the guest runs, not while test code has control.
+   * The time limit is for all of them together; it is counted while the guest runs, not while test code has control.
    *
    * @example
    * ```ts no-eval
@@ -264,8 +272,9 @@ export class Machine implements Disposable {
    * ```
    */
   *exits(options: ExitsOptions = {}): Generator<ObservedExit, void, void> {
-    for (;;) {
-      const observed = this.#drive(options, () => this.#observe(options.before));
+    for (let used = 0;;) {
+      const observed = this.#drive(options, () => this.#observe(options.before), used);
+      used += this.#limit.elapsed;
       yield observed;
       if (!RESUMABLE.has(observed.exit.reason) || this.#stopAsked) return;
     }
@@ -280,6 +289,11 @@ export class Machine implements Disposable {
    */
   answer(value: number | bigint | Uint8Array): void {
     this.#checkUsable("answer an exit");
+    if (this.#running) {
+      throw new TypeError(
+        "Cannot answer an exit: the machine is running. A handler answers with what it returns.",
+      );
+    }
     const exit = this.#latest;
     if (!this.#loop.unanswered || exit === undefined) {
       throw new TypeError("Cannot answer an exit: the latest one is not a read that waits for it");
@@ -290,6 +304,7 @@ export class Machine implements Disposable {
 
   /** Ends the run when the handler that calls this returns: `run` then returns that handler's exit. */
   stop(): void {
+    this.#checkUsable("stop the machine");
     this.#stopAsked = true;
   }
 
@@ -314,7 +329,11 @@ export class Machine implements Disposable {
   }
 
   /** Runs `body` under the time limit, with all that holds around any run of the guest. */
-  #drive<Result>({ timeout = this.#parts.timeout }: RunOptions, body: () => Result): Result {
+  #drive<Result>(
+    { timeout = this.#parts.timeout }: RunOptions,
+    body: () => Result,
+    used = 0,
+  ): Result {
     this.#checkUsable("run the machine");
     if (this.#running) {
       throw new TypeError(
@@ -322,15 +341,19 @@ export class Machine implements Disposable {
       );
     }
     const milliseconds = scaledTimeout(timeout);
+    if (used >= milliseconds) throw new TimeLimitError(this, milliseconds);
     this.#running = true;
     this.#stopAsked = false;
     try {
-      this.#limit.start(milliseconds);
+      this.#limit.start(milliseconds, used);
       return body();
     } finally {
-      this.#limit.stop();
       this.#running = false;
-      this.#loop.settle();
+      try {
+        this.#limit.stop();
+      } finally {
+        this.#loop.settle();
+      }
     }
   }
 
@@ -344,6 +367,7 @@ export class Machine implements Disposable {
       }
       const exit = this.#latest = kvmRun.exit();
       if (TERMINAL.has(exit.reason) || exit.reason === end) return exit;
+      this.#loop.settle();
       throw new UnhandledExitError(this, exit);
     }
   }

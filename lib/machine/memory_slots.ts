@@ -44,8 +44,8 @@ export function createSlots(
     what: slot === 0 ? "the main memory" : `slots[${slot - 1}]`,
   }));
   for (const range of ranges) checkRange(range);
-  checkOverlaps(ranges);
   checkHostMemory(libc, all.reduce((sum, { size }) => sum + size, 0));
+  checkOverlaps(ranges);
   return all.map((slot: SlotOptions & { size: number }, number) => {
     const pages = allocatePages(libc, slot.size);
     if (slot.content !== undefined) fill(pages.bytes, slot.content, ranges[number].what);
@@ -92,7 +92,10 @@ function checkOverlaps(ranges: readonly Range[]): void {
 }
 
 function checkHostMemory(libc: Libc, size: number): void {
-  const hostSize = libc.sysconf(SC_PHYS_PAGES) * PAGE_SIZE;
+  const hostPages = libc.sysconf(SC_PHYS_PAGES);
+  // A host that does not say how much it has is asked by the allocation itself.
+  if (hostPages < 0) return;
+  const hostSize = hostPages * PAGE_SIZE;
   if (size <= hostSize) return;
   throw new HostError(
     `Cannot give the machine ${size} bytes of memory: this host has ${hostSize}. Ask for less with the \`memory\` option.`,

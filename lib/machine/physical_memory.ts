@@ -36,7 +36,8 @@ export class PhysicalMemory extends AddressSpace {
   view(gpa: number, length: number): Uint8Array<ArrayBuffer> {
     this.#checkUsable();
     const slot = this.slotAt(gpa);
-    if (slot === undefined || gpa + length > slot.gpa + slot.bytes.length) {
+    const isCount = Number.isSafeInteger(length) && length >= 0;
+    if (slot === undefined || !isCount || gpa + length > slot.gpa + slot.bytes.length) {
       throw this.#outOfRange("view", gpa, length);
     }
     return slot.bytes.subarray(gpa - slot.gpa, gpa - slot.gpa + length);
@@ -44,33 +45,19 @@ export class PhysicalMemory extends AddressSpace {
 
   /** The slot that backs `gpa`, or undefined. */
   slotAt(gpa: number): MemorySlot | undefined {
+    if (!Number.isSafeInteger(gpa)) return undefined;
     return this.slots.find((slot) => gpa >= slot.gpa && gpa < slot.gpa + slot.bytes.length);
   }
 
-  /** See {@linkcode AddressSpace}. */
-  protected override load(address: number, target: Uint8Array): void {
-    this.#each("read", address, target.length, (bytes, done) => target.set(bytes, done));
-  }
-
-  /** See {@linkcode AddressSpace}. */
-  protected override store(address: number, bytes: Uint8Array): void {
-    this.#each(
-      "write",
-      address,
-      bytes.length,
-      (slot, done) => slot.set(bytes.subarray(done, done + slot.length)),
-    );
-  }
-
-  /** Visits the pieces of a range, all of them checked before the first is visited, so that a write is whole or not made. */
-  #each(
-    verb: string,
-    gpa: number,
-    length: number,
-    visit: (bytes: Uint8Array, done: number) => void,
-  ): void {
+  /**
+   * The memory itself behind a range, in pieces where it crosses from one slot into the next.
+   *
+   * @param verb What is to be done with it, for the message.
+   * @throws {RangeError} When a byte of it has no memory.
+   */
+  pieces(verb: string, gpa: number, length: number): Uint8Array<ArrayBuffer>[] {
     this.#checkUsable();
-    const pieces: Uint8Array[] = [];
+    const pieces: Uint8Array<ArrayBuffer>[] = [];
     for (let done = 0; done < length;) {
       const slot = this.slotAt(gpa + done);
       if (slot === undefined) throw this.#outOfRange(verb, gpa, length);
@@ -79,9 +66,24 @@ export class PhysicalMemory extends AddressSpace {
       pieces.push(piece);
       done += piece.length;
     }
+    return pieces;
+  }
+
+  /** See {@linkcode AddressSpace}. */
+  protected override load(address: number, target: Uint8Array): void {
     let done = 0;
-    for (const piece of pieces) {
-      visit(piece, done);
+    for (const piece of this.pieces("read", address, target.length)) {
+      target.set(piece, done);
+      done += piece.length;
+    }
+  }
+
+  /** See {@linkcode AddressSpace}. */
+  protected override store(address: number, bytes: Uint8Array): void {
+    let done = 0;
+    // All pieces are known before the first is written: a write is whole, or not made.
+    for (const piece of this.pieces("write", address, bytes.length)) {
+      piece.set(bytes.subarray(done, done + piece.length));
       done += piece.length;
     }
   }

@@ -1,5 +1,6 @@
 import { kvm_regs } from "../kvm/abi/structs/regs.ts";
-import { kvm_sregs } from "../kvm/abi/structs/sregs.ts";
+import type { StructLayout } from "../ffi/struct.ts";
+import { kvm_dtable, kvm_segment, kvm_sregs } from "../kvm/abi/structs/sregs.ts";
 import type { DescriptorTable, SegmentName } from "../x86/cpu_state.ts";
 import {
   type Cr0Flag,
@@ -13,7 +14,6 @@ import {
   rflagsFlags,
 } from "../x86/flag_tables.ts";
 import { type FlagTable, type FlagValues, setFlag } from "../x86/flags.ts";
-import { nearestNames } from "../x86/nearest_names.ts";
 import {
   type GeneralRegister,
   type PartialRegister,
@@ -23,6 +23,8 @@ import {
 } from "../x86/registers.ts";
 import type { Segment } from "../x86/segment.ts";
 import { type FlagProperties, type FlagRegister, flagRegister } from "./flag_register.ts";
+import { refuseUnknownNames } from "./refuse_unknown_names.ts";
+import { readPath, setPath } from "./register_path.ts";
 import type { RegisterStore } from "./register_store.ts";
 
 const SEGMENTS: readonly SegmentName[] = ["cs", "ds", "es", "fs", "gs", "ss", "tr", "ldt"];
@@ -123,6 +125,7 @@ export function registersOf(store: RegisterStore): Registers {
       name,
       () => readRegister(name as GeneralRegister, store.view("general").getBigUint64(offset, true)),
       (value: bigint | number) => {
+        checkIsInteger(name, value);
         const full = store.view("general").getBigUint64(offset, true);
         const changed = writeRegister(name, full, value);
         store.change("general").setBigUint64(offset, changed, true);
@@ -135,7 +138,7 @@ export function registersOf(store: RegisterStore): Registers {
   }
   for (const [name, table] of Object.entries(FLAGGED)) {
     const { read, write } = quadword(store, name);
-    const register = flagRegister(table, read, write);
+    const register = flagRegister(name, table, read, write);
     define(name, () => register, (value: bigint | number | FlagValues) => {
       if (typeof value !== "object") return write(value);
       let changed = read();
@@ -162,6 +165,7 @@ function quadword(store: RegisterStore, name: string) {
   return {
     read: () => store.view(set).getBigUint64(offset, true),
     write: (value: bigint | number) => {
+      checkIsInteger(name, value);
       const integer = typeof value === "number" && !Number.isSafeInteger(value)
         ? -1n
         : BigInt(value);
@@ -177,16 +181,22 @@ function quadword(store: RegisterStore, name: string) {
   };
 }
 
+/** What TypeScript refuses, `BigInt` would take: `true` as 1, `""` as 0. */
+function checkIsInteger(name: string, value: unknown): void {
+  if (typeof value === "bigint" || typeof value === "number") return;
+  throw new TypeError(`Cannot set ${name} as ${value}: give a number or a bigint`);
+}
+
 /** A segment or a descriptor table: an object whose properties are the fields of its structure. */
-function structureMembers(store: RegisterStore, name: SegmentName | "gdt" | "idt"): object {
+function structureMembers(store: RegisterStore, name: SegmentName | TableRegisterName): object {
   const members = Object.create(refuseUnknownNames(name));
-  const prefix = `${name}.`;
-  for (const { path } of kvm_sregs.fields) {
-    if (!path.startsWith(prefix) || path.includes("padding")) continue;
-    const member = path.slice(prefix.length);
+  const layout: StructLayout = SEGMENTS.includes(name as SegmentName) ? kvm_segment : kvm_dtable;
+  const start = kvm_sregs.offsetOf(name);
+  for (const { path: member, offset, size } of layout.fields) {
+    if (member.startsWith("padding")) continue;
     Object.defineProperty(members, member, {
       enumerable: true,
-      get: () => (kvm_sregs.read(store.view("special"))[name] as never)[member],
+      get: () => readInteger(store.view("special"), start + offset, size),
       set: (value: bigint | number) => {
         kvm_sregs.write(store.change("special"), 0, { [name]: { [member]: value } });
       },
@@ -195,12 +205,17 @@ function structureMembers(store: RegisterStore, name: SegmentName | "gdt" | "idt
   return Object.preventExtensions(members);
 }
 
-function readPath(registers: Registers, path: string): bigint | number | boolean {
-  let value: unknown = registers;
-  for (const name of path.split(".")) value = (value as Record<string, unknown>)[name];
-  if (typeof value !== "object" || value === null) return value as bigint | number | boolean;
-  if ("selector" in value) return value.selector as number;
-  return value.valueOf() as bigint;
+function readInteger(view: DataView, offset: number, size: number): bigint | number {
+  switch (size) {
+    case 1:
+      return view.getUint8(offset);
+    case 2:
+      return view.getUint16(offset, true);
+    case 4:
+      return view.getUint32(offset, true);
+    default:
+      return view.getBigUint64(offset, true);
+  }
 }
 
 function setAll(registers: Registers, store: RegisterStore, values: RegisterValues): void {
@@ -216,39 +231,4 @@ function setAll(registers: Registers, store: RegisterStore, values: RegisterValu
     for (const { set, bytes } of undo) new Uint8Array(store.change(set).buffer).set(bytes);
     throw error;
   }
-}
-
-function setPath(registers: Registers, path: string, value: unknown): void {
-  const names = path.split(".");
-  const last = names.pop()!;
-  let target = registers as unknown as Record<string, unknown>;
-  for (const name of names) target = target[name] as Record<string, unknown>;
-  const current = target[last];
-  const isStructure = names.length === 0 && typeof current === "object" && current !== null &&
-    !(last in FLAGGED);
-  if (!isStructure) target[last] = value;
-  else if (typeof value === "object") Object.assign(current, value);
-  else (current as Segment).selector = value as number;
-}
-
-/** The end of the prototype chain: whatever is looked up here has no accessor, so its name is wrong. */
-function refuseUnknownNames(of?: string): object {
-  const refuse = (target: object, name: string | symbol, receiver: object): unknown => {
-    // Symbols, and what inspection and promises probe for, are not mistyped registers.
-    if (typeof name === "symbol" || name in target || name === "then" || name === "toJSON") {
-      return Reflect.get(target, name);
-    }
-    const full = of === undefined ? name : `${of}.${name}`;
-    throw new RangeError(
-      `Cannot find a register "${full}": there is none of that name; the nearest are ` +
-        nearestNames(name, Object.keys(receiver)).join(", "),
-    );
-  };
-  return new Proxy(Object.prototype, {
-    get: refuse,
-    set: (target, name, _value, receiver) => {
-      refuse(target, name, receiver);
-      return false;
-    },
-  });
 }

@@ -48,6 +48,8 @@ export class RunLoop {
   #unsettled = false;
   /** An exit is in kvm_run that {@linkcode advance} has not reported yet. */
   #held = false;
+  /** The guest has run into the latest exit of the log, and no further. */
+  #atExit = false;
 
   /** A loop over one vCPU. */
   constructor(parts: RunLoopParts) {
@@ -59,9 +61,15 @@ export class RunLoop {
     return this.#unanswered;
   }
 
+  /** Whether the guest stands at the latest exit of the log: false before the first, and where the time limit stopped it. */
+  get isAtExit(): boolean {
+    return this.#atExit;
+  }
+
   /** Runs the guest until its next exit, and notes it. The latest one must be answered. */
   advance(): void {
     const { vcpu, limit } = this.#parts;
+    this.#atExit = false;
     if (!this.#held) {
       this.#parts.flushRegisters();
       this.#unsettled = false;
@@ -77,6 +85,7 @@ export class RunLoop {
       }
     }
     this.#held = false;
+    this.#atExit = true;
     this.#note();
   }
 
@@ -182,7 +191,9 @@ export class RunLoop {
     let first = 0;
     for (let index = 0; index < count; index++) {
       const value = handler.read(port, size);
-      if (!fits(value, size)) throw tooWide("port", port, value, size, handler.name);
+      if (typeof value !== "number" || !fits(value, size)) {
+        throw tooWide("port", port, value, size, handler.name);
+      }
       kvmRun.setIoElement(index, size, value);
       if (index === 0) first = value;
     }
@@ -230,7 +241,9 @@ function fits(value: number | bigint, size: number): boolean {
   if (typeof value === "number" && size <= NUMBER_SIZE) {
     return value >= 0 && value <= LIMITS[size] && Number.isInteger(value);
   }
-  if (typeof value === "number") return Number.isSafeInteger(value) && value >= 0;
+  if (typeof value === "number") {
+    return Number.isSafeInteger(value) && value >= 0 && value < 2 ** (BYTE_BITS * size);
+  }
   return typeof value === "bigint" && value >= 0n && value >> BigInt(BYTE_BITS * size) === 0n;
 }
 
@@ -242,7 +255,7 @@ function tooWide(
   name: string = UNNAMED,
 ): RangeError {
   const shown = typeof value === "number" || typeof value === "bigint"
-    ? `0x${value.toString(16)}`
+    ? `0x${value.toString(16)}${typeof value === "bigint" ? "n" : ""}`
     : String(value);
   return new RangeError(
     `Cannot answer a read of ${size} byte${size === 1 ? "" : "s"} at ${what} 0x${

@@ -1,11 +1,12 @@
 import { disassemble } from "../guest/disassemble.ts";
-import type { CodeBits } from "../guest/image_parts.ts";
 import type { SourceLine } from "../guest/source_line.ts";
-import { EXIT_REASON } from "../kvm/abi/exit_reasons.ts";
 import { kvm_regs } from "../kvm/abi/structs/regs.ts";
 import { flagNames } from "../x86/flags.ts";
 import { rflagsFlags } from "../x86/flag_tables.ts";
-import type { ExitRecord } from "./exit_log.ts";
+import { hex } from "../x86/hex.ts";
+import { exitingInstruction } from "./exiting_instruction.ts";
+import { exitRows } from "./exit_rows.ts";
+import { codeAt, type GuestPlace, guestPlace, isReset, modeText } from "./guest_place.ts";
 import type { Machine } from "./machine.ts";
 
 const LINES_BEFORE = 3;
@@ -13,26 +14,21 @@ const LINES_AFTER = 2;
 const EXITS_SHOWN = 8;
 const SERIAL_SHOWN = 400;
 const INSTRUCTIONS_SHOWN = 3;
-const LONGEST_INSTRUCTION = 15;
-const REGISTERS_PER_LINE = 4;
+const BYTES_SHOWN = 16;
 const BYTE_DIGITS = 2;
 
-const REASON_NAMES = new Map<number, string>(
-  Object.entries(EXIT_REASON).map(([name, number]) => [number, name]),
-);
+/** The columns of rows of registers, so that the page fits a terminal of 80. */
+const REGISTER_COLUMNS = 76;
 
-const SIZE_NAMES: Readonly<Record<number, string>> = {
-  1: "byte",
-  2: "word",
-  4: "dword",
-  8: "qword",
-};
+/** What would move the reader's cursor or colour the terminal, or is no character of an XML report. */
+const CONTROL = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}]/gu;
 
 /**
- * Where a stopped guest is and how it came there, for failure pages: the source around its instruction pointer, the instructions there, the
- * registers that changed since boot, the last exits, and the serial line.
+ * Where a stopped guest is and how it came there, for failure pages: the source around the instruction that caused the latest exit (around the
+ * next instruction, where there is no such), the instructions there, the registers that changed since boot, the last exits, and the serial line.
  *
- * It never throws: what cannot be read is left out, because a page about a failure must not hide it behind another.
+ * It is plain text of the characters that every terminal and report can hold. It never throws: what cannot be read is left out, because a
+ * page about a failure must not hide it behind another.
  */
 export function statePage(machine: Machine): string {
   return [place, registers, exits, serial]
@@ -49,19 +45,24 @@ function attempt(section: () => string[]): string[] {
 }
 
 function place(machine: Machine): string[] {
-  const { rip, cs } = machine.registers;
-  const address = Number(BigInt.asUintN(64, cs.base + rip));
+  if (isReset(machine)) {
+    return ["guest at an unknown place: at the triple fault KVM has reset its registers"];
+  }
+  const here = guestPlace(machine);
+  const address = exitingInstruction(machine, here);
   const { image } = machine;
-  const symbol = image.symbolAt(address);
-  const line = image.lineAt(address);
+  const symbol = image.symbolAt(address - here.imageBase);
+  const line = image.lineAt(address - here.imageBase);
+  const next = address === here.linear ? "" : `, next ${hex(here.linear)}`;
   const names = [
-    ...symbol === undefined ? [] : [offsetText(symbol.name, symbol.offset)],
     ...line === undefined ? [] : [`${line.file}:${line.line}`],
+    ...symbol === undefined ? [] : [offsetText(symbol.name, symbol.offset)],
   ];
   return [
-    ["guest at", hex(address), ...names].join("  "),
+    `guest at ${hex(address)}${next} in ${modeText(machine)}`,
+    ...names.length === 0 ? [] : [`  ${names.join("  ")}`],
     ...line === undefined ? [] : sourceLines(image.lines, line),
-    ...instructions(machine, address),
+    ...instructions(machine, here, address, line !== undefined),
   ];
 }
 
@@ -71,7 +72,8 @@ function sourceLines(lines: readonly SourceLine[], here: SourceLine): string[] {
     file === here.file && line >= here.line - LINES_BEFORE && line <= here.line + LINES_AFTER
   );
   const byNumber = new Map(near.map((each) => [each.line, each]));
-  const width = String(here.line + LINES_AFTER).length;
+  byNumber.set(here.line, here);
+  const width = Math.max(...[...byNumber.keys()].map((line) => String(line).length));
   return [...byNumber.values()]
     .sort((a, b) => a.line - b.line)
     .map(({ line, text }) =>
@@ -79,85 +81,64 @@ function sourceLines(lines: readonly SourceLine[], here: SourceLine): string[] {
     );
 }
 
-function instructions(machine: Machine, address: number): string[] {
-  const bits = codeBits(machine);
-  let code: Uint8Array;
-  try {
-    code = machine.linear.read(address, LONGEST_INSTRUCTION * INSTRUCTIONS_SHOWN);
-  } catch {
-    // Near the end of memory, or outside of it: the bytes that there are, one by one.
-    code = readableBytes(machine, address);
-  }
+/** @param isKnown Whether the code has source lines: then what has none is not shown as code. */
+function instructions(
+  machine: Machine,
+  { bits, imageBase }: GuestPlace,
+  address: number,
+  isKnown: boolean,
+): string[] {
+  const code = codeAt(machine, address, INSTRUCTIONS_SHOWN);
   if (code.length === 0) return ["  no memory is mapped there"];
   const { instructions, unavailable } = disassemble(code, {
     bits,
     origin: address,
     count: INSTRUCTIONS_SHOWN,
   });
-  if (unavailable !== undefined) return [`  ${hexBytes(code.subarray(0, LONGEST_INSTRUCTION))}`];
-  return instructions.map(({ address, bytes, text }) =>
-    `    ${hex(address)}  ${hexBytes(bytes).padEnd(24)}  ${text}`
+  if (unavailable !== undefined) return [`  ${hexBytes(code.subarray(0, BYTES_SHOWN))}`];
+  const rows = instructions
+    .filter((each) => !isKnown || machine.image.lineAt(Number(each.address) - imageBase))
+    .map(({ address, bytes, text }) => ({ at: hex(address), bytes: hexBytes(bytes), text }));
+  const width = Math.max(...rows.map(({ bytes }) => bytes.length));
+  return rows.map(({ at, bytes, text }, index) =>
+    `  ${index === 0 ? "→" : " "} ${at}  ${bytes.padEnd(width)}  ${text}`
   );
 }
 
-function readableBytes(machine: Machine, address: number): Uint8Array {
-  const bytes: number[] = [];
-  try {
-    while (bytes.length < LONGEST_INSTRUCTION) {
-      bytes.push(machine.linear.u8(address + bytes.length));
-    }
-  } catch {
-    // The end of what is mapped.
-  }
-  return new Uint8Array(bytes);
-}
-
-function codeBits({ registers }: Machine): CodeBits {
-  if (registers.efer.lma && registers.cs.l) return 64;
-  return registers.cs.db ? 32 : 16;
-}
-
-/** The registers that are not what they were at boot; those that are, in one line of names. */
-function registers({ registers, bootRegisters }: Machine): string[] {
-  const changed: string[] = [];
-  for (const { path } of kvm_regs.fields) {
-    if (path === "rflags" || path === "rip") continue;
-    const value = registers.get(path) as bigint;
-    if (value !== bootRegisters[path as "rax"]) changed.push(`${path}=${hex(value)}`);
-  }
-  const flags = flagNames(rflagsFlags, registers.rflags.value).join(" ");
+/** The registers that are not what they were at boot, in aligned columns. */
+function registers(machine: Machine): string[] {
+  if (isReset(machine)) return [];
+  const { registers, bootRegisters } = machine;
+  const changed = kvm_regs.fields
+    .map(({ path }) => path as "rax" | "rip" | "rflags")
+    .filter((path) => path !== "rflags" && path !== "rip")
+    .map((path) => ({ path, value: registers[path] }))
+    .filter(({ path, value }) => value !== bootRegisters[path])
+    .map(({ path, value }) => `${path.padEnd("rax".length)} ${hex(value)}`);
+  const width = Math.max(0, ...changed.map((cell) => cell.length)) + 2;
+  const perLine = Math.max(1, Math.floor(REGISTER_COLUMNS / width));
   const lines = ["registers that changed since boot"];
-  for (let index = 0; index < changed.length; index += REGISTERS_PER_LINE) {
-    lines.push(`    ${changed.slice(index, index + REGISTERS_PER_LINE).join("  ")}`);
+  for (let index = 0; index < changed.length; index += perLine) {
+    const cells = changed.slice(index, index + perLine);
+    lines.push(`    ${cells.map((cell) => cell.padEnd(width)).join("").trimEnd()}`);
   }
   if (changed.length === 0) lines.push("    none");
-  lines.push(`    rflags=${hex(registers.rflags.value)}${flags === "" ? "" : ` (${flags})`}`);
+  const flags = flagNames(rflagsFlags, registers.rflags.value).join(" ");
+  lines.push(
+    `    rip ${hex(registers.rip)}, rflags ${hex(registers.rflags.value)}${
+      flags === "" ? "" : ` (${flags})`
+    }`,
+  );
   return lines;
 }
 
-function exits({ log }: Machine): string[] {
+function exits({ log, lastExit }: Machine): string[] {
   const shown = log.records().slice(-EXITS_SHOWN);
   const title = shown.length === log.total
     ? "exits so far"
     : `the last ${shown.length} of ${log.total} exits`;
-  if (shown.length === 0) return ["exits so far", "    none"];
-  const rows = shown.map(exitRow);
-  const width = Math.max(...rows.map(([text]) => text.length));
-  return [title, ...rows.map(([text, by]) => `    ${text.padEnd(width)}  ${by}`.trimEnd())];
-}
-
-function exitRow(record: ExitRecord): [text: string, by: string] {
-  const { number, reason, isWrite, address, size, count, value, answeredBy } = record;
-  const name = REASON_NAMES.get(reason) ?? `reason ${reason}`;
-  if (size === 0) return [`${number}  ${name}`, ""];
-  const direction = reason === EXIT_REASON.IO ? isWrite ? "out" : "in" : isWrite ? "write" : "read";
-  const width = SIZE_NAMES[size] ?? `${size} bytes`;
-  const times = count > 1 ? ` × ${count}` : "";
-  const data = value === undefined ? "" : ` ${hex(value)}${characterText(value)}`;
-  return [
-    `${number}  ${name} ${direction} ${hex(address)} ${width}${times}${data}`,
-    answeredBy === undefined ? "nobody answered" : `answered by ${answeredBy}`,
-  ];
+  if (shown.length === 0) return [title, "    none"];
+  return [title, ...exitRows(shown, lastExit).map((row) => `    ${row}`)];
 }
 
 function serial(machine: Machine): string[] {
@@ -165,25 +146,26 @@ function serial(machine: Machine): string[] {
   const { text, dropped } = machine.serial;
   if (text === "") return [];
   const shown = text.length > SERIAL_SHOWN ? `…${text.slice(-SERIAL_SHOWN)}` : text;
+  const lines = shown.replaceAll("\r\n", "\n").replace(/\n$/, "").split("\n");
   return [
-    "serial",
-    ...shown.trimEnd().split("\n").map((line) => `    ${line}`),
+    text.length > SERIAL_SHOWN
+      ? `the last ${SERIAL_SHOWN} of ${text.length} characters of serial output`
+      : "serial output so far",
+    ...lines.map((line) => `    ${line.replace(CONTROL, escaped)}`),
     ...dropped === 0 ? [] : [`    (and ${dropped} bytes more that were not kept)`],
   ];
 }
 
+function escaped(character: string): string {
+  const code = character.codePointAt(0)!;
+  if (character === "\t") return "\t";
+  return code <= 0xff
+    ? `\\x${code.toString(16).padStart(BYTE_DIGITS, "0")}`
+    : `\\u{${code.toString(16)}}`;
+}
+
 function offsetText(name: string, offset: number): string {
   return offset === 0 ? name : `${name}+${hex(offset)}`;
-}
-
-function characterText(value: bigint): string {
-  return value >= 0x20n && value <= 0x7en
-    ? ` ${JSON.stringify(String.fromCharCode(Number(value)))}`
-    : "";
-}
-
-function hex(value: number | bigint): string {
-  return `0x${value.toString(16)}`;
 }
 
 function hexBytes(bytes: Uint8Array): string {

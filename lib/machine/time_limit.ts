@@ -18,6 +18,7 @@ export class TimeLimit implements Disposable {
   readonly #libc: Libc;
   #timer: ThreadTimer | undefined;
   #milliseconds = 0;
+  #begin = 0;
   #end = Infinity;
   #exits = 0;
 
@@ -31,13 +32,23 @@ export class TimeLimit implements Disposable {
     return this.#milliseconds;
   }
 
-  /** Starts the limit. */
-  start(milliseconds: number): void {
+  /** How long ago it was last started, in milliseconds. */
+  get elapsed(): number {
+    return performance.now() - this.#begin;
+  }
+
+  /**
+   * Starts the limit.
+   *
+   * @param used How much of it is over already, in milliseconds: less than all of it.
+   */
+  start(milliseconds: number, used = 0): void {
     this.#timer ??= new ThreadTimer(this.#libc);
     this.#milliseconds = milliseconds;
     this.#exits = 0;
-    this.#end = performance.now() + milliseconds;
-    this.#timer.arm(milliseconds);
+    this.#begin = performance.now();
+    this.#end = this.#begin + milliseconds - used;
+    this.#timer.arm(milliseconds - used);
   }
 
   /** Ends it: no signal comes any more. */

@@ -8,7 +8,7 @@ export interface CommandOptions {
   env?: Record<string, string>;
   /** Files and folders of the host that it finds inside: absolute paths, or more exactly said. */
   filesIn?: readonly (string | FileIn)[];
-  /** Files and folders inside that are copied to the same path on the host after the command, if they exist then. */
+  /** Files and folders inside: what the command made or changed there is copied to the same path on the host. */
   filesOut?: readonly string[];
   /** Hears the command's standard output as it comes; without it the output is returned. */
   onStdout?: (chunk: Uint8Array) => void;

@@ -13,7 +13,7 @@
  * ```
  */
 export class FileLock implements Disposable {
-  readonly #file: Deno.FsFile;
+  #file?: Deno.FsFile;
 
   private constructor(file: Deno.FsFile) {
     this.#file = file;
@@ -48,9 +48,10 @@ export class FileLock implements Disposable {
     return undefined;
   }
 
-  /** Lets the lock go. */
+  /** Lets the lock go; the second time does nothing. */
   [Symbol.dispose](): void {
-    this.#file.close();
+    this.#file?.close();
+    this.#file = undefined;
   }
 }
 

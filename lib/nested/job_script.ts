@@ -12,7 +12,7 @@ export interface Job {
   env: Readonly<Record<string, string>>;
   /** Absolute paths of the files and folders that were taken in. */
   filesIn: readonly string[];
-  /** Absolute paths of the files and folders to send back, if they exist then. */
+  /** Absolute paths of files and folders: what is new or changed there is sent back. */
   filesOut: readonly string[];
   /** What ends standard output and error; it must not occur in them. */
   marker: string;
@@ -45,7 +45,7 @@ const EMPTY_TAR = 1024;
 
 /**
  * The shell script that a resumed machine runs: it puts files in place, runs the command with its output on the ports, reports the exit code and
- * sends files back. File descriptors 3 to 6 are the ports control, stdout, stderr and files.
+ * sends back what is new; find compares whole seconds, hence the one second less. File descriptors 3 to 6 are the ports control, stdout, stderr and files.
  *
  * @param job what to run
  */
@@ -57,18 +57,22 @@ export function jobScript(job: Job): string {
   return `${BIND}
 ${job.filesIn.map((path) => `bind ${shellQuote(path)}`).join("\n")}
 mkdir -p ${cwd} ${shellQuote(job.env.HOME ?? "/tmp")}
+touch -d "@$((seconds - 1))" ${JOB_FOLDER}/start
 echo ${STARTED} >&3
 ( cd ${cwd} && exec ${words} ) < /dev/null >&4 2>&5 3>&- 6>&-
 code=$?
 printf %s ${marker} >&4
 printf %s ${marker} >&5
 echo "exit $code" >&3
+set -f
+IFS='
+'
 set --
 for path in ${job.filesOut.map(shellQuote).join(" ")}; do
-  [ -e "$path" ] && set -- "$@" "\${path#/}"
+  [ -e "$path" ] && set -- "$@" $(find "\${path%/}" -type f -newer ${JOB_FOLDER}/start)
 done
 if [ $# -gt 0 ]; then
-  tar -c -f - -C / "$@" >&6 || die "cannot send back $*"
+  tar -c -f - "$@" 2>/dev/null >&6 || die "cannot send back $*"
 else
   head -c ${EMPTY_TAR} /dev/zero >&6
 fi

@@ -1,11 +1,17 @@
-/** Whether this process can use /dev/kvm: it is missing, closed to us, or opens for reading and writing. */
-export type KvmDevice = "missing" | "forbidden" | "usable";
+/**
+ * What /dev/kvm is to this process: missing; closed to this user; open, but without a processor that virtualizes, as with
+ * kvm_pvm, which runs only guests made for it; or usable.
+ */
+export type KvmDevice = "missing" | "forbidden" | "software" | "usable";
+
+/** What a processor must report for KVM to run any guest: Intel's VT-x or AMD's SVM. */
+const EXTENSIONS = /^flags\s*:.*\b(vmx|svm)\b/m;
 
 /**
- * Tries to open /dev/kvm.
+ * Looks whether this machine's KVM can be used: /dev/kvm opens for reading and writing, and the processor reports VT-x or SVM.
  *
- * @param path the device; another only in tests
- * @returns what came of it
+ * @param device the device's path; another only in tests
+ * @param processor the path of the processor's description; another only in tests
  *
  * @example
  * ```ts
@@ -14,14 +20,14 @@ export type KvmDevice = "missing" | "forbidden" | "usable";
  * console.log(kvmDevice("/nowhere")); // "missing"
  * ```
  */
-export function kvmDevice(path = "/dev/kvm"): KvmDevice {
+export function kvmDevice(device = "/dev/kvm", processor = "/proc/cpuinfo"): KvmDevice {
   try {
-    Deno.openSync(path, { read: true, write: true }).close();
-    return "usable";
+    Deno.openSync(device, { read: true, write: true }).close();
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) throw error;
     return error instanceof Deno.errors.PermissionDenied ? "forbidden" : "missing";
   }
+  return EXTENSIONS.test(Deno.readTextFileSync(processor)) ? "usable" : "software";
 }
 
 /** What to do when /dev/kvm is there but closed to this user. */

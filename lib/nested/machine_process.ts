@@ -1,6 +1,6 @@
 import { type Port, PORTS } from "./init_script.ts";
 import { findProgram } from "./find_program.ts";
-import { NestedError } from "./nested_error.ts";
+import { NESTED_TIMEOUT, NestedError } from "./nested_error.ts";
 import { Qmp } from "./qmp.ts";
 import { type RunFolder, socketName } from "./run_folder.ts";
 
@@ -13,6 +13,7 @@ export class MachineProcess implements AsyncDisposable {
   readonly #listeners: Deno.Listener[];
   readonly #run: RunFolder;
   #connections: Partial<Record<Port, Deno.Conn>> = {};
+  #accepted?: Promise<unknown>;
   #complaints = "";
   #ended = false;
   /** Rejects when the process ends, or when the signal is aborted. It never resolves. */
@@ -100,19 +101,21 @@ export class MachineProcess implements AsyncDisposable {
     return qmp;
   }
 
-  /** Waits until the machine has opened its ports. */
+  /** Waits until the machine has opened its ports, and gives the same connections each time. */
   async connections(): Promise<Record<Port, Deno.Conn>> {
-    const accepted = Promise.all(this.#listeners.map(async (listener, index) => {
+    this.#accepted ??= Promise.all(this.#listeners.map(async (listener, index) => {
       this.#connections[PORTS[index]] = await listener.accept();
     }));
-    accepted.catch(() => {});
-    await Promise.race([accepted, this.failure]);
+    // When the machine dies first, the failure speaks.
+    this.#accepted.catch(() => {});
+    await Promise.race([this.#accepted, this.failure]);
     return this.#connections as Record<Port, Deno.Conn>;
   }
 
-  /** Makes an error that carries the end of the console. */
-  async error(message: string): Promise<NestedError> {
-    return new NestedError(message, { console: await this.#run.consoleTail() });
+  /** Makes the error for a machine that does not answer in time, with the end of its console. */
+  async lateness(message: string): Promise<NestedError> {
+    const console = await this.#run.consoleTail();
+    return new NestedError(message, { console, exitCode: NESTED_TIMEOUT });
   }
 
   async #collectComplaints(): Promise<void> {

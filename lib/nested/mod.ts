@@ -22,7 +22,12 @@ export { findProgram } from "./find_program.ts";
 export { type Image, type ImageOptions, openImage, requireMachineProgram } from "./image.ts";
 export { KVM_FORBIDDEN_REMEDY, type KvmDevice, kvmDevice } from "./kvm_device.ts";
 export { installCommand, installPackages, type Say } from "./packages.ts";
-export { NestedError, type NestedErrorOptions } from "./nested_error.ts";
+export {
+  NESTED_FAILURE,
+  NESTED_TIMEOUT,
+  NestedError,
+  type NestedErrorOptions,
+} from "./nested_error.ts";
 export type { MachineFiles, NestedMachine } from "./nested_machine.ts";
 export { NestedSession, type SessionOptions } from "./nested_session.ts";
 export { type NestedOptions, runNested, startNested } from "./run_nested.ts";

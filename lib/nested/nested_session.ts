@@ -39,6 +39,8 @@ interface Resumed extends AsyncDisposable {
   process: MachineProcess;
   /** Held until the machine has surely read its files. */
   image: Image;
+  /** Resolves when the machine has been told to read its state. */
+  loading: Promise<void>;
 }
 
 async function resume(options: SessionOptions, discard: boolean): Promise<Resumed> {
@@ -51,8 +53,11 @@ async function resume(options: SessionOptions, discard: boolean): Promise<Resume
   const args = machine.resume({ ...image.files, run: run.path });
   const start = { name: machine.name, run, signal };
   const process = stack.use(await MachineProcess.start(image.program, args, start));
+  const loading = process.monitor().then((qmp) => loadState(qmp, image.state));
+  // Whoever waits hears of it; a session that is disposed unused does not care.
+  loading.catch(() => {});
   const kept = stack.move();
-  return { run, process, image, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+  return { run, process, image, loading, [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }
 
 /** A nested machine that is being resumed and takes one command. {@linkcode startNested} makes it. */
@@ -107,7 +112,8 @@ export class NestedSession implements AsyncDisposable {
     return await within(
       limit,
       Promise.race([this.#follow(control, options, marker), process.failure]),
-      () => process.error(`The command in the nested machine did not end within ${limit} seconds`),
+      () =>
+        process.lateness(`The command in the nested machine did not end within ${limit} seconds`),
     );
   }
 
@@ -117,7 +123,7 @@ export class NestedSession implements AsyncDisposable {
     options: CommandOptions,
     marker: string,
   ): Promise<LineReader> {
-    const { run, process, image } = this.#resumed;
+    const { run, process, loading } = this.#resumed;
     const { machine = qemuSvm(), signal } = this.#options;
     const filesIn = (options.filesIn ?? []).map((file) =>
       typeof file === "string" ? { host: file } : file
@@ -149,7 +155,7 @@ export class NestedSession implements AsyncDisposable {
       ...entries,
     ], signal);
     const wake = async (): Promise<LineReader> => {
-      await loadState(await process.monitor(), image.state);
+      await loading;
       const connections = await process.connections();
       const milliseconds = Date.now();
       const seconds = Math.floor(milliseconds / 1000);
@@ -165,7 +171,7 @@ export class NestedSession implements AsyncDisposable {
       return await within(
         WAKE_SECONDS,
         Promise.race([wake(), process.failure]),
-        () => process.error(`The nested machine did not wake within ${WAKE_SECONDS} seconds`),
+        () => process.lateness(`The nested machine did not wake within ${WAKE_SECONDS} seconds`),
       );
     } catch (error) {
       throw new SnapshotError(error instanceof Error ? error.message : String(error), {

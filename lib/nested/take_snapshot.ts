@@ -1,6 +1,7 @@
 import { READY } from "./init_script.ts";
 import { LineReader } from "./line_reader.ts";
 import { MachineProcess } from "./machine_process.ts";
+import { NestedError } from "./nested_error.ts";
 import type { MachineFiles, NestedMachine } from "./nested_machine.ts";
 import { createJobDisk } from "./job_disk.ts";
 import { RunFolder } from "./run_folder.ts";
@@ -39,12 +40,12 @@ export async function takeSnapshot(
     const qmp = await process.monitor();
     const { control } = await process.connections();
     const said = await new LineReader(control.readable).next();
-    if (said !== READY) throw await process.error(`The nested machine said ${said}, not ${READY}`);
+    if (said !== READY) throw new NestedError(`The nested machine said ${said}, not ${READY}`);
     await saveState(qmp, state);
   };
   await within(
     BOOT_SECONDS,
     Promise.race([snapshot(), process.failure]),
-    () => process.error(`The nested machine did not come up within ${BOOT_SECONDS} seconds`),
+    () => process.lateness(`The nested machine did not come up within ${BOOT_SECONDS} seconds`),
   );
 }

@@ -2,7 +2,7 @@ import { NestedError } from "./nested_error.ts";
 
 /** A regular file or a folder of a tar archive. */
 export interface TarEntry {
-  /** Its path as stored, without a trailing slash. */
+  /** Its path as stored, without slashes at its ends. */
   path: string;
   /** A file's content; `undefined` for a folder. */
   content?: Uint8Array;
@@ -76,7 +76,7 @@ export async function* readTar(stream: ReadableStream<Uint8Array>): AsyncGenerat
     }
     const prefix = text(header, FIELD.magic) === "ustar" ? text(header, FIELD.prefix) : "";
     const name = text(header, FIELD.name);
-    const path = (longName ?? (prefix === "" ? name : `${prefix}/${name}`)).replace(/\/$/, "");
+    const path = (longName ?? (prefix === "" ? name : `${prefix}/${name}`)).replace(/^\/|\/$/g, "");
     longName = undefined;
     if (type === TYPE.folder) yield { path };
     else if (type === TYPE.file || type === TYPE.oldFile) yield { path, content };

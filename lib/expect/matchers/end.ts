@@ -1,8 +1,12 @@
 import { describeExit } from "../../kvm/describe_exit.ts";
 import type { Exit } from "../../kvm/exit.ts";
 import type { Machine } from "../../machine/machine.ts";
+import { hex } from "../../x86/hex.ts";
 import { formatAddress } from "../format.ts";
 import type { Verdict } from "../verdict.ts";
+
+/** The widest value that an `out` writes. */
+const LAST_STATUS = 0xffff_ffff;
 
 /** Compares the latest exit with the reason that is expected. */
 export function matchEnd(
@@ -16,7 +20,7 @@ export function matchEnd(
     call,
     matches,
     comparisons: () => [{
-      what: "last exit",
+      what: "latest exit",
       expected: reason,
       received: lastExit === undefined ? "none: the guest has not run" : describeExit(lastExit),
       matches,
@@ -24,8 +28,19 @@ export function matchEnd(
   };
 }
 
-/** Compares what the guest wrote to its exit port. */
+/**
+ * Compares what the guest wrote to its exit port.
+ *
+ * @throws {RangeError} When no `out` could write that status.
+ */
 export function matchExitStatus(machine: Machine, status: number): Verdict {
+  if (!Number.isInteger(status) || status < 0 || status > LAST_STATUS) {
+    throw new RangeError(
+      `Cannot expect ${String(status)} as an exit status: it is not a whole number from 0 to ${
+        hex(LAST_STATUS)
+      }`,
+    );
+  }
   const received = machine.exitStatus;
   return {
     call: `toHaveExitStatus(${formatAddress(status)})`,
@@ -34,7 +49,7 @@ export function matchExitStatus(machine: Machine, status: number): Verdict {
       what: "exit status",
       expected: formatAddress(status),
       received: received === undefined
-        ? "none: the guest has not written to its exit port"
+        ? "none: the guest has not written to its exit port (the option `exitPort`)"
         : formatAddress(received),
       matches: received === status,
     }],

@@ -3,13 +3,18 @@ import {
   contentBytes,
   type MemoryContent,
 } from "../../machine/address_space.ts";
-import { formatAddress, formatBytes } from "../format.ts";
+import { formatAddress, formatContent, formatCount, formatHexBytes } from "../format.ts";
 import type { Verdict } from "../verdict.ts";
+import { contentDifference } from "./content.ts";
 
-const MOST_LISTED = 64;
-const PER_LINE = 16;
+const MOST_ROWS = 4;
+const PER_ROW = 16;
 
-/** Compares memory with bytes, a list of byte values, or text. */
+/**
+ * Compares memory with bytes, a list of byte values, or text.
+ *
+ * @throws {RangeError} When the content is empty or not bytes, or there is no memory.
+ */
 export function matchMemory(
   space: AddressSpace,
   matcher: "toHaveMemory" | "toHaveLinearMemory",
@@ -17,54 +22,52 @@ export function matchMemory(
   content: MemoryContent,
 ): Verdict {
   const expected = contentBytes(content);
-  const received = space.read(address, expected.length);
-  const first = expected.findIndex((byte, index) => byte !== received[index]);
   const kind = matcher === "toHaveMemory" ? "physical" : "linear";
+  if (expected.length === 0) {
+    throw new RangeError(
+      `Cannot expect no bytes at ${kind} ${formatAddress(address)}: give at least one`,
+    );
+  }
+  const received = space.read(address, expected.length);
+  const matches = expected.every((byte, index) => byte === received[index]);
   return {
-    call: `${matcher}(${formatAddress(address)}, ${formatBytes(expected)})`,
-    matches: first === -1,
+    call: `${matcher}(${formatAddress(address)}, ${formatContent(content)})`,
+    matches,
     comparisons: () => [{
       what: `${kind} ${formatAddress(address)}`,
-      expected: formatBytes(expected),
-      received: formatBytes(received),
-      matches: first === -1,
+      ...contentDifference(content, received),
+      matches,
     }],
-    details: first === -1 ? undefined : () => differenceText(address, expected, received, first),
+    details: matches || expected.length <= PER_ROW
+      ? undefined
+      : () => differingRows(address, expected, received),
   };
 }
 
-/** Both sides in rows of 16 bytes, from the row of the first difference on, with the differing bytes marked. */
-function differenceText(
-  address: number,
-  expected: Uint8Array,
-  received: Uint8Array,
-  first: number,
-): string {
-  const differing = expected.filter((byte, index) => byte !== received[index]).length;
-  const start = first - first % PER_LINE;
+/** The rows of 16 bytes in which the two differ, with the differing bytes marked. */
+function differingRows(address: number, expected: Uint8Array, received: Uint8Array): string {
+  const differs = Array.from(expected, (byte, index) => byte !== received[index]);
+  const first = differs.indexOf(true);
   const lines = [
-    `  first difference at ${
-      formatAddress(address + first)
-    } (byte ${first}); ${differing} of ${expected.length} bytes differ`,
+    `${differs.filter(Boolean).length} of ${formatCount(expected.length, "byte")} differ, ` +
+    `the first at ${formatAddress(address + first)}`,
   ];
-  for (let row = start; row < Math.min(expected.length, start + MOST_LISTED); row += PER_LINE) {
-    const end = Math.min(row + PER_LINE, expected.length);
-    const place = formatAddress(address + row);
-    const marks = Array.from(
-      expected.subarray(row, end),
-      (byte, index) => byte === received[row + index] ? "  " : "^^",
-    ).join(" ");
-    lines.push(
-      `  ${place}  expected ${hexRow(expected.subarray(row, end))}`,
-      `  ${" ".repeat(place.length)}  received ${hexRow(received.subarray(row, end))}`,
-    );
-    if (marks.trim() !== "") {
-      lines.push(`  ${" ".repeat(place.length)}           ${marks.trimEnd()}`);
-    }
+  const rows = [];
+  for (let start = 0; start < expected.length; start += PER_ROW) {
+    if (differs.slice(start, start + PER_ROW).includes(true)) rows.push(start);
   }
+  for (const start of rows.slice(0, MOST_ROWS)) {
+    const end = start + PER_ROW;
+    const place = formatAddress(address + start);
+    const margin = `  ${" ".repeat(place.length)}  `;
+    const marks = differs.slice(start, end).map((isDifferent) => isDifferent ? "^^" : "  ");
+    lines.push(
+      `  ${place}  expected ${formatHexBytes(expected.subarray(start, end))}`,
+      `${margin}received ${formatHexBytes(received.subarray(start, end))}`,
+      `${margin}         ${marks.join(" ")}`.trimEnd(),
+    );
+  }
+  const rest = rows.length - MOST_ROWS;
+  if (rest > 0) lines.push(`  … ${formatCount(rest, "row")} more`);
   return lines.join("\n");
-}
-
-function hexRow(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
 }

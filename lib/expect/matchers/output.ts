@@ -1,39 +1,100 @@
 import type { Machine } from "../../machine/machine.ts";
 import { contentBytes, type MemoryContent } from "../../machine/address_space.ts";
-import { formatAddress, formatBytes } from "../format.ts";
+import { LAST_PORT } from "../../x86/layout.ts";
+import { textDifference } from "../difference.ts";
+import { formatAddress, formatContent, formatText } from "../format.ts";
 import type { Verdict } from "../verdict.ts";
+import { contentDifference } from "./content.ts";
 
-/** Compares all that the guest wrote to one port. */
+/**
+ * Compares all that the guest wrote to one port.
+ *
+ * @throws {RangeError} When there is no such port, or the content is not bytes.
+ */
 export function matchPortOutput(machine: Machine, port: number, content: MemoryContent): Verdict {
+  if (!Number.isInteger(port) || port < 0 || port > LAST_PORT) {
+    throw new RangeError(
+      `Cannot expect output of port ${String(port)}: it is not a whole number from 0 to ${
+        formatAddress(LAST_PORT)
+      }`,
+    );
+  }
   const expected = contentBytes(content);
   const received = machine.portOutput.bytes(port);
   const dropped = machine.portOutput.dropped(port);
   const matches = dropped === 0 && expected.length === received.length &&
     expected.every((byte, index) => byte === received[index]);
   return {
-    call: `toHavePortOutput(${formatAddress(port)}, ${formatBytes(expected)})`,
+    call: `toHavePortOutput(${formatAddress(port)}, ${formatContent(content)})`,
+    matches,
+    comparisons: () => {
+      const difference = contentDifference(content, received);
+      const rest = dropped === 0 ? "" : ` and ${dropped} bytes more that were not kept`;
+      return [{
+        what: `output of port ${formatAddress(port)}`,
+        ...difference,
+        received: difference.received + rest,
+        matches,
+      }];
+    },
+  };
+}
+
+/**
+ * Compares the text that the guest wrote to its serial line: all of it with a string, some of it with a regular expression.
+ *
+ * @throws {TypeError} When it is neither, or the machine has no serial line.
+ */
+export function matchSerial(machine: Machine, expected: string | RegExp): Verdict {
+  if (typeof expected !== "string" && !(expected instanceof RegExp)) {
+    throw new TypeError(
+      `Cannot expect a serial line to be ${typeof expected}: give a string or a regular expression`,
+    );
+  }
+  const received = machine.serial.text;
+  // Not test(): with the flag g it begins where the last call ended.
+  const matches = typeof expected === "string"
+    ? received === expected
+    : received.search(expected) !== -1;
+  return {
+    call: `toHaveSerial(${typeof expected === "string" ? formatText(expected) : expected})`,
     matches,
     comparisons: () => [{
-      what: `output of port ${formatAddress(port)}`,
-      expected: formatBytes(expected),
-      received: formatBytes(received) + (dropped === 0 ? "" : ` and ${dropped} bytes more`),
+      what: "serial",
+      ...typeof expected === "string"
+        ? textDifference(expected, received)
+        : { expected: `a match of ${expected}`, received: formatText(received) },
       matches,
     }],
   };
 }
 
-/** Compares the text that the guest wrote to its serial line: all of it with a string, some of it with a regular expression. */
-export function matchSerial(machine: Machine, expected: string | RegExp): Verdict {
+/**
+ * Compares a part of the text that the guest wrote to its serial line.
+ *
+ * @throws {TypeError} When it is not a string, or the machine has no serial line.
+ * @throws {RangeError} When it is empty: every text contains that.
+ */
+export function matchSerialPart(machine: Machine, part: string): Verdict {
+  if (typeof part !== "string") {
+    throw new TypeError(
+      `Cannot expect a serial line to contain ${typeof part}: give a string, or a regular expression to toHaveSerial`,
+    );
+  }
+  if (part === "") {
+    throw new RangeError(
+      "Cannot expect a serial line to contain an empty text: every text does. Give toHaveSerial one to expect silence.",
+    );
+  }
   const received = machine.serial.text;
-  const matches = typeof expected === "string" ? received === expected : expected.test(received);
-  const shown = typeof expected === "string" ? JSON.stringify(expected) : String(expected);
+  const matches = received.includes(part);
   return {
-    call: `toHaveSerial(${shown})`,
+    call: `toHaveSerialContaining(${formatText(part)})`,
     matches,
     comparisons: () => [{
       what: "serial",
-      expected: shown,
-      received: JSON.stringify(received),
+      expected: `a text with ${formatText(part)}`,
+      received: formatText(received),
       matches,
     }],
   };

@@ -1,7 +1,9 @@
 import type { Machine } from "../../machine/machine.ts";
 import type { RegisterValues } from "../../machine/registers.ts";
+import { hex } from "../../x86/hex.ts";
 import { cr0Flags, cr4Flags, eferFlags, rflagsFlags } from "../../x86/flag_tables.ts";
 import { flagNames, type FlagTable } from "../../x86/flags.ts";
+import { registerPlaces } from "../../x86/registers.ts";
 import { formatInteger } from "../format.ts";
 import type { Comparison, Verdict } from "../verdict.ts";
 
@@ -12,60 +14,111 @@ const FLAGGED: Readonly<Record<string, FlagTable>> = {
   efer: eferFlags,
 };
 
-/** Compares registers, and parts of them, by name. */
-export function matchRegisters(machine: Machine, values: RegisterValues): Verdict {
-  const comparisons = Object.entries(values)
-    .filter(([, value]) => value !== undefined)
-    .flatMap(([path, value]) => compare(machine, path, value));
+const WIDEST = 64;
+
+/**
+ * Compares registers, and parts of them, by name.
+ *
+ * @throws {TypeError} When no register is named, or a value is not a number, bigint or boolean.
+ * @throws {RangeError} When there is no such register, or it could not hold the value.
+ */
+export function matchRegisters(
+  machine: Machine,
+  matcher: "toHaveRegisters" | "toHaveFlags",
+  values: RegisterValues | RegisterValues["rflags"],
+): Verdict {
+  const named = matcher === "toHaveFlags" ? { rflags: values } : values as RegisterValues;
+  const comparisons = entriesOf(named).flatMap(([path, value]) => compare(machine, path, value));
+  if (comparisons.length === 0) {
+    throw new TypeError("Cannot expect registers: none is named. Write at least one: { rax: 0n }.");
+  }
   return {
-    call: `toHaveRegisters(${callText(values)})`,
+    call: `${matcher}(${callText(values as object)})`,
     matches: comparisons.every(({ matches }) => matches),
     comparisons: () => comparisons,
   };
 }
 
+function entriesOf(values: unknown): [string, unknown][] {
+  if (typeof values !== "object" || values === null) {
+    throw new TypeError(
+      `Cannot expect registers as ${String(values)}: give an object of them, such as { rax: 0n }`,
+    );
+  }
+  return Object.entries(values).filter(([, value]) => value !== undefined);
+}
+
 function compare(machine: Machine, path: string, expected: unknown): Comparison[] {
   if (typeof expected === "object" && expected !== null) {
-    return Object.entries(expected).flatMap(([name, value]) =>
+    return entriesOf(expected).flatMap(([name, value]) =>
       compare(machine, `${path}.${name}`, value)
     );
   }
   const received = machine.registers.get(path);
+  checkValue(path, expected);
   return [{
     what: path,
-    expected: valueText(path, expected),
-    received: valueText(path, received),
+    ...valueTexts(path, expected, received),
     matches: isSame(expected, received),
   }];
 }
 
-/** 1 and true are the same flag; 1 and 1n the same number. */
-function isSame(expected: unknown, received: bigint | number | boolean): boolean {
-  if (
-    typeof expected !== "number" && typeof expected !== "bigint" && typeof expected !== "boolean"
-  ) {
+type RegisterValue = number | bigint | boolean;
+
+function checkValue(path: string, expected: unknown): asserts expected is RegisterValue {
+  if (typeof expected === "boolean") return;
+  if (typeof expected !== "number" && typeof expected !== "bigint") {
     throw new TypeError(
-      `Cannot compare a register with ${String(expected)}: it is not a number, bigint or boolean`,
+      `Cannot expect ${path} as ${String(expected)}: it is not a number, bigint or boolean`,
     );
   }
-  if (typeof expected === "number" && !Number.isInteger(expected)) return false;
+  if (typeof expected === "number" && !Number.isSafeInteger(expected)) {
+    throw new RangeError(
+      `Cannot expect ${path} as ${expected}: a number holds whole values up to 2^53 - 1 exactly; give a bigint`,
+    );
+  }
+  const width = registerPlaces.get(path)?.width ?? WIDEST;
+  const fitting = BigInt.asUintN(width, BigInt(expected));
+  if (fitting !== BigInt(expected)) {
+    throw new RangeError(
+      `Cannot expect ${path} as ${hex(expected)}: it is not a whole number of ${width} bits${
+        expected < 0 ? `; its two's complement is ${hex(fitting)}` : ""
+      }`,
+    );
+  }
+}
+
+/** 1 and true are the same flag; 1 and 1n the same number. */
+function isSame(expected: RegisterValue, received: RegisterValue): boolean {
   return BigInt(expected) === BigInt(received);
 }
 
-function valueText(path: string, value: unknown): string {
-  if (typeof value !== "number" && typeof value !== "bigint") return String(value);
-  const hex = typeof value === "number" && !Number.isInteger(value)
-    ? String(value)
-    : formatInteger(BigInt(value));
+/** Both values, numbers with as many digits as the longer has, so that they can be compared digit by digit. */
+function valueTexts(
+  path: string,
+  expected: RegisterValue,
+  received: RegisterValue,
+): { expected: string; received: string } {
+  if (typeof expected === "boolean" || typeof received === "boolean") {
+    return { expected: String(expected), received: String(received) };
+  }
+  const digits = Math.max(expected.toString(16).length, received.toString(16).length);
   const table = FLAGGED[path];
-  return table === undefined ? hex : `${hex} (${flagNames(table, BigInt(value)).join(" ")})`;
+  const text = (value: number | bigint) => {
+    if (table !== undefined) {
+      return `${hex(value, digits)} (${flagNames(table, BigInt(value)).join(" ")})`;
+    }
+    return formatInteger(value).replace(hex(value), hex(value, digits));
+  };
+  return { expected: text(expected), received: text(received) };
 }
 
 function callText(values: object): string {
-  const parts = Object.entries(values).map(([name, value]) => {
+  const parts = entriesOf(values).map(([name, value]) => {
     const key = name.includes(".") ? JSON.stringify(name) : name;
+    if (typeof value === "number" || typeof value === "bigint") return `${key}: ${hex(value)}`;
     if (typeof value === "object" && value !== null) return `${key}: ${callText(value)}`;
-    return `${key}: ${typeof value === "boolean" ? value : `0x${value.toString(16)}`}`;
+    return `${key}: ${value}`;
   });
   return `{ ${parts.join(", ")} }`;
 }

@@ -1,28 +1,40 @@
 import { describeExit } from "../../kvm/describe_exit.ts";
 import type { Exit } from "../../kvm/exit.ts";
-import type { ExitAnswer, Machine } from "../../machine/machine.ts";
+import type { ExitAnswer, Machine, RunOptions } from "../../machine/machine.ts";
 import { TimeLimitError } from "../../machine/time_limit_error.ts";
+import { formatCount } from "../format.ts";
 import { ExitPattern } from "../patterns/exit_pattern.ts";
 import { TranscriptCursor } from "../transcript_cursor.ts";
+import { transcriptPage } from "../transcript_page.ts";
 import type { Verdict } from "../verdict.ts";
 
 const ANSWERED_BY = "transcript";
 
-/** Runs the machine along a transcript, and answers as it says, until its last pattern has come or an exit is not the one expected. */
-export function matchTranscript(machine: Machine, patterns: readonly ExitPattern[]): Verdict {
+/** The exit at which a transcript came to its end, or did not. */
+interface Outcome {
+  /** Which exit it was. */
+  readonly number: number;
+  /** What came instead of what was expected; undefined once everything has come. */
+  readonly received: string | undefined;
+}
+
+/**
+ * Runs the machine along a transcript, and answers as it says, until its last pattern has come or an exit is not the one expected.
+ *
+ * @throws {TypeError} When the transcript is none.
+ * @throws {RangeError} When its last pattern may be left out.
+ */
+export function matchTranscript(
+  machine: Machine,
+  patterns: readonly ExitPattern[],
+  options: RunOptions,
+): Verdict {
   checkPatterns(patterns);
   const cursor = new TranscriptCursor(patterns);
   const first = machine.log.total + 1;
-  let received: string | undefined;
-  try {
-    if (!cursor.isDone) received = follow(machine, cursor);
-  } catch (error) {
-    if (!(error instanceof TimeLimitError)) throw error;
-    received = `nothing: the time limit of ${error.milliseconds} ms was over`;
-  }
-  const number = machine.log.total;
+  const { number, received } = follow(machine, cursor, options);
   return {
-    call: `toExit([${patterns.length} pattern${patterns.length === 1 ? "" : "s"}])`,
+    call: `toExit([${formatCount(patterns.length, "pattern")}])`,
     matches: received === undefined,
     comparisons: () => [{
       what: `exit ${number}`,
@@ -30,27 +42,45 @@ export function matchTranscript(machine: Machine, patterns: readonly ExitPattern
       received: received ?? "",
       matches: received === undefined,
     }],
-    details: () => progressText(cursor, first),
+    details: () => transcriptPage(cursor, first),
   };
 }
 
-/** @returns The exit that does not match, as text, or undefined once the transcript is done. */
-function follow(machine: Machine, cursor: TranscriptCursor): string | undefined {
-  let matched = false;
+function follow(machine: Machine, cursor: TranscriptCursor, options: RunOptions): Outcome {
+  const { log } = machine;
+  let isForeseen = false;
   const before = (exit: Exit): ExitAnswer | undefined => {
-    const verdict = cursor.offer(exit, machine.log.total);
-    matched = verdict.matches;
+    const verdict = cursor.offer(exit, log.total);
+    isForeseen = verdict.matches;
     return verdict.matches ? { by: ANSWERED_BY, bytes: verdict.answer } : undefined;
   };
-  for (const { exit, answeredBy } of machine.exits({ before })) {
-    if (matched) {
-      if (cursor.isDone) return undefined;
-      continue;
+  try {
+    for (;;) {
+      for (const { number, exit, answeredBy } of machine.exits({ ...options, before })) {
+        if (isForeseen) {
+          if (cursor.isDone) return { number, received: undefined };
+          continue;
+        }
+        // A device may have its own exits between those of the transcript, but none at a place that the transcript names.
+        if (answeredBy === undefined || cursor.names(exit)) {
+          return { number, received: describeExit(exit) };
+        }
+      }
+      const end = endOf(machine.lastExit!);
+      if (end !== undefined) return { number: log.total + 1, received: `nothing: ${end}` };
     }
-    // A device may have its own exits between those of the transcript, but none at a place that the transcript names.
-    if (answeredBy === undefined || cursor.names(exit)) return describeExit(exit);
+  } catch (error) {
+    if (!(error instanceof TimeLimitError)) throw error;
+    const received = `nothing within ${error.milliseconds} ms: the guest still ran`;
+    return { number: log.total + 1, received };
   }
-  return "nothing: the guest had ended";
+}
+
+/** Why a guest cannot be run on from an exit that ended its run; undefined where it can, as after HLT. */
+function endOf(exit: Exit): string | undefined {
+  if (exit.reason === "SHUTDOWN") return "the guest had shut down";
+  // The run goes on from an access by itself, unless it was told to stop.
+  return exit.reason === "IO" || exit.reason === "MMIO" ? "a device had ended the run" : undefined;
 }
 
 function checkPatterns(patterns: readonly ExitPattern[]): void {
@@ -64,23 +94,11 @@ function checkPatterns(patterns: readonly ExitPattern[]): void {
       );
     }
   });
-}
-
-function progressText(cursor: TranscriptCursor, first: number): string {
-  const rows = cursor.progress.map(({ pattern, count, exits }, index) => {
-    const isHere = index === cursor.position;
-    const isDone = count >= pattern.minimum && !isHere;
-    const mark = isHere ? "→" : isDone ? "✓" : " ";
-    const taken = exits === undefined
-      ? ""
-      : exits[0] === exits[1]
-      ? `exit ${exits[0]}`
-      : `exits ${exits[0]} to ${exits[1]}`;
-    return { line: `  ${mark} ${pattern.text}`, taken };
-  });
-  const width = Math.max(...rows.map(({ line }) => line.length));
-  return [
-    `transcript, from exit ${first} on`,
-    ...rows.map(({ line, taken }) => `${line.padEnd(width)}  ${taken}`.trimEnd()),
-  ].join("\n");
+  const last: ExitPattern = patterns[patterns.length - 1];
+  if (last.minimum === 0) {
+    throw new RangeError(
+      `Cannot expect a transcript: its last pattern, ${last.text}, may be left out, so it would never be waited for. ` +
+        "End with one that must come, such as hlt().",
+    );
+  }
 }

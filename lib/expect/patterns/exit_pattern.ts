@@ -69,18 +69,20 @@ export class ExitPattern {
 
   /**
    * The same, `count` times in a row, or as often as the bounds say. It takes as many as come (it is greedy): the next pattern
-   * begins with the first exit that this one does not match.
+   * begins with the first exit that this one does not match. At the end of a transcript it is satisfied, and the guest stopped, as soon as it has
+   * come as often as it must.
    *
    * @throws {RangeError} When a bound is not a whole number, or the maximum is below the minimum or below 1.
    */
   times(count: number | { atLeast?: number; atMost?: number }): ExitPattern {
     const minimum = typeof count === "number" ? count : count.atLeast ?? 0;
     const maximum = typeof count === "number" ? count : count.atMost ?? Infinity;
-    const whole = (bound: number) => bound === Infinity || Number.isSafeInteger(bound);
-    if (!whole(minimum) || !whole(maximum) || minimum < 0 || maximum < Math.max(1, minimum)) {
+    const isWhole = (bound: number) => Number.isSafeInteger(bound) && bound >= 0;
+    const isRange = isWhole(minimum) && (isWhole(maximum) || maximum === Infinity);
+    if (!isRange || maximum < Math.max(1, minimum)) {
       throw new RangeError(
-        `Cannot expect ${this.definition.text} ${minimum} to ${maximum} times: ` +
-          "it is not a range of whole numbers whose end is at least 1",
+        `Cannot expect ${this.definition.text} ${countText(minimum, maximum)} times: ` +
+          "give a whole number from 1 up, or bounds of which the upper is at least 1 and not below the lower",
       );
     }
     return new ExitPattern(this.definition, minimum, maximum);
@@ -95,11 +97,11 @@ export class ExitPattern {
   get text(): string {
     const { minimum, maximum } = this;
     if (minimum === 1 && maximum === 1) return this.definition.text;
-    const count = minimum === maximum
-      ? `${minimum}`
-      : maximum === Infinity
-      ? `${minimum} or more`
-      : `${minimum} to ${maximum}`;
-    return `${this.definition.text} × ${count}`;
+    return `${this.definition.text} × ${countText(minimum, maximum)}`;
   }
+}
+
+function countText(minimum: number, maximum: number): string {
+  if (minimum === maximum) return `${minimum}`;
+  return maximum === Infinity ? `${minimum} or more` : `${minimum} to ${maximum}`;
 }

@@ -1,36 +1,64 @@
+import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import type { Exit } from "../../kvm/exit.ts";
+import { hex } from "../../x86/hex.ts";
+import { nearestNames } from "../../x86/nearest_names.ts";
+import { formatHexBytes } from "../format.ts";
 import { ExitPattern, MATCH, MISMATCH } from "./exit_pattern.ts";
 
 /** The exit reasons that a pattern can name. */
 export type ExitReason = Exit["reason"];
 
+/** What a pattern says of the fields of an exit: values, and functions that judge them. */
+export type ExitFields<Reason extends ExitReason> = {
+  readonly [Field in keyof Extract<Exit, { reason: Reason }>]?:
+    | Extract<Exit, { reason: Reason }>[Field]
+    | ((value: Extract<Exit, { reason: Reason }>[Field]) => boolean);
+};
+
+const REASONS: readonly string[] = [...Object.keys(EXIT_REASON), "UNKNOWN_TO_VMEXIT"];
+
+/** The fields that say where an access is: a device may take exits that are elsewhere. */
+const PLACE: ReadonlySet<string> = new Set(["port", "direction", "gpa", "isWrite"]);
+
 /**
  * Any exit of one reason, by its name in `<linux/kvm.h>` without `KVM_EXIT_`, and, where given, with these fields.
  *
- * Fields are compared with `Object.is`; a function judges the field itself.
+ * Fields are compared as values, bytes and lists element by element; a function judges the field itself.
+ *
+ * @throws {RangeError} When there is no reason of that name.
  *
  * @example
  * ```ts
  * import { exit } from "@vmexit/vmexit";
  *
  * const broken = exit("INTERNAL_ERROR", { suberror: 1 });
+ * const wide = exit("IO", { port: 0x80, size: (bytes) => bytes > 1 });
  * ```
  */
 export function exit<Reason extends ExitReason>(
   reason: Reason,
-  fields: {
-    readonly [Field in keyof Extract<Exit, { reason: Reason }>]?:
-      | Extract<Exit, { reason: Reason }>[Field]
-      | ((value: Extract<Exit, { reason: Reason }>[Field]) => boolean);
-  } = {},
+  fields: ExitFields<Reason> = {},
 ): ExitPattern {
-  const wanted = Object.entries(fields);
-  const shown = wanted.map(([name, value]) => `${name} ${fieldText(value)}`).join(", ");
-  return byReason(reason, shown === "" ? reason : `${reason} (${shown})`, (received) => {
-    const actual = received as unknown as Record<string, unknown>;
-    return wanted.every(([name, value]) =>
-      typeof value === "function" ? value(actual[name]) : Object.is(actual[name], value)
+  if (!REASONS.includes(reason)) {
+    throw new RangeError(
+      `Cannot expect an exit ${
+        JSON.stringify(reason)
+      }: there is none of that name; the nearest are ${
+        nearestNames(String(reason), REASONS).join(", ")
+      }`,
     );
+  }
+  const wanted = Object.entries(fields).filter(([, value]) => value !== undefined);
+  const place = wanted.filter(([name]) => PLACE.has(name));
+  const shown = wanted.map(([name, value]) => `${name} ${fieldText(value)}`).join(", ");
+  const text = shown === "" ? reason : `${reason} (${shown})`;
+  return new ExitPattern({
+    text,
+    names: (received) => received.reason === reason && has(received, place),
+    begin: () => ({
+      text,
+      offer: (received) => received.reason === reason && has(received, wanted) ? MATCH : MISMATCH,
+    }),
   });
 }
 
@@ -53,22 +81,26 @@ export function anyExit(): ExitPattern {
   });
 }
 
-function byReason(
-  reason: ExitReason,
-  text: string,
-  accepts: (exit: Exit) => boolean,
-): ExitPattern {
-  return new ExitPattern({
-    text,
-    names: (received) => received.reason === reason,
-    begin: () => ({
-      text,
-      offer: (received) => received.reason === reason && accepts(received) ? MATCH : MISMATCH,
-    }),
-  });
+function has(received: Exit, wanted: readonly (readonly [string, unknown])[]): boolean {
+  const actual = received as unknown as Record<string, unknown>;
+  return wanted.every(([name, value]) =>
+    typeof value === "function" ? value(actual[name]) : isSame(value, actual[name])
+  );
+}
+
+function isSame(expected: unknown, actual: unknown): boolean {
+  if (!isList(expected) || !isList(actual)) return Object.is(expected, actual);
+  return expected.length === actual.length &&
+    Array.from(expected).every((element, index) => Object.is(element, actual[index]));
+}
+
+function isList(value: unknown): value is ArrayLike<unknown> {
+  return value instanceof Uint8Array || Array.isArray(value);
 }
 
 function fieldText(value: unknown): string {
-  if (typeof value === "number" || typeof value === "bigint") return `0x${value.toString(16)}`;
-  return typeof value === "function" ? value.name || "matching" : String(value);
+  if (typeof value === "number" || typeof value === "bigint") return hex(value);
+  if (value instanceof Uint8Array) return formatHexBytes(value);
+  if (typeof value === "function") return value.name === "" ? "matching" : value.name;
+  return Array.isArray(value) ? `[${value.map(fieldText).join(", ")}]` : String(value);
 }

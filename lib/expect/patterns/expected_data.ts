@@ -1,6 +1,7 @@
 import { contentBytes, type MemoryContent } from "../../machine/address_space.ts";
 import { littleEndianInteger } from "../../machine/integer_bytes.ts";
 import { formatBytes, formatInteger } from "../format.ts";
+import { checkValue, type Width } from "./values.ts";
 
 /**
  * What a pattern expects to be written: a number (the value of one access of any width), bytes or text (which may take several
@@ -11,9 +12,20 @@ export type ExpectedData = number | bigint | MemoryContent | ((bytes: Uint8Array
 /** {@linkcode ExpectedData} as text for failure pages. */
 export function expectedDataText(data: ExpectedData | undefined): string {
   if (data === undefined) return "any value";
-  if (typeof data === "number" || typeof data === "bigint") return formatInteger(BigInt(data));
+  if (typeof data === "number" || typeof data === "bigint") return formatInteger(data);
   if (typeof data === "function") return data.name === "" ? "a matching value" : data.name;
   return formatBytes(contentBytes(data));
+}
+
+/** What is still to come of data of which `done` bytes have, after the pattern's own text; empty before the first. */
+export function remainingText(data: ExpectedData | undefined, done: number): string {
+  if (done === 0 || !isContent(data)) return "";
+  return `, from byte ${done} on: ${formatBytes(contentBytes(data).subarray(done))}`;
+}
+
+/** How many bytes the data takes, where several accesses may bring them; else 1. */
+export function expectedLength(data: ExpectedData | undefined): number {
+  return isContent(data) ? contentBytes(data).length : 1;
 }
 
 /**
@@ -37,16 +49,21 @@ export function takeData(
   return { done: done + bytes.length, complete: done + bytes.length === expected.length };
 }
 
-/** Checks, where a pattern is written, what can only be a mistake. */
-export function checkExpectedData(what: string, data: ExpectedData | undefined): void {
-  if (typeof data === "number" && (!Number.isSafeInteger(data) || data < 0)) {
-    throw new RangeError(`Cannot expect ${data} ${what}: it is not a whole number from 0 up`);
-  }
-  if (typeof data === "bigint" && data < 0n) {
-    throw new RangeError(`Cannot expect ${data} ${what}: it is not a whole number from 0 up`);
-  }
-  if (data === undefined || typeof data === "function" || typeof data === "number") return;
-  if (typeof data !== "bigint" && contentBytes(data).length === 0) {
-    throw new RangeError(`Cannot expect no bytes ${what}: leave the data out to accept any`);
-  }
+/**
+ * Checks, where a pattern is written, what can only be a mistake.
+ *
+ * @throws {RangeError} When no access could bring the data.
+ * @throws {TypeError} When it is no data.
+ */
+export function checkExpectedData(
+  where: string,
+  data: ExpectedData | undefined,
+  width: Width,
+): void {
+  if (data === undefined || typeof data === "function") return;
+  checkValue("expect", where, data, width);
+}
+
+function isContent(data: ExpectedData | undefined): data is MemoryContent {
+  return typeof data === "object" || typeof data === "string";
 }

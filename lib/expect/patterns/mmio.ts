@@ -1,15 +1,21 @@
-import type { Exit } from "../../kvm/exit.ts";
-import { contentBytes, type MemoryContent } from "../../machine/address_space.ts";
-import { littleEndianBytes } from "../../machine/integer_bytes.ts";
-import { formatAddress, formatBytes, formatInteger } from "../format.ts";
+import type { Exit, MmioExit } from "../../kvm/exit.ts";
+import { LAST_PHYSICAL_ADDRESS } from "../../x86/layout.ts";
+import { formatAddress, formatCount } from "../format.ts";
+import { type Answer, answering } from "./answer.ts";
 import { type Any, any } from "./any.ts";
-import { ExitPattern, MISMATCH, type Occurrence } from "./exit_pattern.ts";
+import { ExitPattern, MATCH, MISMATCH, type Occurrence } from "./exit_pattern.ts";
 import {
   checkExpectedData,
   type ExpectedData,
   expectedDataText,
+  expectedLength,
+  remainingText,
   takeData,
 } from "./expected_data.ts";
+import { checkSize, checkValue } from "./values.ts";
+
+/** KVM hands on at most 8 bytes at once, and as few as one where an access crosses a page. */
+const SIZES: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 8];
 
 /**
  * The guest writes to a physical address that has no memory behind it, or only read-only memory.
@@ -18,6 +24,8 @@ import {
  * @param data What it writes: a number is one access; text and bytes may take several at ascending addresses, which is
  * also how the parts of an access that crosses pages arrive. Left out, any one access matches.
  * @param size The width of each access in bytes, 1 to 8. Left out, any.
+ * @throws {RangeError} When there is no such address or width, or no access could bring the data.
+ * @throws {TypeError} When the data is none.
  *
  * @example
  * ```ts
@@ -27,19 +35,20 @@ import {
  * ```
  */
 export function mmioWrite(address: number | Any, data?: ExpectedData, size?: number): ExitPattern {
-  checkAddress(address);
-  checkExpectedData(`at ${addressText(address)}`, data);
-  const text = `MMIO write ${addressText(address)} ${sizeText(size)}${expectedDataText(data)}`;
+  checkAddress(address, size);
+  checkExpectedData(`at ${addressText(address)}`, data, { size, sizes: SIZES });
+  const text = `${headText("write", address, size)} ${expectedDataText(data)}`;
   return new ExitPattern({
     text,
-    names: (exit) => isMmio(exit) && exit.isWrite && (address === any || exit.gpa === address),
+    names: (exit) => isMmio(exit, true) && isWithin(exit, address, expectedLength(data)),
     begin(): Occurrence {
       let done = 0;
       return {
-        text,
+        get text() {
+          return text + remainingText(data, done);
+        },
         offer(exit) {
-          if (!isMmio(exit) || !exit.isWrite || !isAt(exit, address, done)) return MISMATCH;
-          if (size !== undefined && exit.data.length !== size) return MISMATCH;
+          if (!isAt(exit, true, address, done, size)) return MISMATCH;
           const taken = takeData(data, exit.data, done);
           if (taken === undefined) return MISMATCH;
           done = taken.done;
@@ -57,52 +66,41 @@ export class MmioReadPattern extends ExitPattern {
 
   /** Use {@linkcode mmioRead}. */
   constructor(address: number | Any, size: number | undefined) {
-    const text = `MMIO read ${addressText(address)} ${sizeText(size)}`.trimEnd();
+    const text = headText("read", address, size);
     super({
       text,
-      names: (exit) => isRead(exit, address, 0, undefined),
+      names: (exit) => isMmio(exit, false) && isWithin(exit, address, 1),
       begin: () => ({
         text,
-        offer: (exit) =>
-          isRead(exit, address, 0, size) ? { matches: true, complete: true } : MISMATCH,
+        offer: (exit) => isAt(exit, false, address, 0, size) ? MATCH : MISMATCH,
       }),
     });
     this.#address = address;
     this.#size = size;
   }
 
-  /** Answers the read: with a number, or with bytes or text, which may take several accesses at ascending addresses. */
-  returns(answer: number | bigint | MemoryContent): ExitPattern {
+  /**
+   * Answers the read: with a number, or with bytes or text, which may take several accesses at ascending addresses. An access that is wider than the
+   * number, or than what is left of the bytes, is not the one that is expected.
+   *
+   * @throws {RangeError} When no access could carry the answer.
+   * @throws {TypeError} When it is neither number, bigint, text nor bytes.
+   */
+  returns(answer: Answer): ExitPattern {
     const address = this.#address;
     const size = this.#size;
-    const isValue = typeof answer === "number" || typeof answer === "bigint";
-    const bytes = isValue ? undefined : contentBytes(answer);
-    const shown = isValue ? formatInteger(BigInt(answer)) : formatBytes(contentBytes(answer));
-    const text = `${this.definition.text} → ${shown}`;
-    return new ExitPattern({
-      text,
-      names: this.definition.names,
-      begin(): Occurrence {
-        let done = 0;
-        return {
-          text,
-          offer(exit) {
-            if (!isRead(exit, address, done, size)) return MISMATCH;
-            const length = exit.data.length;
-            if (isValue) {
-              return { matches: true, complete: true, answer: littleEndianBytes(answer, length) };
-            }
-            if (done + length > bytes!.length) return MISMATCH;
-            done += length;
-            return {
-              matches: true,
-              complete: done === bytes!.length,
-              answer: bytes!.slice(done - length, done),
-            };
-          },
-        };
-      },
-    });
+    checkValue("answer", `at ${addressText(address)}`, answer, { size, sizes: SIZES });
+    const { text } = this.definition;
+    const names = (exit: Exit) =>
+      isMmio(exit, false) && isWithin(exit, address, expectedLength(answer));
+    return new ExitPattern(
+      answering(
+        { ...this.definition, text, names },
+        answer,
+        (exit, done) =>
+          isAt(exit, false, address, done, size) ? { size: exit.data.length, count: 1 } : undefined,
+      ),
+    );
   }
 }
 
@@ -112,6 +110,7 @@ export class MmioReadPattern extends ExitPattern {
  *
  * @param address The guest physical address, or {@linkcode any}.
  * @param size The width of each access in bytes, 1 to 8. Left out, any.
+ * @throws {RangeError} When there is no such address or width.
  *
  * @example
  * ```ts
@@ -121,43 +120,48 @@ export class MmioReadPattern extends ExitPattern {
  * ```
  */
 export function mmioRead(address: number | Any, size?: number): MmioReadPattern {
-  checkAddress(address);
+  checkAddress(address, size);
   return new MmioReadPattern(address, size);
 }
 
-type MmioExit = Extract<Exit, { reason: "MMIO" }>;
-
-function isMmio(exit: Exit): exit is MmioExit {
-  return exit.reason === "MMIO";
+function isMmio(exit: Exit, isWrite: boolean): exit is MmioExit {
+  return exit.reason === "MMIO" && exit.isWrite === isWrite;
 }
 
-function isRead(
+/** Whether an exit is the access that comes after `done` bytes of those from `address` on. */
+function isAt(
   exit: Exit,
+  isWrite: boolean,
   address: number | Any,
   done: number,
   size: number | undefined,
 ): exit is MmioExit {
-  return isMmio(exit) && !exit.isWrite && isAt(exit, address, done) &&
+  return isMmio(exit, isWrite) && (address === any || exit.gpa === address + done) &&
     (size === undefined || exit.data.length === size);
 }
 
-function isAt(exit: MmioExit, address: number | Any, done: number): boolean {
-  return address === any || exit.gpa === address + done;
+function isWithin(exit: MmioExit, address: number | Any, length: number): boolean {
+  return address === any || (exit.gpa >= address && exit.gpa < address + length);
 }
 
-function checkAddress(address: number | Any): void {
-  if (address === any) return;
-  if (!Number.isSafeInteger(address) || address < 0) {
+function checkAddress(address: number | Any, size: number | undefined): void {
+  if (
+    address !== any &&
+    !(Number.isSafeInteger(address) && address >= 0 && address <= LAST_PHYSICAL_ADDRESS)
+  ) {
     throw new RangeError(
-      `Cannot expect an access at ${address}: it is not a guest physical address`,
+      `Cannot expect an access at ${String(address)}: it is not a guest physical address, ` +
+        `a whole number from 0 to ${formatAddress(LAST_PHYSICAL_ADDRESS)}`,
     );
   }
+  checkSize(`at ${addressText(address)}`, { size, sizes: SIZES });
+}
+
+function headText(direction: "read" | "write", address: number | Any, size?: number): string {
+  const width = size === undefined ? "" : ` ${formatCount(size, "byte")}`;
+  return `MMIO ${direction} ${addressText(address)}${width}`;
 }
 
 function addressText(address: number | Any): string {
   return address === any ? "any address" : formatAddress(address);
-}
-
-function sizeText(size: number | undefined): string {
-  return size === undefined ? "" : `${size} byte${size === 1 ? "" : "s"} `;
 }

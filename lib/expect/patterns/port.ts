@@ -1,19 +1,24 @@
-import type { Exit } from "../../kvm/exit.ts";
+import type { Exit, IoExit } from "../../kvm/exit.ts";
 import { LAST_PORT } from "../../x86/layout.ts";
-import { contentBytes, type MemoryContent } from "../../machine/address_space.ts";
-import { littleEndianBytes, repeated } from "../../machine/integer_bytes.ts";
-import { formatAddress, formatBytes, formatInteger } from "../format.ts";
+import { formatAddress } from "../format.ts";
+import { type Answer, answering } from "./answer.ts";
 import { type Any, any } from "./any.ts";
-import { ExitPattern, MISMATCH, type Occurrence } from "./exit_pattern.ts";
+import { ExitPattern, MATCH, MISMATCH, type Occurrence } from "./exit_pattern.ts";
 import {
   checkExpectedData,
   type ExpectedData,
   expectedDataText,
+  remainingText,
   takeData,
 } from "./expected_data.ts";
+import { checkSize, checkValue } from "./values.ts";
 
 /** The size of an access to a port. */
 export type PortSize = 1 | 2 | 4;
+
+/** The accesses that `in` and `out` make, by their bytes, as tables of exits name them. */
+const ACCESS: Readonly<Record<PortSize, string>> = { 1: "byte", 2: "word", 4: "dword" };
+const SIZES: readonly PortSize[] = [1, 2, 4];
 
 /**
  * The guest writes to an I/O port.
@@ -22,6 +27,8 @@ export type PortSize = 1 | 2 | 4;
  * @param data What it writes: a number is one `out`; text and bytes may take several, one element each (so `"Hello"` is five
  * `out dx, al`, or one `rep outsb`). Left out, any one `out` matches.
  * @param size The width of each `out` in bytes. Left out, any.
+ * @throws {RangeError} When there is no such port or width, or no `out` could bring the data.
+ * @throws {TypeError} When the data is none.
  *
  * @example
  * ```ts
@@ -31,20 +38,20 @@ export type PortSize = 1 | 2 | 4;
  * ```
  */
 export function portOut(port: number | Any, data?: ExpectedData, size?: PortSize): ExitPattern {
-  checkPort(port);
-  checkExpectedData(`at port ${portText(port)}`, data);
-  const text = `IO out ${portText(port)} ${sizeText(size)}${expectedDataText(data)}`;
-  const names = (exit: Exit) => isAt(exit, port) && exit.direction === "out";
+  checkPort(port, size);
+  checkExpectedData(`at ${portText(port)}`, data, { size, sizes: SIZES });
+  const text = `${headText("out", port, size)} ${expectedDataText(data)}`;
   return new ExitPattern({
     text,
-    names,
+    names: (exit) => isAt(exit, "out", port, undefined),
     begin(): Occurrence {
       let done = 0;
       return {
-        text,
+        get text() {
+          return text + remainingText(data, done);
+        },
         offer(exit) {
-          if (!isAt(exit, port) || exit.direction !== "out") return MISMATCH;
-          if (size !== undefined && exit.size !== size) return MISMATCH;
+          if (!isAt(exit, "out", port, size)) return MISMATCH;
           const taken = takeData(data, exit.data, done);
           if (taken === undefined) return MISMATCH;
           done = taken.done;
@@ -62,17 +69,13 @@ export class PortInPattern extends ExitPattern {
 
   /** Use {@linkcode portIn}. */
   constructor(port: number | Any, size: PortSize | undefined) {
-    const text = `IO in ${portText(port)} ${sizeText(size)}`.trimEnd();
+    const text = headText("in", port, size);
     super({
       text,
-      names: (exit) => isAt(exit, port) && exit.direction === "in",
+      names: (exit) => isAt(exit, "in", port, undefined),
       begin: () => ({
         text,
-        offer: (exit) =>
-          isAt(exit, port) && exit.direction === "in" &&
-            (size === undefined || exit.size === size)
-            ? { matches: true, complete: true }
-            : MISMATCH,
+        offer: (exit) => isAt(exit, "in", port, size) ? MATCH : MISMATCH,
       }),
     });
     this.#port = port;
@@ -81,41 +84,22 @@ export class PortInPattern extends ExitPattern {
 
   /**
    * Answers the read. A number answers one access, and each element of a string instruction; text and bytes are handed out in order, over as many
-   * accesses as they last.
+   * accesses as they last. An access that is wider than the number, or than what is left of the bytes, is not the one that is expected.
+   *
+   * @throws {RangeError} When no `in` could carry the answer.
+   * @throws {TypeError} When it is neither number, bigint, text nor bytes.
    */
-  returns(answer: number | bigint | MemoryContent): ExitPattern {
+  returns(answer: Answer): ExitPattern {
     const port = this.#port;
     const size = this.#size;
-    const isValue = typeof answer === "number" || typeof answer === "bigint";
-    const bytes = isValue ? undefined : contentBytes(answer);
-    const shown = isValue ? formatInteger(BigInt(answer)) : formatBytes(contentBytes(answer));
-    const text = `${this.definition.text} → ${shown}`;
-    return new ExitPattern({
-      text,
-      names: this.definition.names,
-      begin(): Occurrence {
-        let done = 0;
-        return {
-          text,
-          offer(exit) {
-            if (!isAt(exit, port) || exit.direction !== "in") return MISMATCH;
-            if (size !== undefined && exit.size !== size) return MISMATCH;
-            const length = exit.size * exit.count;
-            if (isValue) {
-              const element = littleEndianBytes(answer, exit.size);
-              return { matches: true, complete: true, answer: repeated(element, exit.count) };
-            }
-            if (done + length > bytes!.length) return MISMATCH;
-            done += length;
-            return {
-              matches: true,
-              complete: done === bytes!.length,
-              answer: bytes!.slice(done - length, done),
-            };
-          },
-        };
-      },
-    });
+    checkValue("answer", `at ${portText(port)}`, answer, { size, sizes: SIZES });
+    return new ExitPattern(
+      answering(
+        this.definition,
+        answer,
+        (exit) => isAt(exit, "in", port, size) ? exit : undefined,
+      ),
+    );
   }
 }
 
@@ -124,6 +108,7 @@ export class PortInPattern extends ExitPattern {
  *
  * @param port Which port, or {@linkcode any}.
  * @param size The width of each `in` in bytes. Left out, any.
+ * @throws {RangeError} When there is no such port or width.
  *
  * @example
  * ```ts
@@ -133,27 +118,36 @@ export class PortInPattern extends ExitPattern {
  * ```
  */
 export function portIn(port: number | Any, size?: PortSize): PortInPattern {
-  checkPort(port);
+  checkPort(port, size);
   return new PortInPattern(port, size);
 }
 
-function isAt(exit: Exit, port: number | Any): exit is Extract<Exit, { reason: "IO" }> {
-  return exit.reason === "IO" && (port === any || exit.port === port);
+function isAt(
+  exit: Exit,
+  direction: IoExit["direction"],
+  port: number | Any,
+  size: number | undefined,
+): exit is IoExit {
+  return exit.reason === "IO" && exit.direction === direction &&
+    (port === any || exit.port === port) && (size === undefined || exit.size === size);
 }
 
-function checkPort(port: number | Any): void {
-  if (port === any) return;
-  if (!Number.isInteger(port) || port < 0 || port > LAST_PORT) {
+function checkPort(port: number | Any, size: number | undefined): void {
+  if (port !== any && !(Number.isInteger(port) && port >= 0 && port <= LAST_PORT)) {
     throw new RangeError(
-      `Cannot expect port ${port}: it is not a whole number from 0 to ${formatAddress(LAST_PORT)}`,
+      `Cannot expect port ${String(port)}: it is not a whole number from 0 to ${
+        formatAddress(LAST_PORT)
+      }`,
     );
   }
+  checkSize(`at ${portText(port)}`, { size, sizes: SIZES });
+}
+
+function headText(direction: IoExit["direction"], port: number | Any, size?: PortSize): string {
+  const place = port === any ? "any port" : formatAddress(port);
+  return `IO ${direction} ${place}${size === undefined ? "" : ` ${ACCESS[size]}`}`;
 }
 
 function portText(port: number | Any): string {
-  return port === any ? "any port" : formatAddress(port);
-}
-
-function sizeText(size: PortSize | undefined): string {
-  return size === undefined ? "" : { 1: "byte ", 2: "word ", 4: "dword " }[size];
+  return port === any ? "any port" : `port ${formatAddress(port)}`;
 }

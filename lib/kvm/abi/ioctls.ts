@@ -60,7 +60,7 @@ function build(name: IoctlName, declaration: Declaration): Ioctl {
  *
  * @example
  * ```ts
- * import { IOCTLS } from "./ioctls.ts";
+ * import { IOCTLS } from "@vmexit/vmexit";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(IOCTLS.KVM_RUN.number, 0xae80);

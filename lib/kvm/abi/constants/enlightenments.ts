@@ -4,7 +4,7 @@ export const KVM_HYPERV = {
   EVENTFD_DEASSIGN: 1,
 } as const;
 
-/** Bits of `kvm_xen_hvm_config.flags` (api.rst 8.24). */
+/** Bits of `kvm_xen_hvm_config.flags` (api.rst 8, KVM_CAP_XEN_HVM). */
 export const KVM_XEN_HVM_CONFIG = {
   HYPERCALL_MSR: 1,
   INTERCEPT_HCALL: 2,

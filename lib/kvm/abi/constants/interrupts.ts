@@ -22,7 +22,7 @@ export const KVM_IRQ_ROUTING = {
   XEN_EVTCHN_PRIO_2LEVEL: 0xffffffff,
 } as const;
 
-/** Bits of `kvm_msi.flags` (api.rst 4.70). */
+/** Bits of `kvm_msi.flags` (api.rst 4.71). */
 export const KVM_MSI = {
   VALID_DEVID: 1,
 } as const;
@@ -42,7 +42,7 @@ export const KVM_IOEVENTFD = {
   VALID_FLAG_MASK: 0x1f,
 } as const;
 
-/** Arguments of KVM_CAP_X2APIC_API (api.rst 7.7). */
+/** Arguments of KVM_CAP_X2APIC_API (api.rst 7). */
 export const KVM_X2APIC = {
   API_USE_32BIT_IDS: 1n,
   API_DISABLE_BROADCAST_QUIRK: 2n,

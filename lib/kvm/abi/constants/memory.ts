@@ -16,13 +16,13 @@ export const GUEST_MEMFD_FLAG = {
   INIT_SHARED: 2n,
 } as const;
 
-/** Arguments of KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 (api.rst 7.18). */
+/** Arguments of KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 (api.rst 7). */
 export const KVM_DIRTY_LOG = {
   MANUAL_PROTECT_ENABLE: 1,
   INITIALLY_SET: 2,
 } as const;
 
-/** Bits of `kvm_dirty_gfn.flags`: dirty when KVM wrote it, reset when the process has read it (api.rst 8.29). */
+/** Bits of `kvm_dirty_gfn.flags`: dirty when KVM wrote it, reset when the process has read it (api.rst 7, KVM_CAP_DIRTY_LOG_RING). */
 export const KVM_DIRTY_GFN_F = {
   DIRTY: 1,
   RESET: 2,

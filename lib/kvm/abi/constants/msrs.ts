@@ -27,7 +27,7 @@ export const KVM_PMU_MASKED_ENTRY = {
   UMASK_MATCH: 0xff00n,
 } as const;
 
-/** Argument of KVM_CAP_PMU_CAPABILITY (api.rst 8.35). */
+/** Argument of KVM_CAP_PMU_CAPABILITY (api.rst 7). */
 export const KVM_PMU_CAP = {
   DISABLE: 1,
 } as const;

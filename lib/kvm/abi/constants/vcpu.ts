@@ -40,7 +40,7 @@ export const KVM_X86_SHADOW_INT = {
   STI: 2,
 } as const;
 
-/** Bits of `kvm_run.kvm_valid_regs` and `kvm_dirty_regs` (api.rst 6.6). */
+/** Bits of `kvm_run.kvm_valid_regs` and `kvm_dirty_regs` (api.rst 6, KVM_CAP_SYNC_REGS). */
 export const KVM_SYNC_X86 = {
   REGS: 1n,
   SREGS: 2n,

@@ -27,7 +27,7 @@ export const KVM_X86 = {
   SEV_SNP_REQ_CERTS: 2,
 } as const;
 
-/** Arguments of KVM_CAP_DISABLE_QUIRKS2 (api.rst 7.30). */
+/** Arguments of KVM_CAP_DISABLE_QUIRKS2 (api.rst 7). */
 export const KVM_X86_QUIRK = {
   LINT0_REENABLED: 1,
   CD_NW_CLEARED: 2,
@@ -43,7 +43,7 @@ export const KVM_X86_QUIRK = {
   NESTED_SVM_SHARED_PAT: 0x800,
 } as const;
 
-/** Arguments of KVM_CAP_X86_DISABLE_EXITS (api.rst 7.13). */
+/** Arguments of KVM_CAP_X86_DISABLE_EXITS (api.rst 7). */
 export const KVM_X86_DISABLE_EXITS = {
   MWAIT: 1,
   HLT: 2,
@@ -52,13 +52,13 @@ export const KVM_X86_DISABLE_EXITS = {
   APERFMPERF: 0x10,
 } as const;
 
-/** Arguments of KVM_CAP_X86_NOTIFY_VMEXIT, bits 31:0 (api.rst 7.31). */
+/** Arguments of KVM_CAP_X86_NOTIFY_VMEXIT, bits 31:0 (api.rst 7). */
 export const KVM_X86_NOTIFY_VMEXIT = {
   ENABLED: 1n,
   USER: 2n,
 } as const;
 
-/** Arguments of KVM_CAP_X86_BUS_LOCK_EXIT (api.rst 7.21). */
+/** Arguments of KVM_CAP_X86_BUS_LOCK_EXIT (api.rst 7). */
 export const KVM_BUS_LOCK_DETECTION = {
   OFF: 1,
   EXIT: 2,

@@ -83,7 +83,7 @@ export type KvmCpuid2 = {
 
 /**
  * `struct kvm_cpuid2`: KVM_SET_CPUID2, KVM_GET_CPUID2, KVM_GET_SUPPORTED_CPUID, KVM_GET_EMULATED_CPUID,
- * KVM_GET_SUPPORTED_HV_CPUID. Where KVM fills it, `nent` says first how many fit (api.rst 4.46, 4.21, 4.88, 4.118).
+ * KVM_GET_SUPPORTED_HV_CPUID. Where KVM fills it, `nent` says first how many fit (api.rst 4.46, 4.88, 4.118).
  */
 export const kvm_cpuid2: Struct<KvmCpuid2> = struct("kvm_cpuid2", {
   nent: u32,

@@ -70,7 +70,7 @@ export type KvmX86Mce = {
   pad2: bigint[];
 };
 
-/** `struct kvm_x86_mce`: a machine check for KVM_X86_SET_MCE (api.rst 4.107). */
+/** `struct kvm_x86_mce`: a machine check for KVM_X86_SET_MCE (api.rst 4.106). */
 export const kvm_x86_mce: Struct<KvmX86Mce> = struct("kvm_x86_mce", {
   status: u64,
   addr: u64,

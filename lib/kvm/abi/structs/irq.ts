@@ -33,7 +33,7 @@ export type KvmMsi = {
   pad: Uint8Array;
 };
 
-/** `struct kvm_msi`: KVM_SIGNAL_MSI (api.rst 4.70). */
+/** `struct kvm_msi`: KVM_SIGNAL_MSI (api.rst 4.71). */
 export const kvm_msi: Struct<KvmMsi> = struct("kvm_msi", {
   address_lo: u32,
   address_hi: u32,

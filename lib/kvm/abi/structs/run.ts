@@ -26,7 +26,7 @@ export type KvmSyncRegs = {
   events: KvmVcpuEvents;
 };
 
-/** `struct kvm_sync_regs`: the registers that KVM_CAP_SYNC_REGS shares through `kvm_run.s` (api.rst 6.6). */
+/** `struct kvm_sync_regs`: the registers that KVM_CAP_SYNC_REGS shares through `kvm_run.s` (api.rst 6). */
 export const kvm_sync_regs: Struct<KvmSyncRegs> = struct("kvm_sync_regs", {
   regs: kvm_regs,
   sregs: kvm_sregs,

@@ -54,7 +54,7 @@ export type KvmOneReg = {
   addr: bigint;
 };
 
-/** `struct kvm_one_reg`: a register by its id, and where its value lies. KVM_GET_ONE_REG, KVM_SET_ONE_REG (api.rst 4.68, 4.69). */
+/** `struct kvm_one_reg`: a register by its id, and where its value lies. KVM_GET_ONE_REG, KVM_SET_ONE_REG (api.rst 4.69, 4.68). */
 export const kvm_one_reg: Struct<KvmOneReg> = struct("kvm_one_reg", { id: u64, addr: u64 });
 
 /** What {@linkcode kvm_reg_list} reads as. */

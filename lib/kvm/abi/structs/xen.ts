@@ -42,7 +42,7 @@ export type KvmXenHvmConfig = {
   pad2: Uint8Array;
 };
 
-/** `struct kvm_xen_hvm_config`: KVM_XEN_HVM_CONFIG; `flags` are `KVM_XEN_HVM_CONFIG`'s (api.rst 4.29). */
+/** `struct kvm_xen_hvm_config`: KVM_XEN_HVM_CONFIG; `flags` are `KVM_XEN_HVM_CONFIG`'s (api.rst 4.28). */
 export const kvm_xen_hvm_config: Struct<KvmXenHvmConfig> = struct("kvm_xen_hvm_config", {
   flags: u32,
   msr: u32,
@@ -77,7 +77,7 @@ export type KvmXenHvmAttr = {
   };
 };
 
-/** `struct kvm_xen_hvm_attr`: KVM_XEN_HVM_GET_ATTR, KVM_XEN_HVM_SET_ATTR (api.rst 4.127, 4.128). */
+/** `struct kvm_xen_hvm_attr`: KVM_XEN_HVM_GET_ATTR, KVM_XEN_HVM_SET_ATTR (api.rst 4.127, 4.126). */
 export const kvm_xen_hvm_attr: Struct<KvmXenHvmAttr> = struct("kvm_xen_hvm_attr", {
   type: u16,
   pad: array(u16, 3),
@@ -123,7 +123,7 @@ export type KvmXenVcpuAttr = {
   };
 };
 
-/** `struct kvm_xen_vcpu_attr`: KVM_XEN_VCPU_GET_ATTR, KVM_XEN_VCPU_SET_ATTR (api.rst 4.129, 4.130). */
+/** `struct kvm_xen_vcpu_attr`: KVM_XEN_VCPU_GET_ATTR, KVM_XEN_VCPU_SET_ATTR (api.rst 4.129, 4.128). */
 export const kvm_xen_vcpu_attr: Struct<KvmXenVcpuAttr> = struct("kvm_xen_vcpu_attr", {
   type: u16,
   pad: array(u16, 3),

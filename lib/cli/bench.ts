@@ -1,0 +1,63 @@
+import { basename, join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { requireNasm } from "../nested/mod.ts";
+import { chooseKvm } from "./choose_kvm.ts";
+import type { CommandContext } from "./command_context.ts";
+import { nestedCommand } from "./nested_command.ts";
+import { runDeno } from "./run_deno.ts";
+
+const FOLDER = "bench";
+const BENCHMARK = /_bench\.ts$/;
+/** Prepares what benchmarks compare with, on the host. */
+const COMPILE = "compile.ts";
+
+async function benchmarks(folder: string): Promise<string[]> {
+  const found: string[] = [];
+  try {
+    for await (const { name } of Deno.readDir(folder)) {
+      if (BENCHMARK.test(name)) found.push(join(folder, name));
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  return found.sort();
+}
+
+/**
+ * `vmexit bench [FILE ...] [arguments]`: runs benchmark modules, by default all `bench/*_bench.ts`, on this machine's KVM or else nested.
+ * A `bench/compile.ts` is run on the host first.
+ *
+ * @param args files, then arguments for all of them
+ * @param context who hears of it, what ends it
+ * @returns the first exit code that is not 0
+ * @throws {TypeError} when there is no benchmark
+ */
+export async function bench(args: readonly string[], context: CommandContext): Promise<number> {
+  const { progress, signal } = context;
+  const cwd = Deno.cwd();
+  const folder = join(cwd, FOLDER);
+  const named = args.filter((arg) => BENCHMARK.test(basename(arg)));
+  const rest = args.filter((arg) => !named.includes(arg));
+  const files = named.length > 0 ? named : await benchmarks(folder);
+  if (files.length === 0) {
+    throw new TypeError(`Cannot find a benchmark: there is no ${FOLDER}/*_bench.ts in ${cwd}`);
+  }
+  const compile = join(folder, COMPILE);
+  if (await Deno.stat(compile).then(() => true, () => false)) {
+    const code = await runDeno(["run", "--allow-all", compile], { cwd, signal });
+    if (code !== 0) return code;
+  }
+  const nested = chooseKvm(context) === "nested";
+  for (const file of files) {
+    let code: number;
+    if (nested) code = await nestedCommand(pathToFileURL(file), rest, context);
+    else {
+      const nasm = await requireNasm(progress.show, signal);
+      progress.clear();
+      const env = { PATH: `${Deno.env.get("PATH") ?? ""}:${nasm.folder}` };
+      code = await runDeno(["run", "--allow-all", file, ...rest], { cwd, env, signal });
+    }
+    if (code !== 0) return code;
+  }
+  return 0;
+}

@@ -1,0 +1,74 @@
+import { kvmInUse, processorAndKernel } from "./demo/kvm_in_use.ts";
+import { runScenario } from "./demo/run_scenario.ts";
+import type { Scenario } from "./demo/scenario.ts";
+import { scenarios as guestsOfTheDemo } from "./demo/scenarios/mod.ts";
+import { style } from "./demo/style.ts";
+
+/** Exit codes of the demo. */
+const MATCHED = 0;
+const NOT_MATCHED = 1;
+const WRONG_USAGE = 2;
+
+const NAME_WIDTH = 18;
+
+/** What the demo takes from its surroundings; tests give it other ones. */
+export interface DemoOptions {
+  /** The guests there are. */
+  readonly scenarios?: readonly Scenario[];
+  /** Takes the report, line by line as it comes. */
+  readonly write?: (lines: string) => void;
+  /** Takes what is wrong with the arguments. */
+  readonly writeError?: (lines: string) => void;
+  /** Whether the report may have colours. */
+  readonly colours?: boolean;
+}
+
+/**
+ * `vmexit demo [--list] [NAME…]`: boots the example guests, all or those that are named, and prints each exit as it happens, what the
+ * guest left, and whether all of it is as it must be.
+ *
+ * @returns The exit code: 0 where all matched, 1 where something did not, 2 where the arguments are wrong.
+ * @throws {HostError | KvmError | AssemblyError} When this host cannot boot a guest.
+ */
+export function demo(args: string[], options: DemoOptions = {}): number {
+  const {
+    scenarios = guestsOfTheDemo,
+    write = (lines) => console.log(lines),
+    writeError = (lines) => console.error(lines),
+    colours = Deno.stdout.isTerminal() && !Deno.noColor,
+  } = options;
+  const known = scenarios.map(({ name }) => name);
+  const wrong = args.find((each) => each !== "--list" && !known.includes(each));
+  if (wrong !== undefined) {
+    writeError(
+      wrong.startsWith("-")
+        ? `Cannot use the option ${wrong}: the demo has only --list. Write vmexit demo [--list] [NAME…].`
+        : `Cannot boot "${wrong}": the demo has no guest of that name. It has ${known.join(", ")}.`,
+    );
+    return WRONG_USAGE;
+  }
+  if (args.includes("--list")) {
+    for (const { name, title } of scenarios) write(`${name.padEnd(NAME_WIDTH)}${title}`);
+    return MATCHED;
+  }
+  const chosen = args.length === 0
+    ? scenarios
+    : scenarios.filter(({ name }) => args.includes(name));
+  const report = { write, style: style(colours) };
+  write(`KVM   ${kvmInUse()}\n      ${processorAndKernel()}`);
+  const failed = chosen.filter((scenario) => !runScenario(scenario, report));
+  write(`\n${summary(chosen, failed, report.style)}`);
+  return failed.length === 0 ? MATCHED : NOT_MATCHED;
+}
+
+function summary(
+  chosen: readonly Scenario[],
+  failed: readonly Scenario[],
+  { good, bad }: ReturnType<typeof style>,
+): string {
+  const guests = `${chosen.length} guest${chosen.length === 1 ? "" : "s"}`;
+  if (failed.length === 0) return good(`${guests}: all matched`);
+  return bad(
+    `${guests}: ${failed.length} did not match: ${failed.map(({ name }) => name).join(", ")}`,
+  );
+}

@@ -1,0 +1,21 @@
+/** The environment variable that says, inside a nested machine, which one it is. */
+const NESTED_VARIABLE = "VMEXIT_NESTED";
+
+const CPU_INFORMATION = "/proc/cpuinfo";
+const VENDOR = /^vendor_id\s*:\s*(.+)$/m;
+
+/** The programs that nested machines run in, by the first part of a machine's name. */
+const EMULATORS: Readonly<Record<string, string>> = { qemu: "QEMU", bochs: "Bochs" };
+
+/** Which KVM the guests run on, for the head of a report: this machine's, or one nested in an emulator. */
+export function kvmInUse(nested: string | undefined = Deno.env.get(NESTED_VARIABLE)): string {
+  if (!nested) return "this machine's own";
+  const emulator = EMULATORS[nested.split("-")[0]] ?? "an emulated machine";
+  return `nested in ${emulator} (${nested}): real exits, no real timing`;
+}
+
+/** The processor's vendor and the kernel's version, as the process sees them. */
+export function processorAndKernel(): string {
+  const vendor = VENDOR.exec(Deno.readTextFileSync(CPU_INFORMATION))?.[1] ?? "unknown vendor";
+  return `${vendor}, Linux ${Deno.osRelease()}`;
+}

@@ -1,0 +1,47 @@
+import { hlt, shutdown } from "../../../expect/patterns/exits.ts";
+import { mmioWrite } from "../../../expect/patterns/mmio.ts";
+import type { Scenario } from "../scenario.ts";
+
+const ROM = 0x10000;
+
+/** Guests that do what a guest should not. */
+export const faults: readonly Scenario[] = [{
+  name: "triple-fault",
+  title: "A triple fault",
+  sentence: "An exception, and an IDT too short to handle it.",
+  guest: new URL("../../../../guests/triple_fault.asm", import.meta.url),
+  options: {},
+  exits: [shutdown()],
+  end: "SHUTDOWN",
+}, {
+  name: "endless-loop",
+  title: "An endless loop",
+  sentence: "A guest that never exits, until the time limit stops it where it is.",
+  guest: new URL("../../../../guests/endless_loop.asm", import.meta.url),
+  options: { timeout: 50 },
+  exits: [],
+  end: "time limit",
+}, {
+  name: "read-only-memory",
+  title: "A write to read-only memory",
+  sentence:
+    "A guest reads a ROM at 0x10000, writes to it, which is an MMIO exit, and reads\nit again.",
+  guest: new URL("../../../../guests/read_only_memory.asm", import.meta.url),
+  options: {
+    memory: "64K",
+    slots: [{ gpa: ROM, size: "4K", readonly: true, content: "ROM" }],
+  },
+  mmio: [[ROM, { name: "ROM", write() {} }]],
+  exits: [mmioWrite(ROM, 0x55, 1), hlt()],
+  end: "HLT",
+  registers: { bl: 0x52, cl: 0x52 },
+  memory: [{ what: '"ROM", as before', at: ROM, content: "ROM" }],
+}, {
+  name: "garbage",
+  title: "Garbage",
+  sentence: "Bytes that are no instruction: #UD, which nothing handles.",
+  guest: new URL("../../../../guests/garbage.asm", import.meta.url),
+  options: {},
+  exits: [shutdown()],
+  end: "SHUTDOWN",
+}];

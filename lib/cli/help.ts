@@ -1,0 +1,22 @@
+/** What `vmexit help` prints. */
+export const HELP: string = `vmexit: unit tests for code that runs below an operating system
+
+Usage: vmexit COMMAND [ARGUMENTS]
+
+  test [ARGUMENTS]      deno test with the same arguments; the last line is "N passed, N failed"
+  bench [FILE ...]      the benchmarks of the project: bench/*_bench.ts
+  setup                 fetch and make all that tests need; --c-compiler installs a C compiler, too
+  doctor                what this machine has, which KVM tests would use, and what to do about it
+  help                  this text
+
+KVM is this machine's /dev/kvm. Where there is none that can be used, commands run in a machine that QEMU emulates: the same
+results, no real timing.
+
+Files ending in _host_test.ts need this machine's tools and no KVM: they always run here.
+
+Environment
+  VMEXIT_KVM            host or nested: which KVM to use, whatever there is
+  VMEXIT_NESTED_LIMIT   seconds that a command in a nested machine may take (1800)
+  XDG_CACHE_HOME        where what was fetched and made is kept, in a folder vmexit (~/.cache)
+  TMPDIR                where a run keeps its temporary files (/tmp)
+`;

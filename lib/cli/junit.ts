@@ -1,0 +1,86 @@
+/** How many tests came out how. */
+export interface Counts {
+  /** Tests that passed. */
+  passed: number;
+  /** Tests that failed. */
+  failed: number;
+  /** Tests that were not run. */
+  skipped: number;
+}
+
+interface Case {
+  name: string;
+  outcome: keyof Counts;
+}
+
+function unescape(text: string): string {
+  const entities: Record<string, string> = { lt: "<", gt: ">", quot: '"', apos: "'", amp: "&" };
+  return text.replace(/&(\w+);/g, (whole, name: string) => entities[name] ?? whole);
+}
+
+function casesOf(suite: string): Case[] {
+  const cases = suite.matchAll(/<testcase name="([^"]*)"[^>]*?(\/>|>([\s\S]*?)<\/testcase>)/g);
+  return [...cases].map(([, name, , body = ""]) => ({
+    name: unescape(name),
+    outcome: /<(failure|error)[\s>]/.test(body)
+      ? "failed"
+      : /<skipped[\s/>]/.test(body)
+      ? "skipped"
+      : "passed",
+  }));
+}
+
+/**
+ * Counts the tests of a JUnit report that `deno test` wrote. Steps are not counted: Deno writes them as `test > step` beside their test.
+ *
+ * @param xml the report
+ */
+export function countTests(xml: string): Counts {
+  const counts: Counts = { passed: 0, failed: 0, skipped: 0 };
+  for (const [suite] of xml.matchAll(/<testsuite [\s\S]*?<\/testsuite>/g)) {
+    const cases = casesOf(suite);
+    const names = new Set(cases.map(({ name }) => name));
+    for (const { name, outcome } of cases) {
+      const words = name.split(" > ");
+      const isStep = words.some((_, end) => end > 0 && names.has(words.slice(0, end).join(" > ")));
+      if (!isStep) counts[outcome]++;
+    }
+  }
+  return counts;
+}
+
+/**
+ * One JUnit report out of several.
+ *
+ * @param reports what several `deno test` wrote
+ * @returns all their suites under one root, whose figures are the sums
+ */
+export function mergeReports(reports: readonly string[]): string {
+  const roots = reports.map((xml) => /<testsuites ([^>]*)>([\s\S]*)<\/testsuites>/.exec(xml));
+  const sum = (attribute: string): number =>
+    roots.reduce((total, root) => {
+      const value = new RegExp(`\\b${attribute}="([^"]*)"`).exec(root?.[1] ?? "")?.[1];
+      return total + Number(value ?? 0);
+    }, 0);
+  const suites = roots.map((root) => (root?.[2] ?? "").replace(/^\n+|\s+$/g, "")).filter((text) =>
+    text !== ""
+  );
+  const figures = ["tests", "failures", "errors"].map((name) => `${name}="${sum(name)}"`).join(" ");
+  return `<?xml version="1.0" encoding="UTF-8"?>\n` +
+    `<testsuites name="deno test" ${figures} time="${sum("time").toFixed(3)}">\n` +
+    `${suites.join("\n")}\n</testsuites>\n`;
+}
+
+/**
+ * The last line of a test run.
+ *
+ * @example
+ * ```ts
+ * import { summary } from "./junit.ts";
+ *
+ * console.log(summary({ passed: 3, failed: 0, skipped: 1 })); // "3 passed, 0 failed, 1 skipped"
+ * ```
+ */
+export function summary({ passed, failed, skipped }: Counts): string {
+  return `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`;
+}

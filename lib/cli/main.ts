@@ -1,0 +1,74 @@
+/**
+ * The command line of vmexit: `deno run -A jsr:@vmexit/vmexit/cli COMMAND`.
+ *
+ * @module
+ */
+import { NestedError } from "../nested/mod.ts";
+import { doctor } from "./doctor.ts";
+import type { CommandContext } from "./command_context.ts";
+import { Interrupted, Interruption } from "./interrupted.ts";
+import { Progress } from "./progress.ts";
+import { HELP } from "./help.ts";
+import { setup } from "./setup.ts";
+import { test } from "./test.ts";
+import { bench } from "./bench.ts";
+
+type Command = (args: readonly string[], context: CommandContext) => Promise<number>;
+
+const COMMANDS: Readonly<Record<string, Command>> = { bench, doctor, setup, test };
+
+/** The command line itself is wrong (as sysexits.h has it). */
+const USAGE_EXIT_CODE = 64;
+
+function complain(message: string): void {
+  console.error(`vmexit: ${message}`);
+}
+
+/**
+ * Runs a command of the command line.
+ *
+ * @param args the command's name and its arguments
+ * @returns the exit code: that of the tests; {@linkcode NestedError.exitCode} when the nested machine failed; 130 or 143 after SIGINT or SIGTERM
+ *
+ * @example
+ * ```ts no-run
+ * import { main } from "@vmexit/vmexit/cli";
+ *
+ * Deno.exit(await main(["test", "--filter", "hello"]));
+ * ```
+ */
+export async function main(args: readonly string[]): Promise<number> {
+  const [name, ...rest] = args;
+  if (name === undefined || ["help", "--help", "-h"].includes(name)) {
+    console.log(HELP);
+    return name === undefined ? USAGE_EXIT_CODE : 0;
+  }
+  if (!Object.hasOwn(COMMANDS, name)) {
+    complain(`there is no command ${name}\n\n${HELP}`);
+    return USAGE_EXIT_CODE;
+  }
+  using interruption = new Interruption();
+  using progress = new Progress();
+  const { signal } = interruption;
+  try {
+    return await COMMANDS[name](rest, { progress, signal });
+  } catch (error) {
+    progress.clear();
+    const reason = signal.aborted ? signal.reason : error;
+    if (reason instanceof Interrupted) {
+      complain(reason.message);
+      return reason.exitCode;
+    }
+    if (error instanceof NestedError) {
+      complain(error.message);
+      return error.exitCode;
+    }
+    if (error instanceof TypeError || error instanceof RangeError) {
+      complain(error.message);
+      return USAGE_EXIT_CODE;
+    }
+    throw error;
+  }
+}
+
+if (import.meta.main) Deno.exit(await main(Deno.args));

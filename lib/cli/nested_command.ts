@@ -1,0 +1,46 @@
+import { join } from "node:path";
+import { cacheFolder, qemuSvm, startNested } from "../nested/mod.ts";
+import { captureDeno } from "./capture_deno.ts";
+import type { CommandContext } from "./command_context.ts";
+import { denoFolder } from "./deno_folder.ts";
+import { nestedDeno } from "./nested_deno.ts";
+import { projectFiles } from "./project_files.ts";
+
+/**
+ * Runs a module in a nested machine as `deno run -A` would run it here, in the same folder and with the same files. For commands that need a KVM
+ * where the host has none: give them their own command line again, and they find a /dev/kvm.
+ *
+ * @param module where the module is: a file or a URL in Deno's cache
+ * @param args its arguments
+ * @param context who hears of it, what ends it
+ * @returns its exit code
+ *
+ * @example
+ * ```ts no-run
+ * import { nestedCommand } from "./nested_command.ts";
+ * import { Progress } from "./progress.ts";
+ *
+ * const context = { progress: new Progress(), signal: new AbortController().signal };
+ * await nestedCommand(new URL("./main.ts", import.meta.url), ["demo"], context);
+ * ```
+ */
+export async function nestedCommand(
+  module: URL,
+  args: readonly string[],
+  context: CommandContext,
+): Promise<number> {
+  const { progress, signal } = context;
+  const cwd = Deno.cwd();
+  const machine = qemuSvm();
+  const starting = startNested({ machine, onProgress: progress.show, signal });
+  starting.catch(() => {});
+  await captureDeno(["cache", module.href], { cwd, signal });
+  const files = await projectFiles([module], cwd, [], denoFolder(), signal);
+  await using session = await starting;
+  progress.note(`running in a nested machine (${machine.description}): times mean nothing there`);
+  return await nestedDeno(
+    session,
+    ["run", "--allow-all", "--no-check", "--cached-only", module.href, ...args],
+    { cwd, filesIn: [...files, { host: join(cacheFolder(), "bench") }], progress },
+  );
+}

@@ -1,0 +1,69 @@
+import { join } from "node:path";
+import { cacheFolder, type FileIn, type NestedSession } from "../nested/mod.ts";
+import { denoFolder } from "./deno_folder.ts";
+import { guestEnvironment } from "./guest_environment.ts";
+import type { Progress } from "./progress.ts";
+import { writeAll } from "./write_all.ts";
+
+/** What a Deno inside is given. */
+export interface NestedDenoOptions {
+  /** The working directory, the same inside. */
+  cwd: string;
+  /** Files and folders that it finds inside. */
+  filesIn: readonly FileIn[];
+  /** Files and folders that come back. */
+  filesOut?: readonly string[];
+  /** Is cleared before the first output. */
+  progress: Progress;
+  /** Seconds that it may take. */
+  limit?: number;
+}
+
+/** The environment variable that sets the time limit of a nested command, in seconds. */
+const LIMIT_VARIABLE = "VMEXIT_NESTED_LIMIT";
+
+/** The time limit that the user set, if any. */
+function limitFromEnvironment(): number | undefined {
+  const text = Deno.env.get(LIMIT_VARIABLE);
+  if (text === undefined || text === "") return undefined;
+  const seconds = Number(text);
+  if (seconds > 0) return seconds;
+  throw new RangeError(
+    `Cannot take ${LIMIT_VARIABLE} as a time limit: "${text}" is not a positive number of seconds`,
+  );
+}
+
+/**
+ * Runs `deno` in a nested machine, with its output on our own streams.
+ *
+ * @param session a machine that waits for its command
+ * @param args Deno's arguments
+ * @param options files, directory and time limit
+ * @returns its exit code
+ */
+export async function nestedDeno(
+  session: NestedSession,
+  args: readonly string[],
+  options: NestedDenoOptions,
+): Promise<number> {
+  const { cwd, filesIn, filesOut = [], progress, limit = limitFromEnvironment() } = options;
+  // Assembled images are kept by content, so those of earlier runs, and of this one, are of use to all.
+  const images = join(cacheFolder(), "images");
+  const relay = (stream: { writeSync(bytes: Uint8Array): number }) => (chunk: Uint8Array): void => {
+    progress.clear();
+    writeAll(stream, chunk);
+  };
+  const { code } = await session.run(["deno", ...args], {
+    cwd,
+    env: {
+      DENO_DIR: denoFolder(),
+      ...guestEnvironment(Deno.env.toObject(), Deno.stdout.isTerminal()),
+    },
+    filesIn: [...filesIn, { host: images }],
+    filesOut: [...filesOut, images],
+    onStdout: relay(Deno.stdout),
+    onStderr: relay(Deno.stderr),
+    limit,
+  });
+  return code;
+}

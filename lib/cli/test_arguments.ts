@@ -1,0 +1,103 @@
+const COVERAGE_THRESHOLD = "--coverage-threshold";
+
+/** The options of `deno test` whose value is the next argument (`deno test --help`); all others have it after `=`. */
+const WITH_VALUE: ReadonlySet<string> = new Set([
+  "--cert",
+  "--conditions",
+  "--config",
+  "-c",
+  COVERAGE_THRESHOLD,
+  "--ext",
+  "--filter",
+  "--import-map",
+  "--inspect-publish-uid",
+  "--junit-path",
+  "--location",
+  "--log-level",
+  "-L",
+  "--min-dep-age",
+  "--node-modules-linker",
+  "--preload",
+  "--related",
+  "--repeats",
+  "--reporter",
+  "--require",
+  "--retry",
+  "--seed",
+  "--shard",
+]);
+
+/** Options that decide how modules are found, so that what looks for them must have them too. */
+const RESOLUTION =
+  /^(--config|-c|--no-config|--import-map|--lock|--no-lock|--frozen.*|--node-modules-dir|--node-modules-linker|--vendor|--no-remote|--no-npm|--cert|--conditions|--reload|-r|--cached-only|--unstable-.*)(=|$)/;
+
+const PERMISSION =
+  /^(-[ARWINESP]|--allow-.*|--deny-.*|--permission-set|--ignore-(env|read)|--no-prompt)(=|$)/;
+
+const DEFAULT_COVERAGE = "coverage";
+
+/** The arguments of `deno test`, told apart. */
+export interface TestArguments {
+  /** Options with their values, without those named below. */
+  options: string[];
+  /** Files, folders and patterns. */
+  paths: string[];
+  /** What stands after `--`. */
+  rest: string[];
+  /** The value of `--junit-path`. */
+  junitPath?: string;
+  /** The folder of `--coverage`. */
+  coverage?: string;
+  /** The value of `--coverage-threshold`. */
+  coverageThreshold?: string;
+  /** Whether only the raw coverage data are wanted. */
+  rawCoverage: boolean;
+  /** The values of `--ignore`. */
+  ignored: string[];
+  /** Whether any permission is said. */
+  permissions: boolean;
+  /** The options that decide how modules are found. */
+  resolution: string[];
+}
+
+/**
+ * Tells the arguments of `deno test` apart, as far as it matters who gets them.
+ *
+ * @param args as typed
+ * @returns the parts
+ */
+export function testArguments(args: readonly string[]): TestArguments {
+  const end = args.indexOf("--");
+  const own = end < 0 ? args : args.slice(0, end);
+  const parsed: TestArguments = {
+    options: [],
+    paths: [],
+    rest: end < 0 ? [] : args.slice(end + 1),
+    rawCoverage: false,
+    ignored: [],
+    permissions: false,
+    resolution: [],
+  };
+  for (let index = 0; index < own.length; index++) {
+    const arg = own[index];
+    if (!arg.startsWith("-")) {
+      parsed.paths.push(arg);
+      continue;
+    }
+    const equals = arg.indexOf("=");
+    const name = equals < 0 ? arg : arg.slice(0, equals);
+    const words = equals < 0 && WITH_VALUE.has(name) ? [arg, own[++index] ?? ""] : [arg];
+    const value = equals < 0 ? words[1] : arg.slice(equals + 1);
+    if (name === "--junit-path") parsed.junitPath = value;
+    else if (name === "--coverage") parsed.coverage = value ?? DEFAULT_COVERAGE;
+    else if (name === COVERAGE_THRESHOLD) parsed.coverageThreshold = value;
+    else if (name === "--coverage-raw-data-only") parsed.rawCoverage = true;
+    else if (name === "--ignore") parsed.ignored.push(...(value ?? "").split(","));
+    else {
+      parsed.options.push(...words);
+      if (PERMISSION.test(arg)) parsed.permissions = true;
+      if (RESOLUTION.test(arg)) parsed.resolution.push(...words);
+    }
+  }
+  return parsed;
+}

@@ -1,0 +1,29 @@
+import { describeExit } from "../../kvm/describe_exit.ts";
+import type { Machine, RunOptions } from "../../machine/machine.ts";
+import { TimeLimitError } from "../../machine/time_limit_error.ts";
+import type { Verdict } from "../verdict.ts";
+
+/** Runs the machine, and compares how the run ended with a run that is stopped by its time limit. */
+export function matchTimeLimit(machine: Machine, options: RunOptions): Verdict {
+  const call = `toRunOutOfTime(${
+    options.timeout === undefined ? "" : `{ timeout: ${options.timeout} }`
+  })`;
+  const expected = "a guest that runs until it is stopped";
+  try {
+    const exit = machine.run(options);
+    const received = `${describeExit(exit)}, exit ${machine.log.total}`;
+    return {
+      call,
+      matches: false,
+      comparisons: () => [{ what: "end of the run", expected, received, matches: false }],
+    };
+  } catch (error) {
+    if (!(error instanceof TimeLimitError)) throw error;
+    const received = `stopped after ${error.milliseconds} ms`;
+    return {
+      call,
+      matches: true,
+      comparisons: () => [{ what: "end of the run", expected, received, matches: true }],
+    };
+  }
+}

@@ -1,0 +1,67 @@
+import { EXIT_REASON } from "../kvm/abi/exit_reasons.ts";
+import { describeExit } from "../kvm/describe_exit.ts";
+import type { Exit, IoExit, MmioExit } from "../kvm/exit.ts";
+import { hex } from "../x86/hex.ts";
+import type { ExitRecord } from "./exit_log.ts";
+import { littleEndianBytes } from "./integer_bytes.ts";
+
+const REASON_NAMES = new Map<number, string>(
+  Object.entries(EXIT_REASON).map(([name, number]) => [number, name]),
+);
+
+const RUN_FLAGS = { smm: false, busLock: false, guestMode: false };
+
+/**
+ * Exits of the log as rows of a table: number, exit in the words of {@linkcode describeExit}, who answered.
+ *
+ * @param latest The latest exit in full, for what the log does not keep of it.
+ */
+export function exitRows(records: readonly ExitRecord[], latest: Exit | undefined): string[] {
+  const rows = records.map((record, index) => ({
+    number: String(record.number),
+    text: recordText(record, index === records.length - 1 ? latest : undefined),
+    by: answerText(record),
+  }));
+  const digits = Math.max(0, ...rows.map(({ number }) => number.length));
+  const width = Math.max(0, ...rows.filter(({ by }) => by !== "").map(({ text }) => text.length));
+  return rows.map(({ number, text, by }) =>
+    `${number.padStart(digits)}  ${text.padEnd(width)}  ${by}`.trimEnd()
+  );
+}
+
+function recordText(record: ExitRecord, latest: Exit | undefined): string {
+  const { reason, value, isWrite, count } = record;
+  const exit = exitOf(record);
+  if (exit === undefined) {
+    if (latest?.number === reason) return describeExit(latest);
+    return REASON_NAMES.get(reason) ?? `exit reason ${reason}`;
+  }
+  // Of a string instruction the log keeps the first element.
+  const rest = count > 1 && value !== undefined ? " …" : "";
+  const answer = isWrite || value === undefined ? "" : ` → ${valueText(value)}`;
+  return describeExit(exit) + answer + rest;
+}
+
+/** A value as {@linkcode describeExit} has it: in hex, and a printable character with it. */
+function valueText(value: bigint): string {
+  const isCharacter = value >= 0x20n && value <= 0x7en;
+  return hex(value) + (isCharacter ? ` ${JSON.stringify(String.fromCharCode(Number(value)))}` : "");
+}
+
+/** The exit that a record is about, as far as the log keeps it; undefined where it is neither IO nor MMIO. */
+function exitOf(record: ExitRecord): IoExit | MmioExit | undefined {
+  const { reason, isWrite, address, size, count, value = 0n } = record;
+  const base = { number: reason, runFlags: RUN_FLAGS };
+  const data = littleEndianBytes(value, size);
+  if (reason === EXIT_REASON.IO) {
+    const direction = isWrite ? "out" : "in";
+    return { ...base, reason: "IO", direction, port: address, size, count, data };
+  }
+  if (reason !== EXIT_REASON.MMIO) return undefined;
+  return { ...base, reason: "MMIO", gpa: address, len: size, isWrite, data };
+}
+
+function answerText({ size, answeredBy }: ExitRecord): string {
+  if (answeredBy !== undefined) return `answered by ${answeredBy}`;
+  return size === 0 ? "" : "nobody answered";
+}

@@ -1,0 +1,260 @@
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  asm,
+  boot,
+  expect,
+  type Machine,
+  type RegisterValues,
+  UnhandledExitError,
+} from "@vmexit/vmexit";
+import { failureOf, linesFrom } from "./messages.ts";
+
+/** One halted guest for all tests that only look. */
+let halted: Machine;
+
+Deno.test.beforeAll(() => {
+  halted = boot(
+    asm`
+    mov eax, 0x12345678
+    stc
+    mov dx, 0x80
+    mov al, 'o'
+    out dx, al
+    mov al, 'k'
+    out dx, al
+    mov dx, 0x3f8
+    mov al, 'h'
+    out dx, al
+    mov al, 'i'
+    out dx, al
+    mov dword [0x800], 0x04030201
+    hlt
+  `,
+    { exitPort: 0xf4 },
+  );
+  halted.ports.on(0x80, { write() {} });
+  halted.run();
+});
+
+Deno.test.afterAll(() => halted[Symbol.dispose]());
+
+const HOLDING: Record<string, (vm: Machine, not: boolean) => void> = {
+  "toHaveRegisters": (vm, not) => on(vm, not).toHaveRegisters({ ax: 0x5669, rflags: { cf: true } }),
+  "toHaveFlags": (vm, not) => on(vm, not).toHaveFlags({ cf: true, if: false }),
+  "toHaveMemory": (vm, not) => on(vm, not).toHaveMemory(0x800, [1, 2, 3, 4]),
+  "toHaveLinearMemory": (vm, not) =>
+    on(vm, not).toHaveLinearMemory(0x800, new Uint8Array([1, 2, 3])),
+  "toHavePortOutput": (vm, not) => on(vm, not).toHavePortOutput(0x80, "ok"),
+  "toHavePortOutput of nothing": (vm, not) => on(vm, not).toHavePortOutput(0x81, ""),
+  "toHaveSerial": (vm, not) => on(vm, not).toHaveSerial("hi"),
+  "toHaveSerial with an expression": (vm, not) => on(vm, not).toHaveSerial(/^h/g),
+  "toHaveSerialContaining": (vm, not) => on(vm, not).toHaveSerialContaining("i"),
+  "toBeHalted": (vm, not) => on(vm, not).toBeHalted(),
+};
+
+const DIFFERING: typeof HOLDING = {
+  "toHaveRegisters": (vm, not) => on(vm, not).toHaveRegisters({ ax: 0x5669, "cs.base": 1 }),
+  "toHaveFlags": (vm, not) => on(vm, not).toHaveFlags({ cf: true, zf: true }),
+  "toHaveMemory": (vm, not) => on(vm, not).toHaveMemory(0x800, [1, 2, 3, 5]),
+  "toHaveLinearMemory": (vm, not) => on(vm, not).toHaveLinearMemory(0x800, "abc"),
+  "toHavePortOutput": (vm, not) => on(vm, not).toHavePortOutput(0x80, "o"),
+  "toHaveSerial": (vm, not) => on(vm, not).toHaveSerial("h"),
+  "toHaveSerial with an expression": (vm, not) => on(vm, not).toHaveSerial(/^i/),
+  "toHaveSerialContaining": (vm, not) => on(vm, not).toHaveSerialContaining("ho"),
+  "toBeShutDown": (vm, not) => on(vm, not).toBeShutDown(),
+  "toHaveExitStatus": (vm, not) => on(vm, not).toHaveExitStatus(0),
+};
+
+function on(vm: Machine, not: boolean) {
+  return not ? expect(vm).not : expect(vm);
+}
+
+for (const [name, call] of Object.entries(HOLDING)) {
+  Deno.test(`${name} accepts what is so, again and again, and refuses it after .not`, () => {
+    call(halted, false);
+    call(halted, false);
+    assertStringIncludes(failureOf(() => call(halted, true)).message, "expect(vm).not.to");
+  });
+}
+
+for (const [name, call] of Object.entries(DIFFERING)) {
+  Deno.test(`${name} refuses what is not so, and accepts it after .not`, () => {
+    call(halted, true);
+    assertStringIncludes(failureOf(() => call(halted, false)).message, "expect(vm).to");
+  });
+}
+
+Deno.test("only the registers that differ are shown, aligned and by name", () => {
+  const values = { ax: 0x5669, rax: 0x10n, "cs.base": 5, rflags: { cf: false, zf: false } };
+  assertEquals(linesFrom(() => expect(halted).toHaveRegisters(values), "expect", 8), [
+    'expect(vm).toHaveRegisters({ ax: 0x5669, rax: 0x10, "cs.base": 0x5, rflags: { cf: false, zf: false } })',
+    "",
+    "  rax        expected 0x00000010",
+    "             received 0x12345669",
+    "  cs.base    expected 0x5",
+    "             received 0x0",
+    "  rflags.cf  expected false",
+    "             received true",
+  ]);
+});
+
+Deno.test("a register of flags is shown with their names", () => {
+  assertEquals(linesFrom(() => expect(halted).toHaveRegisters({ rflags: 0x42 }), "  rflags", 2), [
+    "  rflags  expected 0x42 (ZF)",
+    "          received 0x03 (CF)",
+  ]);
+});
+
+Deno.test("memory of more than a row is shown in the rows that differ", () => {
+  halted.memory.write(0x900, "0123456789abcdef0123456789ABCDEF");
+  const expected = "0123456789abcdef0123456789abcdef";
+  assertEquals(linesFrom(() => expect(halted).toHaveMemory(0x900, expected), "  physical", 8), [
+    '  physical 0x900  expected "0123456789abcdef0123456789abcdef"',
+    '                  received "0123456789abcdef0123456789ABCDEF"',
+    "                                                     ^ character 26",
+    "",
+    "6 of 32 bytes differ, the first at 0x91a",
+    "  0x910  expected 30 31 32 33 34 35 36 37 38 39 61 62 63 64 65 66",
+    "         received 30 31 32 33 34 35 36 37 38 39 41 42 43 44 45 46",
+    "                                                ^^ ^^ ^^ ^^ ^^ ^^",
+  ]);
+});
+
+Deno.test("what a guest that has not run did is none", () => {
+  using vm = boot(
+    asm`
+    mov al, 3
+    out 0xf4, al
+  `,
+    { exitPort: 0xf4, serial: false },
+  );
+  const halt = failureOf(() => expect(vm).toBeHalted()).message;
+  assertStringIncludes(halt, "received none: the guest has not run");
+  const status = failureOf(() => expect(vm).toHaveExitStatus(3)).message;
+  assertStringIncludes(status, "received none: the guest has not written to its exit port");
+  assertThrows(() => expect(vm).toHaveSerial(""), TypeError, "booted with `serial: false`");
+  vm.run();
+  expect(vm).toHaveExitStatus(3);
+  const other = linesFrom(() => expect(vm).toHaveExitStatus(4), "  exit status", 2);
+  assertEquals(other, ["  exit status  expected 0x4", "               received 0x3"]);
+});
+
+Deno.test("a guest that loops for ever runs out of time, and can be run on", () => {
+  using vm = boot(asm`
+  again:
+    cmp al, 1
+    jne again
+    hlt
+  `);
+  expect(vm).toRunOutOfTime({ timeout: 2 });
+  expect(vm).not.toBeHalted();
+  vm.registers.al = 1;
+  const { message } = failureOf(() => expect(vm).toRunOutOfTime());
+  assertStringIncludes(message, "expected a guest that runs until it is stopped");
+  assertStringIncludes(message, "received HLT, exit 1");
+});
+
+Deno.test("an exit that nobody answers is an error of toRunOutOfTime, not a failure", () => {
+  using vm = boot(asm`
+    out 0x80, al
+  `);
+  const error = assertThrows(() => expect(vm).toRunOutOfTime(), UnhandledExitError);
+  assertStringIncludes(error.stack!.split("\n    at ")[1], "matchers_test.ts");
+});
+
+type Refusal = [call: () => void, kind: new () => Error, message: string];
+
+const REFUSED: Record<string, Refusal> = {
+  "something that is no machine": [
+    () => expect({} as Machine),
+    TypeError,
+    "Cannot expect anything of that: it is not a machine that boot() made",
+  ],
+  "no registers": [() => expect(halted).toHaveRegisters({}), TypeError, "none is named"],
+  "registers that are all left out": [
+    () => expect(halted).toHaveRegisters({ rax: undefined }),
+    TypeError,
+    "none is named",
+  ],
+  "registers as a number": [
+    () => expect(halted).toHaveRegisters(5 as never),
+    TypeError,
+    "Cannot expect registers as 5: give an object of them",
+  ],
+  "a register that does not exist": [
+    () => expect(halted).toHaveRegisters({ rxa: 1 } as RegisterValues),
+    RangeError,
+    'Cannot find a register "rxa"',
+  ],
+  "a flag that does not exist": [
+    () => expect(halted).toHaveFlags({ qf: true } as never),
+    RangeError,
+    "rflags.qf",
+  ],
+  "a value of a register that is none": [
+    () => expect(halted).toHaveRegisters({ rax: "5" } as never),
+    TypeError,
+    "Cannot expect rax as 5: it is not a number, bigint or boolean",
+  ],
+  "a value too wide for its register": [
+    () => expect(halted).toHaveRegisters({ al: 0x100 }),
+    RangeError,
+    "Cannot expect al as 0x100: it is not a whole number of 8 bits",
+  ],
+  "a negative value": [
+    () => expect(halted).toHaveRegisters({ ax: -2 }),
+    RangeError,
+    "Cannot expect ax as -0x2: it is not a whole number of 16 bits; its two's complement is 0xfffe",
+  ],
+  "a number above what numbers hold": [
+    () => expect(halted).toHaveRegisters({ rax: 2 ** 60 }),
+    RangeError,
+    "give a bigint",
+  ],
+  "no bytes of memory": [
+    () => expect(halted).toHaveMemory(0x800, []),
+    RangeError,
+    "Cannot expect no bytes at physical 0x800: give at least one",
+  ],
+  "memory that is not there": [
+    () => expect(halted).toHaveMemory(2 ** 30, "a"),
+    RangeError,
+    "no memory is there. The slots are ",
+  ],
+  "an element that is no byte": [
+    () => expect(halted).toHaveMemory(0x800, [-1]),
+    RangeError,
+    "element 0 is not from 0 to 255",
+  ],
+  "a port that does not exist": [
+    () => expect(halted).toHavePortOutput(-1, ""),
+    RangeError,
+    "Cannot expect output of port -1: it is not a whole number from 0 to 0xffff",
+  ],
+  "an exit status that no `out` writes": [
+    () => expect(halted).toHaveExitStatus(2 ** 32),
+    RangeError,
+    "Cannot expect 4294967296 as an exit status: it is not a whole number from 0 to 0xffffffff",
+  ],
+  "a serial text that is none": [
+    () => expect(halted).toHaveSerial(5 as never),
+    TypeError,
+    "Cannot expect a serial line to be number: give a string or a regular expression",
+  ],
+  "a part of a serial text that is none": [
+    () => expect(halted).toHaveSerialContaining(/h/ as never),
+    TypeError,
+    "a regular expression to toHaveSerial",
+  ],
+  "an empty part of a serial text": [
+    () => expect(halted).toHaveSerialContaining(""),
+    RangeError,
+    "every text does",
+  ],
+};
+
+for (const [name, [call, kind, message]] of Object.entries(REFUSED)) {
+  Deno.test(`a matcher refuses ${name}`, () => {
+    assertThrows(call, kind, message);
+  });
+}

@@ -1,0 +1,138 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import {
+  any,
+  exit,
+  type ExitReason,
+  type ExpectedData,
+  hlt,
+  mmioRead,
+  mmioWrite,
+  portIn,
+  portOut,
+  type PortSize,
+} from "@vmexit/vmexit";
+
+type Refusal = [call: () => unknown, message: string];
+
+const OUT_OF_RANGE: Record<string, Refusal> = {
+  "a port above the last": [
+    () => portOut(0x10000),
+    "Cannot expect port 65536: it is not a whole number from 0 to 0xffff",
+  ],
+  "a negative port": [() => portIn(-1), "Cannot expect port -1"],
+  "half a port": [() => portIn(1.5), "Cannot expect port 1.5"],
+  "a port of three bytes": [
+    () => portOut(1, 1, 3 as PortSize),
+    "Cannot expect an access of 3 bytes at port 0x1: the widths there are 1, 2, 4",
+  ],
+  "MMIO of nine bytes": [
+    () => mmioRead(any, 9),
+    "Cannot expect an access of 9 bytes at any address: the widths there are 1, 2, 3, 4, 5, 6, 7, 8",
+  ],
+  "an address that is none": [
+    () => mmioWrite(-1),
+    "Cannot expect an access at -1: it is not a guest physical address",
+  ],
+  "an address of more than 52 bits": [() => mmioRead(2 ** 52), "0xfffffffffffff"],
+  "a negative value": [
+    () => portOut(0x80, -1),
+    "Cannot expect -1 at port 0x80: it is not a whole number from 0 up",
+  ],
+  "a value with a fraction": [() => mmioWrite(0x80, 0.5), "Cannot expect 0.5 at 0x80"],
+  "a value that no `out` writes": [
+    () => portOut(0x80, 2 ** 32),
+    "Cannot expect 0x100000000 at port 0x80: it is wider than an access of 4 bytes",
+  ],
+  "a value wider than the access": [
+    () => portOut(0x80, 0x100, 1),
+    "Cannot expect 0x100 at port 0x80: it is wider than an access of 1 byte. Give bytes",
+  ],
+  "an MMIO value of more than 8 bytes": [() => mmioWrite(0, 2n ** 64n), "an access of 8 bytes"],
+  "no bytes": [
+    () => portOut(0x80, ""),
+    "Cannot expect no bytes at port 0x80: leave the data out to accept any",
+  ],
+  "bytes that words do not carry": [
+    () => portOut(0x80, "abc", 2),
+    "Cannot expect 3 bytes at port 0x80: accesses of 2 bytes do not carry that many",
+  ],
+  "an element that is no byte": [() => portOut(0x80, [256]), "element 0 is not from 0 to 255"],
+  "an answer that is too wide": [
+    () => portIn(0x60, 1).returns(0x100),
+    "Cannot answer 0x100 at port 0x60: it is wider than an access of 1 byte",
+  ],
+  "a negative answer": [() => mmioRead(0x60).returns(-1n), "Cannot answer -1 at 0x60"],
+  "an answer of no bytes": [
+    () => mmioRead(0x60).returns([]),
+    "Cannot answer no bytes at 0x60: give at least one",
+  ],
+  "no times": [
+    () => hlt().times(0),
+    "Cannot expect HLT 0 times: give a whole number from 1 up",
+  ],
+  "half a time": [() => hlt().times(1.5), "Cannot expect HLT 1.5 times"],
+  "not-a-number times": [() => hlt().times(NaN), "Cannot expect HLT NaN"],
+  "endless times": [() => hlt().times(Infinity), "Cannot expect HLT Infinity times"],
+  "bounds the wrong way round": [
+    () => hlt().times({ atLeast: 3, atMost: 2 }),
+    "Cannot expect HLT 3 to 2 times",
+  ],
+  "a reason that does not exist": [
+    () => exit("HALT" as ExitReason),
+    'Cannot expect an exit "HALT": there is none of that name; the nearest are IO, HLT',
+  ],
+};
+
+for (const [name, [call, message]] of Object.entries(OUT_OF_RANGE)) {
+  Deno.test(`a pattern refuses ${name}`, () => {
+    assertThrows(call, RangeError, message);
+  });
+}
+
+for (const value of [null, true, {}, new Uint16Array(1)]) {
+  Deno.test(`a pattern refuses ${Deno.inspect(value)} as data and as an answer`, () => {
+    const data = value as unknown as ExpectedData & string;
+    assertThrows(() => portOut(0x80, data), TypeError, "Cannot expect ");
+    assertThrows(() => mmioWrite(0x80, data), TypeError, "at 0x80: give a number, a bigint");
+    assertThrows(() => portIn(0x80).returns(data), TypeError, "Cannot answer ");
+  });
+}
+
+Deno.test("a pattern is immutable: repeating it makes another", () => {
+  const once = portOut(0x80, "ab");
+  const thrice = once.times(3);
+  assertEquals([once.minimum, once.maximum], [1, 1]);
+  assertEquals([thrice.minimum, thrice.maximum], [3, 3]);
+  assert(once !== thrice);
+});
+
+Deno.test("a pattern's text has its port, width, data and repetition", () => {
+  const texts = [
+    portOut(0x80),
+    portOut(any, "A"),
+    portOut(0x80, 0x1234, 2).times(3),
+    portOut(0x80, "Hello\n").optional(),
+    portOut(0x80, [1, 2]).times({ atLeast: 2 }),
+    portOut(0x80, function isOdd(bytes) {
+      return bytes[0] % 2 === 1;
+    }),
+    portIn(0x60, 4),
+    portIn(0x60).returns(0x1c),
+    mmioWrite(0x2000, [0xaa]),
+    mmioRead(any, 1).returns("x"),
+    exit("IO", { port: 0x80, direction: "in", size: (size) => size > 1 }),
+  ].map(({ text }) => text);
+  assertEquals(texts, [
+    "IO out 0x80 any value",
+    'IO out any port 0x41 "A"',
+    "IO out 0x80 word 0x1234 × 3",
+    'IO out 0x80 "Hello\\n" × 0 to 1',
+    "IO out 0x80 01 02 × 2 or more",
+    "IO out 0x80 isOdd",
+    "IO in 0x60 dword",
+    "IO in 0x60 → 0x1c",
+    "MMIO write 0x2000 0xaa",
+    'MMIO read any address 1 byte → 0x78 "x"',
+    "IO (port 0x80, direction in, size size)",
+  ]);
+});

@@ -1,0 +1,154 @@
+import { asm, boot, type Machine, TimeLimitError } from "@vmexit/vmexit";
+import { scaledTimeout } from "../../lib/machine/time_limit.ts";
+import { assert, assertEquals, assertLess, assertThrows } from "@std/assert";
+
+const LIMIT = 60;
+/** How late a stop may come, on a host that time limits are not stretched for. */
+const GRACE = 100;
+
+/** The error of a run that must be stopped in time. */
+function stopped(run: () => unknown): TimeLimitError {
+  const begin = performance.now();
+  const error = assertThrows(run, TimeLimitError);
+  const took = performance.now() - begin;
+  assertLess(took, scaledTimeout(LIMIT + GRACE), `stopped after ${took} ms`);
+  assert(took >= scaledTimeout(LIMIT), `stopped after ${took} ms already`);
+  assertEquals(error.milliseconds, scaledTimeout(LIMIT));
+  return error;
+}
+
+/** A machine that hangs at its label `hang` until BX is set, and then halts. */
+const looping = (): Machine =>
+  boot(
+    asm`
+    hang:
+      test bx, bx
+      jz hang
+      mov cx, 0x55
+      hlt
+    `,
+    { timeout: LIMIT },
+  );
+
+Deno.test("a guest in an endless loop is stopped, the error says where, and it runs on", () => {
+  using vm = looping();
+  const error = stopped(() => vm.run());
+  const hang = BigInt(vm.image.symbol("hang"));
+  assert(error.rip >= hang && error.rip <= hang + 4n, `rip ${error.rip}`);
+  assert(error.message.includes(`it was stopped at rip 0x${error.rip.toString(16)}`));
+  assert(error.message.includes("hang"));
+  assertEquals(vm.registers.rip, error.rip);
+  vm.registers.bx = 1;
+  assertEquals(vm.run().reason, "HLT");
+  assertEquals(vm.registers.cx, 0x55);
+});
+
+Deno.test("jmp $ is stopped in real and in long mode", () => {
+  for (const bits of [16, 64] as const) {
+    using vm = boot(
+      asm`
+        bits ${bits}
+        jmp $
+      `,
+      { mode: bits === 64 ? "long" : "real", timeout: LIMIT },
+    );
+    assertEquals(stopped(() => vm.run()).rip, BigInt(vm.image.entry));
+  }
+});
+
+Deno.test("a guest that storms exits is stopped, and no exit is lost", () => {
+  using vm = boot(
+    asm`
+    again:
+      inc ecx
+      out 0x10, al
+      in  al, 0x10
+      jmp again
+    `,
+    { timeout: LIMIT },
+  );
+  let writes = 0;
+  vm.ports.on(0x10, { write: () => void writes++, read: () => writes & 0xff });
+  for (let round = 0; round < 2; round++) stopped(() => vm.run());
+  // Whichever exit the limit came at, the device sees it when the guest runs on.
+  vm.ports.on(0x11, {});
+  assert(vm.log.total > 4);
+  const { ecx } = vm.registers;
+  assert(writes === ecx || writes === ecx - 1, `${writes} of ${ecx}`);
+});
+
+Deno.test("a guest that waits in HLT with the interrupt controller in the kernel is stopped", () => {
+  using vm = boot(
+    asm`
+      mov al, 7
+      hlt
+    `,
+    { irqchip: true, timeout: LIMIT },
+  );
+  const error = stopped(() => vm.run());
+  assertEquals(error.rip, BigInt(vm.image.origin) + 3n);
+  assertEquals(vm.registers.al, 7);
+});
+
+Deno.test("a step is under the time limit too", () => {
+  using vm = boot(asm`hlt`, { irqchip: true, timeout: LIMIT });
+  stopped(() => {
+    for (let steps = 0; steps < 2; steps++) vm.step();
+  });
+});
+
+Deno.test("a run can have a limit of its own", () => {
+  using vm = boot(asm`jmp $`);
+  stopped(() => vm.run({ timeout: LIMIT }));
+});
+
+Deno.test("exits are under the time limit, which does not count while test code has control", () => {
+  using vm = boot(
+    asm`
+      out 0x10, al
+      out 0x10, al
+      jmp $
+    `,
+    { timeout: LIMIT },
+  );
+  const exits = vm.exits();
+  exits.next();
+  const until = performance.now() + 2 * scaledTimeout(LIMIT);
+  while (performance.now() < until);
+  exits.next();
+  assertThrows(() => exits.next(), TimeLimitError);
+});
+
+Deno.test("a limit that is none is refused before anything runs", () => {
+  using vm = boot(asm`hlt`);
+  for (const timeout of [0, -1, NaN, Infinity]) {
+    assertThrows(() => vm.run({ timeout }), RangeError, `Cannot limit a run to ${timeout} ms`);
+    assertThrows(() => boot(asm`hlt`, { timeout }), RangeError, `Cannot limit a run`);
+  }
+  assertEquals(vm.log.total, 0);
+});
+
+Deno.test("VMEXIT_TIMEOUT_SCALE stretches the limit, and a value that is no scale is refused", () => {
+  const before = Deno.env.get("VMEXIT_TIMEOUT_SCALE");
+  try {
+    Deno.env.set("VMEXIT_TIMEOUT_SCALE", "2.5");
+    assertEquals(scaledTimeout(100), 250);
+    Deno.env.set("VMEXIT_TIMEOUT_SCALE", "");
+    assertEquals(scaledTimeout(100), 100);
+    for (const scale of ["fast", "0", "-1", "NaN", "Infinity"]) {
+      Deno.env.set("VMEXIT_TIMEOUT_SCALE", scale);
+      const message = `VMEXIT_TIMEOUT_SCALE=${scale}: it is not a positive number`;
+      assertThrows(() => scaledTimeout(100), RangeError, message);
+      assertThrows(() => boot(asm`hlt`), RangeError, message);
+    }
+  } finally {
+    if (before === undefined) Deno.env.delete("VMEXIT_TIMEOUT_SCALE");
+    else Deno.env.set("VMEXIT_TIMEOUT_SCALE", before);
+  }
+});
+
+Deno.test({
+  name: "without permission to read the environment limits are as they are",
+  permissions: { env: false },
+  fn: () => assertEquals(scaledTimeout(100), 100),
+});
