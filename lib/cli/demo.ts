@@ -7,7 +7,8 @@ import { style } from "./demo/style.ts";
 /** Exit codes of the demo. */
 const MATCHED = 0;
 const NOT_MATCHED = 1;
-const WRONG_USAGE = 2;
+/** As sysexits.h has it. */
+const WRONG_USAGE = 64;
 
 const NAME_WIDTH = 18;
 
@@ -27,10 +28,13 @@ export interface DemoOptions {
  * `vmexit demo [--list] [NAME…]`: boots the example guests, all or those that are named, and prints each exit as it happens, what the
  * guest left, and whether all of it is as it must be.
  *
- * @returns The exit code: 0 where all matched, 1 where something did not, 2 where the arguments are wrong.
+ * @returns The exit code: 0 where all matched, 1 where something did not, 64 where the arguments are wrong.
  * @throws {HostError | KvmError | AssemblyError} When this host cannot boot a guest.
  */
-export function demo(args: string[], options: DemoOptions = {}): number {
+export async function demo(
+  args: readonly string[],
+  options: DemoOptions = {},
+): Promise<number> {
   const {
     scenarios = guestsOfTheDemo,
     write = (lines) => console.log(lines),
@@ -55,7 +59,7 @@ export function demo(args: string[], options: DemoOptions = {}): number {
     ? scenarios
     : scenarios.filter(({ name }) => args.includes(name));
   const report = { write, style: style(colours) };
-  write(`KVM   ${kvmInUse()}\n      ${processorAndKernel()}`);
+  write(`KVM   ${kvmInUse()}\n      ${await processorAndKernel()}`);
   const failed = chosen.filter((scenario) => !runScenario(scenario, report));
   write(`\n${summary(chosen, failed, report.style)}`);
   return failed.length === 0 ? MATCHED : NOT_MATCHED;

@@ -3,6 +3,7 @@ export const HELP: string = `vmexit: unit tests for code that runs below an oper
 
 Usage: vmexit COMMAND [ARGUMENTS]
 
+  demo [NAME ...]       boot the example guests and print each exit as it happens
   test [ARGUMENTS]      deno test with the same arguments; the last line is "N passed, N failed"
   bench [FILE ...]      the benchmarks of the project: bench/*_bench.ts
   setup                 fetch and make all that tests need; --c-compiler installs a C compiler, too

@@ -12,10 +12,16 @@ import { HELP } from "./help.ts";
 import { setup } from "./setup.ts";
 import { test } from "./test.ts";
 import { bench } from "./bench.ts";
+import { bootGuests } from "./boot_guests.ts";
 
 type Command = (args: readonly string[], context: CommandContext) => Promise<number>;
 
-const COMMANDS: Readonly<Record<string, Command>> = { bench, doctor, setup, test };
+const COMMANDS: Readonly<Record<string, Command>> = { bench, demo, doctor, setup, test };
+
+async function demo(args: readonly string[], context: CommandContext): Promise<number> {
+  const here = async () => await (await import("./demo.ts")).demo(args);
+  return await bootGuests(new URL(import.meta.url), ["demo", ...args], here, context);
+}
 
 /** The command line itself is wrong (as sysexits.h has it). */
 const USAGE_EXIT_CODE = 64;

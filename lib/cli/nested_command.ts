@@ -1,10 +1,13 @@
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { cacheFolder, qemuSvm, startNested } from "../nested/mod.ts";
 import { captureDeno } from "./capture_deno.ts";
 import type { CommandContext } from "./command_context.ts";
 import { denoFolder } from "./deno_folder.ts";
 import { nestedDeno } from "./nested_deno.ts";
-import { projectFiles } from "./project_files.ts";
+import { projectFiles, projectRoot } from "./project_files.ts";
+
+const LEFT_OUT: ReadonlySet<string> = new Set([".git", "node_modules"]);
 
 /**
  * Runs a module in a nested machine as `deno run -A` would run it here, in the same folder and with the same files. For commands that need a KVM
@@ -36,6 +39,13 @@ export async function nestedCommand(
   starting.catch(() => {});
   await captureDeno(["cache", module.href], { cwd, signal });
   const files = await projectFiles([module], cwd, [], denoFolder(), signal);
+  if (module.protocol === "file:") {
+    // With what it reads beside its modules, when it belongs to another project than the one we are in.
+    files.push({
+      host: await projectRoot(dirname(fileURLToPath(module))),
+      exclude: (path) => LEFT_OUT.has(basename(path)),
+    });
+  }
   await using session = await starting;
   progress.note(`running in a nested machine (${machine.description}): times mean nothing there`);
   return await nestedDeno(

@@ -7,6 +7,8 @@ export class AssertionError extends Error {
   override readonly name = "AssertionError";
 
   /**
+   * What a failed matcher throws.
+   *
    * @param message The failure page.
    * @param matcher The function whose frames, and all above it, are cut from the stack.
    */

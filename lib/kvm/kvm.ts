@@ -1,6 +1,7 @@
 import { ERRNO, errnoName } from "../ffi/errno.ts";
 import { HostError } from "../ffi/host_error.ts";
 import type { Libc } from "../ffi/libc.ts";
+import { PAGE_SIZE } from "../ffi/mman.ts";
 import { OwnedFd } from "../ffi/owned_fd.ts";
 import { libc as realLibc } from "../ffi/real_libc.ts";
 import { CAPABILITIES, type CapabilityName } from "./abi/capabilities.ts";
@@ -19,6 +20,9 @@ const O_RDWR = 0x2;
 const O_CLOEXEC = 0x80000;
 
 const MACHINE_TYPE_DEFAULT = 0;
+
+/** The page of `kvm_run`, and the page behind it with the data of port exits. */
+const LEAST_VCPU_MMAP_SIZE = 2 * PAGE_SIZE;
 
 /** CPUID entries to ask for at first; the kernel says E2BIG as long as there are more. */
 const CPUID_ENTRIES = 128;
@@ -81,9 +85,14 @@ export class Kvm implements Disposable {
     return ioctl(this.#libc, this.#fd, "KVM_CHECK_EXTENSION", CAPABILITIES[name].number, name);
   }
 
-  /** The size of the mapping that each vCPU shares with this process, in bytes (`KVM_GET_VCPU_MMAP_SIZE`). */
+  /** The size of the mapping that each vCPU shares with this process, in bytes (`KVM_GET_VCPU_MMAP_SIZE`). @throws {HostError} When it is too small. */
   get vcpuMmapSize(): number {
-    return ioctl(this.#libc, this.#fd, "KVM_GET_VCPU_MMAP_SIZE");
+    const size = ioctl(this.#libc, this.#fd, "KVM_GET_VCPU_MMAP_SIZE");
+    if (size >= LEAST_VCPU_MMAP_SIZE) return size;
+    throw new HostError(
+      `Cannot use ${KVM_DEVICE}: it says that the vCPU's mapping has ${size} bytes, and kvm_run with its port data ` +
+        `takes ${LEAST_VCPU_MMAP_SIZE}. Is it a KVM for x86?`,
+    );
   }
 
   /** What CPUID can answer in a guest (`KVM_GET_SUPPORTED_CPUID`): a `struct kvm_cpuid2` with its entries, as `Vcpu.setCpuid` takes it. */

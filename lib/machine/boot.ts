@@ -27,6 +27,9 @@ const MODES: Readonly<Record<Mode, { bits: 16 | 64; code: number; memorySize: nu
   long: { bits: 64, code: LONG_MODE.code, memorySize: LONG_MODE.memorySize },
 };
 
+/** Bytes from one selector to the next in real mode. */
+const PARAGRAPH = 16;
+
 const DEFAULT_RECORD_EXITS = 64;
 const MOST_RECORDED_EXITS = 2 ** 20;
 
@@ -61,8 +64,9 @@ export function boot(guest: Guest, options: BootOptions = {}): Machine {
   const recordExits = checkRecordExits(options.recordExits ?? DEFAULT_RECORD_EXITS);
   const memorySize = sizeInBytes(options.memory ?? MODES[mode].memorySize);
   const image = imageOf(guest, options, mode);
+  const loadAddress = loadAddressOf(guest, image, options);
   const entry = entryOf(image, options.entry);
-  const state = stateOf(mode, options, memorySize, entry);
+  const state = stateOf(mode, realModeStart(options, image, entry, loadAddress), memorySize, entry);
   const libc = options.libc ?? realLibc();
   const slots = createSlots(libc, memorySize, options.slots ?? []);
 
@@ -76,7 +80,7 @@ export function boot(guest: Guest, options: BootOptions = {}): Machine {
   );
   connectDevices(machine, options);
   store.load(state.registers, state.specialRegisters);
-  load(machine, image, state, options.load);
+  load(machine, image, state, loadAddress);
   if (options.registers !== undefined) machine.registers.set(options.registers);
   machine.commitBootState();
   cleanup.move();
@@ -109,6 +113,34 @@ function imageOf(
   // A guest started at CS:IP is assembled for offsets in that segment.
   const fallback = cs === undefined ? code : ip ?? 0;
   return guest.assemble({ origin: origin ?? fallback, bits });
+}
+
+/**
+ * The physical address of a guest's first byte, where that is not what its linear address makes of it. Assembly that is
+ * started at CS:IP has offsets in that segment for addresses, unless it was given an origin of its own.
+ */
+function loadAddressOf(
+  guest: Guest,
+  image: Image,
+  { load, origin, cs }: BootOptions & { cs?: number },
+): number | undefined {
+  if (load !== undefined || cs === undefined) return load;
+  return guest instanceof AsmSource && origin === undefined
+    ? cs * PARAGRAPH + image.origin
+    : undefined;
+}
+
+/** Where only CS is given, IP is the offset of the guest's entry in that segment. */
+function realModeStart(
+  options: BootOptions & { cs?: number; ip?: number },
+  image: Image,
+  entry: number,
+  loadAddress: number | undefined,
+): BootOptions {
+  const { cs, ip } = options;
+  if (cs === undefined || ip !== undefined) return options;
+  const moved = loadAddress === undefined ? 0 : loadAddress - image.origin;
+  return { ...options, ip: entry + moved - cs * PARAGRAPH } as BootOptions;
 }
 
 function entryOf(image: Image, entry: number | string | undefined): number {

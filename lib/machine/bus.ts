@@ -130,5 +130,7 @@ export class HandlerTable<Handler extends { readonly name?: string }> implements
 }
 
 function hex(address: number): string {
-  return Number.isSafeInteger(address) ? `0x${address.toString(16)}` : String(address);
+  return Number.isSafeInteger(address) && address >= 0
+    ? `0x${address.toString(16)}`
+    : String(address);
 }

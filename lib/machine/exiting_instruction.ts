@@ -1,10 +1,11 @@
-import { disassemble, type Instruction } from "../guest/disassemble.ts";
 import { EXIT_REASON } from "../kvm/abi/exit_reasons.ts";
+import type { CodeView } from "./code_view.ts";
 import type { ExitRecord } from "./exit_log.ts";
-import { codeAt, type GuestPlace, readableBytes } from "./guest_place.ts";
 import type { Machine } from "./machine.ts";
 
 const PAGE_SIZE = 4096;
+const BYTE_BITS = 8;
+
 const OPCODE_HLT = 0xf4;
 
 /** The opcodes of `in`, `ins`, `out` and `outs` (Intel SDM Vol. 2, A.3) by direction; the first ones name their port in the next byte. */
@@ -13,7 +14,9 @@ const PORT_OPCODES = {
   out: { immediate: [0xe6, 0xe7], plain: [0xee, 0xef], string: [0x6e, 0x6f] },
 };
 
-const REPEATED_STRING = /^rep/;
+const REPEATING_PREFIXES = [0xf2, 0xf3];
+
+/** How an instruction's text looks that may touch memory. */
 const USES_MEMORY = /\[|^(rep\w* )?(movs|stos|lods|scas|cmps|ins|outs)|^(push|pop)/;
 
 /**
@@ -22,55 +25,47 @@ const USES_MEMORY = /\[|^(rep\w* )?(movs|stos|lods|scas|cmps|ins|outs)|^(push|po
  * KVM leaves rip at an instruction that waits for its answer, or that repeats and has not ended; it has moved behind all others, HLT
  * included. So the instruction is the one at rip or the one that ends there, and the exit tells which of the two it can be.
  */
-export function exitingInstruction(machine: Machine, place: GuestPlace): number {
+export function exitingInstruction(machine: Machine, code: CodeView): number {
   const record = machine.log.latest;
-  if (!machine.isAtExit || record === undefined) return place.linear;
+  const next = code.place.linear;
+  if (!machine.isAtExit || record === undefined) return next;
+  const isUnanswered = !record.isWrite && record.answeredBy === undefined;
   switch (record.reason) {
     case EXIT_REASON.HLT:
-      return before(machine, place, (code) => code.at(-1) === OPCODE_HLT) ?? place.linear;
+      return before(machine, code, (bytes) => bytes.at(-1) === OPCODE_HLT) ?? next;
     case EXIT_REASON.IO:
-      return ofPort(machine, place, record) ?? place.linear;
+      return isUnanswered ? next : ofPort(machine, code, record) ?? next;
     case EXIT_REASON.MMIO:
-      return ofMemory(machine, place, record) ?? place.linear;
+      return isUnanswered ? next : ofMemory(machine, code, record) ?? next;
     default:
-      return place.linear;
+      return next;
   }
 }
 
-function isUnanswered({ isWrite, answeredBy }: ExitRecord): boolean {
-  return !isWrite && answeredBy === undefined;
-}
-
-function ofPort(machine: Machine, place: GuestPlace, record: ExitRecord): number | undefined {
-  if (isUnanswered(record)) return place.linear;
+function ofPort(machine: Machine, code: CodeView, record: ExitRecord): number | undefined {
   const { immediate, plain, string } = PORT_OPCODES[record.isWrite ? "out" : "in"];
-  const isPlain = (code: Uint8Array) =>
-    plain.includes(code.at(-1)!) ||
-    (immediate.includes(code.at(-2)!) && code.at(-1) === record.address);
-  const ended = before(machine, place, isPlain);
-  if (ended !== undefined && (!repeatsAt(machine, place) || hasValue(machine, record))) {
-    return ended;
-  }
-  if (repeatsAt(machine, place)) return place.linear;
-  return before(machine, place, (code) => string.includes(code.at(-1)!));
+  const repeats = repeatsAt(machine, code);
+  const ended = before(machine, code, (bytes) =>
+    plain.includes(bytes.at(-1)!) ||
+    (immediate.includes(bytes.at(-2)!) && bytes.at(-1) === record.address));
+  if (ended !== undefined && (!repeats || hasValue(machine, record))) return ended;
+  return repeats ? undefined : before(machine, code, (bytes) => string.includes(bytes.at(-1)!));
 }
 
 /** Whether the accumulator holds what the exit carried: then it was no string instruction's. */
 function hasValue({ registers }: Machine, { value, size }: ExitRecord): boolean {
-  return value === BigInt.asUintN(8 * size, registers.rax);
+  return value === BigInt.asUintN(BYTE_BITS * size, registers.rax);
 }
 
-function ofMemory(machine: Machine, place: GuestPlace, record: ExitRecord): number | undefined {
-  if (isUnanswered(record)) return place.linear;
-  if (repeatsAt(machine, place) && isBesideIndex(machine, record)) return place.linear;
-  return before(machine, place, (_code, text) => text !== undefined && USES_MEMORY.test(text));
+function ofMemory(machine: Machine, code: CodeView, record: ExitRecord): number | undefined {
+  if (repeatsAt(machine, code) && isBesideIndex(machine, record)) return undefined;
+  return before(machine, code, (_bytes, text) => text !== undefined && USES_MEMORY.test(text));
 }
 
 /** Whether the instruction at rip is a string instruction that has more to do. */
-function repeatsAt(machine: Machine, place: GuestPlace): boolean {
-  if (machine.registers.cx === 0) return false;
-  const [next] = instructionsAt(machine, place, place.linear, 1);
-  return next !== undefined && REPEATED_STRING.test(next.text);
+function repeatsAt(machine: Machine, code: CodeView): boolean {
+  const [prefix] = code.bytes(code.place.linear, 1);
+  return REPEATING_PREFIXES.includes(prefix) && machine.registers.cx !== 0;
 }
 
 /** Whether rsi or rdi has just passed the address of the exit, as far as it lies within a page. */
@@ -81,40 +76,31 @@ function isBesideIndex({ registers }: Machine, { address, size }: ExitRecord): b
   );
 }
 
-/** The address of the instruction that ends at rip, if its bytes and text are as asked. */
+/** The address of the instruction that ends at rip, if its bytes and its text are as asked. */
 function before(
-  machine: Machine,
-  place: GuestPlace,
-  isIt: (code: Uint8Array, text: string | undefined) => boolean,
+  { image }: Machine,
+  code: CodeView,
+  isIt: (bytes: Uint8Array, text: string | undefined) => boolean,
 ): number | undefined {
-  const { linear, imageBase } = place;
-  const line = machine.image.lineAt(linear - imageBase - 1);
-  if (line === undefined) return beforeByOpcode(machine, linear, isIt);
+  const { linear, imageBase } = code.place;
+  const line = image.lineAt(linear - imageBase - 1);
+  if (line === undefined) return beforeByOpcode(code, isIt);
   const start = line.address + imageBase;
-  const code = readableBytes(machine, start, linear - start);
-  const text = instructionsAt(machine, place, start, code.length)
-    .find((each) => Number(each.address) + each.bytes.length === linear);
-  if (text === undefined) return isIt(code, undefined) ? start : undefined;
-  return isIt(text.bytes, text.text) ? Number(text.address) : undefined;
+  const instructions = code.instructions(start, linear, 2);
+  if (instructions === undefined) {
+    return isIt(code.bytes(start, linear - start), undefined) ? start : undefined;
+  }
+  const last = instructions.find((each) => Number(each.address) + each.bytes.length === linear);
+  return last !== undefined && isIt(last.bytes, last.text) ? Number(last.address) : undefined;
 }
 
 /** Without source lines: the one or two bytes before rip, where they are an opcode that is looked for. */
 function beforeByOpcode(
-  machine: Machine,
-  linear: number,
-  isIt: (code: Uint8Array, text: string | undefined) => boolean,
+  code: CodeView,
+  isIt: (bytes: Uint8Array, text: string | undefined) => boolean,
 ): number | undefined {
-  const code = readableBytes(machine, Math.max(0, linear - 2), Math.min(2, linear));
-  if (!isIt(code, undefined)) return undefined;
-  return isIt(code.subarray(1), undefined) ? linear - 1 : linear - 2;
-}
-
-function instructionsAt(
-  machine: Machine,
-  { bits }: GuestPlace,
-  address: number,
-  count: number,
-): readonly Instruction[] {
-  return disassemble(codeAt(machine, address, count), { bits, origin: address, count })
-    .instructions;
+  const { linear } = code.place;
+  const bytes = linear < 2 ? new Uint8Array() : code.bytes(linear - 2, 2);
+  if (bytes.length < 2 || !isIt(bytes, undefined)) return undefined;
+  return isIt(bytes.subarray(1), undefined) ? linear - 1 : linear - 2;
 }

@@ -242,6 +242,8 @@ export class Machine implements Disposable {
   step(options: RunOptions = {}): Exit {
     return this.#drive(options, () => {
       const { vcpu } = this.#parts;
+      // KVM notes where the step begins by the registers that it has.
+      this.#store.flush();
       vcpu.setGuestDebug(KVM_GUESTDBG.ENABLE | KVM_GUESTDBG.SINGLESTEP);
       try {
         return this.#runToEnd("DEBUG");

@@ -1,12 +1,12 @@
-import { disassemble } from "../guest/disassemble.ts";
 import type { SourceLine } from "../guest/source_line.ts";
 import { kvm_regs } from "../kvm/abi/structs/regs.ts";
 import { flagNames } from "../x86/flags.ts";
 import { rflagsFlags } from "../x86/flag_tables.ts";
 import { hex } from "../x86/hex.ts";
+import { CodeView } from "./code_view.ts";
 import { exitingInstruction } from "./exiting_instruction.ts";
 import { exitRows } from "./exit_rows.ts";
-import { codeAt, type GuestPlace, guestPlace, isReset, modeText } from "./guest_place.ts";
+import { guestPlace, isReset, modeText } from "./guest_place.ts";
 import type { Machine } from "./machine.ts";
 
 const LINES_BEFORE = 3;
@@ -49,7 +49,8 @@ function place(machine: Machine): string[] {
     return ["guest at an unknown place: at the triple fault KVM has reset its registers"];
   }
   const here = guestPlace(machine);
-  const address = exitingInstruction(machine, here);
+  const code = new CodeView(machine, here);
+  const address = exitingInstruction(machine, code);
   const { image } = machine;
   const symbol = image.symbolAt(address - here.imageBase);
   const line = image.lineAt(address - here.imageBase);
@@ -62,7 +63,7 @@ function place(machine: Machine): string[] {
     `guest at ${hex(address)}${next} in ${modeText(machine)}`,
     ...names.length === 0 ? [] : [`  ${names.join("  ")}`],
     ...line === undefined ? [] : sourceLines(image.lines, line),
-    ...instructions(machine, here, address, line !== undefined),
+    ...instructions(machine, code, address, line !== undefined),
   ];
 }
 
@@ -83,21 +84,18 @@ function sourceLines(lines: readonly SourceLine[], here: SourceLine): string[] {
 
 /** @param isKnown Whether the code has source lines: then what has none is not shown as code. */
 function instructions(
-  machine: Machine,
-  { bits, imageBase }: GuestPlace,
+  { image }: Machine,
+  code: CodeView,
   address: number,
   isKnown: boolean,
 ): string[] {
-  const code = codeAt(machine, address, INSTRUCTIONS_SHOWN);
-  if (code.length === 0) return ["  no memory is mapped there"];
-  const { instructions, unavailable } = disassemble(code, {
-    bits,
-    origin: address,
-    count: INSTRUCTIONS_SHOWN,
-  });
-  if (unavailable !== undefined) return [`  ${hexBytes(code.subarray(0, BYTES_SHOWN))}`];
-  const rows = instructions
-    .filter((each) => !isKnown || machine.image.lineAt(Number(each.address) - imageBase))
+  const bytes = code.bytes(address, BYTES_SHOWN);
+  if (bytes.length === 0) return ["  no memory is mapped there"];
+  const instructions = code.instructions(address, address, INSTRUCTIONS_SHOWN);
+  if (instructions === undefined) return [`  → ${hex(address)}  ${hexBytes(bytes)}`];
+  const { imageBase } = code.place;
+  const rows = instructions.slice(0, INSTRUCTIONS_SHOWN)
+    .filter((each) => !isKnown || image.lineAt(Number(each.address) - imageBase))
     .map(({ address, bytes, text }) => ({ at: hex(address), bytes: hexBytes(bytes), text }));
   const width = Math.max(...rows.map(({ bytes }) => bytes.length));
   return rows.map(({ at, bytes, text }, index) =>

@@ -52,7 +52,7 @@ export async function requireMachineProgram(
 ): Promise<string> {
   let program = await findProgram(machine.program);
   if (program === undefined) {
-    await installPackages(machine.packages, "this host has no usable /dev/kvm", say, signal);
+    await installPackages(machine.packages, "this host has no usable KVM", say, signal);
     program = await findProgram(machine.program);
   }
   if (program === undefined) {

@@ -43,6 +43,8 @@ mount -t devpts devpts /dev/pts
 mount -t tmpfs tmpfs /tmp
 chmod 1777 /tmp /dev/shm
 ln -sf /proc/self/fd /dev/fd
+# The kernel makes it; a folder of the host's shall be mountable in its place.
+rmdir /root
 ip link set lo up
 echo 1 > /proc/sys/vm/overcommit_memory
 

@@ -10,8 +10,6 @@ export interface Job {
   cwd: string;
   /** All of the command's environment. */
   env: Readonly<Record<string, string>>;
-  /** Absolute paths of the files and folders that were taken in. */
-  filesIn: readonly string[];
   /** Absolute paths of files and folders: what is new or changed there is sent back. */
   filesOut: readonly string[];
   /** What ends standard output and error; it must not occur in them. */
@@ -20,22 +18,22 @@ export interface Job {
 
 /**
  * Mounts what lies on the disk at its place: at the first folder on the way that the machine does not have itself, so
- * that few mounts make many paths.
+ * that few mounts make many files appear.
  */
-const BIND = `
-bind() {
-  at=
-  rest=\${1#/}
-  while [ -n "$rest" ]; do
-    name=\${rest%%/*}
-    case $rest in */*) rest=\${rest#*/};; *) rest=;; esac
-    at="$at/$name"
-    [ -e "$at" ] && [ -n "$rest" ] && continue
-    if [ ! -e "$at" ]; then
-      if [ -d "${JOB_FOLDER}${FILES_FOLDER}$at" ]; then mkdir "$at"; else : > "$at"; fi
+const MERGE = `
+merge() {
+  local source target
+  for source in "${JOB_FOLDER}${FILES_FOLDER}$1"/* "${JOB_FOLDER}${FILES_FOLDER}$1"/.[!.]*; do
+    target="$1/\${source##*/}"
+    if [ -L "$source" ]; then
+      cp -d "$source" "$target"
+    elif [ -d "$source" ]; then
+      if [ -d "$target" ]; then merge "$target"; continue; fi
+      mkdir "$target" && mount --bind "$source" "$target" || die "cannot mount $target"
+    elif [ -e "$source" ]; then
+      [ -e "$target" ] || : > "$target"
+      mount --bind "$source" "$target" || die "cannot mount $target"
     fi
-    mount --bind "${JOB_FOLDER}${FILES_FOLDER}$at" "$at" || die "cannot mount $at"
-    return
   done
 }
 `;
@@ -54,8 +52,8 @@ export function jobScript(job: Job): string {
   const words = ["env", "-i", ...environment, ...job.command].map(shellQuote).join(" ");
   const marker = shellQuote(job.marker);
   const cwd = shellQuote(job.cwd);
-  return `${BIND}
-${job.filesIn.map((path) => `bind ${shellQuote(path)}`).join("\n")}
+  return `${MERGE}
+merge ""
 mkdir -p ${cwd} ${shellQuote(job.env.HOME ?? "/tmp")}
 touch -d "@$((seconds - 1))" ${JOB_FOLDER}/start
 echo ${STARTED} >&3

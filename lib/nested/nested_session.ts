@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { dirname } from "node:path";
-import { collectFiles, FILES_FOLDER } from "./collect_files.ts";
+import { collectFiles } from "./collect_files.ts";
 import type { CommandOptions, CommandResult } from "./command.ts";
 import { type Image, openImage } from "./image.ts";
 import { STARTED } from "./init_script.ts";
@@ -129,7 +129,6 @@ export class NestedSession implements AsyncDisposable {
       typeof file === "string" ? { host: file } : file
     );
     const entries = await collectFiles(filesIn);
-    const present = new Set(entries.map(({ path }) => path));
     const script = jobScript({
       command,
       cwd: options.cwd ?? Deno.cwd(),
@@ -141,9 +140,6 @@ export class NestedSession implements AsyncDisposable {
         VMEXIT_TIMEOUT_SCALE: String(machine.timeoutScale),
         ...options.env,
       },
-      filesIn: filesIn.map(({ host, guest = host }) => guest).filter((path) =>
-        present.has(`${FILES_FOLDER}${path}`)
-      ),
       filesOut: options.filesOut ?? [],
       marker,
     });

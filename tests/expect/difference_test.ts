@@ -31,6 +31,13 @@ Deno.test("long texts are cut around the first difference, both at the same char
   assertEquals(mark, `${" ".repeat(18)}^ character 200`);
 });
 
+Deno.test("a short text beside a long one is cut with it, so that both are in the same columns", () => {
+  const same = "x".repeat(40);
+  const { expected, received } = textDifference(same, `${same}${"y".repeat(40)}`);
+  assertEquals(expected, `…"${"x".repeat(16)}" (40 characters)`);
+  assertEquals(received, `…"${"x".repeat(16)}${"y".repeat(32)}"… (80 characters)`);
+});
+
 Deno.test("bytes are shown in hex", () => {
   assertEquals(bytesDifference(new Uint8Array([1, 2, 3]), new Uint8Array([1, 0xff])), {
     expected: "01 02 03",

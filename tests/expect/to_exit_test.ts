@@ -81,10 +81,10 @@ Deno.test("MMIO is answered and asserted in 1, 2, 4 and 8 bytes, and where it cr
 });
 
 const polling = asm`
-wait:
+poll:
   in   al, 0x64
   test al, 1
-  jz   wait
+  jz   poll
   in   al, 0x60
   out  0x80, al
   hlt

@@ -181,3 +181,12 @@ Deno.test("a transcript names the ports and addresses that no device may take", 
   const everywhere = new TranscriptCursor([portOut(any), mmioRead(any)]);
   assertEquals([out(3, 0), load(3)].every((exit) => everywhere.names(exit)), true);
 });
+
+Deno.test("a transcript is not done in the middle of a text, even of one that has come often enough", () => {
+  const cursor = new TranscriptCursor([portOut(1, "ab").times({ atLeast: 1 })]);
+  const states = ["a", "b", "a", "b"].map((character, index) => {
+    cursor.offer(out(1, character), index + 1);
+    return cursor.isDone;
+  });
+  assertEquals(states, [false, true, false, true]);
+});

@@ -57,12 +57,12 @@ Deno.test("step follows registers that were set before it", () => {
   using vm = boot(asm`
     nop
     hlt
-  far:
+  elsewhere:
     mov bx, 5
     mov bx, 6
     hlt
   `);
-  vm.registers.rip = BigInt(vm.image.symbol("far"));
+  vm.registers.rip = BigInt(vm.image.symbol("elsewhere"));
   assertEquals(vm.step().reason, "DEBUG");
   assertEquals(vm.registers.bx, 5);
 });

@@ -1,8 +1,7 @@
+import { processor } from "../processor.ts";
+
 /** The environment variable that says, inside a nested machine, which one it is. */
 const NESTED_VARIABLE = "VMEXIT_NESTED";
-
-const CPU_INFORMATION = "/proc/cpuinfo";
-const VENDOR = /^vendor_id\s*:\s*(.+)$/m;
 
 /** The programs that nested machines run in, by the first part of a machine's name. */
 const EMULATORS: Readonly<Record<string, string>> = { qemu: "QEMU", bochs: "Bochs" };
@@ -15,7 +14,7 @@ export function kvmInUse(nested: string | undefined = Deno.env.get(NESTED_VARIAB
 }
 
 /** The processor's vendor and the kernel's version, as the process sees them. */
-export function processorAndKernel(): string {
-  const vendor = VENDOR.exec(Deno.readTextFileSync(CPU_INFORMATION))?.[1] ?? "unknown vendor";
+export async function processorAndKernel(): Promise<string> {
+  const { vendor } = await processor();
   return `${vendor}, Linux ${Deno.osRelease()}`;
 }

@@ -1,0 +1,37 @@
+import { assertEquals } from "@std/assert";
+import { countTests, mergeReports, summary } from "../../lib/cli/junit.ts";
+
+const suite = (name: string, cases: string) =>
+  `    <testsuite name="${name}" tests="1">\n${cases}\n    </testsuite>`;
+const passed = (name: string) => `<testcase name="${name}" time="0.1">\n</testcase>`;
+const failed = (name: string) =>
+  `<testcase name="${name}"><failure message="no">x</failure></testcase>`;
+const skipped = (name: string) => `<testcase name="${name}">\n<skipped/>\n</testcase>`;
+const report = (suites: string, figures = 'tests="2" failures="1" errors="0" time="0.250"') =>
+  `<?xml version="1.0" encoding="UTF-8"?>\n<testsuites name="deno test" ${figures}>\n${suites}\n</testsuites>\n`;
+
+Deno.test("tests are counted, and steps are not", () => {
+  const xml = report([
+    suite(
+      "a",
+      [passed("one"), failed("two"), passed("one &gt; step"), failed("two &gt; s &gt; t")].join(
+        "\n",
+      ),
+    ),
+    suite("b", [skipped("three"), passed("x &gt; y")].join("\n")),
+  ].join("\n"));
+  assertEquals(countTests(xml), { passed: 2, failed: 1, skipped: 1 });
+});
+
+Deno.test("merged reports have all suites and the sums", () => {
+  const merged = mergeReports([report(suite("a", passed("1"))), report(suite("b", failed("2")))]);
+  assertEquals(merged.includes('tests="4" failures="2" errors="0" time="0.500"'), true);
+  assertEquals(countTests(merged), { passed: 1, failed: 1, skipped: 0 });
+  assertEquals(merged.match(/<testsuites/g)?.length, 1);
+  assertEquals(countTests(mergeReports([])), { passed: 0, failed: 0, skipped: 0 });
+});
+
+Deno.test("the last line names skipped tests only where there are some", () => {
+  assertEquals(summary({ passed: 3, failed: 1, skipped: 0 }), "3 passed, 1 failed");
+  assertEquals(summary({ passed: 3, failed: 0, skipped: 2 }), "3 passed, 0 failed, 2 skipped");
+});
