@@ -1,9 +1,9 @@
 import { join, resolve } from "node:path";
-import { NestedError, requireNasm } from "../nested/mod.ts";
+import { NestedError, qemuSvm, requireNasm } from "../nested/mod.ts";
 import { chooseKvm } from "./choose_kvm.ts";
 import type { CommandContext } from "./command_context.ts";
 import { coverageReport } from "./coverage_report.ts";
-import { type Counts, countTests, mergeReports, summary } from "./junit.ts";
+import { type Counts, countTests, mergeReports, summary, withHost } from "./junit.ts";
 import { nestedLeg } from "./nested_leg.ts";
 import { permissionArguments } from "./permission_arguments.ts";
 import { runDeno } from "./run_deno.ts";
@@ -13,6 +13,8 @@ import { writeAll } from "./write_all.ts";
 
 /** Options with which `deno test` runs no tests. */
 const RUNS_NOTHING = ["--no-run", "--help", "-h"];
+/** What reports say of tests whose times mean nothing. */
+const NESTED_HOST = `nested-${qemuSvm().name}`;
 const STANDARD_OUTPUT = "-";
 
 /** What the tests of one machine came to. */
@@ -126,7 +128,8 @@ async function testNested(
       hostFiles,
       filesOut: [junitPath, ...(parsed.coverage === undefined ? [] : [coverageFolder])],
     }, context);
-    results.push({ code, report: await readReport(junitPath) });
+    const report = await readReport(junitPath);
+    results.push({ code, report: report && withHost(report, NESTED_HOST) });
   }
   const stop = parsed.options.some((option) => option.startsWith("--fail-fast")) &&
     results.some(({ code }) => code !== 0);

@@ -4,6 +4,12 @@ import type { Libc } from "./libc.ts";
 const LIBRARY = "libc.so.6";
 const INT_SIZE = 4;
 
+/** `M_MMAP_THRESHOLD` of glibc's `malloc.h`: from which size on an allocation is a mapping of its own. */
+const M_MMAP_THRESHOLD = -3;
+
+/** What that threshold is before glibc raises it by itself. */
+const MMAP_THRESHOLD = 128 * 1024;
+
 const SYMBOLS = {
   __errno_location: { parameters: [], result: "pointer" },
   open: { parameters: ["buffer", "i32"], result: "i32" },
@@ -27,6 +33,7 @@ const SYMBOLS = {
   timer_settime: { parameters: ["usize", "i32", "buffer", "pointer"], result: "i32" },
   timer_delete: { parameters: ["usize"], result: "i32" },
   sysconf: { parameters: ["i32"], result: "i64" },
+  mallopt: { parameters: ["i32", "i32"], result: "i32" },
 } as const satisfies Deno.ForeignLibraryInterface;
 
 let opened: Libc | undefined;
@@ -75,6 +82,9 @@ function bind(): Libc {
     );
   }
   const c = library.symbols;
+  // Guest memory is in ordinary buffers. glibc raises the threshold when one is freed, and takes the next from its heap: there
+  // each is zeroed by hand, and what is freed stays with the process. Setting the threshold keeps it where it is (mallopt(3)).
+  c.mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
   const errnoView = new Int32Array(
     Deno.UnsafePointerView.getArrayBuffer(c.__errno_location()!, INT_SIZE),
   );

@@ -27,7 +27,7 @@ export interface CommonOptions {
   readonly origin?: number;
   /** The physical address of its first byte, where that is not what the page tables make of its origin. */
   readonly load?: number;
-  /** Where execution starts: a linear address, or a label of the guest. By default `_start` or `start`, where there is one, else the origin. */
+  /** Where execution starts: a linear address, or a label of the guest. By default `_start`, where there is one, else the origin. */
   readonly entry?: number | string;
   /** Registers at the start, over what the mode sets. */
   readonly registers?: RegisterValues;

@@ -11,7 +11,7 @@ import { kvm_regs } from "../kvm/abi/structs/regs.ts";
 import type { GeneralRegister } from "../x86/registers.ts";
 import type { Mode } from "../x86/cpu_state.ts";
 import { LAST_PHYSICAL_ADDRESS, LAST_PORT } from "../x86/layout.ts";
-import { littleEndianBytes, repeated } from "./integer_bytes.ts";
+import { answerBytes } from "./answer_bytes.ts";
 import { type Bus, HandlerTable, type MmioHandler, type PortHandler } from "./bus.ts";
 import { ExitLog } from "./exit_log.ts";
 import { LinearMemory } from "./linear_memory.ts";
@@ -300,7 +300,7 @@ export class Machine implements Disposable {
     if (!this.#loop.unanswered || exit === undefined) {
       throw new TypeError("Cannot answer an exit: the latest one is not a read that waits for it");
     }
-    this.#loop.answer(answerOf(value, exit), "the test");
+    this.#loop.answer(answerBytes(value, exit), "the test");
     this.#loop.settle();
   }
 
@@ -397,16 +397,4 @@ export class Machine implements Disposable {
       );
     }
   }
-}
-
-function answerOf(value: number | bigint | Uint8Array, exit: Exit): Uint8Array {
-  if (exit.reason === "IO" && !(value instanceof Uint8Array)) {
-    return repeated(littleEndianBytes(value, exit.size), exit.count);
-  }
-  const length = "data" in exit ? (exit.data as Uint8Array).length : 0;
-  if (!(value instanceof Uint8Array)) return littleEndianBytes(value, length);
-  if (value.length === length) return value;
-  throw new RangeError(
-    `Cannot answer a read of ${length} bytes with ${value.length}: give as many as it asks for`,
-  );
 }

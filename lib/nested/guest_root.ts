@@ -1,6 +1,7 @@
 import type { BootParts } from "./boot_parts.ts";
 import { capture } from "./capture.ts";
 import type { CpioEntry } from "./cpio.ts";
+import { KEEP_PROGRAM } from "./keep_program.ts";
 import { INIT_SCRIPT, ROOT_FOLDERS } from "./init_script.ts";
 import type { Nasm } from "./nasm.ts";
 import { NestedError } from "./nested_error.ts";
@@ -16,14 +17,14 @@ const ETC: Readonly<Record<string, string>> = {
   "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 };
 
-async function assembleWake(nasm: Nasm): Promise<Uint8Array> {
-  const folder = await Deno.makeTempDir({ prefix: "vmexit-wake-" });
+async function assemble(nasm: Nasm, name: string, source: string): Promise<Uint8Array> {
+  const folder = await Deno.makeTempDir({ prefix: `vmexit-${name}-` });
   try {
-    await Deno.writeTextFile(`${folder}/wake.asm`, WAKE_PROGRAM);
-    const args = ["-f", "bin", "-o", `${folder}/wake`, `${folder}/wake.asm`];
+    await Deno.writeTextFile(`${folder}/${name}.asm`, source);
+    const args = ["-f", "bin", "-o", `${folder}/${name}`, `${folder}/${name}.asm`];
     const { code, stderr } = await capture(`${nasm.folder}/nasm`, args);
-    if (code !== 0) throw new NestedError(`NASM cannot assemble the wake program: ${stderr}`);
-    return await Deno.readFile(`${folder}/wake`);
+    if (code !== 0) throw new NestedError(`NASM cannot assemble the ${name} program: ${stderr}`);
+    return await Deno.readFile(`${folder}/${name}`);
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
@@ -63,7 +64,8 @@ export async function guestRoot(parts: BootParts, nasm: Nasm): Promise<CpioEntry
     files.push({ path: `etc/${name}`, content: encoder.encode(text), permissions: 0o644 });
   }
   files.push({ path: "bin/busybox", content: await Deno.readFile(parts.busybox) });
-  files.push({ path: "usr/bin/wake", content: await assembleWake(nasm) });
+  files.push({ path: "usr/bin/wake", content: await assemble(nasm, "wake", WAKE_PROGRAM) });
+  files.push({ path: "usr/bin/keep", content: await assemble(nasm, "keep", KEEP_PROGRAM) });
   files.push({ path: "init", content: encoder.encode(INIT_SCRIPT) });
   // Deno refers to itself by the path it was started from.
   const folders = new Set(ROOT_FOLDERS);

@@ -8,6 +8,7 @@ import { FileLock } from "./file_lock.ts";
 import { findProgram } from "./find_program.ts";
 import { guestRoot } from "./guest_root.ts";
 import { INIT_SCRIPT } from "./init_script.ts";
+import { KEEP_PROGRAM } from "./keep_program.ts";
 import { type Nasm, requireNasm } from "./nasm.ts";
 import { NestedError } from "./nested_error.ts";
 import type { MachineFiles, NestedMachine } from "./nested_machine.ts";
@@ -39,10 +40,9 @@ export interface ImageOptions {
 }
 
 const FREE_SPACE_NEEDED = 1.5e9;
-const DAYS_KEPT_UNUSED = 30;
+const IMAGES_KEPT = 3;
 const KEY_LENGTH = 16;
 const UNFINISHED = ".new";
-const DAY = 24 * 60 * 60 * 1000;
 
 /** The program that runs the machine; installed first when it is missing. */
 export async function requireMachineProgram(
@@ -74,7 +74,6 @@ async function ingredients(
   };
   const placeholder: MachineFiles = {
     vmlinuz: "vmlinuz",
-    initramfs: "initramfs",
     memory: "memory",
     run: "run",
   };
@@ -86,7 +85,7 @@ async function ingredients(
     kernel,
     deno: `${Deno.version.deno}, ${await identity(Deno.execPath())}`,
     nasm: nasm.version,
-    recipe: createHash("sha256").update(INIT_SCRIPT).update(WAKE_PROGRAM).digest("hex"),
+    recipe: createHash("sha256").update(INIT_SCRIPT + WAKE_PROGRAM + KEEP_PROGRAM).digest("hex"),
   };
 }
 
@@ -103,16 +102,22 @@ async function requireFreeSpace(folder: string): Promise<void> {
   }
 }
 
-/** Removes images that nobody has used for long, and what killed builders left, unless somebody holds their lock. */
+/**
+ * Removes what killed builders left, and all images but the last used ones, unless somebody holds their lock. The next
+ * version of Deno or of the kernel makes another image, and each takes hundreds of megabytes.
+ */
 async function prune(images: string): Promise<void> {
+  const found: { name: string; used: number }[] = [];
   for await (const { name, isDirectory } of Deno.readDir(images)) {
     if (!isDirectory) continue;
-    const folder = `${images}/${name}`;
-    const used = (await Deno.stat(folder)).mtime?.getTime() ?? 0;
-    const forgotten = Date.now() - used > DAYS_KEPT_UNUSED * DAY;
-    if (!name.endsWith(UNFINISHED) && !forgotten) continue;
+    const used = (await Deno.stat(`${images}/${name}`)).mtime?.getTime() ?? 0;
+    found.push({ name, used: name.endsWith(UNFINISHED) ? 0 : used });
+  }
+  found.sort((a, b) => b.used - a.used);
+  for (const [index, { name, used }] of found.entries()) {
+    if (index < IMAGES_KEPT && used > 0) continue;
     using lock = await FileLock.tryExclusive(`${images}/${name.replace(UNFINISHED, "")}.lock`);
-    if (lock !== undefined) await Deno.remove(folder, { recursive: true });
+    if (lock !== undefined) await Deno.remove(`${images}/${name}`, { recursive: true });
   }
 }
 
@@ -136,7 +141,6 @@ export async function openImage(options: ImageOptions, discard = false): Promise
   const folder = `${images}/${machine.name}-${key}`;
   const files = {
     vmlinuz: parts.vmlinuz,
-    initramfs: `${folder}/initramfs`,
     memory: `${folder}/memory`,
   };
   const lockFile = `${folder}.lock`;
@@ -164,6 +168,7 @@ export async function openImage(options: ImageOptions, discard = false): Promise
           `${temporary}/state`,
           signal,
         );
+        await Deno.remove(`${temporary}/initramfs`);
         await sealFolder(temporary, folder, made);
         discard = false;
       }

@@ -53,6 +53,7 @@ die() { echo "vmexit: $*" > /dev/console; sync; echo o > /proc/sysrq-trigger; sl
 for module in /modules/*.ko; do insmod "$module" || die "cannot load $module"; done
 rm -rf /modules
 [ -c /dev/kvm ] || die "the kernel made no /dev/kvm"
+keep || die "KVM makes no VM"
 
 tries=0
 while [ ! -e /dev/vmexit-files ]; do

@@ -28,7 +28,7 @@ export {
   NestedError,
   type NestedErrorOptions,
 } from "./nested_error.ts";
-export type { MachineFiles, NestedMachine } from "./nested_machine.ts";
+export type { BootFiles, MachineFiles, NestedMachine } from "./nested_machine.ts";
 export { NestedSession, type SessionOptions } from "./nested_session.ts";
 export { type NestedOptions, runNested, startNested } from "./run_nested.ts";
 export { qemuSvm, type QemuSvmOptions } from "./qemu_svm.ts";

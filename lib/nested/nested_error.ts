@@ -31,6 +31,8 @@ export class NestedError extends Error {
   readonly exitCode: number;
 
   /**
+   * Makes the error.
+   *
    * @param message what happened and what to do next
    * @param options the cause, and the end of the console log
    */

@@ -2,12 +2,16 @@
 export interface MachineFiles {
   /** The kernel's bzImage. */
   vmlinuz: string;
-  /** The initramfs. */
-  initramfs: string;
   /** The file that is the machine's memory. */
   memory: string;
   /** The run's own folder: its disk, its sockets and its console log. */
   run: string;
+}
+
+/** The files that it boots from: the initramfs is in its memory then, and not needed again. */
+export interface BootFiles extends MachineFiles {
+  /** The initramfs. */
+  initramfs: string;
 }
 
 /**
@@ -35,7 +39,7 @@ export interface NestedMachine {
   /** How much longer than on real hardware time limits must be inside. */
   readonly timeoutScale: number;
   /** The program's arguments to boot, with its memory in the file. It speaks QMP on its standard input and output. */
-  boot(files: MachineFiles): string[];
+  boot(files: BootFiles): string[];
   /** The program's arguments to wait for a snapshot's state, which it is given through QMP; the memory file stays as it is. */
   resume(files: MachineFiles): string[];
 }

@@ -2,7 +2,7 @@ import { READY } from "./init_script.ts";
 import { LineReader } from "./line_reader.ts";
 import { MachineProcess } from "./machine_process.ts";
 import { NestedError } from "./nested_error.ts";
-import type { MachineFiles, NestedMachine } from "./nested_machine.ts";
+import type { BootFiles, NestedMachine } from "./nested_machine.ts";
 import { createJobDisk } from "./job_disk.ts";
 import { RunFolder } from "./run_folder.ts";
 import { saveState } from "./machine_state.ts";
@@ -24,7 +24,7 @@ const BOOT_SECONDS = 120;
 export async function takeSnapshot(
   machine: NestedMachine,
   program: string,
-  files: Omit<MachineFiles, "run">,
+  files: Omit<BootFiles, "run">,
   state: string,
   signal?: AbortSignal,
 ): Promise<void> {

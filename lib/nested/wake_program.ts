@@ -1,12 +1,11 @@
+import { STATIC_ELF_HEADER } from "./static_elf_header.ts";
+
 /**
  * NASM source of a static program that a resumed machine runs first: `wake SECONDS NANOSECONDS < seed` sets the wall clock, mixes 64
  * bytes of seed into the kernel's random pool and makes its generator use them at once. Without it every resume of one
  * snapshot would have the same time and draw the same random numbers. Assembled with `nasm -f bin` it is a whole ELF file.
  */
 export const WAKE_PROGRAM: string = `
-bits 64
-org 0x400000
-
 %define SYS_READ 0
 %define SYS_OPEN 2
 %define SYS_IOCTL 16
@@ -16,19 +15,7 @@ org 0x400000
 %define RNDRESEEDCRNG 0x5207
 %define SEED_SIZE 64
 
-elf_header:
-    db 0x7f, "ELF", 2, 1, 1, 0
-    dq 0
-    dw 2, 62
-    dd 1
-    dq start, program_header - elf_header, 0
-    dd 0
-    dw 64, 56, 1, 0, 0, 0
-program_header:
-    dd 1, 7
-    dq 0, elf_header, elf_header
-    dq file_end - elf_header, memory_end - elf_header, 0x1000
-
+${STATIC_ELF_HEADER}
 ; rsi -> decimal digits; the number comes back in rax
 decimal:
     xor eax, eax

@@ -29,6 +29,10 @@ Deno.test("a project's tests run nested, those for the host here, and all that t
     assertEquals(stdout.trimEnd().split("\n").at(-1), "3 passed, 0 failed, 1 skipped");
     assertStringIncludes(stderr, "nested machine (QEMU emulating AMD SVM)");
     assertEquals(countTests(await Deno.readTextFile(`${folder}/p/out.xml`)).passed, 3);
+    assertMatch(
+      await Deno.readTextFile(`${folder}/p/out.xml`),
+      /hostname="nested-qemu-svm" name="\.\/tests\/a_test\.ts"/,
+    );
     const lcov = await Deno.readTextFile(`${folder}/p/cov/lcov.info`);
     assertMatch(lcov, /SF:.*lib\/add\.ts/);
     assertEquals(leftovers(folder), []);

@@ -54,7 +54,7 @@ Deno.test("an org in the source has the last word on the origin", () => {
   assertEquals(vm.registers.al, 0x43);
 });
 
-Deno.test("entry: a label or an address; else _start or start; else the origin", () => {
+Deno.test("entry: a label or an address; else _start; else the origin", () => {
   const source = () =>
     asm`
       mov al, 1
@@ -69,7 +69,7 @@ Deno.test("entry: a label or an address; else _start or start; else the origin",
   using start = boot(asm`
     mov al, 1
     hlt
-  start:
+  _start:
     mov al, 3
     hlt
   `);
@@ -112,7 +112,7 @@ Deno.test("cs with ip, with a label to start at, and with an image that lies whe
   using label = boot(
     asm`
       db 0, 0
-    start:
+    _start:
       mov al, 0x46
       hlt
     `,

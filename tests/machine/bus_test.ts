@@ -183,6 +183,32 @@ Deno.test("an access across a page arrives in parts, each as wide as it is", () 
   assertEquals(vm.registers.rbx, 0x0807060504030201n);
 });
 
+Deno.test("stop between the parts of an access loses neither", () => {
+  using vm = boot(asm`
+    bits 64
+    mov rax, 0x1122334455667788
+    mov [0x200ffd], rax
+    mov rbx, [0x200ffd]
+    hlt
+  `);
+  const seen: string[] = [];
+  vm.mmio.on([0x200000, 0x201fff], {
+    write(address, value) {
+      seen.push(`${address.toString(16)} = ${value.toString(16)}`);
+      vm.stop();
+    },
+    read(address, size) {
+      seen.push(`${address.toString(16)} ?`);
+      vm.stop();
+      return size === 3 ? 0x030201 : 0x08_07060504n;
+    },
+  });
+  while (vm.run().reason === "MMIO");
+  assertEquals(seen, ["200ffd = 667788", "201000 = 1122334455", "200ffd ?", "201000 ?"]);
+  assertEquals(vm.registers.rbx, 0x0807060504030201n);
+  assertEquals(vm.log.total, 5);
+});
+
 Deno.test("the part of an access that lies in memory is memory's", () => {
   using vm = boot(
     asm`

@@ -1,5 +1,6 @@
 import { asm, boot, openHandles } from "@vmexit/vmexit";
 import { assertEquals, assertThrows } from "@std/assert";
+import { mappings } from "./injected_libc.ts";
 
 const guest = () =>
   asm`
@@ -72,8 +73,10 @@ Deno.test("what was recorded outlives the machine, and so does a view of its mem
 
 Deno.test("disposing twice is disposing once", () => {
   const before = openHandles();
+  const mapped = mappings().vcpus;
   const vm = boot(guest());
   vm.run();
+  assertEquals(mappings().vcpus, mapped + 1);
   assertEquals(openHandles(), {
     fds: before.fds + 3,
     mappings: before.mappings + 1,
@@ -82,6 +85,7 @@ Deno.test("disposing twice is disposing once", () => {
   vm[Symbol.dispose]();
   vm[Symbol.dispose]();
   assertEquals(openHandles(), before);
+  assertEquals(mappings().vcpus, mapped);
 });
 
 Deno.test("a machine that never ran is disposed like any other", () => {

@@ -112,8 +112,8 @@ for (
     const rounds = Array.from({ length: ROUNDS }, () => heapGrowth(() => exits(EXITS)));
     replaying = false;
     rounds.sort((a, b) => a - b);
-    // One object of the smallest kind for each exit would be 12 bytes each.
-    assertLess(rounds[Math.floor(ROUNDS / 2)] / EXITS, 1, `${rounds}`);
+    // The smallest object there is has 12 bytes: a third of it is noise.
+    assertLess(rounds[Math.floor(ROUNDS / 2)] / EXITS, 4, `${rounds}`);
     assert(vm.log.total > (ROUNDS + 3) * EXITS);
   });
 }
