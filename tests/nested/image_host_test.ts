@@ -15,8 +15,18 @@ async function withOwnCache(body: (cache: string) => Promise<void>): Promise<voi
     // It must be there to be copied.
     await runNested(["true"], { cwd: "/" });
     const cache = `${folder}/cache`;
-    await Deno.mkdir(cache);
-    await run("cp", ...SPARSE_COPY, cacheFolder(), `${cache}/vmexit`);
+    await Deno.mkdir(`${cache}/vmexit/machines`, { recursive: true });
+    for await (const { name } of Deno.readDir(cacheFolder())) {
+      if (name.startsWith("boot-")) {
+        await run("cp", ...SPARSE_COPY, `${cacheFolder()}/${name}`, `${cache}/vmexit/`);
+      }
+    }
+    const ages = (await snapshots(cacheFolder())).map((path) => {
+      const used = Deno.statSync(path).mtime?.getTime() ?? 0;
+      return { path, used };
+    });
+    const { path } = ages.sort((one, other) => other.used - one.used)[0];
+    await run("cp", ...SPARSE_COPY, path, `${cache}/vmexit/machines/`);
     const before = Deno.env.get("XDG_CACHE_HOME");
     Deno.env.set("XDG_CACHE_HOME", cache);
     try {
