@@ -24,6 +24,14 @@ export interface NestedLeg {
   filesOut: readonly string[];
 }
 
+/** How a nested `deno test` ended. */
+export interface NestedLegResult {
+  /** Its exit code, or that of the type check. */
+  code: number;
+  /** Whether the type check let it run. */
+  ran: boolean;
+}
+
 const CHECK = /^--(no-)?check(=|$)/;
 
 /** Type-checks as `deno test` would, and has all modules fetched and transpiled. */
@@ -52,9 +60,9 @@ async function prepare(leg: NestedLeg, context: CommandContext): Promise<number>
  *
  * @param leg what to run
  * @param context who hears of it, what ends it
- * @returns the exit code of `deno test`, or of the type check
+ * @returns how it ended
  */
-export async function nestedLeg(leg: NestedLeg, context: CommandContext): Promise<number> {
+export async function nestedLeg(leg: NestedLeg, context: CommandContext): Promise<NestedLegResult> {
   const { parsed, own, roots, filesOut } = leg;
   const { progress, signal } = context;
   const cwd = Deno.cwd();
@@ -64,7 +72,7 @@ export async function nestedLeg(leg: NestedLeg, context: CommandContext): Promis
   starting.catch(() => {});
   const code = await prepare(leg, context);
   await using session = await starting;
-  if (code !== 0) return code;
+  if (code !== 0) return { code, ran: false };
   const urls = roots.map((root) => pathToFileURL(root));
   const filesIn = await projectFiles(urls, cwd, parsed.resolution, denoFolder(), signal);
   const args = [
@@ -81,10 +89,6 @@ export async function nestedLeg(leg: NestedLeg, context: CommandContext): Promis
       ? [...new Set(roots.map((root) => join(dirname(root), "__snapshots__")))]
       : [];
   progress.note(`testing in a nested machine (${machine.description}): times mean nothing there`);
-  return await nestedDeno(session, args, {
-    cwd,
-    filesIn,
-    filesOut: [...filesOut, ...snapshots],
-    progress,
-  });
+  const options = { cwd, filesIn, filesOut: [...filesOut, ...snapshots], progress };
+  return { code: await nestedDeno(session, args, options), ran: true };
 }

@@ -116,7 +116,7 @@ async function testNested(
   const results: LegResult[] = [];
   if (nestedFiles.length > 0) {
     const junitPath = join(folder, "nested.junit.xml");
-    const code = await nestedLeg({
+    const { code, ran } = await nestedLeg({
       parsed,
       own: [
         ...ignoreArgument([...parsed.ignored, ...hostFiles]),
@@ -128,6 +128,8 @@ async function testNested(
       hostFiles,
       filesOut: [junitPath, ...(parsed.coverage === undefined ? [] : [coverageFolder])],
     }, context);
+    // As with Deno itself, a type error anywhere means that nothing is run.
+    if (!ran) return [{ code }];
     const report = await readReport(junitPath);
     results.push({ code, report: report && withHost(report, NESTED_HOST) });
   }

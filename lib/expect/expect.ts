@@ -1,5 +1,6 @@
 import type { MemoryContent } from "../machine/address_space.ts";
-import { Machine, type RunOptions } from "../machine/machine.ts";
+import { Machine } from "../machine/machine.ts";
+import type { RunOptions } from "../machine/machine_types.ts";
 import type { RegisterValues } from "../machine/registers.ts";
 import { UnhandledExitError } from "../machine/unhandled_exit_error.ts";
 import type { RflagsFlag } from "../x86/flag_tables.ts";
@@ -63,7 +64,7 @@ export class StateExpectation {
    * @throws {AssertionError} When a byte differs.
    * @throws {RangeError} When it is not mapped, or there is no memory.
    */
-  toHaveLinearMemory(linear: number, content: MemoryContent): void {
+  toHaveLinearMemory(linear: number | bigint, content: MemoryContent): void {
     this.#assert(
       matchMemory(this.#machine.linear, "toHaveLinearMemory", linear, content),
       this.toHaveLinearMemory,

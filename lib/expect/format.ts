@@ -77,8 +77,9 @@ export function escapeText(text: string): string {
 }
 
 /** An address in hex. */
-export function formatAddress(address: number): string {
-  return Number.isSafeInteger(address) && address >= 0 ? hex(address) : String(address);
+export function formatAddress(address: number | bigint): string {
+  const isAddress = (typeof address === "bigint" || Number.isSafeInteger(address)) && address >= 0;
+  return isAddress ? hex(address) : String(address);
 }
 
 /** `"1 byte"`, `"2 bytes"`. */

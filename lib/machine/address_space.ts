@@ -5,7 +5,7 @@ export type MemoryContent = Uint8Array | readonly number[] | string;
 
 /**
  * Guest memory seen through one kind of address: physical ({@linkcode PhysicalMemory}) or linear
- * ({@linkcode LinearMemory}). All integers are little-endian, as on x86.
+ * ({@linkcode LinearMemory}, where addresses above 2^53 are bigints). All integers are little-endian, as on x86.
  *
  * Every method throws a `RangeError` that names the slots there are, or the page-table entry that is
  * missing, when an address has no memory behind it.
@@ -22,14 +22,14 @@ export type MemoryContent = Uint8Array | readonly number[] | string;
  * console.log(vm.memory.u32(0x800).toString(16)); // 12345678
  * ```
  */
-export abstract class AddressSpace {
+export abstract class AddressSpace<Address extends number | bigint = number> {
   /** Fills `target` from `address` on. */
-  protected abstract load(address: number, target: Uint8Array): void;
+  protected abstract load(address: Address, target: Uint8Array): void;
   /** Stores `bytes` from `address` on. */
-  protected abstract store(address: number, bytes: Uint8Array): void;
+  protected abstract store(address: Address, bytes: Uint8Array): void;
 
   /** A copy of `length` bytes from `address` on. */
-  read(address: number, length: number): Uint8Array<ArrayBuffer> {
+  read(address: Address, length: number): Uint8Array<ArrayBuffer> {
     if (!Number.isSafeInteger(length) || length < 0) {
       throw new RangeError(`Cannot read ${length} bytes: it is not a count of bytes`);
     }
@@ -39,70 +39,70 @@ export abstract class AddressSpace {
   }
 
   /** Stores `content` from `address` on. */
-  write(address: number, content: MemoryContent): void {
+  write(address: Address, content: MemoryContent): void {
     this.store(address, contentBytes(content));
   }
 
   /** The byte at `address`. */
-  u8(address: number): number {
+  u8(address: Address): number {
     return this.#number(address, 1);
   }
 
   /** The 16-bit integer at `address`. */
-  u16(address: number): number {
+  u16(address: Address): number {
     return this.#number(address, 2);
   }
 
   /** The 32-bit integer at `address`. */
-  u32(address: number): number {
+  u32(address: Address): number {
     return this.#number(address, 4);
   }
 
   /** The 64-bit integer at `address`. */
-  u64(address: number): bigint {
+  u64(address: Address): bigint {
     return new DataView(this.read(address, 8).buffer).getBigUint64(0, true);
   }
 
   /** Stores a byte. */
-  setU8(address: number, value: number): void {
+  setU8(address: Address, value: number): void {
     this.#setInteger(address, 1, value);
   }
 
   /** Stores a 16-bit integer. */
-  setU16(address: number, value: number): void {
+  setU16(address: Address, value: number): void {
     this.#setInteger(address, 2, value);
   }
 
   /** Stores a 32-bit integer. */
-  setU32(address: number, value: number): void {
+  setU32(address: Address, value: number): void {
     this.#setInteger(address, 4, value);
   }
 
   /** Stores a 64-bit integer. */
-  setU64(address: number, value: bigint): void {
+  setU64(address: Address, value: bigint): void {
     this.#setInteger(address, 8, value);
   }
 
   /**
    * The UTF-8 text of `length` bytes at `address`, or, where `length` is left out, the text up to the first NUL.
    */
-  string(address: number, length?: number): string {
+  string(address: Address, length?: number): string {
     if (length !== undefined) return new TextDecoder().decode(this.read(address, length));
     const bytes: number[] = [];
-    for (let at = address;; at++) {
-      const byte = this.u8(at);
+    for (let offset = 0;; offset++) {
+      const byte = this.u8(addressAfter(address, offset));
       if (byte === 0) return new TextDecoder().decode(new Uint8Array(bytes));
       bytes.push(byte);
     }
   }
 
-  #number(address: number, size: 1 | 2 | 4): number {
+  #number(address: Address, size: 1 | 2 | 4): number {
     let value = 0;
     this.read(address, size).forEach((byte, index) => value += byte * 2 ** (BYTE_BITS * index));
     return value;
   }
 
-  #setInteger(address: number, size: number, value: number | bigint): void {
+  #setInteger(address: Address, size: number, value: number | bigint): void {
     const integer = toInteger(value);
     const bits = BYTE_BITS * size;
     if (integer === undefined || BigInt.asUintN(bits, integer) !== integer) {
@@ -114,6 +114,15 @@ export abstract class AddressSpace {
     view.setBigUint64(0, integer, true);
     this.store(address, new Uint8Array(view.buffer, 0, size));
   }
+}
+
+/** The address `by` bytes behind `address`, of its own type. */
+export function addressAfter<Address extends number | bigint>(
+  address: Address,
+  by: number,
+): Address {
+  const after = typeof address === "bigint" ? address + BigInt(by) : Number(address) + by;
+  return after as Address;
 }
 
 /**

@@ -62,13 +62,24 @@ export interface Bus<Handler> {
 export class HandlerTable<Handler extends { readonly name?: string }> implements Bus<Handler> {
   readonly #what: string;
   readonly #lastAddress: number;
+  readonly #check: (first: number, last: number) => void;
   #regions: Region<Handler>[] = [];
   #latest: Region<Handler> | undefined;
 
-  /** @param what What the addresses are, for messages: `"ports"` or `"physical addresses"`. */
-  constructor(what: string, lastAddress: number) {
+  /**
+   * A table without handlers.
+   *
+   * @param what What the addresses are, for messages: `"ports"` or `"physical addresses"`.
+   * @param check Throws where a range can have no handler for another reason.
+   */
+  constructor(
+    what: string,
+    lastAddress: number,
+    check: (first: number, last: number) => void = () => {},
+  ) {
     this.#what = what;
     this.#lastAddress = lastAddress;
+    this.#check = check;
   }
 
   /** See {@linkcode Bus.on}. */
@@ -95,6 +106,7 @@ export class HandlerTable<Handler extends { readonly name?: string }> implements
           } already. Dispose what its on() returned first, or choose another range.`,
       );
     }
+    this.#check(first, last);
     const region = { first, last, handler };
     this.#regions = [...this.#regions, region].sort((a, b) => a.first - b.first);
     return {

@@ -2,7 +2,7 @@ import { cr0Flags } from "../x86/flag_tables.ts";
 import { describeWalk } from "../x86/describe_walk.ts";
 import { getFlag } from "../x86/flags.ts";
 import { type PageWalk, walkPageTables } from "../x86/page_walk.ts";
-import { AddressSpace } from "./address_space.ts";
+import { addressAfter, AddressSpace } from "./address_space.ts";
 import type { PhysicalMemory } from "./physical_memory.ts";
 import type { Registers } from "./registers.ts";
 
@@ -13,7 +13,7 @@ const ENTRY_SIZE = 8;
  * A machine's memory by linear address: through the page tables that CR3 points to now, or, while paging is off, as the physical
  * addresses that they are then: `vm.linear`. Permissions are not asked: the host may read and write what is mapped.
  */
-export class LinearMemory extends AddressSpace {
+export class LinearMemory extends AddressSpace<number | bigint> {
   readonly #memory: PhysicalMemory;
   readonly #registers: Registers;
 
@@ -57,14 +57,14 @@ export class LinearMemory extends AddressSpace {
   }
 
   /** See {@linkcode AddressSpace}. */
-  protected override load(address: number, target: Uint8Array): void {
+  protected override load(address: number | bigint, target: Uint8Array): void {
     for (const { bytes, start } of this.#pieces("read", address, target.length)) {
       target.set(bytes, start);
     }
   }
 
   /** See {@linkcode AddressSpace}. */
-  protected override store(address: number, content: Uint8Array): void {
+  protected override store(address: number | bigint, content: Uint8Array): void {
     for (const { bytes, start } of this.#pieces("write", address, content.length)) {
       bytes.set(content.subarray(start, start + bytes.length));
     }
@@ -75,13 +75,18 @@ export class LinearMemory extends AddressSpace {
   }
 
   /** The memory behind a range, cut at page boundaries; all of it is found before any of it is used. */
-  #pieces(verb: string, address: number, length: number): { bytes: Uint8Array; start: number }[] {
+  #pieces(
+    verb: string,
+    address: number | bigint,
+    length: number,
+  ): { bytes: Uint8Array; start: number }[] {
     const pieces = [];
     for (let start = 0; start < length;) {
-      const linear = address + start;
-      const end = Math.min(length, start + PAGE_SIZE - linear % PAGE_SIZE);
+      const linear = addressAfter(address, start);
+      const physical = this.toPhysical(linear);
+      const end = Math.min(length, start + PAGE_SIZE - physical % PAGE_SIZE);
       // Slots are made of whole pages: what lies in one page lies in one slot.
-      const [bytes] = this.#memory.pieces(verb, this.toPhysical(linear), end - start);
+      const [bytes] = this.#memory.pieces(verb, physical, end - start);
       pieces.push({ bytes, start });
       start = end;
     }

@@ -1,12 +1,8 @@
-import type { Libc } from "../ffi/libc.ts";
 import type { Uart } from "../devices/uart.ts";
 import type { ExitPort } from "../devices/exit_port.ts";
 import type { Image } from "../guest/image.ts";
 import { KVM_GUESTDBG } from "../kvm/abi/mod.ts";
 import type { Exit } from "../kvm/exit.ts";
-import type { Kvm } from "../kvm/kvm.ts";
-import type { Vcpu } from "../kvm/vcpu.ts";
-import type { Vm } from "../kvm/vm.ts";
 import { kvm_regs } from "../kvm/abi/structs/regs.ts";
 import type { GeneralRegister } from "../x86/registers.ts";
 import type { Mode } from "../x86/cpu_state.ts";
@@ -15,70 +11,14 @@ import { answerBytes } from "./answer_bytes.ts";
 import { type Bus, HandlerTable, type MmioHandler, type PortHandler } from "./bus.ts";
 import { ExitLog } from "./exit_log.ts";
 import { LinearMemory } from "./linear_memory.ts";
-import { type MemorySlot, PhysicalMemory } from "./physical_memory.ts";
+import type { ExitsOptions, MachineParts, ObservedExit, RunOptions } from "./machine_types.ts";
+import { PhysicalMemory } from "./physical_memory.ts";
 import { PortOutput } from "./port_output.ts";
-import type { RegisterStore } from "./register_store.ts";
 import { type Registers, registersOf } from "./registers.ts";
 import { RunLoop } from "./run_loop.ts";
 import { scaledTimeout, TimeLimit } from "./time_limit.ts";
 import { TimeLimitError } from "./time_limit_error.ts";
 import { UnhandledExitError } from "./unhandled_exit_error.ts";
-
-/** How one run is made. */
-export interface RunOptions {
-  /** How long it may take, in milliseconds, before `VMEXIT_TIMEOUT_SCALE`. The machine's own limit by default. */
-  readonly timeout?: number;
-}
-
-/** What answers an exit before the machine's devices are asked: see {@linkcode ExitsOptions}. */
-export interface ExitAnswer {
-  /** Who it is, for tables of exits: `"transcript"`. */
-  readonly by: string;
-  /** For a read: what the guest gets, as many bytes as the exit's data has. */
-  readonly bytes?: Uint8Array;
-}
-
-/** How exits are iterated. */
-export interface ExitsOptions extends RunOptions {
-  /** Asked first at every exit. What it answers, no device sees; undefined hands the exit on to the devices. */
-  readonly before?: (exit: Exit) => ExitAnswer | undefined;
-}
-
-/** An exit as {@linkcode Machine.exits} gives it. */
-export interface ObservedExit {
-  /** Which exit of the machine it is, from 1. */
-  readonly number: number;
-  /** The exit, decoded. */
-  readonly exit: Exit;
-  /** What answered it, or undefined: then a read must be answered with {@linkcode Machine.answer} before the machine runs on. */
-  readonly answeredBy: string | undefined;
-  /** The value that was written or answered, of the first element; undefined where there is none. */
-  readonly value: bigint | undefined;
-}
-
-/** What a machine is made of; {@linkcode boot} puts it together. */
-export interface MachineParts {
-  /** The C library that every call goes through. */
-  readonly libc: Libc;
-  /** The open `/dev/kvm`. */
-  readonly kvm: Kvm;
-  /** The virtual machine. */
-  readonly vm: Vm;
-  /** Its CPU. */
-  readonly vcpu: Vcpu;
-  /** The CPU's registers. */
-  readonly store: RegisterStore;
-  /** The guest. */
-  readonly image: Image;
-  /** The mode in which it starts. */
-  readonly mode: Mode;
-  /** Its memory. */
-  readonly slots: readonly MemorySlot[];
-  /** The time limit of a run, in milliseconds, before it is scaled. */
-  readonly timeout: number;
-  /** How many exits the log keeps. */
-  readonly recordExits: number;
-}
 
 const TERMINAL: ReadonlySet<string> = new Set(["HLT", "SHUTDOWN"]);
 const RESUMABLE: ReadonlySet<string> = new Set(["IO", "MMIO"]);
@@ -120,9 +60,13 @@ export class Machine implements Disposable {
   readonly registers: Registers;
   readonly #parts: MachineParts;
   readonly #ports = new HandlerTable<PortHandler>("ports", LAST_PORT);
-  readonly #mmio = new HandlerTable<MmioHandler>("physical addresses", LAST_PHYSICAL_ADDRESS);
+  readonly #mmio = new HandlerTable<MmioHandler>(
+    "physical addresses",
+    LAST_PHYSICAL_ADDRESS,
+    (first, last) => this.memory.checkIsNoRam(first, last),
+  );
   readonly #limit: TimeLimit;
-  readonly #store: RegisterStore;
+  readonly #store: MachineParts["store"];
   readonly #loop: RunLoop;
   #bootRegisters!: Readonly<Record<GeneralRegister, bigint>>;
   #serial: Uart | undefined;
@@ -230,7 +174,7 @@ export class Machine implements Disposable {
    * @throws {KvmError} When KVM refuses to run it.
    */
   run(options: RunOptions = {}): Exit {
-    return this.#drive(options, () => this.#runToEnd());
+    return fromCaller(this.run, () => this.#drive(options, () => this.#runToEnd()));
   }
 
   /**
@@ -240,17 +184,7 @@ export class Machine implements Disposable {
    * @throws As {@linkcode Machine.run} does.
    */
   step(options: RunOptions = {}): Exit {
-    return this.#drive(options, () => {
-      const { vcpu } = this.#parts;
-      // KVM notes where the step begins by the registers that it has.
-      this.#store.flush();
-      vcpu.setGuestDebug(KVM_GUESTDBG.ENABLE | KVM_GUESTDBG.SINGLESTEP);
-      try {
-        return this.#runToEnd("DEBUG");
-      } finally {
-        vcpu.setGuestDebug(0);
-      }
-    });
+    return fromCaller(this.step, () => this.#drive(options, () => this.#runOneInstruction()));
   }
 
   /**
@@ -374,6 +308,18 @@ export class Machine implements Disposable {
     }
   }
 
+  #runOneInstruction(): Exit {
+    const { vcpu } = this.#parts;
+    // KVM notes where the step begins by the registers that it has.
+    this.#store.flush();
+    vcpu.setGuestDebug(KVM_GUESTDBG.ENABLE | KVM_GUESTDBG.SINGLESTEP);
+    try {
+      return this.#runToEnd("DEBUG");
+    } finally {
+      vcpu.setGuestDebug(0);
+    }
+  }
+
   #observe(before: ExitsOptions["before"]): ObservedExit {
     const loop = this.#loop;
     if (loop.unanswered && !loop.dispatch()) throw new UnhandledExitError(this, this.#latest!);
@@ -396,5 +342,17 @@ export class Machine implements Disposable {
         `Cannot ${what}: the machine is disposed. Look at it before its \`using\` ends.`,
       );
     }
+  }
+}
+
+/** Runs `body`; the stack of an error about the guest begins at the line of the test that called `method`. */
+function fromCaller(method: (options: RunOptions) => Exit, body: () => Exit): Exit {
+  try {
+    return body();
+  } catch (error) {
+    if (error instanceof UnhandledExitError || error instanceof TimeLimitError) {
+      Error.captureStackTrace(error, method);
+    }
+    throw error;
   }
 }

@@ -5,14 +5,8 @@ export type { AddressRange, Bus, MmioHandler, PortHandler } from "./bus.ts";
 export { ExitLog, type ExitRecord } from "./exit_log.ts";
 export type { FlagProperties, FlagRegister } from "./flag_register.ts";
 export { LinearMemory } from "./linear_memory.ts";
-export {
-  type ExitAnswer,
-  type ExitsOptions,
-  Machine,
-  type MachineParts,
-  type ObservedExit,
-  type RunOptions,
-} from "./machine.ts";
+export { Machine } from "./machine.ts";
+export type * from "./machine_types.ts";
 export { type MemorySlot, PhysicalMemory } from "./physical_memory.ts";
 export { PortOutput } from "./port_output.ts";
 export { type RegisterSet, RegisterStore } from "./register_store.ts";

@@ -43,6 +43,25 @@ export class PhysicalMemory extends AddressSpace {
     return slot.bytes.subarray(gpa - slot.gpa, gpa - slot.gpa + length);
   }
 
+  /**
+   * Refuses a range for an MMIO handler.
+   *
+   * @throws {RangeError} When RAM lies in it: the guest's accesses there are no exits.
+   */
+  checkIsNoRam(first: number, last: number): void {
+    const slot = this.slots.find((slot) =>
+      !slot.readonly && slot.gpa <= last && first < slot.gpa + slot.bytes.length
+    );
+    if (slot === undefined) return;
+    throw new RangeError(
+      `Cannot handle physical addresses ${hex(first)} to ${hex(last)}: RAM lies at ` +
+        `${hex(slot.gpa)}–${
+          hex(slot.gpa + slot.bytes.length - 1)
+        }, so that the guest's accesses there cause no exits. ` +
+        "Give the machine less memory, or choose another address.",
+    );
+  }
+
   /** The slot that backs `gpa`, or undefined. */
   slotAt(gpa: number): MemorySlot | undefined {
     if (!Number.isSafeInteger(gpa)) return undefined;

@@ -53,7 +53,9 @@ Deno.test("other", () => {});
 
 Deno.test("a type error is told before anything runs, and a path that is not there is Deno's to tell", async () => {
   const wrong = `Deno.test("x", () => { const n: number = "text"; console.log("ran", n); });\n`;
-  await withProject({ "deno.json": "{}", "x_test.ts": wrong }, async (folder) => {
+  const host = `Deno.test("y", () => console.log("ran"));\n`;
+  const files = { "deno.json": "{}", "x_test.ts": wrong, "y_host_test.ts": host };
+  await withProject(files, async (folder) => {
     const typed = await start(folder, "test").output();
     assertEquals(typed.code, 1);
     assertStringIncludes(typed.stderr, "TS2322");

@@ -1,5 +1,5 @@
-import { asm, boot, type LongOptions, type Machine } from "@vmexit/vmexit";
-import { assertEquals, assertThrows } from "@std/assert";
+import { asm, boot, expect, type LongOptions, type Machine } from "@vmexit/vmexit";
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 
 /** Linear 0x400000 on physical 0x8000, 0x401000 on 0xa000, 0x402000 nowhere, 0x403000 on what no slot backs. */
 function machine(): Machine {
@@ -89,4 +89,27 @@ Deno.test("addresses that are none are refused", () => {
     assertThrows(() => vm.linear.u8(address), RangeError, "Cannot translate", String(address));
   }
   assertThrows(() => vm.linear.u8(-1), RangeError);
+});
+
+Deno.test("linear memory of the higher half is reached by bigint addresses", () => {
+  const higherHalf = 0xffff_ffff_8000_0ff8n;
+  using vm = boot(asm`hlt`, {
+    mode: "long",
+    mappings: [{ linear: 0xffff_ffff_8000_0000n, physical: 0x20000, size: 0x2000 }],
+  });
+  vm.linear.write(higherHalf, "across two pages");
+  assertEquals(vm.memory.string(0x20ff8, 16), "across two pages");
+  assertEquals(vm.linear.string(higherHalf), "across two pages");
+  expect(vm).toHaveLinearMemory(higherHalf, "across");
+  assertThrows(() => vm.linear.u8(0xffff_ffff_9000_0000n), RangeError, "it is not mapped");
+});
+
+Deno.test("an MMIO handler is refused where RAM lies, and taken where only reads have memory", () => {
+  using vm = boot(asm`hlt`, {
+    memory: "64K",
+    slots: [{ gpa: 0x20000, size: "4K", readonly: true }],
+  });
+  const error = assertThrows(() => vm.mmio.on([0xf000, 0x10fff], {}), RangeError);
+  assertStringIncludes(error.message, "RAM lies at 0x0–0xffff");
+  using _rom = vm.mmio.on(0x20000, { write() {} });
 });

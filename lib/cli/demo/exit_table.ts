@@ -1,6 +1,6 @@
 import { describeExit } from "../../kvm/describe_exit.ts";
 import type { IoExit, MmioExit } from "../../kvm/exit.ts";
-import type { ObservedExit } from "../../machine/machine.ts";
+import type { ObservedExit } from "../../machine/machine_types.ts";
 
 /** The columns: rows are printed as exits happen, so their widths are known before their contents. */
 const COLUMNS = [

@@ -1,4 +1,5 @@
 import {
+  addressAfter,
   type AddressSpace,
   contentBytes,
   type MemoryContent,
@@ -16,9 +17,9 @@ const PER_ROW = 16;
  * @throws {RangeError} When the content is empty or not bytes, or there is no memory.
  */
 export function matchMemory(
-  space: AddressSpace,
+  space: AddressSpace<number | bigint>,
   matcher: "toHaveMemory" | "toHaveLinearMemory",
-  address: number,
+  address: number | bigint,
   content: MemoryContent,
 ): Verdict {
   const expected = contentBytes(content);
@@ -45,12 +46,16 @@ export function matchMemory(
 }
 
 /** The rows of 16 bytes in which the two differ, with the differing bytes marked. */
-function differingRows(address: number, expected: Uint8Array, received: Uint8Array): string {
+function differingRows(
+  address: number | bigint,
+  expected: Uint8Array,
+  received: Uint8Array,
+): string {
   const differs = Array.from(expected, (byte, index) => byte !== received[index]);
   const first = differs.indexOf(true);
   const lines = [
     `${differs.filter(Boolean).length} of ${formatCount(expected.length, "byte")} differ, ` +
-    `the first at ${formatAddress(address + first)}`,
+    `the first at ${formatAddress(addressAfter(address, first))}`,
   ];
   const rows = [];
   for (let start = 0; start < expected.length; start += PER_ROW) {
@@ -58,7 +63,7 @@ function differingRows(address: number, expected: Uint8Array, received: Uint8Arr
   }
   for (const start of rows.slice(0, MOST_ROWS)) {
     const end = start + PER_ROW;
-    const place = formatAddress(address + start);
+    const place = formatAddress(addressAfter(address, start));
     const margin = `  ${" ".repeat(place.length)}  `;
     const marks = differs.slice(start, end).map((isDifferent) => isDifferent ? "^^" : "  ");
     lines.push(

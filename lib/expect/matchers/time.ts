@@ -1,5 +1,6 @@
 import { describeExit } from "../../kvm/describe_exit.ts";
-import type { Machine, RunOptions } from "../../machine/machine.ts";
+import type { Machine } from "../../machine/machine.ts";
+import type { RunOptions } from "../../machine/machine_types.ts";
 import { TimeLimitError } from "../../machine/time_limit_error.ts";
 import type { Verdict } from "../verdict.ts";
 

@@ -1,6 +1,7 @@
 import { describeExit } from "../../kvm/describe_exit.ts";
 import type { Exit } from "../../kvm/exit.ts";
-import type { ExitAnswer, Machine, RunOptions } from "../../machine/machine.ts";
+import type { Machine } from "../../machine/machine.ts";
+import type { ExitAnswer, RunOptions } from "../../machine/machine_types.ts";
 import { TimeLimitError } from "../../machine/time_limit_error.ts";
 import { formatCount } from "../format.ts";
 import { ExitPattern } from "../patterns/exit_pattern.ts";
