@@ -10,13 +10,19 @@ import { Interrupted, Interruption } from "./interrupted.ts";
 import { Progress } from "./progress.ts";
 import { HELP } from "./help.ts";
 import { setup } from "./setup.ts";
-import { test } from "./test.ts";
+import { testCommand } from "./test_command.ts";
 import { bench } from "./bench.ts";
 import { bootGuests } from "./boot_guests.ts";
 
 type Command = (args: readonly string[], context: CommandContext) => Promise<number>;
 
-const COMMANDS: Readonly<Record<string, Command>> = { bench, demo, doctor, setup, test };
+const COMMANDS: Readonly<Record<string, Command>> = {
+  bench,
+  demo,
+  doctor,
+  setup,
+  test: testCommand,
+};
 
 async function demo(args: readonly string[], context: CommandContext): Promise<number> {
   const here = async () => await (await import("./demo.ts")).demo(args);

@@ -1,6 +1,12 @@
 import type { Libc } from "../ffi/libc.ts";
+import type { Convention } from "../x86/boot_state.ts";
+import type { CompatibilityLayout } from "../x86/modes/compatibility.ts";
 import type { LongLayout } from "../x86/modes/long.ts";
+import type { PaeLayout, PagedLayout, ProtectedLayout } from "../x86/modes/protected.ts";
+import type { Protected16Layout } from "../x86/modes/protected16.ts";
 import type { RealLayout } from "../x86/modes/real.ts";
+import type { UnrealLayout } from "../x86/modes/unreal.ts";
+import type { Virtual8086Layout } from "../x86/modes/virtual8086.ts";
 import type { MemoryContent } from "./address_space.ts";
 import type { RegisterValues } from "./registers.ts";
 import type { Size } from "./size.ts";
@@ -19,7 +25,7 @@ export interface SlotOptions {
 
 /** What every mode's machine can be told. All of it has defaults. */
 export interface CommonOptions {
-  /** The main memory, from physical address 0 on: a multiple of 4096. Default 1 MiB in real mode, 2 MiB in long mode. */
+  /** The main memory, from physical address 0 on: a multiple of 4096. Default 1 MiB in 16-bit modes, 2 MiB in others. */
   readonly memory?: Size;
   /** More memory: elsewhere, or read-only. */
   readonly slots?: readonly SlotOptions[];
@@ -45,17 +51,93 @@ export interface CommonOptions {
   readonly libc?: Libc;
 }
 
+/** What `boot` works out of other options before a mode's boot state is made. */
+export type WorkedOutLayout = "memorySize" | "entry" | "gates";
+
 /** A machine that starts in real mode. */
-export interface RealOptions extends CommonOptions, Omit<RealLayout, "memorySize" | "entry"> {
-  /** Real mode: the default for a guest whose source does not say `bits 64`. */
+export interface RealOptions extends CommonOptions, Omit<RealLayout, WorkedOutLayout> {
+  /** Real mode: the default for a guest whose source says neither `bits 32` nor `bits 64`. */
   readonly mode?: "real";
 }
 
+/** A machine that starts in unreal mode. */
+export interface UnrealOptions extends CommonOptions, Omit<UnrealLayout, WorkedOutLayout> {
+  /** Real mode with data segments of 4 GiB. */
+  readonly mode: "unreal";
+}
+
+/** What every mode with an IDT can be told. */
+export interface GateOptions extends CommonOptions {
+  /**
+   * Handlers by vector: linear addresses, or labels of the guest. Each gets an interrupt gate that CPL 3 may use; all
+   * other gates are absent. Handlers run at CPL 0; in long mode they are 64-bit code, in virtual-8086 mode 32-bit code.
+   */
+  readonly gates?: Readonly<Record<number, number | string>>;
+}
+
+/** A machine that starts in 16-bit protected mode. */
+export interface Protected16Options extends GateOptions, Omit<Protected16Layout, WorkedOutLayout> {
+  /** Protected mode with 16-bit segments of 64 KiB. */
+  readonly mode: "protected16";
+}
+
+/** A machine that starts in 32-bit protected mode. */
+export interface ProtectedOptions extends GateOptions, Omit<ProtectedLayout, WorkedOutLayout> {
+  /** Flat 32-bit protected mode without paging: the default for a guest whose source says `bits 32`. */
+  readonly mode: "protected";
+}
+
+/** A machine that starts in 32-bit protected mode with 32-bit paging. */
+export interface PagedOptions extends GateOptions, Omit<PagedLayout, WorkedOutLayout> {
+  /** 32-bit protected mode with 4 KiB and 4 MiB pages. */
+  readonly mode: "paged";
+}
+
+/** A machine that starts in 32-bit protected mode with PAE paging. */
+export interface PaeOptions extends GateOptions, Omit<PaeLayout, WorkedOutLayout> {
+  /** 32-bit protected mode with PAE paging: 4 KiB and 2 MiB pages. */
+  readonly mode: "pae";
+}
+
+/** A machine that starts in virtual-8086 mode. */
+export interface Virtual8086Options extends GateOptions, Omit<Virtual8086Layout, WorkedOutLayout> {
+  /** Virtual-8086 mode: 16-bit code with real mode's segments at CPL 3. */
+  readonly mode: "virtual8086";
+}
+
+/** A machine that starts in compatibility mode. */
+export interface CompatibilityOptions
+  extends GateOptions, Omit<CompatibilityLayout, WorkedOutLayout> {
+  /** Compatibility mode: 32-bit code in long mode. */
+  readonly mode: "compatibility";
+}
+
 /** A machine that starts in long mode. */
-export interface LongOptions extends CommonOptions, Omit<LongLayout, "memorySize" | "entry"> {
+export interface LongOptions extends GateOptions, Omit<LongLayout, WorkedOutLayout> {
   /** 64-bit mode: the default for a guest whose source says `bits 64`. */
   readonly mode: "long";
+  /**
+   * The state in which the guest is entered. `"plain"`, the default: all general registers but RSP are zero. `"linux"`: as
+   * rust-vmm's monitors enter a 64-bit kernel, with the GDT at 0x500, page tables at 0x9000, code at 0x100000; of the
+   * layout it takes `stack` and `mappings`. `"unikernel"`: RDI has the boot information, RSI the CPU's number.
+   */
+  readonly convention?: Convention;
+  /** With the convention `"linux"`: what RSI points to. Default 0x7000. */
+  readonly zeroPage?: number;
+  /** With the convention `"unikernel"`: what RDI points to. Default 0x500. */
+  readonly bootInformation?: number | bigint;
+  /** With the convention `"unikernel"`: the CPU's number, in RSI. Default 0. */
+  readonly cpuNumber?: number;
 }
 
 /** What a machine can be told at boot. */
-export type BootOptions = RealOptions | LongOptions;
+export type BootOptions =
+  | RealOptions
+  | UnrealOptions
+  | Protected16Options
+  | ProtectedOptions
+  | PagedOptions
+  | PaeOptions
+  | Virtual8086Options
+  | CompatibilityOptions
+  | LongOptions;

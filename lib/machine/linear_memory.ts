@@ -1,7 +1,6 @@
-import { cr0Flags } from "../x86/flag_tables.ts";
 import { describeWalk } from "../x86/describe_walk.ts";
-import { getFlag } from "../x86/flags.ts";
 import { type PageWalk, walkPageTables } from "../x86/page_walk.ts";
+import { pagingModeOf } from "../x86/paging_mode.ts";
 import { addressAfter, AddressSpace } from "./address_space.ts";
 import type { PhysicalMemory } from "./physical_memory.ts";
 import type { Registers } from "./registers.ts";
@@ -44,11 +43,12 @@ export class LinearMemory extends AddressSpace<number | bigint> {
     );
   }
 
-  /** The walk of the page tables for a linear address, with every entry that it passed. */
+  /** The walk of the page tables for a linear address, with every entry that it passed, as CR4 and EFER have them now. */
   walk(linear: number | bigint): PageWalk {
-    const { cr3, efer } = this.#registers;
+    const { cr3, cr4, efer } = this.#registers;
     return walkPageTables({
       cr3,
+      cr4: cr4.value,
       efer: efer.value,
       linear,
       read: (gpa) =>
@@ -71,7 +71,8 @@ export class LinearMemory extends AddressSpace<number | bigint> {
   }
 
   get #pagingIsOn(): boolean {
-    return getFlag(cr0Flags, "pg", this.#registers.cr0.value) === true;
+    const { cr0, cr4, efer } = this.#registers;
+    return pagingModeOf({ cr0: cr0.value, cr4: cr4.value, efer: efer.value }) !== undefined;
   }
 
   /** The memory behind a range, cut at page boundaries; all of it is found before any of it is used. */

@@ -6,6 +6,10 @@ import type { GeneralRegisters, SpecialRegisters } from "../x86/cpu_state.ts";
 /** One of the two structures that KVM keeps registers in. */
 export type RegisterSet = "general" | "special";
 
+const TR_TYPE = kvm_sregs.offsetOf("tr.type");
+/** The bit that tells the type of a busy TSS from that of an available one (Intel SDM Vol. 3A, 7.2.2). */
+const TSS_BUSY = 0x2;
+
 interface Cached {
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly view: DataView<ArrayBuffer>;
@@ -18,12 +22,20 @@ interface Cached {
  */
 export class RegisterStore {
   readonly #vcpu: Vcpu;
+  readonly #tssIsAvailable: boolean;
   readonly #general = cached(kvm_regs.size);
   readonly #special = cached(kvm_sregs.size);
 
-  /** The registers of `vcpu`, none of them read yet. */
-  constructor(vcpu: Vcpu) {
+  /**
+   * The registers of `vcpu`, none of them read yet.
+   *
+   * @param tssIsAvailable Whether TR's busy TSS is brought into the vCPU as an available one. On AMD's CPUs nothing but
+   *   the emulation of SVM in QEMU tells the two apart: there CPL 3 has no stack for CPL 0 and no ports with a busy one. KVM
+   *   gives it back as busy.
+   */
+  constructor(vcpu: Vcpu, tssIsAvailable = false) {
     this.#vcpu = vcpu;
+    this.#tssIsAvailable = tssIsAvailable;
   }
 
   /** The structure as it is in the vCPU: `struct kvm_regs` or `struct kvm_sregs`. */
@@ -56,7 +68,7 @@ export class RegisterStore {
   flush(): void {
     // Special registers first: rflags and rip are judged by the mode that they make.
     if (this.#special.state === "changed") {
-      this.#vcpu.setSpecialRegisters(this.#special.bytes);
+      this.#vcpu.setSpecialRegisters(this.#specialToSet());
       this.#special.state = "read";
     }
     if (this.#general.state === "changed") {
@@ -69,6 +81,13 @@ export class RegisterStore {
   forget(): void {
     this.#general.state = "unknown";
     this.#special.state = "unknown";
+  }
+
+  #specialToSet(): Uint8Array<ArrayBuffer> {
+    if (!this.#tssIsAvailable) return this.#special.bytes;
+    const bytes = this.#special.bytes.slice();
+    bytes[TR_TYPE] &= ~TSS_BUSY;
+    return bytes;
   }
 
   #cached(set: RegisterSet): Cached {

@@ -1,5 +1,7 @@
 /** Linear-address bits that 4-level paging translates; bits above repeat the highest of them. */
 export const LINEAR_ADDRESS_BITS = 48;
+/** Linear-address bits that 5-level paging translates. */
+export const LINEAR_ADDRESS_BITS_5_LEVEL = 57;
 /** The widest physical address that the architecture has: bits 51:0. */
 export const PHYSICAL_ADDRESS_BITS = 52;
 const REGISTER_BITS = 64;

@@ -1,8 +1,26 @@
 import type { GeneralRegister } from "./registers.ts";
 import type { Segment } from "./segment.ts";
 
-/** The modes in which a machine can boot. */
-export type Mode = "real" | "long";
+/** The modes in which a machine can boot. {@linkcode modeDefaults} has what each begins with. */
+export type Mode =
+  /** Real mode. */
+  | "real"
+  /** Real mode with data segments of 4 GiB: big real mode. */
+  | "unreal"
+  /** Protected mode with 16-bit segments of 64 KiB. */
+  | "protected16"
+  /** 32-bit protected mode, flat, without paging. */
+  | "protected"
+  /** 32-bit protected mode with 32-bit paging. */
+  | "paged"
+  /** 32-bit protected mode with PAE paging. */
+  | "pae"
+  /** Virtual-8086 mode: 16-bit code at CPL 3 in protected mode, with the segments of real mode. */
+  | "virtual8086"
+  /** Compatibility mode: 32-bit code in long mode. */
+  | "compatibility"
+  /** 64-bit mode. */
+  | "long";
 
 /** All registers of `struct kvm_regs` by name. */
 export type GeneralRegisters = Record<GeneralRegister, bigint>;

@@ -1,7 +1,9 @@
 import { hex } from "./hex.ts";
 import type { PageWalk, WalkedEntry, WalkFault } from "./page_walk.ts";
 
-const QUADWORD_DIGITS = 16;
+import { pagingFormats } from "./page_levels.ts";
+
+const DIGITS_PER_BYTE = 2;
 
 /**
  * A walk in lines to read: the address, each entry that was passed, and where it led or why it did not.
@@ -19,10 +21,11 @@ const QUADWORD_DIGITS = 16;
  * ]);
  * ```
  */
-export function describeWalk({ linear, cr3, levels, result }: PageWalk): string[] {
+export function describeWalk({ linear, cr3, paging, levels, result }: PageWalk): string[] {
+  const digits = pagingFormats[paging].entrySize * DIGITS_PER_BYTE;
   return [
-    `linear ${hex(linear)}, cr3 ${hex(cr3)}`,
-    ...levels.map(describeEntry),
+    `linear ${hex(linear)}, cr3 ${hex(cr3)}${paging === "4-level" ? "" : `, ${paging} paging`}`,
+    ...levels.map((entry) => describeEntry(entry, digits)),
     "physical" in result
       ? `physical ${hex(result.physical)} in a ${result.pageSize} page: ${
         describePermissions(result.writable, result.user, result.executable)
@@ -31,9 +34,9 @@ export function describeWalk({ linear, cr3, levels, result }: PageWalk): string[
   ];
 }
 
-function describeEntry(walked: WalkedEntry): string {
+function describeEntry(walked: WalkedEntry, digits: number): string {
   const { level, gpa, entry, present, writable, user, noExecute, accessed, dirty } = walked;
-  const place = `${level.padEnd("PML4E".length)} at ${hex(gpa)}: ${hex(entry, QUADWORD_DIGITS)}`;
+  const place = `${level.padEnd("PML4E".length)} at ${hex(gpa)}: ${hex(entry, digits)}`;
   if (!present) return `${place} not present`;
   const marks = [
     describePermissions(writable, user, !noExecute),
@@ -60,6 +63,8 @@ function describeFault({ fault, level }: WalkFault): string {
       return `the ${level} has a reserved bit set`;
     case "outside-memory":
       return `there is no memory where the ${level} would be`;
+    case "too-wide":
+      return "the address has more than the 32 bits of linear addresses outside long mode";
     case "non-canonical":
       return "the address is not canonical";
   }

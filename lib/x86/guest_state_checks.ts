@@ -6,6 +6,7 @@ import {
   type GuestStateViolation,
   violations,
 } from "./guest_state/guest_state.ts";
+import { pointerRules } from "./guest_state/pointer_rules.ts";
 import { segmentRules } from "./guest_state/segment_rules.ts";
 import { systemSegmentRules } from "./guest_state/system_segment_rules.ts";
 
@@ -22,6 +23,7 @@ export const guestStateRules: readonly GuestStateRule[] = [
   ...segmentRules,
   ...systemSegmentRules,
   ...executionRules,
+  ...pointerRules,
 ];
 
 /**
@@ -29,7 +31,7 @@ export const guestStateRules: readonly GuestStateRule[] = [
  * Area"). A state that breaks one of these rules gives `KVM_EXIT_FAIL_ENTRY` there, while AMD's CPUs may run it.
  *
  * What KVM keeps to itself is not asked about: debug controls, MSR load areas, interruptibility, the VMCS
- * link. Of paging, the tables of PAE (26.3.1.6) are not read.
+ * link. The tables of PAE paging (26.3.1.6) are looked at where the state can read memory.
  *
  * @returns The rules that are broken: empty for a sound state.
  * @example

@@ -29,41 +29,106 @@ export const REAL_MODE = {
   memorySize: 1 * MIB,
 } as const;
 
-/** Guest-physical memory of a machine in long mode; the default tables map the first GiB onto itself. */
-export const LONG_MODE = {
-  /** Page tables: PML4, PDPT, PD, and a PT where there is one. */
+/**
+ * Guest-physical memory of a machine in 32-bit protected mode, with and without paging, and in long mode. Where
+ * there is paging, the default tables map this memory onto itself.
+ */
+export const PROTECTED_MODE = {
+  /** What the unikernel convention's RDI points to: as much as fits below the page tables. */
+  bootInformation: 0x500,
+  /** Page tables, root first: a PML4, a PDPT, a PD, and a PT where there is one. */
   pageTables: 0x1000,
   /** Address after the room for those. */
   pageTablesEnd: 0x5000,
-  /** Global descriptor table: null, code, data, and the two slots of the TSS descriptor. */
+  /** Global descriptor table; {@linkcode SELECTOR} has its order. */
   globalDescriptorTable: 0x5000,
   /** Task-state segment, 104 bytes. */
   taskStateSegment: 0x5100,
-  /** Interrupt descriptor table: 256 gates of 16 bytes, 0x6000–0x6fff, all absent. */
+  /** The handler of `int 0x80` that code at CPL 3 has by default. */
+  systemCallHandler: 0x5200,
+  /** The stack of handlers that CPL 3 enters grows down from here. */
+  kernelStackTop: 0x6000,
+  /** Interrupt descriptor table: 256 gates of 16 bytes (8 outside long mode), 0x6000–0x6fff. */
   interruptDescriptorTable: 0x6000,
   /** More page tables, for those whom the first four do not serve. */
   morePageTables: 0x7000,
   /** Address after the room for those; the stack has the 16 KiB from here on. */
   morePageTablesEnd: 0xc000,
+  /** Task-state segment with an I/O permission map, 8297 bytes; the stack has what is left above. */
+  taskStateSegmentWithPorts: 0xc000,
   /** The stack grows down from here. */
   stackTop: 0x10000,
   /** Where code is loaded and starts. */
   code: 0x10000,
-  /** Size of the identity map from address 0 on: far more than memory, so that the rest is MMIO. */
+  /** Size of the identity map of long mode, from address 0 on: far more than memory, so that the rest is MMIO. */
   identityMapSize: 1 * GIB,
+  /** Size of the identity map of 32-bit modes: all that their addresses reach. */
+  identityMapSize32: 4 * GIB,
   /** Default memory size in bytes. */
   memorySize: 2 * MIB,
 } as const;
 
-/** Selectors of the long-mode GDT: offsets of its descriptors. */
-export const LONG_MODE_SELECTOR = {
-  /** 64-bit code, CPL 0. */
-  code: 0x08,
-  /** Data and stack. */
-  data: 0x10,
-  /** The TSS, whose descriptor has 16 bytes. */
-  task: 0x18,
+/** Guest-physical memory of a machine in long mode: that of {@linkcode PROTECTED_MODE}. */
+export const LONG_MODE: typeof PROTECTED_MODE = PROTECTED_MODE;
+
+/**
+ * Guest-physical memory of a machine whose code must lie in the first 64 KiB though there are descriptor tables:
+ * 16-bit protected mode and virtual-8086 mode. Tables lie where {@linkcode PROTECTED_MODE} has them.
+ */
+export const LOW_PROTECTED_MODE = {
+  /** Task-state segment with an I/O permission map, where other modes have page tables. */
+  taskStateSegmentWithPorts: 0x1000,
+  /** The stack grows down from here. */
+  stackTop: 0x8000,
+  /** Where code is loaded and starts. */
+  code: 0x8000,
+  /** Default memory size in bytes: all that 20 address bits reach. */
+  memorySize: 1 * MIB,
 } as const;
+
+/**
+ * Guest-physical memory as the Linux convention has it: that of rust-vmm's virtual machine monitors, from which
+ * a 64-bit Linux kernel starts at its 64-bit entry point.
+ */
+export const LINUX = {
+  /** Global descriptor table: null, code, data, TSS. */
+  globalDescriptorTable: 0x500,
+  /** Interrupt descriptor table: one quadword of zeros. */
+  interruptDescriptorTable: 0x520,
+  /** The zero page (`struct boot_params`), which RSI points to. Nothing is written there. */
+  zeroPage: 0x7000,
+  /** RSP and RBP. */
+  stackTop: 0x8ff0,
+  /** PML4, PDPT and PD. */
+  pageTables: 0x9000,
+  /** Address after the room for those. */
+  pageTablesEnd: 0xc000,
+  /** Where a kernel is loaded, and starts. */
+  code: 0x100000,
+  /** Default memory size in bytes. */
+  memorySize: 2 * MIB,
+} as const;
+
+/** Selectors of the GDT: offsets of its descriptors. */
+export const SELECTOR = {
+  /** Code at CPL 0, as wide as the mode; in compatibility mode the 64-bit code of its handlers. */
+  code: 0x08,
+  /** Data and stack at CPL 0. */
+  data: 0x10,
+  /** The TSS, whose descriptor has 16 bytes in long mode and 8 elsewhere. */
+  task: 0x18,
+  /** 32-bit code at CPL 0 in long mode (compatibility mode). */
+  code32: 0x28,
+  /** 32-bit code at CPL 3. */
+  userCode32: 0x30,
+  /** Data and stack at CPL 3. */
+  userData: 0x38,
+  /** 64-bit code at CPL 3: with those before it, what SYSRET expects of STAR. */
+  userCode64: 0x40,
+} as const;
+
+/** The vector by which code at CPL 3 and in virtual-8086 mode asks for CPL 0. */
+export const SYSTEM_CALL_VECTOR = 0x80;
 
 /** I/O ports. */
 export const PORT = {

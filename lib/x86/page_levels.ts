@@ -1,38 +1,117 @@
+import { LINEAR_ADDRESS_BITS, LINEAR_ADDRESS_BITS_5_LEVEL } from "./canonical.ts";
 import type { PageSizeName } from "./page_mapping.ts";
 
-/** The entries of 4-level paging by the manual's names, from the root down. */
-export type PageEntryLevel = "PML4E" | "PDPTE" | "PDE" | "PTE";
+/** The ways in which the CPU translates linear addresses, by the manual's names (Intel SDM Vol. 3A, 4.1.1). */
+export type PagingMode = "32-bit" | "PAE" | "4-level" | "5-level";
+
+/** The entries of page tables by the manual's names, from the root down. */
+export type PageEntryLevel = "PML5E" | "PML4E" | "PDPTE" | "PDE" | "PTE";
 
 /** One level of the page tables. */
 export interface PageLevel {
   /** The name of its entries. */
   readonly entry: PageEntryLevel;
   /** The name of its tables. */
-  readonly table: "PML4" | "PDPT" | "PD" | "PT";
+  readonly table: "PML5" | "PML4" | "PDPT" | "PD" | "PT";
   /** The lowest bit of a linear address that chooses the entry. */
   readonly shift: number;
-  /** The pages that its entries can map; the root's can map none. */
+  /** How many bits of a linear address choose the entry. */
+  readonly indexBits: number;
+  /** The pages that its entries can map; absent where they can map none. */
   readonly page?: PageSizeName;
+  /** Whether its entries have R/W, U/S and XD; those of PAE's PDPT have none of them. */
+  readonly hasPermissions: boolean;
 }
 
-/** The levels of 4-level paging, from the root down (Intel SDM Vol. 3A, 4.5.4). */
-export const pageLevels: readonly PageLevel[] = [
-  { entry: "PML4E", table: "PML4", shift: 39 },
-  { entry: "PDPTE", table: "PDPT", shift: 30, page: "1G" },
-  { entry: "PDE", table: "PD", shift: 21, page: "2M" },
-  { entry: "PTE", table: "PT", shift: 12, page: "4K" },
-];
+/** What the tables of a paging mode look like. */
+export interface PagingFormat {
+  /** The levels, from the root down. */
+  readonly levels: readonly PageLevel[];
+  /** Bytes of one entry. */
+  readonly entrySize: 4 | 8;
+  /** Bits of a linear address that are translated. */
+  readonly linearAddressBits: number;
+  /** The page that `"auto"` takes where addresses are aligned for it. */
+  readonly largePage: PageSizeName;
+  /** Bits of CR3 that are the address of the root. */
+  readonly rootAddress: bigint;
+}
 
-/** Bytes of one table: 512 entries of 8 bytes. */
+/** Bytes of one table. PAE's PDPT has 32 bytes; it is given a page of its own all the same. */
 export const PAGE_TABLE_SIZE = 4096;
-/** Bytes of one entry. */
-export const PAGE_ENTRY_SIZE = 8;
-/** Bits 51:12 of an entry and of CR3: the physical address that it leads to. */
+/** Bits 51:12 of an entry: the physical address that it leads to. */
 export const PAGE_ENTRY_ADDRESS = 0x000f_ffff_ffff_f000n;
 
-const INDEX_MASK = 0x1ffn;
+const LONG_INDEX_BITS = 9;
+const PAGE_TABLE: PageLevel = level("PTE", "PT", 12, "4K");
+const PAGE_DIRECTORY: PageLevel = level("PDE", "PD", 21, "2M");
+const FOUR_LEVELS: readonly PageLevel[] = [
+  level("PML4E", "PML4", 39),
+  level("PDPTE", "PDPT", 30, "1G"),
+  PAGE_DIRECTORY,
+  PAGE_TABLE,
+];
+
+/** The tables of each paging mode (Intel SDM Vol. 3A, 4.3, 4.4.2 and 4.5.4). */
+export const pagingFormats: Readonly<Record<PagingMode, PagingFormat>> = {
+  "32-bit": {
+    levels: [
+      { ...level("PDE", "PD", 22, "4M"), indexBits: 10 },
+      { ...PAGE_TABLE, indexBits: 10 },
+    ],
+    entrySize: 4,
+    linearAddressBits: 32,
+    largePage: "4M",
+    rootAddress: 0xffff_f000n,
+  },
+  PAE: {
+    levels: [
+      { ...level("PDPTE", "PDPT", 30), indexBits: 2, hasPermissions: false },
+      PAGE_DIRECTORY,
+      PAGE_TABLE,
+    ],
+    entrySize: 8,
+    linearAddressBits: 32,
+    largePage: "2M",
+    rootAddress: 0xffff_ffe0n,
+  },
+  "4-level": {
+    levels: FOUR_LEVELS,
+    entrySize: 8,
+    linearAddressBits: LINEAR_ADDRESS_BITS,
+    largePage: "2M",
+    rootAddress: PAGE_ENTRY_ADDRESS,
+  },
+  "5-level": {
+    levels: [level("PML5E", "PML5", 48), ...FOUR_LEVELS],
+    entrySize: 8,
+    linearAddressBits: LINEAR_ADDRESS_BITS_5_LEVEL,
+    largePage: "2M",
+    rootAddress: PAGE_ENTRY_ADDRESS,
+  },
+};
 
 /** The byte offset, in its table, of the entry that translates `linear` at `level`. */
-export function entryOffset(level: PageLevel, linear: bigint): number {
-  return Number((linear >> BigInt(level.shift)) & INDEX_MASK) * PAGE_ENTRY_SIZE;
+export function entryOffset(
+  { shift, indexBits }: PageLevel,
+  linear: bigint,
+  entrySize: PagingFormat["entrySize"],
+): number {
+  return Number(BigInt.asUintN(indexBits, linear >> BigInt(shift))) * entrySize;
+}
+
+function level(
+  entry: PageEntryLevel,
+  table: PageLevel["table"],
+  shift: number,
+  page?: PageSizeName,
+): PageLevel {
+  return {
+    entry,
+    table,
+    shift,
+    indexBits: LONG_INDEX_BITS,
+    hasPermissions: true,
+    ...page === undefined ? {} : { page },
+  };
 }

@@ -1,13 +1,15 @@
-import { LINEAR_ADDRESS_BITS, PHYSICAL_ADDRESS_BITS } from "./canonical.ts";
+import { PHYSICAL_ADDRESS_BITS } from "./canonical.ts";
 import { hex } from "./hex.ts";
+import { pagingFormats, type PagingMode } from "./page_levels.ts";
 
-/** Names of the page sizes. */
-export type PageSizeName = "4K" | "2M" | "1G";
+/** Names of the page sizes. 4 MiB pages are those of 32-bit paging; it has no 2 MiB and 1 GiB ones. */
+export type PageSizeName = "4K" | "2M" | "4M" | "1G";
 
 /** Bytes of a page by its name. */
 export const PAGE_SIZE: Readonly<Record<PageSizeName, number>> = {
   "4K": 2 ** 12,
   "2M": 2 ** 21,
+  "4M": 2 ** 22,
   "1G": 2 ** 30,
 };
 
@@ -20,15 +22,16 @@ export interface PageMapping {
   /** Length in bytes. */
   size: number;
   /**
-   * What pages to use. `"auto"`, the default, takes 2 MiB pages wherever both addresses are aligned for
-   * them and 4 KiB pages elsewhere; 1 GiB pages, which not every CPU has, only on request.
+   * What pages to use. `"auto"`, the default, takes 2 MiB pages (4 MiB ones in 32-bit paging) wherever both
+   * addresses are aligned for them and 4 KiB pages elsewhere; 1 GiB pages, which not every CPU has, only on
+   * request.
    */
   pageSize?: PageSizeName | "auto";
   /** May be written to. Default true. (Supervisor code is bound by it only while CR0.WP is set.) */
   writable?: boolean;
   /** May be used at CPL 3. Default false. */
   user?: boolean;
-  /** Instructions may be fetched. Default true; false needs EFER.NXE. */
+  /** Instructions may be fetched. Default true; false needs EFER.NXE, and 32-bit paging does not have it. */
   executable?: boolean;
   /** False makes a hole: nothing is written for the range, and no other mapping may cover it. */
   present?: boolean;
@@ -40,18 +43,25 @@ export interface CheckedMapping extends Required<Omit<PageMapping, "linear">> {
   linear: bigint;
 }
 
-const CANONICAL_HALF = 1n << BigInt(LINEAR_ADDRESS_BITS - 1);
 const LINEAR_SPACE = 1n << 64n;
-const PHYSICAL_END = 2 ** PHYSICAL_ADDRESS_BITS;
+const LINEAR_SPACE_32 = 1n << 32n;
+/** Bits of a physical address that entries of 32 bits have room for: in those of 4 MiB pages 8 more (PSE-36). */
+const PHYSICAL_BITS_32 = { "4K": 32, "4M": 40 } as const;
 
 /**
  * Fills in what the mappings leave out, refuses those that cannot be, and sorts them by linear address.
  *
- * @throws {RangeError} When an address or size is not a multiple of the page size, the linear range is not
- *   canonical, the physical range passes 52 bits, or two mappings overlap.
+ * @throws {RangeError} When an address or size is not a multiple of the page size, the paging mode has no such
+ *   pages or no no-execute ones, the linear range is not canonical (or passes 32 bits), the physical range
+ *   passes what entries can hold, or two mappings overlap.
  */
-export function checkMappings(mappings: readonly PageMapping[]): CheckedMapping[] {
-  const checked = mappings.map(checkMapping).sort((a, b) => a.linear < b.linear ? -1 : 1);
+export function checkMappings(
+  mappings: readonly PageMapping[],
+  paging: PagingMode = "4-level",
+): CheckedMapping[] {
+  const checked = mappings
+    .map((mapping) => checkMapping(mapping, paging))
+    .sort((a, b) => a.linear < b.linear ? -1 : 1);
   checked.forEach((mapping, index) => {
     const before = checked[index - 1];
     if (before !== undefined && before.linear + BigInt(before.size) > mapping.linear) {
@@ -65,18 +75,12 @@ export function checkMappings(mappings: readonly PageMapping[]): CheckedMapping[
   return checked;
 }
 
-function checkMapping(mapping: PageMapping): CheckedMapping {
+function checkMapping(mapping: PageMapping, paging: PagingMode): CheckedMapping {
   const { pageSize = "auto", size, present = true } = mapping;
   const linear = toLinear(mapping.linear);
   const physical = mapping.physical ?? (present ? Number(linear) : 0);
   const unit = pageSize === "auto" ? "4K" : pageSize;
-  if (!Object.hasOwn(PAGE_SIZE, unit)) {
-    throw new RangeError(
-      `Cannot map ${
-        hex(linear)
-      } with pages of "${pageSize}": there are "4K", "2M", "1G" and "auto"`,
-    );
-  }
+  refuseUnknownPages(unit, linear, paging);
   if (size <= 0) {
     throw new RangeError(`Cannot map ${size} bytes at ${hex(linear)}: give one page or more`);
   }
@@ -84,17 +88,17 @@ function checkMapping(mapping: PageMapping): CheckedMapping {
   for (const [what, amount] of Object.entries(amounts)) {
     refuseMisaligned(what, amount, unit, linear);
   }
-  refuseNonCanonical(linear, size);
-  if (physical < 0 || physical + size > PHYSICAL_END) {
+  if (pagingFormats[paging].linearAddressBits === 32) refuseAbove32Bits(linear, size);
+  else refuseNonCanonical(linear, size, paging);
+  const { writable = true, user = false, executable = true } = mapping;
+  refusePhysical(physical, { linear, size, pageSize, paging });
+  if (!executable && paging === "32-bit") {
     throw new RangeError(
-      `Cannot map ${hex(linear)} to physical ${
-        hex(physical)
-      }: a physical address has ${PHYSICAL_ADDRESS_BITS} bits; give one below ${
-        hex(PHYSICAL_END - size)
-      }`,
+      `Cannot map ${
+        hex(linear)
+      } as no-execute: 32-bit paging has no such pages; use PAE or long mode`,
     );
   }
-  const { writable = true, user = false, executable = true } = mapping;
   return { linear, physical, size, pageSize, writable, user, executable, present };
 }
 
@@ -122,15 +126,57 @@ function refuseMisaligned(
   );
 }
 
-function refuseNonCanonical(linear: bigint, size: number): void {
+function refuseUnknownPages(unit: PageSizeName, linear: bigint, paging: PagingMode): void {
+  const known = pagingFormats[paging].levels.flatMap(({ page }) => page ?? []).reverse();
+  if (known.includes(unit)) return;
+  throw new RangeError(
+    `Cannot map ${hex(linear)} with pages of "${unit}": in ${paging} paging there are ${
+      known.map((name) => `"${name}"`).join(", ")
+    } and "auto"`,
+  );
+}
+
+function refusePhysical(
+  physical: number,
+  { linear, size, pageSize, paging }: {
+    linear: bigint;
+    size: number;
+    pageSize: PageSizeName | "auto";
+    paging: PagingMode;
+  },
+): void {
+  const bits = paging === "32-bit"
+    ? PHYSICAL_BITS_32[pageSize === "4M" ? "4M" : "4K"]
+    : PHYSICAL_ADDRESS_BITS;
+  const end = 2 ** bits;
+  if (physical >= 0 && physical + size <= end) return;
+  throw new RangeError(
+    `Cannot map ${hex(linear)} to physical ${
+      hex(physical)
+    }: a physical address has ${bits} bits; give one below ${hex(end - size)}`,
+  );
+}
+
+function refuseAbove32Bits(linear: bigint, size: number): void {
   const end = linear + BigInt(size);
-  const lowerHalf = linear >= 0n && end <= CANONICAL_HALF;
-  const upperHalf = linear >= LINEAR_SPACE - CANONICAL_HALF && end <= LINEAR_SPACE;
+  if (linear >= 0n && end <= LINEAR_SPACE_32) return;
+  throw new RangeError(
+    `Cannot map linear ${hex(linear)}–${
+      hex(end - 1n)
+    }: outside long mode linear addresses have 32 bits; stay below ${hex(LINEAR_SPACE_32)}`,
+  );
+}
+
+function refuseNonCanonical(linear: bigint, size: number, paging: PagingMode): void {
+  const half = 1n << BigInt(pagingFormats[paging].linearAddressBits - 1);
+  const end = linear + BigInt(size);
+  const lowerHalf = linear >= 0n && end <= half;
+  const upperHalf = linear >= LINEAR_SPACE - half && end <= LINEAR_SPACE;
   if (lowerHalf || upperHalf) return;
   throw new RangeError(
     `Cannot map linear ${hex(linear)}–${hex(end - 1n)}: it is not canonical; stay below ${
-      hex(CANONICAL_HALF)
-    } or at and above ${hex(LINEAR_SPACE - CANONICAL_HALF)}`,
+      hex(half)
+    } or at and above ${hex(LINEAR_SPACE - half)}`,
   );
 }
 

@@ -1,3 +1,4 @@
+import type { MemoryWrite } from "./cpu_state.ts";
 import { hex } from "./hex.ts";
 
 /** A range of guest-physical memory and what lies there. */
@@ -57,6 +58,15 @@ export function checkPlacements(
       );
     }
   });
+}
+
+/** {@linkcode checkPlacements} of what a boot state writes; gives it back. */
+export function checkWrites(writes: MemoryWrite[], memorySize: number): MemoryWrite[] {
+  checkPlacements(
+    writes.map(({ what, gpa, bytes }) => ({ what, gpa, size: bytes.length })),
+    memorySize,
+  );
+  return writes;
 }
 
 function describe({ what, gpa, size }: Placement): string {

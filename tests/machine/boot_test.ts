@@ -175,11 +175,11 @@ Deno.test("what cannot be booted is refused with what can", () => {
 });
 
 Deno.test("a mode that does not exist", () => {
-  for (const mode of ["protected", "Real", "", "constructor"]) {
+  for (const mode of ["protectd", "Real", "", "constructor"]) {
     assertThrows(
       () => boot(hlt(), { ...untouched(), mode: mode as "real" }),
       RangeError,
-      `Cannot boot in mode "${mode}": there is none of that name. The modes are real and long.`,
+      `Cannot boot in mode "${mode}": there is none of that name. The modes are real, unreal, protected16, protected, paged, pae, virtual8086, compatibility, long.`,
     );
   }
 });

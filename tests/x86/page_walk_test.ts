@@ -184,7 +184,7 @@ Deno.test("a walk that fails is described up to the entry that is to blame", () 
     "PDE   at 0x3010: 0x0000000000000000 not present",
     "not mapped: the PDE is not present",
   ]);
-  assertEquals(describeWalk(walk(0x1000, {}, { efer: 0n })).slice(4), [
+  assertEquals(describeWalk(walk(0x1000, {}, { efer: 0x500n })).slice(4), [
     "PTE   at 0x4008: 0x80000000000a0003 writable, supervisor, no-execute, 4K page",
     "not mapped: the PTE has a reserved bit set",
   ]);

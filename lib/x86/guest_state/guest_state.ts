@@ -15,6 +15,11 @@ export interface GuestState {
   externalInterrupt?: boolean;
   /** The activity state is HLT. Default false. */
   halted?: boolean;
+  /**
+   * The 8 bytes at a guest-physical address that is a multiple of 8, or undefined where there is no memory. Without
+   * it the tables of PAE paging are not looked at.
+   */
+  read?: (gpa: number) => bigint | undefined;
   /** The CPU's physical-address width. Default 52, the architecture's. */
   physicalAddressBits?: number;
   /** The CPU's linear-address width. Default 48. */
@@ -33,7 +38,9 @@ export interface GuestState {
 }
 
 /** A {@linkcode GuestState} with nothing left out, and what rules often ask of it. */
-export interface CheckedGuestState extends Required<Omit<GuestState, "registers">> {
+export interface CheckedGuestState extends Required<Omit<GuestState, "registers" | "read">> {
+  /** See {@linkcode GuestState}. */
+  read?: (gpa: number) => bigint | undefined;
   /** RIP. */
   rip: bigint;
   /** RFLAGS. */
@@ -81,6 +88,7 @@ export function completeGuestState(state: GuestState): CheckedGuestState {
     cr0Fixed1: state.cr0Fixed1 ?? 0xffff_ffffn,
     cr4Fixed0: state.cr4Fixed0 ?? 0n,
     cr4Fixed1: state.cr4Fixed1 ?? flagMask(cr4Flags),
+    ...state.read === undefined ? {} : { read: state.read },
     specialRegisters,
     rip: registers.rip ?? 0n,
     rflags,

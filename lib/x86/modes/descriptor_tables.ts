@@ -1,5 +1,5 @@
 import type { DescriptorTable, MemoryWrite, SegmentName } from "../cpu_state.ts";
-import { LONG_MODE, LONG_MODE_SELECTOR } from "../layout.ts";
+import { PROTECTED_MODE, SELECTOR, SYSTEM_CALL_VECTOR } from "../layout.ts";
 import {
   DESCRIPTOR_SIZE,
   type Segment,
@@ -8,60 +8,72 @@ import {
   SYSTEM_DESCRIPTOR_SIZE,
 } from "../segment.ts";
 import { unusableSegment } from "./common.ts";
+import { interruptTable } from "./interrupt_table.ts";
+import type { ProtectionLayout } from "./protection_layout.ts";
+import { taskState } from "./task_state.ts";
 
-/** Where the tables go; see the fields of the same names in `LongLayout`. */
-export interface DescriptorTableAddresses {
-  /** Address of the GDT, or false for none. */
-  gdt?: number | false;
-  /** Address of the IDT, or false for none. */
-  idt?: number | false;
-  /** Address of the TSS, or false for none. */
-  tss?: number | false;
+/** How wide code is. */
+type Bits = 16 | 32 | 64;
+
+/** What a mode needs of its descriptor tables. */
+export interface TableNeeds {
+  /** How wide code is at CPL 0, and so are handlers. */
+  bits: Bits;
+  /** How wide the code that starts is; as wide as handlers where left out. */
+  codeBits?: Bits;
+  /** The privilege level to start at. */
+  cpl: 0 | 3;
+  /** Whether CPL 3 may use all ports. */
+  opensPorts: boolean;
+  /** Where a TSS with an I/O permission map goes by default. */
+  taskWithPorts?: number;
 }
 
-/** Segment and table registers of long mode, and the memory that they stand for. */
+/** Segment and table registers of a mode with protection, and the memory that they stand for. */
 export interface DescriptorTables {
   /** What to load. */
   registers: Record<SegmentName, Segment> & Record<"gdt" | "idt", DescriptorTable>;
-  /** The GDT, TSS and IDT, as far as there are any. */
+  /** The GDT, TSS, IDT and `int 0x80` handler, as far as there are any. */
   writes: MemoryWrite[];
 }
 
-const FLAT_LIMIT = 0xffff_ffff;
-const GATES = 256;
-const GATE_SIZE = 16;
-const TSS_SIZE = 104;
-/** Where a 64-bit TSS keeps the offset of its I/O permission map (Intel SDM Vol. 3A, 7.7). */
-const TSS_IO_MAP_BASE = 102;
+/** HLT, then a return from the interrupt: IRETQ and IRETD. */
+const SYSTEM_CALL_HANDLER = { 32: [0xf4, 0xcf], 64: [0xf4, 0x48, 0xcf] } as const;
 
 /**
- * GDT (null, code, data, TSS), TSS (no stacks, no I/O permission map) and IDT (256 absent gates) for 64-bit
- * mode at CPL 0, with the registers that name them.
+ * GDT, TSS and IDT, with the registers that name them.
  *
  * What is left out is not written and has limit 0. Segments are loaded all the same: the CPU looks into the
  * GDT only when a register is loaded anew. TR too, since VMX enters no guest without a busy TSS there.
+ *
+ * @throws {RangeError} When a gate cannot be, or the privilege level is neither 0 nor 3.
  */
-export function descriptorTables(addresses: DescriptorTableAddresses): DescriptorTables {
+export function descriptorTables(layout: ProtectionLayout, needs: TableNeeds): DescriptorTables {
+  const { bits, codeBits = bits, cpl, opensPorts } = needs;
+  if (cpl !== 0 && cpl !== 3) {
+    throw new RangeError(`Cannot start at privilege level ${cpl}: machines start at 0 or at 3`);
+  }
   const {
-    gdt = LONG_MODE.globalDescriptorTable,
-    idt = LONG_MODE.interruptDescriptorTable,
-    tss = LONG_MODE.taskStateSegment,
-  } = addresses;
-  const code = flatSegment(LONG_MODE_SELECTOR.code, SEGMENT_TYPE.executeReadCodeAccessed);
-  const data = flatSegment(LONG_MODE_SELECTOR.data, SEGMENT_TYPE.readWriteDataAccessed);
-  const task = taskSegment(tss);
+    gdt = PROTECTED_MODE.globalDescriptorTable,
+    idt = PROTECTED_MODE.interruptDescriptorTable,
+    tss = opensPorts
+      ? needs.taskWithPorts ?? PROTECTED_MODE.taskStateSegmentWithPorts
+      : PROTECTED_MODE.taskStateSegment,
+  } = layout;
+  const taskBytes = taskState({ is64Bit: bits === 64, hasKernelStack: cpl === 3, opensPorts });
+  const task = taskSegment(tss === false ? undefined : tss, taskBytes.length);
+  const segments = flatSegments(bits, codeBits, cpl);
   const writes: MemoryWrite[] = [];
   if (gdt !== false) {
-    writes.push({
-      gpa: gdt,
-      bytes: gdtBytes(code, data, tss === false ? [] : [task]),
-      what: "GDT",
-    });
+    const descriptors = tss === false ? segments : [...segments, task];
+    writes.push({ gpa: gdt, bytes: gdtBytes(descriptors, bits), what: "GDT" });
   }
-  if (tss !== false) writes.push({ gpa: tss, bytes: tssBytes(), what: "TSS" });
-  if (idt !== false) {
-    writes.push({ gpa: idt, bytes: new Uint8Array(GATES * GATE_SIZE), what: "IDT" });
-  }
+  if (tss !== false) writes.push({ gpa: tss, bytes: taskBytes, what: "TSS" });
+  if (idt !== false) writes.push(...interruptWrites(idt, layout.gates ?? {}, needs));
+  const code = segments.find(({ selector }) => selector === codeSelector(bits, codeBits, cpl))!;
+  const data = segments.find(({ selector }) =>
+    selector === (cpl === 3 ? SELECTOR.userData | cpl : SELECTOR.data)
+  )!;
   return {
     registers: {
       cs: code,
@@ -79,29 +91,78 @@ export function descriptorTables(addresses: DescriptorTableAddresses): Descripto
   };
 }
 
-function flatSegment(selector: number, type: number): Segment {
-  const isCode = type === SEGMENT_TYPE.executeReadCodeAccessed;
+function interruptWrites(
+  idt: number,
+  gates: NonNullable<ProtectionLayout["gates"]>,
+  { bits, cpl }: TableNeeds,
+): MemoryWrite[] {
+  if (cpl === 0 || bits === 16 || Object.hasOwn(gates, SYSTEM_CALL_VECTOR)) {
+    return [{ gpa: idt, bytes: interruptTable(gates, bits), what: "IDT" }];
+  }
+  const gpa = PROTECTED_MODE.systemCallHandler;
+  const withHandler = { ...gates, [SYSTEM_CALL_VECTOR]: gpa };
+  return [
+    { gpa: idt, bytes: interruptTable(withHandler, bits), what: "IDT" },
+    {
+      gpa,
+      bytes: Uint8Array.from(SYSTEM_CALL_HANDLER[bits]),
+      what: "handler of int 0x80",
+    },
+  ];
+}
+
+function codeSelector(bits: Bits, codeBits: Bits, cpl: 0 | 3): number {
+  if (cpl === 3) return (codeBits === 64 ? SELECTOR.userCode64 : SELECTOR.userCode32) | cpl;
+  return codeBits === bits ? SELECTOR.code : SELECTOR.code32;
+}
+
+/** The segments that a GDT needs, each with its selector, RPL included. */
+function flatSegments(bits: Bits, codeBits: Bits, cpl: 0 | 3): Segment[] {
+  return [
+    codeSegment(SELECTOR.code, bits),
+    dataSegment(SELECTOR.data, bits),
+    ...codeBits === bits ? [] : [codeSegment(SELECTOR.code32, codeBits)],
+    ...cpl === 0 ? [] : [
+      codeSegment(SELECTOR.userCode32 | cpl, 32),
+      dataSegment(SELECTOR.userData | cpl, bits),
+    ],
+    ...cpl === 0 || bits !== 64 ? [] : [codeSegment(SELECTOR.userCode64 | cpl, bits)],
+  ];
+}
+
+function codeSegment(selector: number, bits: Bits): Segment {
+  return {
+    ...dataSegment(selector, bits),
+    type: SEGMENT_TYPE.executeReadCodeAccessed,
+    db: bits === 32 ? 1 : 0,
+    l: bits === 64 ? 1 : 0,
+  };
+}
+
+/** All that a segment can reach: 64 KiB where offsets have 16 bits, else 4 GiB. */
+function dataSegment(selector: number, bits: Bits): Segment {
+  const isWide = bits !== 16;
   return {
     base: 0n,
-    limit: FLAT_LIMIT,
+    limit: isWide ? 0xffff_ffff : 0xffff,
     selector,
-    type,
+    type: SEGMENT_TYPE.readWriteDataAccessed,
     present: 1,
-    dpl: 0,
-    db: isCode ? 0 : 1,
+    dpl: selector & 3,
+    db: isWide ? 1 : 0,
     s: 1,
-    l: isCode ? 1 : 0,
-    g: 1,
+    l: 0,
+    g: isWide ? 1 : 0,
     avl: 0,
     unusable: 0,
   };
 }
 
-function taskSegment(tss: number | false): Segment {
+function taskSegment(address: number | undefined, size: number): Segment {
   return {
-    base: BigInt(tss || 0),
-    limit: tss === false ? 0 : TSS_SIZE - 1,
-    selector: LONG_MODE_SELECTOR.task,
+    base: BigInt(address ?? 0),
+    limit: address === undefined ? 0 : size - 1,
+    selector: SELECTOR.task,
     type: SEGMENT_TYPE.busyTss,
     present: 1,
     dpl: 0,
@@ -114,22 +175,18 @@ function taskSegment(tss: number | false): Segment {
   };
 }
 
-function gdtBytes(code: Segment, data: Segment, tasks: Segment[]): Uint8Array<ArrayBuffer> {
-  const end = LONG_MODE_SELECTOR.task + tasks.length * SYSTEM_DESCRIPTOR_SIZE;
-  const bytes = new Uint8Array(end);
-  bytes.set(segmentToDescriptor(code, DESCRIPTOR_SIZE), code.selector);
-  bytes.set(segmentToDescriptor(data, DESCRIPTOR_SIZE), data.selector);
-  for (const task of tasks) {
-    bytes.set(segmentToDescriptor(task, SYSTEM_DESCRIPTOR_SIZE), task.selector);
-  }
-  return bytes;
-}
-
-function tssBytes(): Uint8Array<ArrayBuffer> {
-  const bytes = new Uint8Array(TSS_SIZE);
-  // An offset past the limit: there is no map, so no port is open to CPL 3.
-  new DataView(bytes.buffer).setUint16(TSS_IO_MAP_BASE, TSS_SIZE, true);
-  return bytes;
+function gdtBytes(segments: readonly Segment[], bits: Bits): Uint8Array<ArrayBuffer> {
+  const descriptors = segments.map((segment) => ({
+    offset: segment.selector & ~3,
+    bytes: segmentToDescriptor(
+      segment,
+      segment.s === 0 && bits === 64 ? SYSTEM_DESCRIPTOR_SIZE : DESCRIPTOR_SIZE,
+    ),
+  }));
+  const end = Math.max(...descriptors.map(({ offset, bytes }) => offset + bytes.length));
+  const table = new Uint8Array(end);
+  for (const { offset, bytes } of descriptors) table.set(bytes, offset);
+  return table;
 }
 
 function tableRegister(writes: readonly MemoryWrite[], what: string): DescriptorTable {

@@ -1,10 +1,10 @@
-import { apicBaseFlags, cr0Flags, RFLAGS_ALWAYS_SET } from "../flag_tables.ts";
+import { cr0Flags, RFLAGS_ALWAYS_SET } from "../flag_tables.ts";
 import type { CpuState } from "../cpu_state.ts";
 import { flagsToValue } from "../flags.ts";
 import { hex } from "../hex.ts";
-import { LOCAL_APIC, REAL_MODE } from "../layout.ts";
+import { REAL_MODE } from "../layout.ts";
 import { type Segment, SEGMENT_TYPE } from "../segment.ts";
-import { noInterrupts, unusableSegment } from "./common.ts";
+import { specialRegisters, unusableSegment } from "./common.ts";
 
 /** What a real-mode boot state can be told. All of it has defaults. */
 export interface RealLayout {
@@ -63,7 +63,7 @@ export function realMode(layout: RealLayout = {}): CpuState {
   return {
     mode: "real",
     registers: { rip: BigInt(ip), rsp: BigInt(sp), rflags: RFLAGS_ALWAYS_SET },
-    specialRegisters: {
+    specialRegisters: specialRegisters({
       cs: realSegment("cs", cs, SEGMENT_TYPE.executeReadCodeAccessed),
       ds: realSegment("ds", ds, data),
       es: realSegment("es", es, data),
@@ -77,15 +77,7 @@ export function realMode(layout: RealLayout = {}): CpuState {
         base: BigInt(REAL_MODE.interruptVectorTable),
         limit: REAL_MODE.interruptVectorTableLimit,
       },
-      cr0: flagsToValue(cr0Flags, { et: true, ne: true }),
-      cr2: 0n,
-      cr3: 0n,
-      cr4: 0n,
-      cr8: 0n,
-      efer: 0n,
-      apic_base: BigInt(LOCAL_APIC) | flagsToValue(apicBaseFlags, { bsp: true, en: true }),
-      interrupt_bitmap: noInterrupts(),
-    },
+    }, { cr0: flagsToValue(cr0Flags, { et: true, ne: true }) }),
     writes: [],
   };
 }

@@ -171,7 +171,10 @@ function count(results: readonly LegResult[]): Counts {
  * @param context who hears of it, what ends it
  * @returns the exit code of `deno test`
  */
-export async function test(args: readonly string[], context: CommandContext): Promise<number> {
+export async function testCommand(
+  args: readonly string[],
+  context: CommandContext,
+): Promise<number> {
   if (args.some((arg) => RUNS_NOTHING.includes(arg))) {
     return await runDeno(["test", ...args], { cwd: Deno.cwd(), signal: context.signal });
   }

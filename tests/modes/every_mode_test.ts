@@ -1,0 +1,32 @@
+import { asm, boot, expect } from "@vmexit/vmexit";
+import { assertEquals } from "@std/assert";
+import { modes } from "./modes.ts";
+
+const EXIT = 0xf4;
+const REQUESTED_PRIVILEGE = 0x3;
+const PROTECTION_ENABLE = 0x1;
+
+/** Modes without selectors that have a privilege level. */
+const WITHOUT_SELECTORS = ["real", "unreal", "virtual8086"];
+
+Deno.test.each(modes)(
+  "$name: code finds its width, its privilege and CR0.PE as they are in no other width",
+  ({ options, bits, cpl }) => {
+    using vm = boot(asm.file("../../guests/modes/which_mode.asm"), { ...options, exitPort: EXIT });
+    vm.run();
+    const { al, bx, cx } = vm.registers;
+    assertEquals(al, bits);
+    assertEquals(bx & PROTECTION_ENABLE, vm.mode.endsWith("real") ? 0 : 1);
+    assertEquals(
+      cx & REQUESTED_PRIVILEGE,
+      WITHOUT_SELECTORS.includes(vm.mode) ? 0 : cpl,
+    );
+  },
+);
+
+Deno.test.each(modes)("$name: the body that serves every mode runs", ({ options }) => {
+  using vm = boot(asm.file("../../guests/modes/body.asm"), { ...options, exitPort: EXIT });
+  vm.run();
+  expect(vm).toHaveSerial("Hello from any mode!\n");
+  assertEquals(vm.linear.u16(vm.image.symbol("sum")), 55);
+});
