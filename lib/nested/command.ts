@@ -16,6 +16,8 @@ export interface CommandOptions {
   onStderr?: (chunk: Uint8Array) => void;
   /** Seconds that the command may take; 1800 unless told. */
   limit?: number;
+  /** Seconds without a sign of life after which the machine counts as frozen; 120 unless told. */
+  silence?: number;
 }
 
 /** How a command inside ended. */

@@ -13,6 +13,9 @@ export const READY = "ready";
 /** What it says once the command's disk is mounted. */
 export const STARTED = "started";
 
+/** What it says every few seconds while the command runs. */
+export const ALIVE = "alive";
+
 /** Directories of the machine's own root, which need no mount to exist. */
 export const ROOT_FOLDERS: readonly string[] = [
   "bin",

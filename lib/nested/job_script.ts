@@ -1,5 +1,5 @@
 import { FILES_FOLDER } from "./collect_files.ts";
-import { JOB_FOLDER, STARTED } from "./init_script.ts";
+import { ALIVE, JOB_FOLDER, STARTED } from "./init_script.ts";
 import { shellQuote } from "./shell_quote.ts";
 
 /** What a run does inside, for {@link jobScript}. */
@@ -38,11 +38,14 @@ merge() {
 }
 `;
 
+/** How often a machine says that it lives. */
+const ALIVE_SECONDS = 3;
+
 /** Two blocks of zeros end a tar archive; an empty one is nothing but its end. */
 const EMPTY_TAR = 1024;
 
 /**
- * The shell script that a resumed machine runs: it puts files in place, runs the command with its output on the ports, reports the exit code and
+ * The shell script that a resumed machine runs: it puts files in place, runs the command with its output on the ports while it says that it lives, reports the exit code and
  * sends back what is new; find compares whole seconds, hence the one second less. File descriptors 3 to 6 are the ports control, stdout, stderr and files.
  *
  * @param job what to run
@@ -57,8 +60,11 @@ merge ""
 mkdir -p ${cwd} ${shellQuote(job.env.HOME ?? "/tmp")}
 touch -d "@$((seconds - 1))" ${JOB_FOLDER}/start
 echo ${STARTED} >&3
+while echo ${ALIVE} >&3; do sleep ${ALIVE_SECONDS}; done &
+alive=$!
 ( cd ${cwd} && exec ${words} ) < /dev/null >&4 2>&5 3>&- 6>&-
 code=$?
+kill $alive
 printf %s ${marker} >&4
 printf %s ${marker} >&5
 echo "exit $code" >&3

@@ -3,7 +3,7 @@ import { dirname } from "node:path";
 import { collectFiles } from "./collect_files.ts";
 import type { CommandOptions, CommandResult } from "./command.ts";
 import { type Image, openImage } from "./image.ts";
-import { STARTED } from "./init_script.ts";
+import { ALIVE, STARTED } from "./init_script.ts";
 import { createJobDisk, fillJobDisk } from "./job_disk.ts";
 import { jobScript } from "./job_script.ts";
 import { loadState } from "./machine_state.ts";
@@ -30,6 +30,8 @@ export interface SessionOptions {
 const LIMIT_SECONDS = 1800;
 /** From the word to start until the disk is mounted; only a broken snapshot takes longer. */
 const WAKE_SECONDS = 30;
+/** Far more than a busy host delays the word that a machine sends every few seconds. */
+const SILENCE_SECONDS = 120;
 const SEED_SIZE = 64;
 const MARKER_SIZE = 16;
 
@@ -187,7 +189,7 @@ export class NestedSession implements AsyncDisposable {
     const { onStdout = (chunk) => heard.stdout.push(chunk) } = options;
     const { onStderr = (chunk) => heard.stderr.push(chunk) } = options;
     const [line] = await Promise.all([
-      control.next(),
+      this.#verdict(control, options.silence),
       relay(stdout.readable, marker, onStdout),
       relay(stderr.readable, marker, onStderr),
     ]);
@@ -208,6 +210,22 @@ export class NestedSession implements AsyncDisposable {
       stderr: joined(heard.stderr),
       files: written,
     };
+  }
+
+  /** The machine's word on how the command ended. A machine that has stopped to say that it lives has none. */
+  async #verdict(control: LineReader, silence = SILENCE_SECONDS): Promise<string | undefined> {
+    const { process } = this.#resumed;
+    for (;;) {
+      const line = await within(
+        silence,
+        control.next(),
+        () =>
+          process.lateness(
+            `The nested machine is frozen: it said nothing for ${silence} seconds`,
+          ),
+      );
+      if (line !== ALIVE) return line;
+    }
   }
 
   /** Ends the machine at once and removes its temporary files. */

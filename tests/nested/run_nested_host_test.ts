@@ -83,6 +83,22 @@ Deno.test("a panic is an error with the end of the console", async () => {
   });
 });
 
+Deno.test("a machine that freezes is an error that says so, long before the time limit", async () => {
+  await isolated(async () => {
+    await using session = await startNested();
+    const freeze = () => Deno.kill(session.pid, "SIGSTOP");
+    const error = await assertRejects(
+      () =>
+        session.run(["sh", "-c", "echo now; sleep 99"], { cwd: "/", silence: 5, onStdout: freeze }),
+      NestedError,
+      "is frozen: it said nothing for 5 seconds",
+    );
+    assertEquals(error.exitCode, NESTED_TIMEOUT);
+    await session[Symbol.asyncDispose]();
+    assertEquals(isAlive(session.pid), false);
+  });
+});
+
 Deno.test("a machine that is killed is an error that says so", async () => {
   await isolated(async () => {
     await using session = await startNested();
