@@ -1,11 +1,15 @@
 const BYTE_BITS = 8;
 
-/** What may be written to memory: bytes, an array of byte values, or text, which is stored as UTF-8 without a terminator. */
+/**
+ * What may be written to memory: bytes, an array of byte values, or text, which is stored as UTF-8 without a
+ * terminator.
+ */
 export type MemoryContent = Uint8Array | readonly number[] | string;
 
 /**
  * Guest memory seen through one kind of address: physical ({@linkcode PhysicalMemory}) or linear
- * ({@linkcode LinearMemory}, where addresses above 2^53 are bigints). All integers are little-endian, as on x86.
+ * ({@linkcode LinearMemory}, where addresses above 2^53 are bigints). All integers are little-endian, as on
+ * x86.
  *
  * Every method throws a `RangeError` that names the slots there are, or the page-table entry that is
  * missing, when an address has no memory behind it.
@@ -84,7 +88,8 @@ export abstract class AddressSpace<Address extends number | bigint = number> {
   }
 
   /**
-   * The UTF-8 text of `length` bytes at `address`, or, where `length` is left out, the text up to the first NUL.
+   * The UTF-8 text of `length` bytes at `address`, or, where `length` is left out, the text up to the first
+   * NUL.
    */
   string(address: Address, length?: number): string {
     if (length !== undefined) return new TextDecoder().decode(this.read(address, length));

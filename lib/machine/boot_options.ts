@@ -25,15 +25,24 @@ export interface SlotOptions {
 
 /** What every mode's machine can be told. All of it has defaults. */
 export interface CommonOptions {
-  /** The main memory, from physical address 0 on: a multiple of 4096. Default 1 MiB in 16-bit modes, 2 MiB in others. */
+  /**
+   * The main memory, from physical address 0 on: a multiple of 4096. Default 1 MiB in 16-bit modes, 2 MiB in
+   * others.
+   */
   readonly memory?: Size;
   /** More memory: elsewhere, or read-only. */
   readonly slots?: readonly SlotOptions[];
-  /** The linear address that the guest is assembled for, and where it lies, unless its source has an `org` of its own. */
+  /**
+   * The linear address that the guest is assembled for, and where it lies, unless its source has an `org` of
+   * its own.
+   */
   readonly origin?: number;
   /** The physical address of its first byte, where that is not what the page tables make of its origin. */
   readonly load?: number;
-  /** Where execution starts: a linear address, or a label of the guest. By default `_start`, where there is one, else the origin. */
+  /**
+   * Where execution starts: a linear address, or a label of the guest. By default `_start`, where there is
+   * one, else the origin.
+   */
   readonly entry?: number | string;
   /** Registers at the start, over what the mode sets. */
   readonly registers?: RegisterValues;
@@ -43,7 +52,10 @@ export interface CommonOptions {
   readonly serial?: boolean;
   /** A port by which the guest ends the run with a status, such as 0xf4. Default none. */
   readonly exitPort?: number;
-  /** Whether the kernel emulates the PIC, the IOAPIC and the LAPIC. HLT then waits in the kernel for an interrupt and is no exit. Default false. */
+  /**
+   * Whether the kernel emulates the PIC, the IOAPIC and the LAPIC. HLT then waits in the kernel for an
+   * interrupt and is no exit. Default false.
+   */
   readonly irqchip?: boolean;
   /** How many exits the log keeps. Default 64, at most 2^20. */
   readonly recordExits?: number;
@@ -69,8 +81,9 @@ export interface UnrealOptions extends CommonOptions, Omit<UnrealLayout, WorkedO
 /** What every mode with an IDT can be told. */
 export interface GateOptions extends CommonOptions {
   /**
-   * Handlers by vector: linear addresses, or labels of the guest. Each gets an interrupt gate that CPL 3 may use; all
-   * other gates are absent. Handlers run at CPL 0; in long mode they are 64-bit code, in virtual-8086 mode 32-bit code.
+   * Handlers by vector: linear addresses, or labels of the guest. Each gets an interrupt gate that CPL 3 may
+   * use; all other gates are absent. Handlers run at CPL 0; in long mode they are 64-bit code, in
+   * virtual-8086 mode 32-bit code.
    */
   readonly gates?: Readonly<Record<number, number | string>>;
 }
@@ -117,9 +130,10 @@ export interface LongOptions extends GateOptions, Omit<LongLayout, WorkedOutLayo
   /** 64-bit mode: the default for a guest whose source says `bits 64`. */
   readonly mode: "long";
   /**
-   * The state in which the guest is entered. `"plain"`, the default: all general registers but RSP are zero. `"linux"`: as
-   * rust-vmm's monitors enter a 64-bit kernel, with the GDT at 0x500, page tables at 0x9000, code at 0x100000; of the
-   * layout it takes `stack` and `mappings`. `"unikernel"`: RDI has the boot information, RSI the CPU's number.
+   * The state in which the guest is entered. `"plain"`, the default: all general registers but RSP are zero.
+   * `"linux"`: as rust-vmm's monitors enter a 64-bit kernel, with the GDT at 0x500, page tables at 0x9000,
+   * code at 0x100000; of the layout it takes `stack` and `mappings`. `"unikernel"`: RDI has the boot
+   * information, RSI the CPU's number.
    */
   readonly convention?: Convention;
   /** With the convention `"linux"`: what RSI points to. Default 0x7000. */

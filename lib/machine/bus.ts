@@ -22,7 +22,8 @@ export interface MmioHandler {
   /**
    * Answers a read.
    *
-   * @param size 1 to 8 bytes: an access that crosses pages arrives in parts. The value returned must fit them.
+   * @param size 1 to 8 bytes: an access that crosses pages arrives in parts. The value returned must fit
+   * them.
    */
   read?(address: number, size: number): number | bigint;
   /** Takes a write. The value is a number for up to 4 bytes, and a bigint above. */
@@ -58,7 +59,10 @@ export interface Bus<Handler> {
   on(range: AddressRange, handler: Handler): Disposable;
 }
 
-/** A {@linkcode Bus} with its lookup, which the run loop makes once for every exit and which allocates nothing. */
+/**
+ * A {@linkcode Bus} with its lookup, which the run loop makes once for every exit and which allocates
+ * nothing.
+ */
 export class HandlerTable<Handler extends { readonly name?: string }> implements Bus<Handler> {
   readonly #what: string;
   readonly #lastAddress: number;

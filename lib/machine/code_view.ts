@@ -5,7 +5,10 @@ import type { Machine } from "./machine.ts";
 /** The longest instruction of x86 (Intel SDM Vol. 2, 2.3.11). */
 const LONGEST_INSTRUCTION = 15;
 
-/** A stopped guest's code as one failure page needs it: read and disassembled once, as each disassembly starts a program. */
+/**
+ * A stopped guest's code as one failure page needs it: read and disassembled once, as each disassembly starts
+ * a program.
+ */
 export class CodeView {
   /** Where the guest is. */
   readonly place: GuestPlace;

@@ -12,7 +12,10 @@ export interface ExitRecord {
   readonly size: number;
   /** For IO: elements (more than one for string instructions); for MMIO 1; else 0. */
   readonly count: number;
-  /** For IO and MMIO: the value written, or the one the read was answered with, of the first element. Undefined before it is known. */
+  /**
+   * For IO and MMIO: the value written, or the one the read was answered with, of the first element.
+   * Undefined before it is known.
+   */
   readonly value: bigint | undefined;
   /** What answered it: a handler's name, a transcript, the test; undefined as long as nothing has. */
   readonly answeredBy: string | undefined;
@@ -23,7 +26,8 @@ const WRITE = 2;
 
 /**
  * The last exits of a machine, in memory that is allocated once: the run loop adds to it at every exit and
- * allocates nothing. What no longer fits drops out at the old end, and {@linkcode ExitLog.dropped} says how many have.
+ * allocates nothing. What no longer fits drops out at the old end, and {@linkcode ExitLog.dropped} says how
+ * many have.
  */
 export class ExitLog {
   readonly #capacity: number;

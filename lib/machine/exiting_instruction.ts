@@ -8,7 +8,10 @@ const BYTE_BITS = 8;
 
 const OPCODE_HLT = 0xf4;
 
-/** The opcodes of `in`, `ins`, `out` and `outs` (Intel SDM Vol. 2, A.3) by direction; the first ones name their port in the next byte. */
+/**
+ * The opcodes of `in`, `ins`, `out` and `outs` (Intel SDM Vol. 2, A.3) by direction; the first ones name
+ * their port in the next byte.
+ */
 const PORT_OPCODES = {
   in: { immediate: [0xe4, 0xe5], plain: [0xec, 0xed], string: [0x6c, 0x6d] },
   out: { immediate: [0xe6, 0xe7], plain: [0xee, 0xef], string: [0x6e, 0x6f] },
@@ -20,10 +23,12 @@ const REPEATING_PREFIXES = [0xf2, 0xf3];
 const USES_MEMORY = /\[|^(rep\w* )?(movs|stos|lods|scas|cmps|ins|outs)|^(push|pop)/;
 
 /**
- * The linear address of the instruction that caused the latest exit of a guest that stands at it; where that cannot be known, of the next one.
+ * The linear address of the instruction that caused the latest exit of a guest that stands at it; where that
+ * cannot be known, of the next one.
  *
- * KVM leaves rip at an instruction that waits for its answer, or that repeats and has not ended; it has moved behind all others, HLT
- * included. So the instruction is the one at rip or the one that ends there, and the exit tells which of the two it can be.
+ * KVM leaves rip at an instruction that waits for its answer, or that repeats and has not ended; it has moved
+ * behind all others, HLT included. So the instruction is the one at rip or the one that ends there, and the
+ * exit tells which of the two it can be.
  */
 export function exitingInstruction(machine: Machine, code: CodeView): number {
   const record = machine.log.latest;

@@ -32,7 +32,10 @@ export class FlagRegister {
   }
 }
 
-/** A {@linkcode FlagRegister} called `name`, with a property for each flag of `table`; other names throw a `RangeError`. */
+/**
+ * A {@linkcode FlagRegister} called `name`, with a property for each flag of `table`; other names throw a
+ * `RangeError`.
+ */
 export function flagRegister<Name extends string>(
   name: string,
   table: FlagTable<Name>,

@@ -8,7 +8,10 @@ const RESET = { selector: 0xf000, ip: 0xfff0n };
 export interface GuestPlace {
   /** Its linear address: the base of CS and rip. */
   readonly linear: number;
-  /** What to subtract from linear addresses to find them in the image: guests that start at CS:IP are assembled for offsets in CS. */
+  /**
+   * What to subtract from linear addresses to find them in the image: guests that start at CS:IP are
+   * assembled for offsets in CS.
+   */
   readonly imageBase: number;
   /** The width of the code. */
   readonly bits: CodeBits;
@@ -35,7 +38,9 @@ export function modeText({ registers }: Machine): string {
   return `${codeBits({ registers })}-bit protected mode`;
 }
 
-/** Whether the registers say nothing of the guest: at a triple fault KVM resets the CPU of an AMD processor. */
+/**
+ * Whether the registers say nothing of the guest: at a triple fault KVM resets the CPU of an AMD processor.
+ */
 export function isReset({ lastExit, registers }: Machine): boolean {
   return lastExit?.reason === "SHUTDOWN" && registers.cs.selector === RESET.selector &&
     registers.rip === RESET.ip;

@@ -9,8 +9,9 @@ const PAGE_SIZE = 4096;
 const ENTRY_SIZE = 8;
 
 /**
- * A machine's memory by linear address: through the page tables that CR3 points to now, or, while paging is off, as the physical
- * addresses that they are then: `vm.linear`. Permissions are not asked: the host may read and write what is mapped.
+ * A machine's memory by linear address: through the page tables that CR3 points to now, or, while paging is
+ * off, as the physical addresses that they are then: `vm.linear`. Permissions are not asked: the host may
+ * read and write what is mapped.
  */
 export class LinearMemory extends AddressSpace<number | bigint> {
   readonly #memory: PhysicalMemory;
@@ -43,7 +44,10 @@ export class LinearMemory extends AddressSpace<number | bigint> {
     );
   }
 
-  /** The walk of the page tables for a linear address, with every entry that it passed, as CR4 and EFER have them now. */
+  /**
+   * The walk of the page tables for a linear address, with every entry that it passed, as CR4 and EFER have
+   * them now.
+   */
   walk(linear: number | bigint): PageWalk {
     const { cr3, cr4, efer } = this.#registers;
     return walkPageTables({

@@ -24,10 +24,12 @@ const TERMINAL: ReadonlySet<string> = new Set(["HLT", "SHUTDOWN"]);
 const RESUMABLE: ReadonlySet<string> = new Set(["IO", "MMIO"]);
 
 /**
- * A virtual machine with one CPU, its memory and its devices, made by {@linkcode boot}. It is stopped whenever test code has control.
+ * A virtual machine with one CPU, its memory and its devices, made by {@linkcode boot}. It is stopped
+ * whenever test code has control.
  *
- * It holds file descriptors and memory: declare it with `using`. Once disposed, its guest is gone: running it, registers, memory, ports and MMIO throw a
- * `TypeError`. What was recorded stays readable: the log, port output, the serial line's text, the exit status.
+ * It holds file descriptors and memory: declare it with `using`. Once disposed, its guest is gone: running
+ * it, registers, memory, ports and MMIO throw a `TypeError`. What was recorded stays readable: the log, port
+ * output, the serial line's text, the exit status.
  *
  * @example
  * ```ts no-eval
@@ -148,7 +150,9 @@ export class Machine implements Disposable {
     return this.#latest;
   }
 
-  /** Whether the guest stands at its latest exit: false before the first, and where the time limit stopped it. */
+  /**
+   * Whether the guest stands at its latest exit: false before the first, and where the time limit stopped it.
+   */
   get isAtExit(): boolean {
     return this.#loop.isAtExit;
   }
@@ -159,14 +163,18 @@ export class Machine implements Disposable {
     this.#exitPort = devices.exitPort;
   }
 
-  /** Brings the registers that were set into the vCPU, and keeps them as those it was booted with. For `boot` alone. */
+  /**
+   * Brings the registers that were set into the vCPU, and keeps them as those it was booted with. For `boot`
+   * alone.
+   */
   commitBootState(): void {
     this.#store.flush();
     this.#bootRegisters = kvm_regs.read(this.#store.view("general"));
   }
 
   /**
-   * Runs the guest until it halts, shuts down, writes to its exit port, or {@linkcode Machine.stop} is called; handlers answer its other exits.
+   * Runs the guest until it halts, shuts down, writes to its exit port, or {@linkcode Machine.stop} is
+   * called; handlers answer its other exits.
    *
    * @returns The exit that ended the run.
    * @throws {UnhandledExitError} At an exit that no handler answers.
@@ -188,10 +196,12 @@ export class Machine implements Disposable {
   }
 
   /**
-   * The exits from here on, each as it happens, up to and including the first that cannot be run on from (HLT, SHUTDOWN, an error). Handlers
-   * answer theirs; a read that nobody answers must be given {@linkcode Machine.answer} before the next.
+   * The exits from here on, each as it happens, up to and including the first that cannot be run on from
+   * (HLT, SHUTDOWN, an error). Handlers answer theirs; a read that nobody answers must be given
+   * {@linkcode Machine.answer} before the next.
    *
-   * The time limit is for all of them together; it is counted while the guest runs, not while test code has control.
+   * The time limit is for all of them together; it is counted while the guest runs, not while test code has
+   * control.
    *
    * @example
    * ```ts no-eval

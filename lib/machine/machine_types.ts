@@ -10,7 +10,9 @@ import type { RegisterStore } from "./register_store.ts";
 
 /** How one run is made. */
 export interface RunOptions {
-  /** How long it may take, in milliseconds, before `VMEXIT_TIMEOUT_SCALE`. The machine's own limit by default. */
+  /**
+   * How long it may take, in milliseconds, before `VMEXIT_TIMEOUT_SCALE`. The machine's own limit by default.
+   */
   readonly timeout?: number;
 }
 
@@ -24,7 +26,9 @@ export interface ExitAnswer {
 
 /** How exits are iterated. */
 export interface ExitsOptions extends RunOptions {
-  /** Asked first at every exit. What it answers, no device sees; undefined hands the exit on to the devices. */
+  /**
+   * Asked first at every exit. What it answers, no device sees; undefined hands the exit on to the devices.
+   */
   readonly before?: (exit: Exit) => ExitAnswer | undefined;
 }
 
@@ -34,7 +38,10 @@ export interface ObservedExit {
   readonly number: number;
   /** The exit, decoded. */
   readonly exit: Exit;
-  /** What answered it, or undefined: then a read must be answered with {@linkcode Machine.answer} before the machine runs on. */
+  /**
+   * What answered it, or undefined: then a read must be answered with {@linkcode Machine.answer} before the
+   * machine runs on.
+   */
   readonly answeredBy: string | undefined;
   /** The value that was written or answered, of the first element; undefined where there is none. */
   readonly value: bigint | undefined;

@@ -26,7 +26,8 @@ interface Range {
 /**
  * Allocates a machine's memory: the main slot at 0, and the others.
  *
- * @throws {RangeError} When a slot is not made of whole pages, overlaps another, or does not hold its content.
+ * @throws {RangeError} When a slot is not made of whole pages, overlaps another, or does not hold its
+ * content.
  * @throws {HostError} When the host does not have that much memory.
  */
 export function createSlots(

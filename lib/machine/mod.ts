@@ -1,6 +1,7 @@
 export * from "./address_space.ts";
 export * from "./boot.ts";
 export * from "./boot_options.ts";
+export type { Guest } from "./guest.ts";
 export type { AddressRange, Bus, MmioHandler, PortHandler } from "./bus.ts";
 export { ExitLog, type ExitRecord } from "./exit_log.ts";
 export type { FlagProperties, FlagRegister } from "./flag_register.ts";

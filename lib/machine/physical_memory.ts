@@ -30,8 +30,8 @@ export class PhysicalMemory extends AddressSpace {
   }
 
   /**
-   * The `length` bytes at `gpa` themselves, not a copy: what the guest writes shows in them, and what is written to
-   * them shows to the guest. They must lie in one slot.
+   * The `length` bytes at `gpa` themselves, not a copy: what the guest writes shows in them, and what is
+   * written to them shows to the guest. They must lie in one slot.
    */
   view(gpa: number, length: number): Uint8Array<ArrayBuffer> {
     this.#checkUsable();

@@ -5,7 +5,10 @@ const CAPACITY = 1 << 16;
 
 const INITIAL_CAPACITY = 64;
 
-/** What a guest wrote to its ports, whoever answered: the first 64 KiB of each, in order, wider elements with their lowest byte first. */
+/**
+ * What a guest wrote to its ports, whoever answered: the first 64 KiB of each, in order, wider elements with
+ * their lowest byte first.
+ */
 export class PortOutput {
   readonly #streams = new Map<number, Stream>();
   #latestPort = -1;

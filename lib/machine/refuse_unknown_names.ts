@@ -15,8 +15,8 @@ export function unknownRegister(path: string, names: readonly string[]): RangeEr
 }
 
 /**
- * The end of a prototype chain: whatever is looked up here has no accessor before it, so its name is wrong, and a
- * `RangeError` says so instead of an `undefined` that a test would compare with.
+ * The end of a prototype chain: whatever is looked up here has no accessor before it, so its name is wrong,
+ * and a `RangeError` says so instead of an `undefined` that a test would compare with.
  *
  * @param of The register that the names are parts of; undefined for the registers themselves.
  * @param base What the chain ends in otherwise.

@@ -31,8 +31,8 @@ export function readPath(registers: Registers, path: string): bigint | number | 
 }
 
 /**
- * Sets the register at `path`. A segment takes its parts, or a number: its selector, and in real mode, as a load
- * there does, the base that goes with it.
+ * Sets the register at `path`. A segment takes its parts, or a number: its selector, and in real mode, as a
+ * load there does, the base that goes with it.
  *
  * @throws {RangeError} When there is none, or the value does not fit.
  */

@@ -17,8 +17,8 @@ interface Cached {
 }
 
 /**
- * The registers of a stopped vCPU: read from KVM when somebody asks, written back when the vCPU runs on. A run
- * that nobody looks into costs no ioctl for them.
+ * The registers of a stopped vCPU: read from KVM when somebody asks, written back when the vCPU runs on. A
+ * run that nobody looks into costs no ioctl for them.
  */
 export class RegisterStore {
   readonly #vcpu: Vcpu;
@@ -29,9 +29,9 @@ export class RegisterStore {
   /**
    * The registers of `vcpu`, none of them read yet.
    *
-   * @param tssIsAvailable Whether TR's busy TSS is brought into the vCPU as an available one. On AMD's CPUs nothing but
-   *   the emulation of SVM in QEMU tells the two apart: there CPL 3 has no stack for CPL 0 and no ports with a busy one. KVM
-   *   gives it back as busy.
+   * @param tssIsAvailable Whether TR's busy TSS is brought into the vCPU as an available one. On AMD's CPUs
+   *   nothing but the emulation of SVM in QEMU tells the two apart: there CPL 3 has no stack for CPL 0 and no
+   *   ports with a busy one. KVM gives it back as busy.
    */
   constructor(vcpu: Vcpu, tssIsAvailable = false) {
     this.#vcpu = vcpu;
@@ -56,7 +56,10 @@ export class RegisterStore {
     return view;
   }
 
-  /** Takes the registers that a CPU starts with; those left out are zero. They are brought into the vCPU by {@linkcode flush}. */
+  /**
+   * Takes the registers that a CPU starts with; those left out are zero. They are brought into the vCPU by
+   * {@linkcode flush}.
+   */
   load(general: Partial<GeneralRegisters>, special: SpecialRegisters): void {
     kvm_regs.write(this.#general.view, 0, general);
     kvm_sregs.write(this.#special.view, 0, special);

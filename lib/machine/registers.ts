@@ -64,10 +64,11 @@ export type RegisterValues =
   & { readonly [Path in `${SegmentName | TableRegisterName}.${string}`]?: bigint | number };
 
 /**
- * The registers of a machine's vCPU: `vm.registers`. 64-bit registers and bases are bigints, everything narrower a number, flags booleans.
+ * The registers of a machine's vCPU: `vm.registers`. 64-bit registers and bases are bigints, everything
+ * narrower a number, flags booleans.
  *
- * They are read when asked for, and written to the vCPU when it runs on. A name that does not exist, and a value that is too wide, throw a
- * `RangeError`.
+ * They are read when asked for, and written to the vCPU when it runs on. A name that does not exist, and a
+ * value that is too wide, throw a `RangeError`.
  *
  * @example
  * ```ts no-eval
@@ -98,8 +99,8 @@ export type Registers =
 /** Registers by a name that is known only when the test runs. */
 export interface RegisterAccess {
   /**
-   * A register, or a part of one, by its path: `"rax"`, `"al"`, `"rflags.zf"`, `"cs.base"`. Flag registers are whole here (a bigint), and
-   * segments their selector.
+   * A register, or a part of one, by its path: `"rax"`, `"al"`, `"rflags.zf"`, `"cs.base"`. Flag registers
+   * are whole here (a bigint), and segments their selector.
    *
    * @throws {RangeError} When there is no such register.
    */

@@ -34,11 +34,12 @@ export interface RunLoopParts {
 }
 
 /**
- * The path of every exit: enter the guest once, note the exit, hand it to the device that has its port or address. Nothing here
- * allocates, unless the access is wider than 4 bytes or a handler itself allocates.
+ * The path of every exit: enter the guest once, note the exit, hand it to the device that has its port or
+ * address. Nothing here allocates, unless the access is wider than 4 bytes or a handler itself allocates.
  *
- * KVM finishes an IO or MMIO exit at the next `KVM_RUN` only: until then a read has not reached its register. {@linkcode RunLoop.settle}
- * enters the kernel with `immediate_exit` set, which finishes it and runs nothing (Documentation/virt/kvm/api.rst, 5, "kvm_run").
+ * KVM finishes an IO or MMIO exit at the next `KVM_RUN` only: until then a read has not reached its register.
+ * {@linkcode RunLoop.settle} enters the kernel with `immediate_exit` set, which finishes it and runs nothing
+ * (Documentation/virt/kvm/api.rst, 5, "kvm_run").
  */
 export class RunLoop {
   readonly #parts: RunLoopParts;
@@ -61,7 +62,10 @@ export class RunLoop {
     return this.#unanswered;
   }
 
-  /** Whether the guest stands at the latest exit of the log: false before the first, and where the time limit stopped it. */
+  /**
+   * Whether the guest stands at the latest exit of the log: false before the first, and where the time limit
+   * stopped it.
+   */
   get isAtExit(): boolean {
     return this.#atExit;
   }
@@ -120,7 +124,10 @@ export class RunLoop {
     this.#parts.log.setAnsweredBy(answeredBy);
   }
 
-  /** Finishes the latest exit in the kernel, so that registers and memory show its outcome. A read without an answer stays as it is. */
+  /**
+   * Finishes the latest exit in the kernel, so that registers and memory show its outcome. A read without an
+   * answer stays as it is.
+   */
   settle(): void {
     if (!this.#unsettled || this.#unanswered || this.#held) return;
     this.#unsettled = false;

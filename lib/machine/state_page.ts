@@ -24,11 +24,12 @@ const REGISTER_COLUMNS = 76;
 const CONTROL = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}]/gu;
 
 /**
- * Where a stopped guest is and how it came there, for failure pages: the source around the instruction that caused the latest exit (around the
- * next instruction, where there is no such), the instructions there, the registers that changed since boot, the last exits, and the serial line.
+ * Where a stopped guest is and how it came there, for failure pages: the source around the instruction that
+ * caused the latest exit (around the next instruction, where there is no such), the instructions there, the
+ * registers that changed since boot, the last exits, and the serial line.
  *
- * It is plain text of the characters that every terminal and report can hold. It never throws: what cannot be read is left out, because a
- * page about a failure must not hide it behind another.
+ * It is plain text of the characters that every terminal and report can hold. It never throws: what cannot be
+ * read is left out, because a page about a failure must not hide it behind another.
  */
 export function statePage(machine: Machine): string {
   return [place, registers, exits, serial]
@@ -64,6 +65,16 @@ function place(machine: Machine): string[] {
     ...names.length === 0 ? [] : [`  ${names.join("  ")}`],
     ...line === undefined ? [] : sourceLines(image.lines, line),
     ...instructions(machine, code, address, line !== undefined),
+    ...lastByte(machine, address - here.imageBase, here.linear - here.imageBase),
+  ];
+}
+
+/** A guest that lacks its HLT runs on into whatever lies behind it, which nothing else on the page shows. */
+function lastByte({ image, lastExit }: Machine, address: number, next: number): string[] {
+  const ends = image.segments.map((segment) => segment.address + segment.size);
+  if (lastExit?.reason === "HLT" || address === next || !ends.includes(next)) return [];
+  return [
+    "  the guest's bytes end here: what is executed next is not its code (is a hlt missing?)",
   ];
 }
 

@@ -11,8 +11,9 @@ export const TIMEOUT_SCALE_VARIABLE = "VMEXIT_TIMEOUT_SCALE";
 const EXITS_PER_CHECK = 32;
 
 /**
- * The watchdog of one machine. A guest that never exits is interrupted by a timer's signal; one that exits all the time is
- * caught by the clock, which is looked at every few exits; both end in {@linkcode TimeLimit.isOver}.
+ * The watchdog of one machine. A guest that never exits is interrupted by a timer's signal; one that exits
+ * all the time is caught by the clock, which is looked at every few exits; both end in
+ * {@linkcode TimeLimit.isOver}.
  */
 export class TimeLimit implements Disposable {
   readonly #libc: Libc;
@@ -88,7 +89,12 @@ export function scaledTimeout(milliseconds: number): number {
   return milliseconds * timeoutScale();
 }
 
-function timeoutScale(): number {
+/**
+ * What time limits are multiplied by: `VMEXIT_TIMEOUT_SCALE`, or 1 where that is not set, or may not be read.
+ *
+ * @throws {RangeError} When it is not a positive number.
+ */
+export function timeoutScale(): number {
   const variable = { name: "env", variable: TIMEOUT_SCALE_VARIABLE } as const;
   // Asking for the permission would stop a test run at a prompt.
   if (Deno.permissions.querySync(variable).state !== "granted") return 1;

@@ -1,9 +1,11 @@
 import type { Machine } from "./machine.ts";
 import { statePage } from "./state_page.ts";
+import { TIMEOUT_SCALE_VARIABLE, timeoutScale } from "./time_limit.ts";
 
 /**
- * A run took longer than its time limit. The guest may hang in a loop, wait in HLT for an interrupt that does not come, or cause exits without end;
- * the message says where it was. The machine is whole: it can be looked at, and run on.
+ * A run took longer than its time limit. The guest may hang in a loop, wait in HLT for an interrupt that does
+ * not come, or cause exits without end; the message says where it was. The machine is whole: it can be looked
+ * at, and run on.
  */
 export class TimeLimitError extends Error {
   /** The name that reporters print. */
@@ -19,10 +21,14 @@ export class TimeLimitError extends Error {
    * @param milliseconds The limit, as scaled.
    */
   constructor(machine: Machine, milliseconds: number) {
+    const scale = timeoutScale();
+    const limit = scale === 1
+      ? `${milliseconds} ms`
+      : `${milliseconds} ms (${milliseconds / scale} ms × ${TIMEOUT_SCALE_VARIABLE}=${scale})`;
     super(
-      `The guest did not end within ${milliseconds} ms: it was stopped at rip 0x${
+      `The guest did not end within ${limit}: it was stopped at rip 0x${
         machine.registers.rip.toString(16)
-      } after ${machine.log.total} exits. Give it more with the \`timeout\` option, or on a slow host with VMEXIT_TIMEOUT_SCALE.` +
+      } after ${machine.log.total} exits. Give it more with the \`timeout\` option, or on a slow host with ${TIMEOUT_SCALE_VARIABLE}.` +
         `\n\n${statePage(machine)}`,
     );
     this.milliseconds = milliseconds;

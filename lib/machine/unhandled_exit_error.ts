@@ -3,7 +3,10 @@ import type { Exit } from "../kvm/exit.ts";
 import type { Machine } from "./machine.ts";
 import { statePage } from "./state_page.ts";
 
-/** The guest caused an exit that no handler answers and no transcript foresees. The machine can be looked at, and run on. */
+/**
+ * The guest caused an exit that no handler answers and no transcript foresees. The machine can be looked at,
+ * and run on.
+ */
 export class UnhandledExitError extends Error {
   /** The name that reporters print. */
   override readonly name = "UnhandledExitError";
