@@ -16,6 +16,9 @@ interface Graph {
 
 const CONFIGURATIONS = ["deno.json", "deno.jsonc", "package.json"];
 
+/** How a configuration names the members of its workspace: Deno's key, and npm's. */
+const WORKSPACE = /"workspaces?"\s*:/;
+
 /** Deno's databases that save it from parsing modules again; those of type checks are of no use inside. */
 const ANALYSIS_CACHES = ["dep_analysis_cache_v2", "node_analysis_cache_v2"];
 
@@ -23,12 +26,19 @@ async function exists(path: string): Promise<boolean> {
   return await Deno.stat(path).then(() => true, () => false);
 }
 
-/** The outermost folder above a project that has a configuration: a workspace's root, or the project itself. */
+/**
+ * The folder that a project takes: that of the nearest configuration at or above the working directory, or of the workspace around it. A configuration
+ * further out that is no workspace's is somebody else's, and so is what lies beside it.
+ */
 export async function projectRoot(cwd: string): Promise<string> {
-  let root = cwd;
+  let root: string | undefined;
   for (let folder = cwd;; folder = dirname(folder)) {
-    for (const name of CONFIGURATIONS) if (await exists(join(folder, name))) root = folder;
-    if (folder === dirname(folder) || folder === Deno.env.get("HOME")) return root;
+    for (const name of CONFIGURATIONS) {
+      const text = await Deno.readTextFile(join(folder, name)).catch(() => undefined);
+      if (text === undefined) continue;
+      root = root === undefined || WORKSPACE.test(text) ? folder : root;
+    }
+    if (folder === dirname(folder)) return root ?? cwd;
   }
 }
 

@@ -7,7 +7,7 @@ import { type Counts, countTests, mergeReports, summary, withHost } from "./juni
 import { nestedLeg } from "./nested_leg.ts";
 import { permissionArguments } from "./permission_arguments.ts";
 import { runDeno } from "./run_deno.ts";
-import { filesMeant, isHostTest, namedFiles, testFiles } from "./test_files.ts";
+import { filesMeant, HOST_TEST_PATTERNS, isHostTest, namedFiles, testFiles } from "./test_files.ts";
 import { type TestArguments, testArguments } from "./test_arguments.ts";
 import { writeAll } from "./write_all.ts";
 
@@ -119,7 +119,7 @@ async function testNested(
     const { code, ran } = await nestedLeg({
       parsed,
       own: [
-        ...ignoreArgument([...parsed.ignored, ...hostFiles]),
+        ...ignoreArgument([...parsed.ignored, ...HOST_TEST_PATTERNS, ...hostFiles]),
         ...coverage,
         `--junit-path=${junitPath}`,
         ...parsed.paths.filter((path) => !isHostTest(path)),

@@ -39,6 +39,18 @@ Deno.test("a project's tests run nested, those for the host here, and all that t
   });
 });
 
+Deno.test("with several folders on the command line, the host's tests still run on the host alone", async () => {
+  const files = {
+    ...PROJECT,
+    "first/c_test.ts": `Deno.test("is there", () => {});\n`,
+  };
+  await withProject(files, async (folder) => {
+    const { code, stdout, stderr } = await start(folder, "test", "first", "tests").output();
+    assertEquals(code, 0, stdout + stderr);
+    assertEquals(stdout.trimEnd().split("\n").at(-1), "4 passed, 0 failed, 1 skipped");
+  });
+});
+
 Deno.test("a failing test's exit code and report come through, and arguments reach deno test", async () => {
   const failing = `Deno.test("fails", () => { throw new Error("on purpose"); });
 Deno.test("other", () => {});

@@ -1,6 +1,6 @@
 import type { ExitPattern } from "../../expect/patterns/exit_pattern.ts";
 import type { MemoryContent } from "../../machine/address_space.ts";
-import type { Guest } from "../../machine/boot.ts";
+import type { Guest } from "../../machine/guest.ts";
 import type { BootOptions } from "../../machine/boot_options.ts";
 import type { AddressRange, MmioHandler, PortHandler } from "../../machine/bus.ts";
 import type { Machine } from "../../machine/machine.ts";
