@@ -1,6 +1,18 @@
 /**
- * Unit tests for code that runs below an operating system: boot sectors, firmware, kernels, hypervisors. A test assembles a
- * guest with NASM, boots it on a real KVM virtual CPU, and asserts on its exits, registers and memory.
+ * Unit tests for code that runs below an operating system: boot sectors, firmware, kernels, hypervisors. A
+ * test assembles a guest with NASM, boots it on a real KVM virtual CPU, and asserts on its exits, registers
+ * and memory.
+ *
+ * Where to begin:
+ *
+ * - the guest: {@linkcode asm}, and {@linkcode Image} for flat binaries and ELF files;
+ * - the machine: {@linkcode boot} and its {@linkcode BootOptions}, which gives a {@linkcode Machine};
+ * - the assertions: {@linkcode expect}, and patterns of exits for transcripts ({@linkcode portOut},
+ *   {@linkcode portIn}, {@linkcode mmioRead}, {@linkcode mmioWrite}, {@linkcode hlt}, {@linkcode exit}).
+ *
+ * All else is what those stand on: KVM's ABI ({@linkcode Kvm}, {@linkcode Vm}, {@linkcode Vcpu},
+ * {@linkcode Exit}), boot states and page tables as pure functions ({@linkcode bootState},
+ * {@linkcode checkGuestState}), and the C library ({@linkcode Libc}).
  *
  * @example A test
  * ```ts no-eval
@@ -28,10 +40,10 @@
  *
  * @module
  */
-export * from "./lib/ffi/mod.ts";
-export * from "./lib/kvm/mod.ts";
-export * from "./lib/x86/mod.ts";
 export * from "./lib/guest/mod.ts";
-export * from "./lib/devices/mod.ts";
 export * from "./lib/machine/mod.ts";
 export * from "./lib/expect/mod.ts";
+export * from "./lib/devices/mod.ts";
+export * from "./lib/x86/mod.ts";
+export * from "./lib/kvm/mod.ts";
+export * from "./lib/ffi/mod.ts";

@@ -51,14 +51,14 @@ export async function doctor(_args: readonly string[]): Promise<number> {
   line("Deno", Deno.version.deno);
   line("processor", `${cpu.vendor}, ${cpu.extension ?? "no virtualization extension reported"}`);
   line("/dev/kvm", device === "usable" ? device : remedy(device, cpu));
-  const missing = (packages: readonly string[]) =>
+  const missing = async (packages: readonly string[]) =>
     canInstall
       ? "missing; the first test installs it"
-      : `missing; type: ${installCommand(packages)}`;
-  line("NASM", nasm === undefined ? missing(["nasm"]) : `${nasm.version} in ${nasm.folder}`);
+      : `missing; type: ${await installCommand(packages)}`;
+  line("NASM", nasm === undefined ? await missing(["nasm"]) : `${nasm.version} in ${nasm.folder}`);
   line(
     "QEMU",
-    qemu ?? (choice.kvm === "host" ? "missing, and not needed" : missing(machine.packages)),
+    qemu ?? (choice.kvm === "host" ? "missing, and not needed" : await missing(machine.packages)),
   );
   const size = await folderSize(cacheFolder());
   line("cache", `${cacheFolder()}, ${Math.round(size / MEGABYTE)} MB`);

@@ -32,6 +32,8 @@ async function demo(args: readonly string[], context: CommandContext): Promise<n
 /** The command line itself is wrong (as sysexits.h has it). */
 const USAGE_EXIT_CODE = 64;
 
+const SIGNAL_DELAY_MILLISECONDS = 50;
+
 function complain(message: string): void {
   console.error(`vmexit: ${message}`);
 }
@@ -66,6 +68,8 @@ export async function main(args: readonly string[]): Promise<number> {
     return await COMMANDS[name](rest, { progress, signal });
   } catch (error) {
     progress.clear();
+    // Ctrl-C goes to the programs that we run, too: one that ends of it may be heard of before the signal itself.
+    await new Promise((resolve) => setTimeout(resolve, SIGNAL_DELAY_MILLISECONDS));
     const reason = signal.aborted ? signal.reason : error;
     if (reason instanceof Interrupted) {
       complain(reason.message);

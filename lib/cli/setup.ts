@@ -1,4 +1,12 @@
-import { findProgram, installPackages, openImage, qemuSvm, requireNasm } from "../nested/mod.ts";
+import {
+  findNasm,
+  findProgram,
+  installPackages,
+  missingPackages,
+  openImage,
+  qemuSvm,
+  requireNasm,
+} from "../nested/mod.ts";
 import { chooseKvm } from "./choose_kvm.ts";
 import type { CommandContext } from "./command_context.ts";
 
@@ -23,12 +31,30 @@ export async function setup(args: readonly string[], context: CommandContext): P
       );
     }
   }
-  await requireNasm(progress.show, signal);
+  const kvm = chooseKvm(context);
+  const machine = qemuSvm();
+  const packages: string[] = [];
+  const reasons: string[] = [];
   if (args.includes(C_COMPILER_OPTION) && await findProgram("cc") === undefined) {
-    await installPackages(C_COMPILER_PACKAGES, "a C compiler", progress.show, signal);
+    packages.push(...C_COMPILER_PACKAGES);
+    reasons.push("a C compiler");
   }
-  if (chooseKvm(context) === "nested") {
-    using _image = await openImage({ machine: qemuSvm(), say: progress.show, signal });
+  const ofMachine = kvm === "nested" ? await missingPackages(machine) : [];
+  if (ofMachine.length > 0) {
+    packages.push(...ofMachine);
+    reasons.push("a KVM");
+  }
+  // All in one command, because without root a person has to type it.
+  if (packages.length > 0) {
+    if (await findNasm() === undefined) {
+      packages.push("nasm");
+      reasons.push("the assembler");
+    }
+    await installPackages(packages, reasons.join(", "), progress.show, signal);
+  }
+  await requireNasm(progress.show, signal);
+  if (kvm === "nested") {
+    using _image = await openImage({ machine, say: progress.show, signal });
   }
   progress.clear();
   return 0;

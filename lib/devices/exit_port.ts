@@ -3,8 +3,8 @@ import type { PortHandler } from "../machine/bus.ts";
 /**
  * A port by which a guest ends the run and says how it went: the value of its first `out` is the status.
  *
- * `boot(guest, { exitPort: 0xf4 })` puts one on a machine: {@linkcode Machine.run} then returns at that `out`, and
- * `vm.exitStatus` is the value.
+ * `boot(guest, { exitPort: 0xf4 })` puts one on a machine: {@linkcode Machine.run} then returns at that
+ * `out`, and `vm.exitStatus` is the value.
  */
 export class ExitPort implements PortHandler {
   /** The name in tables of exits. */

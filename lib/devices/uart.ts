@@ -25,8 +25,8 @@ const NOTHING_RECEIVED = 0x00;
 const DEFAULT_CAPACITY = 1 << 20;
 
 /**
- * A 16550 UART as far as polling goes: it is always ready to send, keeps what was sent, and gives what the test
- * puts in with {@linkcode Uart.send}. It raises no interrupts.
+ * A 16550 UART as far as polling goes: it is always ready to send, keeps what was sent, and gives what the
+ * test puts in with {@linkcode Uart.send}. It raises no interrupts.
  *
  * Every machine has one at COM1 (ports 0x3f8 to 0x3ff) unless it is booted with `serial: false`.
  *

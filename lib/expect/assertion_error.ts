@@ -1,7 +1,10 @@
 /** A method that a test calls to assert something. */
 export type Matcher = (...parameters: never[]) => void;
 
-/** A matcher's verdict that the guest is wrong. Its message is the failure page; its stack begins at the line of the test. */
+/**
+ * A matcher's verdict that the guest is wrong. Its message is the failure page; its stack begins at the line
+ * of the test.
+ */
 export class AssertionError extends Error {
   /** The name that reporters print. */
   override readonly name = "AssertionError";

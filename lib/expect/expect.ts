@@ -27,7 +27,8 @@ export class StateExpectation {
   }
 
   /**
-   * The registers have these values. Only those that are named are compared; a segment given as a number is compared by its selector.
+   * The registers have these values. Only those that are named are compared; a segment given as a number is
+   * compared by its selector.
    *
    * @throws {AssertionError} When one differs.
    * @throws {RangeError} When there is no register of a name, or it could not hold the value.
@@ -148,10 +149,12 @@ export class Expectation extends StateExpectation {
   }
 
   /**
-   * Runs the guest, which must cause exactly these exits in this order; reads are answered as the patterns say. It stops when the last pattern has
-   * come as often as it must. After a HLT in the middle the guest is run on. A later call goes on where this one stopped.
+   * Runs the guest, which must cause exactly these exits in this order; reads are answered as the patterns
+   * say. It stops when the last pattern has come as often as it must. After a HLT in the middle the guest is
+   * run on. A later call goes on where this one stopped.
    *
-   * Exits that a device of the machine answers may come in between, unless a pattern names their port or address.
+   * Exits that a device of the machine answers may come in between, unless a pattern names their port or
+   * address.
    *
    * @throws {AssertionError} At the first exit that is not the one expected, and when the time limit is over.
    * @throws {UnhandledExitError} When a read matches a pattern that has no answer, and no device has one.
@@ -185,9 +188,11 @@ export class Expectation extends StateExpectation {
   }
 
   /**
-   * Runs the guest, which must still be running when the time limit is over. The machine can be looked at afterwards, and run on.
+   * Runs the guest, which must still be running when the time limit is over. The machine can be looked at
+   * afterwards, and run on.
    *
-   * @param options How long it may take: short, because the whole of it is waited for. `VMEXIT_TIMEOUT_SCALE` multiplies it.
+   * @param options How long it may take: short, because the whole of it is waited for. `VMEXIT_TIMEOUT_SCALE`
+   * multiplies it.
    * @throws {AssertionError} When the run ends before.
    * @throws {UnhandledExitError} At an exit that no handler answers.
    *
@@ -221,8 +226,9 @@ export class Expectation extends StateExpectation {
 }
 
 /**
- * Assertions on a machine. A failing one throws an {@linkcode AssertionError} whose location is the line of the test and whose text is the failure page: what
- * was expected and received, where the guest was, and what it had done.
+ * Assertions on a machine. A failing one throws an {@linkcode AssertionError} whose location is the line of
+ * the test and whose text is the failure page: what was expected and received, where the guest was, and what
+ * it had done.
  *
  * @example
  * ```ts no-eval

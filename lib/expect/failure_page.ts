@@ -5,8 +5,8 @@ import type { Comparison, Verdict } from "./verdict.ts";
 const INDENT = "  ";
 
 /**
- * What a failed matcher says: which call failed; expected and received, aligned; then where the guest was and what it had done. It is plain text
- * without colours, because reports that are no terminal have it too.
+ * What a failed matcher says: which call failed; expected and received, aligned; then where the guest was and
+ * what it had done. It is plain text without colours, because reports that are no terminal have it too.
  *
  * @param negated Whether the test wrote `.not`.
  */

@@ -31,7 +31,10 @@ export function formatInteger(value: number | bigint): string {
     : hex(value);
 }
 
-/** Bytes as text in quotes where they are printable, else in hex; one byte as an integer. Long ones are cut, and say so. */
+/**
+ * Bytes as text in quotes where they are printable, else in hex; one byte as an integer. Long ones are cut,
+ * and say so.
+ */
 export function formatBytes(bytes: Uint8Array): string {
   if (bytes.length === 1) return formatInteger(bytes[0]);
   const shown = bytes.subarray(0, MOST_BYTES);

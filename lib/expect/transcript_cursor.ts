@@ -25,9 +25,12 @@ interface Progress {
 /**
  * Matches exits against the patterns of a transcript, in order.
  *
- * - A pattern that repeats is greedy: it takes every exit that it matches, up to its maximum. There is no going back.
- * - An exit that it does not match is offered to the patterns after it, as long as those before have come as often as they must.
- * - A text or bytes may arrive over several exits. What has begun must be finished: until it is, no other pattern is asked.
+ * - A pattern that repeats is greedy: it takes every exit that it matches, up to its maximum. There is no
+ *   going back.
+ * - An exit that it does not match is offered to the patterns after it, as long as those before have come as
+ *   often as they must.
+ * - A text or bytes may arrive over several exits. What has begun must be finished: until it is, no other
+ *   pattern is asked.
  * - One exit is never shared by two patterns: an exit of five bytes needs a pattern of at least five.
  */
 export class TranscriptCursor {
@@ -93,7 +96,10 @@ export class TranscriptCursor {
     return verdict;
   }
 
-  /** The patterns that the next exit may be: the current one, and those after it as long as they may be left out. */
+  /**
+   * The patterns that the next exit may be: the current one, and those after it as long as they may be left
+   * out.
+   */
   #candidates(): number[] {
     const candidates = [];
     for (let index = this.#position; index < this.#progress.length; index++) {

@@ -9,7 +9,8 @@ const SHOWN_AFTER = 4;
 const ALIGNED_WIDTH = 56;
 
 /**
- * A transcript with its marks, for failure pages: `✓` what has come, `→` what is waited for, and which exits each pattern took.
+ * A transcript with its marks, for failure pages: `✓` what has come, `→` what is waited for, and which exits
+ * each pattern took.
  *
  * @param first The number of the machine's first exit that the transcript was about.
  */

@@ -1,4 +1,7 @@
-/** The errno values of Linux on x86 (`asm-generic/errno-base.h`, `errno.h`) that KVM and libc calls here can end with. */
+/**
+ * The errno values of Linux on x86 (`asm-generic/errno-base.h`, `errno.h`) that KVM and libc calls here can
+ * end with.
+ */
 export const ERRNO = {
   EPERM: 1,
   ENOENT: 2,

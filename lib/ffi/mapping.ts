@@ -6,8 +6,8 @@ import { SystemError } from "./system_error.ts";
 const UNMAPPED = new DataView(new ArrayBuffer(0));
 
 /**
- * A shared mapping of a file descriptor with one owner. Its view dangles once it is unmapped, so it is
- * handed to the owner alone, through {@linkcode Mapping.view}, which is replaced by an empty one on dispose: reading
+ * A shared mapping of a file descriptor with one owner. Its view dangles once it is unmapped, so it is handed
+ * to the owner alone, through {@linkcode Mapping.view}, which is replaced by an empty one on dispose: reading
  * it then throws and touches no memory.
  */
 export class Mapping implements Disposable {

@@ -164,8 +164,8 @@ function writeUnion(
 }
 
 /**
- * A union: its members share their bytes. Read, it gives all of them. Written, it takes one of them, or several
- * that agree on every byte (so that what was read can be written back).
+ * A union: its members share their bytes. Read, it gives all of them. Written, it takes one of them, or
+ * several that agree on every byte (so that what was read can be written back).
  */
 export function union<Of extends Members>(members: Of): CType<MembersValue<Of>> {
   const { placed, size, alignment, fields } = place(members, { union: true });

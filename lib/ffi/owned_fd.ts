@@ -25,6 +25,11 @@ export class OwnedFd implements Disposable {
     return this.#fd;
   }
 
+  /** Whether it is not yet disposed. */
+  get isOpen(): boolean {
+    return this.#fd >= 0;
+  }
+
   /** Closes it; a second call does nothing. */
   [Symbol.dispose](): void {
     if (this.#fd < 0) return;

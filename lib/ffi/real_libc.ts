@@ -82,8 +82,9 @@ function bind(): Libc {
     );
   }
   const c = library.symbols;
-  // Guest memory is in ordinary buffers. glibc raises the threshold when one is freed, and takes the next from its heap: there
-  // each is zeroed by hand, and what is freed stays with the process. Setting the threshold keeps it where it is (mallopt(3)).
+  // Guest memory is in ordinary buffers. glibc raises the threshold when one is freed, and takes the next
+  // from its heap: there each is zeroed by hand, and what is freed stays with the process. Setting the
+  // threshold keeps it where it is (mallopt(3)).
   c.mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD);
   const errnoView = new Int32Array(
     Deno.UnsafePointerView.getArrayBuffer(c.__errno_location()!, INT_SIZE),

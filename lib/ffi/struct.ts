@@ -8,8 +8,8 @@ export * from "./scalar.ts";
 export type * from "./struct_types.ts";
 
 /**
- * Declares a C structure with the x86-64 ABI's layout: each member at its natural alignment, the whole padded to
- * the largest. It serves as a type itself, for members of other structures.
+ * Declares a C structure with the x86-64 ABI's layout: each member at its natural alignment, the whole padded
+ * to the largest. It serves as a type itself, for members of other structures.
  *
  * @param name The header's name; `""` for a structure that has none.
  * @param members In the header's order.

@@ -73,7 +73,8 @@ export interface Struct<Value> extends StructLayout, CType<Value> {
    */
   sizeFor(elements: number): number;
   /**
-   * Reads it at `offset`: 64-bit members as bigints, bytes as copied `Uint8Array`s, a union as all its members.
+   * Reads it at `offset`: 64-bit members as bigints, bytes as copied `Uint8Array`s, a union as all its
+   * members.
    *
    * @throws {RangeError} When it reaches past the end of the view.
    */
@@ -82,8 +83,8 @@ export interface Struct<Value> extends StructLayout, CType<Value> {
    * Writes the members that are given and leaves the other bytes as they are.
    *
    * @throws {RangeError} When a value does not fit its member, or the structure not the view.
-   * @throws {TypeError} When a value is of the wrong kind, a name is not a member's, or members of one union are
-   * given that contradict each other.
+   * @throws {TypeError} When a value is of the wrong kind, a name is not a member's, or members of one union
+   * are given that contradict each other.
    */
   write(view: DataView, offset: number, value: Writable<Value>, path?: string): void;
 }

@@ -26,7 +26,10 @@ const ITIMERSPEC = { size: 32, interval: 0, value: 16 } as const;
 
 const TIMER_ID_SIZE = 8;
 
-/** How often the signal repeats after the first one: one that lands just before the ioctl must not be the last. */
+/**
+ * How often the signal repeats after the first one: one that lands just before the ioctl must not be the
+ * last.
+ */
 const REPEAT_MILLISECONDS = 5;
 
 const MILLISECONDS_PER_SECOND = 1_000;

@@ -1,8 +1,11 @@
 import { ExitPort } from "../devices/exit_port.ts";
 import { Uart } from "../devices/uart.ts";
+import { HostError } from "../ffi/host_error.ts";
 import { libc as realLibc } from "../ffi/real_libc.ts";
+import { AssemblyError } from "../guest/assembly_error.ts";
 import type { Image } from "../guest/image.ts";
 import { Kvm } from "../kvm/kvm.ts";
+import { KvmError } from "../kvm/kvm_error.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import type { Vm } from "../kvm/vm.ts";
 import { bootState } from "../x86/boot_state.ts";
@@ -18,6 +21,9 @@ import { type AllocatedSlot, createSlots } from "./memory_slots.ts";
 import { RegisterStore } from "./register_store.ts";
 import { sizeInBytes } from "./size.ts";
 import { DEFAULT_TIMEOUT_MILLISECONDS, scaledTimeout } from "./time_limit.ts";
+
+/** Errors about what the caller gave, or about the host: none of them can be a fault of vmexit's own code. */
+const CALLER_ERRORS = [AssemblyError, HostError, KvmError, RangeError, Deno.errors.NotCapable];
 
 const DEFAULT_RECORD_EXITS = 64;
 const MOST_RECORDED_EXITS = 2 ** 20;
@@ -47,6 +53,18 @@ const MOST_RECORDED_EXITS = 2 ** 20;
  * ```
  */
 export function boot(guest: Guest, options: BootOptions = {}): Machine {
+  try {
+    return bootGuest(guest, options);
+  } catch (error) {
+    // What the test got wrong, or the host lacks, is told at the line of the test.
+    if (CALLER_ERRORS.some((kind) => error instanceof kind)) {
+      Error.captureStackTrace(error as Error, boot);
+    }
+    throw error;
+  }
+}
+
+function bootGuest(guest: Guest, options: BootOptions): Machine {
   const mode = modeOf(guest, options);
   const defaults = defaultsOf(mode, options);
   const timeout = options.timeout ?? DEFAULT_TIMEOUT_MILLISECONDS;

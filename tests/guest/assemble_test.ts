@@ -31,6 +31,14 @@ Deno.test("an unknown symbol is marked below where it stands", () => {
   assertEquals(rows.slice(-2), ["    mov si, mesage", "            ^^^^^^"]);
 });
 
+Deno.test("an instruction of another width is refused with how to set the width, other errors without", () => {
+  const remedy = "write `bits 32` or `bits 64`";
+  const wider = assertThrows(() => asm`mov rax, 1`.assemble(), AssemblyError);
+  assertStringIncludes(wider.message, remedy);
+  const unknown = assertThrows(() => asm`mov si, mesage`.assemble(), AssemblyError);
+  assert(!unknown.message.includes(remedy));
+});
+
 Deno.test("every error is reported, each on its line", () => {
   const error = assertThrows(
     () =>

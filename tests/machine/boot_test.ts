@@ -1,5 +1,5 @@
 import { asm, boot, type BootOptions, HostError, Image, openHandles } from "@vmexit/vmexit";
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { injected } from "./injected_libc.ts";
 
 const HLT = new Uint8Array([0xf4]);
@@ -327,4 +327,12 @@ Deno.test("the interrupt controller in the kernel answers its ports itself", () 
   );
   assertThrows(() => vm.run(), Error, "IO out 0x10 byte 0x5a");
   assertEquals(vm.log.total, 1);
+});
+
+Deno.test("an error about what the test gave begins at the line of the test", () => {
+  for (const guest of [() => boot(asm`mov al, nowhere`), () => boot(asm`hlt`, { memory: "3K" })]) {
+    const error = assertThrows(guest, Error);
+    const [frame] = error.stack!.split("\n").filter((line) => line.startsWith("    at "));
+    assertStringIncludes(frame, "boot_test.ts");
+  }
 });

@@ -167,6 +167,24 @@ serial output so far
   );
 });
 
+Deno.test("a guest that runs off its end is told that its hlt is missing, and one that has it is not", () => {
+  const hint = "the guest's bytes end here";
+  const withoutHlt = asm`out 0x80, al`;
+  const withHlt = asm`
+    out 0x80, al
+    hlt
+  `;
+  for (const [guest, isTold] of [[withoutHlt, true], [withHlt, false]] as const) {
+    using vm = boot(guest);
+    runTo(vm, 1);
+    assertEquals(statePage(vm).includes(hint), isTold);
+  }
+  using vm = boot(withHlt);
+  vm.ports.on(0x80, { write() {} });
+  vm.run();
+  assertEquals(statePage(vm).includes(hint), false);
+});
+
 Deno.test("after a triple fault the page does not take the reset registers for the guest's", () => {
   using vm = boot(asm`
     lidt [zero]

@@ -147,6 +147,25 @@ Deno.test("VMEXIT_TIMEOUT_SCALE stretches the limit, and a value that is no scal
   }
 });
 
+Deno.test("the error says how VMEXIT_TIMEOUT_SCALE stretched the limit, and nothing of it where it did not", () => {
+  const before = Deno.env.get("VMEXIT_TIMEOUT_SCALE");
+  using vm = boot(asm`jmp $`, { timeout: LIMIT });
+  try {
+    for (
+      const [scale, limit] of [
+        ["2", `${2 * LIMIT} ms (${LIMIT} ms × VMEXIT_TIMEOUT_SCALE=2)`],
+        ["", `${LIMIT} ms`],
+      ]
+    ) {
+      Deno.env.set("VMEXIT_TIMEOUT_SCALE", scale);
+      assertThrows(() => vm.run(), TimeLimitError, `did not end within ${limit}: it was stopped`);
+    }
+  } finally {
+    if (before === undefined) Deno.env.delete("VMEXIT_TIMEOUT_SCALE");
+    else Deno.env.set("VMEXIT_TIMEOUT_SCALE", before);
+  }
+});
+
 Deno.test({
   name: "without permission to read the environment limits are as they are",
   permissions: { env: false },

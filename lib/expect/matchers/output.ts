@@ -41,7 +41,8 @@ export function matchPortOutput(machine: Machine, port: number, content: MemoryC
 }
 
 /**
- * Compares the text that the guest wrote to its serial line: all of it with a string, some of it with a regular expression.
+ * Compares the text that the guest wrote to its serial line: all of it with a string, some of it with a
+ * regular expression.
  *
  * @throws {TypeError} When it is neither, or the machine has no serial line.
  */

@@ -93,7 +93,9 @@ function isSame(expected: RegisterValue, received: RegisterValue): boolean {
   return BigInt(expected) === BigInt(received);
 }
 
-/** Both values, numbers with as many digits as the longer has, so that they can be compared digit by digit. */
+/**
+ * Both values, numbers with as many digits as the longer has, so that they can be compared digit by digit.
+ */
 function valueTexts(
   path: string,
   expected: RegisterValue,

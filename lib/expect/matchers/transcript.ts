@@ -20,7 +20,8 @@ interface Outcome {
 }
 
 /**
- * Runs the machine along a transcript, and answers as it says, until its last pattern has come or an exit is not the one expected.
+ * Runs the machine along a transcript, and answers as it says, until its last pattern has come or an exit is
+ * not the one expected.
  *
  * @throws {TypeError} When the transcript is none.
  * @throws {RangeError} When its last pattern may be left out.
@@ -62,7 +63,8 @@ function follow(machine: Machine, cursor: TranscriptCursor, options: RunOptions)
           if (cursor.isDone) return { number, received: undefined };
           continue;
         }
-        // A device may have its own exits between those of the transcript, but none at a place that the transcript names.
+        // A device may have its own exits between those of the transcript, but none at a place that the
+        // transcript names.
         if (answeredBy === undefined || cursor.names(exit)) {
           return { number, received: describeExit(exit) };
         }

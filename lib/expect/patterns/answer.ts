@@ -4,7 +4,10 @@ import { formatBytes, formatCount, formatInteger } from "../format.ts";
 import { MISMATCH, type Occurrence, type PatternDefinition, type Verdict } from "./exit_pattern.ts";
 import { fits } from "./values.ts";
 
-/** What the guest gets for a read: a number, in each access; or bytes or text, handed out in order over as many accesses as they last. */
+/**
+ * What the guest gets for a read: a number, in each access; or bytes or text, handed out in order over as
+ * many accesses as they last.
+ */
 export type Answer = number | bigint | MemoryContent;
 
 /** An access that reads. */

@@ -42,8 +42,9 @@ export interface PatternDefinition {
 /**
  * One line of a transcript: which exit must come, and how often.
  *
- * Made by {@linkcode portOut}, {@linkcode portIn}, {@linkcode mmioWrite}, {@linkcode mmioRead}, {@linkcode hlt}, {@linkcode shutdown}, {@linkcode exit} and
- * {@linkcode anyExit}. It is immutable: each method returns a new one.
+ * Made by {@linkcode portOut}, {@linkcode portIn}, {@linkcode mmioWrite}, {@linkcode mmioRead},
+ * {@linkcode hlt}, {@linkcode shutdown}, {@linkcode exit} and {@linkcode anyExit}. It is immutable: each
+ * method returns a new one.
  *
  * @example
  * ```ts
@@ -68,9 +69,9 @@ export class ExitPattern {
   }
 
   /**
-   * The same, `count` times in a row, or as often as the bounds say. It takes as many as come (it is greedy): the next pattern
-   * begins with the first exit that this one does not match. At the end of a transcript it is satisfied, and the guest stopped, as soon as it has
-   * come as often as it must.
+   * The same, `count` times in a row, or as often as the bounds say. It takes as many as come (it is greedy):
+   * the next pattern begins with the first exit that this one does not match. At the end of a transcript it
+   * is satisfied, and the guest stopped, as soon as it has come as often as it must.
    *
    * @throws {RangeError} When a bound is not a whole number, or the maximum is below the minimum or below 1.
    */

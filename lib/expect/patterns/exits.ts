@@ -21,7 +21,8 @@ const REASONS: readonly string[] = [...Object.keys(EXIT_REASON), "UNKNOWN_TO_VME
 const PLACE: ReadonlySet<string> = new Set(["port", "direction", "gpa", "isWrite"]);
 
 /**
- * Any exit of one reason, by its name in `<linux/kvm.h>` without `KVM_EXIT_`, and, where given, with these fields.
+ * Any exit of one reason, by its name in `<linux/kvm.h>` without `KVM_EXIT_`, and, where given, with these
+ * fields.
  *
  * Fields are compared as values, bytes and lists element by element; a function judges the field itself.
  *

@@ -4,8 +4,8 @@ import { formatBytes, formatInteger } from "../format.ts";
 import { checkValue, type Width } from "./values.ts";
 
 /**
- * What a pattern expects to be written: a number (the value of one access of any width), bytes or text (which may take several
- * accesses), or a function that judges the bytes of one access.
+ * What a pattern expects to be written: a number (the value of one access of any width), bytes or text (which
+ * may take several accesses), or a function that judges the bytes of one access.
  */
 export type ExpectedData = number | bigint | MemoryContent | ((bytes: Uint8Array) => boolean);
 
@@ -17,7 +17,10 @@ export function expectedDataText(data: ExpectedData | undefined): string {
   return formatBytes(contentBytes(data));
 }
 
-/** What is still to come of data of which `done` bytes have, after the pattern's own text; empty before the first. */
+/**
+ * What is still to come of data of which `done` bytes have, after the pattern's own text; empty before the
+ * first.
+ */
 export function remainingText(data: ExpectedData | undefined, done: number): string {
   if (done === 0 || !isContent(data)) return "";
   return `, from byte ${done} on: ${formatBytes(contentBytes(data).subarray(done))}`;
@@ -29,7 +32,8 @@ export function expectedLength(data: ExpectedData | undefined): number {
 }
 
 /**
- * How many bytes of an occurrence's data are done after `bytes`, or undefined where they are not what was expected.
+ * How many bytes of an occurrence's data are done after `bytes`, or undefined where they are not what was
+ * expected.
  *
  * @param done How many bytes of expected data earlier accesses have taken.
  */

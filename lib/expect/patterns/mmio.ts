@@ -21,8 +21,8 @@ const SIZES: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 8];
  * The guest writes to a physical address that has no memory behind it, or only read-only memory.
  *
  * @param address The guest physical address, or {@linkcode any}.
- * @param data What it writes: a number is one access; text and bytes may take several at ascending addresses, which is
- * also how the parts of an access that crosses pages arrive. Left out, any one access matches.
+ * @param data What it writes: a number is one access; text and bytes may take several at ascending addresses,
+ * which is also how the parts of an access that crosses pages arrive. Left out, any one access matches.
  * @param size The width of each access in bytes, 1 to 8. Left out, any.
  * @throws {RangeError} When there is no such address or width, or no access could bring the data.
  * @throws {TypeError} When the data is none.
@@ -59,7 +59,10 @@ export function mmioWrite(address: number | Any, data?: ExpectedData, size?: num
   });
 }
 
-/** The guest reads from a physical address without memory: {@linkcode mmioRead} without an answer. A device of the machine must have one. */
+/**
+ * The guest reads from a physical address without memory: {@linkcode mmioRead} without an answer. A device of
+ * the machine must have one.
+ */
 export class MmioReadPattern extends ExitPattern {
   readonly #address: number | Any;
   readonly #size: number | undefined;
@@ -80,8 +83,9 @@ export class MmioReadPattern extends ExitPattern {
   }
 
   /**
-   * Answers the read: with a number, or with bytes or text, which may take several accesses at ascending addresses. An access that is wider than the
-   * number, or than what is left of the bytes, is not the one that is expected.
+   * Answers the read: with a number, or with bytes or text, which may take several accesses at ascending
+   * addresses. An access that is wider than the number, or than what is left of the bytes, is not the one
+   * that is expected.
    *
    * @throws {RangeError} When no access could carry the answer.
    * @throws {TypeError} When it is neither number, bigint, text nor bytes.
@@ -105,8 +109,8 @@ export class MmioReadPattern extends ExitPattern {
 }
 
 /**
- * The guest reads from a physical address that has no memory behind it. Say what it gets with `.returns(…)`; without that, a device of the machine
- * must answer.
+ * The guest reads from a physical address that has no memory behind it. Say what it gets with `.returns(…)`;
+ * without that, a device of the machine must answer.
  *
  * @param address The guest physical address, or {@linkcode any}.
  * @param size The width of each access in bytes, 1 to 8. Left out, any.

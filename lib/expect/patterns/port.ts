@@ -24,8 +24,8 @@ const SIZES: readonly PortSize[] = [1, 2, 4];
  * The guest writes to an I/O port.
  *
  * @param port Which port, or {@linkcode any}.
- * @param data What it writes: a number is one `out`; text and bytes may take several, one element each (so `"Hello"` is five
- * `out dx, al`, or one `rep outsb`). Left out, any one `out` matches.
+ * @param data What it writes: a number is one `out`; text and bytes may take several, one element each (so
+ * `"Hello"` is five `out dx, al`, or one `rep outsb`). Left out, any one `out` matches.
  * @param size The width of each `out` in bytes. Left out, any.
  * @throws {RangeError} When there is no such port or width, or no `out` could bring the data.
  * @throws {TypeError} When the data is none.
@@ -62,7 +62,10 @@ export function portOut(port: number | Any, data?: ExpectedData, size?: PortSize
   });
 }
 
-/** The guest reads from an I/O port: {@linkcode portIn} without an answer. A device of the machine must have one. */
+/**
+ * The guest reads from an I/O port: {@linkcode portIn} without an answer. A device of the machine must have
+ * one.
+ */
 export class PortInPattern extends ExitPattern {
   readonly #port: number | Any;
   readonly #size: PortSize | undefined;
@@ -83,8 +86,9 @@ export class PortInPattern extends ExitPattern {
   }
 
   /**
-   * Answers the read. A number answers one access, and each element of a string instruction; text and bytes are handed out in order, over as many
-   * accesses as they last. An access that is wider than the number, or than what is left of the bytes, is not the one that is expected.
+   * Answers the read. A number answers one access, and each element of a string instruction; text and bytes
+   * are handed out in order, over as many accesses as they last. An access that is wider than the number, or
+   * than what is left of the bytes, is not the one that is expected.
    *
    * @throws {RangeError} When no `in` could carry the answer.
    * @throws {TypeError} When it is neither number, bigint, text nor bytes.
@@ -104,7 +108,8 @@ export class PortInPattern extends ExitPattern {
 }
 
 /**
- * The guest reads from an I/O port. Say what it gets with `.returns(…)`; without that, a device of the machine must answer.
+ * The guest reads from an I/O port. Say what it gets with `.returns(…)`; without that, a device of the
+ * machine must answer.
  *
  * @param port Which port, or {@linkcode any}.
  * @param size The width of each `in` in bytes. Left out, any.
