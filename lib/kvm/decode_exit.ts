@@ -24,7 +24,10 @@ const CR8 = kvm_run.offsetOf("cr8");
 const PAYLOAD = kvm_run.offsetOf("padding");
 const PAYLOAD_SIZE = kvm_run.sizeOf("padding");
 
-/** Leaves of TDG.VP.VMCALL (TDX Guest-Hypervisor Communication Interface 1.5, 3): the header has their layouts, not their numbers. */
+/**
+ * Leaves of TDG.VP.VMCALL (TDX Guest-Hypervisor Communication Interface 1.5, 3): the header has their
+ * layouts, not their numbers.
+ */
 const TDVMCALL = {
   GET_TD_VM_CALL_INFO: 0x10000n,
   GET_QUOTE: 0x10002n,
@@ -52,7 +55,10 @@ function msr(view: DataView): PayloadOf<"X86_RDMSR"> {
   };
 }
 
-/** Copies bytes of the mapping, as far as they are in it: what is handed out must not lie over memory that the kernel writes. */
+/**
+ * Copies bytes of the mapping, as far as they are in it: what is handed out must not lie over memory that the
+ * kernel writes.
+ */
 function bytesAt(view: DataView, offset: number, length: number): Uint8Array {
   const start = Math.min(offset, view.byteLength);
   const end = Math.min(start + length, view.byteLength);
@@ -201,7 +207,8 @@ const REASON_NAMES: ReadonlyMap<number, ExitReasonName> = new Map(
 );
 
 /**
- * Decodes the exit that `kvm_run` holds, whole, into an object of its own: nothing of it lies over the mapping.
+ * Decodes the exit that `kvm_run` holds, whole, into an object of its own: nothing of it lies over the
+ * mapping.
  *
  * Of an IO exit whose data would reach past the mapping, `data` is the part that does not.
  *
@@ -238,6 +245,7 @@ export function decodeExit(view: DataView): Exit {
   if (reason === undefined) {
     return { reason: "UNKNOWN_TO_VMEXIT", number, runFlags, ...opaque(view) };
   }
-  // The table's type says that each reason has its own payload; TypeScript cannot follow that through the look-up.
+  // The table's type says that each reason has its own payload; TypeScript cannot follow that through the
+  // look-up.
   return { reason, number, runFlags, ...DECODERS[reason](view) } as Exit;
 }

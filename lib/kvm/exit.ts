@@ -182,7 +182,10 @@ export interface IoapicEoiExit extends ExitBase<"IOAPIC_EOI"> {
   readonly vector: number;
 }
 
-/** The guest used a Hyper-V enlightenment that the process handles. One of the three is there, where KVM_EXIT_HYPERV_* names it. */
+/**
+ * The guest used a Hyper-V enlightenment that the process handles. One of the three is there, where
+ * KVM_EXIT_HYPERV_* names it.
+ */
 export interface HypervExit extends ExitBase<"HYPERV"> {
   /** KVM_EXIT_HYPERV_*. */
   readonly type: number;
@@ -228,7 +231,10 @@ export interface NotifyExit extends ExitBase<"NOTIFY"> {
   readonly contextInvalid: boolean;
 }
 
-/** The guest touched memory that KVM cannot map. KVM_RUN fails with EFAULT or EHWPOISON, and this is valid nevertheless. */
+/**
+ * The guest touched memory that KVM cannot map. KVM_RUN fails with EFAULT or EHWPOISON, and this is valid
+ * nevertheless.
+ */
 export interface MemoryFaultExit extends ExitBase<"MEMORY_FAULT"> {
   /** KVM_MEMORY_EXIT_FLAG_*. */
   readonly flags: bigint;
@@ -292,7 +298,10 @@ export type OtherArchitectureReason = Exclude<
   | "SNP_REQ_CERTS"
 >;
 
-/** An exit whose payload is left as it is: one that is another architecture's, or that this version of vmexit does not know. */
+/**
+ * An exit whose payload is left as it is: one that is another architecture's, or that this version of vmexit
+ * does not know.
+ */
 export interface OpaqueExit<Reason extends string> extends ExitBase<Reason> {
   /** A copy of the 256 bytes of `kvm_run`'s union. */
   readonly payload: Uint8Array;
@@ -304,9 +313,10 @@ export type OtherArchitectureExit = {
 }[OtherArchitectureReason];
 
 /**
- * Why a vCPU left its guest, with all that `kvm_run` says of it: one variant for each reason of `<linux/kvm.h>`, told apart by
- * `reason`, and one for numbers that are not in it (Documentation/virt/kvm/api.rst, 5). Fields have the header's names; those that the header
- * does not have are in camel case. All bytes are copies.
+ * Why a vCPU left its guest, with all that `kvm_run` says of it: one variant for each reason of
+ * `<linux/kvm.h>`, told apart by `reason`, and one for numbers that are not in it
+ * (Documentation/virt/kvm/api.rst, 5). Fields have the header's names; those that the header does not have
+ * are in camel case. All bytes are copies.
  *
  * @example
  * ```ts

@@ -5,15 +5,22 @@ import { PAGE_SIZE } from "../ffi/mman.ts";
 import { OwnedFd } from "../ffi/owned_fd.ts";
 import { libc as realLibc } from "../ffi/real_libc.ts";
 import { CAPABILITIES, type CapabilityName } from "./abi/capabilities.ts";
-import { kvm_cpuid2 } from "./abi/structs/cpuid.ts";
+import type { KvmCpuidEntry2 } from "./abi/structs/cpuid.ts";
+import type { KvmMsrEntry } from "./abi/structs/msr.ts";
+import { cpuidBytes, cpuidEntries } from "./cpuid_list.ts";
+import { DeviceAttributes } from "./device_attributes.ts";
 import { ioctl } from "./ioctl.ts";
-import { KvmError } from "./kvm_error.ts";
+import { IoctlTarget } from "./ioctl_target.ts";
+import { msrIndices, readMsrs } from "./msr_list.ts";
 import { Vm } from "./vm.ts";
 
 /** Where the kernel offers KVM. */
 export const KVM_DEVICE = "/dev/kvm";
 
-/** The only API version there has been since 2007; anything else must be refused (Documentation/virt/kvm/api.rst, 4.1). */
+/**
+ * The only API version there has been since 2007; anything else must be refused
+ * (Documentation/virt/kvm/api.rst, 4.1).
+ */
 export const KVM_API_VERSION = 12;
 
 const O_RDWR = 0x2;
@@ -23,12 +30,6 @@ const MACHINE_TYPE_DEFAULT = 0;
 
 /** The page of `kvm_run`, and the page behind it with the data of port exits. */
 const LEAST_VCPU_MMAP_SIZE = 2 * PAGE_SIZE;
-
-/** CPUID entries to ask for at first; the kernel says E2BIG as long as there are more. */
-const CPUID_ENTRIES = 128;
-
-/** Far more than KVM ever has (its KVM_MAX_CPUID_ENTRIES is 256): asking for yet more would never end. */
-const MOST_CPUID_ENTRIES = 4096;
 
 const REMEDIES =
   "Either enable virtualization (VT-x or AMD-V) in the firmware and load kvm_intel or kvm_amd; " +
@@ -49,10 +50,18 @@ const REMEDIES =
 export class Kvm implements Disposable {
   readonly #libc: Libc;
   readonly #fd: OwnedFd;
+  readonly #target: IoctlTarget;
+  /**
+   * Attributes of KVM itself, gated by KVM_CAP_SYS_ATTRIBUTES: `KVM_X86.GRP_SYSTEM` and `KVM_X86.GRP_SEV`
+   * are their groups. It has none that can be set.
+   */
+  readonly attributes: DeviceAttributes;
 
   private constructor(libc: Libc, fd: number) {
     this.#libc = libc;
     this.#fd = new OwnedFd(libc, fd, KVM_DEVICE);
+    this.#target = new IoctlTarget(libc, this.#fd, (name) => this.capability(name));
+    this.attributes = new DeviceAttributes(this.#target, "KVM_CAP_SYS_ATTRIBUTES");
   }
 
   /**
@@ -79,13 +88,18 @@ export class Kvm implements Disposable {
   }
 
   /**
-   * What the kernel says of a capability (`KVM_CHECK_EXTENSION`): 0 where it lacks it, else 1 or more; some are numbers with a meaning of their own.
+   * What the kernel says of a capability (`KVM_CHECK_EXTENSION`): 0 where it lacks it, else 1 or more; some
+   * are numbers with a meaning of their own.
    */
   capability(name: CapabilityName): number {
     return ioctl(this.#libc, this.#fd, "KVM_CHECK_EXTENSION", CAPABILITIES[name].number, name);
   }
 
-  /** The size of the mapping that each vCPU shares with this process, in bytes (`KVM_GET_VCPU_MMAP_SIZE`). @throws {HostError} When it is too small. */
+  /**
+   * The size of the mapping that each vCPU shares with this process, in bytes (`KVM_GET_VCPU_MMAP_SIZE`).
+   *
+   * @throws {HostError} When it is too small.
+   */
   get vcpuMmapSize(): number {
     const size = ioctl(this.#libc, this.#fd, "KVM_GET_VCPU_MMAP_SIZE");
     if (size >= LEAST_VCPU_MMAP_SIZE) return size;
@@ -95,19 +109,71 @@ export class Kvm implements Disposable {
     );
   }
 
-  /** What CPUID can answer in a guest (`KVM_GET_SUPPORTED_CPUID`): a `struct kvm_cpuid2` with its entries, as `Vcpu.setCpuid` takes it. */
+  /**
+   * What CPUID can answer in a guest (`KVM_GET_SUPPORTED_CPUID`): a `struct kvm_cpuid2` with its entries,
+   * as `Vcpu.setCpuid` takes it.
+   */
   supportedCpuid(): Uint8Array<ArrayBuffer> {
-    for (let entries = CPUID_ENTRIES;; entries *= 2) {
-      const bytes = new Uint8Array(kvm_cpuid2.sizeFor(entries));
-      new DataView(bytes.buffer).setUint32(kvm_cpuid2.offsetOf("nent"), entries, true);
-      try {
-        ioctl(this.#libc, this.#fd, "KVM_GET_SUPPORTED_CPUID", bytes);
-        return bytes;
-      } catch (error) {
-        const tooFew = error instanceof KvmError && error.errno === ERRNO.E2BIG;
-        if (!tooFew || entries >= MOST_CPUID_ENTRIES) throw error;
-      }
-    }
+    return cpuidBytes(this.#target, "KVM_GET_SUPPORTED_CPUID", { capability: null });
+  }
+
+  /** The same as a list (`KVM_GET_SUPPORTED_CPUID`, api.rst 4.46). @throws {CapabilityError} */
+  getSupportedCpuid(): KvmCpuidEntry2[] {
+    return cpuidEntries(this.#target, "KVM_GET_SUPPORTED_CPUID");
+  }
+
+  /**
+   * What KVM emulates although the CPU lacks it, at some cost (`KVM_GET_EMULATED_CPUID`, api.rst 4.88).
+   * @throws {CapabilityError} When the kernel lacks the capability.
+   */
+  getEmulatedCpuid(): KvmCpuidEntry2[] {
+    return cpuidEntries(this.#target, "KVM_GET_EMULATED_CPUID");
+  }
+
+  /**
+   * The Hyper-V leaves that KVM can answer (`KVM_GET_SUPPORTED_HV_CPUID`, api.rst 4.118).
+   *
+   * @throws {CapabilityError} When the kernel lacks the capability.
+   */
+  getSupportedHvCpuid(): KvmCpuidEntry2[] {
+    const capability = "KVM_CAP_SYS_HYPERV_CPUID";
+    return cpuidEntries(this.#target, "KVM_GET_SUPPORTED_HV_CPUID", { capability });
+  }
+
+  /**
+   * The numbers of the MSRs that a vCPU can have, those of the guest's state (`KVM_GET_MSR_INDEX_LIST`,
+   * api.rst 4.3).
+   */
+  getMsrIndexList(): number[] {
+    return msrIndices(this.#target, "KVM_GET_MSR_INDEX_LIST");
+  }
+
+  /**
+   * The numbers of the MSRs that say what the host offers (`KVM_GET_MSR_FEATURE_INDEX_LIST`, api.rst 4.3).
+   * @throws {CapabilityError} When the kernel lacks the capability.
+   */
+  getMsrFeatureIndexList(): number[] {
+    return msrIndices(this.#target, "KVM_GET_MSR_FEATURE_INDEX_LIST");
+  }
+
+  /**
+   * What the host offers, by MSRs of {@linkcode Kvm.getMsrFeatureIndexList} (`KVM_GET_MSRS`, api.rst 4.18).
+   *
+   * @throws {MsrError} When one of them is no feature MSR; it says which.
+   * @throws {CapabilityError} When the kernel lacks the capability.
+   */
+  getMsrs(indices: readonly number[]): KvmMsrEntry[] {
+    return readMsrs(this.#target, indices, { capability: "KVM_CAP_GET_MSR_FEATURES" });
+  }
+
+  /**
+   * What of machine checks a vCPU can have: bits of MCG_CAP (`KVM_X86_GET_MCE_CAP_SUPPORTED`, api.rst
+   * 4.104).
+   *
+   * @throws {CapabilityError} When the kernel lacks the capability.
+   */
+  x86GetMceCapSupported(): bigint {
+    return this.#target.getU64("KVM_X86_GET_MCE_CAP_SUPPORTED");
   }
 
   /**
@@ -118,13 +184,19 @@ export class Kvm implements Disposable {
   createVm(): Vm {
     const mmapSize = this.vcpuMmapSize;
     const fd = ioctl(this.#libc, this.#fd, "KVM_CREATE_VM", MACHINE_TYPE_DEFAULT);
-    return new Vm(this.#libc, fd, mmapSize);
+    return new Vm(this.#libc, fd, mmapSize, (name) => capabilityOfHost(this.#libc, name));
   }
 
   /** Closes `/dev/kvm`; a second call does nothing. VMs made from it live on. */
   [Symbol.dispose](): void {
     this.#fd[Symbol.dispose]();
   }
+}
+
+/** Asks through a descriptor of its own, for what has outlived the {@linkcode Kvm} that it came from. */
+function capabilityOfHost(libc: Libc, name: CapabilityName): number {
+  using kvm = Kvm.open(libc);
+  return kvm.capability(name);
 }
 
 /** What a host has run out of, by errno. */

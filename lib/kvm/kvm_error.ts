@@ -1,6 +1,9 @@
 import { errnoName } from "../ffi/errno.ts";
 
-/** What an errno of an ioctl tends to mean, where that is more than its name says. Keys: `IOCTL ERRNO`, then `ERRNO`. */
+/**
+ * What an errno of an ioctl tends to mean, where that is more than its name says. Keys: `IOCTL ERRNO`, then
+ * `ERRNO`.
+ */
 const LIKELY_CAUSE: Record<string, string> = {
   "KVM_CREATE_VM ENOMEM": "the host is short of memory",
   "KVM_CREATE_VM EBUSY": "another hypervisor on this host uses the virtualization extension",
@@ -17,6 +20,25 @@ const LIKELY_CAUSE: Record<string, string> = {
   "KVM_RUN EFAULT": "the guest touched memory that a slot promises and this process does not have",
   "KVM_RUN EINVAL": "the vCPU's state is not one that KVM can run",
   "KVM_RUN ENOEXEC": "the vCPU is not initialized",
+  "KVM_GET_LAPIC EINVAL":
+    "the VM has no interrupt controllers: call createIrqchip() before the first vCPU",
+  "KVM_SET_LAPIC EINVAL":
+    "the VM has no interrupt controllers: call createIrqchip() before the first vCPU",
+  "KVM_INTERRUPT ENXIO": "the kernel has the interrupt controllers: raise one of their lines",
+  "KVM_CREATE_PIT2 ENOENT": "the VM has no interrupt controllers: call createIrqchip() first",
+  "KVM_CREATE_PIT2 EEXIST": "the VM has a timer already",
+  "KVM_GET_PIT2 ENXIO": "the VM has no timer: call createPit2() first",
+  "KVM_SET_PIT2 ENXIO": "the VM has no timer: call createPit2() first",
+  "KVM_REINJECT_CONTROL ENXIO": "the VM has no timer: call createPit2() first",
+  "KVM_SET_BOOT_CPU_ID EBUSY": "the VM has a vCPU already",
+  "KVM_GET_DIRTY_LOG ENOENT": "the slot does not log its pages (`logDirtyPages`)",
+  "KVM_RESET_DIRTY_RINGS EINVAL":
+    "the VM has no dirty rings: enable KVM_CAP_DIRTY_LOG_RING before the first vCPU",
+  "KVM_KVMCLOCK_CTRL EINVAL": "the guest has not set up kvmclock",
+  "KVM_CREATE_DEVICE ENODEV": "this kernel has no device of that type, or its module is not loaded",
+  "KVM_MEMORY_ENCRYPT_OP ENOTTY": "this host has no confidential VMs, or this VM is none",
+  "KVM_MEMORY_ENCRYPT_REG_REGION ENOTTY": "this host has no confidential VMs, or this VM is none",
+  "KVM_MEMORY_ENCRYPT_UNREG_REGION ENOTTY": "this host has no confidential VMs, or this VM is none",
   EMFILE:
     "this process has too many open files: dispose machines that are done (`using vm = boot(…)`), or raise `ulimit -n`",
   ENFILE: "this host has too many open files",

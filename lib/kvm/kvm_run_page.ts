@@ -19,8 +19,9 @@ const WORD_SIZE = 4;
 const WORD = 2 ** 32;
 
 /**
- * The structure that a vCPU and this process share (Documentation/virt/kvm/api.rst, 5, "kvm_run"). It reads single fields without allocating, for
- * the run loop; {@linkcode KvmRunPage.exit} decodes the whole. The mapping itself never leaves: all that is handed out is copied.
+ * The structure that a vCPU and this process share (Documentation/virt/kvm/api.rst, 5, "kvm_run"). It reads
+ * single fields without allocating, for the run loop; {@linkcode KvmRunPage.exit} decodes the whole. The
+ * mapping itself never leaves: all that is handed out is copied.
  */
 export class KvmRunPage {
   readonly #mapping: Mapping;

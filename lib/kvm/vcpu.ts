@@ -3,18 +3,51 @@ import type { Libc } from "../ffi/libc.ts";
 import { Mapping } from "../ffi/mapping.ts";
 import { OwnedFd } from "../ffi/owned_fd.ts";
 import type { Pages } from "../ffi/pages.ts";
+import { CAPABILITIES, type CapabilityName } from "./abi/capabilities.ts";
 import { EXIT_REASON } from "./abi/exit_reasons.ts";
 import { IOCTLS } from "./abi/ioctls.ts";
 import { kvm_guest_debug } from "./abi/structs/debug.ts";
+import { kvm_pre_fault_memory } from "./abi/structs/memory.ts";
+import { kvm_enable_cap, kvm_signal_mask } from "./abi/structs/vcpu.ts";
+import { DeviceAttributes } from "./device_attributes.ts";
 import { ioctl } from "./ioctl.ts";
+import { IoctlTarget, structBytes } from "./ioctl_target.ts";
 import { KvmError } from "./kvm_error.ts";
 import { KvmRunPage } from "./kvm_run_page.ts";
+import { StatsFd } from "./stats_fd.ts";
+import { VcpuApic } from "./vcpu/vcpu_apic.ts";
+import { VcpuClock } from "./vcpu/vcpu_clock.ts";
+import { VcpuCpuid } from "./vcpu/vcpu_cpuid.ts";
+import { VcpuEvents } from "./vcpu/vcpu_events.ts";
+import { VcpuFpu } from "./vcpu/vcpu_fpu.ts";
+import { VcpuMsrs } from "./vcpu/vcpu_msrs.ts";
+import { VcpuNested } from "./vcpu/vcpu_nested.ts";
+import { VcpuRegisters } from "./vcpu/vcpu_registers.ts";
+import { VcpuXen } from "./vcpu/vcpu_xen.ts";
 
 const KVM_RUN = IOCTLS.KVM_RUN.number;
 
+/** Bytes of the kernel's `sigset_t`; libc's is longer. */
+const SIGNAL_SET_SIZE = 8;
+
 /**
- * One virtual CPU: the file descriptor that `KVM_CREATE_VCPU` returned, and the `kvm_run` structure that the kernel shares through it.
- * The kernel wants its ioctls from the thread that made it (Documentation/virt/kvm/api.rst, 1).
+ * One virtual CPU: the file descriptor that `KVM_CREATE_VCPU` returned, and the `kvm_run` structure that
+ * the kernel shares through it. The kernel wants its ioctls from the thread that made it
+ * (Documentation/virt/kvm/api.rst, 1).
+ *
+ * Its ioctls that are not here are grouped by what they are about; each method has the ioctl's name in
+ * camel case. Those that are gated by a capability throw a {@linkcode CapabilityError} where the kernel
+ * lacks it.
+ *
+ * @example
+ * ```ts no-eval
+ * import { Kvm } from "@vmexit/vmexit";
+ *
+ * using kvm = Kvm.open();
+ * using vm = kvm.createVm();
+ * using vcpu = vm.createVcpu(0);
+ * vcpu.fpu.setFpu({ ...vcpu.fpu.getFpu(), fcw: 0x37f });
+ * ```
  */
 export class Vcpu implements Disposable {
   readonly #libc: Libc;
@@ -26,6 +59,30 @@ export class Vcpu implements Disposable {
   readonly id: number;
   /** The structure in which the kernel says why the guest was left. */
   readonly kvmRun: KvmRunPage;
+  readonly #target: IoctlTarget;
+  /** Registers, as structures. */
+  readonly registers: VcpuRegisters;
+  /** Floating-point and vector state. */
+  readonly fpu: VcpuFpu;
+  /** Model-specific registers. */
+  readonly msrs: VcpuMsrs;
+  /** What CPUID answers. */
+  readonly cpuid: VcpuCpuid;
+  /** Interrupts, exceptions, NMIs, SMIs, machine checks, and whether it runs. */
+  readonly events: VcpuEvents;
+  /** The local APIC that the kernel keeps. */
+  readonly apic: VcpuApic;
+  /** The TSC and kvmclock. */
+  readonly clock: VcpuClock;
+  /** The virtualization inside the guest. */
+  readonly nested: VcpuNested;
+  /** For Xen guests. */
+  readonly xen: VcpuXen;
+  /**
+   * Attributes of the vCPU, gated by KVM_CAP_VCPU_ATTRIBUTES; {@linkcode VcpuClock} has the one that x86
+   * knows, the TSC offset.
+   */
+  readonly attributes: DeviceAttributes;
 
   /** Use {@linkcode Vm.createVcpu}. Takes ownership of `fd`, and closes it when the mapping fails. */
   constructor(
@@ -34,6 +91,7 @@ export class Vcpu implements Disposable {
     id: number,
     mmapSize: number,
     memory: ReadonlyMap<number, Pages>,
+    ask: (name: CapabilityName) => number,
   ) {
     using cleanup = new DisposableStack();
     this.#libc = libc;
@@ -42,15 +100,28 @@ export class Vcpu implements Disposable {
     this.#fd = cleanup.use(new OwnedFd(libc, fd, `vCPU ${id}`));
     this.#mapping = cleanup.use(new Mapping(libc, fd, mmapSize, `kvm_run of vCPU ${id}`));
     this.kvmRun = new KvmRunPage(this.#mapping);
+    const target = new IoctlTarget(libc, this.#fd, ask);
+    this.#target = target;
+    this.registers = new VcpuRegisters(target);
+    this.fpu = new VcpuFpu(target);
+    this.msrs = new VcpuMsrs(target);
+    this.cpuid = new VcpuCpuid(target);
+    this.events = new VcpuEvents(target);
+    this.apic = new VcpuApic(target);
+    this.attributes = new DeviceAttributes(target, "KVM_CAP_VCPU_ATTRIBUTES");
+    this.clock = new VcpuClock(target, this.attributes);
+    this.nested = new VcpuNested(target);
+    this.xen = new VcpuXen(target);
     cleanup.move();
   }
 
   /**
    * Enters the guest until its next exit.
    *
-   * @returns 0 when {@linkcode Vcpu.kvmRun} holds an exit, or EINTR when a signal, or `immediateExit`, ended the call: it is never retried here, or
-   * nothing could stop the vCPU.
-   * @throws {KvmError} On every other errno. KVM_EXIT_MEMORY_FAULT is an exit, although the ioctl fails with it.
+   * @returns 0 when {@linkcode Vcpu.kvmRun} holds an exit, or EINTR when a signal, or `immediateExit`,
+   *   ended the call: it is never retried here, or nothing could stop the vCPU.
+   * @throws {KvmError} On every other errno. KVM_EXIT_MEMORY_FAULT is an exit, although the ioctl fails
+   *   with it.
    */
   run(): number {
     const { kvmRun } = this;
@@ -88,11 +159,65 @@ export class Vcpu implements Disposable {
     ioctl(this.#libc, this.#fd, "KVM_SET_CPUID2", cpuid);
   }
 
-  /** Sets what ends in a DEBUG exit: flags of `KVM_GUESTDBG`. */
-  setGuestDebug(control: number): void {
-    const bytes = new Uint8Array(kvm_guest_debug.size);
-    kvm_guest_debug.write(new DataView(bytes.buffer), 0, { control });
+  /**
+   * Sets what ends in a DEBUG exit (`KVM_SET_GUEST_DEBUG`, api.rst 4.87).
+   *
+   * @param control Flags of `KVM_GUESTDBG`.
+   * @param debugreg DR0 to DR7, which `KVM_GUESTDBG.USE_HW_BP` puts in force; those left out are 0.
+   */
+  setGuestDebug(control: number, debugreg: readonly (number | bigint)[] = []): void {
+    const bytes = structBytes(kvm_guest_debug, { control, arch: { debugreg } });
     ioctl(this.#libc, this.#fd, "KVM_SET_GUEST_DEBUG", bytes);
+  }
+
+  /**
+   * Switches a capability of vCPUs on (`KVM_ENABLE_CAP`, api.rst 4.37 and 6).
+   *
+   * @param args As that capability takes them, up to 4.
+   * @throws {CapabilityError} When the kernel lacks the capability.
+   * @throws {KvmError} When it refuses the arguments, or the capability is one of VMs.
+   */
+  enableCap(name: CapabilityName, ...args: readonly (number | bigint)[]): void {
+    const value = { cap: CAPABILITIES[name].number, args };
+    this.#target.set("KVM_ENABLE_CAP", kvm_enable_cap, value, { capability: name, context: name });
+  }
+
+  /**
+   * Sets which signals are blocked while the guest runs (`KVM_SET_SIGNAL_MASK`, api.rst 4.21).
+   *
+   * @param signals A bit a signal, signal 1 in bit 0. Undefined: those of the thread, as without a call.
+   */
+  setSignalMask(signals: bigint | undefined): void {
+    if (signals === undefined) {
+      this.#target.call("KVM_SET_SIGNAL_MASK", 0);
+      return;
+    }
+    const sigset = new Uint8Array(SIGNAL_SET_SIZE);
+    new DataView(sigset.buffer).setBigUint64(0, signals, true);
+    const bytes = structBytes(kvm_signal_mask, { sigset }, sigset.length);
+    this.#target.call("KVM_SET_SIGNAL_MASK", bytes);
+  }
+
+  /**
+   * Fills the second-level page tables for a range before the guest touches it (`KVM_PRE_FAULT_MEMORY`,
+   * api.rst 4.143).
+   *
+   * @returns How many bytes of it are left: a signal, or memory that is not there, ends it early.
+   * @throws {CapabilityError} When the kernel lacks the capability.
+   */
+  preFaultMemory(gpa: number, size: number): number {
+    const range = { gpa, size };
+    return Number(this.#target.get("KVM_PRE_FAULT_MEMORY", kvm_pre_fault_memory, range).size);
+  }
+
+  /**
+   * The vCPU's statistics (`KVM_GET_STATS_FD`, api.rst 4.133). The caller closes them.
+   *
+   * @throws {CapabilityError} When the kernel lacks the capability.
+   */
+  getStatsFd(): StatsFd {
+    const fd = this.#target.call("KVM_GET_STATS_FD");
+    return new StatsFd(this.#libc, fd, `the statistics of vCPU ${this.id}`);
   }
 
   /** Unmaps `kvm_run` and closes the vCPU; a second call does nothing. */

@@ -1,11 +1,27 @@
+import { ERRNO } from "../ffi/errno.ts";
 import type { Libc } from "../ffi/libc.ts";
 import { PAGE_SIZE } from "../ffi/mman.ts";
 import { OwnedFd } from "../ffi/owned_fd.ts";
 import type { Pages } from "../ffi/pages.ts";
-import { KVM_MEM } from "./abi/constants.ts";
+import { CAPABILITIES, type CapabilityName } from "./abi/capabilities.ts";
+import { KVM_CREATE_DEVICE, KVM_MEM } from "./abi/constants.ts";
+import { kvm_create_device } from "./abi/structs/device.ts";
 import { kvm_userspace_memory_region } from "./abi/structs/memory.ts";
+import { kvm_enable_cap } from "./abi/structs/vcpu.ts";
+import { Device } from "./device.ts";
+import { DeviceAttributes } from "./device_attributes.ts";
 import { ioctl } from "./ioctl.ts";
+import { IoctlTarget, structBytes } from "./ioctl_target.ts";
+import { KvmError } from "./kvm_error.ts";
+import { StatsFd } from "./stats_fd.ts";
 import { Vcpu } from "./vcpu.ts";
+import { VmClock } from "./vm/vm_clock.ts";
+import { VmEncryption } from "./vm/vm_encryption.ts";
+import { VmFilters } from "./vm/vm_filters.ts";
+import { VmInterrupts } from "./vm/vm_interrupts.ts";
+import { VmMemory } from "./vm/vm_memory.ts";
+import { VmPit } from "./vm/vm_pit.ts";
+import { VmXen } from "./vm/vm_xen.ts";
 
 const U64_SIZE = 8;
 
@@ -15,7 +31,10 @@ export interface MemoryRegion {
   readonly slot: number;
   /** Its first guest physical address, a multiple of 4096. */
   readonly gpa: number;
-  /** The memory behind it. It must stay reachable until the VM is closed: the kernel holds its address, not the object. */
+  /**
+   * The memory behind it. It must stay reachable until the VM is closed: the kernel holds its address, not
+   * the object.
+   */
   readonly pages: Pages;
   /** Whether the guest's writes end in MMIO exits (`KVM_MEM_READONLY`). */
   readonly readonly?: boolean;
@@ -23,19 +42,89 @@ export interface MemoryRegion {
   readonly logDirtyPages?: boolean;
 }
 
-/** One virtual machine: the file descriptor that `KVM_CREATE_VM` returned. */
+/**
+ * One virtual machine: the file descriptor that `KVM_CREATE_VM` returned. Its ioctls that are not here are
+ * grouped by what they are about; each method has the ioctl's name in camel case.
+ *
+ * @example
+ * ```ts no-eval
+ * import { Kvm } from "@vmexit/vmexit";
+ *
+ * using kvm = Kvm.open();
+ * using vm = kvm.createVm();
+ * console.log(vm.clock.getClock().clock);
+ * ```
+ */
 export class Vm implements Disposable {
   readonly #libc: Libc;
   readonly #fd: OwnedFd;
   readonly #vcpuMmapSize: number;
-  /** The kernel has the addresses of this memory: it must not be collected as long as the VM, or a vCPU of it, can be used. */
+  /**
+   * The kernel has the addresses of this memory: it must not be collected as long as the VM, or a vCPU of
+   * it, can be used.
+   */
   readonly #pages = new Map<number, Pages>();
+  readonly #target: IoctlTarget;
+  readonly #askHost: (name: CapabilityName) => number;
+  /** What is written, private, or makes no exit. */
+  readonly memory: VmMemory;
+  /** The interrupt controllers, and the ways into them. */
+  readonly interrupts: VmInterrupts;
+  /** The interval timer. */
+  readonly pit: VmPit;
+  /** kvmclock, and the frequency of the TSC. */
+  readonly clock: VmClock;
+  /** What the guest may reach: MSRs, PMU events. */
+  readonly filters: VmFilters;
+  /** For Xen guests. */
+  readonly xen: VmXen;
+  /** For confidential VMs. */
+  readonly encryption: VmEncryption;
+  /** Attributes of the VM, gated by KVM_CAP_VM_ATTRIBUTES, which no x86 kernel has so far. */
+  readonly attributes: DeviceAttributes;
 
   /** Use {@linkcode Kvm.createVm}. Takes ownership of `fd`. */
-  constructor(libc: Libc, fd: number, vcpuMmapSize: number) {
+  constructor(
+    libc: Libc,
+    fd: number,
+    vcpuMmapSize: number,
+    askHost: (name: CapabilityName) => number,
+  ) {
     this.#libc = libc;
     this.#fd = new OwnedFd(libc, fd, "the VM");
     this.#vcpuMmapSize = vcpuMmapSize;
+    this.#askHost = askHost;
+    const target = new IoctlTarget(libc, this.#fd, (name) => this.capability(name));
+    this.#target = target;
+    this.memory = new VmMemory(target, this.#pages);
+    this.interrupts = new VmInterrupts(target);
+    this.pit = new VmPit(target);
+    this.clock = new VmClock(target);
+    this.filters = new VmFilters(target);
+    this.xen = new VmXen(target);
+    this.encryption = new VmEncryption(target);
+    this.attributes = new DeviceAttributes(target, "KVM_CAP_VM_ATTRIBUTES");
+  }
+
+  /**
+   * What the kernel says of a capability for this VM (`KVM_CHECK_EXTENSION`, api.rst 4.4): 0 where it lacks
+   * it, else 1 or more.
+   */
+  capability(name: CapabilityName): number {
+    return ioctl(this.#libc, this.#fd, "KVM_CHECK_EXTENSION", CAPABILITIES[name].number, name);
+  }
+
+  /**
+   * Switches a capability on (`KVM_ENABLE_CAP`, api.rst 4.37 and 7).
+   *
+   * @param args As that capability takes them, up to 4.
+   * @throws {CapabilityError} When the kernel lacks the capability.
+   * @throws {KvmError} When it refuses the arguments, or it is too late: some want to be before the first
+   * vCPU.
+   */
+  enableCap(name: CapabilityName, ...args: readonly (number | bigint)[]): void {
+    const value = { cap: CAPABILITIES[name].number, args };
+    this.#target.set("KVM_ENABLE_CAP", kvm_enable_cap, value, { capability: name, context: name });
   }
 
   /**
@@ -68,8 +157,9 @@ export class Vm implements Disposable {
   }
 
   /**
-   * Where Intel processors without unrestricted guest get the pages that they need to emulate real mode: 4 pages at `taskState` and one at `identityMap`.
-   * No slot may lie there. AMD processors take and ignore it.
+   * Where Intel processors without unrestricted guest get the pages that they need to emulate real mode: 4
+   * pages at `taskState` and one at `identityMap`. No slot may lie there. AMD processors take and ignore
+   * it.
    */
   setRealModePages(taskState: number, identityMap: number): void {
     const address = new Uint8Array(U64_SIZE);
@@ -84,13 +174,72 @@ export class Vm implements Disposable {
   }
 
   /**
+   * Says which vCPU starts, before the first is created; without it that is 0 (`KVM_SET_BOOT_CPU_ID`,
+   * api.rst 4.41).
+   *
+   * @throws {KvmError} When the kernel refuses.
+   * @throws {CapabilityError} When the kernel lacks the capability.
+   */
+  setBootCpuId(id: number): void {
+    this.#target.call("KVM_SET_BOOT_CPU_ID", id, { context: `with id ${id}` });
+  }
+
+  /**
+   * Creates a device inside the kernel (`KVM_CREATE_DEVICE`, api.rst 4.79).
+   *
+   * @param type Of `KVM_DEV_TYPE`; x86 has VFIO.
+   * @throws {KvmError} ENODEV where the kernel has no such device.
+   */
+  createDevice(type: number): Device {
+    const bytes = structBytes(kvm_create_device, { type });
+    // Not gated by KVM_CAP_DEVICE_CTRL: Linux 6.1 has devices on x86 and does not report it.
+    const capability = null;
+    this.#target.call("KVM_CREATE_DEVICE", bytes, { capability, context: `of type ${type}` });
+    const { fd } = kvm_create_device.read(new DataView(bytes.buffer));
+    return new Device(this.#libc, fd, type, (name) => this.#ask(name));
+  }
+
+  /**
+   * Whether the kernel has a device of this type (`KVM_CREATE_DEVICE` with `KVM_CREATE_DEVICE_TEST`,
+   * api.rst 4.79).
+   */
+  hasDevice(type: number): boolean {
+    const value = { type, flags: KVM_CREATE_DEVICE.TEST };
+    try {
+      this.#target.set("KVM_CREATE_DEVICE", kvm_create_device, value, { capability: null });
+      return true;
+    } catch (error) {
+      if (error instanceof KvmError && error.errno === ERRNO.ENODEV) return false;
+      throw error;
+    }
+  }
+
+  /**
+   * The VM's statistics (`KVM_GET_STATS_FD`, api.rst 4.133). The caller closes them.
+   *
+   * @throws {CapabilityError} When the kernel lacks the capability.
+   */
+  getStatsFd(): StatsFd {
+    return new StatsFd(this.#libc, this.#target.call("KVM_GET_STATS_FD"), "the VM's statistics");
+  }
+
+  /**
    * Creates a virtual CPU (`KVM_CREATE_VCPU`).
    *
    * @throws {KvmError} When the kernel refuses: EEXIST where there is one of this id.
    */
   createVcpu(id: number): Vcpu {
     const fd = ioctl(this.#libc, this.#fd, "KVM_CREATE_VCPU", id, `with id ${id}`);
-    return new Vcpu(this.#libc, fd, id, this.#vcpuMmapSize, this.#pages);
+    const ask = (name: CapabilityName) => this.#ask(name);
+    return new Vcpu(this.#libc, fd, id, this.#vcpuMmapSize, this.#pages, ask);
+  }
+
+  /**
+   * For vCPUs and devices, which may outlive the VM's descriptor and take no `KVM_CHECK_EXTENSION`
+   * themselves.
+   */
+  #ask(name: CapabilityName): number {
+    return this.#fd.isOpen ? this.capability(name) : this.#askHost(name);
   }
 
   /** Closes the VM; a second call does nothing. A vCPU that is still open keeps it alive in the kernel. */

@@ -1,6 +1,6 @@
 /**
- * The number of every capability of `<linux/kvm.h>`, those of other architectures too: what KVM_CHECK_EXTENSION asks
- * for (api.rst 4.4, 6, 7, 8).
+ * The number of every capability of `<linux/kvm.h>`, those of other architectures too: what
+ * KVM_CHECK_EXTENSION asks for (api.rst 4.4, 6, 7, 8).
  */
 export const CAPABILITY_NUMBERS = {
   KVM_CAP_IRQCHIP: 0,

@@ -1,6 +1,6 @@
 /**
- * The name that a value has among constants whose names begin alike (`KVM_SYSTEM_EVENT` of `constants.ts`), without what they begin with.
- * Undefined where it has none.
+ * The name that a value has among constants whose names begin alike (`KVM_SYSTEM_EVENT` of `constants.ts`),
+ * without what they begin with. Undefined where it has none.
  *
  * @example
  * ```ts

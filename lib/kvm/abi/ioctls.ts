@@ -23,9 +23,14 @@ export interface Ioctl {
   readonly name: IoctlName;
   /** What `ioctl(2)` takes as its request. */
   readonly number: number;
-  /** Which way the argument goes, by the macro. Some of KVM's macros say it wrong; the number needs them so. */
+  /**
+   * Which way the argument goes, by the macro. Some of KVM's macros say it wrong; the number needs them so.
+   */
   readonly macro: IoctlMacro;
-  /** Bytes of the argument as the number counts them, without a flexible array's elements. 0 where there is none. */
+  /**
+   * Bytes of the argument as the number counts them, without a flexible array's elements. 0 where there is
+   * none.
+   */
   readonly size: number;
   /** The argument's layout, where it is a structure. */
   readonly struct?: StructLayout;

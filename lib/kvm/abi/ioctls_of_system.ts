@@ -1,7 +1,7 @@
 /**
- * The ioctls that `/dev/kvm` takes, by the header's name: the file descriptors that take them, the macro, number
- * and argument that each value is built from, the capability that gates it, and the kernel version that brought it
- * where that is newer than 5.10 (`<linux/kvm.h>`; api.rst 4).
+ * The ioctls that `/dev/kvm` takes, by the header's name: the file descriptors that take them, the macro,
+ * number and argument that each value is built from, the capability that gates it, and the kernel version
+ * that brought it where that is newer than 5.10 (`<linux/kvm.h>`; api.rst 4).
  */
 export const IOCTLS_OF_SYSTEM = {
   KVM_GET_API_VERSION: { levels: ["system"], number: ["_IO", 0x00] },

@@ -1,7 +1,7 @@
 /**
  * The ioctls that a vCPU takes, by the header's name: the file descriptors that take them, the macro, number
- * and argument that each value is built from, the capability that gates it, and the kernel version that brought it
- * where that is newer than 5.10 (`<linux/kvm.h>`; api.rst 4).
+ * and argument that each value is built from, the capability that gates it, and the kernel version that
+ * brought it where that is newer than 5.10 (`<linux/kvm.h>`; api.rst 4).
  *
  * KVM_GET_ONE_REG and its kin are in every header, and work on x86 from 6.18 on: KVM_CAP_ONE_REG tells.
  */

@@ -1,7 +1,7 @@
 /**
  * The ioctls that a VM takes, by the header's name: the file descriptors that take them, the macro, number
- * and argument that each value is built from, the capability that gates it, and the kernel version that brought it
- * where that is newer than 5.10 (`<linux/kvm.h>`; api.rst 4). KVM_MEMORY_ENCRYPT_* want a
+ * and argument that each value is built from, the capability that gates it, and the kernel version that
+ * brought it where that is newer than 5.10 (`<linux/kvm.h>`; api.rst 4). KVM_MEMORY_ENCRYPT_* want a
  * confidential VM, which no capability tells of.
  */
 export const IOCTLS_OF_VM = {

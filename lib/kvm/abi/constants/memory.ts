@@ -22,7 +22,10 @@ export const KVM_DIRTY_LOG = {
   INITIALLY_SET: 2,
 } as const;
 
-/** Bits of `kvm_dirty_gfn.flags`: dirty when KVM wrote it, reset when the process has read it (api.rst 7, KVM_CAP_DIRTY_LOG_RING). */
+/**
+ * Bits of `kvm_dirty_gfn.flags`: dirty when KVM wrote it, reset when the process has read it (api.rst 7,
+ * KVM_CAP_DIRTY_LOG_RING).
+ */
 export const KVM_DIRTY_GFN_F = {
   DIRTY: 1,
   RESET: 2,

@@ -9,7 +9,10 @@ export const KVM_GUESTDBG = {
   BLOCKIRQ: 0x100000,
 } as const;
 
-/** `kvm_mp_state.mp_state` (api.rst 4.38); those from STOPPED on are of other architectures, but for AP_RESET_HOLD. */
+/**
+ * `kvm_mp_state.mp_state` (api.rst 4.38); those from STOPPED on are of other architectures, but for
+ * AP_RESET_HOLD.
+ */
 export const KVM_MP_STATE = {
   RUNNABLE: 0,
   UNINITIALIZED: 1,

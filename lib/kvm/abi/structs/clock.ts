@@ -10,7 +10,10 @@ export type KvmClockData = {
   pad: number[];
 };
 
-/** `struct kvm_clock_data`: kvmclock in nanoseconds; `flags` are `KVM_CLOCK`'s. KVM_GET_CLOCK, KVM_SET_CLOCK (api.rst 4.29, 4.30). */
+/**
+ * `struct kvm_clock_data`: kvmclock in nanoseconds; `flags` are `KVM_CLOCK`'s. KVM_GET_CLOCK, KVM_SET_CLOCK
+ * (api.rst 4.29, 4.30).
+ */
 export const kvm_clock_data: Struct<KvmClockData> = struct("kvm_clock_data", {
   clock: u64,
   flags: u32,

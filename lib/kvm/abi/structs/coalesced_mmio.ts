@@ -18,7 +18,10 @@ export type KvmCoalescedMmioZone = {
   pio: number;
 };
 
-/** `struct kvm_coalesced_mmio_zone`: KVM_REGISTER_COALESCED_MMIO, KVM_UNREGISTER_COALESCED_MMIO (api.rst 4.116). */
+/**
+ * `struct kvm_coalesced_mmio_zone`: KVM_REGISTER_COALESCED_MMIO, KVM_UNREGISTER_COALESCED_MMIO (api.rst
+ * 4.116).
+ */
 export const kvm_coalesced_mmio_zone: Struct<KvmCoalescedMmioZone> = struct(
   "kvm_coalesced_mmio_zone",
   { addr: u64, size: u32, space: hoisted(union({ pad: u32, pio: u32 })) },
@@ -48,7 +51,9 @@ export type KvmCoalescedMmioRing = {
   coalesced_mmio: KvmCoalescedMmio[];
 };
 
-/** `struct kvm_coalesced_mmio_ring`: the ring in the vCPU's mapping; its slots reach to the end of the page. */
+/**
+ * `struct kvm_coalesced_mmio_ring`: the ring in the vCPU's mapping; its slots reach to the end of the page.
+ */
 export const kvm_coalesced_mmio_ring: Struct<KvmCoalescedMmioRing> = struct(
   "kvm_coalesced_mmio_ring",
   { first: u32, last: u32, coalesced_mmio: flexible(kvm_coalesced_mmio) },

@@ -53,7 +53,9 @@ export type KvmCpuidEntry2 = {
   padding: number[];
 };
 
-/** `struct kvm_cpuid_entry2`: a CPUID leaf; `index` is ECX where `flags` has KVM_CPUID_FLAG_SIGNIFCANT_INDEX. */
+/**
+ * `struct kvm_cpuid_entry2`: a CPUID leaf; `index` is ECX where `flags` has KVM_CPUID_FLAG_SIGNIFCANT_INDEX.
+ */
 export const kvm_cpuid_entry2: Struct<KvmCpuidEntry2> = struct("kvm_cpuid_entry2", {
   function: u32,
   index: u32,

@@ -9,7 +9,9 @@ export type KvmDebugregs = {
   reserved: bigint[];
 };
 
-/** `struct kvm_debugregs`: DR0–DR3, DR6 and DR7. KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS (api.rst 4.33, 4.34). */
+/**
+ * `struct kvm_debugregs`: DR0–DR3, DR6 and DR7. KVM_GET_DEBUGREGS, KVM_SET_DEBUGREGS (api.rst 4.33, 4.34).
+ */
 export const kvm_debugregs: Struct<KvmDebugregs> = struct("kvm_debugregs", {
   db: array(u64, 4),
   dr6: u64,

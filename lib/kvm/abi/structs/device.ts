@@ -22,7 +22,10 @@ export type KvmDeviceAttr = {
   addr: bigint;
 };
 
-/** `struct kvm_device_attr`: KVM_SET_DEVICE_ATTR, KVM_GET_DEVICE_ATTR, KVM_HAS_DEVICE_ATTR (api.rst 4.80, 4.81). */
+/**
+ * `struct kvm_device_attr`: KVM_SET_DEVICE_ATTR, KVM_GET_DEVICE_ATTR, KVM_HAS_DEVICE_ATTR (api.rst 4.80,
+ * 4.81).
+ */
 export const kvm_device_attr: Struct<KvmDeviceAttr> = struct("kvm_device_attr", {
   flags: u32,
   group: u32,

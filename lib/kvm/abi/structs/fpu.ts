@@ -37,9 +37,9 @@ export type KvmXsave = {
 };
 
 /**
- * `struct kvm_xsave`: the XSAVE area in the layout of CPUID leaf 0xD. KVM_CHECK_EXTENSION of KVM_CAP_XSAVE2 says
- * how long it is; `extra` is what goes beyond 4096 bytes, to the end of the view.
- * KVM_GET_XSAVE, KVM_GET_XSAVE2, KVM_SET_XSAVE (api.rst 4.42, 4.43, 4.134).
+ * `struct kvm_xsave`: the XSAVE area in the layout of CPUID leaf 0xD. KVM_CHECK_EXTENSION of KVM_CAP_XSAVE2
+ * says how long it is; `extra` is what goes beyond 4096 bytes, to the end of the view. KVM_GET_XSAVE,
+ * KVM_GET_XSAVE2, KVM_SET_XSAVE (api.rst 4.42, 4.43, 4.134).
  */
 export const kvm_xsave: Struct<KvmXsave> = struct("kvm_xsave", {
   region: array(u32, 1024),

@@ -19,7 +19,9 @@ export type KvmHypervExit = {
   };
 };
 
-/** `struct kvm_hyperv_exit`: what a KVM_EXIT_HYPERV carries; `type` is one of `KVM_EXIT_HYPERV` (api.rst 5). */
+/**
+ * `struct kvm_hyperv_exit`: what a KVM_EXIT_HYPERV carries; `type` is one of `KVM_EXIT_HYPERV` (api.rst 5).
+ */
 export const kvm_hyperv_exit: Struct<KvmHypervExit> = struct("kvm_hyperv_exit", {
   type: u32,
   pad1: u32,

@@ -132,7 +132,9 @@ export type KvmIrqchip = {
   };
 };
 
-/** `struct kvm_irqchip`: `chip_id` is of `KVM_IRQCHIP`. KVM_GET_IRQCHIP, KVM_SET_IRQCHIP (api.rst 4.26, 4.27). */
+/**
+ * `struct kvm_irqchip`: `chip_id` is of `KVM_IRQCHIP`. KVM_GET_IRQCHIP, KVM_SET_IRQCHIP (api.rst 4.26, 4.27).
+ */
 export const kvm_irqchip: Struct<KvmIrqchip> = struct("kvm_irqchip", {
   chip_id: u32,
   pad: u32,
@@ -144,7 +146,10 @@ export type KvmLapicState = {
   regs: Uint8Array;
 };
 
-/** `struct kvm_lapic_state`: the local APIC's register page. KVM_GET_LAPIC, KVM_SET_LAPIC (api.rst 4.57, 4.58). */
+/**
+ * `struct kvm_lapic_state`: the local APIC's register page. KVM_GET_LAPIC, KVM_SET_LAPIC (api.rst 4.57,
+ * 4.58).
+ */
 export const kvm_lapic_state: Struct<KvmLapicState> = struct("kvm_lapic_state", {
   regs: array(u8, 0x400),
 });

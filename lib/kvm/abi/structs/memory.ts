@@ -142,7 +142,10 @@ export type KvmDirtyGfn = {
   offset: bigint;
 };
 
-/** `struct kvm_dirty_gfn`: an entry of a vCPU's dirty ring, in its mapping (api.rst 7, KVM_CAP_DIRTY_LOG_RING). */
+/**
+ * `struct kvm_dirty_gfn`: an entry of a vCPU's dirty ring, in its mapping (api.rst 7,
+ * KVM_CAP_DIRTY_LOG_RING).
+ */
 export const kvm_dirty_gfn: Struct<KvmDirtyGfn> = struct("kvm_dirty_gfn", {
   flags: u32,
   slot: u32,

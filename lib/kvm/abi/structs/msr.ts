@@ -62,7 +62,9 @@ export type KvmMsrFilter = {
   ranges: { flags: number; nmsrs: number; base: number; bitmap: bigint }[];
 };
 
-/** `struct kvm_msr_filter`: KVM_X86_SET_MSR_FILTER; `flags` are `KVM_MSR_FILTER`'s defaults (api.rst 4.97). */
+/**
+ * `struct kvm_msr_filter`: KVM_X86_SET_MSR_FILTER; `flags` are `KVM_MSR_FILTER`'s defaults (api.rst 4.97).
+ */
 export const kvm_msr_filter: Struct<KvmMsrFilter> = struct("kvm_msr_filter", {
   flags: u32,
   ranges: array(kvm_msr_filter_range, 16),

@@ -89,8 +89,8 @@ export type KvmNestedState = {
 };
 
 /**
- * `struct kvm_nested_state`: the header; `format` is of `KVM_STATE_NESTED_FORMAT`, and the data of that format
- * follows it up to `size`. KVM_GET_NESTED_STATE, KVM_SET_NESTED_STATE (api.rst 4.114, 4.115).
+ * `struct kvm_nested_state`: the header; `format` is of `KVM_STATE_NESTED_FORMAT`, and the data of that
+ * format follows it up to `size`. KVM_GET_NESTED_STATE, KVM_SET_NESTED_STATE (api.rst 4.114, 4.115).
  */
 export const kvm_nested_state: Struct<KvmNestedState> = struct("kvm_nested_state", {
   flags: u16,

@@ -10,7 +10,9 @@ export type KvmPmuEventFilter = {
   events: bigint[];
 };
 
-/** `struct kvm_pmu_event_filter`: KVM_SET_PMU_EVENT_FILTER; `action` is of `KVM_PMU_EVENT` (api.rst 4.120). */
+/**
+ * `struct kvm_pmu_event_filter`: KVM_SET_PMU_EVENT_FILTER; `action` is of `KVM_PMU_EVENT` (api.rst 4.120).
+ */
 export const kvm_pmu_event_filter: Struct<KvmPmuEventFilter> = struct("kvm_pmu_event_filter", {
   action: u32,
   nevents: u32,

@@ -1,6 +1,8 @@
 import { array, since, struct, u16, u32, u64, u8, ulong } from "../../../ffi/struct.ts";
 
-/** The members of `kvm_run`'s union that other architectures fill (api.rst 5): here for their offsets only. */
+/**
+ * The members of `kvm_run`'s union that other architectures fill (api.rst 5): here for their offsets only.
+ */
 export const run_exits_of_others = {
   iocsr_io: since(
     "6.7",

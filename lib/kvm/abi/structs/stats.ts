@@ -30,7 +30,10 @@ export type KvmStatsDesc = {
   name: Uint8Array;
 };
 
-/** `struct kvm_stats_desc`: one statistic; `name` is as long as the header's `name_size` says: give a view that ends there. */
+/**
+ * `struct kvm_stats_desc`: one statistic; `name` is as long as the header's `name_size` says: give a view
+ * that ends there.
+ */
 export const kvm_stats_desc: Struct<KvmStatsDesc> = struct("kvm_stats_desc", {
   flags: u32,
   exponent: s16,

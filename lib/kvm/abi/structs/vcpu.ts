@@ -10,7 +10,10 @@ export type KvmTranslation = {
   pad: Uint8Array;
 };
 
-/** `struct kvm_translation`: a linear address and where the guest's page tables put it. KVM_TRANSLATE (api.rst 4.15). */
+/**
+ * `struct kvm_translation`: a linear address and where the guest's page tables put it. KVM_TRANSLATE (api.rst
+ * 4.15).
+ */
 export const kvm_translation: Struct<KvmTranslation> = struct("kvm_translation", {
   linear_address: u64,
   physical_address: u64,
@@ -54,7 +57,10 @@ export type KvmOneReg = {
   addr: bigint;
 };
 
-/** `struct kvm_one_reg`: a register by its id, and where its value lies. KVM_GET_ONE_REG, KVM_SET_ONE_REG (api.rst 4.69, 4.68). */
+/**
+ * `struct kvm_one_reg`: a register by its id, and where its value lies. KVM_GET_ONE_REG, KVM_SET_ONE_REG
+ * (api.rst 4.69, 4.68).
+ */
 export const kvm_one_reg: Struct<KvmOneReg> = struct("kvm_one_reg", { id: u64, addr: u64 });
 
 /** What {@linkcode kvm_reg_list} reads as. */

@@ -1,0 +1,41 @@
+import { ERRNO } from "../ffi/errno.ts";
+import type { IoctlName } from "./abi/ioctls.ts";
+import { kvm_cpuid2, type KvmCpuidEntry2 } from "./abi/structs/cpuid.ts";
+import { type IoctlOptions, type IoctlTarget, structBytes } from "./ioctl_target.ts";
+import { KvmError } from "./kvm_error.ts";
+
+/** CPUID entries to ask for at first; the kernel says E2BIG as long as there are more. */
+const CPUID_ENTRIES = 128;
+
+/** Far more than KVM ever has (its KVM_MAX_CPUID_ENTRIES is 256): asking for yet more would never end. */
+const MOST_CPUID_ENTRIES = 4096;
+
+/**
+ * Asks for a `struct kvm_cpuid2`, with more room as long as the kernel says that there are more entries.
+ * Its length may be more than the entries take.
+ */
+export function cpuidBytes(
+  target: IoctlTarget,
+  name: IoctlName,
+  options: IoctlOptions = {},
+): Uint8Array<ArrayBuffer> {
+  for (let entries = CPUID_ENTRIES;; entries *= 2) {
+    const bytes = structBytes(kvm_cpuid2, { nent: entries }, entries);
+    try {
+      target.call(name, bytes, options);
+      return bytes;
+    } catch (error) {
+      const tooFew = error instanceof KvmError && error.errno === ERRNO.E2BIG;
+      if (!tooFew || entries >= MOST_CPUID_ENTRIES) throw error;
+    }
+  }
+}
+
+/** The same as a list. */
+export function cpuidEntries(
+  target: IoctlTarget,
+  name: IoctlName,
+  options: IoctlOptions = {},
+): KvmCpuidEntry2[] {
+  return kvm_cpuid2.read(new DataView(cpuidBytes(target, name, options).buffer)).entries;
+}

@@ -1,0 +1,158 @@
+import type { Libc } from "../ffi/libc.ts";
+import type { OwnedFd } from "../ffi/owned_fd.ts";
+import type { Struct, Writable } from "../ffi/struct.ts";
+import type { CapabilityName } from "./abi/capabilities.ts";
+import { type IoctlName, IOCTLS } from "./abi/ioctls.ts";
+import { CapabilityError } from "./capability_error.ts";
+import { ioctl } from "./ioctl.ts";
+
+const U64_SIZE = 8;
+
+/** What an ioctl's call needs beside its argument. */
+export interface IoctlOptions {
+  /** What is being done, for the error's message, where the ioctl's name does not say it. */
+  readonly context?: string;
+  /**
+   * The capability that gates it, where that is another than the table says: some ioctls are gated by
+   * another one on each level. `null` where none tells.
+   */
+  readonly capability?: CapabilityName | null;
+}
+
+/**
+ * A file descriptor that takes ioctls, with what all of them need: the check of the capability, and
+ * structures as plain objects. It does not own the descriptor.
+ */
+export class IoctlTarget {
+  /** The C library that makes the calls. */
+  readonly libc: Libc;
+  readonly #fd: OwnedFd;
+  readonly #ask: (name: CapabilityName) => number;
+  /** Those that were found once. A capability never goes away, so it is asked for once. */
+  readonly #present = new Set<CapabilityName>();
+
+  /**
+   * Makes ioctls on `fd`, which stays its owner's.
+   *
+   * @param ask What `KVM_CHECK_EXTENSION` says of a capability.
+   */
+  constructor(libc: Libc, fd: OwnedFd, ask: (name: CapabilityName) => number) {
+    this.libc = libc;
+    this.#fd = fd;
+    this.#ask = ask;
+  }
+
+  /** What `KVM_CHECK_EXTENSION` says of a capability now. */
+  capability(name: CapabilityName): number {
+    return this.#ask(name);
+  }
+
+  /**
+   * Makes an ioctl.
+   *
+   * @param argument A number by value, or the structure's bytes, which the kernel may fill.
+   * @returns What it returned.
+   * @throws {CapabilityError} Before the kernel is asked, when it lacks the capability.
+   * @throws {KvmError} When the kernel refuses.
+   */
+  call(
+    name: IoctlName,
+    argument: number | Uint8Array<ArrayBuffer> = 0,
+    { context, capability = IOCTLS[name].capability }: IoctlOptions = {},
+  ): number {
+    // First, so that a closed descriptor is refused as such.
+    void this.#fd.number;
+    if (capability !== undefined && capability !== null) this.#require(name, capability);
+    return ioctl(this.libc, this.#fd, name, argument, context);
+  }
+
+  /** Makes an ioctl that fills a structure, and reads it. Throws as {@linkcode IoctlTarget.call} does. */
+  get<Value>(
+    name: IoctlName,
+    layout: Struct<Value>,
+    value: Writable<Value> = {} as Writable<Value>,
+    options: IoctlOptions = {},
+  ): Value {
+    const bytes = structBytes(layout, value);
+    this.call(name, bytes, options);
+    return layout.read(new DataView(bytes.buffer));
+  }
+
+  /**
+   * Makes an ioctl that takes a structure; what is not given of it is zero. Throws as
+   * {@linkcode IoctlTarget.call} does.
+   *
+   * @throws {RangeError} When a value does not fit its member.
+   * @throws {TypeError} When a name is not a member's.
+   */
+  set<Value>(
+    name: IoctlName,
+    layout: Struct<Value>,
+    value: Writable<Value>,
+    options: IoctlOptions = {},
+  ): number {
+    return this.call(name, structBytes(layout, value), options);
+  }
+
+  /** Makes an ioctl that fills a 64-bit number. */
+  getU64(name: IoctlName): bigint {
+    const bytes = buffer(U64_SIZE);
+    this.call(name, bytes);
+    return new DataView(bytes.buffer).getBigUint64(0, true);
+  }
+
+  /** Makes an ioctl that takes the address of a 64-bit number. */
+  setU64(name: IoctlName, value: bigint): void {
+    const bytes = buffer(U64_SIZE);
+    new DataView(bytes.buffer).setBigUint64(0, value, true);
+    this.call(name, bytes);
+  }
+
+  #require(name: IoctlName, capability: CapabilityName): void {
+    if (this.#present.has(capability)) return;
+    if (this.#ask(capability) <= 0) throw new CapabilityError(name, capability);
+    this.#present.add(capability);
+  }
+}
+
+/**
+ * Zeroed bytes with a buffer of their own, which stays where it is: V8 may move those of small arrays that
+ * have none.
+ */
+export function buffer(size: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(new ArrayBuffer(size));
+}
+
+/**
+ * A structure's bytes: what is given of it, the rest zero.
+ *
+ * @param elements Of its flexible array.
+ */
+export function structBytes<Value>(
+  layout: Struct<Value>,
+  value: Writable<Value>,
+  elements?: number,
+): Uint8Array<ArrayBuffer> {
+  const bytes = buffer(elements === undefined ? layout.size : layout.sizeFor(elements));
+  layout.write(new DataView(bytes.buffer), 0, value);
+  return bytes;
+}
+
+/**
+ * A structure followed by data that it points to: one buffer, so that the data lives as long as the call.
+ */
+export interface Pointing {
+  /** The structure, and the data behind it. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Where the data begins in `bytes`; a multiple of 8. */
+  readonly dataStart: number;
+  /** The address of the data. */
+  readonly dataAddress: bigint;
+}
+
+/** Makes room for a structure of `size` bytes and `dataSize` bytes that it points to. */
+export function pointing(libc: Libc, size: number, dataSize: number): Pointing {
+  const dataStart = Math.ceil(size / U64_SIZE) * U64_SIZE;
+  const bytes = buffer(dataStart + dataSize);
+  return { bytes, dataStart, dataAddress: libc.addressOf(bytes) + BigInt(dataStart) };
+}

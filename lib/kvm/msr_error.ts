@@ -1,0 +1,43 @@
+import type { IoctlName } from "./abi/ioctls.ts";
+
+/** KVM refused one MSR of a list; it takes them in order, and stops there. */
+export class MsrError extends Error {
+  /** The name that reporters print. */
+  override readonly name = "MsrError";
+  /** The ioctl: `"KVM_SET_MSRS"` or `"KVM_GET_MSRS"`. */
+  readonly ioctl: IoctlName;
+  /** The number of the MSR that was refused. */
+  readonly index: number;
+  /** Its place in the list, from 0: as many were done before it. */
+  readonly position: number;
+
+  /**
+   * The refusal of one MSR.
+   *
+   * @param list The MSRs that were asked for.
+   * @param position Of the one that was refused.
+   * @param data The value that was to be set, where one was.
+   */
+  constructor(ioctl: IoctlName, list: readonly number[], position: number, data?: bigint) {
+    const msr = `MSR 0x${list[position].toString(16)}`;
+    super(
+      data === undefined
+        ? `${ioctl} refused ${msr}, ${
+          position + 1
+        } of ${list.length}: this vCPU does not have it, or does not ` +
+          "let it be read. Ask Kvm.getMsrIndexList() for those it can have."
+        : `${ioctl} refused ${msr} = 0x${data.toString(16)}, ${
+          position + 1
+        } of ${list.length}: this vCPU does not ` +
+          `have it (its CPUID decides), or not with this value. ${done(position)}`,
+    );
+    this.ioctl = ioctl;
+    this.index = list[position];
+    this.position = position;
+  }
+}
+
+function done(position: number): string {
+  if (position === 0) return "None was set.";
+  return position === 1 ? "The one before it is set." : `The ${position} before it are set.`;
+}

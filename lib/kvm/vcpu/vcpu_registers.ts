@@ -1,0 +1,156 @@
+import type { Writable } from "../../ffi/struct.ts";
+import { ERRNO } from "../../ffi/errno.ts";
+import { KVM_REG } from "../abi/constants.ts";
+import { kvm_debugregs, type KvmDebugregs } from "../abi/structs/debug.ts";
+import { kvm_regs, type KvmRegs } from "../abi/structs/regs.ts";
+import { kvm_sregs, kvm_sregs2, type KvmSregs, type KvmSregs2 } from "../abi/structs/sregs.ts";
+import {
+  kvm_one_reg,
+  kvm_reg_list,
+  kvm_translation,
+  type KvmTranslation,
+} from "../abi/structs/vcpu.ts";
+import { type IoctlTarget, pointing, structBytes } from "../ioctl_target.ts";
+import { KvmError } from "../kvm_error.ts";
+
+/** The most bytes of a register by id: KVM_REG_SIZE_U2048. */
+const MOST_REGISTER_SIZE = 256;
+
+/**
+ * The registers of a vCPU as structures. `Machine.registers` has them by name, and costs fewer ioctls. Each
+ * throws a KvmError when the kernel refuses.
+ */
+export class VcpuRegisters {
+  readonly #target: IoctlTarget;
+
+  /** Use {@linkcode Vcpu.registers}. */
+  constructor(target: IoctlTarget) {
+    this.#target = target;
+  }
+
+  /** General registers, `rip` and `rflags` (`KVM_GET_REGS`, api.rst 4.11). */
+  getRegs(): KvmRegs {
+    return this.#target.get("KVM_GET_REGS", kvm_regs);
+  }
+
+  /** Sets them all; those left out become 0 (`KVM_SET_REGS`, api.rst 4.12). */
+  setRegs(registers: Writable<KvmRegs>): void {
+    this.#target.set("KVM_SET_REGS", kvm_regs, registers);
+  }
+
+  /** Segments, tables, control registers and pending interrupts (`KVM_GET_SREGS`, api.rst 4.13). */
+  getSregs(): KvmSregs {
+    return this.#target.get("KVM_GET_SREGS", kvm_sregs);
+  }
+
+  /** Sets them all; those left out become 0 (`KVM_SET_SREGS`, api.rst 4.14). */
+  setSregs(registers: Writable<KvmSregs>): void {
+    this.#target.set("KVM_SET_SREGS", kvm_sregs, registers);
+  }
+
+  /**
+   * As {@linkcode VcpuRegisters.getSregs}, with the PAE page-directory pointers in place of the interrupts
+   * (`KVM_GET_SREGS2`, api.rst 4.131).
+   *
+   * @throws {CapabilityError} When the kernel lacks the capability.
+   */
+  getSregs2(): KvmSregs2 {
+    return this.#target.get("KVM_GET_SREGS2", kvm_sregs2);
+  }
+
+  /** Sets them all; those left out become 0 (`KVM_SET_SREGS2`, api.rst 4.132). @throws {CapabilityError} */
+  setSregs2(registers: Writable<KvmSregs2>): void {
+    this.#target.set("KVM_SET_SREGS2", kvm_sregs2, registers);
+  }
+
+  /** DR0–DR3, DR6 and DR7 (`KVM_GET_DEBUGREGS`, api.rst 4.33). @throws {CapabilityError} */
+  getDebugregs(): KvmDebugregs {
+    return this.#target.get("KVM_GET_DEBUGREGS", kvm_debugregs);
+  }
+
+  /**
+   * Sets them all; those left out become 0 (`KVM_SET_DEBUGREGS`, api.rst 4.34).
+   *
+   * @throws {CapabilityError} When the kernel lacks the capability.
+   */
+  setDebugregs(registers: Writable<KvmDebugregs>): void {
+    this.#target.set("KVM_SET_DEBUGREGS", kvm_debugregs, registers);
+  }
+
+  /**
+   * Where the guest's page tables, as the vCPU stands, put a linear address (`KVM_TRANSLATE`, api.rst
+   * 4.15).
+   *
+   * @returns `valid` is 0 where they put it nowhere.
+   */
+  translate(linearAddress: number | bigint): KvmTranslation {
+    const value = { linear_address: linearAddress };
+    return this.#target.get("KVM_TRANSLATE", kvm_translation, value);
+  }
+
+  /**
+   * The ids that {@linkcode VcpuRegisters.getOneReg} takes (`KVM_GET_REG_LIST`, api.rst 4.84).
+   *
+   * @throws {CapabilityError} When the kernel lacks the capability.
+   */
+  getRegList(): bigint[] {
+    const count = structBytes(kvm_reg_list, {});
+    try {
+      this.#target.call("KVM_GET_REG_LIST", count);
+      return [];
+    } catch (error) {
+      if (!(error instanceof KvmError) || error.errno !== ERRNO.E2BIG) throw error;
+    }
+    const n = new DataView(count.buffer).getBigUint64(kvm_reg_list.offsetOf("n"), true);
+    const bytes = structBytes(kvm_reg_list, { n }, Number(n));
+    this.#target.call("KVM_GET_REG_LIST", bytes);
+    return kvm_reg_list.read(new DataView(bytes.buffer)).reg;
+  }
+
+  /**
+   * A register's bytes by its id, of `KVM_REG` and `KVM_X86_REG_TYPE` (`KVM_GET_ONE_REG`, api.rst 4.69).
+   * @throws {CapabilityError} When the kernel lacks the capability.
+   */
+  getOneReg(id: bigint): Uint8Array<ArrayBuffer> {
+    const size = registerSize(id);
+    const { bytes, dataStart } = this.#oneReg(id, size);
+    this.#target.call("KVM_GET_ONE_REG", bytes, { context: `on register 0x${id.toString(16)}` });
+    return bytes.slice(dataStart);
+  }
+
+  /**
+   * Sets a register by its id (`KVM_SET_ONE_REG`, api.rst 4.68).
+   *
+   * @throws {CapabilityError} When the kernel lacks the capability.
+   * @throws {RangeError} When it has another size.
+   */
+  setOneReg(id: bigint, value: Uint8Array): void {
+    const size = registerSize(id);
+    if (value.length !== size) {
+      throw new RangeError(
+        `Cannot set register 0x${id.toString(16)} from ${value.length} bytes: its id says ${size}`,
+      );
+    }
+    const { bytes, dataStart } = this.#oneReg(id, size);
+    bytes.set(value, dataStart);
+    this.#target.call("KVM_SET_ONE_REG", bytes, { context: `on register 0x${id.toString(16)}` });
+  }
+
+  #oneReg(id: bigint, size: number) {
+    const place = pointing(this.#target.libc, kvm_one_reg.size, size);
+    const view = new DataView(place.bytes.buffer);
+    kvm_one_reg.write(view, 0, { id, addr: place.dataAddress });
+    return place;
+  }
+}
+
+function registerSize(id: bigint): number {
+  const size = 2 ** Number((id & KVM_REG.SIZE_MASK) >> KVM_REG.SIZE_SHIFT);
+  if (size <= MOST_REGISTER_SIZE) return size;
+  throw new RangeError(
+    `Cannot use 0x${id.toString(16)} as a register's id: the size in it is 2^${
+      Math.log2(size)
+    } bytes, and ` +
+      `a register has up to ${MOST_REGISTER_SIZE}`,
+  );
+}

@@ -1,0 +1,96 @@
+import type { Writable } from "../../ffi/struct.ts";
+import { kvm_hyperv_eventfd, type KvmHypervEventfd } from "../abi/structs/hyperv.ts";
+import {
+  kvm_ioeventfd,
+  kvm_irq_level,
+  kvm_irqfd,
+  kvm_msi,
+  type KvmIoeventfd,
+  type KvmIrqfd,
+  type KvmMsi,
+} from "../abi/structs/irq.ts";
+import { kvm_irq_routing, type KvmIrqRoutingEntry } from "../abi/structs/irq_routing.ts";
+import { kvm_irqchip, type KvmIrqchip } from "../abi/structs/irqchip.ts";
+import { type IoctlTarget, structBytes } from "../ioctl_target.ts";
+
+/**
+ * The interrupt controllers that the kernel keeps ({@linkcode Vm.createIrqchip}), and the ways into them.
+ * Each throws a KvmError when the kernel refuses (ENXIO or EINVAL without controllers), and a
+ * CapabilityError when it lacks the capability.
+ */
+export class VmInterrupts {
+  readonly #target: IoctlTarget;
+
+  /** Use {@linkcode Vm.interrupts}. */
+  constructor(target: IoctlTarget) {
+    this.#target = target;
+  }
+
+  /**
+   * A controller's state; `chipId` is of `KVM_IRQCHIP` (`KVM_GET_IRQCHIP`, api.rst 4.26). `chip.pic` counts
+   * for a PIC, `chip.ioapic` for the IOAPIC.
+   */
+  getIrqchip(chipId: number): KvmIrqchip {
+    return this.#target.get("KVM_GET_IRQCHIP", kvm_irqchip, { chip_id: chipId });
+  }
+
+  /** Sets a controller's state: `chip.pic` or `chip.ioapic` (`KVM_SET_IRQCHIP`, api.rst 4.27). */
+  setIrqchip(chip: Writable<KvmIrqchip>): void {
+    this.#target.set("KVM_SET_IRQCHIP", kvm_irqchip, chip);
+  }
+
+  /** Sets the level of a GSI (`KVM_IRQ_LINE`, api.rst 4.25). */
+  irqLine(irq: number, level: 0 | 1): void {
+    this.#target.set("KVM_IRQ_LINE", kvm_irq_level, { irq, level });
+  }
+
+  /**
+   * The same, and what came of it (`KVM_IRQ_LINE_STATUS`, api.rst 4.25).
+   *
+   * @returns Above 0 when that many CPUs got it, 0 when it was merged into one that is pending, below 0
+   *   when it was masked.
+   */
+  irqLineStatus(irq: number, level: 0 | 1): number {
+    return this.#target.get("KVM_IRQ_LINE_STATUS", kvm_irq_level, { irq, level }).status;
+  }
+
+  /**
+   * Sends a message-signalled interrupt (`KVM_SIGNAL_MSI`, api.rst 4.71).
+   *
+   * @returns Above 0 when it was delivered, 0 when the guest blocked it.
+   */
+  signalMsi(message: Writable<KvmMsi>): number {
+    return this.#target.set("KVM_SIGNAL_MSI", kvm_msi, message);
+  }
+
+  /**
+   * Replaces the whole table of GSIs; `type` is of `KVM_IRQ_ROUTING` (`KVM_SET_GSI_ROUTING`, api.rst 4.52).
+   */
+  setGsiRouting(entries: readonly Writable<KvmIrqRoutingEntry>[]): void {
+    const bytes = structBytes(kvm_irq_routing, { entries }, entries.length);
+    this.#target.call("KVM_SET_GSI_ROUTING", bytes);
+  }
+
+  /**
+   * Binds an eventfd to a GSI, or unbinds it; `flags` are of `KVM_IRQFD_FLAG` (`KVM_IRQFD`, api.rst 4.75).
+   */
+  irqfd(binding: Writable<KvmIrqfd>): void {
+    this.#target.set("KVM_IRQFD", kvm_irqfd, binding);
+  }
+
+  /**
+   * Binds an eventfd to writes of an address or port, which then make no exit; `flags` are of
+   * `KVM_IOEVENTFD` (`KVM_IOEVENTFD`, api.rst 4.59).
+   */
+  ioeventfd(binding: Writable<KvmIoeventfd>): void {
+    this.#target.set("KVM_IOEVENTFD", kvm_ioeventfd, binding);
+  }
+
+  /**
+   * Binds an eventfd to the Hyper-V connection `conn_id`, or unbinds it (`KVM_HYPERV_EVENTFD`, api.rst
+   * 4.113).
+   */
+  hypervEventfd(binding: Writable<KvmHypervEventfd>): void {
+    this.#target.set("KVM_HYPERV_EVENTFD", kvm_hyperv_eventfd, binding);
+  }
+}

@@ -1,0 +1,48 @@
+import type { Writable } from "../../ffi/struct.ts";
+import {
+  kvm_irq_routing_xen_evtchn,
+  type KvmIrqRoutingXenEvtchn,
+} from "../abi/structs/irq_routing.ts";
+import {
+  kvm_xen_hvm_attr,
+  kvm_xen_hvm_config,
+  type KvmXenHvmAttr,
+  type KvmXenHvmConfig,
+} from "../abi/structs/xen.ts";
+import type { IoctlTarget } from "../ioctl_target.ts";
+
+/**
+ * What the kernel does for a Xen guest. Each throws a KvmError when the kernel refuses, and a
+ * CapabilityError when it lacks the capability.
+ */
+export class VmXen {
+  readonly #target: IoctlTarget;
+
+  /** Use {@linkcode Vm.xen}. */
+  constructor(target: IoctlTarget) {
+    this.#target = target;
+  }
+
+  /**
+   * Says which MSR gives the hypercall page, and what exits; `flags` are of `KVM_XEN_HVM_CONFIG`
+   * (`KVM_XEN_HVM_CONFIG`, api.rst 4.28).
+   */
+  xenHvmConfig(config: Writable<KvmXenHvmConfig>): void {
+    this.#target.set("KVM_XEN_HVM_CONFIG", kvm_xen_hvm_config, config);
+  }
+
+  /** An attribute, of `KVM_XEN_ATTR_TYPE` (`KVM_XEN_HVM_GET_ATTR`, api.rst 4.127). */
+  xenHvmGetAttr(type: number): KvmXenHvmAttr["u"] {
+    return this.#target.get("KVM_XEN_HVM_GET_ATTR", kvm_xen_hvm_attr, { type }).u;
+  }
+
+  /** Sets an attribute, of `KVM_XEN_ATTR_TYPE` (`KVM_XEN_HVM_SET_ATTR`, api.rst 4.126). */
+  xenHvmSetAttr(type: number, u: Writable<KvmXenHvmAttr["u"]>): void {
+    this.#target.set("KVM_XEN_HVM_SET_ATTR", kvm_xen_hvm_attr, { type, u });
+  }
+
+  /** Sends an event over a channel (`KVM_XEN_HVM_EVTCHN_SEND`, api.rst 4.135). */
+  xenHvmEvtchnSend(channel: Writable<KvmIrqRoutingXenEvtchn>): void {
+    this.#target.set("KVM_XEN_HVM_EVTCHN_SEND", kvm_irq_routing_xen_evtchn, channel);
+  }
+}
