@@ -1,11 +1,11 @@
-import { cacheFolder } from "./cache_folder.ts";
+import { requireFreeSpace, withCache } from "./cache_folder.ts";
 import { capture } from "./capture.ts";
 import { FileLock } from "./file_lock.ts";
 import { findProgram } from "./find_program.ts";
 import { resolveModules } from "./kernel_modules.ts";
 import { NestedError } from "./nested_error.ts";
 import { type Say, unpackPackages } from "./packages.ts";
-import { openSealedFolder, sealFolder } from "./sealed_folder.ts";
+import { makeSealedFolder, openSealedFolder } from "./sealed_folder.ts";
 
 /** The kernel and the shell that a nested machine boots, in the cache. */
 export interface BootParts {
@@ -67,14 +67,13 @@ async function firstThatExists(paths: readonly string[]): Promise<string> {
   throw new NestedError(`The packages have none of ${paths.join(", ")}`);
 }
 
+/** Puts the parts into a folder and gives the kernel's version. */
 async function build(
-  folder: string,
+  temporary: string,
   wanted: readonly string[],
   say: Say,
   signal?: AbortSignal,
-): Promise<void> {
-  const temporary = `${folder}.new`;
-  await Deno.remove(temporary, { recursive: true }).catch(() => {});
+): Promise<string> {
   const unpacked = `${temporary}/unpacked`;
   await Deno.mkdir(unpacked, { recursive: true });
   await unpackPackages(kernelPackages, unpacked, "a Linux kernel and busybox", say, signal);
@@ -105,7 +104,7 @@ async function build(
     `${temporary}/vmlinuz`,
   );
   await Deno.remove(unpacked, { recursive: true });
-  await sealFolder(temporary, folder, { kernel });
+  return kernel;
 }
 
 /**
@@ -123,28 +122,31 @@ export async function bootParts(
   say: Say,
   signal?: AbortSignal,
 ): Promise<BootParts> {
-  const cache = cacheFolder();
-  const folder = `${cache}/boot-${machine}-${RECIPE}`;
-  await Deno.mkdir(cache, { recursive: true });
-  let manifest = await openSealedFolder(folder);
-  if (manifest === undefined) {
-    using _lock = await FileLock.exclusive(`${cache}/boot.lock`);
-    manifest = await openSealedFolder(folder);
+  return await withCache(async (cache) => {
+    const folder = `${cache}/boot-${machine}-${RECIPE}`;
+    let manifest = await openSealedFolder(folder);
     if (manifest === undefined) {
-      await build(folder, wanted, say, signal);
+      using _lock = await FileLock.exclusive(`${cache}/boot.lock`, signal);
       manifest = await openSealedFolder(folder);
+      if (manifest === undefined) {
+        await requireFreeSpace(cache);
+        await makeSealedFolder(folder, async (temporary) => ({
+          kernel: await build(temporary, wanted, say, signal),
+        }));
+        manifest = await openSealedFolder(folder);
+      }
     }
-  }
-  if (manifest === undefined) {
-    throw new NestedError(`${folder} changes while it is read: run it again`);
-  }
-  const modules = manifest.files.map(({ name }) => name).filter((name) =>
-    name.startsWith("modules/")
-  );
-  return {
-    kernel: manifest.made.kernel,
-    vmlinuz: `${folder}/vmlinuz`,
-    busybox: `${folder}/busybox`,
-    modules: modules.map((name) => `${folder}/${name}`),
-  };
+    if (manifest === undefined) {
+      throw new NestedError(`${folder} changes while it is read: run it again`);
+    }
+    const modules = manifest.files.map(({ name }) => name).filter((name) =>
+      name.startsWith("modules/")
+    );
+    return {
+      kernel: manifest.made.kernel,
+      vmlinuz: `${folder}/vmlinuz`,
+      busybox: `${folder}/busybox`,
+      modules: modules.map((name) => `${folder}/${name}`),
+    };
+  });
 }

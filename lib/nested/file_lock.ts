@@ -19,18 +19,14 @@ export class FileLock implements Disposable {
     this.#file = file;
   }
 
-  /** Waits until nobody else holds the lock, then holds it alone. */
-  static async exclusive(path: string): Promise<FileLock> {
-    const file = await open(path);
-    await file.lock(true);
-    return new FileLock(file);
+  /** Waits until nobody else holds the lock, or the signal is aborted, then holds it alone. */
+  static async exclusive(path: string, signal?: AbortSignal): Promise<FileLock> {
+    return new FileLock(await locked(path, true, signal));
   }
 
-  /** Waits until nobody holds the lock alone, then holds it among others. */
-  static async shared(path: string): Promise<FileLock> {
-    const file = await open(path);
-    await file.lock(false);
-    return new FileLock(file);
+  /** Waits until nobody holds the lock alone, or the signal is aborted, then holds it among others. */
+  static async shared(path: string, signal?: AbortSignal): Promise<FileLock> {
+    return new FileLock(await locked(path, false, signal));
   }
 
   /** Holds the lock alone if nobody else has it now; `undefined` if somebody has, or the file is gone. */
@@ -55,6 +51,23 @@ export class FileLock implements Disposable {
   }
 }
 
-async function open(path: string): Promise<Deno.FsFile> {
-  return await Deno.open(path, { read: true, write: true, create: true });
+const POLL_MILLISECONDS = 50;
+
+/** Asks again and again, because a wait in the kernel could not be ended by the signal. */
+async function locked(
+  path: string,
+  exclusive: boolean,
+  signal?: AbortSignal,
+): Promise<Deno.FsFile> {
+  const file = await Deno.open(path, { read: true, write: true, create: true });
+  try {
+    while (!await file.tryLock(exclusive)) {
+      signal?.throwIfAborted();
+      await new Promise((resolve) => setTimeout(resolve, POLL_MILLISECONDS));
+    }
+    return file;
+  } catch (error) {
+    file.close();
+    throw error;
+  }
 }

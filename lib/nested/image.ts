@@ -1,7 +1,6 @@
 import { createHash } from "node:crypto";
-import { statfs } from "node:fs/promises";
 import { bootParts } from "./boot_parts.ts";
-import { cacheFolder } from "./cache_folder.ts";
+import { requireFreeSpace, withCache } from "./cache_folder.ts";
 import { capture } from "./capture.ts";
 import { cpio } from "./cpio.ts";
 import { FileLock } from "./file_lock.ts";
@@ -13,7 +12,7 @@ import { type Nasm, requireNasm } from "./nasm.ts";
 import { NestedError } from "./nested_error.ts";
 import type { MachineFiles, NestedMachine } from "./nested_machine.ts";
 import { installPackages, type Say } from "./packages.ts";
-import { openSealedFolder, sealFolder } from "./sealed_folder.ts";
+import { makeSealedFolder, openSealedFolder, UNFINISHED } from "./sealed_folder.ts";
 import { takeSnapshot } from "./take_snapshot.ts";
 import { WAKE_PROGRAM } from "./wake_program.ts";
 
@@ -39,22 +38,37 @@ export interface ImageOptions {
   signal?: AbortSignal;
 }
 
-const FREE_SPACE_NEEDED = 1.5e9;
 const IMAGES_KEPT = 3;
 const KEY_LENGTH = 16;
-const UNFINISHED = ".new";
 
-/** The program that runs the machine; installed first when it is missing. */
+/** The programs that make a run's disk, and their package: Debian always has it, its container images do not. */
+const DISK_PROGRAMS: readonly string[] = ["mke2fs", "debugfs"];
+const DISK_PACKAGE = "e2fsprogs";
+
+/**
+ * The Debian packages that this host lacks to run a machine and that cannot be unpacked into the cache.
+ *
+ * @param machine the machine
+ */
+export async function missingPackages(machine: NestedMachine): Promise<string[]> {
+  const packages: string[] = [];
+  if (await findProgram(machine.program) === undefined) packages.push(...machine.packages);
+  const disk = await Promise.all(DISK_PROGRAMS.map((name) => findProgram(name)));
+  if (disk.includes(undefined)) packages.push(DISK_PACKAGE);
+  return packages;
+}
+
+/** The program that runs the machine; installed first, with what else is missing, when it is missing. */
 export async function requireMachineProgram(
   machine: NestedMachine,
   say: Say,
   signal?: AbortSignal,
 ): Promise<string> {
-  let program = await findProgram(machine.program);
-  if (program === undefined) {
-    await installPackages(machine.packages, "this host has no usable KVM", say, signal);
-    program = await findProgram(machine.program);
+  const packages = await missingPackages(machine);
+  if (packages.length > 0) {
+    await installPackages(packages, "this host has no usable KVM", say, signal);
   }
+  const program = await findProgram(machine.program);
   if (program === undefined) {
     throw new NestedError(`${machine.packages.join(", ")} has no ${machine.program}`);
   }
@@ -87,19 +101,6 @@ async function ingredients(
     nasm: nasm.version,
     recipe: createHash("sha256").update(INIT_SCRIPT + WAKE_PROGRAM + KEEP_PROGRAM).digest("hex"),
   };
-}
-
-async function requireFreeSpace(folder: string): Promise<void> {
-  const { bavail, bsize } = await statfs(folder);
-  if (bavail * bsize < FREE_SPACE_NEEDED) {
-    const free = Math.floor(bavail * bsize / 1e6);
-    throw new NestedError(
-      `The disk of ${folder} is too full: the nested machine needs ${
-        FREE_SPACE_NEEDED / 1e6
-      } MB there, ` +
-        `${free} MB are free. Free some, or set XDG_CACHE_HOME to another disk`,
-    );
-  }
 }
 
 /**
@@ -136,50 +137,51 @@ export async function openImage(options: ImageOptions, discard = false): Promise
   const parts = await bootParts(machine.name, machine.kernelModules, say, signal);
   const made = await ingredients(machine, program, nasm, parts.kernel);
   const key = createHash("sha256").update(JSON.stringify(made)).digest("hex").slice(0, KEY_LENGTH);
-  const images = `${cacheFolder()}/machines`;
-  await Deno.mkdir(images, { recursive: true });
-  const folder = `${images}/${machine.name}-${key}`;
-  const files = {
-    vmlinuz: parts.vmlinuz,
-    memory: `${folder}/memory`,
-  };
-  const lockFile = `${folder}.lock`;
-  let mustBuild = discard;
-  while (true) {
-    if (mustBuild) {
-      using _lock = await FileLock.exclusive(lockFile);
-      // Somebody else may have built it while we waited.
-      if (discard || await openSealedFolder(folder) === undefined) {
-        await prune(images);
-        const temporary = `${folder}${UNFINISHED}`;
-        await Deno.remove(temporary, { recursive: true }).catch(() => {});
-        await requireFreeSpace(images);
-        say("booting the nested machine for the first time");
-        await Deno.mkdir(temporary);
-        await Deno.writeFile(`${temporary}/initramfs`, cpio(await guestRoot(parts, nasm)));
-        await takeSnapshot(
-          machine,
-          program,
-          {
-            vmlinuz: parts.vmlinuz,
-            initramfs: `${temporary}/initramfs`,
-            memory: `${temporary}/memory`,
-          },
-          `${temporary}/state`,
-          signal,
-        );
-        await Deno.remove(`${temporary}/initramfs`);
-        await sealFolder(temporary, folder, made);
-        discard = false;
+  return await withCache(async (cache) => {
+    const images = `${cache}/machines`;
+    await Deno.mkdir(images, { recursive: true });
+    const folder = `${images}/${machine.name}-${key}`;
+    const files = {
+      vmlinuz: parts.vmlinuz,
+      memory: `${folder}/memory`,
+    };
+    const lockFile = `${folder}.lock`;
+    let mustBuild = discard;
+    while (true) {
+      if (mustBuild) {
+        using _lock = await FileLock.exclusive(lockFile, signal);
+        // Somebody else may have built it while we waited.
+        if (discard || await openSealedFolder(folder) === undefined) {
+          await prune(images);
+          await requireFreeSpace(images);
+          say("booting the nested machine for the first time");
+          await makeSealedFolder(folder, async (temporary) => {
+            await Deno.writeFile(`${temporary}/initramfs`, cpio(await guestRoot(parts, nasm)));
+            await takeSnapshot(
+              machine,
+              program,
+              {
+                vmlinuz: parts.vmlinuz,
+                initramfs: `${temporary}/initramfs`,
+                memory: `${temporary}/memory`,
+              },
+              `${temporary}/state`,
+              signal,
+            );
+            await Deno.remove(`${temporary}/initramfs`);
+            return made;
+          });
+          discard = false;
+        }
       }
+      const lock = await FileLock.shared(lockFile, signal);
+      if (await openSealedFolder(folder) !== undefined) {
+        await Deno.utime(folder, new Date(), new Date());
+        const state = `${folder}/state`;
+        return { folder, program, files, state, [Symbol.dispose]: () => lock[Symbol.dispose]() };
+      }
+      lock[Symbol.dispose]();
+      mustBuild = true;
     }
-    const lock = await FileLock.shared(lockFile);
-    if (await openSealedFolder(folder) !== undefined) {
-      await Deno.utime(folder, new Date(), new Date());
-      const state = `${folder}/state`;
-      return { folder, program, files, state, [Symbol.dispose]: () => lock[Symbol.dispose]() };
-    }
-    lock[Symbol.dispose]();
-    mustBuild = true;
-  }
+  });
 }

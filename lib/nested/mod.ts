@@ -19,7 +19,13 @@ export type { CommandOptions, CommandResult } from "./command.ts";
 export { FileLock } from "./file_lock.ts";
 export { findNasm, type Nasm, requireNasm } from "./nasm.ts";
 export { findProgram } from "./find_program.ts";
-export { type Image, type ImageOptions, openImage, requireMachineProgram } from "./image.ts";
+export {
+  type Image,
+  type ImageOptions,
+  missingPackages,
+  openImage,
+  requireMachineProgram,
+} from "./image.ts";
 export { KVM_FORBIDDEN_REMEDY, type KvmDevice, kvmDevice } from "./kvm_device.ts";
 export { installCommand, installPackages, type Say } from "./packages.ts";
 export {

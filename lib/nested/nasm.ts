@@ -1,10 +1,10 @@
-import { cacheFolder } from "./cache_folder.ts";
+import { cacheFolder, withCache } from "./cache_folder.ts";
 import { capture } from "./capture.ts";
 import { FileLock } from "./file_lock.ts";
 import { findProgram } from "./find_program.ts";
 import { NestedError } from "./nested_error.ts";
 import { installPackages, type Say, unpackPackages } from "./packages.ts";
-import { openSealedFolder, sealFolder } from "./sealed_folder.ts";
+import { makeSealedFolder, openSealedFolder } from "./sealed_folder.ts";
 
 /** NASM on this host. */
 export interface Nasm {
@@ -50,16 +50,15 @@ export async function requireNasm(say: Say, signal?: AbortSignal): Promise<Nasm>
   if (Deno.uid() === 0) {
     await installPackages([PACKAGE], "the assembler", say, signal);
   } else {
-    const cache = cacheFolder();
-    await Deno.mkdir(cache, { recursive: true });
-    using _lock = await FileLock.exclusive(`${cache}/nasm.lock`);
-    if (await findNasm() === undefined) {
-      const temporary = `${unpackedFolder()}.new`;
-      await Deno.remove(temporary, { recursive: true }).catch(() => {});
-      await Deno.mkdir(temporary, { recursive: true });
-      await unpackPackages(() => Promise.resolve([PACKAGE]), temporary, "NASM", say, signal);
-      await sealFolder(temporary, unpackedFolder(), { package: PACKAGE });
-    }
+    await withCache(async (cache) => {
+      using _lock = await FileLock.exclusive(`${cache}/nasm.lock`, signal);
+      if (await findNasm() !== undefined) return;
+      await makeSealedFolder(unpackedFolder(), async (temporary) => {
+        const find = () => Promise.resolve([PACKAGE]);
+        await unpackPackages(find, temporary, "NASM", say, signal);
+        return { package: PACKAGE };
+      });
+    });
   }
   const nasm = await findNasm();
   if (nasm === undefined) {

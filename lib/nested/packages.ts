@@ -8,6 +8,13 @@ export type Say = (line: string) => void;
 const APT_OPTIONS: readonly string[] = ["-o", "DPkg::Lock::Timeout=120", "-qq"];
 const NO_RECOMMENDS = "--no-install-recommends";
 
+const LINES_SHOWN = 3;
+
+/** The end of what a program complains of at length. */
+function lastLines(text: string): string {
+  return text.trim().split("\n").slice(-LINES_SHOWN).join("\n");
+}
+
 /** How to become root: the words before the command. `undefined` when there is no way. */
 async function rootPrefix(): Promise<string[] | undefined> {
   if (Deno.uid() === 0) return [];
@@ -27,10 +34,19 @@ async function asRoot(
   return await capture(words[0], words.slice(1), { signal });
 }
 
+/** A command as a person types it: through sudo where there is one, else with root's password. */
+async function typedAsRoot(command: string): Promise<string> {
+  if (Deno.uid() === 0) return command;
+  return await findProgram("sudo") === undefined
+    ? `su - -c '${command}'`
+    : `sudo sh -c '${command}'`;
+}
+
 /** The command that a person types to install packages. */
-export function installCommand(packages: readonly string[]): string {
-  const sudo = Deno.uid() === 0 ? "" : "sudo ";
-  return `${sudo}apt-get install -y ${NO_RECOMMENDS} ${packages.join(" ")}`;
+export async function installCommand(packages: readonly string[]): Promise<string> {
+  return await typedAsRoot(
+    `apt-get update && apt-get install -y ${NO_RECOMMENDS} ${packages.join(" ")}`,
+  );
 }
 
 async function requireApt(packages: readonly string[], why: string): Promise<string> {
@@ -38,9 +54,9 @@ async function requireApt(packages: readonly string[], why: string): Promise<str
   if (apt !== undefined) return apt;
   throw new NestedError(
     `Cannot install ${packages.join(", ")} (${why}): this system has no apt-get. ` +
-      `Install it with your package manager, or on Debian or Ubuntu type: ${
-        installCommand(packages)
-      }`,
+      `Install it with your package manager, or on Debian or Ubuntu type: ${await installCommand(
+        packages,
+      )}`,
   );
 }
 
@@ -64,9 +80,9 @@ export async function installPackages(
   const prefix = await rootPrefix();
   if (prefix === undefined) {
     throw new NestedError(
-      `Cannot install ${packages.join(", ")} (${why}) without root. Type: ${
-        installCommand(packages)
-      }`,
+      `Cannot install ${packages.join(", ")} (${why}) without root. Type: ${await installCommand(
+        packages,
+      )}`,
     );
   }
   say(`installing ${packages.join(", ")} with apt-get (${why})`);
@@ -79,9 +95,11 @@ export async function installPackages(
   }
   if (result.code !== 0) {
     throw new NestedError(
-      `apt-get could not install ${packages.join(", ")} (${why}). Try it by hand: ${
-        installCommand(packages)
-      }\n${result.stderr.trim()}`,
+      `apt-get could not install ${
+        packages.join(", ")
+      } (${why}). Try it by hand: ${await installCommand(
+        packages,
+      )}\n${result.stderr.trim()}`,
     );
   }
 }
@@ -133,17 +151,20 @@ export async function unpackPackages(
       }
     }
     if (packages === undefined) {
-      const sudo = Deno.uid() === 0 ? "" : "sudo ";
       throw new NestedError(
         `Cannot download ${what} with apt-get: ${failure}. ` +
-          `Check the network, type: ${sudo}apt-get update, and try again`,
+          `Check the network, type: ${await typedAsRoot("apt-get update")}, and try again`,
       );
     }
     const unpack = await findProgram("dpkg-deb");
     if (unpack === undefined) throw new NestedError("Cannot unpack packages: dpkg-deb is missing");
     for await (const entry of Deno.readDir(downloads)) {
       const { code, stderr } = await capture(unpack, ["-x", `${downloads}/${entry.name}`, folder]);
-      if (code !== 0) throw new NestedError(`Cannot unpack ${entry.name}: ${stderr.trim()}`);
+      if (code !== 0) {
+        throw new NestedError(
+          `Cannot unpack ${entry.name} (is ${folder} on a full disk?): ${lastLines(stderr)}`,
+        );
+      }
     }
     return packages;
   } finally {

@@ -68,6 +68,32 @@ export async function sealFolder(
   await Deno.rename(folder, target);
 }
 
+/** What the name of a folder that is being made ends with. */
+export const UNFINISHED = ".new";
+
+/**
+ * Makes a sealed folder: beside its place, under a name of its own, so that nobody takes it for finished. When that fails, nothing of it is left.
+ * Call it under a lock.
+ *
+ * @param target its final path
+ * @param make puts the files into the folder that it is given, and says what they are made of
+ * @throws what `make` throws
+ */
+export async function makeSealedFolder(
+  target: string,
+  make: (folder: string) => Promise<Record<string, string>>,
+): Promise<void> {
+  const folder = `${target}${UNFINISHED}`;
+  await Deno.remove(folder, { recursive: true }).catch(() => {});
+  await Deno.mkdir(folder, { recursive: true });
+  try {
+    await sealFolder(folder, target, await make(folder));
+  } catch (error) {
+    await Deno.remove(folder, { recursive: true }).catch(() => {});
+    throw error;
+  }
+}
+
 /**
  * Checks a sealed folder. A file whose size and time of modification are as recorded counts as unchanged; one whose time differs is
  * read through and must have the recorded SHA-256.

@@ -81,7 +81,7 @@ Deno.test("a program that is missing is named with the command that installs it"
       await assertRejects(
         () => startNested({ machine, onProgress: (line) => said.push(line) }),
         NestedError,
-        "apt-get install -y --no-install-recommends qemu-package",
+        "apt-get update && apt-get install -y --no-install-recommends qemu-package",
       );
       if (Deno.uid() !== 0) return;
       assertEquals(said[0], "installing qemu-package with apt-get (this host has no usable KVM)");

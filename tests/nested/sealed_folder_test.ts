@@ -1,5 +1,5 @@
-import { assertEquals } from "@std/assert";
-import { openSealedFolder, sealFolder } from "../../lib/nested/sealed_folder.ts";
+import { assertEquals, assertRejects } from "@std/assert";
+import { makeSealedFolder, openSealedFolder, sealFolder } from "../../lib/nested/sealed_folder.ts";
 
 async function withSealed(body: (folder: string) => Promise<void>): Promise<void> {
   const place = await Deno.makeTempDir();
@@ -55,5 +55,18 @@ Deno.test("sealing again takes the old folder's place", async () => {
     await Deno.writeTextFile(`${folder}.new/c`, "third");
     await sealFolder(`${folder}.new`, folder, {});
     assertEquals((await openSealedFolder(folder))?.files.map(({ name }) => name), ["c"]);
+  });
+});
+
+Deno.test("a folder whose making fails leaves nothing, and the one that it was to replace is still there", async () => {
+  await withSealed(async (folder) => {
+    const place = folder.slice(0, folder.lastIndexOf("/"));
+    const making = makeSealedFolder(folder, async (unfinished) => {
+      await Deno.writeTextFile(`${unfinished}/half`, "half");
+      throw new Error("on purpose");
+    });
+    await assertRejects(() => making, Error, "on purpose");
+    assertEquals([...Deno.readDirSync(place)].map(({ name }) => name), ["sealed"]);
+    assertEquals((await openSealedFolder(folder))?.made, { of: "test" });
   });
 });
