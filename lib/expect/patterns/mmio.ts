@@ -3,16 +3,15 @@ import { LAST_PHYSICAL_ADDRESS } from "../../x86/layout.ts";
 import { formatAddress, formatCount } from "../format.ts";
 import { type Answer, answering } from "./answer.ts";
 import { type Any, any } from "./any.ts";
-import { ExitPattern, MATCH, MISMATCH, type Occurrence } from "./exit_pattern.ts";
+import { ExitPattern, MATCH, MISMATCH } from "./exit_pattern.ts";
 import {
   checkExpectedData,
   type ExpectedData,
   expectedDataText,
   expectedLength,
-  remainingText,
-  takeData,
 } from "./expected_data.ts";
 import { checkSize, checkValue } from "./values.ts";
+import { writing } from "./writing.ts";
 
 /** KVM hands on at most 8 bytes at once, and as few as one where an access crosses a page. */
 const SIZES: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 8];
@@ -38,25 +37,14 @@ export function mmioWrite(address: number | Any, data?: ExpectedData, size?: num
   checkAddress(address, size);
   checkExpectedData(`at ${addressText(address)}`, data, { size, sizes: SIZES });
   const text = `${headText("write", address, size)} ${expectedDataText(data)}`;
-  return new ExitPattern({
-    text,
-    names: (exit) => isMmio(exit, true) && isWithin(exit, address, expectedLength(data)),
-    begin(): Occurrence {
-      let done = 0;
-      return {
-        get text() {
-          return text + remainingText(data, done);
-        },
-        offer(exit) {
-          if (!isAt(exit, true, address, done, size)) return MISMATCH;
-          const taken = takeData(data, exit.data, done);
-          if (taken === undefined) return MISMATCH;
-          done = taken.done;
-          return { matches: true, complete: taken.complete };
-        },
-      };
-    },
-  });
+  const names = (exit: Exit) => isMmio(exit, true) && isWithin(exit, address, expectedLength(data));
+  return new ExitPattern(
+    writing(
+      { text, names },
+      data,
+      (exit, done) => isAt(exit, true, address, done, size) ? exit.data : undefined,
+    ),
+  );
 }
 
 /**

@@ -3,15 +3,10 @@ import { LAST_PORT } from "../../x86/layout.ts";
 import { formatAddress } from "../format.ts";
 import { type Answer, answering } from "./answer.ts";
 import { type Any, any } from "./any.ts";
-import { ExitPattern, MATCH, MISMATCH, type Occurrence } from "./exit_pattern.ts";
-import {
-  checkExpectedData,
-  type ExpectedData,
-  expectedDataText,
-  remainingText,
-  takeData,
-} from "./expected_data.ts";
+import { ExitPattern, MATCH, MISMATCH } from "./exit_pattern.ts";
+import { checkExpectedData, type ExpectedData, expectedDataText } from "./expected_data.ts";
 import { checkSize, checkValue } from "./values.ts";
+import { writing } from "./writing.ts";
 
 /** The size of an access to a port. */
 export type PortSize = 1 | 2 | 4;
@@ -41,25 +36,13 @@ export function portOut(port: number | Any, data?: ExpectedData, size?: PortSize
   checkPort(port, size);
   checkExpectedData(`at ${portText(port)}`, data, { size, sizes: SIZES });
   const text = `${headText("out", port, size)} ${expectedDataText(data)}`;
-  return new ExitPattern({
-    text,
-    names: (exit) => isAt(exit, "out", port, undefined),
-    begin(): Occurrence {
-      let done = 0;
-      return {
-        get text() {
-          return text + remainingText(data, done);
-        },
-        offer(exit) {
-          if (!isAt(exit, "out", port, size)) return MISMATCH;
-          const taken = takeData(data, exit.data, done);
-          if (taken === undefined) return MISMATCH;
-          done = taken.done;
-          return { matches: true, complete: taken.complete };
-        },
-      };
-    },
-  });
+  return new ExitPattern(
+    writing(
+      { text, names: (exit) => isAt(exit, "out", port, undefined) },
+      data,
+      (exit) => isAt(exit, "out", port, size) ? exit.data : undefined,
+    ),
+  );
 }
 
 /**
