@@ -1,3 +1,4 @@
+export { formatAddress } from "../machine/format_address.ts";
 import type { MemoryContent } from "../machine/address_space.ts";
 import { hex } from "../x86/hex.ts";
 
@@ -77,12 +78,6 @@ export function escapeText(text: string): string {
     return ESCAPES[character] ??
       (code <= 0xff ? `\\x${formatByte(code)}` : `\\u{${code.toString(16)}}`);
   });
-}
-
-/** An address in hex. */
-export function formatAddress(address: number | bigint): string {
-  const isAddress = (typeof address === "bigint" || Number.isSafeInteger(address)) && address >= 0;
-  return isAddress ? hex(address) : String(address);
 }
 
 /** `"1 byte"`, `"2 bytes"`. */

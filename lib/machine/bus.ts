@@ -1,3 +1,5 @@
+import { formatAddress } from "./format_address.ts";
+
 /** A range of ports or of guest physical addresses: one, or the first and the last, both included. */
 export type AddressRange = number | readonly [first: number, last: number];
 
@@ -94,19 +96,19 @@ export class HandlerTable<Handler extends { readonly name?: string }> implements
       last > this.#lastAddress
     ) {
       throw new RangeError(
-        `Cannot handle ${this.#what} ${hex(first)} to ${
-          hex(last)
+        `Cannot handle ${this.#what} ${formatAddress(first)} to ${
+          formatAddress(last)
         }: they are not a range from 0 to ` +
-          hex(this.#lastAddress),
+          formatAddress(this.#lastAddress),
       );
     }
     const other = this.#regions.find((region) => region.first <= last && first <= region.last);
     if (other !== undefined) {
       throw new RangeError(
-        `Cannot handle ${this.#what} ${hex(first)} to ${hex(last)}: ` +
-          `${other.handler.name ?? "another handler"} has ${hex(other.first)} to ` +
+        `Cannot handle ${this.#what} ${formatAddress(first)} to ${formatAddress(last)}: ` +
+          `${other.handler.name ?? "another handler"} has ${formatAddress(other.first)} to ` +
           `${
-            hex(other.last)
+            formatAddress(other.last)
           } already. Dispose what its on() returned first, or choose another range.`,
       );
     }
@@ -143,10 +145,4 @@ export class HandlerTable<Handler extends { readonly name?: string }> implements
     }
     return undefined;
   }
-}
-
-function hex(address: number): string {
-  return Number.isSafeInteger(address) && address >= 0
-    ? `0x${address.toString(16)}`
-    : String(address);
 }

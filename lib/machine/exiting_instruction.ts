@@ -1,9 +1,9 @@
+import { PAGE_SIZE } from "../ffi/mman.ts";
 import { EXIT_REASON } from "../kvm/abi/exit_reasons.ts";
 import type { CodeView } from "./code_view.ts";
 import type { ExitRecord } from "./exit_log.ts";
 import type { Machine } from "./machine.ts";
 
-const PAGE_SIZE = 4096;
 const BYTE_BITS = 8;
 
 const OPCODE_HLT = 0xf4;

@@ -1,3 +1,4 @@
+import { PAGE_SIZE } from "../ffi/mman.ts";
 import { describeWalk } from "../x86/describe_walk.ts";
 import { type PageWalk, walkPageTables } from "../x86/page_walk.ts";
 import { pagingModeOf } from "../x86/paging_mode.ts";
@@ -5,7 +6,6 @@ import { addressAfter, AddressSpace } from "./address_space.ts";
 import type { PhysicalMemory } from "./physical_memory.ts";
 import type { Registers } from "./registers.ts";
 
-const PAGE_SIZE = 4096;
 const ENTRY_SIZE = 8;
 
 /**

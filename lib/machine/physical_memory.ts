@@ -1,4 +1,5 @@
 import { AddressSpace } from "./address_space.ts";
+import { formatAddress } from "./format_address.ts";
 
 /** A memory slot: RAM, or ROM, that backs a range of guest physical addresses. */
 export interface MemorySlot {
@@ -54,9 +55,11 @@ export class PhysicalMemory extends AddressSpace {
     );
     if (slot === undefined) return;
     throw new RangeError(
-      `Cannot handle physical addresses ${hex(first)} to ${hex(last)}: RAM lies at ` +
-        `${hex(slot.gpa)}–${
-          hex(slot.gpa + slot.bytes.length - 1)
+      `Cannot handle physical addresses ${formatAddress(first)} to ${
+        formatAddress(last)
+      }: RAM lies at ` +
+        `${formatAddress(slot.gpa)}–${
+          formatAddress(slot.gpa + slot.bytes.length - 1)
         }, so that the guest's accesses there cause no exits. ` +
         "Give the machine less memory, or choose another address.",
     );
@@ -109,19 +112,15 @@ export class PhysicalMemory extends AddressSpace {
 
   #outOfRange(verb: string, gpa: number, length: number): RangeError {
     const slots = this.slots
-      .map((slot) => `${hex(slot.gpa)}–${hex(slot.gpa + slot.bytes.length - 1)}`)
+      .map((slot) =>
+        `${formatAddress(slot.gpa)}–${formatAddress(slot.gpa + slot.bytes.length - 1)}`
+      )
       .join(", ");
     return new RangeError(
       `Cannot ${verb} ${length} byte${length === 1 ? "" : "s"} at physical ${
-        hex(gpa)
+        formatAddress(gpa)
       }: no memory ` +
         `is there. The slots are ${slots}.`,
     );
   }
-}
-
-function hex(address: number): string {
-  return Number.isSafeInteger(address) && address >= 0
-    ? `0x${address.toString(16)}`
-    : String(address);
 }

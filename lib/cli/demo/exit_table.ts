@@ -1,6 +1,7 @@
 import { describeExit } from "../../kvm/describe_exit.ts";
 import type { IoExit, MmioExit } from "../../kvm/exit.ts";
 import type { ObservedExit } from "../../machine/machine_types.ts";
+import { hex } from "../../x86/hex.ts";
 
 /** The columns: rows are printed as exits happen, so their widths are known before their contents. */
 const COLUMNS = [
@@ -79,8 +80,4 @@ function characterText(byte: number): string {
 function cut(text: string): string {
   const { width } = COLUMNS[4];
   return text.length <= width ? text : text.slice(0, width - ELLIPSIS.length) + ELLIPSIS;
-}
-
-function hex(value: number | bigint): string {
-  return `0x${value.toString(16)}`;
 }

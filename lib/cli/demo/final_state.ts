@@ -4,6 +4,7 @@ import type { Machine } from "../../machine/machine.ts";
 import { flagNames } from "../../x86/flags.ts";
 import { rflagsFlags } from "../../x86/flag_tables.ts";
 import type { ExpectedMemory, Scenario } from "./scenario.ts";
+import { hex } from "../../x86/hex.ts";
 
 const REGISTERS_PER_LINE = 3;
 const REGISTER_WIDTH = 24;
@@ -110,8 +111,4 @@ function bytesText(bytes: Uint8Array): string[] {
 
 function hexByte(byte: number): string {
   return byte.toString(16).padStart(2, "0");
-}
-
-function hex(value: number | bigint): string {
-  return `0x${value.toString(16)}`;
 }

@@ -13,6 +13,7 @@ import { exitRow, exitTableHead, wholeRow } from "./exit_table.ts";
 import { finalState, placeOf } from "./final_state.ts";
 import type { Scenario } from "./scenario.ts";
 import type { Style } from "./style.ts";
+import { hex } from "../../x86/hex.ts";
 
 /** Where the demo's text goes, and how it looks. */
 export interface Report {
@@ -149,8 +150,4 @@ function checkEnd(vm: Machine, scenario: Scenario): Mismatch[] {
 
 function indented(page: string): string {
   return page.split("\n").map((line) => `  ${line}`.trimEnd()).join("\n");
-}
-
-function hex(value: number | bigint): string {
-  return `0x${value.toString(16)}`;
 }
