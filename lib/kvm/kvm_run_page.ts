@@ -2,6 +2,7 @@ import type { Mapping } from "../ffi/mapping.ts";
 import { kvm_run } from "./abi/structs/run.ts";
 import { decodeExit } from "./decode_exit.ts";
 import type { Exit } from "./exit.ts";
+import { type AnswerFields, writeAnswer } from "./exit_answer.ts";
 
 const EXIT_REASON = kvm_run.offsetOf("exit_reason");
 const IMMEDIATE_EXIT = kvm_run.offsetOf("immediate_exit");
@@ -14,6 +15,9 @@ const MMIO_ADDRESS = kvm_run.offsetOf("mmio.phys_addr");
 const MMIO_DATA = kvm_run.offsetOf("mmio.data");
 const MMIO_LENGTH = kvm_run.offsetOf("mmio.len");
 const MMIO_IS_WRITE = kvm_run.offsetOf("mmio.is_write");
+const MSR_INDEX = kvm_run.offsetOf("msr.index");
+const MSR_DATA = kvm_run.offsetOf("msr.data");
+const HYPERV_TYPE = kvm_run.offsetOf("hyperv.type");
 
 const WORD_SIZE = 4;
 const WORD = 2 ** 32;
@@ -130,6 +134,36 @@ export class KvmRunPage {
   /** For an MMIO read: what the guest gets, as bytes. */
   setMmioData(bytes: Uint8Array): void {
     new Uint8Array(this.#mapping.view.buffer, MMIO_DATA, bytes.length).set(bytes);
+  }
+
+  /** For X86_RDMSR and X86_WRMSR: the MSR's number. */
+  get msrIndex(): number {
+    return this.#mapping.view.getUint32(MSR_INDEX, true);
+  }
+
+  /** For X86_WRMSR: the low 32 bits of the value. */
+  get msrLow(): number {
+    return this.#mapping.view.getUint32(MSR_DATA, true);
+  }
+
+  /** For X86_WRMSR: the high 32 bits of the value. */
+  get msrHigh(): number {
+    return this.#mapping.view.getUint32(MSR_DATA + WORD_SIZE, true);
+  }
+
+  /** For HYPERV: one of `KVM_EXIT_HYPERV`. */
+  get hypervType(): number {
+    return this.#mapping.view.getUint32(HYPERV_TYPE, true);
+  }
+
+  /**
+   * Answers the latest exit, one of {@linkcode ExitAnswers}.
+   *
+   * @throws {TypeError} When exits of its reason take no answer, or none with such a field.
+   * @throws {RangeError} When a value does not fit its field.
+   */
+  answer(answer: AnswerFields): void {
+    writeAnswer(this.#mapping.view, this.exitReason, answer);
   }
 
   /** The latest exit, whole, as a copy. */

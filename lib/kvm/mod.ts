@@ -4,6 +4,7 @@ export * from "./describe_exit.ts";
 export * from "./device.ts";
 export * from "./device_attributes.ts";
 export * from "./exit.ts";
+export type { AnsweredReason, AnswerFields, ExitAnswerOf, ExitAnswers } from "./exit_answer.ts";
 export { type IoctlOptions, IoctlTarget } from "./ioctl_target.ts";
 export * from "./kvm.ts";
 export * from "./kvm_error.ts";

@@ -1,27 +1,25 @@
 import type { Uart } from "../devices/uart.ts";
 import type { ExitPort } from "../devices/exit_port.ts";
 import type { Image } from "../guest/image.ts";
-import { KVM_GUESTDBG } from "../kvm/abi/mod.ts";
 import type { Exit } from "../kvm/exit.ts";
+import type { AnswerFields } from "../kvm/exit_answer.ts";
 import { kvm_regs } from "../kvm/abi/structs/regs.ts";
 import type { GeneralRegister } from "../x86/registers.ts";
 import type { Mode } from "../x86/cpu_state.ts";
 import { LAST_PHYSICAL_ADDRESS, LAST_PORT } from "../x86/layout.ts";
-import { answerBytes } from "./answer_bytes.ts";
 import { type Bus, HandlerTable, type MmioHandler, type PortHandler } from "./bus.ts";
+import { type ExitHandler, ExitHandlers, type HandledReason } from "./exit_handlers.ts";
 import { ExitLog } from "./exit_log.ts";
+import { GuestDriver } from "./guest_driver.ts";
 import { LinearMemory } from "./linear_memory.ts";
 import type { ExitsOptions, MachineParts, ObservedExit, RunOptions } from "./machine_types.ts";
 import { PhysicalMemory } from "./physical_memory.ts";
 import { PortOutput } from "./port_output.ts";
 import { type Registers, registersOf } from "./registers.ts";
 import { RunLoop } from "./run_loop.ts";
-import { scaledTimeout, TimeLimit } from "./time_limit.ts";
+import { TimeLimit } from "./time_limit.ts";
 import { TimeLimitError } from "./time_limit_error.ts";
 import { UnhandledExitError } from "./unhandled_exit_error.ts";
-
-const TERMINAL: ReadonlySet<string> = new Set(["HLT", "SHUTDOWN"]);
-const RESUMABLE: ReadonlySet<string> = new Set(["IO", "MMIO"]);
 
 /**
  * A virtual machine with one CPU, its memory and its devices, made by {@linkcode boot}. It is stopped
@@ -67,15 +65,14 @@ export class Machine implements Disposable {
     LAST_PHYSICAL_ADDRESS,
     (first, last) => this.memory.checkIsNoRam(first, last),
   );
+  readonly #handlers = new ExitHandlers();
   readonly #limit: TimeLimit;
+  readonly #driver: GuestDriver;
   readonly #store: MachineParts["store"];
   readonly #loop: RunLoop;
   #bootRegisters!: Readonly<Record<GeneralRegister, bigint>>;
   #serial: Uart | undefined;
   #exitPort: ExitPort | undefined;
-  #latest: Exit | undefined;
-  #running = false;
-  #stopAsked = false;
   #disposed = false;
 
   /** Use {@linkcode boot}. Takes ownership of the VM, the vCPU and the open `/dev/kvm`. */
@@ -83,7 +80,7 @@ export class Machine implements Disposable {
     this.#parts = parts;
     this.image = parts.image;
     this.mode = parts.mode;
-    this.memory = new PhysicalMemory(parts.slots, () => this.#checkUsable("use the memory"));
+    this.memory = new PhysicalMemory(parts.slots, () => this.checkUsable("use the memory"));
     this.#store = parts.store;
     this.registers = registersOf(this.#store);
     this.linear = new LinearMemory(this.memory, this.registers);
@@ -93,6 +90,7 @@ export class Machine implements Disposable {
       vcpu: parts.vcpu,
       ports: this.#ports,
       mmio: this.#mmio,
+      handlers: this.#handlers,
       log: this.log,
       portOutput: this.portOutput,
       limit: this.#limit,
@@ -102,17 +100,25 @@ export class Machine implements Disposable {
         throw new TimeLimitError(this, this.#limit.milliseconds);
       },
     });
+    this.#driver = new GuestDriver({
+      machine: this,
+      vcpu: parts.vcpu,
+      store: this.#store,
+      loop: this.#loop,
+      limit: this.#limit,
+      timeout: parts.timeout,
+    });
   }
 
   /** The I/O ports, for handlers. */
   get ports(): Bus<PortHandler> {
-    this.#checkUsable("use the ports");
+    this.checkUsable("use the ports");
     return this.#ports;
   }
 
   /** The physical addresses without memory, for handlers. */
   get mmio(): Bus<MmioHandler> {
-    this.#checkUsable("use the MMIO addresses");
+    this.checkUsable("use the MMIO addresses");
     return this.#mmio;
   }
 
@@ -147,7 +153,7 @@ export class Machine implements Disposable {
 
   /** The latest exit of the guest that test code has seen, or undefined before the first. */
   get lastExit(): Exit | undefined {
-    return this.#latest;
+    return this.#driver.latest;
   }
 
   /**
@@ -182,7 +188,7 @@ export class Machine implements Disposable {
    * @throws {KvmError} When KVM refuses to run it.
    */
   run(options: RunOptions = {}): Exit {
-    return fromCaller(this.run, () => this.#drive(options, () => this.#runToEnd()));
+    return fromCaller(this.run, () => this.#driver.run(options));
   }
 
   /**
@@ -192,7 +198,7 @@ export class Machine implements Disposable {
    * @throws As {@linkcode Machine.run} does.
    */
   step(options: RunOptions = {}): Exit {
-    return fromCaller(this.step, () => this.#drive(options, () => this.#runOneInstruction()));
+    return fromCaller(this.step, () => this.#driver.step(options));
   }
 
   /**
@@ -217,41 +223,55 @@ export class Machine implements Disposable {
    * }
    * ```
    */
-  *exits(options: ExitsOptions = {}): Generator<ObservedExit, void, void> {
-    for (let used = 0;;) {
-      const observed = this.#drive(options, () => this.#observe(options.before), used);
-      used += this.#limit.elapsed;
-      yield observed;
-      if (!RESUMABLE.has(observed.exit.reason) || this.#stopAsked) return;
-    }
+  exits(options: ExitsOptions = {}): Generator<ObservedExit, void, void> {
+    return this.#driver.exits(options);
+  }
+
+  /**
+   * Hands exits of a reason to `handler`, until the returned object is disposed; IO and MMIO have their buses.
+   * `run` goes on after an exit that it takes.
+   *
+   * @throws {RangeError} When there is no such reason, or another handler has it.
+   * @throws {TypeError} When it is IO or MMIO.
+   *
+   * @example
+   * ```ts no-eval
+   * import { asm, boot } from "@vmexit/vmexit";
+   *
+   * using vm = boot(asm`
+   *   hlt
+   *   hlt
+   *   out 0x80, al
+   * `);
+   * let halts = 0;
+   * vm.on("HLT", () => void halts++);
+   * vm.ports.on(0x80, { write: () => vm.stop() });
+   * vm.run();
+   * console.log(halts); // 2
+   * ```
+   */
+  on<Reason extends HandledReason>(reason: Reason, handler: ExitHandler<Reason>): Disposable {
+    this.checkUsable("handle exits");
+    return this.#handlers.on(reason, handler);
   }
 
   /**
    * Answers the latest exit, a read that no handler has answered.
    *
-   * @param value A number, for one element; or the bytes of the whole access.
+   * @param value A number, for one element; the bytes of the whole access; or, for exits that are neither IO
+   *   nor MMIO, the fields that they are answered with (`{ ret: 0 }` for a hypercall).
    * @throws {TypeError} When there is nothing to answer.
    * @throws {RangeError} When the value does not fit.
    */
-  answer(value: number | bigint | Uint8Array): void {
-    this.#checkUsable("answer an exit");
-    if (this.#running) {
-      throw new TypeError(
-        "Cannot answer an exit: the machine is running. A handler answers with what it returns.",
-      );
-    }
-    const exit = this.#latest;
-    if (!this.#loop.unanswered || exit === undefined) {
-      throw new TypeError("Cannot answer an exit: the latest one is not a read that waits for it");
-    }
-    this.#loop.answer(answerBytes(value, exit), "the test");
-    this.#loop.settle();
+  answer(value: number | bigint | Uint8Array | AnswerFields): void {
+    this.checkUsable("answer an exit");
+    this.#driver.answer(value);
   }
 
   /** Ends the run when the handler that calls this returns: `run` then returns that handler's exit. */
   stop(): void {
-    this.#checkUsable("stop the machine");
-    this.#stopAsked = true;
+    this.checkUsable("stop the machine");
+    this.#driver.stop();
   }
 
   /**
@@ -261,7 +281,7 @@ export class Machine implements Disposable {
    */
   [Symbol.dispose](): void {
     if (this.#disposed) return;
-    if (this.#running) {
+    if (this.#driver.isRunning) {
       throw new TypeError(
         "Cannot dispose the machine: it is running. Call vm.stop() in the handler, and dispose it when run() has returned.",
       );
@@ -274,79 +294,8 @@ export class Machine implements Disposable {
     this.#store.forget();
   }
 
-  /** Runs `body` under the time limit, with all that holds around any run of the guest. */
-  #drive<Result>(
-    { timeout = this.#parts.timeout }: RunOptions,
-    body: () => Result,
-    used = 0,
-  ): Result {
-    this.#checkUsable("run the machine");
-    if (this.#running) {
-      throw new TypeError(
-        "Cannot run the machine: it is running already. A handler answers an exit; it cannot run the machine that waits for its answer.",
-      );
-    }
-    const milliseconds = scaledTimeout(timeout);
-    if (used >= milliseconds) throw new TimeLimitError(this, milliseconds);
-    this.#running = true;
-    this.#stopAsked = false;
-    try {
-      this.#limit.start(milliseconds, used);
-      return body();
-    } finally {
-      this.#running = false;
-      try {
-        this.#limit.stop();
-      } finally {
-        this.#loop.settle();
-      }
-    }
-  }
-
-  #runToEnd(end?: Exit["reason"]): Exit {
-    const { kvmRun } = this.#parts.vcpu;
-    for (;;) {
-      if (!this.#loop.unanswered) this.#loop.advance();
-      if (this.#loop.dispatch()) {
-        if (!this.#stopAsked) continue;
-        return this.#latest = kvmRun.exit();
-      }
-      const exit = this.#latest = kvmRun.exit();
-      if (TERMINAL.has(exit.reason) || exit.reason === end) return exit;
-      this.#loop.settle();
-      throw new UnhandledExitError(this, exit);
-    }
-  }
-
-  #runOneInstruction(): Exit {
-    const { vcpu } = this.#parts;
-    // KVM notes where the step begins by the registers that it has.
-    this.#store.flush();
-    vcpu.setGuestDebug(KVM_GUESTDBG.ENABLE | KVM_GUESTDBG.SINGLESTEP);
-    try {
-      return this.#runToEnd("DEBUG");
-    } finally {
-      vcpu.setGuestDebug(0);
-    }
-  }
-
-  #observe(before: ExitsOptions["before"]): ObservedExit {
-    const loop = this.#loop;
-    if (loop.unanswered && !loop.dispatch()) throw new UnhandledExitError(this, this.#latest!);
-    loop.advance();
-    const exit = this.#latest = this.#parts.vcpu.kvmRun.exit();
-    const answer = before?.(exit);
-    if (answer?.bytes !== undefined) loop.answer(answer.bytes, answer.by);
-    else {
-      // What a transcript foresees, a device sees all the same: a serial line keeps its text.
-      loop.dispatch();
-      if (answer !== undefined && !loop.unanswered) loop.acknowledge(answer.by);
-    }
-    const { number, answeredBy, value } = this.log.latest!;
-    return { number, exit, answeredBy, value };
-  }
-
-  #checkUsable(what: string): void {
+  /** @throws {TypeError} When the machine is disposed, saying what cannot be done with it. */
+  checkUsable(what: string): void {
     if (this.#disposed) {
       throw new TypeError(
         `Cannot ${what}: the machine is disposed. Look at it before its \`using\` ends.`,

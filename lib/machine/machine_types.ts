@@ -1,6 +1,7 @@
 import type { Libc } from "../ffi/libc.ts";
 import type { Image } from "../guest/image.ts";
 import type { Exit } from "../kvm/exit.ts";
+import type { AnswerFields } from "../kvm/exit_answer.ts";
 import type { Kvm } from "../kvm/kvm.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import type { Vm } from "../kvm/vm.ts";
@@ -22,6 +23,8 @@ export interface ExitAnswer {
   readonly by: string;
   /** For a read: what the guest gets, as many bytes as the exit's data has. */
   readonly bytes?: Uint8Array;
+  /** For an exit that is neither IO nor MMIO, and waits for an answer: its fields. */
+  readonly fields?: AnswerFields;
 }
 
 /** How exits are iterated. */

@@ -3,6 +3,7 @@ export * from "./boot.ts";
 export * from "./boot_options.ts";
 export type { Guest } from "./guest.ts";
 export type { AddressRange, Bus, MmioHandler, PortHandler } from "./bus.ts";
+export type { ExitHandler, HandledReason } from "./exit_handlers.ts";
 export { ExitLog, type ExitRecord } from "./exit_log.ts";
 export type { FlagProperties, FlagRegister } from "./flag_register.ts";
 export { LinearMemory } from "./linear_memory.ts";

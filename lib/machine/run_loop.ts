@@ -1,7 +1,9 @@
 import { ERRNO } from "../ffi/errno.ts";
-import { EXIT_REASON, KVM_EXIT_IO } from "../kvm/abi/mod.ts";
+import { EXIT_REASON, KVM_EXIT_HYPERV, KVM_EXIT_IO } from "../kvm/abi/mod.ts";
+import type { AnswerFields } from "../kvm/exit_answer.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import type { HandlerTable, MmioHandler, PortHandler } from "./bus.ts";
+import type { ExitHandlers } from "./exit_handlers.ts";
 import type { ExitLog } from "./exit_log.ts";
 import type { PortOutput } from "./port_output.ts";
 import type { TimeLimit } from "./time_limit.ts";
@@ -17,11 +19,18 @@ const LIMITS = [0, 0xff, 0xffff, 0xff_ffff, 0xffff_ffff] as const;
 
 const UNNAMED = "handler";
 
+/** The answer to a write of an MSR that is not refused. */
+const ACCEPTED: AnswerFields = {};
+
+/** Bytes of an MSR. */
+const MSR_SIZE = 8;
+
 /** What the loop needs of the machine that it drives. */
 export interface RunLoopParts {
   readonly vcpu: Vcpu;
   readonly ports: HandlerTable<PortHandler>;
   readonly mmio: HandlerTable<MmioHandler>;
+  readonly handlers: ExitHandlers;
   readonly log: ExitLog;
   readonly portOutput: PortOutput;
   readonly limit: TimeLimit;
@@ -43,7 +52,7 @@ export interface RunLoopParts {
  */
 export class RunLoop {
   readonly #parts: RunLoopParts;
-  /** The exit is a read that nobody has answered. */
+  /** The exit waits for an answer, and nobody has given one. */
   #unanswered = false;
   /** The exit was answered, and KVM has not been told. */
   #unsettled = false;
@@ -57,7 +66,7 @@ export class RunLoop {
     this.#parts = parts;
   }
 
-  /** Whether the latest exit is a read that waits for its answer. */
+  /** Whether the latest exit waits for its answer: a read, a hypercall, a write of an MSR. */
   get unanswered(): boolean {
     return this.#unanswered;
   }
@@ -102,8 +111,15 @@ export class RunLoop {
       case EXIT_REASON.MMIO:
         return kvmRun.mmioIsWrite ? this.#mmioWrite() : this.#mmioRead();
       default:
-        return false;
+        return this.#other();
     }
+  }
+
+  /** Answers the latest exit, one that is neither IO nor MMIO, with fields of `kvm_run`. */
+  answerFields(fields: AnswerFields, answeredBy: string): void {
+    this.#parts.vcpu.kvmRun.answer(fields);
+    this.#unanswered = false;
+    this.#parts.log.setAnsweredBy(answeredBy);
   }
 
   /** Answers the latest exit, a read, with bytes: one element, or all elements, of a port read. */
@@ -119,9 +135,11 @@ export class RunLoop {
     this.#answered(low, high, answeredBy);
   }
 
-  /** Notes that a write, or an exit without data, was foreseen. */
+  /** Notes that a write, or an exit without data, was foreseen; a read still waits for its answer. */
   acknowledge(answeredBy: string): void {
-    this.#parts.log.setAnsweredBy(answeredBy);
+    if (this.#parts.vcpu.kvmRun.exitReason === EXIT_REASON.X86_WRMSR && this.#unanswered) {
+      this.answerFields(ACCEPTED, answeredBy);
+    } else if (!this.#unanswered) this.#parts.log.setAnsweredBy(answeredBy);
   }
 
   /**
@@ -167,11 +185,39 @@ export class RunLoop {
       if (isWrite) log.setValue(kvmRun.mmioLow, kvmRun.mmioHigh);
       this.#unanswered = !isWrite;
       this.#unsettled = true;
+    } else if (reason === EXIT_REASON.X86_RDMSR || reason === EXIT_REASON.X86_WRMSR) {
+      const isWrite = reason === EXIT_REASON.X86_WRMSR;
+      log.add(reason, isWrite, kvmRun.msrIndex, MSR_SIZE, 1);
+      if (isWrite) log.setValue(kvmRun.msrLow, kvmRun.msrHigh);
+      // A write waits, too: for whether it is a #GP.
+      this.#unanswered = true;
+      this.#unsettled = true;
     } else {
       log.add(reason, false, 0, 0, 0);
-      this.#unanswered = false;
-      this.#unsettled = false;
+      const isHypercall = reason === EXIT_REASON.HYPERCALL || reason === EXIT_REASON.XEN ||
+        (reason === EXIT_REASON.HYPERV && kvmRun.hypervType === KVM_EXIT_HYPERV.HCALL);
+      this.#unanswered = isHypercall;
+      this.#unsettled = isHypercall;
     }
+  }
+
+  #other(): boolean {
+    const { vcpu: { kvmRun }, handlers, log } = this.#parts;
+    const handler = handlers.find(kvmRun.exitReason);
+    if (handler === undefined) return false;
+    const answer = handler.answer(kvmRun);
+    if (answer === false) return false;
+    const by = handler.name ?? UNNAMED;
+    if (typeof answer === "object") this.answerFields(answer, by);
+    else if (this.#unanswered && kvmRun.exitReason === EXIT_REASON.X86_WRMSR) {
+      this.answerFields(ACCEPTED, by);
+    } else if (this.#unanswered) {
+      throw new TypeError(
+        `Cannot go on from exit ${log.total}: its guest waits for an answer, and ${by} returned none. ` +
+          "The exit still waits: the machine can be run on once its handler returns one.",
+      );
+    } else log.setAnsweredBy(by);
+    return true;
   }
 
   #portWrite(): boolean {

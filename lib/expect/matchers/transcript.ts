@@ -2,6 +2,7 @@ import { describeExit } from "../../kvm/describe_exit.ts";
 import type { Exit } from "../../kvm/exit.ts";
 import type { Machine } from "../../machine/machine.ts";
 import type { ExitAnswer, RunOptions } from "../../machine/machine_types.ts";
+import { isResumable } from "../../machine/resumable_exits.ts";
 import { TimeLimitError } from "../../machine/time_limit_error.ts";
 import { formatCount } from "../format.ts";
 import { ExitPattern } from "../patterns/exit_pattern.ts";
@@ -54,7 +55,9 @@ function follow(machine: Machine, cursor: TranscriptCursor, options: RunOptions)
   const before = (exit: Exit): ExitAnswer | undefined => {
     const verdict = cursor.offer(exit, log.total);
     isForeseen = verdict.matches;
-    return verdict.matches ? { by: ANSWERED_BY, bytes: verdict.answer } : undefined;
+    return verdict.matches
+      ? { by: ANSWERED_BY, bytes: verdict.answer, fields: verdict.fields }
+      : undefined;
   };
   try {
     for (;;) {
@@ -83,7 +86,7 @@ function follow(machine: Machine, cursor: TranscriptCursor, options: RunOptions)
 function endOf(exit: Exit): string | undefined {
   if (exit.reason === "SHUTDOWN") return "the guest had shut down";
   // The run goes on from an access by itself, unless it was told to stop.
-  return exit.reason === "IO" || exit.reason === "MMIO" ? "a device had ended the run" : undefined;
+  return isResumable(exit) ? "a device had ended the run" : undefined;
 }
 
 function checkPatterns(patterns: readonly ExitPattern[]): void {

@@ -1,4 +1,5 @@
 import type { Exit } from "../../kvm/exit.ts";
+import type { AnswerFields } from "../../kvm/exit_answer.ts";
 
 /** What an exit is to a pattern that was waiting for it. */
 export type Verdict =
@@ -9,6 +10,8 @@ export type Verdict =
     readonly complete: boolean;
     /** For a read: what the guest gets. Undefined leaves the answer to the machine's devices. */
     readonly answer?: Uint8Array;
+    /** For an exit that is neither IO nor MMIO, and waits for an answer: its fields. */
+    readonly fields?: AnswerFields;
   }
   | {
     /** It is something else. */

@@ -1,0 +1,100 @@
+import { EXIT_REASON } from "./abi/exit_reasons.ts";
+import { kvm_run } from "./abi/structs/run.ts";
+import type { Exit } from "./exit.ts";
+
+/** A value that a field of 64 bits takes. */
+type Quadword = bigint | number;
+
+/**
+ * What the process answers, by exit reason, where the guest waits for more than data on a bus: the fields of
+ * `kvm_run` that the kernel reads at the next `KVM_RUN` (Documentation/virt/kvm/api.rst, 5). Fields that are
+ * left out become 0.
+ */
+export interface ExitAnswers {
+  /** The hypercall's result. */
+  readonly HYPERCALL: { readonly ret: Quadword };
+  /** What the guest reads; or an `error` that is not 0, which gives it #GP. */
+  readonly X86_RDMSR: { readonly data?: Quadword; readonly error?: number };
+  /** An `error` that is not 0 gives the guest #GP. */
+  readonly X86_WRMSR: { readonly error?: number };
+  /** The hypercall's result. */
+  readonly HYPERV: { readonly result: Quadword };
+  /** The hypercall's result. */
+  readonly XEN: { readonly result: Quadword };
+}
+
+/** The exit reasons that {@linkcode ExitAnswers} has. */
+export type AnsweredReason = keyof ExitAnswers;
+
+/** An answer to an exit of that reason; `undefined` where none is taken. */
+export type ExitAnswerOf<Reason extends Exit["reason"]> = Reason extends AnsweredReason
+  ? ExitAnswers[Reason]
+  : undefined;
+
+/** The fields of all answers. */
+export type AnswerFields = Readonly<Record<string, Quadword>>;
+
+/** Where the fields of an answer lie in `kvm_run`, and how many bits they have. */
+type Places = ReadonlyMap<string, { readonly offset: number; readonly bits: 8 | 64 }>;
+
+const PLACES: ReadonlyMap<number, Places> = new Map([
+  [EXIT_REASON.HYPERCALL, places({ ret: "hypercall.ret" })],
+  [EXIT_REASON.X86_RDMSR, places({ data: "msr.data", error: "msr.error" })],
+  [EXIT_REASON.X86_WRMSR, places({ error: "msr.error" })],
+  [EXIT_REASON.HYPERV, places({ result: "hyperv.u.hcall.result" })],
+  [EXIT_REASON.XEN, places({ result: "xen.u.hcall.result" })],
+]);
+
+function places(paths: Readonly<Record<string, Parameters<typeof kvm_run.offsetOf>[0]>>): Places {
+  return new Map(
+    Object.entries(paths).map(([field, path]) => [
+      field,
+      { offset: kvm_run.offsetOf(path), bits: kvm_run.sizeOf(path) === 1 ? 8 : 64 },
+    ]),
+  );
+}
+
+/**
+ * Writes an answer to an exit into `kvm_run`.
+ *
+ * @param view Over the vCPU's mapping, from its first byte.
+ * @param reason The exit's number.
+ * @throws {TypeError} When exits of that reason take no answer, or none with such a field.
+ * @throws {RangeError} When a value does not fit its field. Nothing is written then.
+ */
+export function writeAnswer(view: DataView, reason: number, answer: AnswerFields): void {
+  const known = PLACES.get(reason);
+  if (known === undefined) {
+    throw new TypeError(
+      `Cannot answer an exit of reason ${reason}: its guest waits for nothing. Return undefined to let it run on.`,
+    );
+  }
+  const given = Object.entries(answer).filter(([, value]) => value !== undefined);
+  for (const [field, value] of given) checkField(known, field, value);
+  for (const { offset, bits } of known.values()) {
+    if (bits === 8) view.setUint8(offset, 0);
+    else view.setBigUint64(offset, 0n, true);
+  }
+  for (const [field, value] of given) {
+    const { offset, bits } = known.get(field)!;
+    if (bits === 8) view.setUint8(offset, Number(value));
+    else view.setBigUint64(offset, BigInt(value), true);
+  }
+}
+
+function checkField(known: Places, field: string, value: unknown): void {
+  const place = known.get(field);
+  if (place === undefined) {
+    throw new TypeError(
+      `Cannot answer an exit by ${field}: it takes ${[...known.keys()].join(" and ")}`,
+    );
+  }
+  const isWhole = typeof value === "bigint" ||
+    (typeof value === "number" && Number.isSafeInteger(value));
+  if (isWhole && BigInt.asUintN(place.bits, BigInt(value)) === BigInt(value)) return;
+  throw new RangeError(
+    `Cannot answer an exit with ${field} ${
+      String(value)
+    }: it is not a whole number of ${place.bits} bits`,
+  );
+}
