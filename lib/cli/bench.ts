@@ -47,11 +47,12 @@ export async function bench(args: readonly string[], context: CommandContext): P
     const code = await runDeno(["run", "--allow-all", compile], { cwd, signal });
     if (code !== 0) return code;
   }
-  const nested = chooseKvm(context) === "nested";
+  const choice = chooseKvm(context);
   for (const file of files) {
     let code: number;
-    if (nested) code = await nestedCommand(pathToFileURL(file), rest, context);
-    else {
+    if (choice.kvm === "nested") {
+      code = await nestedCommand(pathToFileURL(file), rest, choice.machine, context);
+    } else {
       const nasm = await requireNasm(progress.show, signal);
       progress.clear();
       const env = { PATH: `${Deno.env.get("PATH") ?? ""}:${nasm.folder}` };

@@ -18,7 +18,10 @@ export async function bootGuests(
   command: () => Promise<number>,
   context: CommandContext,
 ): Promise<number> {
-  if (chooseKvm(context) === "nested") return await nestedCommand(main, commandLine, context);
+  const choice = chooseKvm(context);
+  if (choice.kvm === "nested") {
+    return await nestedCommand(main, commandLine, choice.machine, context);
+  }
   const { folder } = await requireNasm(context.progress.show, context.signal);
   context.progress.clear();
   // At the end, so that it is found only where there is no other.

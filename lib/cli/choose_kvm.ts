@@ -1,7 +1,14 @@
-import { KVM_FORBIDDEN_REMEDY, type KvmDevice, kvmDevice } from "../nested/mod.ts";
+import {
+  KVM_FORBIDDEN_REMEDY,
+  type KvmDevice,
+  kvmDevice,
+  type NestedMachine,
+  qemuSvm,
+} from "../nested/mod.ts";
 import type { CommandContext } from "./command_context.ts";
+import { NESTED_MACHINES } from "./nested_machines.ts";
 
-/** The environment variable that makes the choice: `host` or `nested`. */
+/** The environment variable that makes the choice: `host`, `nested`, or the name of a nested machine. */
 export const KVM_VARIABLE = "VMEXIT_KVM";
 
 /** Why this machine's KVM is not used. */
@@ -11,6 +18,11 @@ export const KVM_UNUSABLE: Readonly<Record<Exclude<KvmDevice, "usable">, string>
   software:
     "/dev/kvm is there, but the processor reports neither VT-x (vmx) nor SVM (svm): it runs only guests made for it",
 };
+
+/** A KVM to use: this machine's, or that of a nested machine. */
+export type KvmChoice =
+  | { kvm: "host" }
+  | { kvm: "nested"; machine: NestedMachine; because: string };
 
 /**
  * Which KVM commands use: what the environment says, else this machine's if it is usable, else a nested one.
@@ -23,15 +35,23 @@ export const KVM_UNUSABLE: Readonly<Record<Exclude<KvmDevice, "usable">, string>
 export function kvmChoice(
   device: KvmDevice,
   wish: string | undefined,
-): { kvm: "host" } | { kvm: "nested"; because: string } {
+): KvmChoice {
   if (wish === "host") return { kvm: "host" };
-  if (wish === "nested") return { kvm: "nested", because: `${KVM_VARIABLE} says so` };
+  const because = `${KVM_VARIABLE} says so`;
+  if (wish === "nested") return { kvm: "nested", machine: qemuSvm(), because };
   if (wish !== undefined && wish !== "") {
-    throw new RangeError(
-      `Cannot take ${KVM_VARIABLE} as a choice: "${wish}" is not host or nested`,
-    );
+    if (!Object.hasOwn(NESTED_MACHINES, wish)) {
+      throw new RangeError(
+        `Cannot take ${KVM_VARIABLE} as a choice: "${wish}" is not one of host, nested, ${
+          Object.keys(NESTED_MACHINES).join(", ")
+        }`,
+      );
+    }
+    return { kvm: "nested", machine: NESTED_MACHINES[wish](), because };
   }
-  return device === "usable" ? { kvm: "host" } : { kvm: "nested", because: KVM_UNUSABLE[device] };
+  return device === "usable"
+    ? { kvm: "host" }
+    : { kvm: "nested", machine: qemuSvm(), because: KVM_UNUSABLE[device] };
 }
 
 /**
@@ -40,8 +60,8 @@ export function kvmChoice(
  * @param context who is told
  * @throws {RangeError} when `VMEXIT_KVM` has a value that is none
  */
-export function chooseKvm({ progress }: CommandContext): "host" | "nested" {
+export function chooseKvm({ progress }: CommandContext): KvmChoice {
   const choice = kvmChoice(kvmDevice(), Deno.env.get(KVM_VARIABLE));
   if (choice.kvm === "nested") progress.note(`using a nested machine: ${choice.because}`);
-  return choice.kvm;
+  return choice;
 }

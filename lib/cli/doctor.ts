@@ -41,8 +41,8 @@ export async function doctor(_args: readonly string[]): Promise<number> {
   const cpu = await processor();
   const device = kvmDevice();
   const choice = kvmChoice(device, Deno.env.get(KVM_VARIABLE));
-  const machine = qemuSvm();
-  const qemu = await findProgram(machine.program);
+  const machine = choice.kvm === "nested" ? choice.machine : qemuSvm();
+  const program = await findProgram(machine.program);
   const nasm = await findNasm();
   const apt = await findProgram("apt-get");
   const canInstall = apt !== undefined &&
@@ -57,14 +57,15 @@ export async function doctor(_args: readonly string[]): Promise<number> {
       : `missing; type: ${await installCommand(packages)}`;
   line("NASM", nasm === undefined ? await missing(["nasm"]) : `${nasm.version} in ${nasm.folder}`);
   line(
-    "QEMU",
-    qemu ?? (choice.kvm === "host" ? "missing, and not needed" : await missing(machine.packages)),
+    machine.description.split(" ")[0],
+    program ??
+      (choice.kvm === "host" ? "missing, and not needed" : await missing(machine.packages)),
   );
   const size = await folderSize(cacheFolder());
   line("cache", `${cacheFolder()}, ${Math.round(size / MEGABYTE)} MB`);
   const nested = choice.kvm === "nested";
   const ready = (nasm !== undefined || apt !== undefined) &&
-    (!nested || qemu !== undefined || canInstall);
+    (!nested || program !== undefined || canInstall);
   line(
     "tests use",
     !ready

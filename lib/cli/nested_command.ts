@@ -1,6 +1,6 @@
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { cacheFolder, qemuSvm, startNested } from "../nested/mod.ts";
+import { cacheFolder, type NestedMachine, startNested } from "../nested/mod.ts";
 import { captureDeno } from "./capture_deno.ts";
 import type { CommandContext } from "./command_context.ts";
 import { denoFolder } from "./deno_folder.ts";
@@ -15,26 +15,28 @@ const LEFT_OUT: ReadonlySet<string> = new Set([".git", "node_modules"]);
  *
  * @param module where the module is: a file or a URL in Deno's cache
  * @param args its arguments
+ * @param machine the machine to run it in
  * @param context who hears of it, what ends it
  * @returns its exit code
  *
  * @example
  * ```ts no-run
+ * import { qemuSvm } from "@vmexit/vmexit/nested";
  * import { nestedCommand } from "./nested_command.ts";
  * import { Progress } from "./progress.ts";
  *
  * const context = { progress: new Progress(), signal: new AbortController().signal };
- * await nestedCommand(new URL("./main.ts", import.meta.url), ["demo"], context);
+ * await nestedCommand(new URL("./main.ts", import.meta.url), ["demo"], qemuSvm(), context);
  * ```
  */
 export async function nestedCommand(
   module: URL,
   args: readonly string[],
+  machine: NestedMachine,
   context: CommandContext,
 ): Promise<number> {
   const { progress, signal } = context;
   const cwd = Deno.cwd();
-  const machine = qemuSvm();
   const starting = startNested({ machine, onProgress: progress.show, signal });
   starting.catch(() => {});
   await captureDeno(["cache", module.href], { cwd, signal });

@@ -13,6 +13,8 @@ export interface NestedDenoOptions {
   filesIn: readonly FileIn[];
   /** Files and folders that come back. */
   filesOut?: readonly string[];
+  /** Hears standard output, beside our own. */
+  onStdout?: (chunk: Uint8Array) => void;
   /** Is cleared before the first output. */
   progress: Progress;
   /** Seconds that it may take. */
@@ -46,13 +48,15 @@ export async function nestedDeno(
   args: readonly string[],
   options: NestedDenoOptions,
 ): Promise<number> {
-  const { cwd, filesIn, filesOut = [], progress, limit = limitFromEnvironment() } = options;
+  const { cwd, filesIn, filesOut = [], onStdout, progress, limit = limitFromEnvironment() } =
+    options;
   // Assembled images are kept by content, so those of earlier runs, and of this one, are of use to all.
   const images = join(cacheFolder(), "images");
   const relay = (stream: { writeSync(bytes: Uint8Array): number }) => (chunk: Uint8Array): void => {
     progress.clear();
     writeAll(stream, chunk);
   };
+  const showStdout = relay(Deno.stdout);
   const { code } = await session.run(["deno", ...args], {
     cwd,
     env: {
@@ -61,7 +65,10 @@ export async function nestedDeno(
     },
     filesIn: [...filesIn, { host: images }],
     filesOut: [...filesOut, images],
-    onStdout: relay(Deno.stdout),
+    onStdout: (chunk) => {
+      showStdout(chunk);
+      onStdout?.(chunk);
+    },
     onStderr: relay(Deno.stderr),
     limit,
   });

@@ -1,17 +1,21 @@
 import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { qemuSvm, startNested } from "../nested/mod.ts";
+import { NestedError, type NestedMachine, startNested } from "../nested/mod.ts";
 import { captureDeno } from "./capture_deno.ts";
 import type { CommandContext } from "./command_context.ts";
 import { denoFolder } from "./deno_folder.ts";
 import { nestedDeno } from "./nested_deno.ts";
 import { permissionArguments } from "./permission_arguments.ts";
 import { projectFiles } from "./project_files.ts";
+import type { Counts } from "./junit.ts";
 import type { TestArguments } from "./test_arguments.ts";
+import { TestProgress } from "./test_progress.ts";
 import { writeAll } from "./write_all.ts";
 
 /** A `deno test` inside. */
 export interface NestedLeg {
+  /** The machine. */
+  machine: NestedMachine;
   /** What the command line has. */
   parsed: TestArguments;
   /** This leg's own arguments. */
@@ -30,6 +34,8 @@ export interface NestedLegResult {
   code: number;
   /** Whether the type check let it run. */
   ran: boolean;
+  /** How many tests came out how until the machine died, if it did; the one under which it died has failed. */
+  died?: Counts;
 }
 
 const CHECK = /^--(no-)?check(=|$)/;
@@ -63,10 +69,9 @@ async function prepare(leg: NestedLeg, context: CommandContext): Promise<number>
  * @returns how it ended
  */
 export async function nestedLeg(leg: NestedLeg, context: CommandContext): Promise<NestedLegResult> {
-  const { parsed, own, roots, filesOut } = leg;
+  const { machine, parsed, own, roots, filesOut } = leg;
   const { progress, signal } = context;
   const cwd = Deno.cwd();
-  const machine = qemuSvm();
   const starting = startNested({ machine, onProgress: progress.show, signal });
   // It is awaited below, unless the check fails first.
   starting.catch(() => {});
@@ -89,6 +94,16 @@ export async function nestedLeg(leg: NestedLeg, context: CommandContext): Promis
       ? [...new Set(roots.map((root) => join(dirname(root), "__snapshots__")))]
       : [];
   progress.note(`testing in a nested machine (${machine.description}): times mean nothing there`);
-  const options = { cwd, filesIn, filesOut: [...filesOut, ...snapshots], progress };
-  return { code: await nestedDeno(session, args, options), ran: true };
+  const tests = new TestProgress();
+  const onStdout = (chunk: Uint8Array) => tests.hear(chunk);
+  const options = { cwd, filesIn, filesOut: [...filesOut, ...snapshots], progress, onStdout };
+  try {
+    return { code: await nestedDeno(session, args, options), ran: true };
+  } catch (error) {
+    if (!(error instanceof NestedError)) throw error;
+    const { running, counts } = tests;
+    const when = running === undefined ? "between two tests" : `in the test "${running}"`;
+    progress.note(`${error.message}\n\nThis happened ${when}. Tests after it did not run.`);
+    return { code: error.exitCode, ran: true, died: { ...counts, failed: counts.failed + 1 } };
+  }
 }

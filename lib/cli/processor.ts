@@ -23,3 +23,9 @@ export async function processor(path = "/proc/cpuinfo"): Promise<Processor> {
     hypervisor: flags.has("hypervisor"),
   };
 }
+
+/** The part of KVM that drives a processor's virtualization, with the processor's vendor: `"kvm_intel on GenuineIntel"`. */
+export function kvmModule({ vendor, extension }: Processor): string {
+  if (extension === undefined) return `no known module on ${vendor}`;
+  return `${extension === "VT-x (vmx)" ? "kvm_intel" : "kvm_amd"} on ${vendor}`;
+}

@@ -4,7 +4,6 @@ import {
   installPackages,
   missingPackages,
   openImage,
-  qemuSvm,
   requireNasm,
 } from "../nested/mod.ts";
 import { chooseKvm } from "./choose_kvm.ts";
@@ -31,15 +30,14 @@ export async function setup(args: readonly string[], context: CommandContext): P
       );
     }
   }
-  const kvm = chooseKvm(context);
-  const machine = qemuSvm();
+  const choice = chooseKvm(context);
   const packages: string[] = [];
   const reasons: string[] = [];
   if (args.includes(C_COMPILER_OPTION) && await findProgram("cc") === undefined) {
     packages.push(...C_COMPILER_PACKAGES);
     reasons.push("a C compiler");
   }
-  const ofMachine = kvm === "nested" ? await missingPackages(machine) : [];
+  const ofMachine = choice.kvm === "nested" ? await missingPackages(choice.machine) : [];
   if (ofMachine.length > 0) {
     packages.push(...ofMachine);
     reasons.push("a KVM");
@@ -53,8 +51,8 @@ export async function setup(args: readonly string[], context: CommandContext): P
     await installPackages(packages, reasons.join(", "), progress.show, signal);
   }
   await requireNasm(progress.show, signal);
-  if (kvm === "nested") {
-    using _image = await openImage({ machine, say: progress.show, signal });
+  if (choice.kvm === "nested") {
+    using _image = await openImage({ machine: choice.machine, say: progress.show, signal });
   }
   progress.clear();
   return 0;

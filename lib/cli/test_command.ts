@@ -1,11 +1,12 @@
 import { join, resolve } from "node:path";
-import { NestedError, qemuSvm, requireNasm } from "../nested/mod.ts";
+import { NestedError, type NestedMachine, requireNasm } from "../nested/mod.ts";
 import { chooseKvm } from "./choose_kvm.ts";
 import type { CommandContext } from "./command_context.ts";
 import { coverageReport } from "./coverage_report.ts";
 import { type Counts, countTests, mergeReports, summary, withHost } from "./junit.ts";
 import { nestedLeg } from "./nested_leg.ts";
 import { permissionArguments } from "./permission_arguments.ts";
+import { kvmModule, processor } from "./processor.ts";
 import { runDeno } from "./run_deno.ts";
 import { filesMeant, HOST_TEST_PATTERNS, isHostTest, namedFiles, testFiles } from "./test_files.ts";
 import { type TestArguments, testArguments } from "./test_arguments.ts";
@@ -13,8 +14,6 @@ import { writeAll } from "./write_all.ts";
 
 /** Options with which `deno test` runs no tests. */
 const RUNS_NOTHING = ["--no-run", "--help", "-h"];
-/** What reports say of tests whose times mean nothing. */
-const NESTED_HOST = `nested-${qemuSvm().name}`;
 const STANDARD_OUTPUT = "-";
 
 /** What the tests of one machine came to. */
@@ -22,6 +21,8 @@ interface LegResult {
   code: number;
   /** The JUnit report, if Deno wrote one. */
   report?: string;
+  /** What is known without a report. */
+  counts?: Counts;
 }
 
 async function readReport(path: string): Promise<string | undefined> {
@@ -87,6 +88,7 @@ async function testOnHost(
 
 /** The tests that need a KVM in a nested machine, then those that need the host on the host. */
 async function testNested(
+  machine: NestedMachine,
   parsed: TestArguments,
   folder: string,
   context: CommandContext,
@@ -116,7 +118,8 @@ async function testNested(
   const results: LegResult[] = [];
   if (nestedFiles.length > 0) {
     const junitPath = join(folder, "nested.junit.xml");
-    const { code, ran } = await nestedLeg({
+    const { code, ran, died } = await nestedLeg({
+      machine,
       parsed,
       own: [
         ...ignoreArgument([...parsed.ignored, ...HOST_TEST_PATTERNS, ...hostFiles]),
@@ -131,7 +134,11 @@ async function testNested(
     // As with Deno itself, a type error anywhere means that nothing is run.
     if (!ran) return [{ code }];
     const report = await readReport(junitPath);
-    results.push({ code, report: report && withHost(report, NESTED_HOST) });
+    results.push({
+      code,
+      report: report && withHost(report, `nested-${machine.name}`),
+      counts: died,
+    });
   }
   const stop = parsed.options.some((option) => option.startsWith("--fail-fast")) &&
     results.some(({ code }) => code !== 0);
@@ -152,13 +159,13 @@ async function testNested(
 
 function count(results: readonly LegResult[]): Counts {
   const counts: Counts = { passed: 0, failed: 0, skipped: 0 };
-  for (const { code, report } of results) {
-    if (report === undefined) continue;
-    const { passed, failed, skipped } = countTests(report);
-    counts.passed += passed;
+  for (const { code, report, counts: known } of results) {
+    const counted = report === undefined ? known : countTests(report);
+    if (counted === undefined) continue;
+    counts.passed += counted.passed;
     // A module that throws outside of its tests fails the run, but is not in Deno's report.
-    counts.failed += code !== 0 && failed === 0 ? 1 : failed;
-    counts.skipped += skipped;
+    counts.failed += code !== 0 && counted.failed === 0 ? 1 : counted.failed;
+    counts.skipped += counted.skipped;
   }
   return counts;
 }
@@ -181,8 +188,13 @@ export async function testCommand(
   const parsed = testArguments(args);
   const folder = await Deno.makeTempDir({ prefix: "vmexit-test-" });
   try {
-    const run = chooseKvm(context) === "host" ? testOnHost : testNested;
-    const results = await run(parsed, folder, context);
+    const choice = chooseKvm(context);
+    if (choice.kvm === "host") {
+      context.progress.note(`testing on this machine's KVM: ${kvmModule(await processor())}`);
+    }
+    const results = choice.kvm === "host"
+      ? await testOnHost(parsed, folder, context)
+      : await testNested(choice.machine, parsed, folder, context);
     const reports = results.flatMap(({ report }) => report === undefined ? [] : [report]);
     if (parsed.junitPath !== undefined && reports.length > 0) {
       const merged = new TextEncoder().encode(mergeReports(reports));

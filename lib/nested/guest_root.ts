@@ -1,10 +1,10 @@
 import type { BootParts } from "./boot_parts.ts";
-import { capture } from "./capture.ts";
 import type { CpioEntry } from "./cpio.ts";
 import { KEEP_PROGRAM } from "./keep_program.ts";
-import { INIT_SCRIPT, ROOT_FOLDERS } from "./init_script.ts";
+import { initScript, ROOT_FOLDERS } from "./init_script.ts";
 import type { Nasm } from "./nasm.ts";
-import { NestedError } from "./nested_error.ts";
+import { assemble } from "./assemble.ts";
+import type { MachineInside } from "./nested_machine.ts";
 import { sharedLibraries } from "./shared_libraries.ts";
 import { WAKE_PROGRAM } from "./wake_program.ts";
 
@@ -17,27 +17,22 @@ const ETC: Readonly<Record<string, string>> = {
   "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
 };
 
-async function assemble(nasm: Nasm, name: string, source: string): Promise<Uint8Array> {
-  const folder = await Deno.makeTempDir({ prefix: `vmexit-${name}-` });
-  try {
-    await Deno.writeTextFile(`${folder}/${name}.asm`, source);
-    const args = ["-f", "bin", "-o", `${folder}/${name}`, `${folder}/${name}.asm`];
-    const { code, stderr } = await capture(`${nasm.folder}/nasm`, args);
-    if (code !== 0) throw new NestedError(`NASM cannot assemble the ${name} program: ${stderr}`);
-    return await Deno.readFile(`${folder}/${name}`);
-  } finally {
-    await Deno.remove(folder, { recursive: true });
-  }
-}
+/** Programs that every machine has. */
+const PROGRAMS: Readonly<Record<string, string>> = { keep: KEEP_PROGRAM, wake: WAKE_PROGRAM };
 
 /**
  * The files of a nested machine's root: busybox, Deno, NASM, the libraries they need, the kernel's modules and `/init`.
  *
  * @param parts kernel modules and busybox
  * @param nasm the host's NASM
+ * @param inside what is different in this machine
  * @returns entries for an initramfs, directories first
  */
-export async function guestRoot(parts: BootParts, nasm: Nasm): Promise<CpioEntry[]> {
+export async function guestRoot(
+  parts: BootParts,
+  nasm: Nasm,
+  inside: MachineInside,
+): Promise<CpioEntry[]> {
   const encoder = new TextEncoder();
   const deno = await Deno.realPath(Deno.execPath());
   const programs: Record<string, string> = {
@@ -64,9 +59,11 @@ export async function guestRoot(parts: BootParts, nasm: Nasm): Promise<CpioEntry
     files.push({ path: `etc/${name}`, content: encoder.encode(text), permissions: 0o644 });
   }
   files.push({ path: "bin/busybox", content: await Deno.readFile(parts.busybox) });
-  files.push({ path: "usr/bin/wake", content: await assemble(nasm, "wake", WAKE_PROGRAM) });
-  files.push({ path: "usr/bin/keep", content: await assemble(nasm, "keep", KEEP_PROGRAM) });
-  files.push({ path: "init", content: encoder.encode(INIT_SCRIPT) });
+  for (const [name, source] of Object.entries({ ...PROGRAMS, ...inside.programs })) {
+    const content = await assemble(`${nasm.folder}/nasm`, name, source);
+    files.push({ path: `usr/bin/${name}`, content });
+  }
+  files.push({ path: "init", content: encoder.encode(initScript(inside)) });
   // Deno refers to itself by the path it was started from.
   const folders = new Set(ROOT_FOLDERS);
   for (const { path } of files) {

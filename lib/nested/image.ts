@@ -1,31 +1,27 @@
 import { createHash } from "node:crypto";
 import { bootParts } from "./boot_parts.ts";
 import { requireFreeSpace, withCache } from "./cache_folder.ts";
-import { capture } from "./capture.ts";
 import { cpio } from "./cpio.ts";
 import { FileLock } from "./file_lock.ts";
 import { findProgram } from "./find_program.ts";
 import { guestRoot } from "./guest_root.ts";
-import { INIT_SCRIPT } from "./init_script.ts";
+import { initScript } from "./init_script.ts";
 import { KEEP_PROGRAM } from "./keep_program.ts";
 import { type Nasm, requireNasm } from "./nasm.ts";
 import { NestedError } from "./nested_error.ts";
-import type { MachineFiles, NestedMachine } from "./nested_machine.ts";
+import type { NestedMachine } from "./nested_machine.ts";
 import { installPackages, type Say } from "./packages.ts";
 import { makeSealedFolder, openSealedFolder, UNFINISHED } from "./sealed_folder.ts";
-import { takeSnapshot } from "./take_snapshot.ts";
 import { WAKE_PROGRAM } from "./wake_program.ts";
 
-/** A machine's snapshot in the cache, held so that nobody replaces it meanwhile. */
+/** A machine's image in the cache, booted and waiting for its command; held so that nobody replaces it meanwhile. */
 export interface Image extends Disposable {
   /** Its folder. */
   folder: string;
   /** The path of the machine's program. */
   program: string;
-  /** The files to start from, but for the run's folder. */
-  files: Omit<MachineFiles, "run">;
-  /** The state of its processors and devices at the snapshot. */
-  state: string;
+  /** The kernel's bzImage. */
+  vmlinuz: string;
 }
 
 /** What an image is made for and who hears of it. */
@@ -38,7 +34,8 @@ export interface ImageOptions {
   signal?: AbortSignal;
 }
 
-const IMAGES_KEPT = 3;
+/** Images of each machine: that of this work tree, and one of another. */
+const IMAGES_KEPT = 2;
 const KEY_LENGTH = 16;
 
 /** The programs that make a run's disk, and their package: Debian always has it, its container images do not. */
@@ -86,31 +83,32 @@ async function ingredients(
     const { size, mtime } = await Deno.stat(path);
     return `${size} bytes of ${mtime?.toISOString()}`;
   };
-  const placeholder: MachineFiles = {
-    vmlinuz: "vmlinuz",
-    memory: "memory",
-    run: "run",
-  };
-  const { stdout } = await capture(program, ["--version"]);
+  const { name, inside, recipe } = machine;
+  const sources = [
+    initScript(inside),
+    WAKE_PROGRAM,
+    KEEP_PROGRAM,
+    ...Object.values(inside.programs),
+  ];
   return {
-    machine: `${machine.name} ${machine.resume(placeholder).join(" ")}`,
+    machine: `${name} ${recipe}`,
     modules: machine.kernelModules.join(" "),
-    program: `${stdout.split("\n")[0]}, ${await identity(program)}`,
+    program: await identity(program),
     kernel,
     deno: `${Deno.version.deno}, ${await identity(Deno.execPath())}`,
     nasm: nasm.version,
-    recipe: createHash("sha256").update(INIT_SCRIPT + WAKE_PROGRAM + KEEP_PROGRAM).digest("hex"),
+    recipe: createHash("sha256").update(sources.join("\n")).digest("hex"),
   };
 }
 
 /**
- * Removes what killed builders left, and all images but the last used ones, unless somebody holds their lock. The next
+ * Removes what killed builders left, and all of the machine's images but the last used ones, unless somebody holds their lock. The next
  * version of Deno or of the kernel makes another image, and each takes hundreds of megabytes.
  */
-async function prune(images: string): Promise<void> {
+async function prune(images: string, machine: string): Promise<void> {
   const found: { name: string; used: number }[] = [];
   for await (const { name, isDirectory } of Deno.readDir(images)) {
-    if (!isDirectory) continue;
+    if (!isDirectory || !name.startsWith(`${machine}-`)) continue;
     const used = (await Deno.stat(`${images}/${name}`)).mtime?.getTime() ?? 0;
     found.push({ name, used: name.endsWith(UNFINISHED) ? 0 : used });
   }
@@ -123,7 +121,7 @@ async function prune(images: string): Promise<void> {
 }
 
 /**
- * The snapshot of a machine that waits for its command, from the cache; made first, with all that it needs, when it is missing or
+ * The image of a machine that waits for its command, from the cache; made first, with all that it needs, when it is missing or
  * damaged. While the result is held, no other process replaces it.
  *
  * @param options the machine and who hears of it
@@ -141,10 +139,6 @@ export async function openImage(options: ImageOptions, discard = false): Promise
     const images = `${cache}/machines`;
     await Deno.mkdir(images, { recursive: true });
     const folder = `${images}/${machine.name}-${key}`;
-    const files = {
-      vmlinuz: parts.vmlinuz,
-      memory: `${folder}/memory`,
-    };
     const lockFile = `${folder}.lock`;
     let mustBuild = discard;
     while (true) {
@@ -152,23 +146,18 @@ export async function openImage(options: ImageOptions, discard = false): Promise
         using _lock = await FileLock.exclusive(lockFile, signal);
         // Somebody else may have built it while we waited.
         if (discard || await openSealedFolder(folder) === undefined) {
-          await prune(images);
+          await prune(images, machine.name);
           await requireFreeSpace(images);
           say("booting the nested machine for the first time");
           await makeSealedFolder(folder, async (temporary) => {
-            await Deno.writeFile(`${temporary}/initramfs`, cpio(await guestRoot(parts, nasm)));
-            await takeSnapshot(
-              machine,
+            await machine.makeImage({
               program,
-              {
-                vmlinuz: parts.vmlinuz,
-                initramfs: `${temporary}/initramfs`,
-                memory: `${temporary}/memory`,
-              },
-              `${temporary}/state`,
+              parts,
+              initramfs: cpio(await guestRoot(parts, nasm, machine.inside)),
+              folder: temporary,
+              nasm: `${nasm.folder}/nasm`,
               signal,
-            );
-            await Deno.remove(`${temporary}/initramfs`);
+            });
             return made;
           });
           discard = false;
@@ -177,8 +166,8 @@ export async function openImage(options: ImageOptions, discard = false): Promise
       const lock = await FileLock.shared(lockFile, signal);
       if (await openSealedFolder(folder) !== undefined) {
         await Deno.utime(folder, new Date(), new Date());
-        const state = `${folder}/state`;
-        return { folder, program, files, state, [Symbol.dispose]: () => lock[Symbol.dispose]() };
+        const { vmlinuz } = parts;
+        return { folder, program, vmlinuz, [Symbol.dispose]: () => lock[Symbol.dispose]() };
       }
       lock[Symbol.dispose]();
       mustBuild = true;

@@ -1,4 +1,6 @@
-/** Names of the virtio ports between a nested machine and its host. */
+import type { MachineInside } from "./nested_machine.ts";
+
+/** Names of the ports from a nested machine to its host, in the order of the file descriptors that they have inside, from 3 on. */
 export const PORTS = ["control", "stdout", "stderr", "files"] as const;
 
 /** One of {@link PORTS}. */
@@ -32,9 +34,13 @@ export const ROOT_FOLDERS: readonly string[] = [
 
 /**
  * `/init` of a nested machine. It loads the modules, makes sure that /dev/kvm and Deno work, says "ready" and waits for
- * `run SECONDS NANOSECONDS`. All before that line is in the snapshot, all after it happens in each run.
+ * `run SECONDS NANOSECONDS`. All before that line is in the image, all after it happens in each run.
+ *
+ * @param inside what is different in this machine
+ * @returns the shell script
  */
-export const INIT_SCRIPT: string = `#!/bin/busybox sh
+export function initScript(inside: MachineInside): string {
+  return `#!/bin/busybox sh
 /bin/busybox --install -s /bin
 export PATH=/usr/bin:/bin HOME=/tmp TERM=dumb DENO_NO_UPDATE_CHECK=1 NO_COLOR=1
 mount -t devtmpfs devtmpfs /dev
@@ -56,18 +62,9 @@ die() { echo "vmexit: $*" > /dev/console; sync; echo o > /proc/sysrq-trigger; sl
 for module in /modules/*.ko; do insmod "$module" || die "cannot load $module"; done
 rm -rf /modules
 [ -c /dev/kvm ] || die "the kernel made no /dev/kvm"
-keep || die "KVM makes no VM"
+keep < /dev/null > /dev/null 2>&1 || die "KVM makes no VM"
 
-tries=0
-while [ ! -e /dev/vmexit-files ]; do
-  for port in /sys/class/virtio-ports/*; do
-    name=$(cat "$port/name" 2>/dev/null) && [ -n "$name" ] && ln -sf "/dev/\${port##*/}" "/dev/vmexit-$name"
-  done
-  tries=$((tries + 1))
-  [ $tries -lt 500 ] || die "the ports to the host are missing"
-  usleep 10000
-done
-exec 3<>/dev/vmexit-control 4>/dev/vmexit-stdout 5>/dev/vmexit-stderr 6>/dev/vmexit-files
+${inside.openPorts.trim()}
 
 cd /tmp
 echo 'Deno.test("warm", () => {});' > warm_test.js
@@ -75,14 +72,16 @@ deno test --allow-all --no-lock warm_test.js > warm.log 2>&1 || { cat warm.log >
 nasm -v > /dev/null || die "nasm does not run"
 rm -rf /tmp/* /tmp/.[!.]*
 sync
+${inside.keepState.trim()}
 echo ${READY} >&3
 
-read -r word seconds nanoseconds <&3
+${inside.awaitWord.trim()}
 [ "$word" = run ] || die "the host sent no command"
-# What was read of the disk before the snapshot was another disk.
-blockdev --flushbufs /dev/vda
-mount -t ext4 -o noatime,noinit_itable /dev/vda ${JOB_FOLDER} || die "cannot mount the disk"
+# What was read of the disk before the machine's state was kept was another disk.
+blockdev --flushbufs ${inside.disk}
+mount -t ext4 -o noatime,noinit_itable ${inside.disk} ${JOB_FOLDER} || die "cannot mount the disk"
 wake "$seconds" "$nanoseconds" < ${JOB_FOLDER}/seed || die "cannot set the clock"
 . ${JOB_FOLDER}/script
 sleep 3600
 `;
+}

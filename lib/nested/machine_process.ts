@@ -1,40 +1,43 @@
-import { type Port, PORTS } from "./init_script.ts";
 import { findProgram } from "./find_program.ts";
 import { NESTED_TIMEOUT, NestedError } from "./nested_error.ts";
-import { Qmp } from "./qmp.ts";
-import { type RunFolder, socketName } from "./run_folder.ts";
+import type { RunFolder } from "./run_folder.ts";
 
-/** The longest path of a Unix socket (struct sockaddr_un in <sys/un.h>), without the closing NUL. */
-const SOCKET_PATH_LIMIT = 107;
+/** How a machine's program is started. */
+export interface MachineProcessOptions {
+  /** The machine's name. */
+  name: string;
+  /** Its folder, which is the program's working directory. */
+  run: RunFolder;
+  /** Environment variables beside the inherited ones. */
+  env?: Record<string, string>;
+  /** Whether the program is spoken with on its standard input and output. */
+  speaks?: boolean;
+  /** Lines of its standard error that say nothing. */
+  chatter?: RegExp;
+  /** Ends the waiting for it. */
+  signal?: AbortSignal;
+}
 
-/** A started machine: its process and its ports. */
+/** The process of a started machine. */
 export class MachineProcess implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
-  readonly #listeners: Deno.Listener[];
   readonly #run: RunFolder;
-  #connections: Partial<Record<Port, Deno.Conn>> = {};
-  #accepted?: Promise<unknown>;
   #complaints = "";
   #ended = false;
   /** Rejects when the process ends, or when the signal is aborted. It never resolves. */
   readonly failure: Promise<never>;
 
-  private constructor(
-    child: Deno.ChildProcess,
-    listeners: Deno.Listener[],
-    run: RunFolder,
-    name: string,
-    signal?: AbortSignal,
-  ) {
+  private constructor(child: Deno.ChildProcess, options: MachineProcessOptions) {
+    const { name, run, chatter, signal } = options;
     this.#child = child;
-    this.#listeners = listeners;
     this.#run = run;
     const complaining = this.#collectComplaints();
     const died = child.status.then(async (status) => {
       this.#ended = true;
       await complaining;
       const how = status.signal ?? `exit code ${status.code}`;
-      const said = this.#complaints.trim();
+      const lines = this.#complaints.trim().split("\n");
+      const said = lines.filter((line) => !chatter?.test(line)).join("\n").trim();
       throw new NestedError(
         `The nested machine (${name}) stopped by itself: ${how}${said === "" ? "" : `\n${said}`}`,
         { console: await run.consoleTail() },
@@ -50,29 +53,19 @@ export class MachineProcess implements AsyncDisposable {
   }
 
   /**
-   * Starts a machine's program in the run's folder and listens on its ports.
+   * Starts a machine's program in the run's folder.
    *
    * @param program its path
    * @param args its arguments
-   * @param options the machine's name, the run's folder, an abort signal
+   * @param options whose it is, where it runs, what ends it
    */
-  static async start(program: string, args: readonly string[], options: {
-    name: string;
-    run: RunFolder;
-    signal?: AbortSignal;
-  }): Promise<MachineProcess> {
-    const { name, run, signal } = options;
+  static async start(
+    program: string,
+    args: readonly string[],
+    options: MachineProcessOptions,
+  ): Promise<MachineProcess> {
+    const { run, env, speaks = false, signal } = options;
     signal?.throwIfAborted();
-    const listeners: Deno.Listener[] = [];
-    for (const port of PORTS) {
-      const path = `${run.path}/${socketName(port)}`;
-      if (path.length > SOCKET_PATH_LIMIT) {
-        throw new NestedError(
-          `The path ${path} is too long for a socket: set TMPDIR to a shorter one`,
-        );
-      }
-      listeners.push(Deno.listen({ transport: "unix", path }));
-    }
     // The kernel ends the machine when this process dies, even by SIGKILL.
     const setpriv = await findProgram("setpriv");
     const words = setpriv === undefined
@@ -81,11 +74,12 @@ export class MachineProcess implements AsyncDisposable {
     const child = new Deno.Command(words[0], {
       args: words.slice(1),
       cwd: run.path,
-      stdin: "piped",
-      stdout: "piped",
+      env,
+      stdin: speaks ? "piped" : "null",
+      stdout: speaks ? "piped" : "null",
       stderr: "piped",
     }).spawn();
-    return new MachineProcess(child, listeners, run, name, signal);
+    return new MachineProcess(child, options);
   }
 
   /** The program's process id. */
@@ -93,23 +87,9 @@ export class MachineProcess implements AsyncDisposable {
     return this.#child.pid;
   }
 
-  /** Opens the machine's monitor, once. */
-  async monitor(): Promise<Qmp> {
-    const stdio = { input: this.#child.stdin, output: this.#child.stdout };
-    const qmp = new Qmp(stdio, this.failure);
-    await qmp.open();
-    return qmp;
-  }
-
-  /** Waits until the machine has opened its ports, and gives the same connections each time. */
-  async connections(): Promise<Record<Port, Deno.Conn>> {
-    this.#accepted ??= Promise.all(this.#listeners.map(async (listener, index) => {
-      this.#connections[PORTS[index]] = await listener.accept();
-    }));
-    // When the machine dies first, the failure speaks.
-    this.#accepted.catch(() => {});
-    await Promise.race([this.#accepted, this.failure]);
-    return this.#connections as Record<Port, Deno.Conn>;
+  /** The program's standard input and output; only of one that is spoken with. */
+  get stdio(): { input: WritableStream<Uint8Array>; output: ReadableStream<Uint8Array> } {
+    return { input: this.#child.stdin, output: this.#child.stdout };
   }
 
   /** Makes the error for a machine that does not answer in time, with the end of its console. */
@@ -125,7 +105,7 @@ export class MachineProcess implements AsyncDisposable {
     }
   }
 
-  /** Ends the process at once and closes the ports. */
+  /** Ends the process at once, by a signal that it cannot ignore. */
   async [Symbol.asyncDispose](): Promise<void> {
     if (!this.#ended) {
       try {
@@ -136,13 +116,5 @@ export class MachineProcess implements AsyncDisposable {
     }
     await this.#child.status;
     await this.failure.catch(() => {});
-    for (const listener of this.#listeners) listener.close();
-    for (const connection of Object.values(this.#connections)) {
-      try {
-        connection.close();
-      } catch (error) {
-        if (!(error instanceof Deno.errors.BadResource)) throw error;
-      }
-    }
   }
 }

@@ -34,7 +34,12 @@ export {
   NestedError,
   type NestedErrorOptions,
 } from "./nested_error.ts";
-export type { BootFiles, MachineFiles, NestedMachine } from "./nested_machine.ts";
+export type { BootParts } from "./boot_parts.ts";
+export type { MachineProcess } from "./machine_process.ts";
+export type { ImageMaking, MachineInside, MachineStart, NestedMachine } from "./nested_machine.ts";
+export type { RunFolder } from "./run_folder.ts";
+export type { MachineStreams, StartedMachine } from "./started_machine.ts";
 export { NestedSession, type SessionOptions } from "./nested_session.ts";
 export { type NestedOptions, runNested, startNested } from "./run_nested.ts";
-export { qemuSvm, type QemuSvmOptions } from "./qemu_svm.ts";
+export { bochsVmx } from "./bochs/bochs_vmx.ts";
+export { qemuSvm, type QemuSvmOptions } from "./qemu/qemu_svm.ts";

@@ -1,17 +1,49 @@
-/** The files that a nested machine is started from. */
-export interface MachineFiles {
-  /** The kernel's bzImage. */
-  vmlinuz: string;
-  /** The file that is the machine's memory. */
-  memory: string;
-  /** The run's own folder: its disk, its sockets and its console log. */
-  run: string;
+import type { BootParts } from "./boot_parts.ts";
+import type { RunFolder } from "./run_folder.ts";
+import type { StartedMachine } from "./started_machine.ts";
+
+/** What is different inside a machine; its `/init` and its root are made with it. */
+export interface MachineInside {
+  /** Shell commands that open the file descriptors 3 to 6, the ports control, stdout, stderr and files, for writing. */
+  readonly openPorts: string;
+  /** Shell commands that keep the machine's state, when all is ready; a machine that is started goes on after them. */
+  readonly keepState: string;
+  /** Shell commands that wait for the word to start and set `word`, `seconds` and `nanoseconds` from it. */
+  readonly awaitWord: string;
+  /** The block device with the command and its files. */
+  readonly disk: string;
+  /** NASM sources of static programs that these commands call, by name. */
+  readonly programs: Readonly<Record<string, string>>;
 }
 
-/** The files that it boots from: the initramfs is in its memory then, and not needed again. */
-export interface BootFiles extends MachineFiles {
-  /** The initramfs. */
-  initramfs: string;
+/** What a machine is started with. */
+export interface MachineStart {
+  /** The path of its program. */
+  program: string;
+  /** The kernel's bzImage. */
+  vmlinuz: string;
+  /** The folder of its image. */
+  folder: string;
+  /** The run's own folder: its disk, its output and its console log. */
+  run: RunFolder;
+  /** Ends it. */
+  signal?: AbortSignal;
+}
+
+/** What a machine's image is made with. */
+export interface ImageMaking {
+  /** The path of its program. */
+  program: string;
+  /** The kernel and what goes with it. */
+  parts: BootParts;
+  /** The first root file system, an archive that the kernel unpacks. */
+  initramfs: Uint8Array<ArrayBuffer>;
+  /** The folder that gets the image, and nothing else. */
+  folder: string;
+  /** The path of NASM. */
+  nasm: string;
+  /** Ends it. */
+  signal?: AbortSignal;
 }
 
 /**
@@ -38,8 +70,18 @@ export interface NestedMachine {
   readonly kernelModules: readonly string[];
   /** How much longer than on real hardware time limits must be inside. */
   readonly timeoutScale: number;
-  /** The program's arguments to boot, with its memory in the file. It speaks QMP on its standard input and output. */
-  boot(files: BootFiles): string[];
-  /** The program's arguments to wait for a snapshot's state, which it is given through QMP; the memory file stays as it is. */
-  resume(files: MachineFiles): string[];
+  /** Environment variables that commands inside get unless they are told others. */
+  readonly env: Readonly<Record<string, string>>;
+  /** What is different inside. */
+  readonly inside: MachineInside;
+  /** All else that its image depends on, as text: another text is another image. */
+  readonly recipe: string;
+  /**
+   * Boots the machine and leaves in the folder what {@link NestedMachine.start} starts it from: booted, and waiting for its word.
+   *
+   * @throws {NestedError} with the end of the console, when the machine does not come up
+   */
+  makeImage(making: ImageMaking): Promise<void>;
+  /** Starts the machine from its image. The run's folder has an empty job disk, which is filled before the word is told. */
+  start(start: MachineStart): Promise<StartedMachine>;
 }

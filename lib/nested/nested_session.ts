@@ -6,14 +6,13 @@ import { type Image, openImage } from "./image.ts";
 import { ALIVE, STARTED } from "./init_script.ts";
 import { createJobDisk, fillJobDisk } from "./job_disk.ts";
 import { jobScript } from "./job_script.ts";
-import { loadState } from "./machine_state.ts";
 import { LineReader } from "./line_reader.ts";
-import { MachineProcess } from "./machine_process.ts";
 import { NestedError } from "./nested_error.ts";
 import type { NestedMachine } from "./nested_machine.ts";
-import { qemuSvm } from "./qemu_svm.ts";
+import { qemuSvm } from "./qemu/qemu_svm.ts";
 import { joined, relay } from "./relay.ts";
 import { RunFolder } from "./run_folder.ts";
+import type { StartedMachine } from "./started_machine.ts";
 import { readTar } from "./tar_reader.ts";
 import { within } from "./within.ts";
 
@@ -32,17 +31,23 @@ const LIMIT_SECONDS = 1800;
 const WAKE_SECONDS = 30;
 /** Far more than a busy host delays the word that a machine sends every few seconds. */
 const SILENCE_SECONDS = 120;
+const MAKING_ANEW = "the snapshot does not answer; making it anew";
 const SEED_SIZE = 64;
 const MARKER_SIZE = 16;
 
-/** A resumed machine: its folder and its process, disposed together. */
+/** The machine failed before it had its command: its snapshot is at fault. */
+class SnapshotError extends NestedError {}
+
+function snapshotError(cause: unknown): SnapshotError {
+  return new SnapshotError(cause instanceof Error ? cause.message : String(cause), { cause });
+}
+
+/** A resumed machine and its folder, disposed together. */
 interface Resumed extends AsyncDisposable {
   run: RunFolder;
-  process: MachineProcess;
+  started: StartedMachine;
   /** Held until the machine has surely read its files. */
   image: Image;
-  /** Resolves when the machine has been told to read its state. */
-  loading: Promise<void>;
 }
 
 async function resume(options: SessionOptions, discard: boolean): Promise<Resumed> {
@@ -52,14 +57,14 @@ async function resume(options: SessionOptions, discard: boolean): Promise<Resume
   await createJobDisk(run.path);
   const image = stack.use(await openImage({ machine, say, signal }, discard));
   say("resuming the nested machine");
-  const args = machine.resume({ ...image.files, run: run.path });
-  const start = { name: machine.name, run, signal };
-  const process = stack.use(await MachineProcess.start(image.program, args, start));
-  const loading = process.monitor().then((qmp) => loadState(qmp, image.state));
-  // Whoever waits hears of it; a session that is disposed unused does not care.
-  loading.catch(() => {});
+  const { program, vmlinuz, folder } = image;
+  const started = stack.use(
+    await machine.start({ program, vmlinuz, folder, run, signal }).catch((error) => {
+      throw signal?.aborted ? error : snapshotError(error);
+    }),
+  );
   const kept = stack.move();
-  return { run, process, image, loading, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+  return { run, started, image, [Symbol.asyncDispose]: () => kept.disposeAsync() };
 }
 
 /** A nested machine that is being resumed and takes one command. {@linkcode startNested} makes it. */
@@ -75,12 +80,18 @@ export class NestedSession implements AsyncDisposable {
 
   /** Starts to resume a machine; see {@linkcode startNested}. */
   static async start(options: SessionOptions = {}): Promise<NestedSession> {
-    return new NestedSession(options, await resume(options, false));
+    try {
+      return new NestedSession(options, await resume(options, false));
+    } catch (error) {
+      if (!(error instanceof SnapshotError)) throw error;
+      options.onProgress?.(MAKING_ANEW);
+      return new NestedSession(options, await resume(options, true));
+    }
   }
 
   /** The process id of the program that runs the machine. */
   get pid(): number {
-    return this.#resumed.process.pid;
+    return this.#resumed.started.process.pid;
   }
 
   /**
@@ -103,14 +114,14 @@ export class NestedSession implements AsyncDisposable {
     } catch (error) {
       this.#options.signal?.throwIfAborted();
       if (!(error instanceof SnapshotError)) throw error;
-      this.#options.onProgress?.("the snapshot does not answer; making it anew");
+      this.#options.onProgress?.(MAKING_ANEW);
       await this.#resumed[Symbol.asyncDispose]();
       this.#resumed = await resume(this.#options, true);
       control = await this.#wake(command, options, marker);
     }
     this.#resumed.image[Symbol.dispose]();
     const { limit = LIMIT_SECONDS } = options;
-    const { process } = this.#resumed;
+    const { process } = this.#resumed.started;
     return await within(
       limit,
       Promise.race([this.#follow(control, options, marker), process.failure]),
@@ -125,7 +136,8 @@ export class NestedSession implements AsyncDisposable {
     options: CommandOptions,
     marker: string,
   ): Promise<LineReader> {
-    const { run, process, loading } = this.#resumed;
+    const { run, started } = this.#resumed;
+    const { process } = started;
     const { machine = qemuSvm(), signal } = this.#options;
     const filesIn = (options.filesIn ?? []).map((file) =>
       typeof file === "string" ? { host: file } : file
@@ -140,6 +152,7 @@ export class NestedSession implements AsyncDisposable {
         DENO_NO_UPDATE_CHECK: "1",
         VMEXIT_NESTED: machine.name,
         VMEXIT_TIMEOUT_SCALE: String(machine.timeoutScale),
+        ...machine.env,
         ...options.env,
       },
       filesOut: options.filesOut ?? [],
@@ -153,13 +166,11 @@ export class NestedSession implements AsyncDisposable {
       ...entries,
     ], signal);
     const wake = async (): Promise<LineReader> => {
-      await loading;
-      const connections = await process.connections();
+      const streams = await started.streams();
       const milliseconds = Date.now();
       const seconds = Math.floor(milliseconds / 1000);
-      const word = `run ${seconds} ${(milliseconds % 1000) * 1_000_000}\n`;
-      await connections.control.write(new TextEncoder().encode(word));
-      const control = new LineReader(connections.control.readable);
+      await started.tell(`run ${seconds} ${(milliseconds % 1000) * 1_000_000}`);
+      const control = new LineReader(streams.control);
       const answer = await control.next();
       if (answer === undefined) return await process.failure;
       if (answer !== STARTED) throw new NestedError(`The nested machine said ${answer}`);
@@ -172,9 +183,7 @@ export class NestedSession implements AsyncDisposable {
         () => process.lateness(`The nested machine did not wake within ${WAKE_SECONDS} seconds`),
       );
     } catch (error) {
-      throw new SnapshotError(error instanceof Error ? error.message : String(error), {
-        cause: error,
-      });
+      throw snapshotError(error);
     }
   }
 
@@ -184,20 +193,21 @@ export class NestedSession implements AsyncDisposable {
     options: CommandOptions,
     marker: string,
   ): Promise<CommandResult> {
-    const { stdout, stderr, files } = await this.#resumed.process.connections();
+    const { process } = this.#resumed.started;
+    const { stdout, stderr, files } = await this.#resumed.started.streams();
     const heard: { stdout: Uint8Array[]; stderr: Uint8Array[] } = { stdout: [], stderr: [] };
     const { onStdout = (chunk) => heard.stdout.push(chunk) } = options;
     const { onStderr = (chunk) => heard.stderr.push(chunk) } = options;
     const [line] = await Promise.all([
       this.#verdict(control, options.silence),
-      relay(stdout.readable, marker, onStdout),
-      relay(stderr.readable, marker, onStderr),
+      relay(stdout, marker, onStdout),
+      relay(stderr, marker, onStderr),
     ]);
     const code = /^exit (\d+)$/.exec(line ?? "")?.[1];
-    if (line === undefined) return await this.#resumed.process.failure;
+    if (line === undefined) return await process.failure;
     if (code === undefined) throw new NestedError(`The nested machine said ${line}`);
     const written: string[] = [];
-    for await (const { path, content } of readTar(files.readable)) {
+    for await (const { path, content } of readTar(files)) {
       const target = `/${path}`;
       await Deno.mkdir(content === undefined ? target : dirname(target), { recursive: true });
       if (content === undefined) continue;
@@ -214,7 +224,7 @@ export class NestedSession implements AsyncDisposable {
 
   /** The machine's word on how the command ended. A machine that has stopped to say that it lives has none. */
   async #verdict(control: LineReader, silence = SILENCE_SECONDS): Promise<string | undefined> {
-    const { process } = this.#resumed;
+    const { process } = this.#resumed.started;
     for (;;) {
       const line = await within(
         silence,
@@ -233,6 +243,3 @@ export class NestedSession implements AsyncDisposable {
     await this.#resumed[Symbol.asyncDispose]();
   }
 }
-
-/** The machine failed before it had its command: its snapshot is at fault. */
-class SnapshotError extends NestedError {}

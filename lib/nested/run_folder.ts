@@ -1,5 +1,4 @@
 import { FileLock } from "./file_lock.ts";
-import type { Port } from "./init_script.ts";
 
 /** The file that the machine's console is written to, in the run's folder. */
 export const CONSOLE_LOG = "console.log";
@@ -10,11 +9,6 @@ export const JOB_DISK = "job.img";
 const PREFIX = "vmexit-run-";
 const LOCK = "lock";
 const CONSOLE_TAIL = 4096;
-
-/** The name of a port's socket in the run's folder. */
-export function socketName(port: Port): string {
-  return `${port}.sock`;
-}
 
 function temporaryFolder(): string {
   return Deno.env.get("TMPDIR") ?? "/tmp";
@@ -52,7 +46,10 @@ export class RunFolder implements AsyncDisposable {
   async consoleTail(): Promise<string> {
     try {
       const bytes = await Deno.readFile(`${this.path}/${CONSOLE_LOG}`);
-      return new TextDecoder().decode(bytes.subarray(-CONSOLE_TAIL)).replaceAll("\r", "").trim();
+      const text = new TextDecoder().decode(
+        bytes.filter((byte) => byte !== 0).subarray(-CONSOLE_TAIL),
+      );
+      return text.replaceAll("\r", "").trim();
     } catch (error) {
       if (error instanceof Deno.errors.NotFound) return "";
       throw error;

@@ -11,7 +11,11 @@ Deno.test("this machine's KVM is used where it is usable, unless the environment
   for (const device of ["missing", "forbidden", "software"] as const) {
     assertEquals(kvmChoice(device, "").kvm, "nested");
   }
-  assertThrows(() => kvmChoice("usable", "qemu"), RangeError, '"qemu" is not host or nested');
+  assertThrows(
+    () => kvmChoice("usable", "qemu"),
+    RangeError,
+    '"qemu" is not one of host, nested, qemu-svm, bochs-vmx',
+  );
 });
 
 Deno.test("the reason for a nested machine is the right one", () => {

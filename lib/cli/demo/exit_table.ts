@@ -23,7 +23,8 @@ export function exitTableHead(): string {
 }
 
 /** One exit as a row of such a table. */
-export function exitRow({ number, exit, answeredBy, value }: ObservedExit): string {
+export function exitRow({ number, exit, fault, answeredBy, value }: ObservedExit): string {
+  if (fault !== undefined) return wholeRow(String(number), fault.text);
   switch (exit.reason) {
     case "IO":
       return line([

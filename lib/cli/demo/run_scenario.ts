@@ -77,9 +77,10 @@ function bootScenario({ guest, options, prepare, ports = [], mmio = [] }: Scenar
 function runToEnd(vm: Machine, scenario: Scenario, { write, style }: Report): Mismatch[] {
   const cursor = new TranscriptCursor(scenario.exits);
   const mismatches: Mismatch[] = [];
-  const offer = ({ exit, number }: ObservedExit) => {
-    if (mismatches.length > 0 || cursor.offer(exit, number).matches) return;
-    mismatches.push(exitMismatch(vm, `exit ${number}`, cursor.expected, describeExit(exit)));
+  const offer = ({ exit, number, fault }: ObservedExit) => {
+    if (mismatches.length > 0 || cursor.offer(exit, number, fault).matches) return;
+    const received = fault?.text ?? describeExit(exit);
+    mismatches.push(exitMismatch(vm, `exit ${number}`, cursor.expected, received));
   };
   write(style.faint(exitTableHead()));
   let end = "";
@@ -87,7 +88,7 @@ function runToEnd(vm: Machine, scenario: Scenario, { write, style }: Report): Mi
     for (const observed of vm.exits()) {
       write(exitRow(observed));
       offer(observed);
-      end = observed.exit.reason;
+      end = observed.fault === undefined ? observed.exit.reason : "fault";
     }
   } catch (error) {
     if (error instanceof TimeLimitError) {

@@ -39,7 +39,7 @@ export interface Scenario {
   /** The exits, all of them, in their order. */
   readonly exits: readonly ExitPattern[];
   /** How it must end. */
-  readonly end: "HLT" | "SHUTDOWN" | "time limit";
+  readonly end: "HLT" | "SHUTDOWN" | "fault" | "time limit";
   /** What it must have written, by port. */
   readonly output?: readonly (readonly [port: number, text: string])[];
   /** Registers at its end. */

@@ -1,7 +1,9 @@
 import { hlt, shutdown } from "../../../expect/patterns/exits.ts";
+import { fault } from "../../../expect/patterns/fault.ts";
 import { mmioWrite } from "../../../expect/patterns/mmio.ts";
 import type { Scenario } from "../scenario.ts";
 
+const HOLE = 0x200000;
 const ROM = 0x10000;
 
 /** Guests that do what a guest should not. */
@@ -13,6 +15,15 @@ export const faults: readonly Scenario[] = [{
   options: {},
   exits: [shutdown()],
   end: "SHUTDOWN",
+}, {
+  name: "page-fault",
+  title: "A page fault",
+  sentence: "A guest with a fault catcher: the fault says what it was, where, and why.",
+  guest: new URL("../../../../guests/page_fault.asm", import.meta.url),
+  options: { catchFaults: true, mappings: [{ linear: HOLE, size: 0x200000, present: false }] },
+  exits: [fault("#PF", { errorCode: 0x2, cr2: HOLE, rip: "stray" })],
+  end: "fault",
+  registers: { bl: 0x55, rax: HOLE },
 }, {
   name: "endless-loop",
   title: "An endless loop",

@@ -1,5 +1,5 @@
-import { LineReader } from "./line_reader.ts";
-import { NestedError } from "./nested_error.ts";
+import { LineReader } from "../line_reader.ts";
+import { NestedError } from "../nested_error.ts";
 
 /** A client of the QEMU Machine Protocol (QEMU, docs/interop/qmp-spec). */
 export class Qmp {

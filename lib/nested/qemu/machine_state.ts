@@ -1,6 +1,6 @@
-import { NestedError } from "./nested_error.ts";
+import { NestedError } from "../nested_error.ts";
 import type { Qmp } from "./qmp.ts";
-import { shellQuote } from "./shell_quote.ts";
+import { shellQuote } from "../shell_quote.ts";
 
 const POLL_MILLISECONDS = 10;
 
