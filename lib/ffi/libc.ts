@@ -43,6 +43,8 @@ export interface Libc {
   mmap(length: number, protection: number, flags: number, fd: number, offset: number): bigint;
   /** `munmap(2)`. */
   munmap(address: bigint, length: number): number;
+  /** `madvise(2)`. */
+  madvise(address: bigint, length: number, advice: number): number;
   /** The memory at `address` as a buffer. It is not owned: it dangles once that memory is unmapped. */
   memory(address: bigint, length: number): ArrayBuffer;
   /** The address of the first byte of `bytes`. */

@@ -17,12 +17,12 @@ export class Mapping implements Disposable {
   #view: DataView<ArrayBuffer>;
 
   /**
-   * Maps `length` bytes of `fd`, readable and writable, from its beginning.
+   * Maps `length` bytes of `fd`, readable and writable, from `offset` on, a multiple of 4096.
    *
    * @throws {SystemError} When the kernel refuses.
    */
-  constructor(libc: Libc, fd: number, length: number, what: string) {
-    const address = libc.mmap(length, PROT.READ | PROT.WRITE, MAP.SHARED, fd, 0);
+  constructor(libc: Libc, fd: number, length: number, what: string, offset: number = 0) {
+    const address = libc.mmap(length, PROT.READ | PROT.WRITE, MAP.SHARED, fd, offset);
     if (address === MAP_FAILED) {
       throw new SystemError("mmap", libc.errno(), `${length} bytes of ${what} were not mapped`);
     }

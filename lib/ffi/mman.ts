@@ -9,3 +9,9 @@ export const MAP_FAILED = 0xffff_ffff_ffff_ffffn;
 
 /** The size of a small page on x86, which is what KVM's memory slots are made of. */
 export const PAGE_SIZE = 4096;
+
+/** The size of a large page on x86, where the kernel has them. */
+export const HUGE_PAGE_SIZE = 2 * 1024 * 1024;
+
+/** Advice of `madvise(2)` (`asm-generic/mman-common.h`). */
+export const MADV = { HUGEPAGE: 14 } as const;

@@ -26,6 +26,7 @@ const SYMBOLS = {
   ioctlBuffer: { name: "ioctl", parameters: ["i32", "u32", "buffer"], result: "i32" },
   mmap: { parameters: ["pointer", "usize", "i32", "i32", "i32", "i64"], result: "usize" },
   munmap: { parameters: ["pointer", "usize"], result: "i32" },
+  madvise: { parameters: ["pointer", "usize", "i32"], result: "i32" },
   dlsym: { parameters: ["pointer", "buffer"], result: "pointer" },
   gettid: { parameters: [], result: "i32" },
   sigaction: { parameters: ["i32", "buffer", "pointer"], result: "i32" },
@@ -106,6 +107,8 @@ function bind(): Libc {
     mmap: (length, protection, flags, fd, offset) =>
       BigInt(c.mmap(null, BigInt(length), protection, flags, fd, BigInt(offset))),
     munmap: (address, length) => c.munmap(Deno.UnsafePointer.create(address), BigInt(length)),
+    madvise: (address, length, advice) =>
+      c.madvise(Deno.UnsafePointer.create(address), BigInt(length), advice),
     memory: (address, length) =>
       Deno.UnsafePointerView.getArrayBuffer(Deno.UnsafePointer.create(address)!, length),
     addressOf: (bytes) => Deno.UnsafePointer.value(Deno.UnsafePointer.of(bytes)),

@@ -71,11 +71,15 @@ export class ThreadTimer implements Disposable {
     countHandle("timers", 1);
   }
 
-  /** Signals the thread once `milliseconds` have passed, and again every 5 ms until {@linkcode disarm}. */
-  arm(milliseconds: number): void {
+  /**
+   * Signals the thread once `milliseconds` have passed, and again and again until {@linkcode disarm}.
+   *
+   * @param repeat How long from one signal to the next, in milliseconds.
+   */
+  arm(milliseconds: number, repeat: number = REPEAT_MILLISECONDS): void {
     // Zero would disarm the timer: a limit that is already over still has to interrupt.
     const nanoseconds = Math.max(1, Math.round(milliseconds * NANOSECONDS_PER_MILLISECOND));
-    this.#set(ITIMERSPEC.interval, REPEAT_MILLISECONDS * NANOSECONDS_PER_MILLISECOND);
+    this.#set(ITIMERSPEC.interval, repeat * NANOSECONDS_PER_MILLISECOND);
     this.#set(ITIMERSPEC.value, nanoseconds);
     this.#apply();
   }

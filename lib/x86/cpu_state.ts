@@ -1,3 +1,5 @@
+import type { FrameFormat } from "./faults/exception_frame.ts";
+import type { MsrValues } from "./msr_number.ts";
 import type { GeneralRegister } from "./registers.ts";
 import type { Segment } from "./segment.ts";
 
@@ -70,6 +72,22 @@ export interface MemoryWrite {
   what: string;
 }
 
+/** Where a guest's fault catcher is: the stubs that report the vectors 0 to 31. */
+export interface FaultCatcherPlace {
+  /** How the CPU enters the stubs. */
+  format: FrameFormat;
+  /** The linear address of the first stub; of the only one in real mode. */
+  stubs: number;
+}
+
+/** Control of the floating-point units. */
+export interface FpuState {
+  /** The control word of x87. */
+  fcw: number;
+  /** MXCSR: control and status of SSE. */
+  mxcsr: number;
+}
+
 /** The state in which a virtual CPU starts: what to load into its registers and into guest memory. */
 export interface CpuState {
   /** The mode that the state is in. */
@@ -80,4 +98,10 @@ export interface CpuState {
   specialRegisters: SpecialRegisters;
   /** What must be in memory; no two overlap. */
   writes: MemoryWrite[];
+  /** Control of x87 and SSE, where the state sets them; elsewhere they are as KVM resets them. */
+  fpu?: FpuState;
+  /** Model-specific registers that the state sets. */
+  msrs?: MsrValues;
+  /** Where the fault catcher is, in a state that has one. */
+  faultCatcher?: FaultCatcherPlace;
 }

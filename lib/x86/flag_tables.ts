@@ -1,4 +1,4 @@
-import type { Flag, FlagTable } from "./flags.ts";
+import { flagAt as at, type FlagTable } from "./flags.ts";
 
 /** Flags of CR0 (Intel SDM Vol. 3A, 2.5). */
 export type Cr0Flag = "pe" | "mp" | "em" | "ts" | "et" | "ne" | "wp" | "am" | "nw" | "cd" | "pg";
@@ -130,7 +130,3 @@ export const pageEntryFlags: FlagTable<PageEntryFlag> = {
   g: at(8),
   xd: at(63),
 };
-
-function at(bit: number, width = 1): Flag {
-  return { bit, width };
-}

@@ -8,6 +8,11 @@ export interface Flag {
   readonly width: number;
 }
 
+/** A flag's place: `flagAt(3)` is bit 3, `flagAt(12, 2)` bits 13:12. */
+export function flagAt(bit: number, width = 1): Flag {
+  return { bit, width };
+}
+
 /** The flags of one register by their names in the manuals, in lower case, lowest bit first. */
 export type FlagTable<Name extends string = string> = Readonly<Record<Name, Flag>>;
 

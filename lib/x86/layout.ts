@@ -17,6 +17,12 @@ export const REAL_MODE = {
   interruptVectorTableLimit: 0x3ff,
   /** The BIOS data area of a PC, 0x400–0x4ff: left alone, though no BIOS has filled it. */
   biosDataArea: 0x400,
+  /**
+   * The stub of the fault catcher, 4 bytes of the BIOS data area's last 16, which belong to whatever program
+   * runs (the "intra-application communications area"). At the start of a paragraph: each vector reaches it by
+   * another CS.
+   */
+  faultStub: 0x4f0,
   /** Where code is loaded and starts: the first byte after the BIOS data area. */
   code: 0x500,
   /** Where a BIOS loads a boot sector. */
@@ -46,6 +52,12 @@ export const PROTECTED_MODE = {
   taskStateSegment: 0x5100,
   /** The handler of `int 0x80` that code at CPL 3 has by default. */
   systemCallHandler: 0x5200,
+  /** The stubs of the fault catcher, 128 bytes. */
+  faultStubs: 0x5280,
+  /** The lowest address of the stack on which long mode enters those. */
+  faultStack: 0x5300,
+  /** The stack of the stubs grows down from here, and that of handlers that CPL 3 enters ends here. */
+  faultStackTop: 0x5400,
   /** The stack of handlers that CPL 3 enters grows down from here. */
   kernelStackTop: 0x6000,
   /** Interrupt descriptor table: 256 gates of 16 bytes (8 outside long mode), 0x6000–0x6fff. */
@@ -109,6 +121,21 @@ export const LINUX = {
   memorySize: 2 * MIB,
 } as const;
 
+/**
+ * System-management mode, as it is after reset: offsets are from SMBASE (Intel SDM Vol. 3C, 30.4; AMD APM Vol. 2,
+ * 10.2).
+ */
+export const SYSTEM_MANAGEMENT = {
+  /** SMBASE, a guest-physical address. */
+  base: 0x30000,
+  /** Where the handler starts. */
+  entry: 0x8000,
+  /** The area in which the CPU saves its state, up to the end of SMBASE's 64 KiB. */
+  saveArea: 0xfe00,
+  /** Bytes that belong to SMBASE. */
+  size: 0x10000,
+} as const;
+
 /** Selectors of the GDT: offsets of its descriptors. */
 export const SELECTOR = {
   /** Code at CPL 0, as wide as the mode; in compatibility mode the 64-bit code of its handlers. */
@@ -132,16 +159,31 @@ export const SYSTEM_CALL_VECTOR = 0x80;
 
 /** I/O ports. */
 export const PORT = {
+  /** First of the two ports of the master PIC (8259A). */
+  picMaster: 0x20,
+  /** First of the four ports of the interval timer (8254). */
+  pit: 0x40,
+  /** The gate of the timer's channel 2, and of the speaker. */
+  speaker: 0x61,
+  /** First of the two ports of the slave PIC. */
+  picSlave: 0xa0,
+  /** First of the two ports of the PICs' edge and level control registers. */
+  picElcr: 0x4d0,
   /** First port of the serial line COM1. */
   com1: 0x3f8,
   /** Number of ports of a serial line. */
   serialPorts: 8,
   /** Where a guest writes its status to end the run. */
   exit: 0xf4,
+  /** Where the fault catcher's stubs write; no device of a PC is there. */
+  fault: 0xbe,
 } as const;
 
 /** Physical address of the local APIC's registers after reset (Intel SDM Vol. 3A, 10.4.1). */
 export const LOCAL_APIC = 0xfee0_0000;
+
+/** Physical address of the IOAPIC's registers (82093AA, 3.1). */
+export const IOAPIC = 0xfec0_0000;
 
 /** The highest I/O port. */
 export const LAST_PORT = 0xffff;

@@ -40,6 +40,17 @@ const layouts: readonly BootLayout[] = [
   { mode: "long", levels: 5 },
   { mode: "long", convention: "linux" },
   { mode: "long", convention: "unikernel" },
+  { mode: "real", catchFaults: true },
+  { mode: "unreal", catchFaults: true },
+  { mode: "protected16", catchFaults: true },
+  { mode: "protected", catchFaults: true },
+  { mode: "paged", cpl: 3, catchFaults: true },
+  { mode: "pae", catchFaults: true },
+  { mode: "virtual8086", catchFaults: true },
+  { mode: "compatibility", catchFaults: true },
+  { mode: "long", cpl: 3, catchFaults: true },
+  { mode: "long", levels: 5, catchFaults: true },
+  { mode: "long", convention: "unikernel", catchFaults: true },
 ];
 
 Deno.test.each(layouts)("%o is a sound state, of the mode that it is asked for", (layout) => {

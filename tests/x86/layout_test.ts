@@ -16,6 +16,13 @@ Deno.test("nothing in the layout of long mode lies on anything else, and all of 
     },
     { what: "GDT", gpa: LONG_MODE.globalDescriptorTable, size: 0x28 },
     { what: "TSS", gpa: LONG_MODE.taskStateSegment, size: 104 },
+    { what: "handler of int 0x80", gpa: LONG_MODE.systemCallHandler, size: 3 },
+    { what: "fault stubs", gpa: LONG_MODE.faultStubs, size: 32 * 4 },
+    {
+      what: "stacks of handlers",
+      gpa: LONG_MODE.faultStack,
+      size: LONG_MODE.kernelStackTop - LONG_MODE.faultStack,
+    },
     { what: "IDT", gpa: LONG_MODE.interruptDescriptorTable, size: 256 * 16 },
     {
       what: "stack",
@@ -26,11 +33,22 @@ Deno.test("nothing in the layout of long mode lies on anything else, and all of 
 });
 
 Deno.test("the ports are those that guests know", () => {
-  assertEquals(PORT, { com1: 0x3f8, serialPorts: 8, exit: 0xf4 });
+  assertEquals(PORT, {
+    picMaster: 0x20,
+    pit: 0x40,
+    speaker: 0x61,
+    picSlave: 0xa0,
+    fault: 0xbe,
+    exit: 0xf4,
+    com1: 0x3f8,
+    serialPorts: 8,
+    picElcr: 0x4d0,
+  });
 });
 
 Deno.test("real-mode code follows the vector table and the BIOS data area", () => {
   assertEquals(REAL_MODE.interruptVectorTableLimit + 1, REAL_MODE.biosDataArea);
   assert(REAL_MODE.code >= REAL_MODE.biosDataArea + 0x100);
+  assertEquals(REAL_MODE.faultStub, REAL_MODE.biosDataArea + 0xf0);
   assertEquals(REAL_MODE.end, 0xffff * 16 + 0xffff + 1);
 });

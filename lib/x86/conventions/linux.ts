@@ -1,7 +1,8 @@
-import type { CpuState, DescriptorTable } from "../cpu_state.ts";
+import type { CpuState, DescriptorTable, FpuState } from "../cpu_state.ts";
 import { cr0Flags, cr4Flags, eferFlags, RFLAGS_ALWAYS_SET } from "../flag_tables.ts";
 import { flagsToValue } from "../flags.ts";
 import { LINUX, PROTECTED_MODE } from "../layout.ts";
+import type { MsrValues } from "../msr_number.ts";
 import type { PageMapping } from "../page_mapping.ts";
 import { buildPageTables } from "../page_tables.ts";
 import { checkWrites } from "../placement.ts";
@@ -30,6 +31,25 @@ const DESCRIPTORS = [
   0x00cf_9300_0000_ffffn,
   0x008f_8b00_0000_ffffn,
 ];
+/** All exceptions masked; x87 of double extended precision. */
+const FPU: FpuState = { fcw: 0x37f, mxcsr: 0x1f80 };
+
+/** Bit 0 of IA32_MISC_ENABLE: fast strings (Intel SDM Vol. 4, 2.1). */
+const FAST_STRINGS = 1;
+
+/** What the monitors write before the kernel starts. */
+const BOOT_MSRS: MsrValues = {
+  IA32_SYSENTER_CS: 0,
+  IA32_SYSENTER_ESP: 0,
+  IA32_SYSENTER_EIP: 0,
+  STAR: 0,
+  CSTAR: 0,
+  KERNEL_GS_BASE: 0,
+  SYSCALL_MASK: 0,
+  LSTAR: 0,
+  IA32_TSC: 0,
+  IA32_MISC_ENABLE: FAST_STRINGS,
+};
 const CODE = 1;
 const DATA = 2;
 const TASK = 3;
@@ -40,8 +60,9 @@ const IDT_SIZE = 8;
  * Linux kernel (Documentation/arch/x86/boot.rst, "64-bit Boot Protocol"): 64-bit mode at CPL 0, interrupts off, the
  * first GiB mapped onto itself in 2 MiB pages, RSI on the zero page, RSP and RBP on the stack, all else zero.
  *
- * CR0 has PE and PG, and ET and NE, which VMX fixes to 1; CR4 has PAE; EFER LME and LMA. The FPU's control word and the
- * boot MSRs, which are part of the convention, are no part of this state.
+ * CR0 has PE and PG, and ET and NE, which VMX fixes to 1; CR4 has PAE; EFER LME and LMA. The x87 control word is 0x37f
+ * and MXCSR 0x1f80; the MSRs of SYSENTER and SYSCALL, KERNEL_GS_BASE and the TSC are 0, and IA32_MISC_ENABLE has fast
+ * strings.
  *
  * @throws {RangeError} When a mapping cannot be, or tables do not fit the memory.
  * @example
@@ -97,6 +118,8 @@ export function linuxEntry(layout: LinuxLayout = {}): CpuState {
       cr4: flagsToValue(cr4Flags, { pae: true }),
       efer: flagsToValue(eferFlags, { lme: true, lma: true }),
     }),
+    fpu: { ...FPU },
+    msrs: { ...BOOT_MSRS },
     writes: checkWrites([
       { gpa: LINUX.globalDescriptorTable, bytes: gdt, what: "GDT" },
       { gpa: LINUX.interruptDescriptorTable, bytes: new Uint8Array(IDT_SIZE), what: "IDT" },

@@ -1,4 +1,5 @@
-import type { DescriptorTable, MemoryWrite, SegmentName } from "../cpu_state.ts";
+import type { DescriptorTable, FaultCatcherPlace, MemoryWrite, SegmentName } from "../cpu_state.ts";
+import { faultGates, faultWrites } from "../faults/fault_stubs.ts";
 import { PROTECTED_MODE, SELECTOR, SYSTEM_CALL_VECTOR } from "../layout.ts";
 import {
   DESCRIPTOR_SIZE,
@@ -8,7 +9,7 @@ import {
   SYSTEM_DESCRIPTOR_SIZE,
 } from "../segment.ts";
 import { unusableSegment } from "./common.ts";
-import { interruptTable } from "./interrupt_table.ts";
+import { type Gate, interruptTable } from "./interrupt_table.ts";
 import type { ProtectionLayout } from "./protection_layout.ts";
 import { taskState } from "./task_state.ts";
 
@@ -33,8 +34,10 @@ export interface TableNeeds {
 export interface DescriptorTables {
   /** What to load. */
   registers: Record<SegmentName, Segment> & Record<"gdt" | "idt", DescriptorTable>;
-  /** The GDT, TSS, IDT and `int 0x80` handler, as far as there are any. */
+  /** The GDT, TSS, IDT, fault stubs and `int 0x80` handler, as far as there are any. */
   writes: MemoryWrite[];
+  /** Where the fault catcher is, where there is one. */
+  faultCatcher?: FaultCatcherPlace;
 }
 
 /** HLT, then a return from the interrupt: IRETQ and IRETD. */
@@ -47,6 +50,7 @@ const SYSTEM_CALL_HANDLER = { 32: [0xf4, 0xcf], 64: [0xf4, 0x48, 0xcf] } as cons
  * GDT only when a register is loaded anew. TR too, since VMX enters no guest without a busy TSS there.
  *
  * @throws {RangeError} When a gate cannot be, or the privilege level is neither 0 nor 3.
+ * @throws {TypeError} When faults are to be caught without a table that this needs.
  */
 export function descriptorTables(layout: ProtectionLayout, needs: TableNeeds): DescriptorTables {
   const { bits, codeBits = bits, cpl, opensPorts } = needs;
@@ -60,7 +64,14 @@ export function descriptorTables(layout: ProtectionLayout, needs: TableNeeds): D
       ? needs.taskWithPorts ?? PROTECTED_MODE.taskStateSegmentWithPorts
       : PROTECTED_MODE.taskStateSegment,
   } = layout;
-  const taskBytes = taskState({ is64Bit: bits === 64, hasKernelStack: cpl === 3, opensPorts });
+  const { catchFaults = false } = layout;
+  if (catchFaults) refuseMissingTables({ gdt, idt, tss });
+  const taskBytes = taskState({
+    is64Bit: bits === 64,
+    hasKernelStack: cpl === 3 || catchFaults,
+    hasFaultStack: bits === 64 && catchFaults,
+    opensPorts,
+  });
   const task = taskSegment(tss === false ? undefined : tss, taskBytes.length);
   const segments = flatSegments(bits, codeBits, cpl);
   const writes: MemoryWrite[] = [];
@@ -69,7 +80,9 @@ export function descriptorTables(layout: ProtectionLayout, needs: TableNeeds): D
     writes.push({ gpa: gdt, bytes: gdtBytes(descriptors, bits), what: "GDT" });
   }
   if (tss !== false) writes.push({ gpa: tss, bytes: taskBytes, what: "TSS" });
-  if (idt !== false) writes.push(...interruptWrites(idt, layout.gates ?? {}, needs));
+  const gates = { ...catchFaults ? faultGates(bits) : {}, ...layout.gates };
+  if (idt !== false) writes.push(...interruptWrites(idt, gates, needs));
+  if (catchFaults) writes.push(...faultWrites(bits));
   const code = segments.find(({ selector }) => selector === codeSelector(bits, codeBits, cpl))!;
   const data = segments.find(({ selector }) =>
     selector === (cpl === 3 ? SELECTOR.userData | cpl : SELECTOR.data)
@@ -88,12 +101,26 @@ export function descriptorTables(layout: ProtectionLayout, needs: TableNeeds): D
       idt: tableRegister(writes, "IDT"),
     },
     writes,
+    ...catchFaults
+      ? { faultCatcher: { format: `${bits}-bit`, stubs: PROTECTED_MODE.faultStubs } }
+      : {},
   };
+}
+
+function refuseMissingTables(
+  tables: Readonly<Record<"gdt" | "idt" | "tss", number | false>>,
+): void {
+  for (const [name, address] of Object.entries(tables)) {
+    if (address !== false) continue;
+    throw new TypeError(
+      `Cannot catch faults without ${name.toUpperCase()}: leave out \`${name}: false\`, or \`catchFaults\``,
+    );
+  }
 }
 
 function interruptWrites(
   idt: number,
-  gates: NonNullable<ProtectionLayout["gates"]>,
+  gates: Readonly<Record<number, number | bigint | Gate>>,
   { bits, cpl }: TableNeeds,
 ): MemoryWrite[] {
   if (cpl === 0 || bits === 16 || Object.hasOwn(gates, SYSTEM_CALL_VECTOR)) {

@@ -2,6 +2,7 @@ import type { CpuState, Mode } from "../cpu_state.ts";
 import { cr0Flags, cr4Flags, eferFlags, RFLAGS_ALWAYS_SET } from "../flag_tables.ts";
 import { flagsToValue } from "../flags.ts";
 import { PROTECTED_MODE } from "../layout.ts";
+import { withCatcherMapped } from "../faults/catcher_mapping.ts";
 import { checkWrites } from "../placement.ts";
 import { specialRegisters } from "./common.ts";
 import { descriptorTables } from "./descriptor_tables.ts";
@@ -40,7 +41,7 @@ export function ia32eState(layout: Ia32eLayout, start: Ia32eStart): CpuState {
     memorySize,
   });
   const writes = checkWrites([...pageTables, ...tables.writes], memorySize);
-  return {
+  return withCatcherMapped({
     mode: start.mode,
     registers: { rip: start.rip, rsp: start.rsp, rflags: RFLAGS_ALWAYS_SET },
     specialRegisters: specialRegisters(tables.registers, {
@@ -55,5 +56,6 @@ export function ia32eState(layout: Ia32eLayout, start: Ia32eStart): CpuState {
       efer: flagsToValue(eferFlags, { lme: true, lma: true, nxe: true }),
     }),
     writes,
-  };
+    ...tables.faultCatcher && { faultCatcher: tables.faultCatcher },
+  });
 }

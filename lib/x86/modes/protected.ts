@@ -3,6 +3,7 @@ import { cr0Flags, cr4Flags, eferFlags, RFLAGS_ALWAYS_SET } from "../flag_tables
 import { flagsToValue } from "../flags.ts";
 import { PROTECTED_MODE } from "../layout.ts";
 import type { PageTables } from "../page_tables.ts";
+import { withCatcherMapped } from "../faults/catcher_mapping.ts";
 import { checkWrites } from "../placement.ts";
 import { offsetOf, specialRegisters } from "./common.ts";
 import { descriptorTables } from "./descriptor_tables.ts";
@@ -98,7 +99,7 @@ function protectedState(
   const pae = mode === "pae";
   const tables = descriptorTables(layout, { bits: 32, cpl, opensPorts: cpl === 3 && ports });
   const writes = checkWrites([...pageTables?.writes ?? [], ...tables.writes], memorySize);
-  return {
+  return withCatcherMapped({
     mode,
     registers: {
       rip: offsetOf("entry", layout.entry ?? PROTECTED_MODE.code, 32),
@@ -117,5 +118,6 @@ function protectedState(
       efer: flagsToValue(eferFlags, { nxe: pae }),
     }),
     writes,
-  };
+    ...tables.faultCatcher && { faultCatcher: tables.faultCatcher },
+  });
 }

@@ -44,5 +44,6 @@ export function protected16Mode(layout: Protected16Layout = {}): CpuState {
       cr0: flagsToValue(cr0Flags, { pe: true, et: true, ne: true }),
     }),
     writes: checkWrites(tables.writes, memorySize),
+    ...tables.faultCatcher && { faultCatcher: tables.faultCatcher },
   };
 }

@@ -19,6 +19,11 @@ export interface ProtectionLayout {
    * absent. Handlers run at CPL 0, and in long mode as 64-bit code.
    */
   gates?: Readonly<Record<number, number | bigint>>;
+  /**
+   * Whether the vectors 0 to 31 that `gates` leaves open report what comes through them: a stub for each at
+   * 0x5280. Needs a GDT, an IDT and a TSS. In long mode it has a stack of its own below 0x5400. Default false.
+   */
+  catchFaults?: boolean;
 }
 
 /** What boot states that can start at CPL 3 can be told. */

@@ -1,8 +1,10 @@
 import { cr0Flags, RFLAGS_ALWAYS_SET } from "../flag_tables.ts";
 import type { CpuState } from "../cpu_state.ts";
 import { flagsToValue } from "../flags.ts";
+import { realModeFaultWrites } from "../faults/fault_stubs.ts";
 import { hex } from "../hex.ts";
 import { REAL_MODE } from "../layout.ts";
+import { checkWrites } from "../placement.ts";
 import { type Segment, SEGMENT_TYPE } from "../segment.ts";
 import { specialRegisters, unusableSegment } from "./common.ts";
 
@@ -32,6 +34,11 @@ export interface RealLayout {
   ss?: number;
   /** SP. Default 0x7c00, or the end of the memory where that is lower. */
   sp?: number;
+  /**
+   * Whether the vectors 0 to 31 report what comes through them: their entries of the vector table lead to a
+   * stub at 0x4f0. Default false.
+   */
+  catchFaults?: boolean;
 }
 
 const WORD_BITS = 16;
@@ -42,7 +49,7 @@ const PARAGRAPH = 16;
 /**
  * The state of a CPU that starts in real mode: CR0 has ET and NE (which VMX fixes to 1), paging and
  * protection off, every segment 64 KiB long with base 16 × selector, IDTR on the vector table at 0. Nothing is
- * written to memory.
+ * written to memory but what `catchFaults` asks for.
  *
  * @throws {RangeError} When a selector, IP or SP has more than 16 bits, or real mode cannot reach `entry`.
  * @example
@@ -78,7 +85,14 @@ export function realMode(layout: RealLayout = {}): CpuState {
         limit: REAL_MODE.interruptVectorTableLimit,
       },
     }, { cr0: flagsToValue(cr0Flags, { et: true, ne: true }) }),
-    writes: [],
+    ...layout.catchFaults ? catcher(memorySize) : { writes: [] },
+  };
+}
+
+function catcher(memorySize: number): Pick<CpuState, "writes" | "faultCatcher"> {
+  return {
+    writes: checkWrites(realModeFaultWrites(), memorySize),
+    faultCatcher: { format: "real", stubs: REAL_MODE.faultStub },
   };
 }
 

@@ -67,5 +67,6 @@ export function virtual8086Mode(layout: Virtual8086Layout = {}): CpuState {
       cr0: flagsToValue(cr0Flags, { pe: true, et: true, ne: true }),
     }),
     writes: checkWrites(tables.writes, memorySize),
+    ...tables.faultCatcher && { faultCatcher: tables.faultCatcher },
   };
 }

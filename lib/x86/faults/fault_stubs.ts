@@ -1,0 +1,83 @@
+import type { MemoryWrite } from "../cpu_state.ts";
+import { PORT, PROTECTED_MODE, REAL_MODE } from "../layout.ts";
+import type { Gate } from "../modes/interrupt_table.ts";
+import { EXCEPTION_VECTORS, exceptions } from "./exceptions.ts";
+
+/**
+ * `out PORT.fault, al`, and a jump back to it. The same bytes in code of 16, 32 and 64 bits; they change no
+ * register and use no data segment.
+ */
+const STUB = [0xe6, PORT.fault, 0xeb, 0xfc] as const;
+/** Bytes of the stub's OUT, which is all that is ever executed: rip is behind it when the harness looks. */
+const OUT_SIZE = 2;
+
+/** The vectors that a program at CPL 3 raises by an instruction of its own: INT3 and INTO. */
+const USER_TRAPS: ReadonlySet<string> = new Set(["#BP", "#OF"]);
+
+/** The stack of long mode's TSS on which stubs are entered, whatever the guest has done to its own: IST1. */
+const FAULT_STACK_INDEX = 1;
+
+const PARAGRAPH = 16;
+const FAR_POINTER_SIZE = 4;
+
+/** The gates that lead to the stubs. In long mode they have a stack of their own. */
+export function faultGates(bits: 16 | 32 | 64): Record<number, Gate> {
+  return Object.fromEntries(exceptions.map(({ vector, name }) => [vector, {
+    handler: PROTECTED_MODE.faultStubs + vector * STUB.length,
+    user: USER_TRAPS.has(name),
+    ...bits === 64 ? { stack: FAULT_STACK_INDEX } : {},
+  }]));
+}
+
+/** What the stubs are in memory, with their stack in long mode. */
+export function faultWrites(bits: 16 | 32 | 64): MemoryWrite[] {
+  const { faultStubs, faultStack, faultStackTop } = PROTECTED_MODE;
+  const stubs = Uint8Array.from(exceptions.flatMap(() => STUB));
+  if (bits !== 64) return [{ gpa: faultStubs, bytes: stubs, what: "fault stubs" }];
+  return [
+    { gpa: faultStubs, bytes: stubs, what: "fault stubs" },
+    {
+      gpa: faultStack,
+      bytes: new Uint8Array(faultStackTop - faultStack),
+      what: "stack of the fault stubs",
+    },
+  ];
+}
+
+/**
+ * The catcher of real mode: one stub, which each vector reaches by another CS, so that it needs 4 bytes and
+ * fits where no program lies.
+ */
+export function realModeFaultWrites(): MemoryWrite[] {
+  const vectors = new Uint8Array(EXCEPTION_VECTORS * FAR_POINTER_SIZE);
+  const view = new DataView(vectors.buffer);
+  for (const { vector } of exceptions) {
+    view.setUint16(vector * FAR_POINTER_SIZE, vector * PARAGRAPH, true);
+    view.setUint16(vector * FAR_POINTER_SIZE + 2, REAL_MODE.faultStub / PARAGRAPH - vector, true);
+  }
+  return [
+    { gpa: REAL_MODE.interruptVectorTable, bytes: vectors, what: "vectors of the fault catcher" },
+    { gpa: REAL_MODE.faultStub, bytes: Uint8Array.from(STUB), what: "fault stub" },
+  ];
+}
+
+/**
+ * Which vector's stub has just written to {@linkcode PORT}'s `fault`, or undefined where none has.
+ *
+ * @param stubs The linear address of the first stub.
+ * @param linear The linear address of the next instruction: the one behind the stub's OUT.
+ * @param cs The selector in CS, which in real mode tells the vector.
+ */
+export function faultVector(
+  place: { readonly format: string; readonly stubs: number },
+  linear: bigint,
+  cs: number,
+): number | undefined {
+  const offset = Number(linear) - OUT_SIZE - place.stubs;
+  if (place.format === "real") {
+    const vector = place.stubs / PARAGRAPH - cs;
+    return offset === 0 && vector >= 0 && vector < EXCEPTION_VECTORS ? vector : undefined;
+  }
+  const vector = offset / STUB.length;
+  return Number.isInteger(vector) && vector >= 0 && vector < EXCEPTION_VECTORS ? vector : undefined;
+}

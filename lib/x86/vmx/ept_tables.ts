@@ -1,0 +1,173 @@
+import { PHYSICAL_ADDRESS_BITS } from "../canonical.ts";
+import type { MemoryWrite } from "../cpu_state.ts";
+import { flagsToValue } from "../flags.ts";
+import { hex } from "../hex.ts";
+import { checkRegionAddress } from "../interception/place_region.ts";
+import { entryOffset, PAGE_TABLE_SIZE, type PageLevel } from "../page_levels.ts";
+import { PAGE_SIZE } from "../page_mapping.ts";
+import type { TableArea } from "../page_tables.ts";
+import {
+  EPT_ENTRY_SIZE,
+  eptEntryFlags,
+  eptLevels,
+  type EptPageSize,
+  type EptWalkLength,
+} from "./ept_entry.ts";
+import { checkEptMapping, type EptMapping } from "./ept_mapping.ts";
+import { eptPointer } from "./ept_pointer.ts";
+import { memoryTypeCode } from "./memory_type.ts";
+
+/** What to build. */
+export interface EptTableOptions {
+  /** Where tables go: the areas are used up one after the other, each from its start. */
+  areas: readonly TableArea[];
+  /** What to map, in any order. */
+  mappings: readonly EptMapping[];
+  /** How many levels of tables. Default 4. */
+  walkLength?: EptWalkLength;
+  /** The CPU's physical-address width. 52, the architecture's, by default. */
+  physicalAddressBits?: number;
+}
+
+/** EPT's tables as bytes. */
+export interface EptTables {
+  /** The root's address, for {@linkcode eptPointer}. */
+  root: number;
+  /** The EPT pointer that leads to it: memory type WB, no accessed and dirty flags. */
+  pointer: bigint;
+  /** The tables, root first, 4096 bytes each. */
+  writes: MemoryWrite[];
+  /** The address after the table that was placed last. */
+  end: number;
+}
+
+/** A table under construction: `tables` are those that its entries lead to, by offset. */
+interface Table {
+  gpa: number;
+  view: DataView;
+  tables: Map<number, Table>;
+}
+
+/**
+ * Builds EPT's tables (Intel SDM Vol. 3C, 28.3.2). Tables are placed as a walk over the mappings first needs
+ * them. Entries that lead to tables allow everything, so that the last entry decides.
+ *
+ * @throws {RangeError} When a mapping cannot be (see {@linkcode EptMapping}; among others, when it ends past
+ *   the physical-address width), mappings overlap, or the areas have no room for all tables.
+ * @example
+ * ```ts
+ * import { buildEptTables } from "./ept_tables.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { pointer, writes } = buildEptTables({
+ *   areas: [{ start: 0x4_0000, end: 0x5_0000 }],
+ *   mappings: [
+ *     { guest: 0, physical: 0x8_0000, size: 0x1_0000 },
+ *     { guest: 0xfee0_0000, size: 0x1000, memoryType: "UC", executable: false },
+ *   ],
+ * });
+ * assertEquals([pointer, writes.length], [0x4_001en, 6]);
+ * ```
+ */
+export function buildEptTables(
+  {
+    areas,
+    mappings,
+    walkLength = 4,
+    physicalAddressBits = PHYSICAL_ADDRESS_BITS,
+  }: EptTableOptions,
+): EptTables {
+  const levels = eptLevels(walkLength);
+  for (const { start } of areas) checkRegionAddress("EPT tables", start);
+  const frames = tableFrames(areas);
+  const writes: MemoryWrite[] = [];
+
+  function newTable({ table }: PageLevel, guest: number): Table {
+    const frame = frames.next();
+    if (frame.done) {
+      throw new RangeError(
+        `Cannot place the EPT ${table} of guest-physical ${
+          hex(guest)
+        }: all ${writes.length} tables that there is room for are used; give the areas more room`,
+      );
+    }
+    const bytes = new Uint8Array(PAGE_TABLE_SIZE);
+    const isRoot = writes.length === 0;
+    const what = isRoot ? `EPT ${table}` : `EPT ${table} of guest-physical ${hex(guest)}`;
+    writes.push({ gpa: frame.value, bytes, what });
+    return { gpa: frame.value, view: new DataView(bytes.buffer), tables: new Map() };
+  }
+
+  function mapPage({ guest, size, entry }: Page): void {
+    let table = root;
+    for (const [depth, level] of levels.entries()) {
+      const offset = entryOffset(level, BigInt(guest), EPT_ENTRY_SIZE);
+      const used = table.view.getBigUint64(offset, true) !== 0n;
+      const maps = level.page === size;
+      if (used && (maps || !table.tables.has(offset))) {
+        throw new RangeError(
+          `Cannot map guest-physical ${hex(guest)}: another mapping has it; give each address one`,
+        );
+      }
+      if (maps) {
+        table.view.setBigUint64(offset, entry, true);
+        return;
+      }
+      const below = table.tables.get(offset) ?? newTable(levels[depth + 1], guest);
+      table.tables.set(offset, below);
+      table.view.setBigUint64(offset, BigInt(below.gpa) | TABLE_FLAGS, true);
+      table = below;
+    }
+  }
+
+  const root = newTable(levels[0], 0);
+  for (const mapping of mappings) {
+    const checked = checkEptMapping(mapping, walkLength, physicalAddressBits);
+    for (const page of pagesOf(checked)) mapPage(page);
+  }
+  const last = writes[writes.length - 1];
+  return {
+    root: root.gpa,
+    pointer: eptPointer({ root: root.gpa, walkLength }, physicalAddressBits),
+    writes,
+    end: last.gpa + PAGE_TABLE_SIZE,
+  };
+}
+
+const TABLE_FLAGS = flagsToValue(eptEntryFlags, { r: true, w: true, x: true });
+
+interface Page {
+  guest: number;
+  size: EptPageSize;
+  entry: bigint;
+}
+
+function* pagesOf(mapping: Required<EptMapping>): Generator<Page> {
+  const { readable, writable, executable, ignorePat, memoryType, pageSize } = mapping;
+  const flags = flagsToValue(eptEntryFlags, {
+    r: readable,
+    w: writable,
+    x: executable,
+    ipat: ignorePat,
+    memory_type: memoryTypeCode(memoryType),
+  });
+  const large = flagsToValue(eptEntryFlags, { ps: true });
+  for (let done = 0; done < mapping.size;) {
+    const guest = mapping.guest + done;
+    const physical = mapping.physical + done;
+    const size = pageSize === "auto" ? fitting(guest, physical, mapping.size - done) : pageSize;
+    yield { guest, size, entry: BigInt(physical) | flags | (size === "4K" ? 0n : large) };
+    done += PAGE_SIZE[size];
+  }
+}
+
+function fitting(guest: number, physical: number, left: number): EptPageSize {
+  const large = PAGE_SIZE["2M"];
+  return guest % large === 0 && physical % large === 0 && left >= large ? "2M" : "4K";
+}
+
+function* tableFrames(areas: readonly TableArea[]): Generator<number> {
+  for (const { start, end } of areas) {
+    for (let gpa = start; gpa + PAGE_TABLE_SIZE <= end; gpa += PAGE_TABLE_SIZE) yield gpa;
+  }
+}

@@ -1,0 +1,188 @@
+import { PHYSICAL_ADDRESS_BITS } from "../canonical.ts";
+import { getFlag } from "../flags.ts";
+import { hex } from "../hex.ts";
+import {
+  entryOffset,
+  PAGE_ENTRY_ADDRESS,
+  type PageEntryLevel,
+  type PageLevel,
+} from "../page_levels.ts";
+import { PAGE_SIZE } from "../page_mapping.ts";
+import {
+  EPT_ENTRY_SIZE,
+  eptAddressBits,
+  eptEntryFlags,
+  eptLevels,
+  type EptPageSize,
+} from "./ept_entry.ts";
+import { decodeEptPointer } from "./ept_pointer.ts";
+import { memoryTypeName, type VmxMemoryType } from "./memory_type.ts";
+
+/** What to walk. */
+export interface EptWalkOptions {
+  /** The EPT pointer. */
+  pointer: bigint;
+  /** The guest-physical address to translate. */
+  guest: number;
+  /** The 8 bytes at a physical address that is a multiple of 8, or undefined where there is no memory. */
+  read: (gpa: number) => bigint | undefined;
+  /** The CPU's physical-address width; entry bits above are reserved. 52, the architecture's, by default. */
+  physicalAddressBits?: number;
+  /** The CPU has execute-only translations (IA32_VMX_EPT_VPID_CAP). Default true. */
+  executeOnly?: boolean;
+}
+
+/** An entry that the walk read. */
+export interface WalkedEptEntry {
+  /** Which level's. */
+  level: PageEntryLevel;
+  /** Where it lies. */
+  gpa: number;
+  /** Its 64 bits. */
+  entry: bigint;
+}
+
+/** Where the address leads, and what every entry on the way allows. */
+export interface EptTranslation {
+  /** The physical address. */
+  physical: number;
+  /** The page that it lies in. */
+  pageSize: EptPageSize;
+  /** May be read. */
+  readable: boolean;
+  /** May be written. */
+  writable: boolean;
+  /** Instructions may be fetched. */
+  executable: boolean;
+  /** The memory type. */
+  memoryType: VmxMemoryType;
+  /** The guest's PAT does not count. */
+  ignorePat: boolean;
+}
+
+/** Why the address leads nowhere, and at which level. */
+export interface EptFault {
+  /**
+   * The exit that it causes; `"outside-memory"` where the entry itself lies in none. An address wider than
+   * the levels translate is an EPT violation at the root.
+   */
+  fault: "EPT violation" | "EPT misconfiguration" | "outside-memory";
+  /** The entry that is to blame. */
+  level: PageEntryLevel;
+}
+
+/** A walk with all that it passed. */
+export interface EptWalk {
+  /** The entries that were read, root first. */
+  levels: WalkedEptEntry[];
+  /** `"physical" in result` tells the two apart. */
+  result: EptTranslation | EptFault;
+}
+
+/**
+ * Translates a guest-physical address as the CPU does with EPT, and keeps every entry on the way (Intel SDM
+ * Vol. 3C, 28.3.2 and 28.3.3). It asks whether an address is mapped, not whether an access is allowed:
+ * permissions are in the result.
+ *
+ * @throws {RangeError} When the pointer has a reserved walk length.
+ * @example
+ * ```ts
+ * import { walkEpt } from "./ept_walk.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const walk = walkEpt({ pointer: 0x1018n, guest: 0x4000, read: () => 0n });
+ * assertEquals(walk.result, { fault: "EPT violation", level: "PML4E" });
+ * ```
+ */
+export function walkEpt(options: EptWalkOptions): EptWalk {
+  const { pointer, guest, read, executeOnly = true } = options;
+  const { physicalAddressBits = PHYSICAL_ADDRESS_BITS } = options;
+  const { root, walkLength } = decodeEptPointer(pointer);
+  if (walkLength === undefined) {
+    throw new RangeError(
+      `Cannot walk EPT from the pointer ${hex(pointer)}: its walk length is reserved; it is 4 or 5`,
+    );
+  }
+  const levels: WalkedEptEntry[] = [];
+  const fault = (kind: EptFault["fault"], { entry }: PageLevel): EptWalk => ({
+    levels,
+    result: { fault: kind, level: entry },
+  });
+  const format = eptLevels(walkLength);
+  if (guest >= 2 ** eptAddressBits(walkLength)) return fault("EPT violation", format[0]);
+
+  let table = root;
+  let permissions = ALL;
+  for (const level of format) {
+    const gpa = table + entryOffset(level, BigInt(guest), EPT_ENTRY_SIZE);
+    const entry = read(gpa);
+    if (entry === undefined) return fault("outside-memory", level);
+    levels.push({ level: level.entry, gpa, entry });
+    const own = entry & ALL;
+    if (own === 0n) return fault("EPT violation", level);
+    const page = pageOf(level, entry);
+    if (isMisconfigured(entry, level, page, { physicalAddressBits, executeOnly })) {
+      return fault("EPT misconfiguration", level);
+    }
+    permissions &= own;
+    if (page !== undefined) {
+      return { levels, result: translation(entry, page, guest, permissions) };
+    }
+    table = Number(entry & PAGE_ENTRY_ADDRESS);
+  }
+  throw new Error("the last level of EPT's tables maps pages: the walk ends there");
+}
+
+/** R, W and X. */
+const ALL = 7n;
+const READ = 1n;
+const WRITE = 2n;
+const EXECUTE = 4n;
+/** Bits 6:3 are reserved in an entry that leads to a table; in a PML4E and a PML5E bit 7 is, too. */
+const RESERVED_IN_TABLE_ENTRY = 0x78n;
+const RESERVED_IN_ROOT_ENTRY = 0xf8n;
+
+function pageOf(level: PageLevel, entry: bigint): EptPageSize | undefined {
+  if (level.page === undefined) return undefined;
+  const maps = level.page === "4K" || getFlag(eptEntryFlags, "ps", entry) === true;
+  return maps ? level.page as EptPageSize : undefined;
+}
+
+/** Intel SDM Vol. 3C, 28.3.3.1. */
+function isMisconfigured(
+  entry: bigint,
+  level: PageLevel,
+  page: EptPageSize | undefined,
+  { physicalAddressBits, executeOnly }: { physicalAddressBits: number; executeOnly: boolean },
+): boolean {
+  const permissions = entry & ALL;
+  if ((permissions & WRITE) !== 0n && (permissions & READ) === 0n) return true;
+  if (permissions === EXECUTE && !executeOnly) return true;
+  const address = entry & PAGE_ENTRY_ADDRESS;
+  if (address >> BigInt(physicalAddressBits) !== 0n) return true;
+  if (page === undefined) {
+    return (entry & (level.page ? RESERVED_IN_TABLE_ENTRY : RESERVED_IN_ROOT_ENTRY)) !== 0n;
+  }
+  return (address & BigInt(PAGE_SIZE[page] - 1)) !== 0n || memoryType(entry) === undefined;
+}
+
+function memoryType(entry: bigint): VmxMemoryType | undefined {
+  return memoryTypeName(Number(getFlag(eptEntryFlags, "memory_type", entry)));
+}
+
+function translation(
+  entry: bigint,
+  pageSize: EptPageSize,
+  guest: number,
+  permissions: bigint,
+): EptTranslation {
+  return {
+    physical: Number(entry & PAGE_ENTRY_ADDRESS) + guest % PAGE_SIZE[pageSize],
+    pageSize,
+    readable: (permissions & READ) !== 0n,
+    writable: (permissions & WRITE) !== 0n,
+    executable: (permissions & EXECUTE) !== 0n,
+    memoryType: memoryType(entry)!,
+    ignorePat: getFlag(eptEntryFlags, "ipat", entry) === true,
+  };
+}

@@ -1,0 +1,241 @@
+import { type Xcr0Flag, xcr0Flags } from "./xcr0_flags.ts";
+
+/** Bytes of the legacy region, in the layout of FXSAVE (Intel SDM Vol. 1, 13.4.1). */
+const LEGACY_REGION_SIZE = 512;
+/** Where the header has XSTATE_BV and XCOMP_BV (Intel SDM Vol. 1, 13.4.2). */
+const XSTATE_BV = LEGACY_REGION_SIZE;
+const XCOMP_BV = XSTATE_BV + 8;
+/** The legacy region and the header of 64 bytes, which every XSAVE area has. */
+const LEAST_SIZE = LEGACY_REGION_SIZE + 64;
+/** XCOMP_BV bit 63: the area is in the compacted format. */
+const COMPACTED = 1n << 63n;
+
+const FCW = { offset: 0, initial: 0x37f };
+const MXCSR = { offset: 24, size: 4, initial: 0x1f80 };
+const MXCSR_MASK = 28;
+/** What a MXCSR_MASK of 0 means (Intel SDM Vol. 1, 11.6.6): DAZ is reserved. */
+const DEFAULT_MXCSR_MASK = 0xffbf;
+
+/** What of the legacy region belongs to x87 and to SSE, without MXCSR, which has rules of its own. */
+const LEGACY_RANGES: Readonly<Partial<Record<Xcr0Flag, readonly [number, number][]>>> = {
+  x87: [[0, 24], [32, 160]],
+  sse: [[160, 416]],
+};
+
+/** The first component that does not lie in the legacy region. */
+const FIRST_EXTENDED = 2;
+
+/** Some bytes of a state component. */
+export interface XsavePlace {
+  /** The component, by the name of its bit in XCR0. */
+  readonly component: Xcr0Flag;
+  /** Where they begin: from the start of the component; of the area, for `x87` and `sse`. */
+  readonly offset: number;
+  /** How many they are. */
+  readonly size: number;
+}
+
+/** A subleaf of CPUID leaf 0xD. */
+export interface XsaveSubleaf {
+  /** Its number: that of the component, from 2 on. */
+  readonly index: number;
+  /** The lower half of the bits that XCR0 can have, in subleaf 0; the component's size, from 2 on. */
+  readonly eax: number;
+  /** The component's offset in the standard format, from 2 on. */
+  readonly ebx: number;
+  /** The upper half of the bits that XCR0 can have, in subleaf 0. */
+  readonly edx: number;
+}
+
+/** Where the components lie in an XSAVE area of the standard format. */
+export interface XsaveLayout {
+  /** The bits that XCR0 can have; 0 on a CPU without XSAVE. */
+  readonly supported: bigint;
+  /** The components behind the header, by the names of their bits in XCR0. */
+  readonly components: ReadonlyMap<string, { readonly offset: number; readonly size: number }>;
+}
+
+/** The place of MXCSR. Whether it counts, `sse` and `avx` say together (Intel SDM Vol. 1, 13.8.1). */
+export const MXCSR_PLACE: XsavePlace = {
+  component: "sse",
+  offset: MXCSR.offset,
+  size: MXCSR.size,
+};
+
+/**
+ * The layout that CPUID leaf 0xD tells (Intel SDM Vol. 1, 13.5.1 and 13.4.3).
+ *
+ * @param subleaves Those that the CPU has; none on a CPU without XSAVE.
+ * @example
+ * ```ts
+ * import { xsaveLayout } from "./xsave.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { supported, components } = xsaveLayout([
+ *   { index: 0, eax: 7, ebx: 832, edx: 0 },
+ *   { index: 2, eax: 256, ebx: 576, edx: 0 },
+ * ]);
+ * assertEquals(supported, 7n);
+ * assertEquals(components.get("avx"), { offset: 576, size: 256 });
+ * ```
+ */
+export function xsaveLayout(subleaves: readonly XsaveSubleaf[]): XsaveLayout {
+  const main = subleaves.find(({ index }) => index === 0);
+  const supported = main === undefined ? 0n : BigInt(main.edx) << 32n | BigInt(main.eax);
+  const components = new Map<string, { offset: number; size: number }>();
+  for (const [name, { bit }] of Object.entries(xcr0Flags)) {
+    const subleaf = subleaves.find(({ index }) => index === bit);
+    const isThere = bit >= FIRST_EXTENDED && (supported >> BigInt(bit) & 1n) === 1n;
+    if (!isThere || subleaf === undefined || subleaf.eax === 0) continue;
+    components.set(name, { offset: subleaf.ebx, size: subleaf.eax });
+  }
+  return { supported, components };
+}
+
+/**
+ * An XSAVE area in the standard format, as `KVM_GET_XSAVE2` gives it. A component whose bit in XSTATE_BV is
+ * clear is in its initial state, whatever the area's bytes are (Intel SDM Vol. 1, 13.4.2 and 13.6); writing
+ * to one sets its bit and leaves the rest of it in that state.
+ *
+ * @example
+ * ```ts
+ * import { MXCSR_PLACE, XsaveArea, xsaveLayout } from "./xsave.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const area = new XsaveArea(new Uint8Array(4096), xsaveLayout([]));
+ * assertEquals(area.read([MXCSR_PLACE]), new Uint8Array([0x80, 0x1f, 0, 0]));
+ * ```
+ */
+export class XsaveArea {
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  readonly #layout: XsaveLayout;
+
+  /**
+   * The area in `bytes`, which it changes in place.
+   *
+   * @throws {RangeError} When they are too few, or in the compacted format.
+   */
+  constructor(bytes: Uint8Array, layout: XsaveLayout) {
+    if (bytes.length < LEAST_SIZE) {
+      throw new RangeError(
+        `Cannot use ${bytes.length} bytes as an XSAVE area: its legacy region and its header have ${LEAST_SIZE}`,
+      );
+    }
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    this.#layout = layout;
+    if ((this.#view.getBigUint64(XCOMP_BV, true) & COMPACTED) !== 0n) {
+      throw new RangeError(
+        "Cannot use these bytes as an XSAVE area: they are in the compacted format (XCOMP_BV bit 63); " +
+          "XSAVE and KVM write the standard one",
+      );
+    }
+  }
+
+  /** The bits of MXCSR that this CPU has. */
+  get mxcsrMask(): number {
+    return this.#view.getUint32(MXCSR_MASK, true) || DEFAULT_MXCSR_MASK;
+  }
+
+  /**
+   * The bytes at these places, one after the other.
+   *
+   * @throws {RangeError} When the CPU lacks a component, or a place is not in it.
+   */
+  read(places: readonly XsavePlace[]): Uint8Array<ArrayBuffer> {
+    const bytes = new Uint8Array(places.reduce((sum, { size }) => sum + size, 0));
+    let at = 0;
+    for (const place of places) {
+      const start = this.#start(place);
+      if (this.#counts(place)) bytes.set(this.#bytes.subarray(start, start + place.size), at);
+      else bytes.set(initialBytes(place), at);
+      at += place.size;
+    }
+    return bytes;
+  }
+
+  /**
+   * Sets the bytes at these places, one after the other.
+   *
+   * @throws {RangeError} When the CPU lacks a component, a place is not in it, or they are not as many.
+   */
+  write(places: readonly XsavePlace[], bytes: Uint8Array): void {
+    const starts = places.map((place) => this.#start(place));
+    const size = places.reduce((sum, place) => sum + place.size, 0);
+    if (bytes.length !== size) {
+      throw new RangeError(`Cannot set ${size} bytes of XSAVE state from ${bytes.length} bytes`);
+    }
+    let at = 0;
+    for (const [index, place] of places.entries()) {
+      this.#use(place.component);
+      this.#bytes.set(bytes.subarray(at, at + place.size), starts[index]);
+      at += place.size;
+    }
+  }
+
+  #isInUse(component: Xcr0Flag): boolean {
+    const bits = this.#view.getBigUint64(XSTATE_BV, true);
+    return (bits >> BigInt(xcr0Flags[component].bit) & 1n) === 1n;
+  }
+
+  /** Whether the area's bytes are what the place holds. */
+  #counts(place: XsavePlace): boolean {
+    if (isMxcsr(place)) return this.#isInUse("sse") || this.#isInUse("avx");
+    return this.#isInUse(place.component);
+  }
+
+  /** Sets the component's bit; where it was clear, its bytes become those of the initial state. */
+  #use(component: Xcr0Flag): void {
+    if (this.#isInUse(component)) return;
+    const bringsMxcsr = (component === "sse" || component === "avx") && !this.#counts(MXCSR_PLACE);
+    for (const [start, end] of this.#ranges(component)) this.#bytes.fill(0, start, end);
+    if (component === "x87") this.#view.setUint16(FCW.offset, FCW.initial, true);
+    if (bringsMxcsr) this.#view.setUint32(MXCSR.offset, MXCSR.initial, true);
+    const bits = this.#view.getBigUint64(XSTATE_BV, true);
+    this.#view.setBigUint64(XSTATE_BV, bits | 1n << BigInt(xcr0Flags[component].bit), true);
+  }
+
+  #ranges(component: Xcr0Flag): readonly [number, number][] {
+    const legacy = LEGACY_RANGES[component];
+    if (legacy !== undefined) return legacy;
+    const { offset, size } = this.#layout.components.get(component)!;
+    return [[offset, offset + size]];
+  }
+
+  /** Where a place begins in the area. */
+  #start({ component, offset, size }: XsavePlace): number {
+    const isLegacy = LEGACY_RANGES[component] !== undefined;
+    const found = isLegacy
+      ? { offset: 0, size: LEGACY_REGION_SIZE }
+      : this.#layout.components.get(component);
+    if (found === undefined) {
+      throw new RangeError(
+        `Cannot find ${component} in the XSAVE area: CPUID leaf 0xD does not offer that component`,
+      );
+    }
+    const start = found.offset + offset;
+    if (offset + size <= found.size && start + size <= this.#bytes.length) return start;
+    throw new RangeError(
+      `Cannot find bytes ${offset} to ${
+        offset + size - 1
+      } of ${component} in the XSAVE area: the component has ` +
+        `${found.size} bytes at ${found.offset}, and the area ${this.#bytes.length}`,
+    );
+  }
+}
+
+function isMxcsr({ component, offset }: XsavePlace): boolean {
+  return component === MXCSR_PLACE.component && offset === MXCSR_PLACE.offset;
+}
+
+/** What a place holds in the initial state: zero, but for FCW and MXCSR (Intel SDM Vol. 1, 13.6). */
+function initialBytes(place: XsavePlace): Uint8Array {
+  const bytes = new Uint8Array(place.size);
+  const view = new DataView(bytes.buffer);
+  if (isMxcsr(place)) view.setUint32(0, MXCSR.initial, true);
+  if (place.component === "x87" && place.offset === FCW.offset) {
+    view.setUint16(0, FCW.initial, true);
+  }
+  return bytes;
+}

@@ -1,0 +1,254 @@
+import { assert, assertEquals, assertThrows } from "@std/assert";
+import fc from "fast-check";
+import { PAGE_SIZE } from "../../../lib/x86/page_mapping.ts";
+import type { EptMapping } from "../../../lib/x86/vmx/ept_mapping.ts";
+import { decodeEptPointer, eptPointer } from "../../../lib/x86/vmx/ept_pointer.ts";
+import { buildEptTables, type EptTables } from "../../../lib/x86/vmx/ept_tables.ts";
+import { type EptWalk, walkEpt } from "../../../lib/x86/vmx/ept_walk.ts";
+import { memoryOf } from "../memory_of.ts";
+
+const AREA = { start: 0x1_0000, end: 0x10_0000 };
+
+function build(...mappings: EptMapping[]): EptTables {
+  return buildEptTables({ areas: [AREA], mappings });
+}
+
+function walk({ pointer, writes }: EptTables, guest: number): EptWalk["result"] {
+  return walkEpt({ pointer, guest, read: memoryOf(writes) }).result;
+}
+
+Deno.test("an EPT pointer has the manual's bits, and its address is aligned down", () => {
+  assertEquals(eptPointer({ root: 0x5000 }), 0x501en);
+  assertEquals(eptPointer({ root: 0x5fff }), 0x501en);
+  assertEquals(eptPointer({ root: 0, memoryType: "UC" }), 0x18n);
+  assertEquals(eptPointer({ root: 0x1000, walkLength: 5, accessedDirty: true }), 0x1066n);
+  assertEquals(eptPointer({ root: 2 ** 52 - 1 }), 0xf_ffff_ffff_f01en);
+  assertEquals(decodeEptPointer(0xf_ffff_ffff_f05en), {
+    root: 2 ** 52 - 4096,
+    memoryType: "WB",
+    walkLength: 4,
+    accessedDirty: true,
+  });
+  assertEquals(decodeEptPointer(0x1002n).memoryType, undefined);
+  assertEquals(decodeEptPointer(0x1006n).walkLength, undefined);
+});
+
+Deno.test("an EPT pointer comes back as it was made", () => {
+  const pointers = fc.record({
+    root: fc.nat(2 ** 31).map((page) => page * 4096),
+    memoryType: fc.constantFrom("UC", "WB"),
+    walkLength: fc.constantFrom(4, 5),
+    accessedDirty: fc.boolean(),
+  });
+  fc.assert(fc.property(pointers, (pointer) => {
+    assertEquals(decodeEptPointer(eptPointer(pointer)), pointer);
+  }));
+});
+
+Deno.test("an EPT pointer that cannot be is refused", () => {
+  assertThrows(
+    () => eptPointer({ root: 2 ** 46 }, 46),
+    RangeError,
+    "physical addresses have 46 bits",
+  );
+  assertThrows(() => eptPointer({ root: -1 }), RangeError, "as the address of EPT's root");
+  assertThrows(
+    () => eptPointer({ root: 0, memoryType: "WT" }),
+    RangeError,
+    'Cannot use the memory type "WT": here it is one of',
+  );
+  assertThrows(() => eptPointer({ root: 0, walkLength: 3 as never }), RangeError, "it is 4 or 5");
+});
+
+Deno.test("EPT's entries have the manual's bits at every page size", () => {
+  for (
+    const [mapping, entries] of [
+      [{ size: 0x1000 }, [0x1_1007n, 0x1_2007n, 0x1_3007n, 0x4000_0037n]],
+      [{ size: 0x20_0000 }, [0x1_1007n, 0x1_2007n, 0x4000_00b7n]],
+      [{ size: 2 ** 30, pageSize: "1G" }, [0x1_1007n, 0x4000_00b7n]],
+      [
+        { size: 0x1000, writable: false, executable: false, memoryType: "UC", ignorePat: true },
+        [0x1_1007n, 0x1_2007n, 0x1_3007n, 0x4000_0041n],
+      ],
+      [
+        { size: 0x1000, readable: false, writable: false, memoryType: "WP" },
+        [0x1_1007n, 0x1_2007n, 0x1_3007n, 0x4000_002cn],
+      ],
+    ] as const
+  ) {
+    const tables = build({ guest: 0, physical: 0x4000_0000, ...mapping });
+    const { levels } = walkEpt({ ...tables, guest: 0, read: memoryOf(tables.writes) });
+    assertEquals(levels.map(({ entry }) => entry), [...entries]);
+  }
+});
+
+Deno.test("tables are placed from the area's start, root first, and say what they are", () => {
+  const { root, pointer, writes, end } = build({ guest: 0x8000_0000, physical: 0, size: 0x1000 });
+  assertEquals([root, pointer, end], [0x1_0000, 0x1_001en, 0x1_4000]);
+  assertEquals(writes.map(({ gpa, what }) => [gpa, what]), [
+    [0x1_0000, "EPT PML4"],
+    [0x1_1000, "EPT PDPT of guest-physical 0x80000000"],
+    [0x1_2000, "EPT PD of guest-physical 0x80000000"],
+    [0x1_3000, "EPT PT of guest-physical 0x80000000"],
+  ]);
+});
+
+const sizes = fc.constantFrom("4K", "2M", "1G");
+const mappings = fc.tuple(sizes, fc.nat(100), fc.nat(100), fc.integer({ min: 1, max: 3 }))
+  .chain(([pageSize, guest, physical, count]) =>
+    fc.record({
+      guest: fc.constant(guest * PAGE_SIZE[pageSize]),
+      physical: fc.constant(physical * PAGE_SIZE[pageSize]),
+      size: fc.constant(count * PAGE_SIZE[pageSize]),
+      pageSize: fc.constant(pageSize),
+      readable: fc.constant(true),
+      writable: fc.boolean(),
+      executable: fc.boolean(),
+      memoryType: fc.constantFrom("UC", "WC", "WT", "WP", "WB"),
+      ignorePat: fc.boolean(),
+    })
+  );
+
+Deno.test("walking what was built gives every address back, with its page and permissions", () => {
+  fc.assert(fc.property(mappings, fc.nat(), fc.constantFrom(4, 5), (mapping, at, walkLength) => {
+    const tables = buildEptTables({ areas: [AREA], mappings: [mapping], walkLength });
+    const { guest, physical, size, ...rest } = mapping;
+    const offset = at % size;
+    assertEquals(walk(tables, guest + offset), { physical: physical + offset, ...rest });
+    assert("fault" in walk(tables, guest + size));
+    if (guest > 0) assert("fault" in walk(tables, guest - 1));
+  }));
+});
+
+Deno.test("automatic pages are of 2 MiB where both addresses allow it, and of 4 KiB elsewhere", () => {
+  const tables = build(
+    { guest: 0x1f_f000, physical: 0x3f_f000, size: 0x40_1000 },
+    { guest: 0x100_0000, physical: 0x1000, size: 0x20_0000 },
+  );
+  const pageOf = (guest: number) => {
+    const result = walk(tables, guest);
+    return "pageSize" in result ? result.pageSize : undefined;
+  };
+  assertEquals([0x1f_f000, 0x20_0000, 0x40_0000, 0x100_0000].map(pageOf), ["4K", "2M", "2M", "4K"]);
+});
+
+Deno.test("a walk tells a violation from a misconfiguration, and at which level", () => {
+  const tables = build({ guest: 0, size: 0x1000 }, { guest: 0x20_0000, size: 0x20_0000 });
+  assertEquals(walk(tables, 0x1000), { fault: "EPT violation", level: "PTE" });
+  assertEquals(walk(tables, 2 ** 39), { fault: "EPT violation", level: "PML4E" });
+  assertEquals(walk(tables, 2 ** 48), { fault: "EPT violation", level: "PML4E" });
+
+  const read = memoryOf(tables.writes);
+  const withLast = (entry: bigint, options = {}) =>
+    walkEpt({
+      pointer: tables.pointer,
+      guest: 0,
+      read: (gpa) => gpa === 0x1_3000 ? entry : read(gpa),
+      ...options,
+    }).result;
+  const misconfigured = { fault: "EPT misconfiguration", level: "PTE" };
+  assertEquals<unknown>(withLast(0x2n), misconfigured); // write-only
+  assertEquals<unknown>(withLast(0x6n), misconfigured); // write and execute
+  assertEquals<unknown>(withLast(0x4n, { executeOnly: false }), misconfigured);
+  assert("physical" in withLast(0x4n));
+  assertEquals<unknown>(withLast(0x17n), misconfigured); // memory type 2
+  assertEquals<unknown>(withLast(0x1_0000_0000_0037n, { physicalAddressBits: 46 }), misconfigured);
+  assertEquals(
+    walkEpt({ pointer: tables.pointer, guest: 0, read: () => undefined }).result,
+    { fault: "outside-memory", level: "PML4E" },
+  );
+  const reserved = walkEpt({
+    pointer: tables.pointer,
+    guest: 0,
+    read: (gpa) => read(gpa)! | (gpa === 0x1_0000 ? 0x80n : 0n),
+  });
+  assertEquals<unknown>(reserved.result, { fault: "EPT misconfiguration", level: "PML4E" });
+  const misplaced = walkEpt({
+    pointer: tables.pointer,
+    guest: 0x20_0000,
+    read: (gpa) => read(gpa)! | (gpa === 0x1_2008 ? 0x1000n : 0n),
+  });
+  assertEquals<unknown>(misplaced.result, { fault: "EPT misconfiguration", level: "PDE" });
+  assertThrows(
+    () => walkEpt({ pointer: 0x6n, guest: 0, read }),
+    RangeError,
+    "Cannot walk EPT from the pointer 0x6: its walk length is reserved",
+  );
+});
+
+Deno.test("every entry on the way takes permissions away", () => {
+  const tables = build({ guest: 0, size: 0x1000 });
+  const read = memoryOf(tables.writes);
+  const { result } = walkEpt({
+    pointer: tables.pointer,
+    guest: 0,
+    read: (gpa) => read(gpa)! & (gpa === 0x1_1000 ? ~2n : gpa === 0x1_2000 ? ~4n : ~0n),
+  });
+  assert("physical" in result);
+  assertEquals([result.readable, result.writable, result.executable], [true, false, false]);
+});
+
+Deno.test("mappings that cannot be are refused, each with its reason", () => {
+  for (
+    const [mapping, message] of [
+      [{ guest: 0x1001 }, "`guest` is 0x1001; give a multiple of 0x1000"],
+      [{ guest: 0, physical: 0x10 }, "`physical` is 0x10"],
+      [{ guest: 0, size: 0x1800 }, "`size` is 0x1800"],
+      [{ guest: 0, size: 0 }, "Cannot map 0 bytes"],
+      [{ guest: 0x1000, pageSize: "2M", size: 0x20_0000 }, "give a multiple of 0x200000"],
+      [{ guest: 0, pageSize: "4M" as never }, 'pages of "4M": EPT has "4K", "2M", "1G"'],
+      [{ guest: 0, readable: false }, "as writable and not readable"],
+      [
+        { guest: 0, readable: false, writable: false, executable: false },
+        "without a permission",
+      ],
+      [{ guest: 2 ** 48 }, "guest-physical addresses have 48 bits"],
+      [{ guest: 0, memoryType: "XX" as never }, 'the memory type "XX"'],
+    ] as [Partial<EptMapping> & { guest: number }, string][]
+  ) {
+    assertThrows(() => build({ size: 0x1000, ...mapping }), RangeError, message);
+  }
+});
+
+Deno.test("a mapping past the physical-address width is refused, and one up to it is not", () => {
+  const at = (physical: number, physicalAddressBits?: number) =>
+    buildEptTables({
+      areas: [AREA],
+      mappings: [{ guest: 0, physical, size: 0x2000 }],
+      physicalAddressBits,
+    });
+  at(2 ** 39 - 0x2000, 39);
+  assertThrows(
+    () => at(2 ** 39 - 0x1000, 39),
+    RangeError,
+    "Cannot map guest-physical 0x0 to 0x7ffffff000: physical addresses have 39 bits",
+  );
+  assertThrows(() => at(2 ** 52), RangeError, "physical addresses have 52 bits");
+});
+
+Deno.test("overlaps, misaligned areas and areas that are too small are refused", () => {
+  for (
+    const second of [
+      { guest: 0x20_0000, size: 0x1000 },
+      { guest: 0x20_0000, size: 0x20_0000, pageSize: "2M" },
+      { guest: 0, size: 2 ** 30, pageSize: "1G" },
+    ] as const
+  ) {
+    assertThrows(
+      () => build({ guest: 0x20_0000, size: 0x20_0000 }, second),
+      RangeError,
+      "another mapping has it",
+    );
+  }
+  const mappings = [{ guest: 0, size: 0x1000 }];
+  assertThrows(
+    () => buildEptTables({ areas: [{ start: 0x1_0000, end: 0x1_3000 }], mappings }),
+    RangeError,
+    "Cannot place the EPT PT of guest-physical 0x0: all 3 tables",
+  );
+  assertThrows(
+    () => buildEptTables({ areas: [{ start: 0x1_0800, end: 0x10_0000 }], mappings }),
+    RangeError,
+    "Cannot place the EPT tables at 0x10800",
+  );
+});
