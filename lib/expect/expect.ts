@@ -1,34 +1,41 @@
 import type { MemoryContent } from "../machine/address_space.ts";
-import { Machine } from "../machine/machine.ts";
+import { MachineCpu } from "../machine/machine_cpu.ts";
 import type { RunOptions } from "../machine/machine_types.ts";
 import type { RegisterValues } from "../machine/registers.ts";
+import { GuestFaultError } from "../machine/guest_fault_error.ts";
 import { UnhandledExitError } from "../machine/unhandled_exit_error.ts";
+import type { MsrValues } from "../x86/msr_number.ts";
 import type { RflagsFlag } from "../x86/flag_tables.ts";
 import type { FlagValues } from "../x86/flags.ts";
+import type { ExceptionName } from "../x86/faults/exceptions.ts";
 import type { Matcher } from "./assertion_error.ts";
+import type { FaultFields } from "./expected_fault.ts";
 import { matchEnd, matchExitStatus } from "./matchers/end.ts";
+import { matchFault } from "./matchers/fault.ts";
 import { matchMemory } from "./matchers/memory.ts";
+import { matchMsrs } from "./matchers/msrs.ts";
 import { matchPortOutput, matchSerial, matchSerialPart } from "./matchers/output.ts";
 import { matchRegisters } from "./matchers/registers.ts";
 import { matchTimeLimit } from "./matchers/time.ts";
-import { matchTranscript } from "./matchers/transcript.ts";
+import { type CpuTranscripts, matchTranscript } from "./matchers/transcript.ts";
 import type { ExitPattern } from "./patterns/exit_pattern.ts";
 import { assertVerdict, type Verdict } from "./verdict.ts";
 
 /** What can be expected of a stopped machine, as it is or, after `.not`, as it is not. */
 export class StateExpectation {
-  readonly #machine: Machine;
+  readonly #machine: MachineCpu;
   readonly #negated: boolean;
 
   /** Use {@linkcode expect}. */
-  constructor(machine: Machine, negated: boolean) {
+  constructor(machine: MachineCpu, negated: boolean) {
     this.#machine = machine;
     this.#negated = negated;
   }
 
   /**
    * The registers have these values. Only those that are named are compared; a segment given as a number is
-   * compared by its selector.
+   * compared by its selector, a vector given as lanes (`{ xmm0: { f32: [1, 2, 3, 4] } }`) lane by lane, and a
+   * register of x87's stack given as a number by the nearest double.
    *
    * @throws {AssertionError} When one differs.
    * @throws {RangeError} When there is no register of a name, or it could not hold the value.
@@ -46,6 +53,18 @@ export class StateExpectation {
    */
   toHaveFlags(flags: FlagValues<RflagsFlag>): void {
     this.#assert(matchRegisters(this.#machine, "toHaveFlags", flags), this.toHaveFlags);
+  }
+
+  /**
+   * The model-specific registers have these values, by name or number. Only those that are named are compared.
+   *
+   * @throws {AssertionError} When one differs.
+   * @throws {RangeError} When there is none of a name, or it could not hold the value.
+   * @throws {MsrError} When the vCPU does not have one.
+   * @throws {TypeError} When none is named.
+   */
+  toHaveMsrs(values: MsrValues): void {
+    this.#assert(matchMsrs(this.#machine, values), this.toHaveMsrs);
   }
 
   /**
@@ -135,10 +154,10 @@ export class StateExpectation {
 
 /** What can be expected of a machine. */
 export class Expectation extends StateExpectation {
-  readonly #machine: Machine;
+  readonly #machine: MachineCpu;
 
   /** Use {@linkcode expect}. */
-  constructor(machine: Machine) {
+  constructor(machine: MachineCpu) {
     super(machine, false);
     this.#machine = machine;
   }
@@ -155,6 +174,11 @@ export class Expectation extends StateExpectation {
    *
    * Exits that a device of the machine answers may come in between, unless a pattern names their port or
    * address.
+   *
+   * On a machine with several CPUs a transcript is about this CPU's exits; those of the others are their handlers'. An
+   * object has transcripts for several CPUs in one run, by their numbers: `{ 0: [hlt()], 1: [hlt()] }`. Which of two
+   * CPUs comes first does not matter. A CPU whose transcript is done may go on, and halt, but has no other exits that
+   * nobody answers.
    *
    * @throws {AssertionError} At the first exit that is not the one expected, and when the time limit is over.
    * @throws {UnhandledExitError} When a read matches a pattern that has no answer, and no device has one.
@@ -183,7 +207,10 @@ export class Expectation extends StateExpectation {
    * ]);
    * ```
    */
-  toExit(transcript: readonly ExitPattern[], options: RunOptions = {}): void {
+  toExit(
+    transcript: readonly ExitPattern[] | CpuTranscripts,
+    options: RunOptions = {},
+  ): void {
     this.#assertRun(() => matchTranscript(this.#machine, transcript, options), this.toExit);
   }
 
@@ -212,13 +239,47 @@ export class Expectation extends StateExpectation {
     this.#assertRun(() => matchTimeLimit(this.#machine, options), this.toRunOutOfTime);
   }
 
+  /**
+   * Runs the guest until it faults, which must be by this exception, and have these fields; devices answer its
+   * exits before that. The machine must have been booted with `catchFaults: true`.
+   *
+   * Afterwards the registers are those at the fault, `vm.fault` has all of it, and running on tries the instruction
+   * again, or, behind a trap (`#BP`), goes on.
+   *
+   * @param name The exception's name: `"#GP"`.
+   * @throws {AssertionError} When another fault comes, or none until the guest ends or its time is over.
+   * @throws {UnhandledExitError} At an exit that no handler answers.
+   * @throws {TypeError} When the machine was booted without `catchFaults`, there is no such field, or such exceptions
+   *   do not have it.
+   * @throws {RangeError} When there is no exception of that name, or a value does not fit.
+   *
+   * @example
+   * ```ts no-eval
+   * import { asm, boot, expect } from "@vmexit/vmexit";
+   *
+   * using vm = boot(asm`
+   *   bits 64
+   * broken:
+   *   mov [0x4000], al
+   *   hlt
+   * `, { catchFaults: true, mappings: [{ linear: 0x4000, size: 0x1000, present: false }] });
+   *
+   * expect(vm).toFault("#PF", { errorCode: 0x2, cr2: 0x4000, rip: "broken" });
+   * ```
+   */
+  toFault(name: ExceptionName, fields: FaultFields = {}, options: RunOptions = {}): void {
+    this.#assertRun(() => matchFault(this.#machine, name, fields, options), this.toFault);
+  }
+
   #assertRun(run: () => Verdict, matcher: Matcher): void {
     let verdict: Verdict;
     try {
       verdict = run();
     } catch (error) {
       // What went wrong is the test's: its line is the place, not the run loop.
-      if (error instanceof UnhandledExitError) Error.captureStackTrace(error, matcher);
+      if (error instanceof UnhandledExitError || error instanceof GuestFaultError) {
+        Error.captureStackTrace(error, matcher);
+      }
       throw error;
     }
     assertVerdict(this.#machine, verdict, false, matcher);
@@ -245,8 +306,8 @@ export class Expectation extends StateExpectation {
  * expect(vm).not.toBeShutDown();
  * ```
  */
-export function expect(machine: Machine): Expectation {
-  if (!(machine instanceof Machine)) {
+export function expect(machine: MachineCpu): Expectation {
+  if (!(machine instanceof MachineCpu)) {
     throw new TypeError("Cannot expect anything of that: it is not a machine that boot() made");
   }
   return new Expectation(machine);

@@ -1,4 +1,4 @@
-import type { Machine } from "../machine/machine.ts";
+import type { MachineCpu } from "../machine/machine_cpu.ts";
 import { statePage } from "../machine/state_page.ts";
 import type { Comparison, Verdict } from "./verdict.ts";
 
@@ -10,17 +10,22 @@ const INDENT = "  ";
  *
  * @param negated Whether the test wrote `.not`.
  */
-export function failurePage(machine: Machine, verdict: Verdict, negated: boolean): string {
+export function failurePage(machine: MachineCpu, verdict: Verdict, negated: boolean): string {
   const shown = verdict.comparisons().filter(({ matches }) => matches === negated);
   const width = Math.max(0, ...shown.map(({ what }) => what.length));
   return [
-    `expect(vm)${negated ? ".not" : ""}.${verdict.call}`,
+    `expect(${cpuText(machine)})${negated ? ".not" : ""}.${verdict.call}`,
     "",
     ...shown.flatMap((comparison) => comparisonLines(comparison, width, negated)),
     ...verdict.details === undefined ? [] : ["", verdict.details()],
     "",
     statePage(machine),
   ].join("\n");
+}
+
+/** A CPU as the test wrote it. */
+function cpuText({ number }: MachineCpu): string {
+  return number === 0 ? "vm" : `vm.cpus[${number}]`;
 }
 
 function comparisonLines(comparison: Comparison, width: number, negated: boolean): string[] {

@@ -1,9 +1,14 @@
 export * from "./assertion_error.ts";
 export * from "./expect.ts";
+export type { CpuTranscripts } from "./matchers/transcript.ts";
 export type { Answer } from "./patterns/answer.ts";
+export { AnswerableExitPattern } from "./patterns/answerable_exit_pattern.ts";
 export * from "./patterns/any.ts";
 export * from "./patterns/exit_pattern.ts";
 export * from "./patterns/exits.ts";
+export type { FaultFields } from "./expected_fault.ts";
+export { fault } from "./patterns/fault.ts";
 export type { ExpectedData } from "./patterns/expected_data.ts";
 export * from "./patterns/mmio.ts";
+export * from "./patterns/msr.ts";
 export * from "./patterns/port.ts";

@@ -1,4 +1,5 @@
 import type { Exit } from "../kvm/exit.ts";
+import type { CaughtFault } from "../machine/caught_fault.ts";
 import {
   type ExitPattern,
   MISMATCH,
@@ -14,6 +15,12 @@ export interface PatternProgress {
   readonly count: number;
   /** The numbers of the first and the last exit that it took, where it took any. */
   readonly exits: readonly [first: number, last: number] | undefined;
+}
+
+interface Offered {
+  readonly exit: Exit;
+  readonly number: number;
+  readonly fault: CaughtFault | undefined;
 }
 
 interface Progress {
@@ -70,21 +77,28 @@ export class TranscriptCursor {
     return this.#progress.some(({ pattern }) => pattern.definition.names(exit));
   }
 
-  /** Takes the next exit, the machine's `number`th. A mismatch leaves the cursor where it was. */
-  offer(exit: Exit, number: number): Verdict {
+  /**
+   * Takes the next exit, the machine's `number`th. A mismatch leaves the cursor where it was.
+   *
+   * @param fault The fault, where the exit is one by which the guest's fault catcher reports one.
+   */
+  offer(exit: Exit, number: number, fault?: CaughtFault): Verdict {
+    const offered = { exit, number, fault };
     if (this.#occurrence !== undefined) {
-      return this.#take(this.#position, this.#occurrence, exit, number);
+      return this.#take(this.#position, this.#occurrence, offered);
     }
     for (const index of this.#candidates()) {
       const occurrence = this.#progress[index].pattern.definition.begin();
-      const verdict = this.#take(index, occurrence, exit, number);
+      const verdict = this.#take(index, occurrence, offered);
       if (verdict.matches) return verdict;
     }
     return MISMATCH;
   }
 
-  #take(index: number, occurrence: Occurrence, exit: Exit, number: number): Verdict {
-    const verdict = occurrence.offer(exit);
+  #take(index: number, occurrence: Occurrence, { exit, number, fault }: Offered): Verdict {
+    const verdict = fault === undefined
+      ? occurrence.offer(exit)
+      : occurrence.offerFault?.(fault) ?? MISMATCH;
     if (!verdict.matches) return verdict;
     const progress = this.#progress[index];
     progress.exits = [progress.exits?.[0] ?? number, number];

@@ -13,8 +13,9 @@ const ALIGNED_WIDTH = 56;
  * each pattern took.
  *
  * @param first The number of the machine's first exit that the transcript was about.
+ * @param cpu The CPU whose transcript it is, where others have theirs.
  */
-export function transcriptPage(cursor: TranscriptCursor, first: number): string {
+export function transcriptPage(cursor: TranscriptCursor, first: number, cpu?: number): string {
   const { progress, position } = cursor;
   const start = Math.max(0, position - SHOWN_BEFORE);
   const end = Math.min(progress.length, position + SHOWN_AFTER + 1);
@@ -24,7 +25,7 @@ export function transcriptPage(cursor: TranscriptCursor, first: number): string 
   }));
   const width = Math.min(ALIGNED_WIDTH, Math.max(...rows.map(({ line }) => line.length)));
   return [
-    `transcript, from exit ${first} on`,
+    `transcript${cpu === undefined ? "" : ` of CPU ${cpu}`}, from exit ${first} on`,
     ...start === 0 ? [] : [`    … ${formatCount(start, "pattern")} before`],
     ...rows.map(({ line, taken }) => `${line.padEnd(width)}  ${taken}`.trimEnd()),
     ...end === progress.length

@@ -1,4 +1,4 @@
-import type { Machine } from "../machine/machine.ts";
+import type { MachineCpu } from "../machine/machine_cpu.ts";
 import { AssertionError, type Matcher } from "./assertion_error.ts";
 import { failurePage } from "./failure_page.ts";
 
@@ -36,7 +36,7 @@ export interface Verdict {
  * @throws {AssertionError} When the verdict is not what the test wants.
  */
 export function assertVerdict(
-  machine: Machine,
+  machine: MachineCpu,
   verdict: Verdict,
   negated: boolean,
   matcher: Matcher,

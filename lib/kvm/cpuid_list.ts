@@ -10,6 +10,9 @@ const CPUID_ENTRIES = 128;
 /** Far more than KVM ever has (its KVM_MAX_CPUID_ENTRIES is 256): asking for yet more would never end. */
 const MOST_CPUID_ENTRIES = 4096;
 
+/** A leaf that no CPU has, in entries that the kernel has not written. */
+const UNWRITTEN = 0xffff_ffff;
+
 /**
  * Asks for a `struct kvm_cpuid2`, with more room as long as the kernel says that there are more entries.
  * Its length may be more than the entries take.
@@ -21,6 +24,7 @@ export function cpuidBytes(
 ): Uint8Array<ArrayBuffer> {
   for (let entries = CPUID_ENTRIES;; entries *= 2) {
     const bytes = structBytes(kvm_cpuid2, { nent: entries }, entries);
+    if (name === "KVM_GET_CPUID2") bytes.fill(0xff, kvm_cpuid2.size);
     try {
       target.call(name, bytes, options);
       return bytes;
@@ -37,5 +41,8 @@ export function cpuidEntries(
   name: IoctlName,
   options: IoctlOptions = {},
 ): KvmCpuidEntry2[] {
-  return kvm_cpuid2.read(new DataView(cpuidBytes(target, name, options).buffer)).entries;
+  const { entries } = kvm_cpuid2.read(new DataView(cpuidBytes(target, name, options).buffer));
+  // Linux 6.1 does not say how many entries KVM_GET_CPUID2 has written.
+  const end = entries.findIndex((entry) => entry.function === UNWRITTEN);
+  return end < 0 ? entries : entries.slice(0, end);
 }

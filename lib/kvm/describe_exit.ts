@@ -8,8 +8,16 @@ const MOST_BYTES = 48;
 
 const PRINTABLE = /^[\x20-\x7e\n\r\t]+$/;
 
+/** Names for what an exit has as a number only. */
+export interface ExitNames {
+  /** The name of an MSR, where it has one. */
+  readonly msrName?: (index: number) => string | undefined;
+}
+
 /**
  * An exit in one line for tables and failure pages: numbers in hex, constants by name.
+ *
+ * @param names What else has names: {@linkcode msrName} names MSRs.
  *
  * @example
  * ```ts
@@ -29,17 +37,17 @@ const PRINTABLE = /^[\x20-\x7e\n\r\t]+$/;
  * assertEquals(line, 'IO out 0x3f8 byte 0x41 "A"');
  * ```
  */
-export function describeExit(exit: Exit): string {
+export function describeExit(exit: Exit, names: ExitNames = {}): string {
   const { smm, busLock, guestMode } = exit.runFlags;
   const during = [
     smm ? "in SMM" : "",
     busLock ? "bus locked" : "",
     guestMode ? "in a nested guest" : "",
   ].filter((part) => part !== "");
-  return payload(exit) + (during.length === 0 ? "" : ` (${during.join(", ")})`);
+  return payload(exit, names) + (during.length === 0 ? "" : ` (${during.join(", ")})`);
 }
 
-function payload(exit: Exit): string {
+function payload(exit: Exit, names: ExitNames): string {
   switch (exit.reason) {
     case "IO":
       return io(exit);
@@ -72,9 +80,9 @@ function payload(exit: Exit): string {
     case "HYPERV":
       return hyperv(exit);
     case "X86_RDMSR":
-      return `X86_RDMSR ${hex(exit.index)}${msrReason(exit)}`;
+      return `X86_RDMSR ${msr(exit, names)}${msrReason(exit)}`;
     case "X86_WRMSR":
-      return `X86_WRMSR ${hex(exit.index)} ${hex(exit.data)}${msrReason(exit)}`;
+      return `X86_WRMSR ${msr(exit, names)} ${hex(exit.data)}${msrReason(exit)}`;
     case "XEN":
       return exit.hcall === undefined
         ? `XEN ${exit.typeName ?? exit.type}`
@@ -148,6 +156,11 @@ function hyperv({ type, typeName, synic, hcall, syndbg }: HypervExit): string {
   }
   const written = synic ?? syndbg;
   return written === undefined ? head : `${head} MSR ${hex(written.msr)}`;
+}
+
+function msr({ index }: { index: number }, { msrName }: ExitNames): string {
+  const name = msrName?.(index);
+  return name === undefined ? hex(index) : `${hex(index)} ${name}`;
 }
 
 function msrReason(exit: { msrReason: number; msrReasonName?: string }): string {

@@ -3,7 +3,7 @@ import { kvm_run } from "./abi/structs/run.ts";
 import type { Exit } from "./exit.ts";
 
 /** A value that a field of 64 bits takes. */
-type Quadword = bigint | number;
+export type Quadword = bigint | number;
 
 /**
  * What the process answers, by exit reason, where the guest waits for more than data on a bus: the fields of
@@ -52,6 +52,24 @@ function places(paths: Readonly<Record<string, Parameters<typeof kvm_run.offsetO
       { offset: kvm_run.offsetOf(path), bits: kvm_run.sizeOf(path) === 1 ? 8 : 64 },
     ]),
   );
+}
+
+/** Whether exits of a reason take an answer. */
+export function takesAnswer(reason: string): reason is AnsweredReason {
+  return PLACES.has(EXIT_REASON[reason as AnsweredReason]);
+}
+
+/**
+ * Checks an answer before there is an exit.
+ *
+ * @throws {TypeError} When exits of that reason take none with such a field.
+ * @throws {RangeError} When a value does not fit its field.
+ */
+export function checkAnswer(reason: AnsweredReason, answer: AnswerFields): void {
+  const known = PLACES.get(EXIT_REASON[reason])!;
+  for (const [field, value] of Object.entries(answer)) {
+    if (value !== undefined) checkField(known, field, value);
+  }
 }
 
 /**

@@ -17,6 +17,11 @@ const LIKELY_CAUSE: Record<string, string> = {
   "KVM_SET_USER_MEMORY_REGION ENOMEM": "the host is short of memory for the slot's bookkeeping",
   "KVM_SET_SREGS EINVAL":
     "the special registers contradict each other (CR0.PG, CR4.PAE and EFER.LMA must agree), or set a bit that this CPU does not have",
+  "KVM_SET_XCRS EINVAL":
+    "XCR0 wants X87 always, SSE where it has AVX, and AVX where it has the three of AVX-512, and no bit that CPUID leaf 0xD does not offer",
+  "KVM_SET_XSAVE EINVAL":
+    "the area's XSTATE_BV has a component, or MXCSR a bit, that this CPU does not have",
+  "KVM_SET_DEBUGREGS EINVAL": "DR6 or DR7 has a bit in its upper half",
   "KVM_RUN EFAULT": "the guest touched memory that a slot promises and this process does not have",
   "KVM_RUN EINVAL": "the vCPU's state is not one that KVM can run",
   "KVM_RUN ENOEXEC": "the vCPU is not initialized",

@@ -6,6 +6,8 @@ import { type AnswerFields, writeAnswer } from "./exit_answer.ts";
 
 const EXIT_REASON = kvm_run.offsetOf("exit_reason");
 const IMMEDIATE_EXIT = kvm_run.offsetOf("immediate_exit");
+const REQUEST_INTERRUPT_WINDOW = kvm_run.offsetOf("request_interrupt_window");
+const IF_FLAG = kvm_run.offsetOf("if_flag");
 const IO_DIRECTION = kvm_run.offsetOf("io.direction");
 const IO_SIZE = kvm_run.offsetOf("io.size");
 const IO_PORT = kvm_run.offsetOf("io.port");
@@ -16,7 +18,9 @@ const MMIO_DATA = kvm_run.offsetOf("mmio.data");
 const MMIO_LENGTH = kvm_run.offsetOf("mmio.len");
 const MMIO_IS_WRITE = kvm_run.offsetOf("mmio.is_write");
 const MSR_INDEX = kvm_run.offsetOf("msr.index");
+const MSR_REASON = kvm_run.offsetOf("msr.reason");
 const MSR_DATA = kvm_run.offsetOf("msr.data");
+const MSR_ERROR = kvm_run.offsetOf("msr.error");
 const HYPERV_TYPE = kvm_run.offsetOf("hyperv.type");
 
 const WORD_SIZE = 4;
@@ -52,6 +56,19 @@ export class KvmRunPage {
   /** Whether the next `KVM_RUN` only finishes the latest exit and returns with EINTR. */
   set immediateExit(immediate: boolean) {
     this.#mapping.view.setUint8(IMMEDIATE_EXIT, immediate ? 1 : 0);
+  }
+
+  /**
+   * Whether the guest is left with IRQ_WINDOW_OPEN as soon as it takes external interrupts, until that is taken
+   * back. For machines whose interrupt controllers are not in the kernel.
+   */
+  set requestInterruptWindow(request: boolean) {
+    this.#mapping.view.setUint8(REQUEST_INTERRUPT_WINDOW, request ? 1 : 0);
+  }
+
+  /** RFLAGS.IF as it was at the latest exit. */
+  get ifFlag(): boolean {
+    return this.#mapping.view.getUint8(IF_FLAG) !== 0;
   }
 
   /** For IO: `KVM_EXIT_IO.IN` or `KVM_EXIT_IO.OUT`. */
@@ -139,6 +156,31 @@ export class KvmRunPage {
   /** For X86_RDMSR and X86_WRMSR: the MSR's number. */
   get msrIndex(): number {
     return this.#mapping.view.getUint32(MSR_INDEX, true);
+  }
+
+  /** For X86_RDMSR and X86_WRMSR: why it is an exit, one of `KVM_MSR_EXIT_REASON`. */
+  get msrReason(): number {
+    return this.#mapping.view.getUint32(MSR_REASON, true);
+  }
+
+  /** For X86_RDMSR and X86_WRMSR: what the process has answered; not 0 gives the guest #GP. */
+  get msrError(): number {
+    return this.#mapping.view.getUint8(MSR_ERROR);
+  }
+
+  /** For X86_RDMSR and X86_WRMSR: 1 gives the guest #GP, 0 lets it go on. */
+  set msrError(error: 0 | 1) {
+    this.#mapping.view.setUint8(MSR_ERROR, error);
+  }
+
+  /** For X86_WRMSR: the value. */
+  get msrData(): bigint {
+    return this.#mapping.view.getBigUint64(MSR_DATA, true);
+  }
+
+  /** For X86_RDMSR: what the guest gets. */
+  set msrData(value: bigint) {
+    this.#mapping.view.setBigUint64(MSR_DATA, value, true);
   }
 
   /** For X86_WRMSR: the low 32 bits of the value. */

@@ -10,6 +10,12 @@ export class MsrError extends Error {
   readonly index: number;
   /** Its place in the list, from 0: as many were done before it. */
   readonly position: number;
+  /** The value that was to be set; undefined for KVM_GET_MSRS. */
+  readonly data: bigint | undefined;
+  /** The numbers of the MSRs before it: they were read, or set. */
+  readonly done: readonly number[];
+  /** The numbers of the MSRs behind it: KVM did not come to them. */
+  readonly notTried: readonly number[];
 
   /**
    * The refusal of one MSR.
@@ -17,9 +23,16 @@ export class MsrError extends Error {
    * @param list The MSRs that were asked for.
    * @param position Of the one that was refused.
    * @param data The value that was to be set, where one was.
+   * @param name What the MSR is called, where that is known.
    */
-  constructor(ioctl: IoctlName, list: readonly number[], position: number, data?: bigint) {
-    const msr = `MSR 0x${list[position].toString(16)}`;
+  constructor(
+    ioctl: IoctlName,
+    list: readonly number[],
+    position: number,
+    data?: bigint,
+    name?: string,
+  ) {
+    const msr = `MSR 0x${list[position].toString(16)}${name === undefined ? "" : ` ${name}`}`;
     super(
       data === undefined
         ? `${ioctl} refused ${msr}, ${
@@ -34,6 +47,9 @@ export class MsrError extends Error {
     this.ioctl = ioctl;
     this.index = list[position];
     this.position = position;
+    this.data = data;
+    this.done = list.slice(0, position);
+    this.notTried = list.slice(position + 1);
   }
 }
 

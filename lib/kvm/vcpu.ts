@@ -9,6 +9,8 @@ import { IOCTLS } from "./abi/ioctls.ts";
 import { kvm_guest_debug } from "./abi/structs/debug.ts";
 import { kvm_pre_fault_memory } from "./abi/structs/memory.ts";
 import { kvm_enable_cap, kvm_signal_mask } from "./abi/structs/vcpu.ts";
+import { CoalescedRing } from "./coalesced_ring.ts";
+import { DirtyRing } from "./dirty_ring.ts";
 import { DeviceAttributes } from "./device_attributes.ts";
 import { ioctl } from "./ioctl.ts";
 import { IoctlTarget, structBytes } from "./ioctl_target.ts";
@@ -59,7 +61,10 @@ export class Vcpu implements Disposable {
   readonly id: number;
   /** The structure in which the kernel says why the guest was left. */
   readonly kvmRun: KvmRunPage;
+  /** The writes that made no exits: those of all the VM's vCPUs. */
+  readonly coalescedRing: CoalescedRing;
   readonly #target: IoctlTarget;
+  readonly #dirtyRingSize: number;
   /** Registers, as structures. */
   readonly registers: VcpuRegisters;
   /** Floating-point and vector state. */
@@ -92,14 +97,17 @@ export class Vcpu implements Disposable {
     mmapSize: number,
     memory: ReadonlyMap<number, Pages>,
     ask: (name: CapabilityName) => number,
+    dirtyRingSize: number = 0,
   ) {
     using cleanup = new DisposableStack();
     this.#libc = libc;
     this.id = id;
+    this.#dirtyRingSize = dirtyRingSize;
     this.memory = memory;
     this.#fd = cleanup.use(new OwnedFd(libc, fd, `vCPU ${id}`));
     this.#mapping = cleanup.use(new Mapping(libc, fd, mmapSize, `kvm_run of vCPU ${id}`));
     this.kvmRun = new KvmRunPage(this.#mapping);
+    this.coalescedRing = new CoalescedRing(this.#mapping);
     const target = new IoctlTarget(libc, this.#fd, ask);
     this.#target = target;
     this.registers = new VcpuRegisters(target);
@@ -119,7 +127,8 @@ export class Vcpu implements Disposable {
    * Enters the guest until its next exit.
    *
    * @returns 0 when {@linkcode Vcpu.kvmRun} holds an exit, or EINTR when a signal, or `immediateExit`,
-   *   ended the call: it is never retried here, or nothing could stop the vCPU.
+   *   ended the call: it is never retried here, or nothing could stop the vCPU. EAGAIN when it waited for a SIPI
+   *   inside the call, and has had one: the next call runs it.
    * @throws {KvmError} On every other errno. KVM_EXIT_MEMORY_FAULT is an exit, although the ioctl fails
    *   with it.
    */
@@ -129,7 +138,7 @@ export class Vcpu implements Disposable {
     kvmRun.exitReason = EXIT_REASON.UNKNOWN;
     if (this.#libc.ioctl(fd, KVM_RUN, 0) === 0) return 0;
     const errno = this.#libc.errno();
-    if (errno === ERRNO.EINTR) return errno;
+    if (errno === ERRNO.EINTR || errno === ERRNO.EAGAIN) return errno;
     if (kvmRun.exitReason === EXIT_REASON.MEMORY_FAULT) return 0;
     throw new KvmError("KVM_RUN", errno, `on vCPU ${this.id}`);
   }
@@ -208,6 +217,23 @@ export class Vcpu implements Disposable {
   preFaultMemory(gpa: number, size: number): number {
     const range = { gpa, size };
     return Number(this.#target.get("KVM_PRE_FAULT_MEMORY", kvm_pre_fault_memory, range).size);
+  }
+
+  /**
+   * Maps the ring of pages that the guest writes to (api.rst 8.29). The caller unmaps it.
+   *
+   * @throws {TypeError} When `KVM_CAP_DIRTY_LOG_RING` was not enabled on the VM before the vCPU was created.
+   * @throws {SystemError} When the kernel refuses.
+   */
+  mapDirtyRing(): DirtyRing {
+    // The kernel would map it all the same, and kill the process that reads it.
+    if (this.#dirtyRingSize === 0) {
+      throw new TypeError(
+        `Cannot map the dirty ring of vCPU ${this.id}: its VM has none. Call ` +
+          'vm.enableCap("KVM_CAP_DIRTY_LOG_RING", bytes) before the vCPU is created.',
+      );
+    }
+    return new DirtyRing(this.#libc, this.#fd.number, this.#dirtyRingSize, `vCPU ${this.id}`);
   }
 
   /**

@@ -25,6 +25,12 @@ import { VmXen } from "./vm/vm_xen.ts";
 
 const U64_SIZE = 8;
 
+/** The capabilities that give vCPUs dirty rings; their argument is the size in bytes. */
+const DIRTY_RINGS: ReadonlySet<CapabilityName> = new Set<CapabilityName>([
+  "KVM_CAP_DIRTY_LOG_RING",
+  "KVM_CAP_DIRTY_LOG_RING_ACQ_REL",
+]);
+
 /** A memory slot to set: {@linkcode Vm.setMemorySlot}. */
 export interface MemoryRegion {
   /** The slot's number. */
@@ -65,6 +71,7 @@ export class Vm implements Disposable {
    */
   readonly #pages = new Map<number, Pages>();
   readonly #target: IoctlTarget;
+  #dirtyRingSize = 0;
   readonly #askHost: (name: CapabilityName) => number;
   /** What is written, private, or makes no exit. */
   readonly memory: VmMemory;
@@ -125,6 +132,7 @@ export class Vm implements Disposable {
   enableCap(name: CapabilityName, ...args: readonly (number | bigint)[]): void {
     const value = { cap: CAPABILITIES[name].number, args };
     this.#target.set("KVM_ENABLE_CAP", kvm_enable_cap, value, { capability: name, context: name });
+    if (DIRTY_RINGS.has(name)) this.#dirtyRingSize = Number(args[0]);
   }
 
   /**
@@ -154,6 +162,17 @@ export class Vm implements Disposable {
     ioctl(this.#libc, this.#fd, "KVM_SET_USER_MEMORY_REGION", bytes, `on slot ${slot}`);
     // Not before: where the kernel refuses, it goes on with the memory that the slot had.
     this.#pages.set(slot, pages);
+  }
+
+  /**
+   * Deletes a memory slot (`KVM_SET_USER_MEMORY_REGION` with size 0, api.rst 4.35).
+   *
+   * @throws {KvmError} When the kernel refuses: EINVAL where there is no such slot.
+   */
+  deleteMemorySlot(slot: number): void {
+    const bytes = structBytes(kvm_userspace_memory_region, { slot });
+    ioctl(this.#libc, this.#fd, "KVM_SET_USER_MEMORY_REGION", bytes, `to delete slot ${slot}`);
+    this.#pages.delete(slot);
   }
 
   /**
@@ -231,7 +250,15 @@ export class Vm implements Disposable {
   createVcpu(id: number): Vcpu {
     const fd = ioctl(this.#libc, this.#fd, "KVM_CREATE_VCPU", id, `with id ${id}`);
     const ask = (name: CapabilityName) => this.#ask(name);
-    return new Vcpu(this.#libc, fd, id, this.#vcpuMmapSize, this.#pages, ask);
+    return new Vcpu(
+      this.#libc,
+      fd,
+      id,
+      this.#vcpuMmapSize,
+      this.#pages,
+      ask,
+      this.#dirtyRingSize,
+    );
   }
 
   /**

@@ -6,24 +6,46 @@ import { AssemblyError } from "../guest/assembly_error.ts";
 import type { Image } from "../guest/image.ts";
 import { Kvm } from "../kvm/kvm.ts";
 import { KvmError } from "../kvm/kvm_error.ts";
-import type { Vcpu } from "../kvm/vcpu.ts";
+import { MsrError } from "../kvm/msr_error.ts";
 import type { Vm } from "../kvm/vm.ts";
 import { bootState } from "../x86/boot_state.ts";
 import type { CpuState } from "../x86/cpu_state.ts";
 import { KVM_PRIVATE_PAGES, PORT } from "../x86/layout.ts";
 import { defaultsOf, modeOf } from "./boot_mode.ts";
 import type { BootOptions } from "./boot_options.ts";
+import { checkCpuCount, checkCpuOptions, cpuCount, withCpuDefaults } from "./cpu_options.ts";
+import { checkCpuidOptions, editedCpuid } from "./cpuid_options.ts";
 import type { Guest } from "./guest.ts";
+import {
+  checkInterruptControllers,
+  createInterruptControllers,
+} from "./create_interrupt_controllers.ts";
+import { DirtyLog } from "./dirty_log.ts";
+import type { DirtyPages } from "./dirty_pages.ts";
+import { DirtyRings, ringEntries } from "./dirty_rings.ts";
 import { placeGuest } from "./guest_placement.ts";
 import { isAmd, refuseMissingFeatures } from "./host_cpuid.ts";
 import { Machine } from "./machine.ts";
-import { type AllocatedSlot, createSlots } from "./memory_slots.ts";
+import { msrEntries } from "./msrs.ts";
+import { cpuidOfCpus, startCpus } from "./start_cpus.ts";
+import { createSlots } from "./memory_slots.ts";
+import { refuseUnknownOptions } from "./option_names.ts";
 import { RegisterStore } from "./register_store.ts";
 import { sizeInBytes } from "./size.ts";
+import { SlotTable } from "./slot_table.ts";
+import { checkHasSmm, placeSmmHandler, smmHandler } from "./smm_handler.ts";
+import { checkCapabilities, enableCapabilities } from "./vm_capabilities.ts";
 import { DEFAULT_TIMEOUT_MILLISECONDS, scaledTimeout } from "./time_limit.ts";
 
 /** Errors about what the caller gave, or about the host: none of them can be a fault of vmexit's own code. */
-const CALLER_ERRORS = [AssemblyError, HostError, KvmError, RangeError, Deno.errors.NotCapable];
+const CALLER_ERRORS = [
+  AssemblyError,
+  HostError,
+  KvmError,
+  MsrError,
+  RangeError,
+  Deno.errors.NotCapable,
+];
 
 const DEFAULT_RECORD_EXITS = 64;
 const MOST_RECORDED_EXITS = 2 ** 20;
@@ -64,33 +86,78 @@ export function boot(guest: Guest, options: BootOptions = {}): Machine {
   }
 }
 
-function bootGuest(guest: Guest, options: BootOptions): Machine {
+function bootGuest(guest: Guest, given: BootOptions): Machine {
+  checkCpuOptions(given);
+  const options = withCpuDefaults(given);
   const mode = modeOf(guest, options);
   const defaults = defaultsOf(mode, options);
+  refuseUnknownOptions(mode, options);
   const timeout = options.timeout ?? DEFAULT_TIMEOUT_MILLISECONDS;
   scaledTimeout(timeout);
   const recordExits = checkRecordExits(options.recordExits ?? DEFAULT_RECORD_EXITS);
+  checkInterruptControllers(options);
+  ringEntries(options.dirtyPages);
+  if (options.cpuid !== undefined) checkCpuidOptions(options.cpuid);
+  if (options.msrs !== undefined) msrEntries(options.msrs);
   const memorySize = sizeInBytes(options.memory ?? defaults.memorySize);
-  const { image, loadAddress, layout } = placeGuest(guest, options, mode, defaults, memorySize);
+  const { image, loadAddress, entry, layout } = placeGuest(
+    guest,
+    options,
+    mode,
+    defaults,
+    memorySize,
+  );
   const state = bootState(layout);
+  checkCapabilities(options.capabilities ?? {});
+  const smm = options.smm && smmHandler(options.smm, image, memorySize);
   const libc = options.libc ?? realLibc();
-  const slots = createSlots(libc, memorySize, options.slots ?? []);
+  const slots = createSlots(libc, memorySize, options.slots ?? [], options.hugePages ?? false);
 
   using cleanup = new DisposableStack();
   const kvm = cleanup.use(Kvm.open(libc));
+  if (smm !== undefined) checkHasSmm(kvm);
+  checkCpuCount(kvm, cpuCount(options));
   const vm = cleanup.use(kvm.createVm());
-  const cpuid = kvm.supportedCpuid();
+  const supported = kvm.supportedCpuid();
+  // Every boot asks: nothing is decoded where nothing is to be edited.
+  const cpuid = options.cpuid === undefined
+    ? supported
+    : editedCpuid(kvm, supported, options.cpuid);
   refuseMissingFeatures(cpuid, state);
-  const vcpu = cleanup.use(createVcpu(vm, slots, options.irqchip ?? false, cpuid));
-  const store = new RegisterStore(vcpu, isAmd(cpuid));
+  const dirtyPages = cleanup.use(dirtyPagesOf(vm, options));
+  const memory = new SlotTable(libc, vm, slots, dirtyPages, smm !== undefined);
+  prepareVm(vm, options);
+  const tssIsAvailable = isAmd(supported);
+  const cpus = cpuidOfCpus(cpuid, cpuCount(options)).map((answers, number) => {
+    const vcpu = cleanup.use(vm.createVcpu(number));
+    vcpu.setCpuid(answers);
+    dirtyPages?.attach(vcpu);
+    return { vcpu, store: new RegisterStore(vcpu, tssIsAvailable) };
+  });
   const machine = cleanup.use(
-    new Machine({ libc, kvm, vm, vcpu, store, image, mode, slots, timeout, recordExits }),
+    new Machine({
+      libc,
+      kvm,
+      vm,
+      cpus,
+      interleaving: options.interleaving,
+      image,
+      mode,
+      slots: memory,
+      dirtyPages,
+      timeout,
+      recordExits,
+      hasSmm: smm !== undefined,
+      irqchip: options.irqchip ?? false,
+      pit: options.pit ?? false,
+      faultCatcher: state.faultCatcher,
+    }),
   );
   connectDevices(machine, options);
-  store.load(state.registers, state.specialRegisters);
+  cpus[0].store.load(state.registers, state.specialRegisters);
   load(machine, image, state, loadAddress);
-  if (options.registers !== undefined) machine.registers.set(options.registers);
-  machine.commitBootState();
+  if (smm !== undefined) placeSmmHandler(machine, smm);
+  startCpus({ machine, cpus, state, entry, options });
   cleanup.move();
   return machine;
 }
@@ -102,20 +169,17 @@ function checkRecordExits(count: number): number {
   );
 }
 
-function createVcpu(
-  vm: Vm,
-  slots: readonly AllocatedSlot[],
-  irqchip: boolean,
-  cpuid: Uint8Array<ArrayBuffer>,
-): Vcpu {
+function dirtyPagesOf(vm: Vm, { dirtyPages }: BootOptions): DirtyPages | undefined {
+  if (dirtyPages === undefined) return undefined;
+  const entries = ringEntries(dirtyPages);
+  return entries === undefined ? new DirtyLog(vm) : new DirtyRings(vm, entries);
+}
+
+/** All that must be before the first vCPU. */
+function prepareVm(vm: Vm, options: BootOptions): void {
   vm.setRealModePages(KVM_PRIVATE_PAGES.taskState, KVM_PRIVATE_PAGES.identityMap);
-  for (const slot of slots) vm.setMemorySlot(slot);
-  if (irqchip) vm.createIrqchip();
-  using cleanup = new DisposableStack();
-  const vcpu = cleanup.use(vm.createVcpu(0));
-  vcpu.setCpuid(cpuid);
-  cleanup.move();
-  return vcpu;
+  enableCapabilities(vm, options.capabilities ?? {});
+  createInterruptControllers(vm, options);
 }
 
 function connectDevices(machine: Machine, { serial = true, exitPort }: BootOptions): void {
@@ -130,6 +194,24 @@ function connectDevices(machine: Machine, { serial = true, exitPort }: BootOptio
 
 /** Writes the mode's tables and the guest into memory. */
 function load(machine: Machine, image: Image, state: CpuState, at: number | undefined): void {
+  loadGuest(machine, image, state, at);
+  if (state.faultCatcher !== undefined) refuseOverwrittenTables(machine, state);
+}
+
+/** Where tables are overwritten, the first fault would be a triple fault, and nothing would be reported. */
+function refuseOverwrittenTables({ memory }: Machine, { writes }: CpuState): void {
+  for (const { gpa, bytes, what } of writes) {
+    const loaded = memory.read(gpa, bytes.length);
+    if (bytes.every((byte, index) => byte === loaded[index])) continue;
+    throw new RangeError(
+      `Cannot catch faults: the guest lies over the ${what} at 0x${gpa.toString(16)}–0x${
+        (gpa + bytes.length - 1).toString(16)
+      }. Load it elsewhere, or leave out \`catchFaults\`.`,
+    );
+  }
+}
+
+function loadGuest(machine: Machine, image: Image, state: CpuState, at: number | undefined): void {
   for (const { gpa, bytes } of state.writes) machine.memory.write(gpa, bytes);
   for (const { address, bytes, size } of image.segments) {
     try {

@@ -19,7 +19,18 @@ const OPTIONS_OF_CONVENTIONS: Readonly<Record<string, readonly Convention[]>> = 
   bootInformation: ["unikernel"],
   cpuNumber: ["unikernel"],
   ...Object.fromEntries(
-    ["cpl", "gates", "gdt", "identityMap", "idt", "levels", "pageTables", "ports", "tss"].map((
+    [
+      "catchFaults",
+      "cpl",
+      "gates",
+      "gdt",
+      "identityMap",
+      "idt",
+      "levels",
+      "pageTables",
+      "ports",
+      "tss",
+    ].map((
       name,
     ) => [name, ["plain", "unikernel"] as const]),
   ),

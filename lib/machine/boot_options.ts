@@ -7,9 +7,18 @@ import type { Protected16Layout } from "../x86/modes/protected16.ts";
 import type { RealLayout } from "../x86/modes/real.ts";
 import type { UnrealLayout } from "../x86/modes/unreal.ts";
 import type { Virtual8086Layout } from "../x86/modes/virtual8086.ts";
+import type { MsrValues } from "../x86/msr_number.ts";
 import type { MemoryContent } from "./address_space.ts";
+import type { CpuOptions, InterleavingOptions } from "./cpu_options.ts";
+import type { CpuidOptions } from "./cpuid_options.ts";
+import type { DirtyPagesOption } from "./dirty_pages.ts";
 import type { RegisterValues } from "./registers.ts";
 import type { Size } from "./size.ts";
+import type { SmmOptions } from "./smm_handler.ts";
+import type { VmCapabilities } from "./vm_capabilities.ts";
+
+/** Which interrupt controllers the kernel emulates: see {@linkcode CommonOptions.irqchip}. */
+export type Irqchip = boolean | "split";
 
 /** Memory beside the machine's main memory. */
 export interface SlotOptions {
@@ -21,6 +30,13 @@ export interface SlotOptions {
   readonly readonly?: boolean;
   /** What it holds at its start; zeros after that. */
   readonly content?: MemoryContent;
+  /**
+   * The physical address of other memory that it shows: two slots on one memory. The memory must lie in one
+   * slot, the main memory or one before this.
+   */
+  readonly alias?: number;
+  /** Whether the host is to give it large pages of 2 MiB. Default false. */
+  readonly hugePages?: boolean;
 }
 
 /** What every mode's machine can be told. All of it has defaults. */
@@ -30,8 +46,15 @@ export interface CommonOptions {
    * others.
    */
   readonly memory?: Size;
-  /** More memory: elsewhere, or read-only. */
+  /** Whether the host is to give the main memory large pages of 2 MiB. Default false. */
+  readonly hugePages?: boolean;
+  /** More memory: elsewhere, read-only, or showing other memory. */
   readonly slots?: readonly SlotOptions[];
+  /**
+   * How the pages that the guest writes are noted, for `vm.memory.dirty()`. `"log"`: in the kernel's bitmaps.
+   * `"ring"`: in a ring, by default of 1024 pages; `{ ring: N }`: of N pages, a power of 2. Default not at all.
+   */
+  readonly dirtyPages?: DirtyPagesOption;
   /**
    * The linear address that the guest is assembled for, and where it lies, unless its source has an `org` of
    * its own.
@@ -46,6 +69,21 @@ export interface CommonOptions {
   readonly entry?: number | string;
   /** Registers at the start, over what the mode sets. */
   readonly registers?: RegisterValues;
+  /**
+   * How many CPUs there are, or what each is told. Default 1.
+   *
+   * A number: all but the first wait until the guest starts them by INIT and SIPI, as on hardware; so there are local
+   * APICs (`irqchip: true`, unless it is `"split"`). A list: each CPU starts at once, in the state in which CPU 0 does.
+   *
+   * They take turns on one thread, by slices of 2 ms, unless the option `interleaving` says otherwise.
+   */
+  readonly cpus?: number | readonly CpuOptions[];
+  /**
+   * CPUs take turns of a few instructions, which the seed decides: the same seed, the same run. Each instruction is
+   * single-stepped, which is slow; an interrupt's handler is executed as one with the instruction that it interrupts.
+   * What comes by time (timers, `rdtsc`) is not the same in each run.
+   */
+  readonly interleaving?: InterleavingOptions;
   /** How long a run may take, in milliseconds. Default 1000; `VMEXIT_TIMEOUT_SCALE` multiplies it. */
   readonly timeout?: number;
   /** Whether there is a serial line at COM1. Default true. */
@@ -53,10 +91,30 @@ export interface CommonOptions {
   /** A port by which the guest ends the run with a status, such as 0xf4. Default none. */
   readonly exitPort?: number;
   /**
-   * Whether the kernel emulates the PIC, the IOAPIC and the LAPIC. HLT then waits in the kernel for an
-   * interrupt and is no exit. Default false.
+   * Capabilities of the VM to switch on before its CPU is there (`KVM_ENABLE_CAP`), each with its argument or
+   * arguments: `{ KVM_CAP_EXIT_HYPERCALL: 1 << KVM_HC.MAP_GPA_RANGE }`.
    */
-  readonly irqchip?: boolean;
+  readonly capabilities?: VmCapabilities;
+  /** A handler of system-management interrupts, which `vm.inject.smi()` sends. Default none. */
+  readonly smm?: SmmOptions;
+  /**
+   * Which interrupt controllers the kernel emulates. `true`: the PICs, the IOAPIC and the local APIC. `"split"`: the
+   * local APIC alone, with 24 GSIs for an IOAPIC that the test plays. Default false: none.
+   *
+   * With a local APIC, HLT waits in the kernel for an interrupt. The run ends with HLT where interrupts are disabled,
+   * and none can wake the guest; where they are enabled, it goes on waiting, unless it is told to end there
+   * ({@linkcode RunOptions.until}).
+   */
+  readonly irqchip?: Irqchip;
+  /** Whether the kernel emulates the interval timer (8254), on GSI 0. It takes `irqchip: true`. Default false. */
+  readonly pit?: boolean;
+  /**
+   * MSRs at the start, by name or number, over what the mode sets: `{ LSTAR: 0x1000, 0x12: 0 }`. See
+   * {@linkcode Msrs.set}.
+   */
+  readonly msrs?: MsrValues;
+  /** What CPUID answers, where that is not simply all that KVM supports. */
+  readonly cpuid?: CpuidOptions;
   /** How many exits the log keeps. Default 64, at most 2^20. */
   readonly recordExits?: number;
   /** Another C library, for tests that inject faults. */

@@ -123,6 +123,29 @@ export class HandlerTable<Handler extends { readonly name?: string }> implements
     };
   }
 
+  /** The handler that has an address in a range, or undefined. */
+  overlapping(first: number, last: number): Handler | undefined {
+    return this.#regions.find((region) => region.first <= last && first <= region.last)?.handler;
+  }
+
+  /**
+   * Refuses a range for memory.
+   *
+   * @throws {RangeError} When a handler has an address in it.
+   */
+  checkIsFree(first: number, last: number): void {
+    const region = this.#regions.find((region) => region.first <= last && first <= region.last);
+    if (region === undefined) return;
+    throw new RangeError(
+      `Cannot place memory at ${formatAddress(first)}–${formatAddress(last)}: ` +
+        `${region.handler.name ?? "a handler"} has the ${this.#what} ${
+          formatAddress(region.first)
+        } to ${
+          formatAddress(region.last)
+        }. Dispose what its on() returned first, or choose another address.`,
+    );
+  }
+
   /** The handler that has `address`, or undefined. */
   find(address: number): Handler | undefined {
     const latest = this.#latest;

@@ -1,6 +1,6 @@
 import { disassemble, type Instruction } from "../guest/disassemble.ts";
 import type { GuestPlace } from "./guest_place.ts";
-import type { Machine } from "./machine.ts";
+import type { MachineCpu } from "./machine_cpu.ts";
 
 /** The longest instruction of x86 (Intel SDM Vol. 2, 2.3.11). */
 const LONGEST_INSTRUCTION = 15;
@@ -12,11 +12,11 @@ const LONGEST_INSTRUCTION = 15;
 export class CodeView {
   /** Where the guest is. */
   readonly place: GuestPlace;
-  readonly #machine: Machine;
+  readonly #machine: MachineCpu;
   #known: readonly Instruction[] = [];
 
   /** The code of `machine`, whose next instruction is at `place`. */
-  constructor(machine: Machine, place: GuestPlace) {
+  constructor(machine: MachineCpu, place: GuestPlace) {
     this.#machine = machine;
     this.place = place;
   }

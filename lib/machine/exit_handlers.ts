@@ -20,8 +20,11 @@ export type ExitHandler<Reason extends HandledReason = HandledReason> = (
 export interface RawExitHandler {
   /** What to call it in tables of exits and in failure pages. */
   readonly name?: string;
-  /** Takes the exit that `kvm_run` holds; see {@linkcode ExitHandler} for what it returns. */
-  answer(kvmRun: KvmRunPage): AnswerFields | false | void;
+  /**
+   * Takes the exit that `kvm_run` holds; see {@linkcode ExitHandler} for what it returns. True says that it
+   * has written the answer into `kvm_run` itself.
+   */
+  answer(kvmRun: KvmRunPage): AnswerFields | boolean | void;
 }
 
 /** Who takes the exits that are neither IO nor MMIO, by reason. */

@@ -2,27 +2,34 @@
 export interface ExitRecord {
   /** Which exit of the machine it was, from 1. */
   readonly number: number;
+  /** The number of the CPU whose exit it was. */
+  readonly cpu: number;
   /** The exit reason's number (`KVM_EXIT_*`). */
   readonly reason: number;
-  /** For IO and MMIO: whether the guest wrote. */
+  /** For IO, MMIO and MSRs: whether the guest wrote. */
   readonly isWrite: boolean;
-  /** For IO the port, for MMIO the physical address, else 0. */
+  /** For IO the port, for MMIO the physical address, for MSRs the number, else 0. */
   readonly address: number;
-  /** For IO and MMIO: bytes of one element; else 0. */
+  /** For IO, MMIO and MSRs: bytes of one element; else 0. */
   readonly size: number;
-  /** For IO: elements (more than one for string instructions); for MMIO 1; else 0. */
+  /** For IO: elements (more than one for string instructions); for MMIO and MSRs 1; else 0. */
   readonly count: number;
   /**
-   * For IO and MMIO: the value written, or the one the read was answered with, of the first element.
+   * For IO, MMIO and MSRs: the value written, or the one the read was answered with, of the first element.
    * Undefined before it is known.
    */
   readonly value: bigint | undefined;
+  /** For MSRs: whether the answer gave the guest #GP. */
+  readonly faulted: boolean;
   /** What answered it: a handler's name, a transcript, the test; undefined as long as nothing has. */
   readonly answeredBy: string | undefined;
+  /** The guest's fault in a line, where its fault catcher reported one by this exit. */
+  readonly fault: string | undefined;
 }
 
 const KNOWN = 1;
 const WRITE = 2;
+const FAULTED = 4;
 
 /**
  * The last exits of a machine, in memory that is allocated once: the run loop adds to it at every exit and
@@ -31,6 +38,7 @@ const WRITE = 2;
  */
 export class ExitLog {
   readonly #capacity: number;
+  readonly #cpu: Uint16Array;
   readonly #reason: Uint32Array;
   readonly #flags: Uint8Array;
   readonly #address: Float64Array;
@@ -39,6 +47,7 @@ export class ExitLog {
   readonly #low: Uint32Array;
   readonly #high: Uint32Array;
   readonly #answeredBy: (string | undefined)[];
+  readonly #fault: (string | undefined)[];
   #total = 0;
   #index = -1;
 
@@ -49,6 +58,7 @@ export class ExitLog {
    */
   constructor(capacity: number) {
     this.#capacity = capacity;
+    this.#cpu = new Uint16Array(capacity);
     this.#reason = new Uint32Array(capacity);
     this.#flags = new Uint8Array(capacity);
     this.#address = new Float64Array(capacity);
@@ -57,6 +67,7 @@ export class ExitLog {
     this.#low = new Uint32Array(capacity);
     this.#high = new Uint32Array(capacity);
     this.#answeredBy = new Array(capacity).fill(undefined);
+    this.#fault = new Array(capacity).fill(undefined);
   }
 
   /** How many exits there have been. */
@@ -76,15 +87,24 @@ export class ExitLog {
   }
 
   /** Adds an exit. For the run loop alone. */
-  add(reason: number, isWrite: boolean, address: number, size: number, count: number): void {
+  add(
+    reason: number,
+    isWrite: boolean,
+    address: number,
+    size: number,
+    count: number,
+    cpu: number = 0,
+  ): void {
     const index = this.#index = this.#index + 1 === this.#capacity ? 0 : this.#index + 1;
     this.#total++;
+    this.#cpu[index] = cpu;
     this.#reason[index] = reason;
     this.#flags[index] = isWrite ? WRITE : 0;
     this.#address[index] = address;
     this.#size[index] = size;
     this.#count[index] = count;
     this.#answeredBy[index] = undefined;
+    this.#fault[index] = undefined;
   }
 
   /** Notes the value that the latest exit wrote or was answered with. For the run loop alone. */
@@ -94,9 +114,19 @@ export class ExitLog {
     this.#high[this.#index] = high;
   }
 
+  /** Notes that the latest exit was answered with #GP. For the run loop alone. */
+  setFaulted(): void {
+    this.#flags[this.#index] |= FAULTED;
+  }
+
   /** Notes who answered the latest exit. For the run loop alone. */
   setAnsweredBy(name: string): void {
     this.#answeredBy[this.#index] = name;
+  }
+
+  /** Notes that the latest exit reported a fault. For the machine alone. */
+  setFault(text: string): void {
+    this.#fault[this.#index] = text;
   }
 
   /** The latest exit, or undefined before the first. */
@@ -104,18 +134,29 @@ export class ExitLog {
     return this.#total === 0 ? undefined : this.#record(this.#total - 1);
   }
 
+  /** The latest exit of one CPU that is still known, or undefined. */
+  latestOf(cpu: number): ExitRecord | undefined {
+    for (let position = this.#total - 1; position >= this.dropped; position--) {
+      if (this.#cpu[position % this.#capacity] === cpu) return this.#record(position);
+    }
+    return undefined;
+  }
+
   #record(position: number): ExitRecord {
     const index = position % this.#capacity;
     const known = (this.#flags[index] & KNOWN) !== 0;
     return {
       number: position + 1,
+      cpu: this.#cpu[index],
       reason: this.#reason[index],
       isWrite: (this.#flags[index] & WRITE) !== 0,
       address: this.#address[index],
       size: this.#size[index],
       count: this.#count[index],
       value: known ? BigInt(this.#high[index]) << 32n | BigInt(this.#low[index]) : undefined,
+      faulted: (this.#flags[index] & FAULTED) !== 0,
       answeredBy: this.#answeredBy[index],
+      fault: this.#fault[index],
     };
   }
 }

@@ -2,7 +2,9 @@ import { EXIT_REASON } from "../kvm/abi/exit_reasons.ts";
 import { describeExit } from "../kvm/describe_exit.ts";
 import type { Exit, IoExit, MmioExit } from "../kvm/exit.ts";
 import { hex } from "../x86/hex.ts";
+import { msrText } from "../x86/msr_number.ts";
 import type { ExitRecord } from "./exit_log.ts";
+import { exitText } from "./exit_text.ts";
 import { littleEndianBytes } from "./integer_bytes.ts";
 
 const REASON_NAMES = new Map<number, string>(
@@ -15,31 +17,50 @@ const RUN_FLAGS = { smm: false, busLock: false, guestMode: false };
  * Exits of the log as rows of a table: number, exit in the words of {@linkcode describeExit}, who answered.
  *
  * @param latest The latest exit in full, for what the log does not keep of it.
+ * @param showsCpus Whether each row says which CPU's exit it was.
  */
-export function exitRows(records: readonly ExitRecord[], latest: Exit | undefined): string[] {
+export function exitRows(
+  records: readonly ExitRecord[],
+  latest: Exit | undefined,
+  showsCpus = false,
+): string[] {
   const rows = records.map((record, index) => ({
     number: String(record.number),
+    cpu: showsCpus ? `  CPU ${record.cpu}` : "",
     text: recordText(record, index === records.length - 1 ? latest : undefined),
     by: answerText(record),
   }));
   const digits = Math.max(0, ...rows.map(({ number }) => number.length));
   const width = Math.max(0, ...rows.filter(({ by }) => by !== "").map(({ text }) => text.length));
-  return rows.map(({ number, text, by }) =>
-    `${number.padStart(digits)}  ${text.padEnd(width)}  ${by}`.trimEnd()
+  const cpuWidth = Math.max(0, ...rows.map(({ cpu }) => cpu.length));
+  return rows.map(({ number, cpu, text, by }) =>
+    `${number.padStart(digits)}${cpu.padEnd(cpuWidth)}  ${text.padEnd(width)}  ${by}`.trimEnd()
   );
 }
 
 function recordText(record: ExitRecord, latest: Exit | undefined): string {
-  const { reason, value, isWrite, count } = record;
+  const { reason, value, isWrite, count, fault } = record;
+  if (fault !== undefined) return fault;
+  if (reason === EXIT_REASON.X86_RDMSR || reason === EXIT_REASON.X86_WRMSR) {
+    return msrRecordText(record);
+  }
   const exit = exitOf(record);
   if (exit === undefined) {
-    if (latest?.number === reason) return describeExit(latest);
+    if (latest?.number === reason) return exitText(latest);
     return REASON_NAMES.get(reason) ?? `exit reason ${reason}`;
   }
   // Of a string instruction the log keeps the first element.
   const rest = count > 1 && value !== undefined ? " …" : "";
   const answer = isWrite || value === undefined ? "" : ` → ${valueText(value)}`;
   return describeExit(exit) + answer + rest;
+}
+
+function msrRecordText({ isWrite, address, value, faulted }: ExitRecord): string {
+  const written = isWrite && value !== undefined ? ` ${hex(value)}` : "";
+  const read = isWrite || value === undefined ? "" : ` → ${hex(value)}`;
+  return `X86_${isWrite ? "WR" : "RD"}MSR ${msrText(address)}${written}${
+    faulted ? " → #GP" : read
+  }`;
 }
 
 /** A value as {@linkcode describeExit} has it: in hex, and a printable character with it. */
@@ -61,7 +82,8 @@ function exitOf(record: ExitRecord): IoExit | MmioExit | undefined {
   return { ...base, reason: "MMIO", gpa: address, len: size, isWrite, data };
 }
 
-function answerText({ size, answeredBy }: ExitRecord): string {
+function answerText({ size, answeredBy, fault }: ExitRecord): string {
+  if (fault !== undefined) return "";
   if (answeredBy !== undefined) return `answered by ${answeredBy}`;
   return size === 0 ? "" : "nobody answered";
 }

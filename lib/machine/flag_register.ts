@@ -1,36 +1,17 @@
 import { refuseUnknownNames } from "./refuse_unknown_names.ts";
 import { type FlagTable, type FlagValue, getFlag, setFlag } from "../x86/flags.ts";
+import { WholeRegister } from "./whole_register.ts";
+
+/** The flags that have several bits. */
+export type FlagFieldName = "iopl" | "pc" | "rc" | "top" | `${"rw" | "len"}${0 | 1 | 2 | 3}`;
 
 /** The flags of a register as properties: booleans, and numbers for fields of several bits. */
 export type FlagProperties<Name extends string> = {
-  [N in Name]: N extends "iopl" ? number : boolean;
+  [N in Name]: N extends FlagFieldName ? number : boolean;
 };
 
 /** A register that is made of flags: its value, and each flag by name. */
-export class FlagRegister {
-  readonly #read: () => bigint;
-  readonly #write: (value: bigint) => void;
-
-  /** Use {@linkcode flagRegister}. */
-  constructor(read: () => bigint, write: (value: bigint) => void) {
-    this.#read = read;
-    this.#write = write;
-  }
-
-  /** The whole register. */
-  get value(): bigint {
-    return this.#read();
-  }
-
-  set value(value: bigint) {
-    this.#write(value);
-  }
-
-  /** The whole register, so that it compares and computes like a bigint. */
-  valueOf(): bigint {
-    return this.#read();
-  }
-}
+export class FlagRegister extends WholeRegister {}
 
 /**
  * A {@linkcode FlagRegister} called `name`, with a property for each flag of `table`; other names throw a

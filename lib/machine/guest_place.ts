@@ -1,5 +1,5 @@
 import type { CodeBits } from "../guest/image_parts.ts";
-import type { Machine } from "./machine.ts";
+import type { MachineCpu } from "./machine_cpu.ts";
 
 /** CS and IP after a reset (Intel SDM Vol. 3, table 10-1). */
 const RESET = { selector: 0xf000, ip: 0xfff0n };
@@ -18,7 +18,7 @@ export interface GuestPlace {
 }
 
 /** Where a stopped guest's next instruction is. */
-export function guestPlace(machine: Machine): GuestPlace {
+export function guestPlace(machine: Pick<MachineCpu, "registers" | "image">): GuestPlace {
   const { rip, cs } = machine.registers;
   const linear = Number(BigInt.asUintN(64, cs.base + rip));
   const base = Number(cs.base);
@@ -31,7 +31,8 @@ export function guestPlace(machine: Machine): GuestPlace {
 }
 
 /** The processor mode in words, for titles. */
-export function modeText({ registers }: Machine): string {
+export function modeText({ registers, isAtExit, lastExit }: MachineCpu): string {
+  if (isAtExit && lastExit?.runFlags.smm) return "system-management mode";
   if (!registers.cr0.pe) return "real mode";
   if (registers.efer.lma) return registers.cs.l ? "64-bit mode" : "compatibility mode";
   if (registers.rflags.vm) return "virtual-8086 mode";
@@ -41,12 +42,12 @@ export function modeText({ registers }: Machine): string {
 /**
  * Whether the registers say nothing of the guest: at a triple fault KVM resets the CPU of an AMD processor.
  */
-export function isReset({ lastExit, registers }: Machine): boolean {
+export function isReset({ lastExit, registers }: MachineCpu): boolean {
   return lastExit?.reason === "SHUTDOWN" && registers.cs.selector === RESET.selector &&
     registers.rip === RESET.ip;
 }
 
-function codeBits({ registers }: Pick<Machine, "registers">): CodeBits {
+function codeBits({ registers }: Pick<MachineCpu, "registers">): CodeBits {
   if (registers.efer.lma && registers.cs.l) return 64;
   return registers.cs.db ? 32 : 16;
 }

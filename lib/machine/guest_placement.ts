@@ -14,6 +14,8 @@ export interface GuestPlacement {
   readonly image: Image;
   /** The physical address of its first byte, where that is not what the page tables make of its origin. */
   readonly loadAddress: number | undefined;
+  /** The linear address at which it starts. */
+  readonly entry: number;
   /** What the mode's boot state is told. */
   readonly layout: BootLayout;
 }
@@ -37,7 +39,7 @@ export function placeGuest(
   const started = realModeStart(options, image, entry, loadAddress);
   const gates = gatesOf(options, image);
   const layout = { ...started, mode, memorySize, entry, gates } as BootLayout;
-  return { image, loadAddress, layout };
+  return { image, loadAddress, entry, layout };
 }
 
 function imageOf(

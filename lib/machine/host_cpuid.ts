@@ -31,7 +31,8 @@ export function refuseMissingFeatures(
   if ((cpuidRegister(cpuid, EXTENDED_FEATURES, ECX) & LA57) !== 0) return;
   throw new HostError(
     "Cannot boot with 5 levels of page tables: this host's CPU, or its KVM, has no LA57. " +
-      "Give `levels: 4`, or run on a CPU that has it; the nested machine of `vmexit test` does.",
+      "Give `levels: 4`, show it where the `cpuid` option hides it, or run on a CPU that has it; the nested machine " +
+      "of `vmexit test` does.",
   );
 }
 

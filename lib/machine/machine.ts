@@ -1,29 +1,19 @@
 import type { Uart } from "../devices/uart.ts";
 import type { ExitPort } from "../devices/exit_port.ts";
-import type { Image } from "../guest/image.ts";
 import type { Exit } from "../kvm/exit.ts";
 import type { AnswerFields } from "../kvm/exit_answer.ts";
-import { kvm_regs } from "../kvm/abi/structs/regs.ts";
-import type { GeneralRegister } from "../x86/registers.ts";
-import type { Mode } from "../x86/cpu_state.ts";
-import { LAST_PHYSICAL_ADDRESS, LAST_PORT } from "../x86/layout.ts";
-import { type Bus, HandlerTable, type MmioHandler, type PortHandler } from "./bus.ts";
-import { type ExitHandler, ExitHandlers, type HandledReason } from "./exit_handlers.ts";
-import { ExitLog } from "./exit_log.ts";
-import { GuestDriver } from "./guest_driver.ts";
-import { LinearMemory } from "./linear_memory.ts";
+import { Board } from "./board.ts";
+import type { MmioHandler, PortHandler } from "./bus.ts";
+import type { DeviceBus } from "./device_bus.ts";
+import type { ExitHandler, HandledReason } from "./exit_handlers.ts";
+import { fromCaller } from "./from_caller.ts";
+import type { Interrupts } from "./interrupts.ts";
+import { MachineCpu } from "./machine_cpu.ts";
 import type { ExitsOptions, MachineParts, ObservedExit, RunOptions } from "./machine_types.ts";
-import { PhysicalMemory } from "./physical_memory.ts";
-import { PortOutput } from "./port_output.ts";
-import { type Registers, registersOf } from "./registers.ts";
-import { RunLoop } from "./run_loop.ts";
-import { TimeLimit } from "./time_limit.ts";
-import { TimeLimitError } from "./time_limit_error.ts";
-import { UnhandledExitError } from "./unhandled_exit_error.ts";
 
 /**
- * A virtual machine with one CPU, its memory and its devices, made by {@linkcode boot}. It is stopped
- * whenever test code has control.
+ * A virtual machine, its memory and its devices, made by {@linkcode boot}. It is stopped whenever test code has
+ * control. It is its own CPU 0; {@linkcode Machine.cpus} has the others, if there are any.
  *
  * It holds file descriptors and memory: declare it with `using`. Once disposed, its guest is gone: running
  * it, registers, memory, ports and MMIO throw a `TypeError`. What was recorded stays readable: the log, port
@@ -43,167 +33,75 @@ import { UnhandledExitError } from "./unhandled_exit_error.ts";
  * console.log(exit.reason, vm.serial.text); // HLT !
  * ```
  */
-export class Machine implements Disposable {
-  /** The guest as it was loaded: its symbols, its lines. */
-  readonly image: Image;
-  /** The mode in which it was booted. */
-  readonly mode: Mode;
-  /** Memory by guest physical address. */
-  readonly memory: PhysicalMemory;
-  /** Memory by linear address, through the guest's page tables. */
-  readonly linear: LinearMemory;
-  /** The last exits. How many it keeps is the option `recordExits`. */
-  readonly log: ExitLog;
-  /** What the guest wrote to its ports, whoever answered. */
-  readonly portOutput: PortOutput = new PortOutput();
-  /** The registers, by every name. */
-  readonly registers: Registers;
-  readonly #parts: MachineParts;
-  readonly #ports = new HandlerTable<PortHandler>("ports", LAST_PORT);
-  readonly #mmio = new HandlerTable<MmioHandler>(
-    "physical addresses",
-    LAST_PHYSICAL_ADDRESS,
-    (first, last) => this.memory.checkIsNoRam(first, last),
-  );
-  readonly #handlers = new ExitHandlers();
-  readonly #limit: TimeLimit;
-  readonly #driver: GuestDriver;
-  readonly #store: MachineParts["store"];
-  readonly #loop: RunLoop;
-  #bootRegisters!: Readonly<Record<GeneralRegister, bigint>>;
-  #serial: Uart | undefined;
-  #exitPort: ExitPort | undefined;
-  #disposed = false;
+export class Machine extends MachineCpu implements Disposable {
+  /** The CPUs, by number: the first is the machine itself. */
+  readonly cpus: readonly [Machine, ...MachineCpu[]];
+  readonly #board: Board;
 
-  /** Use {@linkcode boot}. Takes ownership of the VM, the vCPU and the open `/dev/kvm`. */
+  /** Use {@linkcode boot}. Takes ownership of the VM, the vCPUs and the open `/dev/kvm`. */
   constructor(parts: MachineParts) {
-    this.#parts = parts;
-    this.image = parts.image;
-    this.mode = parts.mode;
-    this.memory = new PhysicalMemory(parts.slots, () => this.checkUsable("use the memory"));
-    this.#store = parts.store;
-    this.registers = registersOf(this.#store);
-    this.linear = new LinearMemory(this.memory, this.registers);
-    this.log = new ExitLog(parts.recordExits);
-    this.#limit = new TimeLimit(parts.libc);
-    this.#loop = new RunLoop({
-      vcpu: parts.vcpu,
-      ports: this.#ports,
-      mmio: this.#mmio,
-      handlers: this.#handlers,
-      log: this.log,
-      portOutput: this.portOutput,
-      limit: this.#limit,
-      flushRegisters: () => this.#store.flush(),
-      forgetRegisters: () => this.#store.forget(),
-      timeOver: () => {
-        throw new TimeLimitError(this, this.#limit.milliseconds);
-      },
-    });
-    this.#driver = new GuestDriver({
-      machine: this,
-      vcpu: parts.vcpu,
-      store: this.#store,
-      loop: this.#loop,
-      limit: this.#limit,
-      timeout: parts.timeout,
-    });
+    const board = new Board(parts);
+    super(board.cores[0], board);
+    this.#board = board;
+    this.cpus = [this, ...board.cores.slice(1).map((core) => new MachineCpu(core, board))];
+    board.connect(this.cpus);
   }
 
   /** The I/O ports, for handlers. */
-  get ports(): Bus<PortHandler> {
+  get ports(): DeviceBus<PortHandler> {
     this.checkUsable("use the ports");
-    return this.#ports;
+    return this.#board.devices.ports;
   }
 
   /** The physical addresses without memory, for handlers. */
-  get mmio(): Bus<MmioHandler> {
+  get mmio(): DeviceBus<MmioHandler> {
     this.checkUsable("use the MMIO addresses");
-    return this.#mmio;
+    return this.#board.devices.mmio;
   }
 
   /**
-   * The serial line at COM1.
+   * The interrupt controllers in the kernel.
    *
-   * @throws {TypeError} When the machine was booted with `serial: false`.
+   * @throws {TypeError} When the machine was booted without them (the option `irqchip`).
    */
-  get serial(): Uart {
-    if (this.#serial === undefined) {
-      throw new TypeError(
-        "Cannot use the serial line: the machine was booted with `serial: false`",
-      );
-    }
-    return this.#serial;
+  get interrupts(): Interrupts {
+    this.checkUsable("use the interrupt controllers");
+    return this.#board.devices.interrupts;
   }
 
-  /** The general registers as they were when the machine was booted. */
-  get bootRegisters(): Readonly<Record<GeneralRegister, bigint>> {
-    return this.#bootRegisters;
-  }
-
-  /** Whether the machine has its serial line at COM1. */
-  get hasSerial(): boolean {
-    return this.#serial !== undefined;
-  }
-
-  /** What the guest wrote to its exit port (the option `exitPort`), or undefined. */
-  get exitStatus(): number | undefined {
-    return this.#exitPort?.status;
-  }
-
-  /** The latest exit of the guest that test code has seen, or undefined before the first. */
-  get lastExit(): Exit | undefined {
-    return this.#driver.latest;
-  }
-
-  /**
-   * Whether the guest stands at its latest exit: false before the first, and where the time limit stopped it.
-   */
-  get isAtExit(): boolean {
-    return this.#loop.isAtExit;
+  /** The CPU of the latest exit: in a handler, the one that it answers. CPU 0 before the first. */
+  get exitingCpu(): MachineCpu {
+    return this.cpus[this.log.latest?.cpu ?? 0];
   }
 
   /** Takes the devices that `boot` made. For `boot` alone. */
   connect(devices: { serial?: Uart; exitPort?: ExitPort }): void {
-    this.#serial = devices.serial;
-    this.#exitPort = devices.exitPort;
+    this.#board.serial = devices.serial;
+    this.#board.exitPort = devices.exitPort;
   }
 
   /**
-   * Brings the registers that were set into the vCPU, and keeps them as those it was booted with. For `boot`
-   * alone.
-   */
-  commitBootState(): void {
-    this.#store.flush();
-    this.#bootRegisters = kvm_regs.read(this.#store.view("general"));
-  }
-
-  /**
-   * Runs the guest until it halts, shuts down, writes to its exit port, or {@linkcode Machine.stop} is
-   * called; handlers answer its other exits.
+   * Runs the guest until it halts, shuts down, comes to a breakpoint ({@linkcode Machine.debug}), writes to its exit
+   * port, or {@linkcode Machine.stop} is called; handlers answer its other exits.
+   *
+   * With several CPUs it ends when all have halted, and at SHUTDOWN of any: {@linkcode Machine.exitingCpu} is whose it
+   * was. One that halts lets the others go on, and goes on itself in the next run. With local APICs, a CPU has halted
+   * when it sits in HLT with interrupts disabled; one that could be woken keeps the run going. An exit that nobody
+   * answers holds up all of them.
    *
    * @returns The exit that ended the run.
    * @throws {UnhandledExitError} At an exit that no handler answers.
+   * @throws {GuestFaultError} At a fault that the guest's fault catcher reports.
    * @throws {TimeLimitError} When it takes longer than its limit.
    * @throws {KvmError} When KVM refuses to run it.
    */
   run(options: RunOptions = {}): Exit {
-    return fromCaller(this.run, () => this.#driver.run(options));
-  }
-
-  /**
-   * Executes one instruction, and hands what it does to the handlers.
-   *
-   * @returns A DEBUG exit, or, where the instruction ended the run (HLT, a triple fault), that exit.
-   * @throws As {@linkcode Machine.run} does.
-   */
-  step(options: RunOptions = {}): Exit {
-    return fromCaller(this.step, () => this.#driver.step(options));
+    return fromCaller(this.run, () => this.#board.driver.run(options));
   }
 
   /**
    * The exits from here on, each as it happens, up to and including the first that cannot be run on from
-   * (HLT, SHUTDOWN, an error). Handlers answer theirs; a read that nobody answers must be given
+   * (HLT, SHUTDOWN, a fault, an error). Handlers answer theirs; a read that nobody answers must be given
    * {@linkcode Machine.answer} before the next.
    *
    * The time limit is for all of them together; it is counted while the guest runs, not while test code has
@@ -224,7 +122,7 @@ export class Machine implements Disposable {
    * ```
    */
   exits(options: ExitsOptions = {}): Generator<ObservedExit, void, void> {
-    return this.#driver.exits(options);
+    return this.#board.driver.exits(options);
   }
 
   /**
@@ -252,7 +150,7 @@ export class Machine implements Disposable {
    */
   on<Reason extends HandledReason>(reason: Reason, handler: ExitHandler<Reason>): Disposable {
     this.checkUsable("handle exits");
-    return this.#handlers.on(reason, handler);
+    return this.#board.handlers.on(reason, handler);
   }
 
   /**
@@ -265,13 +163,13 @@ export class Machine implements Disposable {
    */
   answer(value: number | bigint | Uint8Array | AnswerFields): void {
     this.checkUsable("answer an exit");
-    this.#driver.answer(value);
+    this.#board.driver.answer(value);
   }
 
   /** Ends the run when the handler that calls this returns: `run` then returns that handler's exit. */
   stop(): void {
     this.checkUsable("stop the machine");
-    this.#driver.stop();
+    this.#board.driver.stop();
   }
 
   /**
@@ -280,38 +178,6 @@ export class Machine implements Disposable {
    * @throws {TypeError} From inside one of the machine's own handlers.
    */
   [Symbol.dispose](): void {
-    if (this.#disposed) return;
-    if (this.#driver.isRunning) {
-      throw new TypeError(
-        "Cannot dispose the machine: it is running. Call vm.stop() in the handler, and dispose it when run() has returned.",
-      );
-    }
-    this.#disposed = true;
-    this.#limit[Symbol.dispose]();
-    this.#parts.vcpu[Symbol.dispose]();
-    this.#parts.vm[Symbol.dispose]();
-    this.#parts.kvm[Symbol.dispose]();
-    this.#store.forget();
-  }
-
-  /** @throws {TypeError} When the machine is disposed, saying what cannot be done with it. */
-  checkUsable(what: string): void {
-    if (this.#disposed) {
-      throw new TypeError(
-        `Cannot ${what}: the machine is disposed. Look at it before its \`using\` ends.`,
-      );
-    }
-  }
-}
-
-/** Runs `body`; the stack of an error about the guest begins at the line of the test that called `method`. */
-function fromCaller(method: (options: RunOptions) => Exit, body: () => Exit): Exit {
-  try {
-    return body();
-  } catch (error) {
-    if (error instanceof UnhandledExitError || error instanceof TimeLimitError) {
-      Error.captureStackTrace(error, method);
-    }
-    throw error;
+    this.#board[Symbol.dispose]();
   }
 }

@@ -1,10 +1,11 @@
 import { HostError } from "../ffi/host_error.ts";
 import type { Libc } from "../ffi/libc.ts";
 import { PAGE_SIZE } from "../ffi/mman.ts";
-import { allocatePages, type Pages } from "../ffi/pages.ts";
+import { allocateHugePages, allocatePages, type Pages } from "../ffi/pages.ts";
 import { KVM_PRIVATE_PAGES, LAST_PHYSICAL_ADDRESS } from "../x86/layout.ts";
 import { contentBytes } from "./address_space.ts";
 import type { SlotOptions } from "./boot_options.ts";
+import { formatAddress } from "./format_address.ts";
 import type { MemorySlot } from "./physical_memory.ts";
 import { sizeInBytes } from "./size.ts";
 
@@ -17,47 +18,139 @@ export interface AllocatedSlot extends MemorySlot {
   readonly pages: Pages;
 }
 
+/** Where a slot is to be. */
 interface Range {
   readonly gpa: number;
   readonly size: number;
   readonly what: string;
 }
 
+const KVM_PAGES: Range = {
+  gpa: KVM_PRIVATE_PAGES.start,
+  size: KVM_PRIVATE_PAGES.end - KVM_PRIVATE_PAGES.start,
+  what: "the pages that KVM takes on Intel processors",
+};
+
 /**
  * Allocates a machine's memory: the main slot at 0, and the others.
  *
- * @throws {RangeError} When a slot is not made of whole pages, overlaps another, or does not hold its
- * content.
+ * @param hugePages Whether the main memory has large pages.
+ * @throws {RangeError} When a slot is not made of whole pages, overlaps another, does not hold its content, or
+ *   is an alias of memory that is not there.
+ * @throws {TypeError} When an alias is given content or large pages of its own.
  * @throws {HostError} When the host does not have that much memory.
+ * @throws {SystemError} When the host has no large pages.
  */
 export function createSlots(
   libc: Libc,
   memorySize: number,
   others: readonly SlotOptions[],
+  hugePages: boolean,
 ): AllocatedSlot[] {
-  const all = [{ gpa: 0, size: memorySize, readonly: false }, ...others].map((slot) => ({
-    ...slot,
+  const main: SlotOptions & { what: string } = {
+    gpa: 0,
+    size: memorySize,
+    hugePages,
+    what: "the main memory",
+  };
+  const all = [main, ...others.map((slot, index) => ({ ...slot, what: `slots[${index}]` }))];
+  const ranges = all.map((slot) => ({
+    gpa: slot.gpa,
     size: sizeInBytes(slot.size),
-  }));
-  const ranges = all.map(({ gpa, size }, slot) => ({
-    gpa,
-    size,
-    what: slot === 0 ? "the main memory" : `slots[${slot - 1}]`,
+    what: slot.what,
   }));
   for (const range of ranges) checkRange(range);
-  checkHostMemory(libc, all.reduce((sum, { size }) => sum + size, 0));
+  const own = ranges.filter((_, index) => all[index].alias === undefined);
+  checkHostMemory(libc, own.reduce((sum, { size }) => sum + size, 0));
   checkOverlaps(ranges);
-  return all.map((slot: SlotOptions & { size: number }, number) => {
-    const pages = allocatePages(libc, slot.size);
-    if (slot.content !== undefined) fill(pages.bytes, slot.content, ranges[number].what);
-    return {
-      slot: number,
-      gpa: slot.gpa,
-      readonly: slot.readonly ?? false,
-      bytes: pages.bytes,
-      pages,
-    };
-  });
+  const slots: AllocatedSlot[] = [];
+  for (const options of all) slots.push(allocateSlot(libc, slots.length, options, slots));
+  return slots;
+}
+
+/**
+ * Allocates one more slot beside those that there are.
+ *
+ * @throws As {@linkcode createSlots} does.
+ */
+export function createSlot(
+  libc: Libc,
+  number: number,
+  options: SlotOptions,
+  others: readonly AllocatedSlot[],
+): AllocatedSlot {
+  const range = { gpa: options.gpa, size: sizeInBytes(options.size), what: "the slot" };
+  checkPlace(range, others);
+  if (options.alias === undefined) checkHostMemory(libc, range.size);
+  return allocateSlot(libc, number, { ...options, what: range.what }, others);
+}
+
+/**
+ * Refuses a place for a slot.
+ *
+ * @throws {RangeError} When it is none, or overlaps one of `others`.
+ */
+export function checkPlace(range: Range, others: readonly AllocatedSlot[]): void {
+  checkRange(range);
+  const taken = others.map(({ slot, gpa, bytes }) => ({
+    gpa,
+    size: bytes.length,
+    what: `slot ${slot}`,
+  }));
+  for (const other of [...taken, KVM_PAGES]) {
+    if (range.gpa < other.gpa + other.size && other.gpa < range.gpa + range.size) {
+      throw overlap(range, other);
+    }
+  }
+}
+
+function allocateSlot(
+  libc: Libc,
+  number: number,
+  options: SlotOptions & { readonly what: string },
+  others: readonly AllocatedSlot[],
+): AllocatedSlot {
+  const { gpa, readonly = false, content, what } = options;
+  const size = sizeInBytes(options.size);
+  const pages = options.alias !== undefined
+    ? aliasedPages(options, size, others)
+    : options.hugePages
+    ? allocateHugePages(libc, size, gpa)
+    : allocatePages(libc, size);
+  if (content !== undefined) fill(pages.bytes, content, what);
+  return { slot: number, gpa, readonly, bytes: pages.bytes, pages };
+}
+
+/** The memory of another slot: what is written through the one shows in the other. */
+function aliasedPages(
+  { alias = 0, content, hugePages, what }: SlotOptions & { readonly what: string },
+  size: number,
+  others: readonly AllocatedSlot[],
+): Pages {
+  if (content !== undefined || hugePages !== undefined) {
+    throw new TypeError(
+      `Cannot make ${what} an alias with ${
+        content === undefined ? "hugePages" : "content"
+      } of its own: ` +
+        "its memory is that of another slot. Give it to that one.",
+    );
+  }
+  const target = others.find((slot) =>
+    alias >= slot.gpa && alias + size <= slot.gpa + slot.bytes.length
+  );
+  if (target === undefined || alias % PAGE_SIZE !== 0) {
+    throw new RangeError(
+      `Cannot make ${what} an alias of ${size} bytes at ${formatAddress(alias)}: ` +
+        (target === undefined
+          ? "they do not lie in one slot that is made before it"
+          : `it is not a multiple of ${PAGE_SIZE}`),
+    );
+  }
+  const start = alias - target.gpa;
+  return {
+    bytes: target.bytes.subarray(start, start + size),
+    address: target.pages.address + BigInt(start),
+  };
 }
 
 function checkRange({ gpa, size, what }: Range): void {
@@ -75,21 +168,17 @@ function checkRange({ gpa, size, what }: Range): void {
 }
 
 function checkOverlaps(ranges: readonly Range[]): void {
-  const sorted = [
-    ...ranges,
-    {
-      gpa: KVM_PRIVATE_PAGES.start,
-      size: KVM_PRIVATE_PAGES.end - KVM_PRIVATE_PAGES.start,
-      what: "the pages that KVM takes on Intel processors",
-    },
-  ].sort((a, b) => a.gpa - b.gpa);
+  const sorted = [...ranges, KVM_PAGES].sort((a, b) => a.gpa - b.gpa);
   for (const [index, range] of sorted.slice(1).entries()) {
     const before = sorted[index];
-    if (before.gpa + before.size <= range.gpa) continue;
-    throw new RangeError(
-      `Cannot place ${range.what} at ${span(range)}: it overlaps ${before.what} at ${span(before)}`,
-    );
+    if (before.gpa + before.size > range.gpa) throw overlap(range, before);
   }
+}
+
+function overlap(range: Range, other: Range): RangeError {
+  return new RangeError(
+    `Cannot place ${range.what} at ${span(range)}: it overlaps ${other.what} at ${span(other)}`,
+  );
 }
 
 function checkHostMemory(libc: Libc, size: number): void {

@@ -14,6 +14,15 @@ export function unknownRegister(path: string, names: readonly string[]): RangeEr
   return new RangeError(`Cannot find a register "${path}": there is none of that name; ${near}`);
 }
 
+/** The registers, or the parts of one, that an object has: its own, and those that it shares with others. */
+export function namesIn(registers: object): string[] {
+  const names: string[] = [];
+  for (let each: object | null = registers; each !== null; each = Object.getPrototypeOf(each)) {
+    names.push(...Object.keys(each));
+  }
+  return names;
+}
+
 /**
  * The end of a prototype chain: whatever is looked up here has no accessor before it, so its name is wrong,
  * and a `RangeError` says so instead of an `undefined` that a test would compare with.
@@ -28,7 +37,7 @@ export function refuseUnknownNames(of?: string, base: object = Object.prototype)
   const unknown = (name: string | symbol, receiver: object) =>
     unknownRegister(
       [of, name].filter((each) => each !== undefined).join("."),
-      Object.keys(receiver),
+      namesIn(receiver),
     );
   return new Proxy(Object.create(base), {
     get(target, name, receiver) {

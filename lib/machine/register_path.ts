@@ -1,7 +1,7 @@
 import type { Segment } from "../x86/segment.ts";
-import { FlagRegister } from "./flag_register.ts";
-import { unknownRegister } from "./refuse_unknown_names.ts";
-import type { Registers } from "./registers.ts";
+import { namesIn, unknownRegister } from "./refuse_unknown_names.ts";
+import type { RegisterPart, Registers } from "./registers.ts";
+import { WholeRegister } from "./whole_register.ts";
 
 /** The methods of the registers: no registers themselves. */
 const METHODS: ReadonlySet<string> = new Set(["get", "set"]);
@@ -13,15 +13,17 @@ const LOADED_IN_REAL_MODE: ReadonlySet<string> = new Set(["cs", "ds", "es", "fs"
 const PARAGRAPH = 16n;
 
 /**
- * The register, or the part of one, at `path`. Flag registers are whole here, segments their selector.
+ * The register, or the part of one, at `path`. Flag registers and vectors are whole here, segments their selector.
  *
  * @throws {RangeError} When there is none, or it is a table, which has no value of its own.
  */
-export function readPath(registers: Registers, path: string): bigint | number | boolean {
+export function readPath(registers: Registers, path: string): RegisterPart {
   const { target, name } = resolve(registers, path);
   const value = target[name];
-  if (typeof value !== "object" || value === null) return value as bigint | number | boolean;
-  if (value instanceof FlagRegister) return value.value;
+  if (typeof value !== "object" || value === null || Array.isArray(value)) {
+    return value as RegisterPart;
+  }
+  if (value instanceof WholeRegister) return value.value;
   if (Object.hasOwn(value, "selector")) return (value as Segment).selector;
   throw new RangeError(
     `Cannot read ${path} as one value: it has ${Object.keys(value).join(" and ")}; read ${
@@ -39,7 +41,9 @@ export function readPath(registers: Registers, path: string): bigint | number | 
 export function setPath(registers: Registers, path: string, value: unknown): void {
   const { target, name } = resolve(registers, path);
   const current = target[name];
-  if (typeof current !== "object" || current === null || current instanceof FlagRegister) {
+  const isAssigned = typeof current !== "object" || current === null || Array.isArray(current) ||
+    current instanceof WholeRegister;
+  if (isAssigned) {
     target[name] = value;
   } else if (typeof value === "object" && value !== null) {
     Object.assign(current, value);
@@ -63,7 +67,7 @@ function resolve(
   const names = path.split(".");
   let target: unknown = registers;
   for (const [index, name] of names.entries()) {
-    const parts = typeof target === "object" && target !== null ? Object.keys(target) : [];
+    const parts = typeof target === "object" && target !== null ? namesIn(target) : [];
     const known = parts.filter((part) => target !== registers || !METHODS.has(part));
     if (!known.includes(name)) throw unknownRegister(names.slice(0, index + 1).join("."), known);
     if (index < names.length - 1) target = (target as Record<string, unknown>)[name];

@@ -2,17 +2,17 @@ import { kvm_regs } from "../kvm/abi/structs/regs.ts";
 import { kvm_sregs } from "../kvm/abi/structs/sregs.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import type { GeneralRegisters, SpecialRegisters } from "../x86/cpu_state.ts";
-
-/** One of the two structures that KVM keeps registers in. */
-export type RegisterSet = "general" | "special";
+import { XsaveArea, type XsaveLayout, xsaveLayout } from "../x86/xsave.ts";
+import { type RegisterBytes, type RegisterSet, registerSets } from "./register_sets.ts";
 
 const TR_TYPE = kvm_sregs.offsetOf("tr.type");
 /** The bit that tells the type of a busy TSS from that of an available one (Intel SDM Vol. 3A, 7.2.2). */
 const TSS_BUSY = 0x2;
 
-interface Cached {
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  readonly view: DataView<ArrayBuffer>;
+/** The CPUID leaf that has the layout of the XSAVE area. */
+const EXTENDED_STATE = 0xd;
+
+interface Cached extends RegisterBytes {
   state: "unknown" | "read" | "changed";
 }
 
@@ -23,8 +23,15 @@ interface Cached {
 export class RegisterStore {
   readonly #vcpu: Vcpu;
   readonly #tssIsAvailable: boolean;
-  readonly #general = cached(kvm_regs.size);
-  readonly #special = cached(kvm_sregs.size);
+  /** Those that were asked for once. */
+  readonly #sets: Partial<Record<RegisterSet, Cached>> = {};
+  /** The same, in the order in which they are set. */
+  #inOrder: readonly [RegisterSet, Cached][] = [];
+  #layout: XsaveLayout | undefined;
+  /** CPUID is not asked for what lies in the legacy region. */
+  readonly #lazyLayout: XsaveLayout;
+  /** What the sets that {@linkcode atomically} has changed so far were before. */
+  #before: Map<RegisterSet, Uint8Array> | undefined;
 
   /**
    * The registers of `vcpu`, none of them read yet.
@@ -36,24 +43,42 @@ export class RegisterStore {
   constructor(vcpu: Vcpu, tssIsAvailable = false) {
     this.#vcpu = vcpu;
     this.#tssIsAvailable = tssIsAvailable;
+    const layout = () => this.xsaveLayout;
+    this.#lazyLayout = {
+      get supported() {
+        return layout().supported;
+      },
+      get components() {
+        return layout().components;
+      },
+    };
   }
 
-  /** The structure as it is in the vCPU: `struct kvm_regs` or `struct kvm_sregs`. */
+  /** The set as it is in the vCPU. */
   view(set: RegisterSet): DataView<ArrayBuffer> {
-    const { state, bytes, view } = this.#cached(set);
-    if (state === "unknown") {
-      if (set === "general") this.#vcpu.getRegisters(bytes);
-      else this.#vcpu.getSpecialRegisters(bytes);
-      this.#cached(set).state = "read";
-    }
-    return view;
+    return this.#read(set).view;
   }
 
-  /** The structure, which the caller changes: it is brought into the vCPU by {@linkcode flush}. */
+  /** The set, which the caller changes: it is brought into the vCPU by {@linkcode flush}. */
   change(set: RegisterSet): DataView<ArrayBuffer> {
-    const view = this.view(set);
-    this.#cached(set).state = "changed";
-    return view;
+    return this.#change(set).view;
+  }
+
+  /** The XSAVE area as it is in the vCPU. */
+  xsave(): XsaveArea {
+    return new XsaveArea(this.#read("xsave").bytes, this.#lazyLayout);
+  }
+
+  /** The XSAVE area, which the caller changes. */
+  changeXsave(): XsaveArea {
+    return new XsaveArea(this.#change("xsave").bytes, this.#lazyLayout);
+  }
+
+  /** Where the XSAVE area has what: as the vCPU's CPUID tells. */
+  get xsaveLayout(): XsaveLayout {
+    return this.#layout ??= xsaveLayout(
+      this.#vcpu.cpuid.getCpuid2().filter((entry) => entry.function === EXTENDED_STATE),
+    );
   }
 
   /**
@@ -61,44 +86,89 @@ export class RegisterStore {
    * {@linkcode flush}.
    */
   load(general: Partial<GeneralRegisters>, special: SpecialRegisters): void {
-    kvm_regs.write(this.#general.view, 0, general);
-    kvm_sregs.write(this.#special.view, 0, special);
-    this.#general.state = "changed";
-    this.#special.state = "changed";
+    const sets = { general: this.#cached("general"), special: this.#cached("special") };
+    kvm_regs.write(sets.general.view, 0, general);
+    kvm_sregs.write(sets.special.view, 0, special);
+    sets.general.state = "changed";
+    sets.special.state = "changed";
+  }
+
+  /** Runs `body`. Where it throws, the registers that it has changed are what they were before. */
+  atomically(body: () => void): void {
+    this.#before = new Map();
+    try {
+      body();
+    } catch (error) {
+      for (const [set, bytes] of this.#before) this.#cached(set).bytes.set(bytes);
+      throw error;
+    } finally {
+      this.#before = undefined;
+    }
   }
 
   /** Brings changed registers into the vCPU. @throws {KvmError} When KVM refuses them; they stay changed. */
   flush(): void {
-    // Special registers first: rflags and rip are judged by the mode that they make.
-    if (this.#special.state === "changed") {
-      this.#vcpu.setSpecialRegisters(this.#specialToSet());
-      this.#special.state = "read";
-    }
-    if (this.#general.state === "changed") {
-      this.#vcpu.setRegisters(this.#general.bytes);
-      this.#general.state = "read";
+    for (let index = 0; index < this.#inOrder.length; index++) {
+      const [set, cached] = this.#inOrder[index];
+      if (cached.state !== "changed") continue;
+      registerSets[set].write(this.#vcpu, set === "special" ? this.#specialToSet(cached) : cached);
+      cached.state = "read";
     }
   }
 
   /** Forgets what was read: the vCPU has run. */
   forget(): void {
-    this.#general.state = "unknown";
-    this.#special.state = "unknown";
+    for (let index = 0; index < this.#inOrder.length; index++) {
+      this.#inOrder[index][1].state = "unknown";
+    }
   }
 
-  #specialToSet(): Uint8Array<ArrayBuffer> {
-    if (!this.#tssIsAvailable) return this.#special.bytes;
-    const bytes = this.#special.bytes.slice();
-    bytes[TR_TYPE] &= ~TSS_BUSY;
-    return bytes;
+  /** Forgets what CPUID told as well: somebody else may have set it. */
+  forgetAll(): void {
+    this.forget();
+    this.#layout = undefined;
+  }
+
+  #read(set: RegisterSet): Cached {
+    const cached = this.#cached(set);
+    if (cached.state === "unknown") {
+      registerSets[set].read(this.#vcpu, cached);
+      cached.state = "read";
+    }
+    return cached;
+  }
+
+  #change(set: RegisterSet): Cached {
+    const cached = this.#read(set);
+    if (this.#before !== undefined && !this.#before.has(set)) {
+      this.#before.set(set, cached.bytes.slice());
+    }
+    cached.state = "changed";
+    return cached;
+  }
+
+  #specialToSet(special: RegisterBytes): RegisterBytes {
+    if (!this.#tssIsAvailable) return special;
+    const set = registerBytes(special.bytes.slice());
+    set.bytes[TR_TYPE] &= ~TSS_BUSY;
+    return set;
   }
 
   #cached(set: RegisterSet): Cached {
-    return set === "general" ? this.#general : this.#special;
+    const found = this.#sets[set];
+    if (found !== undefined) return found;
+    const bytes = new Uint8Array(registerSets[set].size(this.#vcpu));
+    const made: Cached = { ...registerBytes(bytes), state: "unknown" };
+    this.#sets[set] = made;
+    const names = Object.keys(registerSets) as RegisterSet[];
+    this.#inOrder = names.flatMap((name) => {
+      const cached = this.#sets[name];
+      return cached === undefined ? [] : [[name, cached] as [RegisterSet, Cached]];
+    });
+    return made;
   }
 }
 
-function cached(size: number): Cached {
-  const bytes = new Uint8Array(size);
-  return { bytes, view: new DataView(bytes.buffer), state: "unknown" };
+function registerBytes(bytes: Uint8Array<ArrayBuffer>): RegisterBytes {
+  return { bytes, view: new DataView(bytes.buffer) };
 }

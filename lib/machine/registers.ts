@@ -2,18 +2,8 @@ import { kvm_regs } from "../kvm/abi/structs/regs.ts";
 import type { StructLayout } from "../ffi/struct.ts";
 import { kvm_dtable, kvm_segment, kvm_sregs } from "../kvm/abi/structs/sregs.ts";
 import type { DescriptorTable, SegmentName } from "../x86/cpu_state.ts";
-import {
-  type Cr0Flag,
-  cr0Flags,
-  type Cr4Flag,
-  cr4Flags,
-  type EferFlag,
-  eferFlags,
-  RFLAGS_ALWAYS_SET,
-  type RflagsFlag,
-  rflagsFlags,
-} from "../x86/flag_tables.ts";
-import { type FlagTable, type FlagValues, setFlag } from "../x86/flags.ts";
+import { RFLAGS_ALWAYS_SET } from "../x86/flag_tables.ts";
+import type { FlagValues } from "../x86/flags.ts";
 import {
   type GeneralRegister,
   type PartialRegister,
@@ -22,24 +12,32 @@ import {
   writeRegister,
 } from "../x86/registers.ts";
 import type { Segment } from "../x86/segment.ts";
-import { type FlagProperties, type FlagRegister, flagRegister } from "./flag_register.ts";
+import { flagAccessors } from "./flag_accessors.ts";
+import {
+  type ExtendedRegisters,
+  extendedRegisters,
+  type ExtendedRegisterValues,
+} from "./extended_registers.ts";
+import type { FlagProperties, FlagRegister } from "./flag_register.ts";
+import type { FlagRegisterName, FlagsOfRegisters } from "./flag_register_tables.ts";
 import { refuseUnknownNames } from "./refuse_unknown_names.ts";
 import { readPath, setPath } from "./register_path.ts";
 import type { RegisterStore } from "./register_store.ts";
+import { refuseNoNumber, wholeNumber } from "./whole_number.ts";
 
 const SEGMENTS: readonly SegmentName[] = ["cs", "ds", "es", "fs", "gs", "ss", "tr", "ldt"];
 const TABLES: readonly TableRegisterName[] = ["gdt", "idt"];
+const QUADWORD = 64;
 const WHOLE: readonly ControlRegisterName[] = ["cr2", "cr3", "cr8", "apic_base"];
 
-const FLAGGED: Readonly<Record<FlagRegisterName, FlagTable>> = {
-  rflags: rflagsFlags,
-  cr0: cr0Flags,
-  cr4: cr4Flags,
-  efer: eferFlags,
-};
+/** Those made of flags that `struct kvm_regs` and `struct kvm_sregs` have. */
+const FLAGGED: readonly MainFlagRegister[] = ["rflags", "cr0", "cr4", "efer"];
 
-/** Registers that are made of flags. */
-export type FlagRegisterName = "rflags" | "cr0" | "cr4" | "efer";
+/** Registers that are made of flags, and are not of the extensions. */
+export type MainFlagRegister = "rflags" | "cr0" | "cr4" | "efer";
+
+/** What a path in the registers leads to: a register, a flag, a part, or the lanes of a vector. */
+export type RegisterPart = bigint | number | boolean | readonly (bigint | number)[];
 
 /** Registers that are read as whole values. */
 export type ControlRegisterName = "cr2" | "cr3" | "cr8" | "apic_base";
@@ -53,22 +51,22 @@ export type RegisterValues =
   & { readonly [Name in PartialRegister]?: number }
   & { readonly [Name in ControlRegisterName]?: bigint | number }
   & {
-    readonly rflags?: bigint | number | FlagValues<RflagsFlag>;
-    readonly cr0?: bigint | number | FlagValues<Cr0Flag>;
-    readonly cr4?: bigint | number | FlagValues<Cr4Flag>;
-    readonly efer?: bigint | number | FlagValues<EferFlag>;
+    readonly [Name in MainFlagRegister]?: bigint | number | FlagValues<FlagsOfRegisters[Name]>;
   }
   & { readonly [Name in SegmentName]?: number | Partial<Segment> }
   & { readonly [Name in TableRegisterName]?: Partial<DescriptorTable> }
   & { readonly [Path in `${FlagRegisterName}.${string}`]?: boolean | number }
-  & { readonly [Path in `${SegmentName | TableRegisterName}.${string}`]?: bigint | number };
+  & { readonly [Path in `${SegmentName | TableRegisterName}.${string}`]?: bigint | number }
+  & ExtendedRegisterValues;
 
 /**
  * The registers of a machine's vCPU: `vm.registers`. 64-bit registers and bases are bigints, everything
- * narrower a number, flags booleans.
+ * narrower a number, flags booleans. Vectors have a `value`, which is a bigint, and lanes: `f32`, `u64`, ….
+ * Registers of x87's stack have a `value` of 80 bits, and `f64`; those that are set are not empty any more.
  *
  * They are read when asked for, and written to the vCPU when it runs on. A name that does not exist, and a
- * value that is too wide, throw a `RangeError`.
+ * value that is too wide, throw a `RangeError`; one that this CPU lacks (`zmm0` without AVX-512) a
+ * `HostError`.
  *
  * @example
  * ```ts no-eval
@@ -81,6 +79,27 @@ export type RegisterValues =
  * vm.run();
  * console.log(vm.registers.al, vm.registers.rflags.zf, vm.registers.cs.base); // 0 true 0n
  * ```
+ *
+ * @example Vectors
+ * ```ts no-eval
+ * import { asm, boot, expect } from "@vmexit/vmexit";
+ *
+ * using vm = boot(asm`
+ *   bits 64
+ *   vaddps ymm0, ymm0, ymm1
+ *   hlt
+ * `, {
+ *   registers: {
+ *     cr4: { osfxsr: true, osxsave: true },
+ *     xcr0: { x87: true, sse: true, avx: true },
+ *     ymm0: { f32: [1, 2, 3, 4, 5, 6, 7, 8] },
+ *     ymm1: { f32: [1, 1, 1, 1, 1, 1, 1, 1] },
+ *   },
+ * });
+ * vm.run();
+ * expect(vm).toHaveRegisters({ xmm0: { f32: [2, 3, 4, 5] }, "mxcsr.pe": false });
+ * console.log(vm.registers.ymm0.value, vm.registers.ymm0.u64);
+ * ```
  */
 export type Registers =
   & { -readonly [Name in Exclude<GeneralRegister, "rflags">]: bigint }
@@ -89,22 +108,20 @@ export type Registers =
   & { readonly [Name in SegmentName]: Segment }
   & { readonly [Name in TableRegisterName]: DescriptorTable }
   & {
-    readonly rflags: FlagRegister & FlagProperties<RflagsFlag>;
-    readonly cr0: FlagRegister & FlagProperties<Cr0Flag>;
-    readonly cr4: FlagRegister & FlagProperties<Cr4Flag>;
-    readonly efer: FlagRegister & FlagProperties<EferFlag>;
+    readonly [Name in MainFlagRegister]: FlagRegister & FlagProperties<FlagsOfRegisters[Name]>;
   }
+  & ExtendedRegisters
   & RegisterAccess;
 
 /** Registers by a name that is known only when the test runs. */
 export interface RegisterAccess {
   /**
    * A register, or a part of one, by its path: `"rax"`, `"al"`, `"rflags.zf"`, `"cs.base"`. Flag registers
-   * are whole here (a bigint), and segments their selector.
+   * and vectors are whole here (a bigint), and segments their selector; `"xmm0.f32"` are all lanes.
    *
    * @throws {RangeError} When there is no such register.
    */
-  get(path: string): bigint | number | boolean;
+  get(path: string): RegisterPart;
   /**
    * Sets registers by name, as the `registers` option of `boot` does.
    *
@@ -115,7 +132,7 @@ export interface RegisterAccess {
 
 /** The registers that `store` holds, by name. */
 export function registersOf(store: RegisterStore): Registers {
-  const registers = Object.create(refuseUnknownNames());
+  const registers = extendedRegisters(store) as Registers;
   const define = (name: string, get: () => unknown, set?: (value: never) => void) =>
     Object.defineProperty(registers, name, { enumerable: true, get, set });
 
@@ -126,7 +143,7 @@ export function registersOf(store: RegisterStore): Registers {
       name,
       () => readRegister(name as GeneralRegister, store.view("general").getBigUint64(offset, true)),
       (value: bigint | number) => {
-        checkIsInteger(name, value);
+        refuseNoNumber(name, value);
         const full = store.view("general").getBigUint64(offset, true);
         const changed = writeRegister(name, full, value);
         store.change("general").setBigUint64(offset, changed, true);
@@ -137,17 +154,10 @@ export function registersOf(store: RegisterStore): Registers {
     const { read, write } = quadword(store, name);
     define(name, read, write);
   }
-  for (const [name, table] of Object.entries(FLAGGED)) {
+  for (const name of FLAGGED) {
     const { read, write } = quadword(store, name);
-    const register = flagRegister(name, table, read, write);
-    define(name, () => register, (value: bigint | number | FlagValues) => {
-      if (typeof value !== "object") return write(value);
-      let changed = read();
-      for (const [flag, set] of Object.entries(value)) {
-        if (set !== undefined) changed = setFlag(table, flag, changed, set);
-      }
-      write(changed);
-    });
+    const { get, set } = flagAccessors(name, read, write);
+    define(name, get, set);
   }
   for (const name of [...SEGMENTS, ...TABLES]) {
     const members = structureMembers(store, name);
@@ -166,26 +176,12 @@ function quadword(store: RegisterStore, name: string) {
   return {
     read: () => store.view(set).getBigUint64(offset, true),
     write: (value: bigint | number) => {
-      checkIsInteger(name, value);
-      const integer = typeof value === "number" && !Number.isSafeInteger(value)
-        ? -1n
-        : BigInt(value);
-      if (BigInt.asUintN(64, integer) !== integer) {
-        throw new RangeError(
-          `Cannot set ${name} as ${value}: it is not a whole number from 0 to 2^64 - 1`,
-        );
-      }
+      const integer = wholeNumber(name, value, QUADWORD);
       // Bit 1 of RFLAGS is always set: KVM sets it too, whatever it is given.
       const stored = isGeneral ? integer | RFLAGS_ALWAYS_SET : integer;
       store.change(set).setBigUint64(offset, stored, true);
     },
   };
-}
-
-/** What TypeScript refuses, `BigInt` would take: `true` as 1, `""` as 0. */
-function checkIsInteger(name: string, value: unknown): void {
-  if (typeof value === "bigint" || typeof value === "number") return;
-  throw new TypeError(`Cannot set ${name} as ${value}: give a number or a bigint`);
 }
 
 /** A segment or a descriptor table: an object whose properties are the fields of its structure. */
@@ -220,16 +216,9 @@ function readInteger(view: DataView, offset: number, size: number): bigint | num
 }
 
 function setAll(registers: Registers, store: RegisterStore, values: RegisterValues): void {
-  const undo = (["general", "special"] as const).map((set) => ({
-    set,
-    bytes: new Uint8Array(store.view(set).buffer).slice(),
-  }));
-  try {
+  store.atomically(() => {
     for (const [path, value] of Object.entries(values)) {
       if (value !== undefined) setPath(registers, path, value);
     }
-  } catch (error) {
-    for (const { set, bytes } of undo) new Uint8Array(store.change(set).buffer).set(bytes);
-    throw error;
-  }
+  });
 }

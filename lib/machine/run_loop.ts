@@ -1,10 +1,14 @@
-import { ERRNO } from "../ffi/errno.ts";
 import { EXIT_REASON, KVM_EXIT_HYPERV, KVM_EXIT_IO } from "../kvm/abi/mod.ts";
 import type { AnswerFields } from "../kvm/exit_answer.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import type { HandlerTable, MmioHandler, PortHandler } from "./bus.ts";
+import type { CoalescedWrites } from "./coalesced_writes.ts";
+import type { CpuTurn } from "./cpu_turn.ts";
 import type { ExitHandlers } from "./exit_handlers.ts";
 import type { ExitLog } from "./exit_log.ts";
+import type { GuestDebug } from "./guest_debug.ts";
+import type { InterruptQueue } from "./interrupt_queue.ts";
+import type { HaltWatch } from "./halt_watch.ts";
 import type { PortOutput } from "./port_output.ts";
 import type { TimeLimit } from "./time_limit.ts";
 
@@ -25,15 +29,30 @@ const ACCEPTED: AnswerFields = {};
 /** Bytes of an MSR. */
 const MSR_SIZE = 8;
 
+/** How entering the guest ended: at an exit, at one when the time is over, or with the CPU's turn. */
+const AT_EXIT = 0;
+const TOO_LATE = 1;
+const TURN_OVER = 2;
+
 /** What the loop needs of the machine that it drives. */
 export interface RunLoopParts {
   readonly vcpu: Vcpu;
+  /** The CPU's number. */
+  readonly cpu: number;
+  /** The turn of the CPU that runs, where there are several. */
+  readonly turn: CpuTurn | undefined;
   readonly ports: HandlerTable<PortHandler>;
   readonly mmio: HandlerTable<MmioHandler>;
   readonly handlers: ExitHandlers;
   readonly log: ExitLog;
   readonly portOutput: PortOutput;
   readonly limit: TimeLimit;
+  readonly debug: GuestDebug;
+  readonly interrupts: InterruptQueue;
+  /** Finds a HLT that is no exit, where the kernel has the local APIC. */
+  readonly halt: HaltWatch | undefined;
+  /** The writes that made no exits. */
+  readonly coalesced: CoalescedWrites;
   /** Brings registers that the test changed into the vCPU, before it runs. */
   readonly flushRegisters: () => void;
   /** Forgets registers that were read, after it ran. */
@@ -79,25 +98,33 @@ export class RunLoop {
     return this.#atExit;
   }
 
-  /** Runs the guest until its next exit, and notes it. The latest one must be answered. */
-  advance(): void {
-    const { vcpu, limit } = this.#parts;
+  /**
+   * Runs the guest until its next exit, and notes it. The latest one must be answered.
+   *
+   * @returns False where the CPU's turn was over before that.
+   */
+  advance(): boolean {
+    const { coalesced, turn, vcpu: { kvmRun } } = this.#parts;
     this.#atExit = false;
-    if (!this.#held) {
-      this.#parts.flushRegisters();
-      this.#unsettled = false;
-      for (;;) {
-        const errno = vcpu.run();
-        this.#parts.forgetRegisters();
-        if (errno === 0) break;
-        if (limit.isOver()) this.#parts.timeOver();
-      }
-      if (limit.isOverAfterExit()) {
-        this.#held = true;
-        this.#parts.timeOver();
-      }
+    for (;;) {
+      const end = this.#held ? AT_EXIT : this.#enter();
+      // Before the exit is noted: the guest made these writes before it.
+      coalesced.deliver();
+      if (end === TOO_LATE) this.#parts.timeOver();
+      if (end === TURN_OVER) return false;
+      this.#held = false;
+      if (!this.#isOwnStop()) break;
+      const isStep = kvmRun.exitReason === EXIT_REASON.DEBUG;
+      if (turn !== undefined && isStep && turn.stepped()) return false;
     }
-    this.#held = false;
+    this.#atExit = true;
+    this.#note();
+    return true;
+  }
+
+  /** Notes HLT as the CPU's exit, where it waits in the kernel. */
+  noteHalt(): void {
+    this.#parts.vcpu.kvmRun.exitReason = EXIT_REASON.HLT;
     this.#atExit = true;
     this.#note();
   }
@@ -118,8 +145,7 @@ export class RunLoop {
   /** Answers the latest exit, one that is neither IO nor MMIO, with fields of `kvm_run`. */
   answerFields(fields: AnswerFields, answeredBy: string): void {
     this.#parts.vcpu.kvmRun.answer(fields);
-    this.#unanswered = false;
-    this.#parts.log.setAnsweredBy(answeredBy);
+    this.#noteAnswer(answeredBy);
   }
 
   /** Answers the latest exit, a read, with bytes: one element, or all elements, of a port read. */
@@ -149,28 +175,62 @@ export class RunLoop {
   settle(): void {
     if (!this.#unsettled || this.#unanswered || this.#held) return;
     this.#unsettled = false;
-    const { vcpu } = this.#parts;
+    const { vcpu, coalesced } = this.#parts;
     this.#parts.flushRegisters();
     vcpu.kvmRun.immediateExit = true;
     try {
       const errno = vcpu.run();
       // The rest of an access that crosses pages, or the next element of a string: an exit of its own.
-      if (errno !== ERRNO.EINTR) this.#held = true;
+      if (errno === 0) this.#held = true;
     } finally {
       vcpu.kvmRun.immediateExit = false;
       this.#parts.forgetRegisters();
     }
+    coalesced.deliver();
+  }
+
+  /** @returns How it ended; an exit is held for later. */
+  #enter(): typeof AT_EXIT | typeof TOO_LATE | typeof TURN_OVER {
+    const { vcpu, limit, halt, coalesced, debug, interrupts, turn } = this.#parts;
+    halt?.reset();
+    // KVM notes where a step begins by the registers that it has.
+    this.#parts.flushRegisters();
+    debug.beforeRun();
+    interrupts.beforeRun();
+    this.#unsettled = false;
+    for (;;) {
+      const errno = vcpu.run();
+      this.#parts.forgetRegisters();
+      if (errno === 0) break;
+      coalesced.deliver();
+      if (limit.isOver()) this.#parts.timeOver();
+      if (turn?.interrupted()) return TURN_OVER;
+      if (halt?.look()) {
+        vcpu.kvmRun.exitReason = EXIT_REASON.HLT;
+        break;
+      }
+    }
+    this.#held = true;
+    return limit.isOverAfterExit() ? TOO_LATE : AT_EXIT;
+  }
+
+  /** Whether the exit is there for the harness's own sake, and the guest is to run on as if it were none. */
+  #isOwnStop(): boolean {
+    const { vcpu: { kvmRun }, debug, interrupts } = this.#parts;
+    const reason = kvmRun.exitReason;
+    if (reason === EXIT_REASON.IO || reason === EXIT_REASON.MMIO) return false;
+    return debug.passes() || interrupts.passes();
   }
 
   #note(): void {
-    const { vcpu: { kvmRun }, log, portOutput } = this.#parts;
+    const { vcpu: { kvmRun }, log, portOutput, cpu } = this.#parts;
     const reason = kvmRun.exitReason;
     if (reason === EXIT_REASON.IO) {
       const isWrite = kvmRun.ioDirection === KVM_EXIT_IO.OUT;
       const port = kvmRun.ioPort;
       const size = kvmRun.ioSize;
       const count = kvmRun.ioCount;
-      log.add(reason, isWrite, port, size, count);
+      log.add(reason, isWrite, port, size, count, cpu);
       if (isWrite) {
         log.setValue(kvmRun.ioElement(0, size), 0);
         for (let index = 0; index < count; index++) {
@@ -181,19 +241,19 @@ export class RunLoop {
       this.#unsettled = true;
     } else if (reason === EXIT_REASON.MMIO) {
       const isWrite = kvmRun.mmioIsWrite;
-      log.add(reason, isWrite, kvmRun.mmioAddress, kvmRun.mmioLength, 1);
+      log.add(reason, isWrite, kvmRun.mmioAddress, kvmRun.mmioLength, 1, cpu);
       if (isWrite) log.setValue(kvmRun.mmioLow, kvmRun.mmioHigh);
       this.#unanswered = !isWrite;
       this.#unsettled = true;
     } else if (reason === EXIT_REASON.X86_RDMSR || reason === EXIT_REASON.X86_WRMSR) {
       const isWrite = reason === EXIT_REASON.X86_WRMSR;
-      log.add(reason, isWrite, kvmRun.msrIndex, MSR_SIZE, 1);
+      log.add(reason, isWrite, kvmRun.msrIndex, MSR_SIZE, 1, cpu);
       if (isWrite) log.setValue(kvmRun.msrLow, kvmRun.msrHigh);
       // A write waits, too: for whether it is a #GP.
       this.#unanswered = true;
       this.#unsettled = true;
     } else {
-      log.add(reason, false, 0, 0, 0);
+      log.add(reason, false, 0, 0, 0, cpu);
       const isHypercall = reason === EXIT_REASON.HYPERCALL || reason === EXIT_REASON.XEN ||
         (reason === EXIT_REASON.HYPERV && kvmRun.hypervType === KVM_EXIT_HYPERV.HCALL);
       this.#unanswered = isHypercall;
@@ -208,7 +268,8 @@ export class RunLoop {
     const answer = handler.answer(kvmRun);
     if (answer === false) return false;
     const by = handler.name ?? UNNAMED;
-    if (typeof answer === "object") this.answerFields(answer, by);
+    if (answer === true) this.#noteAnswer(by);
+    else if (typeof answer === "object") this.answerFields(answer, by);
     else if (this.#unanswered && kvmRun.exitReason === EXIT_REASON.X86_WRMSR) {
       this.answerFields(ACCEPTED, by);
     } else if (this.#unanswered) {
@@ -218,6 +279,18 @@ export class RunLoop {
       );
     } else log.setAnsweredBy(by);
     return true;
+  }
+
+  /** The answer is in `kvm_run`. */
+  #noteAnswer(answeredBy: string): void {
+    const { vcpu: { kvmRun }, log } = this.#parts;
+    this.#unanswered = false;
+    log.setAnsweredBy(answeredBy);
+    const { exitReason } = kvmRun;
+    const isRead = exitReason === EXIT_REASON.X86_RDMSR;
+    if (!isRead && exitReason !== EXIT_REASON.X86_WRMSR) return;
+    if (kvmRun.msrError !== 0) log.setFaulted();
+    else if (isRead) log.setValue(kvmRun.msrLow, kvmRun.msrHigh);
   }
 
   #portWrite(): boolean {

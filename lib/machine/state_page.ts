@@ -4,10 +4,12 @@ import { flagNames } from "../x86/flags.ts";
 import { rflagsFlags } from "../x86/flag_tables.ts";
 import { hex } from "../x86/hex.ts";
 import { CodeView } from "./code_view.ts";
+import { explainExit } from "./explain_exit.ts";
 import { exitingInstruction } from "./exiting_instruction.ts";
+import { cpusSection, replayLines, subject } from "./cpus_section.ts";
 import { exitRows } from "./exit_rows.ts";
 import { guestPlace, isReset, modeText } from "./guest_place.ts";
-import type { Machine } from "./machine.ts";
+import type { MachineCpu } from "./machine_cpu.ts";
 
 const LINES_BEFORE = 3;
 const LINES_AFTER = 2;
@@ -31,8 +33,8 @@ const CONTROL = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}]/gu;
  * It is plain text of the characters that every terminal and report can hold. It never throws: what cannot be
  * read is left out, because a page about a failure must not hide it behind another.
  */
-export function statePage(machine: Machine): string {
-  return [place, registers, exits, serial]
+export function statePage(machine: MachineCpu): string {
+  return [replayLines, explanation, place, registers, cpusSection, exits, serial]
     .flatMap((section) => attempt(() => section(machine)))
     .join("\n");
 }
@@ -45,9 +47,18 @@ function attempt(section: () => string[]): string[] {
   }
 }
 
-function place(machine: Machine): string[] {
+/** Why KVM, or the CPU, could not go on. */
+function explanation(machine: MachineCpu): string[] {
+  const { lastExit, isAtExit } = machine;
+  return lastExit === undefined || !isAtExit ? [] : explainExit(machine, lastExit);
+}
+
+function place(machine: MachineCpu): string[] {
   if (isReset(machine)) {
-    return ["guest at an unknown place: at the triple fault KVM has reset its registers"];
+    return [
+      `${subject(machine)} at an unknown place: at the triple fault KVM has reset its registers`,
+      ...tripleFault(machine),
+    ];
   }
   const here = guestPlace(machine);
   const code = new CodeView(machine, here);
@@ -61,16 +72,27 @@ function place(machine: Machine): string[] {
     ...symbol === undefined ? [] : [offsetText(symbol.name, symbol.offset)],
   ];
   return [
-    `guest at ${hex(address)}${next} in ${modeText(machine)}`,
+    `${subject(machine)} at ${hex(address)}${next} in ${modeText(machine)}`,
     ...names.length === 0 ? [] : [`  ${names.join("  ")}`],
     ...line === undefined ? [] : sourceLines(image.lines, line),
     ...instructions(machine, code, address, line !== undefined),
+    ...tripleFault(machine),
     ...lastByte(machine, address - here.imageBase, here.linear - here.imageBase),
   ];
 }
 
+/** A triple fault says nothing of the first of the three: what could. */
+function tripleFault({ lastExit, isAtExit, catchesFaults }: MachineCpu): string[] {
+  if (lastExit?.reason !== "SHUTDOWN" || !isAtExit) return [];
+  return [
+    catchesFaults
+      ? "  the CPU could not enter the fault catcher: for want of a stack, or of the guest's IDT or GDT"
+      : "  boot it with `catchFaults: true` to be told the fault that came first",
+  ];
+}
+
 /** A guest that lacks its HLT runs on into whatever lies behind it, which nothing else on the page shows. */
-function lastByte({ image, lastExit }: Machine, address: number, next: number): string[] {
+function lastByte({ image, lastExit }: MachineCpu, address: number, next: number): string[] {
   const ends = image.segments.map((segment) => segment.address + segment.size);
   if (lastExit?.reason === "HLT" || address === next || !ends.includes(next)) return [];
   return [
@@ -95,7 +117,7 @@ function sourceLines(lines: readonly SourceLine[], here: SourceLine): string[] {
 
 /** @param isKnown Whether the code has source lines: then what has none is not shown as code. */
 function instructions(
-  { image }: Machine,
+  { image }: MachineCpu,
   code: CodeView,
   address: number,
   isKnown: boolean,
@@ -115,7 +137,7 @@ function instructions(
 }
 
 /** The registers that are not what they were at boot, in aligned columns. */
-function registers(machine: Machine): string[] {
+function registers(machine: MachineCpu): string[] {
   if (isReset(machine)) return [];
   const { registers, bootRegisters } = machine;
   const changed = kvm_regs.fields
@@ -141,16 +163,19 @@ function registers(machine: Machine): string[] {
   return lines;
 }
 
-function exits({ log, lastExit }: Machine): string[] {
+function exits({ log, machine: { cpus, exitingCpu } }: MachineCpu): string[] {
   const shown = log.records().slice(-EXITS_SHOWN);
   const title = shown.length === log.total
     ? "exits so far"
     : `the last ${shown.length} of ${log.total} exits`;
   if (shown.length === 0) return [title, "    none"];
-  return [title, ...exitRows(shown, lastExit).map((row) => `    ${row}`)];
+  return [
+    title,
+    ...exitRows(shown, exitingCpu.lastExit, cpus.length > 1).map((row) => `    ${row}`),
+  ];
 }
 
-function serial(machine: Machine): string[] {
+function serial(machine: MachineCpu): string[] {
   if (!machine.hasSerial) return [];
   const { text, dropped } = machine.serial;
   if (text === "") return [];

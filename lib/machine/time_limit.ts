@@ -17,15 +17,22 @@ const EXITS_PER_CHECK = 32;
  */
 export class TimeLimit implements Disposable {
   readonly #libc: Libc;
+  readonly #tick: number | undefined;
   #timer: ThreadTimer | undefined;
   #milliseconds = 0;
   #begin = 0;
   #end = Infinity;
   #exits = 0;
 
-  /** Makes no system call: the timer is created by the first run. */
-  constructor(libc: Libc) {
+  /**
+   * Makes no system call: the timer is created by the first run.
+   *
+   * @param tick How often the guest is interrupted meanwhile, in milliseconds, for those who look at it: by default from
+   *   the limit's end on.
+   */
+  constructor(libc: Libc, tick?: number) {
     this.#libc = libc;
+    this.#tick = tick;
   }
 
   /** The limit that was last started, in milliseconds. */
@@ -49,7 +56,8 @@ export class TimeLimit implements Disposable {
     this.#exits = 0;
     this.#begin = performance.now();
     this.#end = this.#begin + milliseconds - used;
-    this.#timer.arm(milliseconds - used);
+    const rest = milliseconds - used;
+    this.#timer.arm(this.#tick === undefined ? rest : Math.min(rest, this.#tick), this.#tick);
   }
 
   /** Ends it: no signal comes any more. */

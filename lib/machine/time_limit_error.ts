@@ -1,4 +1,5 @@
-import type { Machine } from "./machine.ts";
+import type { MachineCpu } from "./machine_cpu.ts";
+import { ofCpu } from "./cpus_section.ts";
 import { statePage } from "./state_page.ts";
 import { TIMEOUT_SCALE_VARIABLE, timeoutScale } from "./time_limit.ts";
 
@@ -20,7 +21,7 @@ export class TimeLimitError extends Error {
    *
    * @param milliseconds The limit, as scaled.
    */
-  constructor(machine: Machine, milliseconds: number) {
+  constructor(machine: MachineCpu, milliseconds: number) {
     const scale = timeoutScale();
     const limit = scale === 1
       ? `${milliseconds} ms`
@@ -28,10 +29,19 @@ export class TimeLimitError extends Error {
     super(
       `The guest did not end within ${limit}: it was stopped at rip 0x${
         machine.registers.rip.toString(16)
-      } after ${machine.log.total} exits. Give it more with the \`timeout\` option, or on a slow host with ${TIMEOUT_SCALE_VARIABLE}.` +
+      }${ofCpu(machine)} after ${machine.log.total} exits.${
+        waiting(machine)
+      } Give it more with the \`timeout\` option, or on a slow host with ${TIMEOUT_SCALE_VARIABLE}.` +
         `\n\n${statePage(machine)}`,
     );
     this.milliseconds = milliseconds;
     this.rip = machine.registers.rip;
   }
+}
+
+/** A guest that is halted with interrupts disabled has ended: here it waits for one. */
+function waiting(machine: MachineCpu): string {
+  return machine.mpState === "HALTED"
+    ? ' It is halted, waiting for an interrupt: raise one by vm.interrupts, or let the run end there with { until: "halted" }.'
+    : "";
 }

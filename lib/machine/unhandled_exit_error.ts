@@ -1,6 +1,9 @@
-import { describeExit } from "../kvm/describe_exit.ts";
+import { exitText } from "./exit_text.ts";
 import type { Exit } from "../kvm/exit.ts";
-import type { Machine } from "./machine.ts";
+import type { MachineCpu } from "./machine_cpu.ts";
+import { ofCpu } from "./cpus_section.ts";
+import { hex } from "../x86/hex.ts";
+import { msrName } from "../x86/msr_number.ts";
 import { statePage } from "./state_page.ts";
 
 /**
@@ -18,9 +21,9 @@ export class UnhandledExitError extends Error {
    *
    * @param exit What nobody answered.
    */
-  constructor(machine: Machine, exit: Exit) {
+  constructor(machine: MachineCpu, exit: Exit) {
     super(
-      `Nothing answers exit ${machine.log.total}: ${describeExit(exit)}.${remedy(exit)}\n\n${
+      `Nothing answers exit ${machine.log.total}${ofCpu(machine)}: ${exitText(exit)}.${remedy(exit)}\n\n${
         statePage(machine)
       }`,
     );
@@ -42,7 +45,31 @@ function remedy(exit: Exit): string {
         ? ` No memory slot takes writes there. Handle it with vm.mmio.on(${address}, { write(address, value) {} }), or foresee it in a transcript with mmioWrite(${address}).`
         : ` No memory slot backs it. Handle it with vm.mmio.on(${address}, { read: () => 0 }), or foresee it in a transcript with mmioRead(${address}).returns(0).`;
     }
-    default:
+    case "X86_RDMSR": {
+      const msr = msrArgument(exit.index);
+      return ` Handle it with vm.msrs.on(${msr}, { read: () => 0 }), or foresee it in a transcript with rdmsr(${msr}).returns(0) or .faults().`;
+    }
+    case "X86_WRMSR": {
+      const msr = msrArgument(exit.index);
+      return ` Handle it with vm.msrs.on(${msr}, { write(msr, value) {} }), or foresee it in a transcript with wrmsr(${msr}) or wrmsr(${msr}).faults().`;
+    }
+    case "HYPERCALL":
+    case "XEN":
+    case "HYPERV":
+      return ` Handle it with vm.on("${exit.reason}", () => ({ ${
+        exit.reason === "HYPERCALL" ? "ret" : "result"
+      }: 0 })), or foresee it in a transcript with exit("${exit.reason}").returns({ … }).`;
+    case "FAIL_ENTRY":
+    case "INTERNAL_ERROR":
+    case "UNKNOWN_TO_VMEXIT":
       return "";
+    default:
+      return ` Handle it with vm.on("${exit.reason}", () => {}), or foresee it in a transcript with exit("${exit.reason}").`;
   }
+}
+
+/** An MSR as a test writes it. */
+function msrArgument(index: number): string {
+  const name = msrName(index);
+  return name === undefined ? hex(index) : `"${name}"`;
 }

@@ -5,6 +5,7 @@ import {
   hlt,
   Image,
   mmioWrite,
+  requires,
   shutdown,
   TimeLimitError,
   UnhandledExitError,
@@ -20,21 +21,45 @@ Deno.test("a guest that triple-faults shuts down", () => {
   expect(vm).not.toBeHalted();
 });
 
-Deno.test("a guest that loops for ever is stopped by the time limit, and can be looked at and run on", () => {
-  using vm = boot(asm.file("../../guests/endless_loop.asm"), { timeout: 20 });
+Deno.test("a guest with a fault catcher has its page fault told", () => {
+  const hole = { linear: 0x200000, size: 0x200000, present: false };
+  using vm = boot(asm.file("../../guests/page_fault.asm"), {
+    mode: "long",
+    catchFaults: true,
+    mappings: [hole],
+  });
 
-  const error = assertThrows(() => vm.run(), TimeLimitError, "endless_loop.asm");
+  expect(vm).toFault("#PF", { errorCode: 0x2, cr2: hole.linear, rip: "stray", cpl: 0 });
 
-  const { start, size } = { start: vm.image.origin, size: vm.image.size };
-  assert(error.rip >= start && error.rip < start + size, `stopped at ${error.rip}`);
-  assertEquals(vm.log.total, 0);
-  const { rcx } = vm.registers;
-  assertGreater(rcx, 0n);
-
-  vm.registers.rcx = 0n;
-  assertThrows(() => vm.run(), TimeLimitError);
-  assertGreater(vm.registers.rcx, 0n);
+  assertEquals(
+    vm.fault!.text,
+    "#PF at 0x10007 (`mov [rax], bl`): write to 0x200000, not present at PDE",
+  );
 });
+
+const STOPPABLE = { interruptsTimeLimit: true } as const;
+
+Deno.test(
+  requires(
+    STOPPABLE,
+    "a guest that loops for ever is stopped by the time limit, and can be looked at and run on",
+  ),
+  () => {
+    using vm = boot(asm.file("../../guests/endless_loop.asm"), { timeout: 20 });
+
+    const error = assertThrows(() => vm.run(), TimeLimitError, "endless_loop.asm");
+
+    const { start, size } = { start: vm.image.origin, size: vm.image.size };
+    assert(error.rip >= start && error.rip < start + size, `stopped at ${error.rip}`);
+    assertEquals(vm.log.total, 0);
+    const { rcx } = vm.registers;
+    assertGreater(rcx, 0n);
+
+    vm.registers.rcx = 0n;
+    assertThrows(() => vm.run(), TimeLimitError);
+    assertGreater(vm.registers.rcx, 0n);
+  },
+);
 
 Deno.test("a guest that writes to read-only memory causes an MMIO exit, and the memory stays as it is", () => {
   using vm = boot(asm.file("../../guests/read_only_memory.asm"), {
@@ -56,19 +81,25 @@ Deno.test("a guest that executes garbage shuts down", () => {
   expect(vm).toBeShutDown();
 });
 
-Deno.test("whatever bytes a guest executes, its run ends in an exit or at the time limit", () => {
-  for (let seed = 1; seed <= 12; seed++) {
-    const bytes = noise(seed, 64);
-    using vm = boot(Image.fromBytes(bytes, { origin: 0x10000, bits: 64 }), { timeout: 10 });
+Deno.test(
+  requires(
+    STOPPABLE,
+    "whatever bytes a guest executes, its run ends in an exit or at the time limit",
+  ),
+  () => {
+    for (let seed = 1; seed <= 12; seed++) {
+      const bytes = noise(seed, 64);
+      using vm = boot(Image.fromBytes(bytes, { origin: 0x10000, bits: 64 }), { timeout: 10 });
 
-    try {
-      const { reason } = vm.run();
-      assert(reason === "HLT" || reason === "SHUTDOWN", reason);
-    } catch (error) {
-      assert(error instanceof UnhandledExitError || error instanceof TimeLimitError, `${error}`);
+      try {
+        const { reason } = vm.run();
+        assert(reason === "HLT" || reason === "SHUTDOWN", reason);
+      } catch (error) {
+        assert(error instanceof UnhandledExitError || error instanceof TimeLimitError, `${error}`);
+      }
     }
-  }
-});
+  },
+);
 
 /** Bytes of a linear congruential generator: the same for the same seed. */
 function noise(seed: number, length: number): Uint8Array {

@@ -184,6 +184,21 @@ Deno.test("a mode that does not exist", () => {
   }
 });
 
+Deno.test("an option that no mode has, or another, is refused", () => {
+  const misspelt = { memroy: "4K" } as BootOptions;
+  assertThrows(
+    () => boot(asm`hlt`, misspelt),
+    TypeError,
+    "Cannot boot with the option memroy: there is none of that name; the nearest are memory",
+  );
+  const ofOthers = { mode: "real", levels: 5 } as BootOptions;
+  assertThrows(
+    () => boot(asm`hlt`, ofOthers),
+    TypeError,
+    "Cannot boot mode real with the option levels: it is one of compatibility, long",
+  );
+});
+
 Deno.test("memory of a size that cannot be", () => {
   const sizes: [BootOptions["memory"], string][] = [
     [0, "Cannot read 0 as a size"],

@@ -18,6 +18,7 @@ Deno.test("an exit is kept with all that is known of it", () => {
   log.setAnsweredBy("IOAPIC");
   assertEquals(log.latest, {
     number: 1,
+    cpu: 0,
     reason: 6,
     isWrite: false,
     address: 0xf_ffff_ffff_ffff,
@@ -25,6 +26,8 @@ Deno.test("an exit is kept with all that is known of it", () => {
     count: 1,
     value: 0x0123_4567_89ab_cdefn,
     answeredBy: "IOAPIC",
+    faulted: false,
+    fault: undefined,
   });
 });
 
@@ -37,14 +40,15 @@ Deno.test("the last exits are kept, in order, without anything of those they rep
       if (number % 2 === 0) {
         log.setValue(number, 0);
         log.setAnsweredBy(`device ${number}`);
+        log.setFault(`fault ${number}`);
       }
     }
     const kept = Math.min(capacity, total);
     assertEquals([log.total, log.dropped], [total, total - kept]);
     assertEquals(
       log.records().map((
-        { number, address, value, answeredBy },
-      ) => [number, address, value, answeredBy]),
+        { number, address, value, answeredBy, fault },
+      ) => [number, address, value, answeredBy, fault]),
       Array.from({ length: kept }, (_, index) => {
         const number = total - kept + 1 + index;
         const known = number % 2 === 0;
@@ -53,6 +57,7 @@ Deno.test("the last exits are kept, in order, without anything of those they rep
           number,
           known ? BigInt(number) : undefined,
           known ? `device ${number}` : undefined,
+          known ? `fault ${number}` : undefined,
         ];
       }),
     );

@@ -11,9 +11,13 @@ function slotOf(slot: number, gpa: number, size: number): MemorySlot {
 
 /** Two slots beside each other, and one behind a hole. */
 function memory(): PhysicalMemory {
+  const refuse = () => {
+    throw new Error("these slots stay");
+  };
+  const slots = [slotOf(0, 0, PAGE), slotOf(2, PAGE, PAGE), slotOf(1, 0x10000, PAGE)];
   return new PhysicalMemory(
-    [slotOf(0, 0, PAGE), slotOf(1, 0x10000, PAGE), slotOf(2, PAGE, PAGE)],
-    () => {},
+    { slots, add: refuse, move: refuse, delete: refuse, dirty: refuse },
+    { checkUsable() {}, checkIsNoDevice() {}, nextInstructions: () => [] },
   );
 }
 

@@ -1,5 +1,5 @@
 import { asm, boot, expect, hlt, type LongOptions } from "@vmexit/vmexit";
-import { assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 
 Deno.test("plain: every general register but RSP is zero", () => {
   using vm = boot(asm`hlt`, { mode: "long", convention: "plain" });
@@ -27,6 +27,18 @@ Deno.test("linux: a kernel finds the zero page in RSI, its stack, its tables, an
     rdi: 0,
   });
   assertEquals([vm.registers.idt.base, vm.registers.idt.limit], [0x520n, 7] as unknown[]);
+});
+
+Deno.test("linux: a kernel finds the FPU's control words and the boot MSRs that rust-vmm writes", () => {
+  using vm = boot(asm.file("../../guests/modes/linux_boot_msrs.asm"), {
+    mode: "long",
+    convention: "linux",
+    registers: { "cr4.osfxsr": true },
+  });
+  expect(vm).toExit([hlt()]);
+  expect(vm).toHaveRegisters({ r8w: 0x37f, r9d: 0x1f80, rbx: 0, r10: 1 });
+  // The TSC counts from 0: far less than a second of any CPU.
+  assert(vm.registers.r11 < 10_000_000_000n);
 });
 
 Deno.test("linux: the zero page and the stack can be elsewhere", () => {

@@ -1,6 +1,6 @@
-import { asm, boot, expect } from "@vmexit/vmexit";
+import { asm, boot, expect, requires } from "@vmexit/vmexit";
 import { assertEquals } from "@std/assert";
-import { modes } from "./modes.ts";
+import { modes, needsOf } from "./modes.ts";
 
 const EXIT = 0xf4;
 const REQUESTED_PRIVILEGE = 0x3;
@@ -9,9 +9,10 @@ const PROTECTION_ENABLE = 0x1;
 /** Modes without selectors that have a privilege level. */
 const WITHOUT_SELECTORS = ["real", "unreal", "virtual8086"];
 
-Deno.test.each(modes)(
-  "$name: code finds its width, its privilege and CR0.PE as they are in no other width",
-  ({ options, bits, cpl }) => {
+for (const { name, options, bits, cpl } of modes) {
+  const width =
+    `${name}: code finds its width, its privilege and CR0.PE as they are in no other width`;
+  Deno.test(requires(needsOf(options), width), () => {
     using vm = boot(asm.file("../../guests/modes/which_mode.asm"), { ...options, exitPort: EXIT });
     vm.run();
     const { al, bx, cx } = vm.registers;
@@ -21,12 +22,12 @@ Deno.test.each(modes)(
       cx & REQUESTED_PRIVILEGE,
       WITHOUT_SELECTORS.includes(vm.mode) ? 0 : cpl,
     );
-  },
-);
+  });
 
-Deno.test.each(modes)("$name: the body that serves every mode runs", ({ options }) => {
-  using vm = boot(asm.file("../../guests/modes/body.asm"), { ...options, exitPort: EXIT });
-  vm.run();
-  expect(vm).toHaveSerial("Hello from any mode!\n");
-  assertEquals(vm.linear.u16(vm.image.symbol("sum")), 55);
-});
+  Deno.test(requires(needsOf(options), `${name}: the body that serves every mode runs`), () => {
+    using vm = boot(asm.file("../../guests/modes/body.asm"), { ...options, exitPort: EXIT });
+    vm.run();
+    expect(vm).toHaveSerial("Hello from any mode!\n");
+    assertEquals(vm.linear.u16(vm.image.symbol("sum")), 55);
+  });
+}

@@ -1,4 +1,4 @@
-import type { BootOptions } from "@vmexit/vmexit";
+import type { BootOptions, Needs } from "@vmexit/vmexit";
 
 /** A way to boot, by a name for tests. */
 export interface NamedBoot {
@@ -31,3 +31,8 @@ export const modes: readonly NamedBoot[] = [
   { name: "long, CPL 3", options: { mode: "long", cpl: 3 }, bits: 64, cpl: 3 },
   { name: "long, 5 levels", options: { mode: "long", levels: 5 }, bits: 64, cpl: 0 },
 ];
+
+/** What a boot needs of the processor that not all have, for `requires`. */
+export function needsOf(options: BootOptions): Needs {
+  return "levels" in options && options.levels === 5 ? { la57: true } : {};
+}

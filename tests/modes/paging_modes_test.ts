@@ -1,4 +1,4 @@
-import { asm, boot, type BootOptions, expect, hlt } from "@vmexit/vmexit";
+import { asm, boot, type BootOptions, expect, hlt, requires } from "@vmexit/vmexit";
 import { assert, assertEquals } from "@std/assert";
 
 const PAGE_SIZE_EXTENSIONS = 0x10;
@@ -111,21 +111,27 @@ Deno.test("64-bit mode: R8 to R15, addresses of 64 bits, and EFER.LMA", () => {
   expect(vm).toHaveRegisters({ r10: vm.image.symbol("_start"), eax: 0xd00 });
 });
 
-Deno.test("5 levels: an address of 49 bits is mapped, and the walker passes a PML5E", () => {
-  using vm = boot(asm.file("../../guests/modes/five_levels.asm"), {
-    mode: "long",
-    levels: 5,
-    mappings: [{ linear: FAR_ADDRESS, physical: 0x18_0000, size: 0x1000 }],
-    pageTables: 0x2_0000,
-    gates: { 13: "general_protection" },
-  });
-  expect(vm).toExit([hlt()]);
-  expect(vm).toHaveRegisters({ al: 5 });
-  expect(vm).toHaveMemory(0x18_0010, [0x78, 0x56, 0x34, 0x12]);
-  assertEquals(vm.registers.rcx >> 12n & 1n, 1n);
-  assertEquals(vm.linear.walk(FAR_ADDRESS).levels[0].level, "PML5E");
-  assertEquals(vm.linear.toPhysical(FAR_ADDRESS), 0x18_0000);
-});
+Deno.test(
+  requires(
+    { la57: true },
+    "5 levels: an address of 49 bits is mapped, and the walker passes a PML5E",
+  ),
+  () => {
+    using vm = boot(asm.file("../../guests/modes/five_levels.asm"), {
+      mode: "long",
+      levels: 5,
+      mappings: [{ linear: FAR_ADDRESS, physical: 0x18_0000, size: 0x1000 }],
+      pageTables: 0x2_0000,
+      gates: { 13: "general_protection" },
+    });
+    expect(vm).toExit([hlt()]);
+    expect(vm).toHaveRegisters({ al: 5 });
+    expect(vm).toHaveMemory(0x18_0010, [0x78, 0x56, 0x34, 0x12]);
+    assertEquals(vm.registers.rcx >> 12n & 1n, 1n);
+    assertEquals(vm.linear.walk(FAR_ADDRESS).levels[0].level, "PML5E");
+    assertEquals(vm.linear.toPhysical(FAR_ADDRESS), 0x18_0000);
+  },
+);
 
 Deno.test("4 levels: the same address is not canonical", () => {
   using vm = boot(asm.file("../../guests/modes/five_levels.asm"), {

@@ -1,6 +1,6 @@
-import { describeExit } from "../../kvm/describe_exit.ts";
+import { exitText } from "../../machine/exit_text.ts";
 import type { Exit } from "../../kvm/exit.ts";
-import type { Machine } from "../../machine/machine.ts";
+import type { MachineCpu } from "../../machine/machine_cpu.ts";
 import { hex } from "../../x86/hex.ts";
 import { formatAddress } from "../format.ts";
 import type { Verdict } from "../verdict.ts";
@@ -10,7 +10,7 @@ const LAST_STATUS = 0xffff_ffff;
 
 /** Compares the latest exit with the reason that is expected. */
 export function matchEnd(
-  machine: Machine,
+  machine: MachineCpu,
   call: "toBeHalted()" | "toBeShutDown()",
   reason: Exit["reason"],
 ): Verdict {
@@ -22,7 +22,9 @@ export function matchEnd(
     comparisons: () => [{
       what: "latest exit",
       expected: reason,
-      received: lastExit === undefined ? "none: the guest has not run" : describeExit(lastExit),
+      received: lastExit === undefined
+        ? "none: the guest has not run"
+        : machine.log.latestOf(machine.number)?.fault ?? exitText(lastExit),
       matches,
     }],
   };
@@ -33,7 +35,7 @@ export function matchEnd(
  *
  * @throws {RangeError} When no `out` could write that status.
  */
-export function matchExitStatus(machine: Machine, status: number): Verdict {
+export function matchExitStatus(machine: MachineCpu, status: number): Verdict {
   if (!Number.isInteger(status) || status < 0 || status > LAST_STATUS) {
     throw new RangeError(
       `Cannot expect ${String(status)} as an exit status: it is not a whole number from 0 to ${

@@ -1,4 +1,4 @@
-import type { Machine } from "../../machine/machine.ts";
+import type { MachineCpu } from "../../machine/machine_cpu.ts";
 import { contentBytes, type MemoryContent } from "../../machine/address_space.ts";
 import { LAST_PORT } from "../../x86/layout.ts";
 import { textDifference } from "../difference.ts";
@@ -11,7 +11,11 @@ import { contentDifference } from "./content.ts";
  *
  * @throws {RangeError} When there is no such port, or the content is not bytes.
  */
-export function matchPortOutput(machine: Machine, port: number, content: MemoryContent): Verdict {
+export function matchPortOutput(
+  machine: MachineCpu,
+  port: number,
+  content: MemoryContent,
+): Verdict {
   if (!Number.isInteger(port) || port < 0 || port > LAST_PORT) {
     throw new RangeError(
       `Cannot expect output of port ${String(port)}: it is not a whole number from 0 to ${
@@ -46,7 +50,7 @@ export function matchPortOutput(machine: Machine, port: number, content: MemoryC
  *
  * @throws {TypeError} When it is neither, or the machine has no serial line.
  */
-export function matchSerial(machine: Machine, expected: string | RegExp): Verdict {
+export function matchSerial(machine: MachineCpu, expected: string | RegExp): Verdict {
   if (typeof expected !== "string" && !(expected instanceof RegExp)) {
     throw new TypeError(
       `Cannot expect a serial line to be ${typeof expected}: give a string or a regular expression`,
@@ -76,7 +80,7 @@ export function matchSerial(machine: Machine, expected: string | RegExp): Verdic
  * @throws {TypeError} When it is not a string, or the machine has no serial line.
  * @throws {RangeError} When it is empty: every text contains that.
  */
-export function matchSerialPart(machine: Machine, part: string): Verdict {
+export function matchSerialPart(machine: MachineCpu, part: string): Verdict {
   if (typeof part !== "string") {
     throw new TypeError(
       `Cannot expect a serial line to contain ${typeof part}: give a string, or a regular expression to toHaveSerial`,

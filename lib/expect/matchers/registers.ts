@@ -1,20 +1,25 @@
-import type { Machine } from "../../machine/machine.ts";
+import type { MachineCpu } from "../../machine/machine_cpu.ts";
+import { flagRegisterTables } from "../../machine/flag_register_tables.ts";
 import type { RegisterValues } from "../../machine/registers.ts";
 import { hex } from "../../x86/hex.ts";
-import { cr0Flags, cr4Flags, eferFlags, rflagsFlags } from "../../x86/flag_tables.ts";
 import { flagNames, type FlagTable } from "../../x86/flags.ts";
 import { registerPlaces } from "../../x86/registers.ts";
+import { fpuRegisters, simdRegisters, x87StackRegisters } from "../../x86/xsave_registers.ts";
 import { formatInteger } from "../format.ts";
 import type { Comparison, Verdict } from "../verdict.ts";
+import { compareFloat, compareLanes, isLanes } from "./vectors.ts";
 
-const FLAGGED: Readonly<Record<string, FlagTable>> = {
-  rflags: rflagsFlags,
-  cr0: cr0Flags,
-  cr4: cr4Flags,
-  efer: eferFlags,
-};
+const FLAGGED: Readonly<Record<string, FlagTable>> = flagRegisterTables;
 
-const WIDEST = 64;
+const WIDTHS: readonly ReadonlyMap<string, { readonly width: number }>[] = [
+  registerPlaces,
+  simdRegisters,
+  x87StackRegisters,
+  new Map(Object.entries(fpuRegisters)),
+];
+
+/** How wide a register is that is in none of the tables of widths. */
+const USUAL = 64;
 
 /**
  * Compares registers, and parts of them, by name.
@@ -23,7 +28,7 @@ const WIDEST = 64;
  * @throws {RangeError} When there is no such register, or it could not hold the value.
  */
 export function matchRegisters(
-  machine: Machine,
+  machine: MachineCpu,
   matcher: "toHaveRegisters" | "toHaveFlags",
   values: RegisterValues | RegisterValues["rflags"],
 ): Verdict {
@@ -48,7 +53,11 @@ function entriesOf(values: unknown): [string, unknown][] {
   return Object.entries(values).filter(([, value]) => value !== undefined);
 }
 
-function compare(machine: Machine, path: string, expected: unknown): Comparison[] {
+function compare(machine: MachineCpu, path: string, expected: unknown): Comparison[] {
+  if (isLanes(expected)) return [compareLanes(machine, path, expected)];
+  if (typeof expected === "number" && x87StackRegisters.has(path.replace(/\.f64$/, ""))) {
+    return [compareFloat(machine, path, expected)];
+  }
   if (typeof expected === "object" && expected !== null) {
     return entriesOf(expected).flatMap(([name, value]) =>
       compare(machine, `${path}.${name}`, value)
@@ -56,6 +65,9 @@ function compare(machine: Machine, path: string, expected: unknown): Comparison[
   }
   const received = machine.registers.get(path);
   checkValue(path, expected);
+  if (typeof received === "object") {
+    throw new TypeError(`Cannot expect ${path} as ${expected}: give a list of its lanes`);
+  }
   return [{
     what: path,
     ...valueTexts(path, expected, received),
@@ -77,7 +89,8 @@ function checkValue(path: string, expected: unknown): asserts expected is Regist
       `Cannot expect ${path} as ${expected}: a number holds whole values up to 2^53 - 1 exactly; give a bigint`,
     );
   }
-  const width = registerPlaces.get(path)?.width ?? WIDEST;
+  const width = WIDTHS.map((registers) => registers.get(path)?.width)
+    .find((found) => found !== undefined) ?? USUAL;
   const fitting = BigInt.asUintN(width, BigInt(expected));
   if (fitting !== BigInt(expected)) {
     throw new RangeError(
@@ -118,7 +131,10 @@ function valueTexts(
 function callText(values: object): string {
   const parts = entriesOf(values).map(([name, value]) => {
     const key = name.includes(".") ? JSON.stringify(name) : name;
-    if (typeof value === "number" || typeof value === "bigint") return `${key}: ${hex(value)}`;
+    if (typeof value === "bigint" || Number.isSafeInteger(value)) {
+      return `${key}: ${hex(value as number | bigint)}`;
+    }
+    if (isLanes(value)) return `${key}: [${Array.from(value, String).join(", ")}]`;
     if (typeof value === "object" && value !== null) return `${key}: ${callText(value)}`;
     return `${key}: ${value}`;
   });

@@ -1,18 +1,18 @@
-import { describeExit } from "../../kvm/describe_exit.ts";
-import type { Machine } from "../../machine/machine.ts";
+import { exitText } from "../../machine/exit_text.ts";
+import type { MachineCpu } from "../../machine/machine_cpu.ts";
 import type { RunOptions } from "../../machine/machine_types.ts";
 import { TimeLimitError } from "../../machine/time_limit_error.ts";
 import type { Verdict } from "../verdict.ts";
 
 /** Runs the machine, and compares how the run ended with a run that is stopped by its time limit. */
-export function matchTimeLimit(machine: Machine, options: RunOptions): Verdict {
+export function matchTimeLimit(machine: MachineCpu, options: RunOptions): Verdict {
   const call = `toRunOutOfTime(${
     options.timeout === undefined ? "" : `{ timeout: ${options.timeout} }`
   })`;
   const expected = "a guest that runs until it is stopped";
   try {
-    const exit = machine.run(options);
-    const received = `${describeExit(exit)}, exit ${machine.log.total}`;
+    const exit = machine.machine.run(options);
+    const received = `${exitText(exit)}, exit ${machine.log.total}`;
     return {
       call,
       matches: false,

@@ -1,102 +1,96 @@
-import { describeExit } from "../../kvm/describe_exit.ts";
-import type { Exit } from "../../kvm/exit.ts";
-import type { Machine } from "../../machine/machine.ts";
-import type { ExitAnswer, RunOptions } from "../../machine/machine_types.ts";
-import { isResumable } from "../../machine/resumable_exits.ts";
-import { TimeLimitError } from "../../machine/time_limit_error.ts";
+import type { MachineCpu } from "../../machine/machine_cpu.ts";
+import type { RunOptions } from "../../machine/machine_types.ts";
 import { formatCount } from "../format.ts";
 import { ExitPattern } from "../patterns/exit_pattern.ts";
 import { TranscriptCursor } from "../transcript_cursor.ts";
 import { transcriptPage } from "../transcript_page.ts";
+import { followTranscripts } from "../follow_transcripts.ts";
 import type { Verdict } from "../verdict.ts";
+import { checkCatcher } from "./fault.ts";
 
-const ANSWERED_BY = "transcript";
-
-/** The exit at which a transcript came to its end, or did not. */
-interface Outcome {
-  /** Which exit it was. */
-  readonly number: number;
-  /** What came instead of what was expected; undefined once everything has come. */
-  readonly received: string | undefined;
-}
+/** Transcripts of several CPUs in one run, by their numbers. */
+export type CpuTranscripts = { readonly [cpu: number]: readonly ExitPattern[] };
 
 /**
- * Runs the machine along a transcript, and answers as it says, until its last pattern has come or an exit is
- * not the one expected.
+ * Runs the machine along a transcript, or one for each of several CPUs, and answers as it says, until its last pattern
+ * has come or an exit is not the one expected.
  *
+ * @param cpu The CPU that a single transcript is about.
  * @throws {TypeError} When the transcript is none.
- * @throws {RangeError} When its last pattern may be left out.
+ * @throws {RangeError} When its last pattern may be left out, or there is no such CPU.
  */
 export function matchTranscript(
-  machine: Machine,
-  patterns: readonly ExitPattern[],
+  cpu: MachineCpu,
+  patterns: readonly ExitPattern[] | CpuTranscripts,
   options: RunOptions,
 ): Verdict {
-  checkPatterns(patterns);
-  const cursor = new TranscriptCursor(patterns);
-  const first = machine.log.total + 1;
-  const { number, received } = follow(machine, cursor, options);
+  const { machine, log } = cpu;
+  const isOne = !isCpuTranscripts(patterns);
+  const transcripts: readonly (readonly [number, readonly ExitPattern[]])[] = isOne
+    ? [[cpu.number, patterns]]
+    : transcriptsOf(cpu, patterns);
+  for (const [, each] of transcripts) checkPatterns(each, cpu);
+  const cursors = new Map(
+    transcripts.map(([number, each]) => [number, new TranscriptCursor(each)]),
+  );
+  const first = log.total + 1;
+  const { number, at, received } = followTranscripts(machine, cursors, options);
+  const waiting = cursors.get(at)!;
+  const showsCpus = machine.cpus.length > 1;
   return {
-    call: `toExit([${formatCount(patterns.length, "pattern")}])`,
+    call: isOne
+      ? callText(patterns)
+      : `toExit({ ${
+        transcripts.map(([each, { length }]) => `${each}: [${formatCount(length, "pattern")}]`)
+          .join(", ")
+      } })`,
     matches: received === undefined,
     comparisons: () => [{
-      what: `exit ${number}`,
-      expected: cursor.expected,
+      what: `exit ${number}${showsCpus ? ` of CPU ${at}` : ""}`,
+      expected: waiting.isDone ? "nothing more" : waiting.expected,
       received: received ?? "",
       matches: received === undefined,
     }],
-    details: () => transcriptPage(cursor, first),
+    details: () =>
+      [...cursors].map(([each, cursor]) => transcriptPage(cursor, first, isOne ? undefined : each))
+        .join("\n"),
   };
 }
 
-function follow(machine: Machine, cursor: TranscriptCursor, options: RunOptions): Outcome {
-  const { log } = machine;
-  let isForeseen = false;
-  const before = (exit: Exit): ExitAnswer | undefined => {
-    const verdict = cursor.offer(exit, log.total);
-    isForeseen = verdict.matches;
-    return verdict.matches
-      ? { by: ANSWERED_BY, bytes: verdict.answer, fields: verdict.fields }
-      : undefined;
-  };
-  try {
-    for (;;) {
-      for (const { number, exit, answeredBy } of machine.exits({ ...options, before })) {
-        if (isForeseen) {
-          if (cursor.isDone) return { number, received: undefined };
-          continue;
-        }
-        // A device may have its own exits between those of the transcript, but none at a place that the
-        // transcript names.
-        if (answeredBy === undefined || cursor.names(exit)) {
-          return { number, received: describeExit(exit) };
-        }
-      }
-      const end = endOf(machine.lastExit!);
-      if (end !== undefined) return { number: log.total + 1, received: `nothing: ${end}` };
+function callText({ length }: readonly unknown[]): string {
+  return `toExit([${formatCount(length, "pattern")}])`;
+}
+
+function isCpuTranscripts(
+  patterns: readonly ExitPattern[] | CpuTranscripts,
+): patterns is CpuTranscripts {
+  if (typeof patterns !== "object" || patterns === null || Array.isArray(patterns)) return false;
+  const keys = Object.keys(patterns);
+  return keys.length > 0 && keys.every((key) => /^\d+$/.test(key));
+}
+
+function transcriptsOf(
+  { machine: { cpus } }: MachineCpu,
+  patterns: CpuTranscripts,
+): [number, readonly ExitPattern[]][] {
+  return Object.entries(patterns).map(([number, each]) => {
+    if (cpus[Number(number)] === undefined) {
+      throw new RangeError(
+        `Cannot expect a transcript of CPU ${number}: the machine has CPUs 0 to ${cpus.length - 1}`,
+      );
     }
-  } catch (error) {
-    if (!(error instanceof TimeLimitError)) throw error;
-    const received = `nothing within ${error.milliseconds} ms: the guest still ran`;
-    return { number: log.total + 1, received };
-  }
+    return [Number(number), each];
+  });
 }
 
-/** Why a guest cannot be run on from an exit that ended its run; undefined where it can, as after HLT. */
-function endOf(exit: Exit): string | undefined {
-  if (exit.reason === "SHUTDOWN") return "the guest had shut down";
-  // The run goes on from an access by itself, unless it was told to stop.
-  return isResumable(exit) ? "a device had ended the run" : undefined;
-}
-
-function checkPatterns(patterns: readonly ExitPattern[]): void {
+function checkPatterns(patterns: readonly ExitPattern[], cpu: MachineCpu): void {
   if (!Array.isArray(patterns) || patterns.length === 0) {
     throw new TypeError("Cannot expect a transcript: it has no patterns. Write at least hlt().");
   }
   patterns.forEach((pattern, index) => {
     if (!(pattern instanceof ExitPattern)) {
       throw new TypeError(
-        `Cannot expect a transcript: element ${index} is no pattern. Use portOut, portIn, mmioWrite, mmioRead, hlt, shutdown, exit or anyExit.`,
+        `Cannot expect a transcript: element ${index} is no pattern. Use portOut, portIn, mmioWrite, mmioRead, hlt, shutdown, exit, anyExit or fault.`,
       );
     }
   });
@@ -107,4 +101,5 @@ function checkPatterns(patterns: readonly ExitPattern[]): void {
         "End with one that must come, such as hlt().",
     );
   }
+  if (patterns.some(({ definition }) => definition.isFault)) checkCatcher(cpu);
 }

@@ -1,5 +1,6 @@
 import type { Exit } from "../../kvm/exit.ts";
 import type { AnswerFields } from "../../kvm/exit_answer.ts";
+import type { CaughtFault } from "../../machine/caught_fault.ts";
 
 /** What an exit is to a pattern that was waiting for it. */
 export type Verdict =
@@ -28,6 +29,8 @@ export const MATCH: Verdict = { matches: true, complete: true };
 export interface Occurrence {
   /** Takes the next exit. A mismatch must leave the state as it was. */
   offer(exit: Exit): Verdict;
+  /** Takes the guest's fault, if that is what comes next; without it, none is what the pattern describes. */
+  offerFault?(fault: CaughtFault): Verdict;
   /** What it still waits for, for the failure page. */
   readonly text: string;
 }
@@ -36,6 +39,8 @@ export interface Occurrence {
 export interface PatternDefinition {
   /** The pattern as a table of exits would show it: `IO out 0x1000 "A"`. */
   readonly text: string;
+  /** Whether it is about faults, which only a guest with a fault catcher reports. */
+  readonly isFault?: boolean;
   /** Begins an occurrence. */
   begin(): Occurrence;
   /** Whether this exit is at a port or address that the pattern names, so that no device may take it away. */
@@ -46,8 +51,8 @@ export interface PatternDefinition {
  * One line of a transcript: which exit must come, and how often.
  *
  * Made by {@linkcode portOut}, {@linkcode portIn}, {@linkcode mmioWrite}, {@linkcode mmioRead},
- * {@linkcode hlt}, {@linkcode shutdown}, {@linkcode exit} and {@linkcode anyExit}. It is immutable: each
- * method returns a new one.
+ * {@linkcode rdmsr}, {@linkcode wrmsr}, {@linkcode hlt}, {@linkcode shutdown}, {@linkcode exit}, {@linkcode anyExit} and {@linkcode fault}. It is
+ * immutable: each method returns a new one.
  *
  * @example
  * ```ts

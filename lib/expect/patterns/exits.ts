@@ -1,9 +1,11 @@
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import type { Exit } from "../../kvm/exit.ts";
+import { type AnsweredReason, takesAnswer } from "../../kvm/exit_answer.ts";
 import { hex } from "../../x86/hex.ts";
 import { nearestNames } from "../../x86/nearest_names.ts";
 import { formatHexBytes } from "../format.ts";
-import { ExitPattern, MATCH, MISMATCH } from "./exit_pattern.ts";
+import { AnswerableExitPattern } from "./answerable_exit_pattern.ts";
+import { ExitPattern, MATCH, MISMATCH, type PatternDefinition } from "./exit_pattern.ts";
 
 /** The exit reasons that a pattern can name. */
 export type ExitReason = Exit["reason"];
@@ -18,13 +20,14 @@ export type ExitFields<Reason extends ExitReason> = {
 const REASONS: readonly string[] = [...Object.keys(EXIT_REASON), "UNKNOWN_TO_VMEXIT"];
 
 /** The fields that say where an access is: a device may take exits that are elsewhere. */
-const PLACE: ReadonlySet<string> = new Set(["port", "direction", "gpa", "isWrite"]);
+const PLACE: ReadonlySet<string> = new Set(["port", "direction", "gpa", "isWrite", "index"]);
 
 /**
  * Any exit of one reason, by its name in `<linux/kvm.h>` without `KVM_EXIT_`, and, where given, with these
  * fields.
  *
- * Fields are compared as values, bytes and lists element by element; a function judges the field itself.
+ * Fields are compared as values, bytes and lists element by element; a function judges the field itself. Exits whose
+ * guest waits for more than data (a hypercall, an MSR) are answered with `.returns(…)`, or by a handler.
  *
  * @throws {RangeError} When there is no reason of that name.
  *
@@ -34,8 +37,18 @@ const PLACE: ReadonlySet<string> = new Set(["port", "direction", "gpa", "isWrite
  *
  * const broken = exit("INTERNAL_ERROR", { suberror: 1 });
  * const wide = exit("IO", { port: 0x80, size: (bytes) => bytes > 1 });
+ * const mapped = exit("HYPERCALL", { nrName: "MAP_GPA_RANGE" }).returns({ ret: 0 });
  * ```
  */
+export function exit<Reason extends AnsweredReason>(
+  reason: Reason,
+  fields?: ExitFields<Reason>,
+): AnswerableExitPattern<Reason>;
+/** Any exit of one reason that its guest waits for no answer to. */
+export function exit<Reason extends ExitReason>(
+  reason: Reason,
+  fields?: ExitFields<Reason>,
+): ExitPattern;
 export function exit<Reason extends ExitReason>(
   reason: Reason,
   fields: ExitFields<Reason> = {},
@@ -53,14 +66,17 @@ export function exit<Reason extends ExitReason>(
   const place = wanted.filter(([name]) => PLACE.has(name));
   const shown = wanted.map(([name, value]) => `${name} ${fieldText(value)}`).join(", ");
   const text = shown === "" ? reason : `${reason} (${shown})`;
-  return new ExitPattern({
+  const definition: PatternDefinition = {
     text,
     names: (received) => received.reason === reason && has(received, place),
     begin: () => ({
       text,
       offer: (received) => received.reason === reason && has(received, wanted) ? MATCH : MISMATCH,
     }),
-  });
+  };
+  return takesAnswer(reason)
+    ? new AnswerableExitPattern(definition, reason)
+    : new ExitPattern(definition);
 }
 
 /** The guest executes HLT. */
@@ -73,7 +89,7 @@ export function shutdown(): ExitPattern {
   return exit("SHUTDOWN");
 }
 
-/** Any exit at all. A read needs a device of the machine to answer it. */
+/** Any exit at all, but no fault: see {@linkcode fault}. A read needs a device of the machine to answer it. */
 export function anyExit(): ExitPattern {
   return new ExitPattern({
     text: "any exit",

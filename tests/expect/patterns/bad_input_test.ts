@@ -79,7 +79,7 @@ const OUT_OF_RANGE: Record<string, Refusal> = {
   ],
   "a reason that does not exist": [
     () => exit("HALT" as ExitReason),
-    'Cannot expect an exit "HALT": there is none of that name; the nearest are IO, HLT',
+    'Cannot expect an exit "HALT": there is none of that name; the nearest are HLT, IO',
   ],
 };
 

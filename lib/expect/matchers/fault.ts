@@ -1,0 +1,88 @@
+import { exitText } from "../../machine/exit_text.ts";
+import type { CaughtFault } from "../../machine/caught_fault.ts";
+import { GuestFaultError } from "../../machine/guest_fault_error.ts";
+import type { MachineCpu } from "../../machine/machine_cpu.ts";
+import type { RunOptions } from "../../machine/machine_types.ts";
+import { TimeLimitError } from "../../machine/time_limit_error.ts";
+import { describeWalk } from "../../x86/describe_walk.ts";
+import type { ExceptionName } from "../../x86/faults/exceptions.ts";
+import {
+  compareFault,
+  expectedFault,
+  expectedFaultText,
+  type FaultFields,
+  faultFieldsText,
+} from "../expected_fault.ts";
+import type { Comparison, Verdict } from "../verdict.ts";
+
+/**
+ * Runs the machine until its guest faults, and compares the fault.
+ *
+ * @throws {TypeError} When the machine has no fault catcher, or such exceptions do not have a field.
+ * @throws {RangeError} When there is no exception of that name, or a value does not fit.
+ */
+export function matchFault(
+  machine: MachineCpu,
+  name: ExceptionName,
+  fields: FaultFields,
+  options: RunOptions,
+): Verdict {
+  const expected = expectedFault(name, fields);
+  checkCatcher(machine);
+  const shown = Object.keys(expected.fields).length === 0 ? "" : `, ${faultFieldsText(fields)}`;
+  const call = `toFault(${JSON.stringify(name)}${shown})`;
+  const end = runToFault(machine, options);
+  if (typeof end === "string") {
+    return {
+      call,
+      matches: false,
+      comparisons: () => [{
+        what: "end of the run",
+        expected: expectedFaultText(expected),
+        received: end,
+        matches: false,
+      }],
+    };
+  }
+  const comparisons = compareFault(expected, end);
+  return {
+    call,
+    matches: comparisons.every(({ matches }) => matches),
+    comparisons: () => comparisons,
+    ...isTold(end, comparisons) ? {} : { details: () => faultDetails(end, comparisons) },
+  };
+}
+
+/** @throws {TypeError} When the machine has no fault catcher. */
+export function checkCatcher(machine: MachineCpu): void {
+  if (machine.catchesFaults) return;
+  throw new TypeError(
+    "Cannot expect a fault: the machine was booted without `catchFaults: true`, so that its guest reports none",
+  );
+}
+
+/** Whether the comparisons say all there is to say of the fault. */
+function isTold({ walk }: CaughtFault, [{ matches }]: readonly Comparison[]): boolean {
+  return !matches && walk === undefined;
+}
+
+/** What is not in the comparisons: the fault in words, where its name is right, and its page tables. */
+function faultDetails(fault: CaughtFault, [{ matches }]: readonly Comparison[]): string {
+  return [
+    ...matches ? [fault.text] : [],
+    ...fault.walk === undefined
+      ? []
+      : ["page tables", ...describeWalk(fault.walk).map((line) => `    ${line}`)],
+  ].join("\n");
+}
+
+/** The fault, or in words what came in its place. */
+function runToFault(machine: MachineCpu, options: RunOptions): CaughtFault | string {
+  try {
+    return `no fault: ${exitText(machine.machine.run(options))}, exit ${machine.log.total}`;
+  } catch (error) {
+    if (error instanceof GuestFaultError) return error.fault;
+    if (!(error instanceof TimeLimitError)) throw error;
+    return `no fault within ${error.milliseconds} ms: the guest still ran`;
+  }
+}

@@ -1,0 +1,244 @@
+import type { ExitPort } from "../devices/exit_port.ts";
+import type { Uart } from "../devices/uart.ts";
+import type { Image } from "../guest/image.ts";
+import type { Exit } from "../kvm/exit.ts";
+import type { Kvm } from "../kvm/kvm.ts";
+import type { Vm } from "../kvm/vm.ts";
+import type { Mode } from "../x86/cpu_state.ts";
+import type { Irqchip } from "./boot_options.ts";
+import { cpuCore } from "./cpu_core.ts";
+import { CpuLane } from "./cpu_lane.ts";
+import type { InterleavingOptions } from "./cpu_options.ts";
+import { CpuScheduler } from "./cpu_scheduler.ts";
+import { CpuTurn, SLICE_MILLISECONDS } from "./cpu_turn.ts";
+import { CpuWait } from "./cpu_wait.ts";
+import { Devices } from "./devices.ts";
+import { ExitHandlers } from "./exit_handlers.ts";
+import { ExitLog } from "./exit_log.ts";
+import { FaultCatcher } from "./fault_catcher.ts";
+import { GuestDriver } from "./guest_driver.ts";
+import { HaltWatch, LOOK_MILLISECONDS } from "./halt_watch.ts";
+import { SeededInterleaving, TimeSlices } from "./interleaving.ts";
+import type { Machine } from "./machine.ts";
+import type { MachineCpu } from "./machine_cpu.ts";
+import type {
+  CpuCore,
+  CpuProgress,
+  MachineBoard,
+  MachineParts,
+  RunOptions,
+} from "./machine_types.ts";
+import { MsrIntercepts } from "./msr_intercepts.ts";
+import { nextInstruction } from "./next_instruction.ts";
+import { PhysicalMemory } from "./physical_memory.ts";
+import { PortOutput } from "./port_output.ts";
+import { RunLoop } from "./run_loop.ts";
+import { TimeLimit } from "./time_limit.ts";
+import { TimeLimitError } from "./time_limit_error.ts";
+
+/** All that a machine is made of beside what test code sees of it: what its CPUs share, and what runs them. */
+export class Board implements MachineBoard, Disposable {
+  /** The open `/dev/kvm`. */
+  readonly kvm: Kvm;
+  /** The virtual machine. */
+  readonly vm: Vm;
+  /** The guest as it was loaded. */
+  readonly image: Image;
+  /** The mode in which it was booted. */
+  readonly mode: Mode;
+  /** Which interrupt controllers the kernel has. */
+  readonly irqchip: Irqchip;
+  /** Memory by guest physical address. */
+  readonly memory: PhysicalMemory;
+  /** The last exits. */
+  readonly log: ExitLog;
+  /** What the guest wrote to its ports. */
+  readonly portOutput: PortOutput = new PortOutput();
+  /** Who takes exits that are neither IO nor MMIO. */
+  readonly handlers: ExitHandlers = new ExitHandlers();
+  /** Who takes accesses to MSRs. */
+  readonly intercepts: MsrIntercepts;
+  /** The buses, and the interrupt controllers. */
+  readonly devices: Devices;
+  /** By what seed the CPUs are interleaved, if they are. */
+  readonly interleaving: InterleavingOptions | undefined;
+  /** The CPUs' cores, by number. */
+  readonly cores: readonly CpuCore[];
+  /** The serial line at COM1, if there is one. */
+  serial: Uart | undefined;
+  /** The exit port, if there is one. */
+  exitPort: ExitPort | undefined;
+  readonly #parts: MachineParts;
+  readonly #limit: TimeLimit;
+  #cpus: readonly MachineCpu[] = [];
+  #lanes: readonly CpuLane[] = [];
+  #driver: GuestDriver | undefined;
+  #disposed = false;
+
+  /** Takes ownership of the VM, the vCPUs and the open `/dev/kvm`. */
+  constructor(parts: MachineParts) {
+    this.#parts = parts;
+    this.kvm = parts.kvm;
+    this.vm = parts.vm;
+    this.image = parts.image;
+    this.mode = parts.mode;
+    this.irqchip = parts.irqchip;
+    this.interleaving = parts.interleaving;
+    this.log = new ExitLog(parts.recordExits);
+    this.intercepts = new MsrIntercepts(parts.vm, this.handlers, () => this.#disposed);
+    this.memory = new PhysicalMemory(parts.slots, {
+      checkUsable: () => this.checkUsable("use the memory"),
+      checkIsNoDevice: (first, last) => this.devices.mmio.checkIsFree(first, last),
+      nextInstructions: () =>
+        this.#cpus.map((cpu) => nextInstruction(cpu)).filter((each) => each !== undefined),
+    });
+    this.devices = new Devices({
+      ...parts,
+      vcpu: parts.cpus[0].vcpu,
+      portOutput: this.portOutput,
+      checkIsNoRam: (first, last) => this.memory.checkIsNoRam(first, last),
+    });
+    this.cores = parts.cpus.map((cpu, number) =>
+      cpuCore(number, cpu, {
+        image: parts.image,
+        hasSmm: parts.hasSmm,
+        hasIrqchip: parts.irqchip !== false,
+        checkUsable: (what) => this.checkUsable(what),
+        checkStopped: (what) => this.driver.checkStopped(what),
+      })
+    );
+    this.#limit = new TimeLimit(parts.libc, this.#tick);
+    const { dirtyPages } = parts;
+    if (dirtyPages !== undefined) {
+      const answer = () => dirtyPages.harvest();
+      this.handlers.onRaw("DIRTY_RING_FULL", { name: "the dirty ring", answer });
+    }
+  }
+
+  /** Takes the machine's CPUs, once they are there. */
+  connect(cpus: readonly [Machine, ...MachineCpu[]]): void {
+    const { interleaving, timeout } = this.#parts;
+    const turn = cpus.length === 1 ? undefined : new CpuTurn();
+    const lanes = cpus.map((cpu) => this.#lane(cpu, turn));
+    if (interleaving !== undefined) {
+      for (const { debug } of this.cores) debug.countInstructions();
+    }
+    this.#cpus = cpus;
+    this.#lanes = lanes;
+    this.#driver = new GuestDriver({
+      lanes,
+      scheduler: turn && new CpuScheduler({
+        lanes,
+        turn,
+        interleaving: interleaving === undefined
+          ? new TimeSlices()
+          : new SeededInterleaving(interleaving.seed, interleaving.instructions),
+      }),
+      limit: this.#limit,
+      timeout,
+    });
+  }
+
+  /** See {@linkcode MachineBoard.machine}. */
+  get machine(): Machine {
+    return this.#cpus[0] as Machine;
+  }
+
+  /** What runs the guest. */
+  get driver(): GuestDriver {
+    return this.#driver!;
+  }
+
+  /** See {@linkcode MachineBoard.exitStatus}. */
+  get exitStatus(): number | undefined {
+    return this.exitPort?.status;
+  }
+
+  /** See {@linkcode MachineBoard.catchesFaults}. */
+  get catchesFaults(): boolean {
+    return this.#parts.faultCatcher !== undefined;
+  }
+
+  /** See {@linkcode MachineBoard.progressOf}. */
+  progressOf(cpu: number): CpuProgress {
+    return this.#lanes[cpu];
+  }
+
+  /** See {@linkcode MachineBoard.step}. */
+  step(cpu: number, options: RunOptions): Exit {
+    return this.driver.step(cpu, options);
+  }
+
+  /** See {@linkcode MachineBoard.checkUsable}. */
+  checkUsable(what: string): void {
+    if (this.#disposed) {
+      throw new TypeError(
+        `Cannot ${what}: the machine is disposed. Look at it before its \`using\` ends.`,
+      );
+    }
+  }
+
+  /**
+   * Closes the VM and lets go of its memory; a second call does nothing.
+   *
+   * @throws {TypeError} From inside one of the machine's own handlers.
+   */
+  [Symbol.dispose](): void {
+    if (this.#disposed) return;
+    if (this.driver.isRunning) {
+      throw new TypeError(
+        "Cannot dispose the machine: it is running. Call vm.stop() in the handler, and dispose it when run() has returned.",
+      );
+    }
+    this.#disposed = true;
+    this.#limit[Symbol.dispose]();
+    this.devices[Symbol.dispose]();
+    this.#parts.dirtyPages?.[Symbol.dispose]();
+    for (const { vcpu } of this.cores) vcpu[Symbol.dispose]();
+    this.vm[Symbol.dispose]();
+    this.kvm[Symbol.dispose]();
+    for (const { store } of this.cores) store.forget();
+  }
+
+  /** How often the guest is interrupted, in milliseconds; undefined where there is no need. */
+  get #tick(): number | undefined {
+    if (this.#parts.cpus.length > 1) return SLICE_MILLISECONDS;
+    return this.irqchip === false ? undefined : LOOK_MILLISECONDS;
+  }
+
+  #lane(cpu: MachineCpu, turn: CpuTurn | undefined): CpuLane {
+    const { vm, irqchip, devices, handlers, log, portOutput } = this;
+    const { number, vcpu, store, debug, interrupts } = this.cores[cpu.number];
+    const { faultCatcher: place } = this.#parts;
+    const limit = this.#limit;
+    const halt = irqchip === false || turn !== undefined ? undefined : new HaltWatch(vcpu);
+    const loop = new RunLoop({
+      vcpu,
+      cpu: number,
+      turn,
+      ports: devices.portTable,
+      mmio: devices.mmioTable,
+      coalesced: devices.coalesced,
+      halt,
+      handlers,
+      log,
+      portOutput,
+      limit,
+      debug,
+      interrupts,
+      flushRegisters: () => store.flush(),
+      forgetRegisters: () => store.forget(),
+      timeOver: () => {
+        throw new TimeLimitError(cpu, limit.milliseconds);
+      },
+    });
+    return new CpuLane({
+      cpu,
+      vcpu,
+      loop,
+      halt,
+      wait: turn && new CpuWait({ vm, vcpu, store, irqchip, interrupts }),
+      catcher: place && new FaultCatcher({ machine: cpu, vcpu, store, place }),
+    });
+  }
+}

@@ -1,0 +1,44 @@
+import type { Image } from "../guest/image.ts";
+import { GuestDebug } from "./guest_debug.ts";
+import { guestPlace } from "./guest_place.ts";
+import { Injection } from "./injection.ts";
+import { InterruptQueue } from "./interrupt_queue.ts";
+import type { CpuCore, CpuParts } from "./machine_types.ts";
+import { registersOf } from "./registers.ts";
+
+/** What a CPU's core needs of its machine. */
+export interface CpuCoreOwner {
+  /** The guest. */
+  readonly image: Image;
+  /** Whether the guest has a handler of system-management interrupts. */
+  readonly hasSmm: boolean;
+  /** Whether the kernel has the interrupt controllers, or the local APICs. */
+  readonly hasIrqchip: boolean;
+  /** Throws where the machine is disposed. */
+  readonly checkUsable: (what: string) => void;
+  /** Throws where the guest runs, or waits for an answer. */
+  readonly checkStopped: (what: string) => void;
+}
+
+/** A CPU with the ways to its registers, and what a test does to it beside answering it. */
+export function cpuCore(number: number, { vcpu, store }: CpuParts, owner: CpuCoreOwner): CpuCore {
+  const { image, hasSmm, hasIrqchip, checkUsable, checkStopped } = owner;
+  const registers = registersOf(store);
+  const debug = new GuestDebug({
+    vcpu,
+    nextInstruction: () => BigInt.asUintN(64, registers.cs.base + registers.rip),
+    addressOf: (label) => BigInt(image.symbol(label) + guestPlace({ registers, image }).imageBase),
+    checkUsable,
+  });
+  const interrupts = new InterruptQueue(vcpu, () => registers.rflags.if);
+  const inject = new Injection({
+    vcpu,
+    hasSmm,
+    registers: () => registers,
+    queue: interrupts,
+    hasIrqchip,
+    checkUsable,
+    checkStopped,
+  });
+  return { number, vcpu, store, registers, debug, inject, interrupts };
+}
