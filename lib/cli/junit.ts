@@ -83,15 +83,16 @@ export function mergeReports(reports: readonly string[]): string {
 }
 
 /**
- * The last line of a test run.
+ * How a test run ended, as its last lines: how many tests were skipped, where some were, and how many passed and failed.
  *
  * @example
  * ```ts
  * import { summary } from "./junit.ts";
  *
- * console.log(summary({ passed: 3, failed: 0, skipped: 1 })); // "3 passed, 0 failed, 1 skipped"
+ * console.log(summary({ passed: 3, failed: 0, skipped: 1 })); // "1 skipped\n3 passed, 0 failed"
  * ```
  */
 export function summary({ passed, failed, skipped }: Counts): string {
-  return `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`;
+  const verdict = `${passed} passed, ${failed} failed`;
+  return skipped > 0 ? `${skipped} skipped\n${verdict}` : verdict;
 }

@@ -87,9 +87,9 @@ export function boot(guest: Guest, options: BootOptions = {}): Machine {
 }
 
 function bootGuest(guest: Guest, given: BootOptions): Machine {
-  checkCpuOptions(given);
+  const mode = modeOf(guest, given);
+  checkCpuOptions(given, mode);
   const options = withCpuDefaults(given);
-  const mode = modeOf(guest, options);
   const defaults = defaultsOf(mode, options);
   refuseUnknownOptions(mode, options);
   const timeout = options.timeout ?? DEFAULT_TIMEOUT_MILLISECONDS;

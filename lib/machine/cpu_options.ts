@@ -1,5 +1,6 @@
 import { HostError } from "../ffi/host_error.ts";
 import type { Kvm } from "../kvm/kvm.ts";
+import type { Mode } from "../x86/cpu_state.ts";
 import type { BootOptions } from "./boot_options.ts";
 import { SeededInterleaving } from "./interleaving.ts";
 import { nestedName } from "./nested_name.ts";
@@ -37,6 +38,13 @@ type SeveralOptions =
 /** As many local APIC ids as there are for CPUs: 0xff means all of them (Intel SDM Vol. 3A, 10.6.2.1). */
 const MOST_CPUS = 0xff;
 
+/** Where faults are not reported on the stack that the CPU has. */
+const MODES_WITH_ONE_STACK: ReadonlySet<Mode> = new Set<Mode>([
+  "compatibility",
+  "long",
+  "virtual8086",
+]);
+
 /** How many CPUs the options ask for. */
 export function cpuCount({ cpus = 1 }: Pick<BootOptions, "cpus">): number {
   return typeof cpus === "number" ? cpus : cpus.length;
@@ -56,7 +64,7 @@ export function withCpuDefaults(options: BootOptions): BootOptions {
  * @throws {TypeError} When other options do not go with them.
  * @throws {HostError} When they are to be interleaved where single steps do not trap.
  */
-export function checkCpuOptions(options: SeveralOptions): void {
+export function checkCpuOptions(options: SeveralOptions, mode: Mode): void {
   const { cpus = 1, interleaving, irqchip } = options;
   if (typeof cpus !== "number" && !Array.isArray(cpus)) {
     throw new TypeError(
@@ -77,7 +85,7 @@ export function checkCpuOptions(options: SeveralOptions): void {
         "sends. Leave `irqchip` out, or let them start at once: `cpus: [{}, { entry: … }]`.",
     );
   }
-  if (count > 1) refuseShared(options, count);
+  if (count > 1) refuseShared(options, count, mode);
   if (interleaving === undefined) return;
   if (count === 1) {
     throw new TypeError(
@@ -104,11 +112,19 @@ export function checkCpuCount(kvm: Kvm, count: number): void {
 }
 
 /** What lies in memory once, and cannot serve two CPUs at the same time. */
-function refuseShared({ cpus, catchFaults, cpl, smm }: SeveralOptions, count: number): void {
-  if (catchFaults) {
+function refuseShared(
+  { cpus, catchFaults, cpl, smm }: SeveralOptions,
+  count: number,
+  mode: Mode,
+): void {
+  if (catchFaults && (typeof cpus === "number" || MODES_WITH_ONE_STACK.has(mode) || cpl === 3)) {
     throw new TypeError(
-      `Cannot catch faults of ${count} CPUs: the fault catcher has one stack. Boot with one CPU to catch a fault, or ` +
-        "give the guest an IDT of its own for each.",
+      `Cannot catch faults of ${count} CPUs${
+        typeof cpus === "number"
+          ? ": those that wait for a SIPI start without the fault catcher's IDT. Let them start at once: `cpus: [{}, {}]`."
+          : ": the fault catcher has one stack in long and virtual-8086 mode, and for CPL 3. Boot with one CPU to catch a " +
+            "fault."
+      }`,
     );
   }
   if (smm !== undefined) {

@@ -42,11 +42,15 @@ export function replayLines({ interleaving }: MachineCpu): string[] {
 function placeText(cpu: MachineCpu): string {
   const { linear, imageBase } = guestPlace(cpu);
   const { image, isAtExit, lastExit } = cpu;
-  const line = image.lineAt(linear - imageBase);
-  const symbol = image.symbolAt(linear - imageBase);
-  const state = isAtExit && lastExit?.reason === "HLT" ? "halted" : STATES[cpu.mpState];
+  const { mpState } = cpu;
+  const isHalted = mpState === "HALTED" || (isAtExit && lastExit?.reason === "HLT");
+  // A CPU that has halted stands behind its HLT, which has one byte.
+  const address = isHalted ? linear - 1 : linear;
+  const line = image.lineAt(address - imageBase);
+  const symbol = image.symbolAt(address - imageBase);
+  const state = isAtExit && lastExit?.reason === "HLT" ? "halted" : STATES[mpState];
   return [
-    `at ${hex(linear)}`,
+    `at ${hex(address)}`,
     ...line === undefined ? [] : [`${line.file}:${line.line}`],
     ...symbol === undefined
       ? []

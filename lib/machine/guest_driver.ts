@@ -236,7 +236,7 @@ export class GuestDriver {
     const { catcher, loop, cpu, vcpu } = this.#lane.parts;
     if (catcher === undefined || !FaultCatcher.isCandidate(vcpu.kvmRun)) return undefined;
     loop.settle();
-    const fault = catcher.catch(this.#stepping !== undefined);
+    const fault = catcher.catch(this.#stepping !== undefined || cpu.interleaving !== undefined);
     if (fault === undefined) return undefined;
     cpu.log.setFault(fault.summary);
     return this.#lane.lastFault = fault;
@@ -269,6 +269,9 @@ export class GuestDriver {
 
   #checkCpus(cpus: readonly number[] | undefined): void {
     const { lanes } = this.#parts;
+    if (cpus?.length === 0) {
+      throw new RangeError("Cannot run no CPU: name at least one, or leave `cpus` out for all");
+    }
     const unknown = cpus?.find((cpu) => lanes[cpu] === undefined);
     if (unknown === undefined) return;
     throw new RangeError(

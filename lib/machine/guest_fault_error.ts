@@ -12,11 +12,15 @@ export class GuestFaultError extends Error {
   override readonly name = "GuestFaultError";
   /** The fault. */
   readonly fault: CaughtFault;
+  /** The number of the CPU whose fault it is. */
+  readonly cpu: number;
 
   /** The error with the state of the machine at the fault. */
   constructor(machine: MachineCpu, fault: CaughtFault) {
-    super([fault.text, "", ...walkLines(fault), statePage(machine)].join("\n"));
+    const whose = machine.machine.cpus.length === 1 ? "" : `CPU ${machine.number}: `;
+    super([whose + fault.text, "", ...walkLines(fault), statePage(machine)].join("\n"));
     this.fault = fault;
+    this.cpu = machine.number;
   }
 }
 

@@ -4,6 +4,7 @@ import type { Exit } from "../kvm/exit.ts";
 import type { AnswerFields } from "../kvm/exit_answer.ts";
 import { Board } from "./board.ts";
 import type { MmioHandler, PortHandler } from "./bus.ts";
+import { cpuList } from "./cpu_list.ts";
 import type { DeviceBus } from "./device_bus.ts";
 import type { ExitHandler, HandledReason } from "./exit_handlers.ts";
 import { fromCaller } from "./from_caller.ts";
@@ -34,7 +35,7 @@ import type { ExitsOptions, MachineParts, ObservedExit, RunOptions } from "./mac
  * ```
  */
 export class Machine extends MachineCpu implements Disposable {
-  /** The CPUs, by number: the first is the machine itself. */
+  /** The CPUs, by number: the first is the machine itself. A number that none has throws a `RangeError`. */
   readonly cpus: readonly [Machine, ...MachineCpu[]];
   readonly #board: Board;
 
@@ -43,7 +44,8 @@ export class Machine extends MachineCpu implements Disposable {
     const board = new Board(parts);
     super(board.cores[0], board);
     this.#board = board;
-    this.cpus = [this, ...board.cores.slice(1).map((core) => new MachineCpu(core, board))];
+    const others = board.cores.slice(1).map((core) => new MachineCpu(core, board));
+    this.cpus = cpuList<readonly [Machine, ...MachineCpu[]]>([this, ...others]);
     board.connect(this.cpus);
   }
 

@@ -33,7 +33,7 @@ export type {
 } from "./guest_debug.ts";
 export { GuestDebug } from "./guest_debug.ts";
 export { type ExceptionOptions, Injection, type InjectionParts } from "./injection.ts";
-export { interleavings, type InterleavingRange } from "./interleavings.ts";
+export { type InterleavingRange, interleavings } from "./interleavings.ts";
 export { InterruptQueue } from "./interrupt_queue.ts";
 export type { KvmLevels } from "./kvm_levels.ts";
 export type { IoapicPin, IoapicState, PicState } from "./interrupt_controllers.ts";

@@ -23,9 +23,9 @@ export class UnhandledExitError extends Error {
    */
   constructor(machine: MachineCpu, exit: Exit) {
     super(
-      `Nothing answers exit ${machine.log.total}${ofCpu(machine)}: ${exitText(exit)}.${remedy(exit)}\n\n${
-        statePage(machine)
-      }`,
+      `Nothing answers exit ${machine.log.total}${ofCpu(machine)}: ${exitText(exit)}.${
+        remedy(exit)
+      }\n\n${statePage(machine)}`,
     );
     this.exit = exit;
   }

@@ -26,7 +26,7 @@ Deno.test("a project's tests run nested, those for the host here, and all that t
     const run = start(folder, "test", "--junit-path=out.xml", "--coverage=cov");
     const { code, stdout, stderr } = await run.output();
     assertEquals(code, 0, stdout + stderr);
-    assertEquals(stdout.trimEnd().split("\n").at(-1), "3 passed, 0 failed, 1 skipped");
+    assertEquals(stdout.trimEnd().split("\n").slice(-2), ["1 skipped", "3 passed, 0 failed"]);
     assertStringIncludes(stderr, "nested machine (QEMU emulating AMD SVM)");
     assertEquals(countTests(await Deno.readTextFile(`${folder}/p/out.xml`)).passed, 3);
     assertMatch(

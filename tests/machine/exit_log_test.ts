@@ -31,6 +31,12 @@ Deno.test("an exit is kept with all that is known of it", () => {
   });
 });
 
+Deno.test("the latest exit of each CPU is found as long as it is kept", () => {
+  const log = new ExitLog(3);
+  for (const cpu of [2, 0, 1, 0]) log.add(5, false, 0, 0, 0, cpu);
+  assertEquals([0, 1, 2].map((cpu) => log.latestOf(cpu)?.number), [4, 3, undefined]);
+});
+
 Deno.test("the last exits are kept, in order, without anything of those they replaced", () => {
   fc.assert(fc.property(fc.integer({ min: 1, max: 9 }), fc.nat(40), (capacity, total) => {
     const log = new ExitLog(capacity);

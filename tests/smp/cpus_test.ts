@@ -1,4 +1,15 @@
-import { asm, boot, expect, hlt, type Machine, openHandles, portIn, portOut } from "@vmexit/vmexit";
+import {
+  asm,
+  boot,
+  expect,
+  fault,
+  GuestFaultError,
+  hlt,
+  type Machine,
+  openHandles,
+  portIn,
+  portOut,
+} from "@vmexit/vmexit";
 import {
   assert,
   assertEquals,
@@ -310,6 +321,40 @@ Deno.test("with local APICs: a CPU that waits for its timer is woken, and until 
   expect(vm.cpus[1]).toBeHalted();
   vm.run();
   expect(vm).toHaveExitStatus(1);
+});
+
+const faulting = asm`
+    bits 32
+    mov al, 1
+    ud2
+second:
+    mov al, 2
+    int3
+    hlt
+`;
+
+Deno.test("faults are caught on the CPU that has them", () => {
+  const cpus = [{}, { entry: "second" }] as const;
+  {
+    using vm = boot(faulting, {
+      cpus,
+      catchFaults: true,
+      interleaving: { seed: 2 },
+      timeout: 20_000,
+    });
+    expect(vm).toExit({ 0: [fault("#UD", { rip: 0x10002 })], 1: [fault("#BP"), hlt()] });
+    assertEquals([vm.fault?.name, vm.cpus[1].fault?.name], ["#UD", "#BP"]);
+    expect(vm).toHaveRegisters({ al: 1, rflags: { tf: false } });
+  }
+  using vm = boot(faulting, { cpus: [{ entry: "second" }, {}], catchFaults: true });
+  const [, cpu] = vm.cpus;
+  cpu.registers.rip += 2n;
+  vm.registers.rip += 3n;
+  const error = assertThrows(() => vm.run(), GuestFaultError);
+  assertEquals(error.cpu, 1);
+  assertStringIncludes(error.message, "CPU 1: #UD");
+  assertThrows(() => expect(vm).toFault("#UD"), Error, "of CPU 1");
+  expect(cpu).toFault("#UD");
 });
 
 Deno.test("whatever CPUs there are, nothing is left open", () => {

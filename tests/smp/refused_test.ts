@@ -44,6 +44,11 @@ Deno.test("CPUs that cannot be are refused before the kernel is asked", () => {
     [
       { cpus: 2, mode: "protected", catchFaults: true },
       TypeError,
+      "Cannot catch faults of 2 CPUs: those that wait for a SIPI",
+    ],
+    [
+      { cpus: [{}, {}], mode: "long", catchFaults: true },
+      TypeError,
       "Cannot catch faults of 2 CPUs: the fault catcher has one stack",
     ],
     [{ cpus: 2, smm: { handler: guest } }, TypeError, "Cannot give 2 CPUs an SMM handler"],
@@ -105,6 +110,13 @@ Deno.test("an entry that is no label, a stack without room, a CPU that is not th
   );
   using vm = boot(guest, { cpus: [{}, {}] });
   assertThrows(() => [...vm.exits({ cpus: [2] })], RangeError, "Cannot run CPU 2: the machine has");
+  assertThrows(() => [...vm.exits({ cpus: [] })], RangeError, "Cannot run no CPU");
+  assertThrows(
+    () => vm.cpus[2].registers,
+    RangeError,
+    "Cannot use CPU 2: the machine has CPUs 0 to 1",
+  );
+  assertEquals([vm.cpus.length, vm.cpus.at(5), [...vm.cpus].length], [2, undefined, 2]);
 });
 
 Deno.test("CPUs of which all wait for a SIPI cannot be run", () => {

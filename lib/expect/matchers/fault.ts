@@ -81,7 +81,9 @@ function runToFault(machine: MachineCpu, options: RunOptions): CaughtFault | str
   try {
     return `no fault: ${exitText(machine.machine.run(options))}, exit ${machine.log.total}`;
   } catch (error) {
-    if (error instanceof GuestFaultError) return error.fault;
+    if (error instanceof GuestFaultError) {
+      return error.cpu === machine.number ? error.fault : `${error.fault.text} of CPU ${error.cpu}`;
+    }
     if (!(error instanceof TimeLimitError)) throw error;
     return `no fault within ${error.milliseconds} ms: the guest still ran`;
   }

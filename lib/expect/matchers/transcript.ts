@@ -74,7 +74,7 @@ function transcriptsOf(
   patterns: CpuTranscripts,
 ): [number, readonly ExitPattern[]][] {
   return Object.entries(patterns).map(([number, each]) => {
-    if (cpus[Number(number)] === undefined) {
+    if (Number(number) >= cpus.length) {
       throw new RangeError(
         `Cannot expect a transcript of CPU ${number}: the machine has CPUs 0 to ${cpus.length - 1}`,
       );
