@@ -1,9 +1,9 @@
-import type { MemoryContent } from "../machine/address_space.ts";
+import type { MemoryContent } from "../machine/memory/address_space.ts";
 import { MachineCpu } from "../machine/machine_cpu.ts";
 import type { RunOptions } from "../machine/machine_types.ts";
-import type { RegisterValues } from "../machine/registers.ts";
-import { GuestFaultError } from "../machine/guest_fault_error.ts";
-import { UnhandledExitError } from "../machine/unhandled_exit_error.ts";
+import type { RegisterValues } from "../machine/registers/registers.ts";
+import { GuestFaultError } from "../machine/faults/guest_fault_error.ts";
+import { UnhandledExitError } from "../machine/exits/unhandled_exit_error.ts";
 import type { MsrValues } from "../x86/msr_number.ts";
 import type { RflagsFlag } from "../x86/flag_tables.ts";
 import type { FlagValues } from "../x86/flags.ts";

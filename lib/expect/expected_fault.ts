@@ -1,4 +1,4 @@
-import type { CaughtFault } from "../machine/caught_fault.ts";
+import type { CaughtFault } from "../machine/faults/caught_fault.ts";
 import { type Exception, type ExceptionName, exceptionOf } from "../x86/faults/exceptions.ts";
 import { hex } from "../x86/hex.ts";
 import { nearestNames } from "../x86/nearest_names.ts";

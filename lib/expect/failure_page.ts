@@ -1,5 +1,5 @@
 import type { MachineCpu } from "../machine/machine_cpu.ts";
-import { statePage } from "../machine/state_page.ts";
+import { statePage } from "../machine/state/state_page.ts";
 import type { Comparison, Verdict } from "./verdict.ts";
 
 const INDENT = "  ";

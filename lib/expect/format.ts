@@ -1,5 +1,5 @@
-export { formatAddress } from "../machine/format_address.ts";
-import type { MemoryContent } from "../machine/address_space.ts";
+export { formatAddress } from "../machine/state/format_address.ts";
+import type { MemoryContent } from "../machine/memory/address_space.ts";
 import { hex } from "../x86/hex.ts";
 
 const PRINTABLE = /^[\x20-\x7e\n\r\t]+$/;

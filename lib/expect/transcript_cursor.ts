@@ -1,5 +1,5 @@
 import type { Exit } from "../kvm/exit.ts";
-import type { CaughtFault } from "../machine/caught_fault.ts";
+import type { CaughtFault } from "../machine/faults/caught_fault.ts";
 import {
   type ExitPattern,
   MISMATCH,

@@ -5,20 +5,20 @@ import type { Exit } from "../kvm/exit.ts";
 import type { Kvm } from "../kvm/kvm.ts";
 import type { Vm } from "../kvm/vm.ts";
 import type { Mode } from "../x86/cpu_state.ts";
-import type { Irqchip } from "./boot_options.ts";
+import type { Irqchip } from "./boot/boot_options.ts";
 import { cpuCore } from "./cpu_core.ts";
-import { CpuLane } from "./cpu_lane.ts";
-import type { InterleavingOptions } from "./cpu_options.ts";
-import { CpuScheduler } from "./cpu_scheduler.ts";
-import { CpuTurn, SLICE_MILLISECONDS } from "./cpu_turn.ts";
-import { CpuWait } from "./cpu_wait.ts";
-import { Devices } from "./devices.ts";
-import { ExitHandlers } from "./exit_handlers.ts";
-import { ExitLog } from "./exit_log.ts";
-import { FaultCatcher } from "./fault_catcher.ts";
-import { GuestDriver } from "./guest_driver.ts";
-import { HaltWatch, LOOK_MILLISECONDS } from "./halt_watch.ts";
-import { SeededInterleaving, TimeSlices } from "./interleaving.ts";
+import { CpuLane } from "./run/cpu_lane.ts";
+import type { InterleavingOptions } from "./boot/cpu_options.ts";
+import { CpuScheduler } from "./run/cpu_scheduler.ts";
+import { CpuTurn, SLICE_MILLISECONDS } from "./run/cpu_turn.ts";
+import { CpuWait } from "./run/cpu_wait.ts";
+import { Devices } from "./buses/devices.ts";
+import { ExitHandlers } from "./exits/exit_handlers.ts";
+import { ExitLog } from "./exits/exit_log.ts";
+import { FaultCatcher } from "./faults/fault_catcher.ts";
+import { GuestDriver } from "./run/guest_driver.ts";
+import { HaltWatch, LOOK_MILLISECONDS } from "./run/halt_watch.ts";
+import { SeededInterleaving, TimeSlices } from "./run/interleaving.ts";
 import type { Machine } from "./machine.ts";
 import type { MachineCpu } from "./machine_cpu.ts";
 import type {
@@ -28,13 +28,13 @@ import type {
   MachineParts,
   RunOptions,
 } from "./machine_types.ts";
-import { MsrIntercepts } from "./msr_intercepts.ts";
-import { nextInstruction } from "./next_instruction.ts";
-import { PhysicalMemory } from "./physical_memory.ts";
-import { PortOutput } from "./port_output.ts";
-import { RunLoop } from "./run_loop.ts";
-import { TimeLimit } from "./time_limit.ts";
-import { TimeLimitError } from "./time_limit_error.ts";
+import { MsrIntercepts } from "./msrs/msr_intercepts.ts";
+import { nextInstruction } from "./state/next_instruction.ts";
+import { PhysicalMemory } from "./memory/physical_memory.ts";
+import { PortOutput } from "./buses/port_output.ts";
+import { RunLoop } from "./run/run_loop.ts";
+import { TimeLimit } from "./run/time_limit.ts";
+import { TimeLimitError } from "./run/time_limit_error.ts";
 
 /** All that a machine is made of beside what test code sees of it: what its CPUs share, and what runs them. */
 export class Board implements MachineBoard, Disposable {

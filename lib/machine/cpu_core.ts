@@ -1,10 +1,10 @@
 import type { Image } from "../guest/image.ts";
-import { GuestDebug } from "./guest_debug.ts";
-import { guestPlace } from "./guest_place.ts";
-import { Injection } from "./injection.ts";
-import { InterruptQueue } from "./interrupt_queue.ts";
+import { GuestDebug } from "./run/guest_debug.ts";
+import { guestPlace } from "./state/guest_place.ts";
+import { Injection } from "./interrupts/injection.ts";
+import { InterruptQueue } from "./interrupts/interrupt_queue.ts";
 import type { CpuCore, CpuParts } from "./machine_types.ts";
-import { registersOf } from "./registers.ts";
+import { registersOf } from "./registers/registers.ts";
 
 /** What a CPU's core needs of its machine. */
 export interface CpuCoreOwner {

@@ -3,12 +3,12 @@ import type { ExitPort } from "../devices/exit_port.ts";
 import type { Exit } from "../kvm/exit.ts";
 import type { AnswerFields } from "../kvm/exit_answer.ts";
 import { Board } from "./board.ts";
-import type { MmioHandler, PortHandler } from "./bus.ts";
-import { cpuList } from "./cpu_list.ts";
-import type { DeviceBus } from "./device_bus.ts";
-import type { ExitHandler, HandledReason } from "./exit_handlers.ts";
-import { fromCaller } from "./from_caller.ts";
-import type { Interrupts } from "./interrupts.ts";
+import type { MmioHandler, PortHandler } from "./buses/bus.ts";
+import { cpuList } from "./boot/cpu_list.ts";
+import type { DeviceBus } from "./buses/device_bus.ts";
+import type { ExitHandler, HandledReason } from "./exits/exit_handlers.ts";
+import { fromCaller } from "./run/from_caller.ts";
+import type { Interrupts } from "./interrupts/interrupts.ts";
 import { MachineCpu } from "./machine_cpu.ts";
 import type { ExitsOptions, MachineParts, ObservedExit, RunOptions } from "./machine_types.ts";
 

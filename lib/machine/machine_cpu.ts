@@ -5,23 +5,23 @@ import type { Exit } from "../kvm/exit.ts";
 import type { Mode } from "../x86/cpu_state.ts";
 import { type LocalApicState, localApicState } from "../x86/interrupts/local_apic.ts";
 import type { GeneralRegister } from "../x86/registers.ts";
-import type { CaughtFault } from "./caught_fault.ts";
-import { Cpuid } from "./cpuid.ts";
-import type { InterleavingOptions } from "./cpu_options.ts";
-import type { ExitLog } from "./exit_log.ts";
-import { fromCaller } from "./from_caller.ts";
-import type { GuestDebug } from "./guest_debug.ts";
-import type { Injection } from "./injection.ts";
+import type { CaughtFault } from "./faults/caught_fault.ts";
+import { Cpuid } from "./cpuid/cpuid.ts";
+import type { InterleavingOptions } from "./boot/cpu_options.ts";
+import type { ExitLog } from "./exits/exit_log.ts";
+import { fromCaller } from "./run/from_caller.ts";
+import type { GuestDebug } from "./run/guest_debug.ts";
+import type { Injection } from "./interrupts/injection.ts";
 import type { KvmLevels } from "./kvm_levels.ts";
-import { LinearMemory } from "./linear_memory.ts";
+import { LinearMemory } from "./memory/linear_memory.ts";
 import type { Machine } from "./machine.ts";
 import type { CpuCore, MachineBoard, RunOptions } from "./machine_types.ts";
-import { type MpState, mpStateNumber, mpStateOf } from "./mp_state.ts";
-import { Msrs } from "./msrs.ts";
-import type { PhysicalMemory } from "./physical_memory.ts";
-import type { PortOutput } from "./port_output.ts";
-import type { Registers } from "./registers.ts";
-import { type VcpuEventState, vcpuEventState } from "./vcpu_events.ts";
+import { type MpState, mpStateNumber, mpStateOf } from "./interrupts/mp_state.ts";
+import { Msrs } from "./msrs/msrs.ts";
+import type { PhysicalMemory } from "./memory/physical_memory.ts";
+import type { PortOutput } from "./buses/port_output.ts";
+import type { Registers } from "./registers/registers.ts";
+import { type VcpuEventState, vcpuEventState } from "./interrupts/vcpu_events.ts";
 
 /**
  * A CPU of a machine: {@linkcode Machine.cpus}. A machine is its own CPU 0. What CPUs share, such as memory, each of

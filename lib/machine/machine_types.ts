@@ -7,20 +7,20 @@ import type { Vcpu } from "../kvm/vcpu.ts";
 import type { Vm } from "../kvm/vm.ts";
 import type { FaultCatcherPlace, Mode } from "../x86/cpu_state.ts";
 import type { Uart } from "../devices/uart.ts";
-import type { Irqchip } from "./boot_options.ts";
-import type { CaughtFault } from "./caught_fault.ts";
-import type { InterleavingOptions } from "./cpu_options.ts";
-import type { DirtyPages } from "./dirty_pages.ts";
-import type { ExitLog } from "./exit_log.ts";
-import type { GuestDebug } from "./guest_debug.ts";
-import type { Injection } from "./injection.ts";
-import type { InterruptQueue } from "./interrupt_queue.ts";
+import type { Irqchip } from "./boot/boot_options.ts";
+import type { CaughtFault } from "./faults/caught_fault.ts";
+import type { InterleavingOptions } from "./boot/cpu_options.ts";
+import type { DirtyPages } from "./memory/dirty_pages.ts";
+import type { ExitLog } from "./exits/exit_log.ts";
+import type { GuestDebug } from "./run/guest_debug.ts";
+import type { Injection } from "./interrupts/injection.ts";
+import type { InterruptQueue } from "./interrupts/interrupt_queue.ts";
 import type { Machine } from "./machine.ts";
-import type { MsrIntercepts } from "./msr_intercepts.ts";
-import type { MemorySlots, PhysicalMemory } from "./physical_memory.ts";
-import type { PortOutput } from "./port_output.ts";
-import type { RegisterStore } from "./register_store.ts";
-import type { Registers } from "./registers.ts";
+import type { MsrIntercepts } from "./msrs/msr_intercepts.ts";
+import type { MemorySlots, PhysicalMemory } from "./memory/physical_memory.ts";
+import type { PortOutput } from "./buses/port_output.ts";
+import type { RegisterStore } from "./registers/register_store.ts";
+import type { Registers } from "./registers/registers.ts";
 
 /** How one run is made. */
 export interface RunOptions {

@@ -1,16 +1,16 @@
-export * from "./address_space.ts";
-export * from "./boot.ts";
-export * from "./boot_options.ts";
-export type { Guest } from "./guest.ts";
-export type { AddressRange, Bus, MmioHandler, PortHandler } from "./bus.ts";
-export { CaughtFault, type FaultRecord } from "./caught_fault.ts";
-export type { CpuOptions, InterleavingOptions } from "./cpu_options.ts";
-export { Cpuid, emulatedCpuid, supportedCpuid } from "./cpuid.ts";
-export type { CpuidOptions } from "./cpuid_options.ts";
-export type { DirtyPages as DirtyPageTracker, DirtyPagesOption } from "./dirty_pages.ts";
-export type { ExitHandler, HandledReason } from "./exit_handlers.ts";
-export type { DeviceBus } from "./device_bus.ts";
-export { ExitLog, type ExitRecord } from "./exit_log.ts";
+export * from "./memory/address_space.ts";
+export * from "./boot/boot.ts";
+export * from "./boot/boot_options.ts";
+export type { Guest } from "./boot/guest.ts";
+export type { AddressRange, Bus, MmioHandler, PortHandler } from "./buses/bus.ts";
+export { CaughtFault, type FaultRecord } from "./faults/caught_fault.ts";
+export type { CpuOptions, InterleavingOptions } from "./boot/cpu_options.ts";
+export { Cpuid, emulatedCpuid, supportedCpuid } from "./cpuid/cpuid.ts";
+export type { CpuidOptions } from "./cpuid/cpuid_options.ts";
+export type { DirtyPages as DirtyPageTracker, DirtyPagesOption } from "./memory/dirty_pages.ts";
+export type { ExitHandler, HandledReason } from "./exits/exit_handlers.ts";
+export type { DeviceBus } from "./buses/device_bus.ts";
+export { ExitLog, type ExitRecord } from "./exits/exit_log.ts";
 export type {
   BreakpointRegister,
   ExtendedFlagRegister,
@@ -19,40 +19,40 @@ export type {
   NarrowRegister,
   VectorRegisterName,
   WideRegister,
-} from "./extended_registers.ts";
-export { type FeatureMsr, featureMsr, featureMsrs } from "./feature_msrs.ts";
-export type { FlagFieldName, FlagProperties, FlagRegister } from "./flag_register.ts";
-export type { FlagRegisterName, FlagsOfRegisters } from "./flag_register_tables.ts";
-export { GuestFaultError } from "./guest_fault_error.ts";
+} from "./registers/extended_registers.ts";
+export { type FeatureMsr, featureMsr, featureMsrs } from "./msrs/feature_msrs.ts";
+export type { FlagFieldName, FlagProperties, FlagRegister } from "./registers/flag_register.ts";
+export type { FlagRegisterName, FlagsOfRegisters } from "./registers/flag_register_tables.ts";
+export { GuestFaultError } from "./faults/guest_fault_error.ts";
 export type {
   BreakOptions,
   Breakpoint,
   BreakpointMeans,
   GuestDebugParts,
   WatchOptions,
-} from "./guest_debug.ts";
-export { GuestDebug } from "./guest_debug.ts";
-export { type ExceptionOptions, Injection, type InjectionParts } from "./injection.ts";
-export { type InterleavingRange, interleavings } from "./interleavings.ts";
-export { InterruptQueue } from "./interrupt_queue.ts";
+} from "./run/guest_debug.ts";
+export { GuestDebug } from "./run/guest_debug.ts";
+export { type ExceptionOptions, Injection, type InjectionParts } from "./interrupts/injection.ts";
+export { type InterleavingRange, interleavings } from "./run/interleavings.ts";
+export { InterruptQueue } from "./interrupts/interrupt_queue.ts";
 export type { KvmLevels } from "./kvm_levels.ts";
-export type { IoapicPin, IoapicState, PicState } from "./interrupt_controllers.ts";
-export { InterruptEvent, type InterruptEventParts } from "./interrupt_event.ts";
-export type { InterruptRoute } from "./interrupt_routes.ts";
-export { Interrupts, type InterruptsParts } from "./interrupts.ts";
-export { LinearMemory } from "./linear_memory.ts";
+export type { IoapicPin, IoapicState, PicState } from "./interrupts/interrupt_controllers.ts";
+export { InterruptEvent, type InterruptEventParts } from "./interrupts/interrupt_event.ts";
+export type { InterruptRoute } from "./interrupts/interrupt_routes.ts";
+export { Interrupts, type InterruptsParts } from "./interrupts/interrupts.ts";
+export { LinearMemory } from "./memory/linear_memory.ts";
 export { Machine } from "./machine.ts";
 export { MachineCpu } from "./machine_cpu.ts";
 export type * from "./machine_types.ts";
-export type { MpState } from "./mp_state.ts";
-export { generalProtection, type MsrHandler } from "./msr_handler.ts";
+export type { MpState } from "./interrupts/mp_state.ts";
+export { generalProtection, type MsrHandler } from "./msrs/msr_handler.ts";
 export {
   type MsrAccess,
   MsrIntercepts,
   type MsrRange,
   type MsrRuleKind,
-} from "./msr_intercepts.ts";
-export { type MsrListing, type MsrOutcome, Msrs, type MsrsParts } from "./msrs.ts";
+} from "./msrs/msr_intercepts.ts";
+export { type MsrListing, type MsrOutcome, Msrs, type MsrsParts } from "./msrs/msrs.ts";
 export {
   type CamelCase,
   type CapabilityNeed,
@@ -60,18 +60,18 @@ export {
   type Needs,
   type OtherNeed,
   unmetNeeds,
-} from "./needs.ts";
+} from "./cpuid/needs.ts";
 export {
   type MemoryOwner,
   type MemorySlot,
   type MemorySlots,
   PhysicalMemory,
-} from "./physical_memory.ts";
-export { type ModeCase, type ModeChoice, modes } from "./modes.ts";
-export { Notification, type NotificationParts, type NotifyOptions } from "./notification.ts";
-export { PortOutput } from "./port_output.ts";
-export type { RegisterSet } from "./register_sets.ts";
-export { RegisterStore } from "./register_store.ts";
+} from "./memory/physical_memory.ts";
+export { type ModeCase, type ModeChoice, modes } from "./boot/modes.ts";
+export { Notification, type NotificationParts, type NotifyOptions } from "./buses/notification.ts";
+export { PortOutput } from "./buses/port_output.ts";
+export type { RegisterSet } from "./registers/register_sets.ts";
+export { RegisterStore } from "./registers/register_store.ts";
 export type {
   ControlRegisterName,
   MainFlagRegister,
@@ -80,15 +80,15 @@ export type {
   Registers,
   RegisterValues,
   TableRegisterName,
-} from "./registers.ts";
-export type { PendingException, VcpuEventState } from "./vcpu_events.ts";
-export type { Lane, VectorLanes, VectorLaneValues } from "./vector_lanes.ts";
-export type { VectorRegister } from "./vector_register.ts";
-export type { WholeRegister } from "./whole_register.ts";
-export type { X87Number, X87Register } from "./x87_register.ts";
-export { type Requirement, requires, type RequiringTest } from "./requires.ts";
-export { type Size, sizeInBytes } from "./size.ts";
-export type { SmmOptions } from "./smm_handler.ts";
-export { TimeLimitError } from "./time_limit_error.ts";
-export { UnhandledExitError } from "./unhandled_exit_error.ts";
-export type { VmCapabilities } from "./vm_capabilities.ts";
+} from "./registers/registers.ts";
+export type { PendingException, VcpuEventState } from "./interrupts/vcpu_events.ts";
+export type { Lane, VectorLanes, VectorLaneValues } from "./registers/vector_lanes.ts";
+export type { VectorRegister } from "./registers/vector_register.ts";
+export type { WholeRegister } from "./registers/whole_register.ts";
+export type { X87Number, X87Register } from "./registers/x87_register.ts";
+export { type Requirement, requires, type RequiringTest } from "./cpuid/requires.ts";
+export { type Size, sizeInBytes } from "./memory/size.ts";
+export type { SmmOptions } from "./boot/smm_handler.ts";
+export { TimeLimitError } from "./run/time_limit_error.ts";
+export { UnhandledExitError } from "./exits/unhandled_exit_error.ts";
+export type { VmCapabilities } from "./boot/vm_capabilities.ts";

@@ -9,7 +9,7 @@ const mayImport: Record<string, readonly string[]> = {
   x86: ["ffi/struct.ts"],
   kvm: ["ffi"],
   guest: ["ffi", "x86"],
-  devices: ["type:machine/bus.ts"],
+  devices: ["type:machine/buses/bus.ts"],
   machine: ["ffi", "kvm", "x86", "guest", "devices"],
   expect: ["ffi", "kvm", "x86", "guest", "devices", "machine"],
   nested: [],

@@ -1,5 +1,5 @@
 import { asm, boot } from "@vmexit/vmexit";
-import { HandlerTable, type PortHandler } from "../../lib/machine/bus.ts";
+import { HandlerTable, type PortHandler } from "../../lib/machine/buses/bus.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 

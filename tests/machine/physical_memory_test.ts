@@ -1,5 +1,5 @@
 import { asm, boot } from "@vmexit/vmexit";
-import { type MemorySlot, PhysicalMemory } from "../../lib/machine/physical_memory.ts";
+import { type MemorySlot, PhysicalMemory } from "../../lib/machine/memory/physical_memory.ts";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import fc from "fast-check";
 

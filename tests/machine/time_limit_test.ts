@@ -1,5 +1,5 @@
 import { asm, boot, type Machine, TimeLimitError } from "@vmexit/vmexit";
-import { scaledTimeout } from "../../lib/machine/time_limit.ts";
+import { scaledTimeout } from "../../lib/machine/run/time_limit.ts";
 import { assert, assertEquals, assertLess, assertStringIncludes, assertThrows } from "@std/assert";
 
 const LIMIT = 60;

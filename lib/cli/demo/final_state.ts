@@ -1,5 +1,5 @@
 import { kvm_regs } from "../../kvm/abi/structs/regs.ts";
-import { type AddressSpace, contentBytes } from "../../machine/address_space.ts";
+import { type AddressSpace, contentBytes } from "../../machine/memory/address_space.ts";
 import type { Machine } from "../../machine/machine.ts";
 import { flagNames } from "../../x86/flags.ts";
 import { rflagsFlags } from "../../x86/flag_tables.ts";

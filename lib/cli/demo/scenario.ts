@@ -1,10 +1,10 @@
 import type { ExitPattern } from "../../expect/patterns/exit_pattern.ts";
-import type { MemoryContent } from "../../machine/address_space.ts";
-import type { Guest } from "../../machine/guest.ts";
-import type { BootOptions } from "../../machine/boot_options.ts";
-import type { AddressRange, MmioHandler, PortHandler } from "../../machine/bus.ts";
+import type { MemoryContent } from "../../machine/memory/address_space.ts";
+import type { Guest } from "../../machine/boot/guest.ts";
+import type { BootOptions } from "../../machine/boot/boot_options.ts";
+import type { AddressRange, MmioHandler, PortHandler } from "../../machine/buses/bus.ts";
 import type { Machine } from "../../machine/machine.ts";
-import type { RegisterValues } from "../../machine/registers.ts";
+import type { RegisterValues } from "../../machine/registers/registers.ts";
 
 /** A piece of memory that a scenario expects something of once its guest has ended. */
 export interface ExpectedMemory {

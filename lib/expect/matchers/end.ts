@@ -1,4 +1,4 @@
-import { exitText } from "../../machine/exit_text.ts";
+import { exitText } from "../../machine/exits/exit_text.ts";
 import type { Exit } from "../../kvm/exit.ts";
 import type { MachineCpu } from "../../machine/machine_cpu.ts";
 import { hex } from "../../x86/hex.ts";

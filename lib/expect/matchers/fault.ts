@@ -1,9 +1,9 @@
-import { exitText } from "../../machine/exit_text.ts";
-import type { CaughtFault } from "../../machine/caught_fault.ts";
-import { GuestFaultError } from "../../machine/guest_fault_error.ts";
+import { exitText } from "../../machine/exits/exit_text.ts";
+import type { CaughtFault } from "../../machine/faults/caught_fault.ts";
+import { GuestFaultError } from "../../machine/faults/guest_fault_error.ts";
 import type { MachineCpu } from "../../machine/machine_cpu.ts";
 import type { RunOptions } from "../../machine/machine_types.ts";
-import { TimeLimitError } from "../../machine/time_limit_error.ts";
+import { TimeLimitError } from "../../machine/run/time_limit_error.ts";
 import { describeWalk } from "../../x86/describe_walk.ts";
 import type { ExceptionName } from "../../x86/faults/exceptions.ts";
 import {

@@ -3,7 +3,7 @@ import {
   type AddressSpace,
   contentBytes,
   type MemoryContent,
-} from "../../machine/address_space.ts";
+} from "../../machine/memory/address_space.ts";
 import { formatAddress, formatContent, formatCount, formatHexBytes } from "../format.ts";
 import type { Verdict } from "../verdict.ts";
 import { contentDifference } from "./content.ts";

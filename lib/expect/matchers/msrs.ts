@@ -1,5 +1,5 @@
 import type { MachineCpu } from "../../machine/machine_cpu.ts";
-import { msrEntries } from "../../machine/msrs.ts";
+import { msrEntries } from "../../machine/msrs/msrs.ts";
 import { msrName, msrText, type MsrValues } from "../../x86/msr_number.ts";
 import { hex } from "../../x86/hex.ts";
 import { formatInteger } from "../format.ts";

@@ -1,5 +1,5 @@
 import type { MachineCpu } from "../../machine/machine_cpu.ts";
-import { contentBytes, type MemoryContent } from "../../machine/address_space.ts";
+import { contentBytes, type MemoryContent } from "../../machine/memory/address_space.ts";
 import { LAST_PORT } from "../../x86/layout.ts";
 import { textDifference } from "../difference.ts";
 import { formatAddress, formatContent, formatText } from "../format.ts";

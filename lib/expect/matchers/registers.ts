@@ -1,6 +1,6 @@
 import type { MachineCpu } from "../../machine/machine_cpu.ts";
-import { flagRegisterTables } from "../../machine/flag_register_tables.ts";
-import type { RegisterValues } from "../../machine/registers.ts";
+import { flagRegisterTables } from "../../machine/registers/flag_register_tables.ts";
+import type { RegisterValues } from "../../machine/registers/registers.ts";
 import { hex } from "../../x86/hex.ts";
 import { flagNames, type FlagTable } from "../../x86/flags.ts";
 import { registerPlaces } from "../../x86/registers.ts";

@@ -1,7 +1,7 @@
-import { exitText } from "../../machine/exit_text.ts";
+import { exitText } from "../../machine/exits/exit_text.ts";
 import type { MachineCpu } from "../../machine/machine_cpu.ts";
 import type { RunOptions } from "../../machine/machine_types.ts";
-import { TimeLimitError } from "../../machine/time_limit_error.ts";
+import { TimeLimitError } from "../../machine/run/time_limit_error.ts";
 import type { Verdict } from "../verdict.ts";
 
 /** Runs the machine, and compares how the run ended with a run that is stopped by its time limit. */

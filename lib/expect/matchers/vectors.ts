@@ -1,5 +1,5 @@
 import type { MachineCpu } from "../../machine/machine_cpu.ts";
-import { bytesOfLanes, type Lane, LANES, lanesOf } from "../../machine/vector_lanes.ts";
+import { bytesOfLanes, type Lane, LANES, lanesOf } from "../../machine/registers/vector_lanes.ts";
 import { hex } from "../../x86/hex.ts";
 import type { Comparison } from "../verdict.ts";
 

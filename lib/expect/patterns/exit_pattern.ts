@@ -1,6 +1,6 @@
 import type { Exit } from "../../kvm/exit.ts";
 import type { AnswerFields } from "../../kvm/exit_answer.ts";
-import type { CaughtFault } from "../../machine/caught_fault.ts";
+import type { CaughtFault } from "../../machine/faults/caught_fault.ts";
 
 /** What an exit is to a pattern that was waiting for it. */
 export type Verdict =

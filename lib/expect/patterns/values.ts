@@ -1,4 +1,4 @@
-import { contentBytes, type MemoryContent } from "../../machine/address_space.ts";
+import { contentBytes, type MemoryContent } from "../../machine/memory/address_space.ts";
 import { hex } from "../../x86/hex.ts";
 import { formatCount } from "../format.ts";
 

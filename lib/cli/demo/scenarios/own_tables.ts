@@ -1,7 +1,7 @@
 import { hlt, shutdown } from "../../../expect/patterns/exits.ts";
 import { mmioWrite } from "../../../expect/patterns/mmio.ts";
 import { portIn, portOut } from "../../../expect/patterns/port.ts";
-import type { LongOptions } from "../../../machine/boot_options.ts";
+import type { LongOptions } from "../../../machine/boot/boot_options.ts";
 import type { Scenario } from "../scenario.ts";
 
 const CONSOLE = 0x1000;

@@ -1,0 +1,106 @@
+import { AsmSource } from "../../guest/asm_source.ts";
+import { Image } from "../../guest/image.ts";
+import {
+  type Convention,
+  conventionDefaults,
+  type ModeDefaults,
+  modeDefaults,
+} from "../../x86/boot_state.ts";
+import type { Mode } from "../../x86/cpu_state.ts";
+import type { BootOptions } from "./boot_options.ts";
+import type { Guest } from "./guest.ts";
+
+/** The mode of a guest that was given none, by how wide its source says that it is. */
+const MODE_OF_BITS = { 16: "real", 32: "protected", 64: "long" } as const;
+
+/** The options of long mode that not every convention has, with those that do. */
+const OPTIONS_OF_CONVENTIONS: Readonly<Record<string, readonly Convention[]>> = {
+  zeroPage: ["linux"],
+  bootInformation: ["unikernel"],
+  cpuNumber: ["unikernel"],
+  ...Object.fromEntries(
+    [
+      "catchFaults",
+      "cpl",
+      "gates",
+      "gdt",
+      "identityMap",
+      "idt",
+      "levels",
+      "pageTables",
+      "ports",
+      "tss",
+    ].map((
+      name,
+    ) => [name, ["plain", "unikernel"] as const]),
+  ),
+};
+
+/**
+ * The mode in which a guest starts: the one asked for, else the one that its source's `bits` suggest.
+ *
+ * @throws {TypeError} When it is no guest.
+ * @throws {RangeError} When there is no such mode.
+ */
+export function modeOf(guest: Guest, { mode }: BootOptions): Mode {
+  if (!(guest instanceof AsmSource || guest instanceof Image)) {
+    throw new TypeError(
+      `Cannot boot ${typeof guest}: it is no guest. Write asm\`…\`, asm.file(…), Image.fromBytes(…) or Image.fromElf(…).`,
+    );
+  }
+  const bits = guest instanceof Image ? guest.bits : guest.declaredBits;
+  const chosen = mode ?? MODE_OF_BITS[bits ?? 16];
+  if (Object.hasOwn(modeDefaults, chosen)) return chosen;
+  throw new RangeError(
+    `Cannot boot in mode ${JSON.stringify(chosen)}: there is none of that name. The modes are ${
+      Object.keys(modeDefaults).join(", ")
+    }.`,
+  );
+}
+
+function isConvention(name: unknown): name is Convention {
+  return typeof name === "string" && Object.hasOwn(conventionDefaults, name);
+}
+
+/** Options that a convention does not know would be ignored otherwise. */
+function refuseOptionsOfOthers(options: BootOptions, convention: Convention): void {
+  for (const [option, conventions] of Object.entries(OPTIONS_OF_CONVENTIONS)) {
+    if (options[option as keyof BootOptions] === undefined) continue;
+    if (conventions.includes(convention)) continue;
+    throw new TypeError(
+      `Cannot use the option ${option} with the convention ${JSON.stringify(convention)}: only ${
+        conventions.join(" and ")
+      } have it. Leave it out, or give another convention.`,
+    );
+  }
+}
+
+/**
+ * What a mode, or a convention of long mode, has where the options say nothing.
+ *
+ * @throws {TypeError} When the convention does not go with the mode, or an option not with the convention.
+ * @throws {RangeError} When there is no such convention.
+ */
+export function defaultsOf(mode: Mode, options: BootOptions): ModeDefaults {
+  const { convention } = options as { convention?: unknown };
+  if (mode !== "long") {
+    if (convention === undefined) return modeDefaults[mode];
+    throw new TypeError(
+      `Cannot boot mode ${mode} by the convention ${
+        JSON.stringify(convention)
+      }: conventions are for 64-bit code. Give \`mode: "long"\`, or no convention.`,
+    );
+  }
+  const chosen = convention ?? "plain";
+  if (isConvention(chosen)) {
+    refuseOptionsOfOthers(options, chosen);
+    return conventionDefaults[chosen];
+  }
+  throw new RangeError(
+    `Cannot boot by the convention ${
+      JSON.stringify(convention)
+    }: there is none of that name. The conventions are ${
+      Object.keys(conventionDefaults).join(", ")
+    }.`,
+  );
+}

@@ -1,0 +1,215 @@
+import type { Libc } from "../../ffi/libc.ts";
+import type { Convention } from "../../x86/boot_state.ts";
+import type { CompatibilityLayout } from "../../x86/modes/compatibility.ts";
+import type { LongLayout } from "../../x86/modes/long.ts";
+import type { PaeLayout, PagedLayout, ProtectedLayout } from "../../x86/modes/protected.ts";
+import type { Protected16Layout } from "../../x86/modes/protected16.ts";
+import type { RealLayout } from "../../x86/modes/real.ts";
+import type { UnrealLayout } from "../../x86/modes/unreal.ts";
+import type { Virtual8086Layout } from "../../x86/modes/virtual8086.ts";
+import type { MsrValues } from "../../x86/msr_number.ts";
+import type { MemoryContent } from "../memory/address_space.ts";
+import type { CpuOptions, InterleavingOptions } from "./cpu_options.ts";
+import type { CpuidOptions } from "../cpuid/cpuid_options.ts";
+import type { DirtyPagesOption } from "../memory/dirty_pages.ts";
+import type { RegisterValues } from "../registers/registers.ts";
+import type { Size } from "../memory/size.ts";
+import type { SmmOptions } from "./smm_handler.ts";
+import type { VmCapabilities } from "./vm_capabilities.ts";
+
+/** Which interrupt controllers the kernel emulates: see {@linkcode CommonOptions.irqchip}. */
+export type Irqchip = boolean | "split";
+
+/** Memory beside the machine's main memory. */
+export interface SlotOptions {
+  /** The first guest physical address, a multiple of 4096. */
+  readonly gpa: number;
+  /** How much: a multiple of 4096. */
+  readonly size: Size;
+  /** Whether the guest's writes are refused, and arrive as MMIO exits: ROM. Needs KVM_CAP_READONLY_MEM. */
+  readonly readonly?: boolean;
+  /** What it holds at its start; zeros after that. */
+  readonly content?: MemoryContent;
+  /**
+   * The physical address of other memory that it shows: two slots on one memory. The memory must lie in one
+   * slot, the main memory or one before this.
+   */
+  readonly alias?: number;
+  /** Whether the host is to give it large pages of 2 MiB. Default false. */
+  readonly hugePages?: boolean;
+}
+
+/** What every mode's machine can be told. All of it has defaults. */
+export interface CommonOptions {
+  /**
+   * The main memory, from physical address 0 on: a multiple of 4096. Default 1 MiB in 16-bit modes, 2 MiB in
+   * others.
+   */
+  readonly memory?: Size;
+  /** Whether the host is to give the main memory large pages of 2 MiB. Default false. */
+  readonly hugePages?: boolean;
+  /** More memory: elsewhere, read-only, or showing other memory. */
+  readonly slots?: readonly SlotOptions[];
+  /**
+   * How the pages that the guest writes are noted, for `vm.memory.dirty()`. `"log"`: in the kernel's bitmaps.
+   * `"ring"`: in a ring, by default of 1024 pages; `{ ring: N }`: of N pages, a power of 2. Default not at all.
+   */
+  readonly dirtyPages?: DirtyPagesOption;
+  /**
+   * The linear address that the guest is assembled for, and where it lies, unless its source has an `org` of
+   * its own.
+   */
+  readonly origin?: number;
+  /** The physical address of its first byte, where that is not what the page tables make of its origin. */
+  readonly load?: number;
+  /**
+   * Where execution starts: a linear address, or a label of the guest. By default `_start`, where there is
+   * one, else the origin.
+   */
+  readonly entry?: number | string;
+  /** Registers at the start, over what the mode sets. */
+  readonly registers?: RegisterValues;
+  /**
+   * How many CPUs there are, or what each is told. Default 1.
+   *
+   * A number: all but the first wait until the guest starts them by INIT and SIPI, as on hardware; so there are local
+   * APICs (`irqchip: true`, unless it is `"split"`). A list: each CPU starts at once, in the state in which CPU 0 does.
+   *
+   * They take turns on one thread, by slices of 2 ms, unless the option `interleaving` says otherwise.
+   */
+  readonly cpus?: number | readonly CpuOptions[];
+  /**
+   * CPUs take turns of a few instructions, which the seed decides: the same seed, the same run. Each instruction is
+   * single-stepped, which is slow; an interrupt's handler is executed as one with the instruction that it interrupts.
+   * What comes by time (timers, `rdtsc`) is not the same in each run.
+   */
+  readonly interleaving?: InterleavingOptions;
+  /** How long a run may take, in milliseconds. Default 1000; `VMEXIT_TIMEOUT_SCALE` multiplies it. */
+  readonly timeout?: number;
+  /** Whether there is a serial line at COM1. Default true. */
+  readonly serial?: boolean;
+  /** A port by which the guest ends the run with a status, such as 0xf4. Default none. */
+  readonly exitPort?: number;
+  /**
+   * Capabilities of the VM to switch on before its CPU is there (`KVM_ENABLE_CAP`), each with its argument or
+   * arguments: `{ KVM_CAP_EXIT_HYPERCALL: 1 << KVM_HC.MAP_GPA_RANGE }`.
+   */
+  readonly capabilities?: VmCapabilities;
+  /** A handler of system-management interrupts, which `vm.inject.smi()` sends. Default none. */
+  readonly smm?: SmmOptions;
+  /**
+   * Which interrupt controllers the kernel emulates. `true`: the PICs, the IOAPIC and the local APIC. `"split"`: the
+   * local APIC alone, with 24 GSIs for an IOAPIC that the test plays. Default false: none.
+   *
+   * With a local APIC, HLT waits in the kernel for an interrupt. The run ends with HLT where interrupts are disabled,
+   * and none can wake the guest; where they are enabled, it goes on waiting, unless it is told to end there
+   * ({@linkcode RunOptions.until}).
+   */
+  readonly irqchip?: Irqchip;
+  /** Whether the kernel emulates the interval timer (8254), on GSI 0. It takes `irqchip: true`. Default false. */
+  readonly pit?: boolean;
+  /**
+   * MSRs at the start, by name or number, over what the mode sets: `{ LSTAR: 0x1000, 0x12: 0 }`. See
+   * {@linkcode Msrs.set}.
+   */
+  readonly msrs?: MsrValues;
+  /** What CPUID answers, where that is not simply all that KVM supports. */
+  readonly cpuid?: CpuidOptions;
+  /** How many exits the log keeps. Default 64, at most 2^20. */
+  readonly recordExits?: number;
+  /** Another C library, for tests that inject faults. */
+  readonly libc?: Libc;
+}
+
+/** What `boot` works out of other options before a mode's boot state is made. */
+export type WorkedOutLayout = "memorySize" | "entry" | "gates";
+
+/** A machine that starts in real mode. */
+export interface RealOptions extends CommonOptions, Omit<RealLayout, WorkedOutLayout> {
+  /** Real mode: the default for a guest whose source says neither `bits 32` nor `bits 64`. */
+  readonly mode?: "real";
+}
+
+/** A machine that starts in unreal mode. */
+export interface UnrealOptions extends CommonOptions, Omit<UnrealLayout, WorkedOutLayout> {
+  /** Real mode with data segments of 4 GiB. */
+  readonly mode: "unreal";
+}
+
+/** What every mode with an IDT can be told. */
+export interface GateOptions extends CommonOptions {
+  /**
+   * Handlers by vector: linear addresses, or labels of the guest. Each gets an interrupt gate that CPL 3 may
+   * use; all other gates are absent. Handlers run at CPL 0; in long mode they are 64-bit code, in
+   * virtual-8086 mode 32-bit code.
+   */
+  readonly gates?: Readonly<Record<number, number | string>>;
+}
+
+/** A machine that starts in 16-bit protected mode. */
+export interface Protected16Options extends GateOptions, Omit<Protected16Layout, WorkedOutLayout> {
+  /** Protected mode with 16-bit segments of 64 KiB. */
+  readonly mode: "protected16";
+}
+
+/** A machine that starts in 32-bit protected mode. */
+export interface ProtectedOptions extends GateOptions, Omit<ProtectedLayout, WorkedOutLayout> {
+  /** Flat 32-bit protected mode without paging: the default for a guest whose source says `bits 32`. */
+  readonly mode: "protected";
+}
+
+/** A machine that starts in 32-bit protected mode with 32-bit paging. */
+export interface PagedOptions extends GateOptions, Omit<PagedLayout, WorkedOutLayout> {
+  /** 32-bit protected mode with 4 KiB and 4 MiB pages. */
+  readonly mode: "paged";
+}
+
+/** A machine that starts in 32-bit protected mode with PAE paging. */
+export interface PaeOptions extends GateOptions, Omit<PaeLayout, WorkedOutLayout> {
+  /** 32-bit protected mode with PAE paging: 4 KiB and 2 MiB pages. */
+  readonly mode: "pae";
+}
+
+/** A machine that starts in virtual-8086 mode. */
+export interface Virtual8086Options extends GateOptions, Omit<Virtual8086Layout, WorkedOutLayout> {
+  /** Virtual-8086 mode: 16-bit code with real mode's segments at CPL 3. */
+  readonly mode: "virtual8086";
+}
+
+/** A machine that starts in compatibility mode. */
+export interface CompatibilityOptions
+  extends GateOptions, Omit<CompatibilityLayout, WorkedOutLayout> {
+  /** Compatibility mode: 32-bit code in long mode. */
+  readonly mode: "compatibility";
+}
+
+/** A machine that starts in long mode. */
+export interface LongOptions extends GateOptions, Omit<LongLayout, WorkedOutLayout> {
+  /** 64-bit mode: the default for a guest whose source says `bits 64`. */
+  readonly mode: "long";
+  /**
+   * The state in which the guest is entered. `"plain"`, the default: all general registers but RSP are zero.
+   * `"linux"`: as rust-vmm's monitors enter a 64-bit kernel, with the GDT at 0x500, page tables at 0x9000,
+   * code at 0x100000; of the layout it takes `stack` and `mappings`. `"unikernel"`: RDI has the boot
+   * information, RSI the CPU's number.
+   */
+  readonly convention?: Convention;
+  /** With the convention `"linux"`: what RSI points to. Default 0x7000. */
+  readonly zeroPage?: number;
+  /** With the convention `"unikernel"`: what RDI points to. Default 0x500. */
+  readonly bootInformation?: number | bigint;
+  /** With the convention `"unikernel"`: the CPU's number, in RSI. Default 0. */
+  readonly cpuNumber?: number;
+}
+
+/** What a machine can be told at boot. */
+export type BootOptions =
+  | RealOptions
+  | UnrealOptions
+  | Protected16Options
+  | ProtectedOptions
+  | PagedOptions
+  | PaeOptions
+  | Virtual8086Options
+  | CompatibilityOptions
+  | LongOptions;

@@ -1,0 +1,99 @@
+import { AsmSource } from "../../guest/asm_source.ts";
+import { Image } from "../../guest/image.ts";
+import type { BootLayout, ModeDefaults } from "../../x86/boot_state.ts";
+import type { Mode } from "../../x86/cpu_state.ts";
+import type { BootOptions, GateOptions } from "./boot_options.ts";
+import type { Guest } from "./guest.ts";
+
+/** Bytes from one selector to the next in real mode. */
+const PARAGRAPH = 16;
+
+/** A guest with its place: what is loaded where, and where it starts. */
+export interface GuestPlacement {
+  /** The guest, assembled. */
+  readonly image: Image;
+  /** The physical address of its first byte, where that is not what the page tables make of its origin. */
+  readonly loadAddress: number | undefined;
+  /** The linear address at which it starts. */
+  readonly entry: number;
+  /** What the mode's boot state is told. */
+  readonly layout: BootLayout;
+}
+
+/**
+ * Assembles a guest for its place, and finds where it starts.
+ *
+ * @throws {AssemblyError} When NASM refuses it.
+ * @throws {RangeError} When a label is not one of the guest's.
+ */
+export function placeGuest(
+  guest: Guest,
+  options: BootOptions,
+  mode: Mode,
+  defaults: ModeDefaults,
+  memorySize: number,
+): GuestPlacement {
+  const image = imageOf(guest, options, defaults);
+  const loadAddress = loadAddressOf(guest, image, options);
+  const entry = entryOf(image, options.entry);
+  const started = realModeStart(options, image, entry, loadAddress);
+  const gates = gatesOf(options, image);
+  const layout = { ...started, mode, memorySize, entry, gates } as BootLayout;
+  return { image, loadAddress, entry, layout };
+}
+
+function imageOf(
+  guest: Guest,
+  { origin, cs, ip }: BootOptions & { cs?: number; ip?: number },
+  { bits, code }: ModeDefaults,
+): Image {
+  if (guest instanceof Image) return guest;
+  // A guest started at CS:IP is assembled for offsets in that segment.
+  const fallback = cs === undefined ? code : ip ?? 0;
+  return guest.assemble({ origin: origin ?? fallback, bits });
+}
+
+/**
+ * The physical address of a guest's first byte, where that is not what its linear address makes of it.
+ * Assembly that is started at CS:IP has offsets in that segment for addresses, unless it was given an origin
+ * of its own.
+ */
+function loadAddressOf(
+  guest: Guest,
+  image: Image,
+  { load, origin, cs }: BootOptions & { cs?: number },
+): number | undefined {
+  if (load !== undefined || cs === undefined) return load;
+  return guest instanceof AsmSource && origin === undefined
+    ? cs * PARAGRAPH + image.origin
+    : undefined;
+}
+
+/** Where only CS is given, IP is the offset of the guest's entry in that segment. */
+function realModeStart(
+  options: BootOptions & { cs?: number; ip?: number },
+  image: Image,
+  entry: number,
+  loadAddress: number | undefined,
+): BootOptions {
+  const { cs, ip } = options;
+  if (cs === undefined || ip !== undefined) return options;
+  const moved = loadAddress === undefined ? 0 : loadAddress - image.origin;
+  return { ...options, ip: entry + moved - cs * PARAGRAPH } as BootOptions;
+}
+
+function entryOf(image: Image, entry: number | string | undefined): number {
+  if (typeof entry === "string") return image.symbol(entry);
+  return entry ?? image.entry;
+}
+
+/** The addresses of handlers that were given as labels. */
+function gatesOf(options: BootOptions, image: Image): Record<number, number> {
+  const { gates = {} } = options as GateOptions;
+  return Object.fromEntries(
+    Object.entries(gates).map(([vector, handler]) => [
+      vector,
+      typeof handler === "string" ? image.symbol(handler) : handler,
+    ]),
+  );
+}

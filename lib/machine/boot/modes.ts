@@ -1,0 +1,77 @@
+import { modeDefaults } from "../../x86/boot_state.ts";
+import type { Mode } from "../../x86/cpu_state.ts";
+import { nearestNames } from "../../x86/nearest_names.ts";
+import type { BootOptions } from "./boot_options.ts";
+
+/** A way to boot, for a test that is run in several modes: {@linkcode modes}. */
+export interface ModeCase {
+  /** For the test's name: the mode, and what else was asked for: `long, levels 5`. */
+  readonly name: string;
+  /** The mode. */
+  readonly mode: Mode;
+  /** How wide its code is. */
+  readonly bits: 16 | 32 | 64;
+  /** What `boot` is told. */
+  readonly options: BootOptions;
+}
+
+/** A mode, or options that name one. */
+export type ModeChoice = Mode | (BootOptions & { readonly mode: Mode });
+
+/** The modes as they are run where none is named. */
+const ALL = Object.keys(modeDefaults) as Mode[];
+
+/**
+ * One body over several modes: a list for `Deno.test.each`, whose cases have a name for the test and options for
+ * `boot`. The include file `guests/include/width.inc` has names for what differs between 16, 32 and 64-bit code
+ * (`xax`, `xsp`, `xword`, `xiret`), so that one source serves them all.
+ *
+ * @param choices Modes, or options for `boot` with a mode. Left out: every mode.
+ * @throws {RangeError} When there is no such mode.
+ *
+ * @example
+ * ```ts no-eval
+ * import { asm, boot, expect, hlt, modes, portOut } from "@vmexit/vmexit";
+ *
+ * Deno.test.each(modes(["real", "protected", { mode: "long", levels: 5 }]))(
+ *   "a byte leaves by its port: $name",
+ *   ({ options }) => {
+ *     using vm = boot(
+ *       asm`
+ *         mov al, '!'
+ *         out 0x80, al
+ *         hlt
+ *       `,
+ *       options,
+ *     );
+ *     expect(vm).toExit([portOut(0x80, "!"), hlt()]);
+ *   },
+ * );
+ * ```
+ */
+export function modes(choices: readonly ModeChoice[] = ALL): ModeCase[] {
+  return choices.map((choice) => {
+    const options = typeof choice === "string" ? { mode: choice } as BootOptions : choice;
+    const mode = options.mode as Mode;
+    if (!Object.hasOwn(modeDefaults, mode)) {
+      throw new RangeError(
+        `Cannot run over mode ${
+          JSON.stringify(mode)
+        }: there is none of that name; the nearest are ${
+          nearestNames(String(mode), ALL).join(", ")
+        }`,
+      );
+    }
+    return { name: nameOf(mode, options), mode, bits: modeDefaults[mode].bits, options };
+  });
+}
+
+/** The mode, and what else can be told in a word. */
+function nameOf(mode: Mode, options: BootOptions): string {
+  const told = Object.entries(options)
+    .filter(([name, value]) =>
+      name !== "mode" && ["string", "number", "boolean"].includes(typeof value)
+    )
+    .map(([name, value]) => `${name} ${value}`);
+  return [mode, ...told].join(", ");
+}

@@ -1,0 +1,171 @@
+import { formatAddress } from "../state/format_address.ts";
+
+/** A range of ports or of guest physical addresses: one, or the first and the last, both included. */
+export type AddressRange = number | readonly [first: number, last: number];
+
+/** Answers a guest's accesses to a range of I/O ports. */
+export interface PortHandler {
+  /** What to call it in tables of exits and in failure pages: `"COM1"`. */
+  readonly name?: string;
+  /**
+   * Answers an `in`, once for each element of a string instruction.
+   *
+   * @param size How many bytes the guest asked for. The value returned must fit them.
+   */
+  read?(port: number, size: 1 | 2 | 4): number;
+  /** Takes the value of an `out`, once for each element of a string instruction. */
+  write?(port: number, value: number, size: 1 | 2 | 4): void;
+}
+
+/** Answers a guest's accesses to physical addresses that no memory slot backs. */
+export interface MmioHandler {
+  /** What to call it in tables of exits and in failure pages: `"IOAPIC"`. */
+  readonly name?: string;
+  /**
+   * Answers a read.
+   *
+   * @param size 1 to 8 bytes: an access that crosses pages arrives in parts. The value returned must fit
+   * them.
+   */
+  read?(address: number, size: number): number | bigint;
+  /** Takes a write. The value is a number for up to 4 bytes, and a bigint above. */
+  write?(address: number, value: number | bigint, size: number): void;
+}
+
+interface Region<Handler> {
+  readonly first: number;
+  readonly last: number;
+  readonly handler: Handler;
+}
+
+/** One of a machine's two address spaces for devices: I/O ports, or memory-mapped I/O. */
+export interface Bus<Handler> {
+  /**
+   * Hands the accesses to `range` to `handler`, until the returned object is disposed.
+   *
+   * @throws {RangeError} When the range is none, is outside the bus, or meets another handler's.
+   *
+   * @example
+   * ```ts no-eval
+   * import { asm, boot } from "@vmexit/vmexit";
+   *
+   * using vm = boot(asm`
+   *   in al, 0x60
+   *   hlt
+   * `);
+   * vm.ports.on(0x60, { read: () => 0x1c });
+   * vm.run();
+   * console.log(vm.registers.al); // 28
+   * ```
+   */
+  on(range: AddressRange, handler: Handler): Disposable;
+}
+
+/**
+ * A {@linkcode Bus} with its lookup, which the run loop makes once for every exit and which allocates
+ * nothing.
+ */
+export class HandlerTable<Handler extends { readonly name?: string }> implements Bus<Handler> {
+  readonly #what: string;
+  readonly #lastAddress: number;
+  readonly #check: (first: number, last: number) => void;
+  #regions: Region<Handler>[] = [];
+  #latest: Region<Handler> | undefined;
+
+  /**
+   * A table without handlers.
+   *
+   * @param what What the addresses are, for messages: `"ports"` or `"physical addresses"`.
+   * @param check Throws where a range can have no handler for another reason.
+   */
+  constructor(
+    what: string,
+    lastAddress: number,
+    check: (first: number, last: number) => void = () => {},
+  ) {
+    this.#what = what;
+    this.#lastAddress = lastAddress;
+    this.#check = check;
+  }
+
+  /** See {@linkcode Bus.on}. */
+  on(range: AddressRange, handler: Handler): Disposable {
+    const [first, last] = typeof range === "number" ? [range, range] : range;
+    if (
+      !Number.isSafeInteger(first) || !Number.isSafeInteger(last) || first < 0 || last < first ||
+      last > this.#lastAddress
+    ) {
+      throw new RangeError(
+        `Cannot handle ${this.#what} ${formatAddress(first)} to ${
+          formatAddress(last)
+        }: they are not a range from 0 to ` +
+          formatAddress(this.#lastAddress),
+      );
+    }
+    const other = this.#regions.find((region) => region.first <= last && first <= region.last);
+    if (other !== undefined) {
+      throw new RangeError(
+        `Cannot handle ${this.#what} ${formatAddress(first)} to ${formatAddress(last)}: ` +
+          `${other.handler.name ?? "another handler"} has ${formatAddress(other.first)} to ` +
+          `${
+            formatAddress(other.last)
+          } already. Dispose what its on() returned first, or choose another range.`,
+      );
+    }
+    this.#check(first, last);
+    const region = { first, last, handler };
+    this.#regions = [...this.#regions, region].sort((a, b) => a.first - b.first);
+    return {
+      [Symbol.dispose]: () => {
+        this.#regions = this.#regions.filter((each) => each !== region);
+        if (this.#latest === region) this.#latest = undefined;
+      },
+    };
+  }
+
+  /** The handler that has an address in a range, or undefined. */
+  overlapping(first: number, last: number): Handler | undefined {
+    return this.#regions.find((region) => region.first <= last && first <= region.last)?.handler;
+  }
+
+  /**
+   * Refuses a range for memory.
+   *
+   * @throws {RangeError} When a handler has an address in it.
+   */
+  checkIsFree(first: number, last: number): void {
+    const region = this.#regions.find((region) => region.first <= last && first <= region.last);
+    if (region === undefined) return;
+    throw new RangeError(
+      `Cannot place memory at ${formatAddress(first)}–${formatAddress(last)}: ` +
+        `${region.handler.name ?? "a handler"} has the ${this.#what} ${
+          formatAddress(region.first)
+        } to ${
+          formatAddress(region.last)
+        }. Dispose what its on() returned first, or choose another address.`,
+    );
+  }
+
+  /** The handler that has `address`, or undefined. */
+  find(address: number): Handler | undefined {
+    const latest = this.#latest;
+    // Guests tend to talk to one device many times in a row.
+    if (latest !== undefined && address >= latest.first && address <= latest.last) {
+      return latest.handler;
+    }
+    const regions = this.#regions;
+    let low = 0;
+    let high = regions.length - 1;
+    while (low <= high) {
+      const middle = (low + high) >> 1;
+      const region = regions[middle];
+      if (address < region.first) high = middle - 1;
+      else if (address > region.last) low = middle + 1;
+      else {
+        this.#latest = region;
+        return region.handler;
+      }
+    }
+    return undefined;
+  }
+}

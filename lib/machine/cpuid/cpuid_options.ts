@@ -1,0 +1,136 @@
+import { HostError } from "../../ffi/host_error.ts";
+import { kvm_cpuid2 } from "../../kvm/abi/structs/cpuid.ts";
+import { structBytes } from "../../kvm/ioctl_target.ts";
+import type { Kvm } from "../../kvm/kvm.ts";
+import {
+  type CpuidEntry,
+  cpuidFeaturePlace,
+  hasCpuidFeature,
+  withCpuidFeatures,
+} from "../../x86/cpuid.ts";
+import type { CpuidFeature } from "../../x86/cpuid_features.ts";
+import {
+  type CpuidProcessor,
+  withCpuidBrand,
+  withCpuidHypervisor,
+  withCpuidProcessor,
+  withCpuidVendor,
+  withoutCpuidPmu,
+} from "../../x86/cpuid_strings.ts";
+
+/**
+ * What CPUID answers in a machine, where that is not simply all that KVM supports. Features go by their names
+ * in `/proc/cpuinfo`.
+ */
+export interface CpuidOptions extends Partial<CpuidProcessor> {
+  /**
+   * Features that the guest shall not see. Nothing else is hidden with them: name `avx2` beside `avx` where a
+   * CPU without either is meant. KVM refuses the guest most of what belongs to a hidden feature: bits of CR4,
+   * MSRs.
+   */
+  readonly hide?: readonly CpuidFeature[];
+  /** Features that the guest must see: what KVM can emulate is switched on, what it lacks is refused. */
+  readonly show?: readonly CpuidFeature[];
+  /** Features that the guest shall see, whether KVM supports them or not. */
+  readonly force?: readonly CpuidFeature[];
+  /** The brand string, at most 48 characters: leaves 0x80000002 to 0x80000004. */
+  readonly brand?: string;
+  /** The vendor, twelve characters: `"GenuineIntel"`. */
+  readonly vendor?: string;
+  /**
+   * The hypervisor's signature, at most twelve characters, and the bit that says that there is one; or
+   * `false`, for a guest that shall not know of one. By default KVM's signature, without the bit.
+   */
+  readonly hypervisor?: string | false;
+  /** `false` for a CPU without performance counters: leaf 0xA is zeros. */
+  readonly pmu?: boolean;
+  /** What all this is applied to, in place of what KVM supports. */
+  readonly entries?: readonly CpuidEntry[];
+}
+
+/**
+ * What CPUID answers with such options: a `struct kvm_cpuid2`.
+ *
+ * @param supported What KVM supports.
+ * @throws {RangeError} When there is no feature of a name, one is to be both hidden and shown, or a string or
+ *   number does not fit.
+ * @throws {HostError} When a feature is to be shown that KVM neither supports nor emulates.
+ */
+export function editedCpuid(
+  kvm: Kvm,
+  supported: Uint8Array<ArrayBuffer>,
+  options: CpuidOptions,
+): Uint8Array<ArrayBuffer> {
+  checkCpuidOptions(options);
+  const all = kvm_cpuid2.read(new DataView(supported.buffer, supported.byteOffset)).entries;
+  const { hide = [], show = [], force = [], brand, vendor, hypervisor, pmu = true } = options;
+  refuseUnsupported(kvm, all, show);
+  let entries = withCpuidFeatures(options.entries ?? all, {
+    ...flagged(hide, false),
+    ...flagged([...show, ...force], true),
+  });
+  if (brand !== undefined) entries = withCpuidBrand(entries, brand);
+  if (vendor !== undefined) entries = withCpuidVendor(entries, vendor);
+  if (hypervisor !== undefined) entries = withCpuidHypervisor(entries, hypervisor);
+  if (!pmu) entries = withoutCpuidPmu(entries);
+  const { family, model, stepping } = options;
+  if (family !== undefined || model !== undefined || stepping !== undefined) {
+    const processor = { family, model, stepping };
+    const given = Object.entries(processor).filter(([, value]) => value !== undefined);
+    entries = withCpuidProcessor(entries, Object.fromEntries(given));
+  }
+  return structBytes(kvm_cpuid2, { entries }, entries.length);
+}
+
+/**
+ * Checks what can be checked before the host is asked.
+ *
+ * @throws {RangeError} When there is no feature of a name, one is to be both hidden and shown, or a string or
+ *   number fits nowhere.
+ */
+export function checkCpuidOptions(options: CpuidOptions): void {
+  const { hide = [], show = [], force = [], brand, vendor, hypervisor } = options;
+  for (const name of [...hide, ...show, ...force]) cpuidFeaturePlace(name);
+  const both = hide.find((name) => show.includes(name) || force.includes(name));
+  if (both !== undefined) {
+    throw new RangeError(`Cannot both hide and show the CPUID feature "${both}"`);
+  }
+  if (brand !== undefined) withCpuidBrand([], brand);
+  if (vendor !== undefined) withCpuidVendor([], vendor);
+  if (hypervisor !== undefined) withCpuidHypervisor([], hypervisor);
+}
+
+function refuseUnsupported(
+  kvm: Kvm,
+  supported: readonly CpuidEntry[],
+  show: readonly CpuidFeature[],
+): void {
+  const lacking = show.filter((name) => !hasCpuidFeature(supported, name));
+  if (lacking.length === 0) return;
+  const emulated = kvm.capability("KVM_CAP_EXT_EMUL_CPUID") === 0 ? [] : kvm.getEmulatedCpuid();
+  const refused = lacking.filter((name) =>
+    !hasCpuidFeature(emulated, name) && !isBesideTheList(kvm, name)
+  );
+  if (refused.length === 0) return;
+  throw new HostError(
+    `Cannot show the CPUID feature${refused.length === 1 ? "" : "s"} ${refused.join(", ")}: ` +
+      "this host's CPU, or its KVM, neither supports nor emulates that. Skip the test there with " +
+      `requires({ ${
+        refused.map((name) => `${/^\d/.test(name) ? `"${name}"` : name}: true`).join(", ")
+      } }, …), ` +
+      "or have the guest see it all the same with `cpuid: { force: […] }`.",
+  );
+}
+
+/** What KVM has although its list says nothing of it (Documentation/virt/kvm/api.rst, 4.46). */
+function isBesideTheList(kvm: Kvm, name: CpuidFeature): boolean {
+  if (name === "hypervisor") return true;
+  return name === "tsc_deadline_timer" && kvm.capability("KVM_CAP_TSC_DEADLINE_TIMER") !== 0;
+}
+
+function flagged(
+  names: readonly CpuidFeature[],
+  isShown: boolean,
+): { readonly [Name in CpuidFeature]?: boolean } {
+  return Object.fromEntries(names.map((name) => [name, isShown]));
+}

@@ -1,0 +1,88 @@
+import { EXIT_REASON, type ExitReasonName } from "../../kvm/abi/exit_reasons.ts";
+import type { Exit } from "../../kvm/exit.ts";
+import type { AnswerFields, ExitAnswerOf } from "../../kvm/exit_answer.ts";
+import type { KvmRunPage } from "../../kvm/kvm_run_page.ts";
+import { nearestNames } from "../../x86/nearest_names.ts";
+
+/** The exit reasons that a handler can have: IO and MMIO have their buses. */
+export type HandledReason = Exclude<ExitReasonName, "IO" | "MMIO">;
+
+/**
+ * Takes a guest's exits of one reason. What it returns answers them, where the guest waits for an answer (a
+ * hypercall's result, an MSR's value); undefined lets the guest run on where it does not; false leaves the
+ * exit to whoever runs the machine, as if there were no handler.
+ */
+export type ExitHandler<Reason extends HandledReason = HandledReason> = (
+  exit: Extract<Exit, { reason: Reason }>,
+) => ExitAnswerOf<Reason> | false | void;
+
+/** A handler as the run loop calls it: without a decoded exit, unless it makes one. */
+export interface RawExitHandler {
+  /** What to call it in tables of exits and in failure pages. */
+  readonly name?: string;
+  /**
+   * Takes the exit that `kvm_run` holds; see {@linkcode ExitHandler} for what it returns. True says that it
+   * has written the answer into `kvm_run` itself.
+   */
+  answer(kvmRun: KvmRunPage): AnswerFields | boolean | void;
+}
+
+/** Who takes the exits that are neither IO nor MMIO, by reason. */
+export class ExitHandlers {
+  readonly #handlers = new Map<number, RawExitHandler>();
+
+  /**
+   * Hands exits of a reason to `handler`, until the returned object is disposed.
+   *
+   * @throws {RangeError} When there is no such reason, or another handler has it.
+   * @throws {TypeError} When it is IO or MMIO.
+   */
+  on<Reason extends HandledReason>(reason: Reason, handler: ExitHandler<Reason>): Disposable {
+    return this.onRaw(reason, {
+      name: handler.name === "" ? undefined : handler.name,
+      // An exit of that number is of that reason; TypeScript cannot know.
+      answer: (kvmRun) =>
+        handler(kvmRun.exit() as Parameters<typeof handler>[0]) as AnswerFields | false | void,
+    });
+  }
+
+  /** As {@linkcode ExitHandlers.on}, for handlers that read `kvm_run` themselves. */
+  onRaw(reason: HandledReason, handler: RawExitHandler): Disposable {
+    const number = numberOf(reason);
+    if (this.#handlers.has(number)) {
+      throw new RangeError(
+        `Cannot handle ${reason}: ${this.#handlers.get(number)?.name ?? "another handler"} ` +
+          "has it already. Dispose what its on() returned first.",
+      );
+    }
+    this.#handlers.set(number, handler);
+    return {
+      [Symbol.dispose]: () => {
+        if (this.#handlers.get(number) === handler) this.#handlers.delete(number);
+      },
+    };
+  }
+
+  /** Who takes exits of a reason, by its number. */
+  find(reason: number): RawExitHandler | undefined {
+    return this.#handlers.get(reason);
+  }
+}
+
+function numberOf(reason: string): number {
+  if (reason === "IO" || reason === "MMIO") {
+    throw new TypeError(
+      `Cannot handle ${reason} exits as one: their handlers have addresses. Use vm.${
+        reason === "IO" ? "ports" : "mmio"
+      }.on(…).`,
+    );
+  }
+  if (Object.hasOwn(EXIT_REASON, reason)) return EXIT_REASON[reason as ExitReasonName];
+  throw new RangeError(
+    `Cannot handle ${
+      JSON.stringify(reason)
+    } exits: there is no reason of that name; the nearest are ${
+      nearestNames(String(reason), Object.keys(EXIT_REASON)).join(", ")
+    }`,
+  );
+}

@@ -1,0 +1,112 @@
+import { PAGE_SIZE } from "../../ffi/mman.ts";
+import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
+import type { CodeView } from "../state/code_view.ts";
+import type { ExitRecord } from "./exit_log.ts";
+import type { MachineCpu } from "../machine_cpu.ts";
+
+const BYTE_BITS = 8;
+
+const OPCODE_HLT = 0xf4;
+
+/**
+ * The opcodes of `in`, `ins`, `out` and `outs` (Intel SDM Vol. 2, A.3) by direction; the first ones name
+ * their port in the next byte.
+ */
+const PORT_OPCODES = {
+  in: { immediate: [0xe4, 0xe5], plain: [0xec, 0xed], string: [0x6c, 0x6d] },
+  out: { immediate: [0xe6, 0xe7], plain: [0xee, 0xef], string: [0x6e, 0x6f] },
+};
+
+const REPEATING_PREFIXES = [0xf2, 0xf3];
+
+/** How an instruction's text looks that may touch memory. */
+const USES_MEMORY = /\[|^(rep\w* )?(movs|stos|lods|scas|cmps|ins|outs)|^(push|pop)/;
+
+/**
+ * The linear address of the instruction that caused the latest exit of a guest that stands at it; where that
+ * cannot be known, of the next one.
+ *
+ * KVM leaves rip at an instruction that waits for its answer, or that repeats and has not ended; it has moved
+ * behind all others, HLT included. So the instruction is the one at rip or the one that ends there, and the
+ * exit tells which of the two it can be.
+ */
+export function exitingInstruction(machine: MachineCpu, code: CodeView): number {
+  const record = machine.log.latestOf(machine.number);
+  const next = code.place.linear;
+  if (!machine.isAtExit || record === undefined) return next;
+  if (record.fault !== undefined) return Number(machine.fault!.linear);
+  const isUnanswered = !record.isWrite && record.answeredBy === undefined;
+  switch (record.reason) {
+    case EXIT_REASON.HLT:
+      return before(machine, code, (bytes) => bytes.at(-1) === OPCODE_HLT) ?? next;
+    case EXIT_REASON.IO:
+      return isUnanswered ? next : ofPort(machine, code, record) ?? next;
+    case EXIT_REASON.MMIO:
+      return isUnanswered ? next : ofMemory(machine, code, record) ?? next;
+    default:
+      return next;
+  }
+}
+
+function ofPort(machine: MachineCpu, code: CodeView, record: ExitRecord): number | undefined {
+  const { immediate, plain, string } = PORT_OPCODES[record.isWrite ? "out" : "in"];
+  const repeats = repeatsAt(machine, code);
+  const ended = before(machine, code, (bytes) =>
+    plain.includes(bytes.at(-1)!) ||
+    (immediate.includes(bytes.at(-2)!) && bytes.at(-1) === record.address));
+  if (ended !== undefined && (!repeats || hasValue(machine, record))) return ended;
+  return repeats ? undefined : before(machine, code, (bytes) => string.includes(bytes.at(-1)!));
+}
+
+/** Whether the accumulator holds what the exit carried: then it was no string instruction's. */
+function hasValue({ registers }: MachineCpu, { value, size }: ExitRecord): boolean {
+  return value === BigInt.asUintN(BYTE_BITS * size, registers.rax);
+}
+
+function ofMemory(machine: MachineCpu, code: CodeView, record: ExitRecord): number | undefined {
+  if (repeatsAt(machine, code) && isBesideIndex(machine, record)) return undefined;
+  return before(machine, code, (_bytes, text) => text !== undefined && USES_MEMORY.test(text));
+}
+
+/** Whether the instruction at rip is a string instruction that has more to do. */
+function repeatsAt(machine: MachineCpu, code: CodeView): boolean {
+  const [prefix] = code.bytes(code.place.linear, 1);
+  return REPEATING_PREFIXES.includes(prefix) && machine.registers.cx !== 0;
+}
+
+/** Whether rsi or rdi has just passed the address of the exit, as far as it lies within a page. */
+function isBesideIndex({ registers }: MachineCpu, { address, size }: ExitRecord): boolean {
+  const step = registers.rflags.df ? size : -size;
+  return [registers.rsi, registers.rdi].some((index) =>
+    (Number(BigInt.asUintN(32, index)) + step - address) % PAGE_SIZE === 0
+  );
+}
+
+/** The address of the instruction that ends at rip, if its bytes and its text are as asked. */
+function before(
+  { image }: MachineCpu,
+  code: CodeView,
+  isIt: (bytes: Uint8Array, text: string | undefined) => boolean,
+): number | undefined {
+  const { linear, imageBase } = code.place;
+  const line = image.lineAt(linear - imageBase - 1);
+  if (line === undefined) return beforeByOpcode(code, isIt);
+  const start = line.address + imageBase;
+  const instructions = code.instructions(start, linear, 2);
+  if (instructions === undefined) {
+    return isIt(code.bytes(start, linear - start), undefined) ? start : undefined;
+  }
+  const last = instructions.find((each) => Number(each.address) + each.bytes.length === linear);
+  return last !== undefined && isIt(last.bytes, last.text) ? Number(last.address) : undefined;
+}
+
+/** Without source lines: the one or two bytes before rip, where they are an opcode that is looked for. */
+function beforeByOpcode(
+  code: CodeView,
+  isIt: (bytes: Uint8Array, text: string | undefined) => boolean,
+): number | undefined {
+  const { linear } = code.place;
+  const bytes = linear < 2 ? new Uint8Array() : code.bytes(linear - 2, 2);
+  if (bytes.length < 2 || !isIt(bytes, undefined)) return undefined;
+  return isIt(bytes.subarray(1), undefined) ? linear - 1 : linear - 2;
+}

@@ -1,0 +1,92 @@
+import { disassemble } from "../../guest/disassemble.ts";
+import { KVM_INTERNAL_ERROR } from "../../kvm/abi/mod.ts";
+import type { Exit, FailEntryExit, InternalErrorExit } from "../../kvm/exit.ts";
+import { explainEntryFailure } from "../../x86/explain_entry_failure.ts";
+import { hex } from "../../x86/hex.ts";
+import { guestPlace } from "../state/guest_place.ts";
+import type { MachineCpu } from "../machine_cpu.ts";
+
+const BYTE_DIGITS = 2;
+const QUADWORD_SIZE = 8;
+
+/** What KVM means by its sub-errors (Documentation/virt/kvm/api.rst, 5, KVM_EXIT_INTERNAL_ERROR). */
+const SUBERRORS: ReadonlyMap<number, string> = new Map([
+  [
+    KVM_INTERNAL_ERROR.EMULATION,
+    "KVM had to carry out an instruction itself, for what it does needs a device or a mode that the hardware does " +
+    "not run, and does not know how, or could not fetch it",
+  ],
+  [
+    KVM_INTERNAL_ERROR.SIMUL_EX,
+    "one exception came while another was delivered, in a way that KVM cannot resolve",
+  ],
+  [
+    KVM_INTERNAL_ERROR.DELIVERY_EV,
+    "the hardware left the guest while it delivered an event, for a reason that KVM cannot resolve: is the IDT, or " +
+    "the handler's stack, in memory?",
+  ],
+  [
+    KVM_INTERNAL_ERROR.UNEXPECTED_EXIT_REASON,
+    "the hardware left the guest for a reason that KVM does not handle",
+  ],
+]);
+
+/**
+ * What an exit that ends a guest says of the guest, in lines: of FAIL_ENTRY, which rules the registers break; of
+ * INTERNAL_ERROR, what KVM could not do, and with which instruction. Empty for all others.
+ */
+export function explainExit(machine: MachineCpu, exit: Exit): string[] {
+  switch (exit.reason) {
+    case "FAIL_ENTRY":
+      return failEntry(machine, exit);
+    case "INTERNAL_ERROR":
+      return internalError(machine, exit);
+    default:
+      return [];
+  }
+}
+
+function failEntry(machine: MachineCpu, exit: FailEntryExit): string[] {
+  const { rip, rflags } = machine.registers;
+  return explainEntryFailure(exit.hardware_entry_failure_reason, {
+    registers: { rip, rflags: rflags.value },
+    specialRegisters: machine.kvm.vcpu.registers.getSregs(),
+    read: (gpa) => quadword(machine, gpa),
+  });
+}
+
+function quadword({ memory }: MachineCpu, gpa: number): bigint | undefined {
+  try {
+    return new DataView(memory.read(gpa, QUADWORD_SIZE).slice().buffer).getBigUint64(0, true);
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
+}
+
+function internalError(machine: MachineCpu, exit: InternalErrorExit): string[] {
+  const { suberror, suberrorName = "an unknown sub-error", emulation_failure, data } = exit;
+  const meaning = SUBERRORS.get(suberror);
+  const head = `${suberrorName} (sub-error ${suberror})${
+    meaning === undefined ? "" : `: ${meaning}`
+  }.`;
+  const bytes = emulation_failure?.insn_bytes;
+  return [
+    head,
+    ...bytes === undefined || bytes.length === 0
+      ? []
+      : [`  at the instruction ${instruction(machine, bytes)}`],
+    ...bytes !== undefined || data.length === 0 ? [] : [`  KVM's data: ${data.map(hex).join(" ")}`],
+  ];
+}
+
+/** The bytes, which may go on behind the instruction, and the text of the first one in them. */
+function instruction(machine: MachineCpu, bytes: Uint8Array): string {
+  const { bits, linear } = guestPlace(machine);
+  const [first] = disassemble(bytes, { bits, origin: linear, count: 1 }).instructions;
+  const shown = first === undefined ? bytes : first.bytes;
+  const digits = Array.from(shown, (byte) => byte.toString(16).padStart(BYTE_DIGITS, "0")).join(
+    " ",
+  );
+  return first === undefined ? digits : `${digits}  ${first.text}`;
+}

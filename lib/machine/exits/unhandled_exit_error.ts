@@ -1,0 +1,75 @@
+import { exitText } from "./exit_text.ts";
+import type { Exit } from "../../kvm/exit.ts";
+import type { MachineCpu } from "../machine_cpu.ts";
+import { ofCpu } from "../state/cpus_section.ts";
+import { hex } from "../../x86/hex.ts";
+import { msrName } from "../../x86/msr_number.ts";
+import { statePage } from "../state/state_page.ts";
+
+/**
+ * The guest caused an exit that no handler answers and no transcript foresees. The machine can be looked at,
+ * and run on.
+ */
+export class UnhandledExitError extends Error {
+  /** The name that reporters print. */
+  override readonly name = "UnhandledExitError";
+  /** The exit. */
+  readonly exit: Exit;
+
+  /**
+   * The error with the state of the machine at the exit.
+   *
+   * @param exit What nobody answered.
+   */
+  constructor(machine: MachineCpu, exit: Exit) {
+    super(
+      `Nothing answers exit ${machine.log.total}${ofCpu(machine)}: ${exitText(exit)}.${
+        remedy(exit)
+      }\n\n${statePage(machine)}`,
+    );
+    this.exit = exit;
+  }
+}
+
+function remedy(exit: Exit): string {
+  switch (exit.reason) {
+    case "IO": {
+      const port = `0x${exit.port.toString(16)}`;
+      return exit.direction === "out"
+        ? ` Handle it with vm.ports.on(${port}, { write(port, value) {} }), or foresee it in a transcript with portOut(${port}).`
+        : ` Handle it with vm.ports.on(${port}, { read: () => 0 }), or foresee it in a transcript with portIn(${port}).returns(0).`;
+    }
+    case "MMIO": {
+      const address = `0x${exit.gpa.toString(16)}`;
+      return exit.isWrite
+        ? ` No memory slot takes writes there. Handle it with vm.mmio.on(${address}, { write(address, value) {} }), or foresee it in a transcript with mmioWrite(${address}).`
+        : ` No memory slot backs it. Handle it with vm.mmio.on(${address}, { read: () => 0 }), or foresee it in a transcript with mmioRead(${address}).returns(0).`;
+    }
+    case "X86_RDMSR": {
+      const msr = msrArgument(exit.index);
+      return ` Handle it with vm.msrs.on(${msr}, { read: () => 0 }), or foresee it in a transcript with rdmsr(${msr}).returns(0) or .faults().`;
+    }
+    case "X86_WRMSR": {
+      const msr = msrArgument(exit.index);
+      return ` Handle it with vm.msrs.on(${msr}, { write(msr, value) {} }), or foresee it in a transcript with wrmsr(${msr}) or wrmsr(${msr}).faults().`;
+    }
+    case "HYPERCALL":
+    case "XEN":
+    case "HYPERV":
+      return ` Handle it with vm.on("${exit.reason}", () => ({ ${
+        exit.reason === "HYPERCALL" ? "ret" : "result"
+      }: 0 })), or foresee it in a transcript with exit("${exit.reason}").returns({ … }).`;
+    case "FAIL_ENTRY":
+    case "INTERNAL_ERROR":
+    case "UNKNOWN_TO_VMEXIT":
+      return "";
+    default:
+      return ` Handle it with vm.on("${exit.reason}", () => {}), or foresee it in a transcript with exit("${exit.reason}").`;
+  }
+}
+
+/** An MSR as a test writes it. */
+function msrArgument(index: number): string {
+  const name = msrName(index);
+  return name === undefined ? hex(index) : `"${name}"`;
+}

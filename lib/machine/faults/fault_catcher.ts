@@ -1,0 +1,194 @@
+import { KVM_EXIT_IO } from "../../kvm/abi/mod.ts";
+import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
+import type { KvmRunPage } from "../../kvm/kvm_run_page.ts";
+import type { Vcpu } from "../../kvm/vcpu.ts";
+import type { FaultCatcherPlace } from "../../x86/cpu_state.ts";
+import {
+  type ExceptionFrame,
+  exceptionFrame,
+  frameSlotBytes,
+} from "../../x86/faults/exception_frame.ts";
+import { exceptions } from "../../x86/faults/exceptions.ts";
+import { faultVector } from "../../x86/faults/fault_stubs.ts";
+import { rflagsFlags } from "../../x86/flag_tables.ts";
+import { getFlag } from "../../x86/flags.ts";
+import { PORT } from "../../x86/layout.ts";
+import { CaughtFault } from "./caught_fault.ts";
+import { guestPlace } from "../state/guest_place.ts";
+import type { MachineCpu } from "../machine_cpu.ts";
+import type { RegisterStore } from "../registers/register_store.ts";
+import { interruptedSegments, isCodeSelector } from "./interrupted_segments.ts";
+
+const PAGE_FAULT = 14;
+const DEBUG = 1;
+const NMI = 2;
+const BREAKPOINT = 3;
+const OVERFLOW = 4;
+
+const PRIVILEGE = 3;
+const VIRTUAL_8086 = 1n << BigInt(rflagsFlags.vm.bit);
+const TRAP_FLAG = 1n << BigInt(rflagsFlags.tf.bit);
+
+/** Of CS, EFLAGS and what follows: which slot of a frame without an error code it is. */
+const CS_SLOT = 1;
+const FLAGS_SLOT = 2;
+
+/** In long mode the CPU aligns the stack before it pushes 5 slots, or 6 with an error code. */
+const FRAME_ALIGNMENT = 16n;
+
+const OPCODE_INT3 = 0xcc;
+const OPCODE_INT = 0xcd;
+const OPCODE_INTO = 0xce;
+
+const LONGEST_INSTRUCTION = 15;
+
+/** What a catcher needs of its machine. */
+export interface FaultCatcherParts {
+  readonly machine: MachineCpu;
+  readonly vcpu: Vcpu;
+  readonly store: RegisterStore;
+  /** Where the stubs are. */
+  readonly place: FaultCatcherPlace;
+}
+
+/**
+ * Recognises the exit of a stub of the fault catcher, reads what the CPU saved when it entered the stub, and
+ * brings the registers back to what they were in the program, as if the handler had returned.
+ */
+export class FaultCatcher {
+  readonly #parts: FaultCatcherParts;
+
+  /** The catcher of one machine. */
+  constructor(parts: FaultCatcherParts) {
+    this.#parts = parts;
+  }
+
+  /** Whether an exit can be a stub's: a byte written to its port. That of the guest's own code is none. */
+  static isCandidate(kvmRun: KvmRunPage): boolean {
+    return kvmRun.exitReason === EXIT_REASON.IO && kvmRun.ioPort === PORT.fault &&
+      kvmRun.ioDirection === KVM_EXIT_IO.OUT;
+  }
+
+  /**
+   * The fault that the latest exit reports, or undefined where it reports none. The exit must be settled.
+   *
+   * @param isStepping Whether KVM is stepping the guest: TF in what the CPU saved is KVM's then.
+   */
+  catch(isStepping: boolean): CaughtFault | undefined {
+    const { machine: { registers }, place } = this.#parts;
+    const vector = faultVector(place, registers.cs.base + registers.rip, registers.cs.selector);
+    if (vector === undefined) return undefined;
+    const read = this.#frame(vector);
+    const frame = isStepping ? { ...read, rflags: read.rflags & ~TRAP_FLAG } : read;
+    this.#restore(frame);
+    if (vector === NMI) this.#unblockNmi();
+    return this.#fault(vector, frame);
+  }
+
+  #frame(vector: number): ExceptionFrame {
+    const { machine: { registers, linear }, place: { format } } = this.#parts;
+    const { rsp, ss, cs } = registers;
+    const smallStack = format === "real" || (format !== "64-bit" && !ss.db);
+    const top = ss.base + (smallStack ? BigInt.asUintN(16, rsp) : rsp);
+    const size = frameSlotBytes(format);
+    const slot = (index: number) => {
+      const view = new DataView(linear.read(top + BigInt(index * size), size).buffer);
+      if (size === 8) return view.getBigUint64(0, true);
+      return BigInt(size === 4 ? view.getUint32(0, true) : view.getUint16(0, true));
+    };
+    return exceptionFrame({
+      format,
+      hasErrorCode: this.#hasErrorCode(vector, slot),
+      rsp,
+      cpl: format === "real" ? 0 : cs.selector & PRIVILEGE,
+      rflags: registers.rflags.value,
+      smallStack,
+      slot,
+    });
+  }
+
+  /** Exceptions that push an error code do not when INT, or a host that has none for them, raises them. */
+  #hasErrorCode(vector: number, slot: (index: number) => bigint): boolean {
+    const { machine, place: { format } } = this.#parts;
+    if (format === "real" || !exceptions[vector].hasErrorCode) return false;
+    if (format === "64-bit") return machine.registers.rsp % FRAME_ALIGNMENT === 0n;
+    if (format === "32-bit" && slot(FLAGS_SLOT + 1) & VIRTUAL_8086) return true;
+    if (format === "32-bit" && slot(FLAGS_SLOT) & VIRTUAL_8086) return false;
+    return isCodeSelector(machine, slot(CS_SLOT + 1)) || !isCodeSelector(machine, slot(CS_SLOT));
+  }
+
+  #restore(frame: ExceptionFrame): void {
+    const { machine, store, place: { format } } = this.#parts;
+    const { registers } = machine;
+    const { rip, rsp, rflags } = frame;
+    registers.set({ ...interruptedSegments(machine, frame, format), rip, rsp, rflags });
+    store.flush();
+  }
+
+  /** Only an IRET unblocks NMIs, and the stub executes none. */
+  #unblockNmi(): void {
+    const { events } = this.#parts.vcpu;
+    const state = events.getVcpuEvents();
+    events.setVcpuEvents({ ...state, nmi: { ...state.nmi, masked: 0 } });
+  }
+
+  #fault(vector: number, frame: ExceptionFrame): CaughtFault {
+    const { machine, vcpu, place: { format } } = this.#parts;
+    const { registers, linear, image } = machine;
+    const next = BigInt.asUintN(64, registers.cs.base + frame.rip);
+    const trap = this.#trap(vector, next);
+    const address = BigInt.asUintN(64, next - BigInt(trap.length));
+    const isVirtual8086 = getFlag(rflagsFlags, "vm", frame.rflags) === true;
+    return new CaughtFault({
+      vector,
+      errorCode: frame.errorCode,
+      software: trap.software,
+      rip: frame.rip,
+      linear: address,
+      cs: frame.cs,
+      rflags: frame.rflags,
+      rsp: frame.rsp,
+      ss: frame.ss ?? registers.ss.selector,
+      cpl: format === "real" ? 0 : isVirtual8086 ? PRIVILEGE : frame.cs & PRIVILEGE,
+      bits: guestPlace(machine).bits,
+      bytes: this.#code(address),
+      ...vector === PAGE_FAULT && !trap.software
+        ? {
+          cr2: registers.cr2,
+          ...registers.cr0.pg ? { walk: linear.walk(registers.cr2) } : {},
+        }
+        : {},
+      ...vector === DEBUG ? { dr6: vcpu.registers.getDebugregs().dr6 } : {},
+    }, image);
+  }
+
+  /** The instruction before `next`, where it is one that goes through this vector by itself. */
+  #trap(vector: number, next: bigint): { length: number; software: boolean } {
+    const { linear } = this.#parts.machine;
+    let bytes: Uint8Array;
+    try {
+      bytes = linear.read(next - 2n, 2);
+    } catch {
+      return { length: 0, software: false };
+    }
+    if (bytes[0] === OPCODE_INT && bytes[1] === vector) {
+      return { length: 2, software: vector !== BREAKPOINT };
+    }
+    const isTrap = (vector === BREAKPOINT && bytes[1] === OPCODE_INT3) ||
+      (vector === OVERFLOW && bytes[1] === OPCODE_INTO);
+    return { length: isTrap ? 1 : 0, software: false };
+  }
+
+  #code(address: bigint): Uint8Array {
+    const { linear } = this.#parts.machine;
+    const bytes: number[] = [];
+    try {
+      while (bytes.length < LONGEST_INSTRUCTION) {
+        bytes.push(linear.u8(address + BigInt(bytes.length)));
+      }
+    } catch {
+      // The end of what is mapped.
+    }
+    return new Uint8Array(bytes);
+  }
+}

@@ -1,0 +1,38 @@
+import { KVM } from "../../kvm/abi/constants.ts";
+import type { Vm } from "../../kvm/vm.ts";
+import type { CommonOptions } from "../boot/boot_options.ts";
+
+type ControllerOptions = Pick<CommonOptions, "irqchip" | "pit">;
+
+/**
+ * Refuses interrupt controllers that cannot be.
+ *
+ * @throws {RangeError} When `irqchip` is neither a boolean nor `"split"`.
+ * @throws {TypeError} When there is to be a PIT without the controllers that take its interrupt.
+ */
+export function checkInterruptControllers(
+  { irqchip = false, pit = false }: ControllerOptions,
+): void {
+  if (typeof irqchip !== "boolean" && irqchip !== "split") {
+    throw new RangeError(
+      `Cannot boot with irqchip ${JSON.stringify(irqchip)}: it is true, "split" or false`,
+    );
+  }
+  if (!pit || irqchip === true) return;
+  throw new TypeError(
+    `Cannot boot with a PIT and irqchip ${
+      JSON.stringify(irqchip)
+    }: the kernel's PIT interrupts through the kernel's ` +
+      "PICs and IOAPIC. Give `irqchip: true` as well.",
+  );
+}
+
+/** Creates them in the kernel, before the first vCPU. */
+export function createInterruptControllers(
+  vm: Vm,
+  { irqchip = false, pit = false }: ControllerOptions,
+): void {
+  if (irqchip === true) vm.createIrqchip();
+  if (irqchip === "split") vm.enableCap("KVM_CAP_SPLIT_IRQCHIP", KVM.IOAPIC_NUM_PINS);
+  if (pit) vm.pit.createPit2();
+}

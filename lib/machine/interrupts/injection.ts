@@ -1,0 +1,202 @@
+import type { Vcpu } from "../../kvm/vcpu.ts";
+import { type Exception, exceptionOf } from "../../x86/faults/exceptions.ts";
+import { hex } from "../../x86/hex.ts";
+import type { InterruptQueue } from "./interrupt_queue.ts";
+import type { Registers } from "../registers/registers.ts";
+
+const LAST_VECTOR = 0xff;
+const LAST_ERROR_CODE = 0xffff_ffff;
+
+/** The vectors that instructions raise, and nothing else does. */
+const OF_INSTRUCTIONS: Readonly<Record<string, string>> = { "#BP": "int3", "#OF": "into" };
+
+/** What an exception brings with it: {@linkcode Injection.exception}. */
+export interface ExceptionOptions {
+  /** The error code, for exceptions that push one; 32 bits. */
+  readonly errorCode?: number;
+  /** Of #PF: the address in CR2. Left out, CR2 stays what it is. */
+  readonly cr2?: bigint | number;
+}
+
+/** What injection needs of its machine. */
+export interface InjectionParts {
+  /** What the events are injected into. */
+  readonly vcpu: Vcpu;
+  /** Its registers. */
+  readonly registers: () => Registers;
+  /** External interrupts that wait. */
+  readonly queue: InterruptQueue;
+  /** Whether the guest has a handler of system-management interrupts. */
+  readonly hasSmm: boolean;
+  /** Whether the kernel has the interrupt controllers, or the local APIC. */
+  readonly hasIrqchip: boolean;
+  /** Throws where the machine is disposed. */
+  readonly checkUsable: (what: string) => void;
+  /** Throws where it runs, or waits for an answer. */
+  readonly checkStopped: (what: string) => void;
+}
+
+/**
+ * Events from outside, for a machine's guest: `vm.inject`. The guest takes them when it runs on.
+ *
+ * @example
+ * ```ts no-eval
+ * import { asm, boot } from "@vmexit/vmexit";
+ *
+ * using vm = boot(
+ *   asm`
+ *     bits 64
+ *     jmp $
+ *   handler:
+ *     pop rax
+ *     hlt
+ *   `,
+ *   { mode: "long", gates: { 13: "handler" } },
+ * );
+ * vm.inject.exception("#GP", { errorCode: 0x10 });
+ * vm.run();
+ * console.log(vm.registers.rax); // 16n
+ * ```
+ */
+export class Injection {
+  readonly #parts: InjectionParts;
+
+  /** Use {@linkcode Machine.inject}. */
+  constructor(parts: InjectionParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Injects an exception: the guest enters its handler as if its next instruction had raised it
+   * (`KVM_SET_VCPU_EVENTS`). One that has been injected and not been taken yet is replaced.
+   *
+   * @param what Its name (`"#GP"`) or its vector.
+   * @throws {RangeError} When there is no such exception, its error code is missing, one is given that it does not
+   *   push (in real mode none does), or either value is too wide.
+   * @throws {TypeError} When it is one that only instructions raise, or the NMI; while the machine runs; at an
+   *   exit that waits for its answer.
+   */
+  exception(what: string | number, { errorCode, cr2 }: ExceptionOptions = {}): void {
+    const { vcpu: { events }, checkStopped } = this.#parts;
+    checkStopped("inject an exception");
+    const exception = exceptionOf(what);
+    this.#checkException(exception, errorCode);
+    if (cr2 !== undefined) {
+      if (exception.name !== "#PF") {
+        throw new RangeError(`Cannot inject ${exception.name} with cr2: only #PF has it`);
+      }
+      this.#parts.registers().cr2 = BigInt(cr2);
+    }
+    // Only what is given is set: the flags say which optional parts count, and none is to.
+    events.setVcpuEvents({
+      ...events.getVcpuEvents(),
+      flags: 0,
+      exception: {
+        injected: 1,
+        nr: exception.vector,
+        has_error_code: errorCode === undefined ? 0 : 1,
+        error_code: errorCode ?? 0,
+      },
+    });
+  }
+
+  /**
+   * Queues an external interrupt (`KVM_INTERRUPT`). The guest takes it as soon as RFLAGS.IF and the interrupt
+   * shadow let it, and not before; several are taken in order. A guest that waits in HLT for it goes on: that HLT
+   * is no exit.
+   *
+   * A handler may call it while the guest runs, as a device does.
+   *
+   * @throws {RangeError} When it is no vector from 0 to 255.
+   * @throws {TypeError} When the kernel has the interrupt controllers (the option `irqchip`).
+   */
+  interrupt(vector: number): void {
+    this.#checkExternal("inject an interrupt");
+    if (!Number.isInteger(vector) || vector < 0 || vector > LAST_VECTOR) {
+      throw new RangeError(
+        `Cannot inject interrupt ${String(vector)}: it is not a vector from 0 to ${LAST_VECTOR}`,
+      );
+    }
+    this.#parts.queue.add(vector);
+  }
+
+  /** The interrupts that the guest has not taken yet, the next first. */
+  get waiting(): readonly number[] {
+    return this.#parts.queue.waiting;
+  }
+
+  /**
+   * Ends the run with IRQ_WINDOW_OPEN as soon as the guest takes external interrupts, once.
+   *
+   * @throws {TypeError} When the kernel has the interrupt controllers.
+   */
+  window(): void {
+    this.#checkExternal("wait for the interrupt window");
+    this.#parts.queue.askForWindow();
+  }
+
+  /** Queues a non-maskable interrupt (`KVM_NMI`). It waits while an earlier one is handled, until IRET. */
+  nmi(): void {
+    this.#parts.checkUsable("inject an NMI");
+    this.#parts.vcpu.events.nmi();
+  }
+
+  /**
+   * Queues a system-management interrupt (`KVM_SMI`): the guest enters its handler at SMBASE + 0x8000, from any
+   * mode, and `RSM` brings it back.
+   *
+   * @throws {TypeError} When the machine was booted without the option `smm`, which gives it a handler.
+   */
+  smi(): void {
+    this.#parts.checkUsable("inject an SMI");
+    if (!this.#parts.hasSmm) {
+      throw new TypeError(
+        "Cannot inject an SMI: the machine was booted without the option `smm`, so that its guest has neither a " +
+          "handler nor memory in system-management mode",
+      );
+    }
+    this.#parts.vcpu.events.smi();
+  }
+
+  #checkException({ name, hasErrorCode, vector }: Exception, errorCode: number | undefined): void {
+    const instruction = OF_INSTRUCTIONS[name];
+    if (instruction !== undefined) {
+      throw new TypeError(
+        `Cannot inject ${name}: the instruction ${instruction} raises it, and nothing else. Let the guest execute one.`,
+      );
+    }
+    if (name === "NMI") {
+      throw new TypeError("Cannot inject vector 2 as an exception: use vm.inject.nmi()");
+    }
+    const pushesOne = hasErrorCode && this.#parts.registers().cr0.pe;
+    if (errorCode === undefined && pushesOne) {
+      throw new RangeError(
+        `Cannot inject ${name} (vector ${vector}) without an error code: it pushes one. Give { errorCode: 0 }.`,
+      );
+    }
+    if (errorCode === undefined) return;
+    if (!pushesOne) {
+      throw new RangeError(
+        `Cannot inject ${name} with the error code ${hex(errorCode)}: ${
+          hasErrorCode ? "in real mode exceptions push" : "it pushes"
+        } none. Leave it out.`,
+      );
+    }
+    if (!Number.isInteger(errorCode) || errorCode < 0 || errorCode > LAST_ERROR_CODE) {
+      throw new RangeError(
+        `Cannot inject ${name} with the error code ${
+          String(errorCode)
+        }: it is not a whole number of 32 bits`,
+      );
+    }
+  }
+
+  #checkExternal(what: string): void {
+    this.#parts.checkUsable(what);
+    if (!this.#parts.hasIrqchip) return;
+    throw new TypeError(
+      `Cannot ${what}: the kernel has this machine's interrupt controllers (the option \`irqchip\`). Use ` +
+        "vm.interrupts, or boot without it.",
+    );
+  }
+}

@@ -1,0 +1,207 @@
+import { HostError } from "../../ffi/host_error.ts";
+import type { Libc } from "../../ffi/libc.ts";
+import { PAGE_SIZE } from "../../ffi/mman.ts";
+import { allocateHugePages, allocatePages, type Pages } from "../../ffi/pages.ts";
+import { KVM_PRIVATE_PAGES, LAST_PHYSICAL_ADDRESS } from "../../x86/layout.ts";
+import { contentBytes } from "./address_space.ts";
+import type { SlotOptions } from "../boot/boot_options.ts";
+import { formatAddress } from "../state/format_address.ts";
+import type { MemorySlot } from "./physical_memory.ts";
+import { sizeInBytes } from "./size.ts";
+
+/** `_SC_PHYS_PAGES` of glibc's `bits/confname.h`: how many pages of memory the host has. */
+const SC_PHYS_PAGES = 85;
+
+/** A slot as it is made: with the memory that KVM is given. */
+export interface AllocatedSlot extends MemorySlot {
+  /** Its memory with its address in this process. */
+  readonly pages: Pages;
+}
+
+/** Where a slot is to be. */
+interface Range {
+  readonly gpa: number;
+  readonly size: number;
+  readonly what: string;
+}
+
+const KVM_PAGES: Range = {
+  gpa: KVM_PRIVATE_PAGES.start,
+  size: KVM_PRIVATE_PAGES.end - KVM_PRIVATE_PAGES.start,
+  what: "the pages that KVM takes on Intel processors",
+};
+
+/**
+ * Allocates a machine's memory: the main slot at 0, and the others.
+ *
+ * @param hugePages Whether the main memory has large pages.
+ * @throws {RangeError} When a slot is not made of whole pages, overlaps another, does not hold its content, or
+ *   is an alias of memory that is not there.
+ * @throws {TypeError} When an alias is given content or large pages of its own.
+ * @throws {HostError} When the host does not have that much memory.
+ * @throws {SystemError} When the host has no large pages.
+ */
+export function createSlots(
+  libc: Libc,
+  memorySize: number,
+  others: readonly SlotOptions[],
+  hugePages: boolean,
+): AllocatedSlot[] {
+  const main: SlotOptions & { what: string } = {
+    gpa: 0,
+    size: memorySize,
+    hugePages,
+    what: "the main memory",
+  };
+  const all = [main, ...others.map((slot, index) => ({ ...slot, what: `slots[${index}]` }))];
+  const ranges = all.map((slot) => ({
+    gpa: slot.gpa,
+    size: sizeInBytes(slot.size),
+    what: slot.what,
+  }));
+  for (const range of ranges) checkRange(range);
+  const own = ranges.filter((_, index) => all[index].alias === undefined);
+  checkHostMemory(libc, own.reduce((sum, { size }) => sum + size, 0));
+  checkOverlaps(ranges);
+  const slots: AllocatedSlot[] = [];
+  for (const options of all) slots.push(allocateSlot(libc, slots.length, options, slots));
+  return slots;
+}
+
+/**
+ * Allocates one more slot beside those that there are.
+ *
+ * @throws As {@linkcode createSlots} does.
+ */
+export function createSlot(
+  libc: Libc,
+  number: number,
+  options: SlotOptions,
+  others: readonly AllocatedSlot[],
+): AllocatedSlot {
+  const range = { gpa: options.gpa, size: sizeInBytes(options.size), what: "the slot" };
+  checkPlace(range, others);
+  if (options.alias === undefined) checkHostMemory(libc, range.size);
+  return allocateSlot(libc, number, { ...options, what: range.what }, others);
+}
+
+/**
+ * Refuses a place for a slot.
+ *
+ * @throws {RangeError} When it is none, or overlaps one of `others`.
+ */
+export function checkPlace(range: Range, others: readonly AllocatedSlot[]): void {
+  checkRange(range);
+  const taken = others.map(({ slot, gpa, bytes }) => ({
+    gpa,
+    size: bytes.length,
+    what: `slot ${slot}`,
+  }));
+  for (const other of [...taken, KVM_PAGES]) {
+    if (range.gpa < other.gpa + other.size && other.gpa < range.gpa + range.size) {
+      throw overlap(range, other);
+    }
+  }
+}
+
+function allocateSlot(
+  libc: Libc,
+  number: number,
+  options: SlotOptions & { readonly what: string },
+  others: readonly AllocatedSlot[],
+): AllocatedSlot {
+  const { gpa, readonly = false, content, what } = options;
+  const size = sizeInBytes(options.size);
+  const pages = options.alias !== undefined
+    ? aliasedPages(options, size, others)
+    : options.hugePages
+    ? allocateHugePages(libc, size, gpa)
+    : allocatePages(libc, size);
+  if (content !== undefined) fill(pages.bytes, content, what);
+  return { slot: number, gpa, readonly, bytes: pages.bytes, pages };
+}
+
+/** The memory of another slot: what is written through the one shows in the other. */
+function aliasedPages(
+  { alias = 0, content, hugePages, what }: SlotOptions & { readonly what: string },
+  size: number,
+  others: readonly AllocatedSlot[],
+): Pages {
+  if (content !== undefined || hugePages !== undefined) {
+    throw new TypeError(
+      `Cannot make ${what} an alias with ${
+        content === undefined ? "hugePages" : "content"
+      } of its own: ` +
+        "its memory is that of another slot. Give it to that one.",
+    );
+  }
+  const target = others.find((slot) =>
+    alias >= slot.gpa && alias + size <= slot.gpa + slot.bytes.length
+  );
+  if (target === undefined || alias % PAGE_SIZE !== 0) {
+    throw new RangeError(
+      `Cannot make ${what} an alias of ${size} bytes at ${formatAddress(alias)}: ` +
+        (target === undefined
+          ? "they do not lie in one slot that is made before it"
+          : `it is not a multiple of ${PAGE_SIZE}`),
+    );
+  }
+  const start = alias - target.gpa;
+  return {
+    bytes: target.bytes.subarray(start, start + size),
+    address: target.pages.address + BigInt(start),
+  };
+}
+
+function checkRange({ gpa, size, what }: Range): void {
+  const isAligned = (value: number) => Number.isSafeInteger(value) && value % PAGE_SIZE === 0;
+  if (!isAligned(gpa) || gpa < 0 || gpa + size - 1 > LAST_PHYSICAL_ADDRESS) {
+    throw new RangeError(
+      `Cannot place ${what} at ${gpa}: it is not a physical address that is a multiple of ${PAGE_SIZE}`,
+    );
+  }
+  if (!isAligned(size)) {
+    throw new RangeError(
+      `Cannot make ${what} ${size} bytes large: it is not a multiple of ${PAGE_SIZE}, the size of a page`,
+    );
+  }
+}
+
+function checkOverlaps(ranges: readonly Range[]): void {
+  const sorted = [...ranges, KVM_PAGES].sort((a, b) => a.gpa - b.gpa);
+  for (const [index, range] of sorted.slice(1).entries()) {
+    const before = sorted[index];
+    if (before.gpa + before.size > range.gpa) throw overlap(range, before);
+  }
+}
+
+function overlap(range: Range, other: Range): RangeError {
+  return new RangeError(
+    `Cannot place ${range.what} at ${span(range)}: it overlaps ${other.what} at ${span(other)}`,
+  );
+}
+
+function checkHostMemory(libc: Libc, size: number): void {
+  const hostPages = libc.sysconf(SC_PHYS_PAGES);
+  // A host that does not say how much it has is asked by the allocation itself.
+  if (hostPages < 0) return;
+  const hostSize = hostPages * PAGE_SIZE;
+  if (size <= hostSize) return;
+  throw new HostError(
+    `Cannot give the machine ${size} bytes of memory: this host has ${hostSize}. Ask for less with the \`memory\` option.`,
+  );
+}
+
+function fill(bytes: Uint8Array, content: NonNullable<SlotOptions["content"]>, what: string): void {
+  const source = contentBytes(content);
+  if (source.length > bytes.length) {
+    throw new RangeError(
+      `Cannot fill ${what} with ${source.length} bytes: it has ${bytes.length}`,
+    );
+  }
+  bytes.set(source);
+}
+
+function span({ gpa, size }: Range): string {
+  return `0x${gpa.toString(16)}–0x${(gpa + size - 1).toString(16)}`;
+}

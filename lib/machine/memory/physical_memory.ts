@@ -1,0 +1,229 @@
+import { AddressSpace } from "./address_space.ts";
+import type { SlotOptions } from "../boot/boot_options.ts";
+import { formatAddress } from "../state/format_address.ts";
+import { sizeInBytes } from "./size.ts";
+
+/** A memory slot: RAM, or ROM, that backs a range of guest physical addresses. */
+export interface MemorySlot {
+  /** Its number, as KVM knows it. */
+  readonly slot: number;
+  /** Its first guest physical address. */
+  readonly gpa: number;
+  /** Whether the guest's writes are refused, and arrive as MMIO exits. */
+  readonly readonly: boolean;
+  /** The memory itself: what the guest sees, live. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** The slots of a machine's memory, which may change while it lives. */
+export interface MemorySlots {
+  /** Those there are, by address. */
+  readonly slots: readonly MemorySlot[];
+  /** Adds one. */
+  add(options: SlotOptions): MemorySlot;
+  /** Moves one. */
+  move(slot: MemorySlot, gpa: number): MemorySlot;
+  /** Deletes one. */
+  delete(slot: MemorySlot): void;
+  /** Which pages were written. */
+  dirty(keep: boolean): number[];
+}
+
+/** What a machine's memory asks of the machine. */
+export interface MemoryOwner {
+  /** Throws where the machine is disposed. */
+  checkUsable(): void;
+  /** Throws where a range of guest physical addresses has MMIO handlers. */
+  checkIsNoDevice(first: number, last: number): void;
+  /** The physical addresses of the CPUs' next instructions, of those that have one. */
+  nextInstructions(): readonly number[];
+}
+
+/**
+ * A machine's memory by guest physical address: `vm.memory`. The host may write to read-only slots too.
+ *
+ * @example
+ * ```ts no-eval
+ * import { asm, boot } from "@vmexit/vmexit";
+ *
+ * using vm = boot(asm`
+ *   mov byte [0x3000], 1
+ *   hlt
+ * `, { dirtyPages: "log" });
+ * vm.run();
+ * console.log(vm.memory.dirty()); // [ 12288 ]
+ * ```
+ */
+export class PhysicalMemory extends AddressSpace {
+  readonly #slots: MemorySlots;
+  readonly #owner: MemoryOwner;
+
+  /** The memory that these slots make. */
+  constructor(slots: MemorySlots, owner: MemoryOwner) {
+    super();
+    this.#slots = slots;
+    this.#owner = owner;
+  }
+
+  /** The slots there are, by address. */
+  get slots(): readonly MemorySlot[] {
+    return this.#slots.slots;
+  }
+
+  /**
+   * Gives the machine one more slot, between runs or from a handler.
+   *
+   * @throws {RangeError} When it is not made of whole pages, or overlaps another slot or an MMIO handler.
+   * @throws {CapabilityError | KvmError} When the kernel refuses it.
+   */
+  addSlot(options: SlotOptions): MemorySlot {
+    this.#owner.checkUsable();
+    if (options.readonly !== true) this.#checkIsNoDevice(options.gpa, sizeInBytes(options.size));
+    return this.#slots.add(options);
+  }
+
+  /**
+   * Moves a slot to another guest physical address; its content moves with it.
+   *
+   * @returns The slot in its place, which stands for it from then on.
+   * @throws {RangeError} When the address is not a multiple of 4096, or it would overlap another slot or an
+   *   MMIO handler.
+   */
+  moveSlot(slot: MemorySlot, gpa: number): MemorySlot {
+    this.#owner.checkUsable();
+    if (!slot.readonly) this.#checkIsNoDevice(gpa, slot.bytes.length);
+    return this.#slots.move(slot, gpa);
+  }
+
+  /**
+   * Deletes a slot: the guest's accesses there are MMIO from then on.
+   *
+   * @param options `force` deletes it even where the vCPU is about to execute in it; what it fetches then is
+   *   up to KVM.
+   * @throws {RangeError} When the machine does not have it, or the vCPU's next instruction lies in it.
+   */
+  deleteSlot(slot: MemorySlot, { force = false }: { readonly force?: boolean } = {}): void {
+    this.#owner.checkUsable();
+    const next = force
+      ? undefined
+      : this.#owner.nextInstructions().find((each) => this.slotAt(each) === slot);
+    if (next !== undefined) {
+      throw new RangeError(
+        `Cannot delete slot ${slot.slot}: the vCPU's next instruction, at physical ${
+          formatAddress(next)
+        }, lies in it. Move the vCPU away first, or give { force: true } to see what becomes of it.`,
+      );
+    }
+    this.#slots.delete(slot);
+  }
+
+  /**
+   * The guest physical addresses of the pages that the guest has written, in order, since they were asked for
+   * last. What the test itself writes is not noted.
+   *
+   * @param options `keep` leaves them dirty: the next question has them again.
+   * @throws {TypeError} When the machine was booted without `dirtyPages`.
+   */
+  dirty({ keep = false }: { readonly keep?: boolean } = {}): number[] {
+    this.#owner.checkUsable();
+    return this.#slots.dirty(keep);
+  }
+
+  /**
+   * The `length` bytes at `gpa` themselves, not a copy: what the guest writes shows in them, and what is
+   * written to them shows to the guest. They must lie in one slot.
+   */
+  view(gpa: number, length: number): Uint8Array<ArrayBuffer> {
+    this.#owner.checkUsable();
+    const slot = this.slotAt(gpa);
+    const isCount = Number.isSafeInteger(length) && length >= 0;
+    if (slot === undefined || !isCount || gpa + length > slot.gpa + slot.bytes.length) {
+      throw this.#outOfRange("view", gpa, length);
+    }
+    return slot.bytes.subarray(gpa - slot.gpa, gpa - slot.gpa + length);
+  }
+
+  /**
+   * Refuses a range for an MMIO handler.
+   *
+   * @throws {RangeError} When RAM lies in it: the guest's accesses there are no exits.
+   */
+  checkIsNoRam(first: number, last: number): void {
+    const slot = this.slots.find((slot) =>
+      !slot.readonly && slot.gpa <= last && first < slot.gpa + slot.bytes.length
+    );
+    if (slot === undefined) return;
+    throw new RangeError(
+      `Cannot handle physical addresses ${formatAddress(first)} to ${
+        formatAddress(last)
+      }: RAM lies at ` +
+        `${formatAddress(slot.gpa)}–${
+          formatAddress(slot.gpa + slot.bytes.length - 1)
+        }, so that the guest's accesses there cause no exits. ` +
+        "Give the machine less memory, or choose another address.",
+    );
+  }
+
+  /** The slot that backs `gpa`, or undefined. */
+  slotAt(gpa: number): MemorySlot | undefined {
+    if (!Number.isSafeInteger(gpa)) return undefined;
+    return this.slots.find((slot) => gpa >= slot.gpa && gpa < slot.gpa + slot.bytes.length);
+  }
+
+  /**
+   * The memory itself behind a range, in pieces where it crosses from one slot into the next.
+   *
+   * @param verb What is to be done with it, for the message.
+   * @throws {RangeError} When a byte of it has no memory.
+   */
+  pieces(verb: string, gpa: number, length: number): Uint8Array<ArrayBuffer>[] {
+    this.#owner.checkUsable();
+    const pieces: Uint8Array<ArrayBuffer>[] = [];
+    for (let done = 0; done < length;) {
+      const slot = this.slotAt(gpa + done);
+      if (slot === undefined) throw this.#outOfRange(verb, gpa, length);
+      const start = gpa + done - slot.gpa;
+      const piece = slot.bytes.subarray(start, start + length - done);
+      pieces.push(piece);
+      done += piece.length;
+    }
+    return pieces;
+  }
+
+  /** See {@linkcode AddressSpace}. */
+  protected override load(address: number, target: Uint8Array): void {
+    let done = 0;
+    for (const piece of this.pieces("read", address, target.length)) {
+      target.set(piece, done);
+      done += piece.length;
+    }
+  }
+
+  /** See {@linkcode AddressSpace}. */
+  protected override store(address: number, bytes: Uint8Array): void {
+    let done = 0;
+    // All pieces are known before the first is written: a write is whole, or not made.
+    for (const piece of this.pieces("write", address, bytes.length)) {
+      piece.set(bytes.subarray(done, done + piece.length));
+      done += piece.length;
+    }
+  }
+
+  #checkIsNoDevice(gpa: number, size: number): void {
+    this.#owner.checkIsNoDevice(gpa, gpa + size - 1);
+  }
+
+  #outOfRange(verb: string, gpa: number, length: number): RangeError {
+    const slots = this.slots
+      .map((slot) =>
+        `${formatAddress(slot.gpa)}–${formatAddress(slot.gpa + slot.bytes.length - 1)}`
+      )
+      .join(", ");
+    return new RangeError(
+      `Cannot ${verb} ${length} byte${length === 1 ? "" : "s"} at physical ${
+        formatAddress(gpa)
+      }: no memory ` +
+        `is there. The slots are ${slots}.`,
+    );
+  }
+}

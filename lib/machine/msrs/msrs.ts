@@ -1,0 +1,236 @@
+import type { Kvm } from "../../kvm/kvm.ts";
+import { MsrError } from "../../kvm/msr_error.ts";
+import type { Vcpu } from "../../kvm/vcpu.ts";
+import { hex } from "../../x86/hex.ts";
+import { type Msr, msrName, msrNumber, type MsrValues } from "../../x86/msr_number.ts";
+import type { MsrAccess, MsrIntercepts, MsrRange } from "./msr_intercepts.ts";
+import type { MsrHandler } from "./msr_handler.ts";
+
+const MSR_BITS = 64;
+
+/** An MSR of a list. */
+export interface MsrListing {
+  /** Its number. */
+  readonly index: number;
+  /** Its name, where it has one here. */
+  readonly name: string | undefined;
+}
+
+/** What became of one MSR that was to be set. */
+export interface MsrOutcome extends MsrListing {
+  /** What it was to be set to. */
+  readonly value: bigint;
+  /** Why it was not set; undefined where it was. */
+  readonly refused: MsrError | undefined;
+}
+
+/** What the MSRs of a machine are made of. */
+export interface MsrsParts {
+  /** For the list of MSRs. */
+  readonly kvm: Kvm;
+  /** Whose MSRs they are. */
+  readonly vcpu: Vcpu;
+  /** Who takes the guest's accesses. */
+  readonly intercepts: MsrIntercepts;
+  /** Brings changed registers into the vCPU: some are MSRs, too. */
+  readonly flushRegisters: () => void;
+  /** Forgets registers that were read: an MSR that was set may be one of them. */
+  readonly forgetRegisters: () => void;
+  /** Throws where the machine is disposed. */
+  readonly checkUsable: () => void;
+}
+
+/**
+ * The model-specific registers of a machine's vCPU: `vm.msrs`. They go by the manuals' names
+ * ({@linkcode MSRS}) or by their numbers; values are bigints.
+ *
+ * @example
+ * ```ts no-eval
+ * import { asm, boot } from "@vmexit/vmexit";
+ *
+ * using vm = boot(asm`
+ *   mov ecx, 0xc0000082     ; LSTAR
+ *   rdmsr
+ *   mov ecx, 0x12345        ; no CPU has it
+ *   rdmsr
+ *   hlt
+ * `, { mode: "long", msrs: { LSTAR: 0x1234 } });
+ * vm.msrs.on(0x12345, { read: () => 7 });
+ * vm.run();
+ * console.log(vm.msrs.get("LSTAR"), vm.registers.rax); // 4660n 7n
+ * ```
+ */
+export class Msrs {
+  readonly #parts: MsrsParts;
+
+  /** Use {@linkcode Machine.msrs}. */
+  constructor(parts: MsrsParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * What an MSR holds.
+   *
+   * @throws {RangeError} When there is none of that name.
+   * @throws {MsrError} When this vCPU does not have it.
+   */
+  get(msr: Msr): bigint {
+    this.#parts.checkUsable();
+    const index = msrNumber(msr);
+    this.#parts.flushRegisters();
+    return named(() => this.#parts.vcpu.msrs.getMsrs([index])[0].data);
+  }
+
+  /**
+   * Sets MSRs, in the order of the object's keys; numbers come before names.
+   *
+   * @throws {RangeError} When there is none of a name, or a value is wider than 64 bits. None is set then.
+   * @throws {MsrError} When KVM refuses one; it says which, which are set (`done`), and which were not tried
+   *   (`notTried`). {@linkcode Msrs.setEach} tries all.
+   */
+  set(values: MsrValues): void {
+    this.#parts.checkUsable();
+    const entries = msrEntries(values);
+    this.#change(() => this.#parts.vcpu.msrs.setMsrs(entries));
+  }
+
+  /**
+   * Sets MSRs one by one, and says of each what became of it.
+   *
+   * @throws {RangeError} When there is none of a name, or a value is wider than 64 bits. None is set then.
+   */
+  setEach(values: MsrValues): MsrOutcome[] {
+    this.#parts.checkUsable();
+    return msrEntries(values).map((entry) => {
+      const outcome = { index: entry.index, name: msrName(entry.index), value: entry.data };
+      try {
+        this.#change(() => this.#parts.vcpu.msrs.setMsrs([entry]));
+        return { ...outcome, refused: undefined };
+      } catch (error) {
+        if (error instanceof MsrError) return { ...outcome, refused: error };
+        throw error;
+      }
+    });
+  }
+
+  /** The MSRs that KVM keeps for a vCPU on this host, beside those that it emulates only. */
+  list(): MsrListing[] {
+    this.#parts.checkUsable();
+    return this.#parts.kvm.getMsrIndexList().map((index) => ({ index, name: msrName(index) }));
+  }
+
+  /**
+   * Hands the guest's accesses to an MSR, or to a range of them, to `handler`, until the returned object is
+   * disposed; whether the vCPU has them makes no difference. Only the directions that it has methods for are
+   * taken.
+   *
+   * @throws {RangeError} When there is no such MSR, another handler has it, KVM cannot filter it (x2APIC's,
+   *   0x800 to 0x8ff), or they are too many (KVM takes 16 ranges of 12288).
+   * @throws {TypeError} When the handler has neither `read` nor `write`.
+   * @throws {CapabilityError} When the host lacks KVM_CAP_X86_MSR_FILTER or KVM_CAP_X86_USER_SPACE_MSR.
+   */
+  on(range: MsrRange, handler: MsrHandler): Disposable {
+    this.#parts.checkUsable();
+    return this.#parts.intercepts.on(range, handler);
+  }
+
+  /**
+   * Makes exits of the guest's accesses, which a transcript foresees ({@linkcode rdmsr}, {@linkcode wrmsr}),
+   * until the returned object is disposed.
+   *
+   * @throws As {@linkcode Msrs.on} does.
+   */
+  intercept(range: MsrRange, access?: MsrAccess): Disposable {
+    this.#parts.checkUsable();
+    return this.#parts.intercepts.add("intercept", range, access);
+  }
+
+  /**
+   * Refuses the guest MSRs: it gets #GP, from KVM itself as long as no MSR has a handler. Where rules overlap
+   * the latest decides.
+   *
+   * @throws As {@linkcode Msrs.on} does.
+   */
+  deny(range: MsrRange, access?: MsrAccess): Disposable {
+    this.#parts.checkUsable();
+    return this.#parts.intercepts.add("deny", range, access);
+  }
+
+  /** Refuses the guest all MSRs but x2APIC's, and those that have a handler or that `allow` names. */
+  denyAll(): Disposable {
+    this.#parts.checkUsable();
+    return this.#parts.intercepts.denyAll();
+  }
+
+  /** Lets the guest have MSRs that `denyAll`, or an earlier `deny`, refuses. */
+  allow(range: MsrRange, access?: MsrAccess): Disposable {
+    this.#parts.checkUsable();
+    return this.#parts.intercepts.add("allow", range, access);
+  }
+
+  /**
+   * Takes the accesses that KVM would answer with #GP: of MSRs that it does not know, and values that it
+   * refuses. Without a handler they are exits that a transcript foresees.
+   *
+   * @throws {CapabilityError} When the host lacks KVM_CAP_X86_USER_SPACE_MSR.
+   */
+  onUnknown(handler: MsrHandler = {}): Disposable {
+    this.#parts.checkUsable();
+    return this.#parts.intercepts.onUnknown(handler);
+  }
+
+  #change(set: () => void): void {
+    this.#parts.flushRegisters();
+    try {
+      named(set);
+    } finally {
+      this.#parts.forgetRegisters();
+    }
+  }
+}
+
+/**
+ * MSRs by number with their values.
+ *
+ * @param verb What is to be done with them, for errors.
+ * @throws {RangeError} When there is none of a name, or a value is no whole number of 64 bits.
+ * @throws {TypeError} When a value is neither number nor bigint.
+ */
+export function msrEntries(
+  values: MsrValues,
+  verb: "set" | "expect" = "set",
+): { index: number; data: bigint }[] {
+  return Object.entries(values).filter(([, value]) => value !== undefined).map(([msr, value]) => ({
+    index: msrNumber(msr as Msr),
+    data: checkedValue(verb, msr, value),
+  }));
+}
+
+function checkedValue(verb: string, msr: string, value: unknown): bigint {
+  const shown = /^\d/.test(msr) ? hex(Number(msr)) : msr;
+  if (typeof value !== "bigint" && typeof value !== "number") {
+    throw new TypeError(`Cannot ${verb} ${shown} as ${String(value)}: give a number or a bigint`);
+  }
+  if (typeof value === "number" && !Number.isSafeInteger(value)) {
+    throw new RangeError(
+      `Cannot ${verb} ${shown} as ${value}: a number holds whole values up to 2^53 - 1 exactly; give a bigint`,
+    );
+  }
+  const data = BigInt.asUintN(MSR_BITS, BigInt(value));
+  if (data === BigInt(value)) return data;
+  throw new RangeError(
+    `Cannot ${verb} ${shown} as ${hex(value)}: it is not a whole number of ${MSR_BITS} bits` +
+      (value < 0 ? `; its two's complement is ${hex(data)}` : ""),
+  );
+}
+
+/** Names the MSR in KVM's refusal of it. */
+function named<Result>(body: () => Result): Result {
+  try {
+    return body();
+  } catch (error) {
+    if (!(error instanceof MsrError)) throw error;
+    const { ioctl, done, index, notTried, position, data } = error;
+    throw new MsrError(ioctl, [...done, index, ...notTried], position, data, msrName(index));
+  }
+}

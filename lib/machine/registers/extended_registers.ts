@@ -1,0 +1,213 @@
+import { HostError } from "../../ffi/host_error.ts";
+import { kvm_debugregs } from "../../kvm/abi/structs/debug.ts";
+import { flagMask, flagNames, type FlagValues } from "../../x86/flags.ts";
+import { hex } from "../../x86/hex.ts";
+import { xcr0Flags } from "../../x86/xcr0_flags.ts";
+import {
+  type FpuRegister,
+  fpuRegisters,
+  type MmxRegister,
+  mmxRegisters,
+  type OpmaskRegister,
+  opmaskRegisters,
+  type SimdRegister,
+  simdRegisters,
+  type X87StackRegister,
+  x87StackRegisters,
+} from "../../x86/xsave_registers.ts";
+import { flagAccessors, type RegisterAccessors } from "./flag_accessors.ts";
+import type { FlagProperties, FlagRegister } from "./flag_register.ts";
+import type { FlagsOfRegisters } from "./flag_register_tables.ts";
+import { refuseUnknownNames } from "./refuse_unknown_names.ts";
+import type { RegisterStore } from "./register_store.ts";
+import type { Lane, VectorLanes, VectorLaneValues } from "./vector_lanes.ts";
+import { bytesOfInteger, integerOf, type VectorRegister } from "./vector_register.ts";
+import { wholeNumber } from "./whole_number.ts";
+import type { X87Number, X87Register } from "./x87_register.ts";
+import { XsaveRegisters } from "./xsave_registers.ts";
+
+/** The registers with the addresses of breakpoints. */
+export type BreakpointRegister = "dr0" | "dr1" | "dr2" | "dr3";
+
+/** Registers of 64 bits that are read as whole values: bigints. */
+export type WideRegister = BreakpointRegister | OpmaskRegister | "fip" | "fdp";
+
+/** Narrower ones: numbers. */
+export type NarrowRegister = "ftw" | "fop" | "pkru";
+
+/** Those that are made of flags. */
+export type ExtendedFlagRegister = "xcr0" | "dr6" | "dr7" | "mxcsr" | "fcw" | "fsw";
+
+/** Vector registers by name. */
+export type VectorRegisterName = SimdRegister | MmxRegister;
+
+/**
+ * The registers of x87, MMX, SSE, AVX and AVX-512, those of debugging, and XCR0, as {@linkcode Registers} has
+ * them.
+ */
+export type ExtendedRegisters =
+  & { readonly [Name in VectorRegisterName]: VectorRegister & VectorLanes }
+  & { readonly [Name in X87StackRegister]: X87Register & X87Number }
+  & { -readonly [Name in WideRegister]: bigint }
+  & { -readonly [Name in NarrowRegister]: number }
+  & {
+    readonly [Name in ExtendedFlagRegister]:
+      & FlagRegister
+      & FlagProperties<FlagsOfRegisters[Name]>;
+  };
+
+/** The same, as tests set and expect them. */
+export type ExtendedRegisterValues =
+  & { readonly [Name in VectorRegisterName]?: bigint | number | VectorLaneValues }
+  & { readonly [Path in `${VectorRegisterName}.${Lane}`]?: readonly (number | bigint)[] }
+  & { readonly [Name in X87StackRegister]?: bigint | number }
+  & { readonly [Path in `${X87StackRegister}.f64`]?: number }
+  & { readonly [Name in WideRegister | NarrowRegister]?: bigint | number }
+  & {
+    readonly [Name in ExtendedFlagRegister]?:
+      | bigint
+      | number
+      | FlagValues<FlagsOfRegisters[Name]>;
+  };
+
+const U64 = 64;
+/** The upper half of DR6 and DR7 is reserved (Intel SDM Vol. 3B, 17.2). */
+const DEBUG_WIDTH = 32;
+const BREAKPOINT_SIZE = 8;
+const BREAKPOINTS: readonly BreakpointRegister[] = ["dr0", "dr1", "dr2", "dr3"];
+const FLAGGED: readonly ExtendedFlagRegister[] = ["xcr0", "dr6", "dr7", "mxcsr", "fcw", "fsw"];
+
+/** What of the XSAVE area is a bigint, or a number, and is no vector. */
+const PLAIN: readonly FpuRegister[] = ["ftw", "fop", "fip", "fdp", "pkru"];
+const BITS = 8;
+
+/** What a machine has of these registers, by the object that has them by name. */
+const files = new WeakMap<object, ExtendedFile>();
+
+/** The accessors that the registers of all machines share: there are too many to be made for each. */
+let shared: object | undefined;
+
+/**
+ * An object without registers of its own that has those of {@linkcode ExtendedRegisters} from its prototype,
+ * and refuses names that are none.
+ */
+export function extendedRegisters(store: RegisterStore): object {
+  const registers = Object.create(shared ??= sharedAccessors());
+  files.set(registers, new ExtendedFile(store));
+  return registers;
+}
+
+/** The registers of one machine. */
+class ExtendedFile {
+  readonly xsave: XsaveRegisters;
+  readonly #store: RegisterStore;
+  readonly #plain = new Map<string, RegisterAccessors>();
+
+  constructor(store: RegisterStore) {
+    this.#store = store;
+    this.xsave = new XsaveRegisters(store);
+  }
+
+  /** A register that is no vector and not of the stack of x87. */
+  plain(name: string): RegisterAccessors {
+    const found = this.#plain.get(name);
+    if (found !== undefined) return found;
+    const made = this.#make(name);
+    this.#plain.set(name, made);
+    return made;
+  }
+
+  #make(name: string): RegisterAccessors {
+    const store = this.#store;
+    if (name === "xcr0") return xcr0(store);
+    if (name.startsWith("dr")) return debugRegister(store, name);
+    const { width, places } = opmaskRegisters.get(name) ?? fpuRegisters[name as FpuRegister];
+    const read = () => integerOf(this.xsave.read(name, places));
+    const write = (value: unknown) => {
+      const integer = wholeNumber(name, value, width);
+      if (name === "mxcsr") refuseReservedMxcsr(store, integer);
+      this.xsave.write(name, places, bytesOfInteger(integer, width / BITS));
+    };
+    if (name === "mxcsr" || name === "fcw" || name === "fsw") {
+      return flagAccessors(name, read, write);
+    }
+    return { get: width === U64 ? read : () => Number(read()), set: write };
+  }
+}
+
+function sharedAccessors(): object {
+  const accessors = Object.create(refuseUnknownNames());
+  const define = (
+    name: string,
+    get: (file: ExtendedFile) => unknown,
+    set: (file: ExtendedFile, value: unknown) => void,
+  ) =>
+    Object.defineProperty(accessors, name, {
+      enumerable: true,
+      get(this: object) {
+        return get(files.get(this)!);
+      },
+      set(this: object, value: unknown) {
+        set(files.get(this)!, value);
+      },
+    });
+  for (const name of [...simdRegisters.keys(), ...mmxRegisters]) {
+    define(name, ({ xsave }) => xsave.vector(name), ({ xsave }, value) => {
+      if (typeof value === "object" && value !== null) Object.assign(xsave.vector(name), value);
+      else xsave.vector(name).value = value as bigint;
+    });
+  }
+  for (const name of x87StackRegisters.keys()) {
+    define(name, ({ xsave }) => xsave.stack(name), ({ xsave }, value) => {
+      if (typeof value === "number") xsave.stack(name).f64 = value;
+      else xsave.stack(name).value = value as bigint;
+    });
+  }
+  for (const name of [...opmaskRegisters.keys(), ...PLAIN, ...FLAGGED, ...BREAKPOINTS]) {
+    define(name, (file) => file.plain(name).get(), (file, value) => file.plain(name).set(value));
+  }
+  return accessors;
+}
+
+/** A CPU that is given one of its reserved bits faults (Intel SDM Vol. 1, 11.6.6), and KVM refuses it. */
+function refuseReservedMxcsr(store: RegisterStore, value: bigint): void {
+  const reserved = value & ~BigInt(store.xsave().mxcsrMask);
+  if (reserved === 0n) return;
+  throw new RangeError(
+    `Cannot set mxcsr as ${hex(value)}: bits ${
+      hex(reserved)
+    } are reserved on this CPU (MXCSR_MASK)`,
+  );
+}
+
+function xcr0(store: RegisterStore): RegisterAccessors {
+  const read = () => store.view("xcr0").getBigUint64(0, true);
+  return flagAccessors("xcr0", read, (value) => {
+    const integer = wholeNumber("xcr0", value, U64);
+    const missing = integer & ~store.xsaveLayout.supported;
+    if (missing !== 0n) throw missingInXcr0(integer, missing);
+    store.change("xcr0").setBigUint64(0, integer, true);
+  });
+}
+
+function missingInXcr0(value: bigint, missing: bigint): Error {
+  const unknown = missing & ~flagMask(xcr0Flags);
+  const cannot = `Cannot set xcr0 as ${hex(value)}:`;
+  if (unknown !== 0n) return new RangeError(`${cannot} bits ${hex(unknown)} are reserved`);
+  return new HostError(
+    `${cannot} this machine's CPU has no ${flagNames(xcr0Flags, missing).join(", ")} ` +
+      "(CPUID leaf 0xD, EDX:EAX). Leave them out, or run on a host that has them.",
+  );
+}
+
+function debugRegister(store: RegisterStore, name: string): RegisterAccessors {
+  const isFlagged = name === "dr6" || name === "dr7";
+  const offset = isFlagged ? kvm_debugregs.offsetOf(name) : kvm_debugregs.offsetOf("db") +
+    BREAKPOINTS.indexOf(name as BreakpointRegister) * BREAKPOINT_SIZE;
+  const read = () => store.view("debug").getBigUint64(offset, true);
+  const write = (value: unknown) => {
+    const integer = wholeNumber(name, value, isFlagged ? DEBUG_WIDTH : U64);
+    store.change("debug").setBigUint64(offset, integer, true);
+  };
+  return isFlagged ? flagAccessors(name, read, write) : { get: read, set: write };
+}

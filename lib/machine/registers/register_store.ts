@@ -1,0 +1,174 @@
+import { kvm_regs } from "../../kvm/abi/structs/regs.ts";
+import { kvm_sregs } from "../../kvm/abi/structs/sregs.ts";
+import type { Vcpu } from "../../kvm/vcpu.ts";
+import type { GeneralRegisters, SpecialRegisters } from "../../x86/cpu_state.ts";
+import { XsaveArea, type XsaveLayout, xsaveLayout } from "../../x86/xsave.ts";
+import { type RegisterBytes, type RegisterSet, registerSets } from "./register_sets.ts";
+
+const TR_TYPE = kvm_sregs.offsetOf("tr.type");
+/** The bit that tells the type of a busy TSS from that of an available one (Intel SDM Vol. 3A, 7.2.2). */
+const TSS_BUSY = 0x2;
+
+/** The CPUID leaf that has the layout of the XSAVE area. */
+const EXTENDED_STATE = 0xd;
+
+interface Cached extends RegisterBytes {
+  state: "unknown" | "read" | "changed";
+}
+
+/**
+ * The registers of a stopped vCPU: read from KVM when somebody asks, written back when the vCPU runs on. A
+ * run that nobody looks into costs no ioctl for them.
+ */
+export class RegisterStore {
+  readonly #vcpu: Vcpu;
+  readonly #tssIsAvailable: boolean;
+  /** Those that were asked for once. */
+  readonly #sets: Partial<Record<RegisterSet, Cached>> = {};
+  /** The same, in the order in which they are set. */
+  #inOrder: readonly [RegisterSet, Cached][] = [];
+  #layout: XsaveLayout | undefined;
+  /** CPUID is not asked for what lies in the legacy region. */
+  readonly #lazyLayout: XsaveLayout;
+  /** What the sets that {@linkcode atomically} has changed so far were before. */
+  #before: Map<RegisterSet, Uint8Array> | undefined;
+
+  /**
+   * The registers of `vcpu`, none of them read yet.
+   *
+   * @param tssIsAvailable Whether TR's busy TSS is brought into the vCPU as an available one. On AMD's CPUs
+   *   nothing but the emulation of SVM in QEMU tells the two apart: there CPL 3 has no stack for CPL 0 and no
+   *   ports with a busy one. KVM gives it back as busy.
+   */
+  constructor(vcpu: Vcpu, tssIsAvailable = false) {
+    this.#vcpu = vcpu;
+    this.#tssIsAvailable = tssIsAvailable;
+    const layout = () => this.xsaveLayout;
+    this.#lazyLayout = {
+      get supported() {
+        return layout().supported;
+      },
+      get components() {
+        return layout().components;
+      },
+    };
+  }
+
+  /** The set as it is in the vCPU. */
+  view(set: RegisterSet): DataView<ArrayBuffer> {
+    return this.#read(set).view;
+  }
+
+  /** The set, which the caller changes: it is brought into the vCPU by {@linkcode flush}. */
+  change(set: RegisterSet): DataView<ArrayBuffer> {
+    return this.#change(set).view;
+  }
+
+  /** The XSAVE area as it is in the vCPU. */
+  xsave(): XsaveArea {
+    return new XsaveArea(this.#read("xsave").bytes, this.#lazyLayout);
+  }
+
+  /** The XSAVE area, which the caller changes. */
+  changeXsave(): XsaveArea {
+    return new XsaveArea(this.#change("xsave").bytes, this.#lazyLayout);
+  }
+
+  /** Where the XSAVE area has what: as the vCPU's CPUID tells. */
+  get xsaveLayout(): XsaveLayout {
+    return this.#layout ??= xsaveLayout(
+      this.#vcpu.cpuid.getCpuid2().filter((entry) => entry.function === EXTENDED_STATE),
+    );
+  }
+
+  /**
+   * Takes the registers that a CPU starts with; those left out are zero. They are brought into the vCPU by
+   * {@linkcode flush}.
+   */
+  load(general: Partial<GeneralRegisters>, special: SpecialRegisters): void {
+    const sets = { general: this.#cached("general"), special: this.#cached("special") };
+    kvm_regs.write(sets.general.view, 0, general);
+    kvm_sregs.write(sets.special.view, 0, special);
+    sets.general.state = "changed";
+    sets.special.state = "changed";
+  }
+
+  /** Runs `body`. Where it throws, the registers that it has changed are what they were before. */
+  atomically(body: () => void): void {
+    this.#before = new Map();
+    try {
+      body();
+    } catch (error) {
+      for (const [set, bytes] of this.#before) this.#cached(set).bytes.set(bytes);
+      throw error;
+    } finally {
+      this.#before = undefined;
+    }
+  }
+
+  /** Brings changed registers into the vCPU. @throws {KvmError} When KVM refuses them; they stay changed. */
+  flush(): void {
+    for (let index = 0; index < this.#inOrder.length; index++) {
+      const [set, cached] = this.#inOrder[index];
+      if (cached.state !== "changed") continue;
+      registerSets[set].write(this.#vcpu, set === "special" ? this.#specialToSet(cached) : cached);
+      cached.state = "read";
+    }
+  }
+
+  /** Forgets what was read: the vCPU has run. */
+  forget(): void {
+    for (let index = 0; index < this.#inOrder.length; index++) {
+      this.#inOrder[index][1].state = "unknown";
+    }
+  }
+
+  /** Forgets what CPUID told as well: somebody else may have set it. */
+  forgetAll(): void {
+    this.forget();
+    this.#layout = undefined;
+  }
+
+  #read(set: RegisterSet): Cached {
+    const cached = this.#cached(set);
+    if (cached.state === "unknown") {
+      registerSets[set].read(this.#vcpu, cached);
+      cached.state = "read";
+    }
+    return cached;
+  }
+
+  #change(set: RegisterSet): Cached {
+    const cached = this.#read(set);
+    if (this.#before !== undefined && !this.#before.has(set)) {
+      this.#before.set(set, cached.bytes.slice());
+    }
+    cached.state = "changed";
+    return cached;
+  }
+
+  #specialToSet(special: RegisterBytes): RegisterBytes {
+    if (!this.#tssIsAvailable) return special;
+    const set = registerBytes(special.bytes.slice());
+    set.bytes[TR_TYPE] &= ~TSS_BUSY;
+    return set;
+  }
+
+  #cached(set: RegisterSet): Cached {
+    const found = this.#sets[set];
+    if (found !== undefined) return found;
+    const bytes = new Uint8Array(registerSets[set].size(this.#vcpu));
+    const made: Cached = { ...registerBytes(bytes), state: "unknown" };
+    this.#sets[set] = made;
+    const names = Object.keys(registerSets) as RegisterSet[];
+    this.#inOrder = names.flatMap((name) => {
+      const cached = this.#sets[name];
+      return cached === undefined ? [] : [[name, cached] as [RegisterSet, Cached]];
+    });
+    return made;
+  }
+}
+
+function registerBytes(bytes: Uint8Array<ArrayBuffer>): RegisterBytes {
+  return { bytes, view: new DataView(bytes.buffer) };
+}

@@ -1,0 +1,224 @@
+import { kvm_regs } from "../../kvm/abi/structs/regs.ts";
+import type { StructLayout } from "../../ffi/struct.ts";
+import { kvm_dtable, kvm_segment, kvm_sregs } from "../../kvm/abi/structs/sregs.ts";
+import type { DescriptorTable, SegmentName } from "../../x86/cpu_state.ts";
+import { RFLAGS_ALWAYS_SET } from "../../x86/flag_tables.ts";
+import type { FlagValues } from "../../x86/flags.ts";
+import {
+  type GeneralRegister,
+  type PartialRegister,
+  readRegister,
+  registerPlaces,
+  writeRegister,
+} from "../../x86/registers.ts";
+import type { Segment } from "../../x86/segment.ts";
+import { flagAccessors } from "./flag_accessors.ts";
+import {
+  type ExtendedRegisters,
+  extendedRegisters,
+  type ExtendedRegisterValues,
+} from "./extended_registers.ts";
+import type { FlagProperties, FlagRegister } from "./flag_register.ts";
+import type { FlagRegisterName, FlagsOfRegisters } from "./flag_register_tables.ts";
+import { refuseUnknownNames } from "./refuse_unknown_names.ts";
+import { readPath, setPath } from "./register_path.ts";
+import type { RegisterStore } from "./register_store.ts";
+import { refuseNoNumber, wholeNumber } from "./whole_number.ts";
+
+const SEGMENTS: readonly SegmentName[] = ["cs", "ds", "es", "fs", "gs", "ss", "tr", "ldt"];
+const TABLES: readonly TableRegisterName[] = ["gdt", "idt"];
+const QUADWORD = 64;
+const WHOLE: readonly ControlRegisterName[] = ["cr2", "cr3", "cr8", "apic_base"];
+
+/** Those made of flags that `struct kvm_regs` and `struct kvm_sregs` have. */
+const FLAGGED: readonly MainFlagRegister[] = ["rflags", "cr0", "cr4", "efer"];
+
+/** Registers that are made of flags, and are not of the extensions. */
+export type MainFlagRegister = "rflags" | "cr0" | "cr4" | "efer";
+
+/** What a path in the registers leads to: a register, a flag, a part, or the lanes of a vector. */
+export type RegisterPart = bigint | number | boolean | readonly (bigint | number)[];
+
+/** Registers that are read as whole values. */
+export type ControlRegisterName = "cr2" | "cr3" | "cr8" | "apic_base";
+
+/** The registers that hold a descriptor table. */
+export type TableRegisterName = "gdt" | "idt";
+
+/** The registers of a vCPU by name, as {@linkcode Registers} has them and tests set and expect them. */
+export type RegisterValues =
+  & { readonly [Name in Exclude<GeneralRegister, "rflags">]?: bigint | number }
+  & { readonly [Name in PartialRegister]?: number }
+  & { readonly [Name in ControlRegisterName]?: bigint | number }
+  & {
+    readonly [Name in MainFlagRegister]?: bigint | number | FlagValues<FlagsOfRegisters[Name]>;
+  }
+  & { readonly [Name in SegmentName]?: number | Partial<Segment> }
+  & { readonly [Name in TableRegisterName]?: Partial<DescriptorTable> }
+  & { readonly [Path in `${FlagRegisterName}.${string}`]?: boolean | number }
+  & { readonly [Path in `${SegmentName | TableRegisterName}.${string}`]?: bigint | number }
+  & ExtendedRegisterValues;
+
+/**
+ * The registers of a machine's vCPU: `vm.registers`. 64-bit registers and bases are bigints, everything
+ * narrower a number, flags booleans. Vectors have a `value`, which is a bigint, and lanes: `f32`, `u64`, ….
+ * Registers of x87's stack have a `value` of 80 bits, and `f64`; those that are set are not empty any more.
+ *
+ * They are read when asked for, and written to the vCPU when it runs on. A name that does not exist, and a
+ * value that is too wide, throw a `RangeError`; one that this CPU lacks (`zmm0` without AVX-512) a
+ * `HostError`.
+ *
+ * @example
+ * ```ts no-eval
+ * import { asm, boot } from "@vmexit/vmexit";
+ *
+ * using vm = boot(asm`
+ *   add al, bl
+ *   hlt
+ * `, { registers: { al: 250, bl: 6 } });
+ * vm.run();
+ * console.log(vm.registers.al, vm.registers.rflags.zf, vm.registers.cs.base); // 0 true 0n
+ * ```
+ *
+ * @example Vectors
+ * ```ts no-eval
+ * import { asm, boot, expect } from "@vmexit/vmexit";
+ *
+ * using vm = boot(asm`
+ *   bits 64
+ *   vaddps ymm0, ymm0, ymm1
+ *   hlt
+ * `, {
+ *   registers: {
+ *     cr4: { osfxsr: true, osxsave: true },
+ *     xcr0: { x87: true, sse: true, avx: true },
+ *     ymm0: { f32: [1, 2, 3, 4, 5, 6, 7, 8] },
+ *     ymm1: { f32: [1, 1, 1, 1, 1, 1, 1, 1] },
+ *   },
+ * });
+ * vm.run();
+ * expect(vm).toHaveRegisters({ xmm0: { f32: [2, 3, 4, 5] }, "mxcsr.pe": false });
+ * console.log(vm.registers.ymm0.value, vm.registers.ymm0.u64);
+ * ```
+ */
+export type Registers =
+  & { -readonly [Name in Exclude<GeneralRegister, "rflags">]: bigint }
+  & { -readonly [Name in PartialRegister]: number }
+  & { -readonly [Name in ControlRegisterName]: bigint }
+  & { readonly [Name in SegmentName]: Segment }
+  & { readonly [Name in TableRegisterName]: DescriptorTable }
+  & {
+    readonly [Name in MainFlagRegister]: FlagRegister & FlagProperties<FlagsOfRegisters[Name]>;
+  }
+  & ExtendedRegisters
+  & RegisterAccess;
+
+/** Registers by a name that is known only when the test runs. */
+export interface RegisterAccess {
+  /**
+   * A register, or a part of one, by its path: `"rax"`, `"al"`, `"rflags.zf"`, `"cs.base"`. Flag registers
+   * and vectors are whole here (a bigint), and segments their selector; `"xmm0.f32"` are all lanes.
+   *
+   * @throws {RangeError} When there is no such register.
+   */
+  get(path: string): RegisterPart;
+  /**
+   * Sets registers by name, as the `registers` option of `boot` does.
+   *
+   * @throws {RangeError} When there is no such register, or a value does not fit. None is set then.
+   */
+  set(values: RegisterValues): void;
+}
+
+/** The registers that `store` holds, by name. */
+export function registersOf(store: RegisterStore): Registers {
+  const registers = extendedRegisters(store) as Registers;
+  const define = (name: string, get: () => unknown, set?: (value: never) => void) =>
+    Object.defineProperty(registers, name, { enumerable: true, get, set });
+
+  for (const [name, { register }] of registerPlaces) {
+    if (name === "rflags") continue;
+    const offset = kvm_regs.offsetOf(register);
+    define(
+      name,
+      () => readRegister(name as GeneralRegister, store.view("general").getBigUint64(offset, true)),
+      (value: bigint | number) => {
+        refuseNoNumber(name, value);
+        const full = store.view("general").getBigUint64(offset, true);
+        const changed = writeRegister(name, full, value);
+        store.change("general").setBigUint64(offset, changed, true);
+      },
+    );
+  }
+  for (const name of WHOLE) {
+    const { read, write } = quadword(store, name);
+    define(name, read, write);
+  }
+  for (const name of FLAGGED) {
+    const { read, write } = quadword(store, name);
+    const { get, set } = flagAccessors(name, read, write);
+    define(name, get, set);
+  }
+  for (const name of [...SEGMENTS, ...TABLES]) {
+    const members = structureMembers(store, name);
+    define(name, () => members);
+  }
+  define("get", () => (path: string) => readPath(registers, path));
+  define("set", () => (values: RegisterValues) => setAll(registers, store, values));
+  return Object.preventExtensions(registers);
+}
+
+/** A 64-bit register of either structure, which is not part of another. */
+function quadword(store: RegisterStore, name: string) {
+  const isGeneral = name === "rflags";
+  const set = isGeneral ? "general" : "special";
+  const offset = isGeneral ? kvm_regs.offsetOf(name) : kvm_sregs.offsetOf(name as "cr3");
+  return {
+    read: () => store.view(set).getBigUint64(offset, true),
+    write: (value: bigint | number) => {
+      const integer = wholeNumber(name, value, QUADWORD);
+      // Bit 1 of RFLAGS is always set: KVM sets it too, whatever it is given.
+      const stored = isGeneral ? integer | RFLAGS_ALWAYS_SET : integer;
+      store.change(set).setBigUint64(offset, stored, true);
+    },
+  };
+}
+
+/** A segment or a descriptor table: an object whose properties are the fields of its structure. */
+function structureMembers(store: RegisterStore, name: SegmentName | TableRegisterName): object {
+  const members = Object.create(refuseUnknownNames(name));
+  const layout: StructLayout = SEGMENTS.includes(name as SegmentName) ? kvm_segment : kvm_dtable;
+  const start = kvm_sregs.offsetOf(name);
+  for (const { path: member, offset, size } of layout.fields) {
+    if (member.startsWith("padding")) continue;
+    Object.defineProperty(members, member, {
+      enumerable: true,
+      get: () => readInteger(store.view("special"), start + offset, size),
+      set: (value: bigint | number) => {
+        kvm_sregs.write(store.change("special"), 0, { [name]: { [member]: value } });
+      },
+    });
+  }
+  return Object.preventExtensions(members);
+}
+
+function readInteger(view: DataView, offset: number, size: number): bigint | number {
+  switch (size) {
+    case 1:
+      return view.getUint8(offset);
+    case 2:
+      return view.getUint16(offset, true);
+    case 4:
+      return view.getUint32(offset, true);
+    default:
+      return view.getBigUint64(offset, true);
+  }
+}
+
+function setAll(registers: Registers, store: RegisterStore, values: RegisterValues): void {
+  store.atomically(() => {
+    for (const [path, value] of Object.entries(values)) {
+      if (value !== undefined) setPath(registers, path, value);
+    }
+  });
+}

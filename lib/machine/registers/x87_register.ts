@@ -1,0 +1,33 @@
+import { extendedToNumber, numberToExtended } from "../../x86/extended_precision.ts";
+import { refuseUnknownNames } from "./refuse_unknown_names.ts";
+import { WholeRegister } from "./whole_register.ts";
+
+/** A register of the stack of x87: its 80 bits, and the number that they are. */
+export class X87Register extends WholeRegister {}
+
+/** An {@linkcode X87Register} as a number. */
+export interface X87Number {
+  /** The double that is nearest to it. What is assigned is exact. */
+  f64: number;
+}
+
+/** An {@linkcode X87Register} called `name`. */
+export function x87Register(
+  name: string,
+  read: () => bigint,
+  write: (value: bigint) => void,
+): X87Register & X87Number {
+  const register = new X87Register(read, write);
+  Object.defineProperty(register, "f64", {
+    enumerable: true,
+    get: () => extendedToNumber(read()),
+    set: (value: unknown) => {
+      if (typeof value !== "number") {
+        throw new TypeError(`Cannot set ${name}.f64 as ${value}: give a number`);
+      }
+      write(numberToExtended(value));
+    },
+  });
+  Object.setPrototypeOf(register, refuseUnknownNames(name, X87Register.prototype));
+  return Object.preventExtensions(register) as X87Register & X87Number;
+}

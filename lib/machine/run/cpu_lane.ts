@@ -1,0 +1,42 @@
+import type { Exit } from "../../kvm/exit.ts";
+import type { Vcpu } from "../../kvm/vcpu.ts";
+import type { CaughtFault } from "../faults/caught_fault.ts";
+import type { CpuWait } from "./cpu_wait.ts";
+import type { FaultCatcher } from "../faults/fault_catcher.ts";
+import type { HaltWatch } from "./halt_watch.ts";
+import type { MachineCpu } from "../machine_cpu.ts";
+import type { CpuProgress } from "../machine_types.ts";
+import type { RunLoop } from "./run_loop.ts";
+
+/** What a lane is made of. */
+export interface CpuLaneParts {
+  readonly cpu: MachineCpu;
+  readonly vcpu: Vcpu;
+  readonly loop: RunLoop;
+  /** Finds a HLT that is no exit, where the kernel has the local APIC and there is no other CPU. */
+  readonly halt: HaltWatch | undefined;
+  /** Knows what it waits for, where there are other CPUs. */
+  readonly wait: CpuWait | undefined;
+  /** What recognises the guest's faults, where it was booted to report them. */
+  readonly catcher: FaultCatcher | undefined;
+}
+
+/** A CPU on its way: all that running it takes, and how far it has come. */
+export class CpuLane implements CpuProgress {
+  /** What it is made of. */
+  readonly parts: CpuLaneParts;
+  /** Its latest exit that test code has seen. */
+  lastExit: Exit | undefined;
+  /** The latest fault that its fault catcher has reported. */
+  lastFault: CaughtFault | undefined;
+
+  /** The lane of one CPU, which has not run yet. */
+  constructor(parts: CpuLaneParts) {
+    this.parts = parts;
+  }
+
+  /** Whether the CPU stands at its latest exit. */
+  get isAtExit(): boolean {
+    return this.parts.loop.isAtExit;
+  }
+}

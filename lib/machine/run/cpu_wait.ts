@@ -1,0 +1,105 @@
+import { KVM_IRQCHIP, KVM_MP_STATE } from "../../kvm/abi/constants.ts";
+import type { Vcpu } from "../../kvm/vcpu.ts";
+import type { Vm } from "../../kvm/vm.ts";
+import { localApicState } from "../../x86/interrupts/local_apic.ts";
+import type { Irqchip } from "../boot/boot_options.ts";
+import type { InterruptQueue } from "../interrupts/interrupt_queue.ts";
+import type { RegisterStore } from "../registers/register_store.ts";
+
+/** What {@linkcode CpuWait} needs of its CPU. */
+export interface CpuWaitParts {
+  readonly vm: Vm;
+  readonly vcpu: Vcpu;
+  readonly store: RegisterStore;
+  readonly irqchip: Irqchip;
+  readonly interrupts: InterruptQueue;
+}
+
+/**
+ * Whether a CPU waits, and whether what it waits for has come. With local APICs in the kernel, a CPU that waits for an
+ * interrupt or a SIPI does so inside `KVM_RUN`, which would hold up all others: it is not run before that has come.
+ *
+ * The kernel is asked only about a CPU that was last seen waiting.
+ */
+export class CpuWait {
+  /** Whether its HLT was reported as an exit, and it has not gone on since. */
+  isHalted = false;
+  readonly #parts: CpuWaitParts;
+  #wasWaiting = false;
+
+  /** Of a CPU that is not known to wait. */
+  constructor(parts: CpuWaitParts) {
+    this.#parts = parts;
+  }
+
+  /** Whether it can run: it does not wait, or what it waited for has come. */
+  get canRun(): boolean {
+    if (this.#parts.irqchip === false) {
+      if (this.isHalted && this.#parts.interrupts.wakes) this.isHalted = false;
+      return !this.isHalted;
+    }
+    if (!this.#wasWaiting) return true;
+    if (!this.#isWoken()) return false;
+    this.isHalted = false;
+    return true;
+  }
+
+  /** Whether it was last seen waiting, or has halted. */
+  get isWaiting(): boolean {
+    return this.#wasWaiting || this.isHalted;
+  }
+
+  /**
+   * Whether it sits in HLT, and that is no exit yet. Entering the kernel is the only way to find out whether a timer
+   * has fired for it.
+   */
+  get isIdle(): boolean {
+    return !this.isHalted && this.#wasWaiting && this.#state() === KVM_MP_STATE.HALTED;
+  }
+
+  /** Whether it sits in HLT for good: nothing that a CPU sends can wake it but NMI and INIT. */
+  get isStopped(): boolean {
+    return this.#wasWaiting && !this.isHalted && !this.#parts.vcpu.kvmRun.ifFlag &&
+      this.#state() === KVM_MP_STATE.HALTED && !this.#isWoken();
+  }
+
+  /** Looks whether it waits. To be called when a signal has interrupted it. */
+  look(): void {
+    if (this.#parts.irqchip !== false) this.#wasWaiting = this.#state() !== KVM_MP_STATE.RUNNABLE;
+  }
+
+  /** The state, with the INITs and SIPIs that have come: asking for it takes them, and they set registers. */
+  #state(): number {
+    const { vcpu, store } = this.#parts;
+    store.flush();
+    const state = vcpu.events.getMpState();
+    store.forget();
+    return state;
+  }
+
+  #isWoken(): boolean {
+    const { vcpu } = this.#parts;
+    const state = this.#state();
+    if (state === KVM_MP_STATE.UNINITIALIZED || state === KVM_MP_STATE.INIT_RECEIVED) return false;
+    if (state !== KVM_MP_STATE.HALTED) return true;
+    const { nmi, smi } = vcpu.events.getVcpuEvents();
+    if ((nmi.pending !== 0 && nmi.masked === 0) || smi.pending !== 0) return true;
+    return vcpu.kvmRun.ifFlag && (this.#hasInterrupt() || this.#hasPicInterrupt());
+  }
+
+  #hasInterrupt(): boolean {
+    const { irr, lvt, timer } = localApicState(this.#parts.vcpu.apic.getLapic());
+    if (irr.length > 0) return true;
+    // Whether a timer has fired shows only when the CPU runs. One whose HLT has ended its run is left alone.
+    return !this.isHalted && !lvt.timer.masked &&
+      (timer.initialCount !== 0 || timer.mode === "TSC deadline");
+  }
+
+  /** Only CPU 0 takes the interrupts of the PICs. */
+  #hasPicInterrupt(): boolean {
+    const { vm, vcpu, irqchip } = this.#parts;
+    if (irqchip !== true || vcpu.id !== 0) return false;
+    const { irr, imr } = vm.interrupts.getIrqchip(KVM_IRQCHIP.PIC_MASTER).chip.pic;
+    return (irr & ~imr) !== 0;
+  }
+}

@@ -1,0 +1,271 @@
+import { HostError } from "../../ffi/host_error.ts";
+import { EXIT_REASON, KVM_GUESTDBG } from "../../kvm/abi/mod.ts";
+import type { DebugExit } from "../../kvm/exit.ts";
+import type { Vcpu } from "../../kvm/vcpu.ts";
+import { type DebugPoint, debugRegisters } from "../../x86/debug_registers.ts";
+import { nestedName } from "../cpuid/nested_name.ts";
+
+/** Bits 0 to 3 of DR6: which breakpoints it was; bit 14: a step (Intel SDM Vol. 3B, 17.2.3). */
+const DR6_BREAKPOINTS = 0xfn;
+const DR6_STEP = 1n << 14n;
+
+/** The exception that `int3` raises. */
+const BREAKPOINT_EXCEPTION = 3;
+
+/** How a breakpoint stops the guest. */
+export type BreakpointMeans =
+  /** By a debug register: the guest runs at full speed. There are 4, which watchpoints take as well. */
+  | "register"
+  /**
+   * By executing the guest one instruction at a time, as {@linkcode Machine.step} does: slow, and of what an
+   * exception or an interrupt calls it sees nothing until that returns.
+   */
+  | "step";
+
+/** Where a guest is to stop, until it is disposed. */
+export interface Breakpoint extends Disposable {
+  /** The linear address. */
+  readonly address: bigint;
+  /** How often the guest has stopped there. */
+  readonly hits: number;
+  /** Takes it away. */
+  [Symbol.dispose](): void;
+}
+
+/** How {@linkcode GuestDebug.breakAt} stops the guest. */
+export interface BreakOptions {
+  /** Default `"register"`; in the nested machine of QEMU, whose debug registers do not stop a guest, `"step"`. */
+  readonly by?: BreakpointMeans;
+}
+
+/** What {@linkcode GuestDebug.watch} waits for. */
+export interface WatchOptions {
+  /** How many bytes; the address is a multiple of it. Default 1. */
+  readonly size?: 1 | 2 | 4 | 8;
+  /** `"write"`, the default, or `"access"`: reads as well. */
+  readonly on?: "write" | "access";
+}
+
+/** What a machine's debugging needs of it. */
+export interface GuestDebugParts {
+  /** What the kernel is told about. */
+  readonly vcpu: Vcpu;
+  /** The linear address of the next instruction. */
+  readonly nextInstruction: () => bigint;
+  /** The linear address of a label. */
+  readonly addressOf: (label: string) => bigint;
+  /** Throws when the machine is disposed. */
+  readonly checkUsable: (what: string) => void;
+}
+
+interface Point extends DebugPoint {
+  readonly by: BreakpointMeans;
+  hits: number;
+}
+
+/**
+ * What stops a guest for a look: `vm.debug`. Where it stops, `run` returns the DEBUG exit, in a transcript it is
+ * `exit("DEBUG")`, and the machine can be run on.
+ *
+ * @example
+ * ```ts no-eval
+ * import { asm, boot } from "@vmexit/vmexit";
+ *
+ * using vm = boot(asm`
+ *   mov cx, 3
+ * again:
+ *   dec cx
+ *   jnz again
+ *   hlt
+ * `);
+ * using again = vm.debug.breakAt("again");
+ * while (vm.run().reason === "DEBUG") console.log(vm.registers.cx);
+ * console.log(again.hits); // 3
+ * ```
+ */
+export class GuestDebug {
+  readonly #parts: GuestDebugParts;
+  #points: Point[] = [];
+  #reportsInt3 = 0;
+  #isStepping = false;
+  #isCounted = false;
+  /** The breakpoint that the guest stands at, since it was told so: it goes on past it. */
+  #standsAt: bigint | undefined;
+  /** What the kernel was told last. */
+  #control = 0;
+
+  /** Use {@linkcode Machine.debug}. */
+  constructor(parts: GuestDebugParts) {
+    this.#parts = parts;
+  }
+
+  /**
+   * Stops the guest whenever it is about to execute the instruction at a linear address or a label.
+   *
+   * By a debug register it is stopped there at once where it stands there already; by steps it goes on past it.
+   *
+   * @returns The breakpoint; dispose it to take it away.
+   * @throws {RangeError} When there is no such label, it is no address, or all 4 debug registers are taken.
+   * @throws {HostError} When debug registers are asked for where they do not stop a guest.
+   */
+  breakAt(where: string | number | bigint, { by = this.#means() }: BreakOptions = {}): Breakpoint {
+    if (by !== "register" && by !== "step") {
+      throw new RangeError(`Cannot break by ${String(by)}: give "register" or "step"`);
+    }
+    const address = typeof where === "string" ? this.#parts.addressOf(where) : toAddress(where);
+    return this.#add({ address, size: 1, on: "execute", by, hits: 0 });
+  }
+
+  /**
+   * Stops the guest behind each instruction that has written to some bytes at a linear address, or accessed
+   * them. KVM's own accesses (the instructions that it emulates, those of devices) are not seen.
+   *
+   * @returns The watchpoint; dispose it to take it away.
+   * @throws {RangeError} When there is no such label, the address is no multiple of the size, or all 4 debug
+   *   registers are taken.
+   * @throws {HostError} Where debug registers do not stop a guest: in the nested machine of QEMU.
+   */
+  watch(
+    where: string | number | bigint,
+    { size = 1, on = "write" }: WatchOptions = {},
+  ): Breakpoint {
+    const address = typeof where === "string" ? this.#parts.addressOf(where) : toAddress(where);
+    if (on !== "write" && on !== "access") {
+      throw new RangeError(`Cannot watch for ${JSON.stringify(on)}: give "write" or "access"`);
+    }
+    return this.#add({ address, size, on, by: "register", hits: 0 });
+  }
+
+  /**
+   * Stops the guest at each `int3` that it executes; rip is at it, and the guest takes no #BP. To go on, move
+   * rip past it.
+   *
+   * @returns Dispose it to give the guest its #BP again.
+   * @throws {HostError} Where `int3` does not stop a guest: in the nested machine of QEMU.
+   */
+  stopAtInt3(): Disposable {
+    this.#parts.checkUsable("stop at int3");
+    if (nestedName() === QEMU) {
+      throw new HostError(
+        "Cannot stop at int3: QEMU, whose SVM this nested machine's KVM runs on, raises it as a software " +
+          "interrupt, which no intercept of #BP sees. Run on KVM hardware, or give the guest a handler for #BP.",
+      );
+    }
+    this.#reportsInt3++;
+    let isOn = true;
+    return {
+      [Symbol.dispose]: () => {
+        if (isOn) this.#reportsInt3--;
+        isOn = false;
+      },
+    };
+  }
+
+  /** Says whether each instruction is to end in a DEBUG exit. For the run loop alone. */
+  step(isStepping: boolean): void {
+    this.#isStepping = isStepping;
+    if (!isStepping && !this.#isActive) this.#tell(0, []);
+  }
+
+  /**
+   * Says that each instruction is to end in a DEBUG exit that {@linkcode passes}, from now on, for whoever counts them.
+   * For the run loop alone.
+   */
+  countInstructions(): void {
+    this.#isCounted = true;
+  }
+
+  /** Tells the kernel what is to stop the guest. For the run loop alone, before each run. */
+  beforeRun(): void {
+    if (!this.#isActive && this.#control === 0) return;
+    if (this.#standsAt !== undefined && this.#standsAt !== this.#parts.nextInstruction()) {
+      this.#standsAt = undefined;
+    }
+    const points = this.#registerPoints();
+    const steps = this.#isStepping || this.#isCounted || this.#standsAt !== undefined ||
+      this.#points.some(({ by }) => by === "step");
+    const control = (points.length > 0 ? KVM_GUESTDBG.USE_HW_BP : 0) |
+      (steps ? KVM_GUESTDBG.SINGLESTEP : 0) |
+      (this.#reportsInt3 > 0 ? KVM_GUESTDBG.USE_SW_BP : 0);
+    this.#tell(control, points);
+  }
+
+  /** Whether the exit that `kvm_run` holds is a stop of this class's own, which nobody asked for. */
+  passes(): boolean {
+    const { kvmRun } = this.#parts.vcpu;
+    if (kvmRun.exitReason !== EXIT_REASON.DEBUG) return false;
+    const isAskedFor = this.#isAskedFor(kvmRun.exit() as DebugExit);
+    return !isAskedFor && (this.#control & KVM_GUESTDBG.SINGLESTEP) !== 0;
+  }
+
+  #isAskedFor({ exception, pc, dr6 }: DebugExit): boolean {
+    if (exception === BREAKPOINT_EXCEPTION) return true;
+    const inForce = this.#registerPoints();
+    const hit = inForce.filter((_, index) => (dr6 & DR6_BREAKPOINTS) >> BigInt(index) & 1n);
+    if (dr6 & DR6_STEP) {
+      hit.push(...this.#points.filter((each) => each.by === "step" && each.address === pc));
+    }
+    for (const point of hit) point.hits++;
+    this.#standsAt = hit.some(({ on }) => on === "execute") ? pc : undefined;
+    return hit.length > 0 || this.#isStepping;
+  }
+
+  get #isActive(): boolean {
+    return this.#isStepping || this.#isCounted || this.#points.length > 0 || this.#reportsInt3 > 0;
+  }
+
+  /** The breakpoints that are to be in the debug registers, without the one that is gone past. */
+  #registerPoints(): Point[] {
+    return this.#points.filter(({ by, on, address }) =>
+      by === "register" && !(on === "execute" && address === this.#standsAt)
+    );
+  }
+
+  #tell(control: number, points: readonly DebugPoint[]): void {
+    if (control === 0 && this.#control === 0) return;
+    const enabled = control === 0 ? 0 : control | KVM_GUESTDBG.ENABLE;
+    this.#parts.vcpu.setGuestDebug(enabled, points.length === 0 ? [] : debugRegisters(points));
+    this.#control = control;
+  }
+
+  #add(point: Point): Breakpoint {
+    this.#parts.checkUsable("set a breakpoint");
+    if (point.by === "register") {
+      debugRegisters([...this.#points.filter(({ by }) => by === "register"), point]);
+      if (nestedName() === QEMU) throw noRegisters();
+    }
+    this.#points = [...this.#points, point];
+    return {
+      address: point.address,
+      get hits() {
+        return point.hits;
+      },
+      [Symbol.dispose]: () => {
+        this.#points = this.#points.filter((each) => each !== point);
+      },
+    };
+  }
+
+  #means(): BreakpointMeans {
+    return nestedName() === QEMU ? "step" : "register";
+  }
+}
+
+/** The nested machine whose breakpoints do not stop a guest. */
+const QEMU = "qemu-svm";
+
+function noRegisters(): HostError {
+  return new HostError(
+    "Cannot set a breakpoint by a debug register: QEMU, whose SVM this nested machine's KVM runs on, loads DR7 at " +
+      'VMRUN without putting it in force. For a breakpoint give `by: "step"`; watchpoints take KVM hardware.',
+  );
+}
+
+function toAddress(value: number | bigint): bigint {
+  if (typeof value === "bigint" || Number.isSafeInteger(value)) return BigInt(value);
+  throw new RangeError(
+    `Cannot break at ${
+      String(value)
+    }: it is no linear address; give a whole number, a bigint or a label`,
+  );
+}

@@ -1,0 +1,294 @@
+import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
+import type { Exit } from "../../kvm/exit.ts";
+import type { AnswerFields } from "../../kvm/exit_answer.ts";
+import { answerBytes } from "../exits/answer_bytes.ts";
+import type { CaughtFault } from "../faults/caught_fault.ts";
+import type { CpuLane } from "./cpu_lane.ts";
+import type { CpuScheduler } from "./cpu_scheduler.ts";
+import { FaultCatcher } from "../faults/fault_catcher.ts";
+import { GuestFaultError } from "../faults/guest_fault_error.ts";
+import type { ExitsOptions, ObservedExit, RunOptions } from "../machine_types.ts";
+import { isResumable } from "../exits/resumable_exits.ts";
+import { scaledTimeout, type TimeLimit } from "./time_limit.ts";
+import { TimeLimitError } from "./time_limit_error.ts";
+import { UnhandledExitError } from "../exits/unhandled_exit_error.ts";
+
+/** The last two come only where a test has asked for them. */
+const TERMINAL: ReadonlySet<string> = new Set(["HLT", "SHUTDOWN", "DEBUG", "IRQ_WINDOW_OPEN"]);
+
+/** What a driver needs of its machine. */
+export interface GuestDriverParts {
+  /** Its CPUs, by number. */
+  readonly lanes: readonly CpuLane[];
+  /** Who gives them their turns, where there are several. */
+  readonly scheduler: CpuScheduler | undefined;
+  readonly limit: TimeLimit;
+  /** The time limit of a run that is given none, in milliseconds, before it is scaled. */
+  readonly timeout: number;
+}
+
+/**
+ * The ways to run a machine's guest: to its end, for an instruction, or exit by exit. It knows the latest exit
+ * that test code has seen, and refuses to run a machine that runs.
+ */
+export class GuestDriver {
+  readonly #parts: GuestDriverParts;
+  /** The CPU of the latest exit. */
+  #lane: CpuLane;
+  /** The latest HLT of this run, of a CPU that has not gone on since. */
+  #halt: Exit | undefined;
+  #running = false;
+  #stopAsked = false;
+  #stepping: CpuLane | undefined;
+
+  /** A driver of one machine. */
+  constructor(parts: GuestDriverParts) {
+    this.#parts = parts;
+    this.#lane = parts.lanes[0];
+  }
+
+  /** Whether the guest, or a handler of its exits, is running. */
+  get isRunning(): boolean {
+    return this.#running;
+  }
+
+  /** See {@linkcode Machine.stop}. */
+  stop(): void {
+    this.#stopAsked = true;
+  }
+
+  /** See {@linkcode Machine.run}. */
+  run(options: RunOptions): Exit {
+    return this.#drive(options, () => {
+      this.#begin(undefined);
+      return this.#runToEnd();
+    });
+  }
+
+  /** See {@linkcode MachineCpu.step}. */
+  step(cpu: number, options: RunOptions): Exit {
+    return this.#drive(options, () => this.#runOneInstruction(this.#parts.lanes[cpu]));
+  }
+
+  /** See {@linkcode Machine.exits}. */
+  *exits(options: ExitsOptions): Generator<ObservedExit, void, void> {
+    this.#checkCpus(options.cpus);
+    this.#begin(options.cpus);
+    for (let used = 0;;) {
+      const observed = this.#drive(options, () => this.#observe(options.before), used);
+      if (observed === undefined) return;
+      used += this.#parts.limit.elapsed;
+      yield observed;
+      const isEnd = observed.fault !== undefined ||
+        !(isResumable(observed.exit) || this.#isParked(observed.exit));
+      if (isEnd || this.#stopAsked) return;
+    }
+  }
+
+  /** See {@linkcode Machine.answer}. */
+  answer(value: number | bigint | Uint8Array | AnswerFields): void {
+    if (this.#running) {
+      throw new TypeError(
+        "Cannot answer an exit: the machine is running. A handler answers with what it returns.",
+      );
+    }
+    const { lastExit: exit, parts: { loop } } = this.#lane;
+    if (exit === undefined || !loop.unanswered) {
+      throw new TypeError("Cannot answer an exit: the latest one is not a read that waits for it");
+    }
+    if (isFields(value)) loop.answerFields(value, "the test");
+    else loop.answer(answerBytes(value, exit), "the test");
+    loop.settle();
+  }
+
+  /**
+   * Checks that the guest stands between two instructions.
+   *
+   * @throws {TypeError} When it runs, or waits for an answer, or the machine is disposed.
+   */
+  checkStopped(what: string): void {
+    const { cpu, loop } = this.#lane.parts;
+    cpu.checkUsable(what);
+    if (this.#running) {
+      throw new TypeError(`Cannot ${what}: the machine is running. Do it between two runs.`);
+    }
+    if (loop.unanswered) {
+      throw new TypeError(
+        `Cannot ${what}: the guest's latest exit waits for its answer. Give it one with vm.answer(…) first.`,
+      );
+    }
+  }
+
+  /** Runs `body` under the time limit, with all that holds around any run of the guest. */
+  #drive<Result>(
+    { timeout = this.#parts.timeout, until }: RunOptions,
+    body: () => Result,
+    used = 0,
+  ): Result {
+    const { lanes, scheduler, limit } = this.#parts;
+    const { cpu } = this.#lane.parts;
+    cpu.checkUsable("run the machine");
+    checkUntil(until);
+    if (this.#running) {
+      throw new TypeError(
+        "Cannot run the machine: it is running already. A handler answers an exit; it cannot run the machine that waits for its answer.",
+      );
+    }
+    const milliseconds = scaledTimeout(timeout);
+    if (used >= milliseconds) throw new TimeLimitError(cpu, milliseconds);
+    this.#running = true;
+    this.#stopAsked = false;
+    try {
+      const { halt } = lanes[0].parts;
+      if (halt !== undefined) halt.endsWaiting = until === "halted";
+      if (scheduler !== undefined) scheduler.endsWaiting = until === "halted";
+      limit.start(milliseconds, used);
+      return body();
+    } finally {
+      this.#running = false;
+      try {
+        limit.stop();
+      } finally {
+        for (const { parts: { loop } } of lanes) loop.settle();
+      }
+    }
+  }
+
+  #begin(cpus: readonly number[] | undefined): void {
+    this.#halt = undefined;
+    this.#parts.scheduler?.begin(cpus);
+  }
+
+  /** Runs the guest until its next exit. False where no CPU is left that could have one. */
+  #advance(): boolean {
+    const { scheduler } = this.#parts;
+    if (this.#stepping !== undefined) {
+      // With others beside it a CPU's loop ends at each signal.
+      while (!this.#stepping.parts.loop.advance());
+      return true;
+    }
+    if (scheduler === undefined) return this.#lane.parts.loop.advance();
+    const lane = scheduler.advance();
+    if (lane === undefined) return false;
+    this.#lane = lane;
+    return true;
+  }
+
+  #runToEnd(): Exit {
+    for (;;) {
+      if (!this.#lane.parts.loop.unanswered && !this.#advance()) return this.#lastHalt();
+      const lane = this.#lane;
+      const { loop, cpu, vcpu: { kvmRun } } = lane.parts;
+      const fault = this.#caught();
+      if (fault !== undefined) {
+        lane.lastExit = kvmRun.exit();
+        throw new GuestFaultError(cpu, fault);
+      }
+      // The end of a step is no exit of the guest's: no handler takes it.
+      const isStep = this.#stepping !== undefined && kvmRun.exitReason === EXIT_REASON.DEBUG;
+      if (!isStep && loop.dispatch()) {
+        if (!this.#stopAsked) continue;
+        return lane.lastExit = kvmRun.exit();
+      }
+      const exit = lane.lastExit = kvmRun.exit();
+      if (this.#stepping === undefined && this.#isParked(exit)) continue;
+      if (TERMINAL.has(exit.reason)) return exit;
+      loop.settle();
+      throw new UnhandledExitError(cpu, exit);
+    }
+  }
+
+  #runOneInstruction(lane: CpuLane): Exit {
+    const { debug } = lane.parts.cpu;
+    // An exit that waits for its answer holds up the whole machine.
+    const latest = this.#lane;
+    if (latest !== lane && latest.parts.loop.unanswered && !latest.parts.loop.dispatch()) {
+      throw new UnhandledExitError(latest.parts.cpu, latest.lastExit!);
+    }
+    this.#parts.scheduler?.seize(lane);
+    this.#lane = this.#stepping = lane;
+    debug.step(true);
+    try {
+      return this.#runToEnd();
+    } finally {
+      this.#stepping = undefined;
+      debug.step(false);
+    }
+  }
+
+  /** Takes a CPU that has halted out of the run. False where it is no HLT, or no other CPU is left. */
+  #isParked(exit: Exit): boolean {
+    if (exit.reason !== "HLT" || this.#parts.scheduler === undefined) return false;
+    this.#halt = exit;
+    return this.#parts.scheduler.park(this.#lane);
+  }
+
+  /** What a run ends with where no CPU can go on. */
+  #lastHalt(): Exit {
+    if (this.#halt !== undefined) return this.#halt;
+    throw new TypeError(
+      "Cannot run the machine: all of its CPUs wait for a SIPI, and none is left to send one",
+    );
+  }
+
+  /** The fault that the latest exit reports, where it is one of the guest's fault catcher. */
+  #caught(): CaughtFault | undefined {
+    const { catcher, loop, cpu, vcpu } = this.#lane.parts;
+    if (catcher === undefined || !FaultCatcher.isCandidate(vcpu.kvmRun)) return undefined;
+    loop.settle();
+    const fault = catcher.catch(this.#stepping !== undefined || cpu.interleaving !== undefined);
+    if (fault === undefined) return undefined;
+    cpu.log.setFault(fault.summary);
+    return this.#lane.lastFault = fault;
+  }
+
+  /** The next exit; undefined where no CPU is left that could have one. */
+  #observe(before: ExitsOptions["before"]): ObservedExit | undefined {
+    const unanswered = this.#lane;
+    if (unanswered.parts.loop.unanswered && !unanswered.parts.loop.dispatch()) {
+      throw new UnhandledExitError(unanswered.parts.cpu, unanswered.lastExit!);
+    }
+    if (!this.#advance()) return undefined;
+    const lane = this.#lane;
+    const { loop, cpu, vcpu } = lane.parts;
+    const exit = lane.lastExit = vcpu.kvmRun.exit();
+    const fault = this.#caught();
+    const answer = before?.(exit, fault, cpu.number);
+    if (answer?.bytes !== undefined) loop.answer(answer.bytes, answer.by);
+    else if (answer?.fields !== undefined) loop.answerFields(answer.fields, answer.by);
+    else if (fault !== undefined) {
+      if (answer !== undefined) loop.acknowledge(answer.by);
+    } else {
+      // What a transcript foresees, a device sees all the same: a serial line keeps its text.
+      loop.dispatch();
+      if (answer !== undefined) loop.acknowledge(answer.by);
+    }
+    const { number, answeredBy, value } = cpu.log.latest!;
+    return { number, cpu: cpu.number, exit, fault, answeredBy, value };
+  }
+
+  #checkCpus(cpus: readonly number[] | undefined): void {
+    const { lanes } = this.#parts;
+    if (cpus?.length === 0) {
+      throw new RangeError("Cannot run no CPU: name at least one, or leave `cpus` out for all");
+    }
+    const unknown = cpus?.find((cpu) => lanes[cpu] === undefined);
+    if (unknown === undefined) return;
+    throw new RangeError(
+      `Cannot run CPU ${unknown}: the machine has CPUs 0 to ${lanes.length - 1}`,
+    );
+  }
+}
+
+function checkUntil(until: RunOptions["until"]): void {
+  if (until === undefined || until === "halted") return;
+  throw new RangeError(
+    `Cannot run the machine until ${
+      JSON.stringify(until)
+    }: a run ends by itself, or with { until: "halted" }`,
+  );
+}
+
+function isFields(value: number | bigint | Uint8Array | AnswerFields): value is AnswerFields {
+  return typeof value === "object" && !(value instanceof Uint8Array);
+}

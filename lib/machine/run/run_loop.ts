@@ -1,0 +1,393 @@
+import { EXIT_REASON, KVM_EXIT_HYPERV, KVM_EXIT_IO } from "../../kvm/abi/mod.ts";
+import type { AnswerFields } from "../../kvm/exit_answer.ts";
+import type { Vcpu } from "../../kvm/vcpu.ts";
+import type { HandlerTable, MmioHandler, PortHandler } from "../buses/bus.ts";
+import type { CoalescedWrites } from "../buses/coalesced_writes.ts";
+import type { CpuTurn } from "./cpu_turn.ts";
+import type { ExitHandlers } from "../exits/exit_handlers.ts";
+import type { ExitLog } from "../exits/exit_log.ts";
+import type { GuestDebug } from "./guest_debug.ts";
+import type { InterruptQueue } from "../interrupts/interrupt_queue.ts";
+import type { HaltWatch } from "./halt_watch.ts";
+import type { PortOutput } from "../buses/port_output.ts";
+import type { TimeLimit } from "./time_limit.ts";
+
+const BYTE_BITS = 8;
+const WORD_BITS = 32n;
+const LOW_WORD = 0xffff_ffffn;
+
+/** The widest value that a handler gets and gives as a number; above, it is a bigint. */
+const NUMBER_SIZE = 4;
+
+const LIMITS = [0, 0xff, 0xffff, 0xff_ffff, 0xffff_ffff] as const;
+
+const UNNAMED = "handler";
+
+/** The answer to a write of an MSR that is not refused. */
+const ACCEPTED: AnswerFields = {};
+
+/** Bytes of an MSR. */
+const MSR_SIZE = 8;
+
+/** How entering the guest ended: at an exit, at one when the time is over, or with the CPU's turn. */
+const AT_EXIT = 0;
+const TOO_LATE = 1;
+const TURN_OVER = 2;
+
+/** What the loop needs of the machine that it drives. */
+export interface RunLoopParts {
+  readonly vcpu: Vcpu;
+  /** The CPU's number. */
+  readonly cpu: number;
+  /** The turn of the CPU that runs, where there are several. */
+  readonly turn: CpuTurn | undefined;
+  readonly ports: HandlerTable<PortHandler>;
+  readonly mmio: HandlerTable<MmioHandler>;
+  readonly handlers: ExitHandlers;
+  readonly log: ExitLog;
+  readonly portOutput: PortOutput;
+  readonly limit: TimeLimit;
+  readonly debug: GuestDebug;
+  readonly interrupts: InterruptQueue;
+  /** Finds a HLT that is no exit, where the kernel has the local APIC. */
+  readonly halt: HaltWatch | undefined;
+  /** The writes that made no exits. */
+  readonly coalesced: CoalescedWrites;
+  /** Brings registers that the test changed into the vCPU, before it runs. */
+  readonly flushRegisters: () => void;
+  /** Forgets registers that were read, after it ran. */
+  readonly forgetRegisters: () => void;
+  /** Throws the error for a run whose time is over. */
+  readonly timeOver: () => never;
+}
+
+/**
+ * The path of every exit: enter the guest once, note the exit, hand it to the device that has its port or
+ * address. Nothing here allocates, unless the access is wider than 4 bytes or a handler itself allocates.
+ *
+ * KVM finishes an IO or MMIO exit at the next `KVM_RUN` only: until then a read has not reached its register.
+ * {@linkcode RunLoop.settle} enters the kernel with `immediate_exit` set, which finishes it and runs nothing
+ * (Documentation/virt/kvm/api.rst, 5, "kvm_run").
+ */
+export class RunLoop {
+  readonly #parts: RunLoopParts;
+  /** The exit waits for an answer, and nobody has given one. */
+  #unanswered = false;
+  /** The exit was answered, and KVM has not been told. */
+  #unsettled = false;
+  /** An exit is in kvm_run that {@linkcode advance} has not reported yet. */
+  #held = false;
+  /** The guest has run into the latest exit of the log, and no further. */
+  #atExit = false;
+
+  /** A loop over one vCPU. */
+  constructor(parts: RunLoopParts) {
+    this.#parts = parts;
+  }
+
+  /** Whether the latest exit waits for its answer: a read, a hypercall, a write of an MSR. */
+  get unanswered(): boolean {
+    return this.#unanswered;
+  }
+
+  /**
+   * Whether the guest stands at the latest exit of the log: false before the first, and where the time limit
+   * stopped it.
+   */
+  get isAtExit(): boolean {
+    return this.#atExit;
+  }
+
+  /**
+   * Runs the guest until its next exit, and notes it. The latest one must be answered.
+   *
+   * @returns False where the CPU's turn was over before that.
+   */
+  advance(): boolean {
+    const { coalesced, turn, vcpu: { kvmRun } } = this.#parts;
+    this.#atExit = false;
+    for (;;) {
+      const end = this.#held ? AT_EXIT : this.#enter();
+      // Before the exit is noted: the guest made these writes before it.
+      coalesced.deliver();
+      if (end === TOO_LATE) this.#parts.timeOver();
+      if (end === TURN_OVER) return false;
+      this.#held = false;
+      if (!this.#isOwnStop()) break;
+      const isStep = kvmRun.exitReason === EXIT_REASON.DEBUG;
+      if (turn !== undefined && isStep && turn.stepped()) return false;
+    }
+    this.#atExit = true;
+    this.#note();
+    return true;
+  }
+
+  /** Notes HLT as the CPU's exit, where it waits in the kernel. */
+  noteHalt(): void {
+    this.#parts.vcpu.kvmRun.exitReason = EXIT_REASON.HLT;
+    this.#atExit = true;
+    this.#note();
+  }
+
+  /** Hands the latest exit to the handler that has its port or address. False where there is none. */
+  dispatch(): boolean {
+    const { kvmRun } = this.#parts.vcpu;
+    switch (kvmRun.exitReason) {
+      case EXIT_REASON.IO:
+        return kvmRun.ioDirection === KVM_EXIT_IO.OUT ? this.#portWrite() : this.#portRead();
+      case EXIT_REASON.MMIO:
+        return kvmRun.mmioIsWrite ? this.#mmioWrite() : this.#mmioRead();
+      default:
+        return this.#other();
+    }
+  }
+
+  /** Answers the latest exit, one that is neither IO nor MMIO, with fields of `kvm_run`. */
+  answerFields(fields: AnswerFields, answeredBy: string): void {
+    this.#parts.vcpu.kvmRun.answer(fields);
+    this.#noteAnswer(answeredBy);
+  }
+
+  /** Answers the latest exit, a read, with bytes: one element, or all elements, of a port read. */
+  answer(bytes: Uint8Array, answeredBy: string): void {
+    const { kvmRun } = this.#parts.vcpu;
+    if (kvmRun.exitReason === EXIT_REASON.MMIO) kvmRun.setMmioData(bytes);
+    else kvmRun.setIoData(bytes);
+    let low = 0;
+    let high = 0;
+    bytes.subarray(0, NUMBER_SIZE).forEach((byte, i) => low += byte * 2 ** (BYTE_BITS * i));
+    bytes.subarray(NUMBER_SIZE, 2 * NUMBER_SIZE)
+      .forEach((byte, i) => high += byte * 2 ** (BYTE_BITS * i));
+    this.#answered(low, high, answeredBy);
+  }
+
+  /** Notes that a write, or an exit without data, was foreseen; a read still waits for its answer. */
+  acknowledge(answeredBy: string): void {
+    if (this.#parts.vcpu.kvmRun.exitReason === EXIT_REASON.X86_WRMSR && this.#unanswered) {
+      this.answerFields(ACCEPTED, answeredBy);
+    } else if (!this.#unanswered) this.#parts.log.setAnsweredBy(answeredBy);
+  }
+
+  /**
+   * Finishes the latest exit in the kernel, so that registers and memory show its outcome. A read without an
+   * answer stays as it is.
+   */
+  settle(): void {
+    if (!this.#unsettled || this.#unanswered || this.#held) return;
+    this.#unsettled = false;
+    const { vcpu, coalesced } = this.#parts;
+    this.#parts.flushRegisters();
+    vcpu.kvmRun.immediateExit = true;
+    try {
+      const errno = vcpu.run();
+      // The rest of an access that crosses pages, or the next element of a string: an exit of its own.
+      if (errno === 0) this.#held = true;
+    } finally {
+      vcpu.kvmRun.immediateExit = false;
+      this.#parts.forgetRegisters();
+    }
+    coalesced.deliver();
+  }
+
+  /** @returns How it ended; an exit is held for later. */
+  #enter(): typeof AT_EXIT | typeof TOO_LATE | typeof TURN_OVER {
+    const { vcpu, limit, halt, coalesced, debug, interrupts, turn } = this.#parts;
+    halt?.reset();
+    // KVM notes where a step begins by the registers that it has.
+    this.#parts.flushRegisters();
+    debug.beforeRun();
+    interrupts.beforeRun();
+    this.#unsettled = false;
+    for (;;) {
+      const errno = vcpu.run();
+      this.#parts.forgetRegisters();
+      if (errno === 0) break;
+      coalesced.deliver();
+      if (limit.isOver()) this.#parts.timeOver();
+      if (turn?.interrupted()) return TURN_OVER;
+      if (halt?.look()) {
+        vcpu.kvmRun.exitReason = EXIT_REASON.HLT;
+        break;
+      }
+    }
+    this.#held = true;
+    return limit.isOverAfterExit() ? TOO_LATE : AT_EXIT;
+  }
+
+  /** Whether the exit is there for the harness's own sake, and the guest is to run on as if it were none. */
+  #isOwnStop(): boolean {
+    const { vcpu: { kvmRun }, debug, interrupts } = this.#parts;
+    const reason = kvmRun.exitReason;
+    if (reason === EXIT_REASON.IO || reason === EXIT_REASON.MMIO) return false;
+    return debug.passes() || interrupts.passes();
+  }
+
+  #note(): void {
+    const { vcpu: { kvmRun }, log, portOutput, cpu } = this.#parts;
+    const reason = kvmRun.exitReason;
+    if (reason === EXIT_REASON.IO) {
+      const isWrite = kvmRun.ioDirection === KVM_EXIT_IO.OUT;
+      const port = kvmRun.ioPort;
+      const size = kvmRun.ioSize;
+      const count = kvmRun.ioCount;
+      log.add(reason, isWrite, port, size, count, cpu);
+      if (isWrite) {
+        log.setValue(kvmRun.ioElement(0, size), 0);
+        for (let index = 0; index < count; index++) {
+          portOutput.add(port, kvmRun.ioElement(index, size), size);
+        }
+      }
+      this.#unanswered = !isWrite;
+      this.#unsettled = true;
+    } else if (reason === EXIT_REASON.MMIO) {
+      const isWrite = kvmRun.mmioIsWrite;
+      log.add(reason, isWrite, kvmRun.mmioAddress, kvmRun.mmioLength, 1, cpu);
+      if (isWrite) log.setValue(kvmRun.mmioLow, kvmRun.mmioHigh);
+      this.#unanswered = !isWrite;
+      this.#unsettled = true;
+    } else if (reason === EXIT_REASON.X86_RDMSR || reason === EXIT_REASON.X86_WRMSR) {
+      const isWrite = reason === EXIT_REASON.X86_WRMSR;
+      log.add(reason, isWrite, kvmRun.msrIndex, MSR_SIZE, 1, cpu);
+      if (isWrite) log.setValue(kvmRun.msrLow, kvmRun.msrHigh);
+      // A write waits, too: for whether it is a #GP.
+      this.#unanswered = true;
+      this.#unsettled = true;
+    } else {
+      log.add(reason, false, 0, 0, 0, cpu);
+      const isHypercall = reason === EXIT_REASON.HYPERCALL || reason === EXIT_REASON.XEN ||
+        (reason === EXIT_REASON.HYPERV && kvmRun.hypervType === KVM_EXIT_HYPERV.HCALL);
+      this.#unanswered = isHypercall;
+      this.#unsettled = isHypercall;
+    }
+  }
+
+  #other(): boolean {
+    const { vcpu: { kvmRun }, handlers, log } = this.#parts;
+    const handler = handlers.find(kvmRun.exitReason);
+    if (handler === undefined) return false;
+    const answer = handler.answer(kvmRun);
+    if (answer === false) return false;
+    const by = handler.name ?? UNNAMED;
+    if (answer === true) this.#noteAnswer(by);
+    else if (typeof answer === "object") this.answerFields(answer, by);
+    else if (this.#unanswered && kvmRun.exitReason === EXIT_REASON.X86_WRMSR) {
+      this.answerFields(ACCEPTED, by);
+    } else if (this.#unanswered) {
+      throw new TypeError(
+        `Cannot go on from exit ${log.total}: its guest waits for an answer, and ${by} returned none. ` +
+          "The exit still waits: the machine can be run on once its handler returns one.",
+      );
+    } else log.setAnsweredBy(by);
+    return true;
+  }
+
+  /** The answer is in `kvm_run`. */
+  #noteAnswer(answeredBy: string): void {
+    const { vcpu: { kvmRun }, log } = this.#parts;
+    this.#unanswered = false;
+    log.setAnsweredBy(answeredBy);
+    const { exitReason } = kvmRun;
+    const isRead = exitReason === EXIT_REASON.X86_RDMSR;
+    if (!isRead && exitReason !== EXIT_REASON.X86_WRMSR) return;
+    if (kvmRun.msrError !== 0) log.setFaulted();
+    else if (isRead) log.setValue(kvmRun.msrLow, kvmRun.msrHigh);
+  }
+
+  #portWrite(): boolean {
+    const { kvmRun } = this.#parts.vcpu;
+    const port = kvmRun.ioPort;
+    const handler = this.#parts.ports.find(port);
+    if (handler?.write === undefined) return false;
+    this.#parts.log.setAnsweredBy(handler.name ?? UNNAMED);
+    const size = kvmRun.ioSize;
+    const count = kvmRun.ioCount;
+    for (let index = 0; index < count; index++) {
+      handler.write(port, kvmRun.ioElement(index, size), size);
+    }
+    return true;
+  }
+
+  #portRead(): boolean {
+    const { kvmRun } = this.#parts.vcpu;
+    const port = kvmRun.ioPort;
+    const handler = this.#parts.ports.find(port);
+    if (handler?.read === undefined) return false;
+    const size = kvmRun.ioSize;
+    const count = kvmRun.ioCount;
+    let first = 0;
+    for (let index = 0; index < count; index++) {
+      const value = handler.read(port, size);
+      if (typeof value !== "number" || !fits(value, size)) {
+        throw tooWide("port", port, value, size, handler.name);
+      }
+      kvmRun.setIoElement(index, size, value);
+      if (index === 0) first = value;
+    }
+    this.#answered(first, 0, handler.name ?? UNNAMED);
+    return true;
+  }
+
+  #mmioWrite(): boolean {
+    const { kvmRun } = this.#parts.vcpu;
+    const address = kvmRun.mmioAddress;
+    const handler = this.#parts.mmio.find(address);
+    if (handler?.write === undefined) return false;
+    this.#parts.log.setAnsweredBy(handler.name ?? UNNAMED);
+    const size = kvmRun.mmioLength;
+    const low = kvmRun.mmioLow;
+    if (size <= NUMBER_SIZE) handler.write(address, low, size);
+    else handler.write(address, BigInt(kvmRun.mmioHigh) << WORD_BITS | BigInt(low), size);
+    return true;
+  }
+
+  #mmioRead(): boolean {
+    const { kvmRun } = this.#parts.vcpu;
+    const address = kvmRun.mmioAddress;
+    const handler = this.#parts.mmio.find(address);
+    if (handler?.read === undefined) return false;
+    const size = kvmRun.mmioLength;
+    const value = handler.read(address, size);
+    if (!fits(value, size)) throw tooWide("address", address, value, size, handler.name);
+    const isSmall = typeof value === "number" && value <= LIMITS[NUMBER_SIZE];
+    const low = isSmall ? value : Number(BigInt(value) & LOW_WORD);
+    const high = isSmall ? 0 : Number(BigInt(value) >> WORD_BITS);
+    kvmRun.setMmioWords(low, high);
+    this.#answered(low, high, handler.name ?? UNNAMED);
+    return true;
+  }
+
+  #answered(low: number, high: number, answeredBy: string): void {
+    this.#unanswered = false;
+    this.#parts.log.setValue(low, high);
+    this.#parts.log.setAnsweredBy(answeredBy);
+  }
+}
+
+function fits(value: number | bigint, size: number): boolean {
+  if (typeof value === "number" && size <= NUMBER_SIZE) {
+    return value >= 0 && value <= LIMITS[size] && Number.isInteger(value);
+  }
+  if (typeof value === "number") {
+    return Number.isSafeInteger(value) && value >= 0 && value < 2 ** (BYTE_BITS * size);
+  }
+  return typeof value === "bigint" && value >= 0n && value >> BigInt(BYTE_BITS * size) === 0n;
+}
+
+function tooWide(
+  what: string,
+  address: number,
+  value: unknown,
+  size: number,
+  name: string = UNNAMED,
+): RangeError {
+  const shown = typeof value === "number" || typeof value === "bigint"
+    ? `0x${value.toString(16)}${typeof value === "bigint" ? "n" : ""}`
+    : String(value);
+  return new RangeError(
+    `Cannot answer a read of ${size} byte${size === 1 ? "" : "s"} at ${what} 0x${
+      address.toString(16)
+    } ` +
+      `as ${shown}: what ${name} returned is not a whole number of ${BYTE_BITS * size} bits. ` +
+      "The read still waits: the machine can be run on once its handler returns one that fits.",
+  );
+}

@@ -1,0 +1,118 @@
+import type { Libc } from "../../ffi/libc.ts";
+import { ThreadTimer } from "../../ffi/thread_timer.ts";
+
+/** How long a run may take where no option says otherwise. */
+export const DEFAULT_TIMEOUT_MILLISECONDS = 1_000;
+
+/** The environment variable that stretches every time limit, for slow hosts: `VMEXIT_TIMEOUT_SCALE=20`. */
+export const TIMEOUT_SCALE_VARIABLE = "VMEXIT_TIMEOUT_SCALE";
+
+/** The clock is read once in this many exits: reading it at each would cost a tenth of the run loop. */
+const EXITS_PER_CHECK = 32;
+
+/**
+ * The watchdog of one machine. A guest that never exits is interrupted by a timer's signal; one that exits
+ * all the time is caught by the clock, which is looked at every few exits; both end in
+ * {@linkcode TimeLimit.isOver}.
+ */
+export class TimeLimit implements Disposable {
+  readonly #libc: Libc;
+  readonly #tick: number | undefined;
+  #timer: ThreadTimer | undefined;
+  #milliseconds = 0;
+  #begin = 0;
+  #end = Infinity;
+  #exits = 0;
+
+  /**
+   * Makes no system call: the timer is created by the first run.
+   *
+   * @param tick How often the guest is interrupted meanwhile, in milliseconds, for those who look at it: by default from
+   *   the limit's end on.
+   */
+  constructor(libc: Libc, tick?: number) {
+    this.#libc = libc;
+    this.#tick = tick;
+  }
+
+  /** The limit that was last started, in milliseconds. */
+  get milliseconds(): number {
+    return this.#milliseconds;
+  }
+
+  /** How long ago it was last started, in milliseconds. */
+  get elapsed(): number {
+    return performance.now() - this.#begin;
+  }
+
+  /**
+   * Starts the limit.
+   *
+   * @param used How much of it is over already, in milliseconds: less than all of it.
+   */
+  start(milliseconds: number, used = 0): void {
+    this.#timer ??= new ThreadTimer(this.#libc);
+    this.#milliseconds = milliseconds;
+    this.#exits = 0;
+    this.#begin = performance.now();
+    this.#end = this.#begin + milliseconds - used;
+    const rest = milliseconds - used;
+    this.#timer.arm(this.#tick === undefined ? rest : Math.min(rest, this.#tick), this.#tick);
+  }
+
+  /** Ends it: no signal comes any more. */
+  stop(): void {
+    this.#timer?.disarm();
+    this.#end = Infinity;
+  }
+
+  /** Whether the time is over. To be asked after EINTR. */
+  isOver(): boolean {
+    return performance.now() >= this.#end;
+  }
+
+  /** Whether the time is over, asked of the clock only now and then. To be asked after each exit. */
+  isOverAfterExit(): boolean {
+    return ++this.#exits % EXITS_PER_CHECK === 0 && this.isOver();
+  }
+
+  /** Deletes the timer. */
+  [Symbol.dispose](): void {
+    this.#timer?.[Symbol.dispose]();
+    this.#timer = undefined;
+  }
+}
+
+/**
+ * A time limit in milliseconds, scaled for this host.
+ *
+ * @throws {RangeError} When it, or `VMEXIT_TIMEOUT_SCALE`, is not a positive number.
+ */
+export function scaledTimeout(milliseconds: number): number {
+  if (!(milliseconds > 0 && milliseconds < Infinity)) {
+    throw new RangeError(
+      `Cannot limit a run to ${milliseconds} ms: the limit is not a positive, finite number`,
+    );
+  }
+  return milliseconds * timeoutScale();
+}
+
+/**
+ * What time limits are multiplied by: `VMEXIT_TIMEOUT_SCALE`, or 1 where that is not set, or may not be read.
+ *
+ * @throws {RangeError} When it is not a positive number.
+ */
+export function timeoutScale(): number {
+  const variable = { name: "env", variable: TIMEOUT_SCALE_VARIABLE } as const;
+  // Asking for the permission would stop a test run at a prompt.
+  if (Deno.permissions.querySync(variable).state !== "granted") return 1;
+  const text = Deno.env.get(TIMEOUT_SCALE_VARIABLE);
+  if (text === undefined || text === "") return 1;
+  const scale = Number(text);
+  if (!(scale > 0 && scale < Infinity)) {
+    throw new RangeError(
+      `Cannot scale time limits by ${TIMEOUT_SCALE_VARIABLE}=${text}: it is not a positive number`,
+    );
+  }
+  return scale;
+}

@@ -1,0 +1,207 @@
+import type { SourceLine } from "../../guest/source_line.ts";
+import { kvm_regs } from "../../kvm/abi/structs/regs.ts";
+import { flagNames } from "../../x86/flags.ts";
+import { rflagsFlags } from "../../x86/flag_tables.ts";
+import { hex } from "../../x86/hex.ts";
+import { CodeView } from "./code_view.ts";
+import { explainExit } from "../exits/explain_exit.ts";
+import { exitingInstruction } from "../exits/exiting_instruction.ts";
+import { cpusSection, replayLines, subject } from "./cpus_section.ts";
+import { exitRows } from "../exits/exit_rows.ts";
+import { guestPlace, isReset, modeText } from "./guest_place.ts";
+import type { MachineCpu } from "../machine_cpu.ts";
+
+const LINES_BEFORE = 3;
+const LINES_AFTER = 2;
+const EXITS_SHOWN = 8;
+const SERIAL_SHOWN = 400;
+const INSTRUCTIONS_SHOWN = 3;
+const BYTES_SHOWN = 16;
+const BYTE_DIGITS = 2;
+
+/** The columns of rows of registers, so that the page fits a terminal of 80. */
+const REGISTER_COLUMNS = 76;
+
+/** What would move the reader's cursor or colour the terminal, or is no character of an XML report. */
+const CONTROL = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}]/gu;
+
+/**
+ * Where a stopped guest is and how it came there, for failure pages: the source around the instruction that
+ * caused the latest exit (around the next instruction, where there is no such), the instructions there, the
+ * registers that changed since boot, the last exits, and the serial line.
+ *
+ * It is plain text of the characters that every terminal and report can hold. It never throws: what cannot be
+ * read is left out, because a page about a failure must not hide it behind another.
+ */
+export function statePage(machine: MachineCpu): string {
+  return [replayLines, explanation, place, registers, cpusSection, exits, serial]
+    .flatMap((section) => attempt(() => section(machine)))
+    .join("\n");
+}
+
+function attempt(section: () => string[]): string[] {
+  try {
+    return section();
+  } catch (error) {
+    return [`(not readable: ${error instanceof Error ? error.message.split("\n")[0] : error})`];
+  }
+}
+
+/** Why KVM, or the CPU, could not go on. */
+function explanation(machine: MachineCpu): string[] {
+  const { lastExit, isAtExit } = machine;
+  return lastExit === undefined || !isAtExit ? [] : explainExit(machine, lastExit);
+}
+
+function place(machine: MachineCpu): string[] {
+  if (isReset(machine)) {
+    return [
+      `${subject(machine)} at an unknown place: at the triple fault KVM has reset its registers`,
+      ...tripleFault(machine),
+    ];
+  }
+  const here = guestPlace(machine);
+  const code = new CodeView(machine, here);
+  const address = exitingInstruction(machine, code);
+  const { image } = machine;
+  const symbol = image.symbolAt(address - here.imageBase);
+  const line = image.lineAt(address - here.imageBase);
+  const next = address === here.linear ? "" : `, next ${hex(here.linear)}`;
+  const names = [
+    ...line === undefined ? [] : [`${line.file}:${line.line}`],
+    ...symbol === undefined ? [] : [offsetText(symbol.name, symbol.offset)],
+  ];
+  return [
+    `${subject(machine)} at ${hex(address)}${next} in ${modeText(machine)}`,
+    ...names.length === 0 ? [] : [`  ${names.join("  ")}`],
+    ...line === undefined ? [] : sourceLines(image.lines, line),
+    ...instructions(machine, code, address, line !== undefined),
+    ...tripleFault(machine),
+    ...lastByte(machine, address - here.imageBase, here.linear - here.imageBase),
+  ];
+}
+
+/** A triple fault says nothing of the first of the three: what could. */
+function tripleFault({ lastExit, isAtExit, catchesFaults }: MachineCpu): string[] {
+  if (lastExit?.reason !== "SHUTDOWN" || !isAtExit) return [];
+  return [
+    catchesFaults
+      ? "  the CPU could not enter the fault catcher: for want of a stack, or of the guest's IDT or GDT"
+      : "  boot it with `catchFaults: true` to be told the fault that came first",
+  ];
+}
+
+/** A guest that lacks its HLT runs on into whatever lies behind it, which nothing else on the page shows. */
+function lastByte({ image, lastExit }: MachineCpu, address: number, next: number): string[] {
+  const ends = image.segments.map((segment) => segment.address + segment.size);
+  if (lastExit?.reason === "HLT" || address === next || !ends.includes(next)) return [];
+  return [
+    "  the guest's bytes end here: what is executed next is not its code (is a hlt missing?)",
+  ];
+}
+
+/** The source around a line, with the line marked. */
+function sourceLines(lines: readonly SourceLine[], here: SourceLine): string[] {
+  const near = lines.filter(({ file, line }) =>
+    file === here.file && line >= here.line - LINES_BEFORE && line <= here.line + LINES_AFTER
+  );
+  const byNumber = new Map(near.map((each) => [each.line, each]));
+  byNumber.set(here.line, here);
+  const width = Math.max(...[...byNumber.keys()].map((line) => String(line).length));
+  return [...byNumber.values()]
+    .sort((a, b) => a.line - b.line)
+    .map(({ line, text }) =>
+      `  ${line === here.line ? "→" : " "} ${String(line).padStart(width)} │ ${text}`
+    );
+}
+
+/** @param isKnown Whether the code has source lines: then what has none is not shown as code. */
+function instructions(
+  { image }: MachineCpu,
+  code: CodeView,
+  address: number,
+  isKnown: boolean,
+): string[] {
+  const bytes = code.bytes(address, BYTES_SHOWN);
+  if (bytes.length === 0) return ["  no memory is mapped there"];
+  const instructions = code.instructions(address, address, INSTRUCTIONS_SHOWN);
+  if (instructions === undefined) return [`  → ${hex(address)}  ${hexBytes(bytes)}`];
+  const { imageBase } = code.place;
+  const rows = instructions.slice(0, INSTRUCTIONS_SHOWN)
+    .filter((each) => !isKnown || image.lineAt(Number(each.address) - imageBase))
+    .map(({ address, bytes, text }) => ({ at: hex(address), bytes: hexBytes(bytes), text }));
+  const width = Math.max(...rows.map(({ bytes }) => bytes.length));
+  return rows.map(({ at, bytes, text }, index) =>
+    `  ${index === 0 ? "→" : " "} ${at}  ${bytes.padEnd(width)}  ${text}`
+  );
+}
+
+/** The registers that are not what they were at boot, in aligned columns. */
+function registers(machine: MachineCpu): string[] {
+  if (isReset(machine)) return [];
+  const { registers, bootRegisters } = machine;
+  const changed = kvm_regs.fields
+    .map(({ path }) => path as "rax" | "rip" | "rflags")
+    .filter((path) => path !== "rflags" && path !== "rip")
+    .map((path) => ({ path, value: registers[path] }))
+    .filter(({ path, value }) => value !== bootRegisters[path])
+    .map(({ path, value }) => `${path.padEnd("rax".length)} ${hex(value)}`);
+  const width = Math.max(0, ...changed.map((cell) => cell.length)) + 2;
+  const perLine = Math.max(1, Math.floor(REGISTER_COLUMNS / width));
+  const lines = ["registers that changed since boot"];
+  for (let index = 0; index < changed.length; index += perLine) {
+    const cells = changed.slice(index, index + perLine);
+    lines.push(`    ${cells.map((cell) => cell.padEnd(width)).join("").trimEnd()}`);
+  }
+  if (changed.length === 0) lines.push("    none");
+  const flags = flagNames(rflagsFlags, registers.rflags.value).join(" ");
+  lines.push(
+    `    rip ${hex(registers.rip)}, rflags ${hex(registers.rflags.value)}${
+      flags === "" ? "" : ` (${flags})`
+    }`,
+  );
+  return lines;
+}
+
+function exits({ log, machine: { cpus, exitingCpu } }: MachineCpu): string[] {
+  const shown = log.records().slice(-EXITS_SHOWN);
+  const title = shown.length === log.total
+    ? "exits so far"
+    : `the last ${shown.length} of ${log.total} exits`;
+  if (shown.length === 0) return [title, "    none"];
+  return [
+    title,
+    ...exitRows(shown, exitingCpu.lastExit, cpus.length > 1).map((row) => `    ${row}`),
+  ];
+}
+
+function serial(machine: MachineCpu): string[] {
+  if (!machine.hasSerial) return [];
+  const { text, dropped } = machine.serial;
+  if (text === "") return [];
+  const shown = text.length > SERIAL_SHOWN ? `…${text.slice(-SERIAL_SHOWN)}` : text;
+  const lines = shown.replaceAll("\r\n", "\n").replace(/\n$/, "").split("\n");
+  return [
+    text.length > SERIAL_SHOWN
+      ? `the last ${SERIAL_SHOWN} of ${text.length} characters of serial output`
+      : "serial output so far",
+    ...lines.map((line) => `    ${line.replace(CONTROL, escaped)}`),
+    ...dropped === 0 ? [] : [`    (and ${dropped} bytes more that were not kept)`],
+  ];
+}
+
+function escaped(character: string): string {
+  const code = character.codePointAt(0)!;
+  if (character === "\t") return "\t";
+  return code <= 0xff
+    ? `\\x${code.toString(16).padStart(BYTE_DIGITS, "0")}`
+    : `\\u{${code.toString(16)}}`;
+}
+
+function offsetText(name: string, offset: number): string {
+  return offset === 0 ? name : `${name}+${hex(offset)}`;
+}
+
+function hexBytes(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(BYTE_DIGITS, "0")).join(" ");
+}
