@@ -44,3 +44,4 @@ import "./modes/missing_feature_test.ts";
 import "./modes/paging_modes_test.ts";
 import "./modes/protected_modes_test.ts";
 import "./modes/real_modes_test.ts";
+import "./smp/cpus_test.ts";

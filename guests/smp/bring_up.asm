@@ -18,10 +18,12 @@ IDS        equ 0x20010                  ; a byte for each APIC id
         mov  dword [APIC_ICR_LOW], TO_OTHERS | LEVEL_ASSERT | INIT
         mov  dword [APIC_ICR_LOW], TO_OTHERS | LEVEL_ASSERT | STARTUP | TRAMPOLINE >> 12
         mov  dword [APIC_ICR_LOW], TO_OTHERS | LEVEL_ASSERT | STARTUP | TRAMPOLINE >> 12
+        sti                             ; emulated Intel hosts get no timer while interrupts are off
 wait_for_others:
         pause
         cmp  [STARTED], ebx
         jb   wait_for_others
+        cli
         hlt
 
 started:

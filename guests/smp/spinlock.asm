@@ -4,6 +4,7 @@
 LOCKED  equ 0x20000
 COUNTER equ 0x20004
 
+        sti                             ; emulated Intel hosts get no timer while interrupts are off
 next:   lock bts dword [LOCKED], 0      ; takes the lock and tells whether it was free, at once
         jnc owned
         pause

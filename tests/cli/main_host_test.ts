@@ -47,7 +47,7 @@ Deno.test("with several folders on the command line, the host's tests still run 
   await withProject(files, async (folder) => {
     const { code, stdout, stderr } = await start(folder, "test", "first", "tests").output();
     assertEquals(code, 0, stdout + stderr);
-    assertEquals(stdout.trimEnd().split("\n").at(-1), "4 passed, 0 failed, 1 skipped");
+    assertEquals(stdout.trimEnd().split("\n").slice(-2), ["1 skipped", "4 passed, 0 failed"]);
   });
 });
 

@@ -9,6 +9,7 @@ import {
   openHandles,
   portIn,
   portOut,
+  requires,
 } from "@vmexit/vmexit";
 import {
   assert,
@@ -66,6 +67,7 @@ Deno.test("time slices: CPUs add under a spinlock, and no increment is lost", ()
 Deno.test("a CPU that loops does not keep the others from running", () => {
   using vm = boot(
     asm`
+      sti
     poll:
       cmp byte [0x2000], 1
       jne poll
@@ -190,7 +192,7 @@ Deno.test("an exit that nobody answers holds up the machine, says its CPU, and c
   assertGreater(vm.portOutput.bytes(0x10).indexOf(7), -1);
 });
 
-Deno.test("a CPU is stepped alone", () => {
+Deno.test(requires({ singleStep: true }, "a CPU is stepped alone"), () => {
   using vm = boot(talking, two);
   const before = vm.registers.rip;
   assertEquals(vm.cpus[1].registers.al, 0);
@@ -205,6 +207,7 @@ Deno.test("a CPU is stepped alone", () => {
 Deno.test("SHUTDOWN of any CPU ends the run, and the log says whose it was", () => {
   using vm = boot(
     asm`
+      sti
     again:
       jmp again
     second:
@@ -222,6 +225,7 @@ Deno.test("SHUTDOWN of any CPU ends the run, and the log says whose it was", () 
 Deno.test("a handler stops all CPUs, the exit port ends the run, and the next run goes on", () => {
   using vm = boot(
     asm`
+      sti
     again:
       inc cx
       jmp again
@@ -333,7 +337,7 @@ second:
     hlt
 `;
 
-Deno.test("faults are caught on the CPU that has them", () => {
+Deno.test(requires({ singleStep: true }, "faults are caught on the CPU that has them"), () => {
   const cpus = [{}, { entry: "second" }] as const;
   {
     using vm = boot(faulting, {
