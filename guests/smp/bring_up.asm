@@ -2,7 +2,7 @@
 ; each into protected mode with the GDT that CPU 0 has. Each writes its APIC id, from CPUID, into a byte of its own.
 ; EBX: how many others there are.
         bits 32
-%include "smp.inc"
+%include "../interrupts/interrupts.inc"
 
 TRAMPOLINE equ 0x8000
 STARTED    equ 0x20000                  ; how many have started
@@ -15,9 +15,9 @@ IDS        equ 0x20010                  ; a byte for each APIC id
         mov  ecx, trampoline_end - trampoline
         rep  movsb
         sgdt [TRAMPOLINE + gdtr - trampoline]
-        mov  dword [APIC_ICR_LOW], TO_OTHERS | LEVEL_ASSERT | INIT
-        mov  dword [APIC_ICR_LOW], TO_OTHERS | LEVEL_ASSERT | STARTUP | TRAMPOLINE >> 12
-        mov  dword [APIC_ICR_LOW], TO_OTHERS | LEVEL_ASSERT | STARTUP | TRAMPOLINE >> 12
+        mov  dword [APIC_ICR_LOW], APIC_TO_OTHERS | APIC_ASSERT | APIC_INIT
+        mov  dword [APIC_ICR_LOW], APIC_TO_OTHERS | APIC_ASSERT | APIC_STARTUP | TRAMPOLINE >> 12
+        mov  dword [APIC_ICR_LOW], APIC_TO_OTHERS | APIC_ASSERT | APIC_STARTUP | TRAMPOLINE >> 12
         sti                             ; emulated Intel hosts get no timer while interrupts are off
 wait_for_others:
         pause

@@ -1,7 +1,7 @@
 ; CPU 0 interrupts CPU 1, which interrupts CPU 0, and so on; in between both wait in HLT. Each writes a letter to port 0x10
 ; for every interrupt. ECX: how many rounds.
         bits 32
-%include "smp.inc"
+%include "../interrupts/interrupts.inc"
 
 VECTOR  equ 0x40
 READY   equ 0x20000

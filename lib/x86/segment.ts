@@ -1,3 +1,4 @@
+import { attributeNames, ATTRIBUTES, attributesOf, attributeWord } from "./segment_attributes.ts";
 import { hex } from "./hex.ts";
 
 /** A segment register with its hidden part, as `struct kvm_segment` has it. One-bit fields are 0 or 1. */
@@ -49,19 +50,9 @@ const LIMIT_BITS = 20;
 const PAGE_BITS = 12;
 const PAGE_MASK = 0xfff;
 
-/** The fields of the attribute word: their lowest bit in the descriptor and their width. */
-const ATTRIBUTES = {
-  type: { bit: 40, width: 4 },
-  s: { bit: 44, width: 1 },
-  dpl: { bit: 45, width: 2 },
-  present: { bit: 47, width: 1 },
-  avl: { bit: 52, width: 1 },
-  l: { bit: 53, width: 1 },
-  db: { bit: 54, width: 1 },
-  g: { bit: 55, width: 1 },
-} as const;
-type Attribute = keyof typeof ATTRIBUTES;
-const attributeNames = Object.keys(ATTRIBUTES) as Attribute[];
+/** Where the attribute word, bits 55:40, begins in a descriptor; its bits 11:8 are the limit's. */
+const ATTRIBUTE_WORD_BIT = 40;
+const ATTRIBUTE_WORD_BITS = 16;
 
 /**
  * What a segment register holds after `selector` was loaded and found `descriptor` in its table.
@@ -84,19 +75,15 @@ const attributeNames = Object.keys(ATTRIBUTES) as Attribute[];
  */
 export function descriptorToSegment(descriptor: Uint8Array | bigint, selector: number): Segment {
   const { low, high } = halves(descriptor);
-  const segment = {
-    base: field(low, 16, 24) | (field(low, 56, 8) << 24n) | (field(high, 0, 32) << 32n),
-    selector,
-    unusable: 0,
-  } as Segment;
-  for (const name of attributeNames) {
-    const { bit, width } = ATTRIBUTES[name];
-    segment[name] = Number(field(low, bit, width));
-  }
+  const attributes = attributesOf(Number(field(low, ATTRIBUTE_WORD_BIT, ATTRIBUTE_WORD_BITS)));
   const limit = Number(field(low, 0, 16) | (field(low, 48, 4) << 16n));
-  segment.limit = segment.g ? limit * 2 ** PAGE_BITS + PAGE_MASK : limit;
-  segment.unusable = segment.present ? 0 : 1;
-  return segment;
+  return {
+    base: field(low, 16, 24) | (field(low, 56, 8) << 24n) | (field(high, 0, 32) << 32n),
+    limit: attributes.g ? limit * 2 ** PAGE_BITS + PAGE_MASK : limit,
+    selector,
+    ...attributes,
+    unusable: attributes.present ? 0 : 1,
+  };
 }
 
 /**
@@ -127,9 +114,9 @@ export function segmentToDescriptor(
   if (segment.unusable) return bytes;
   refuseMisfits(segment, size);
   const limit = BigInt(segment.g ? segment.limit >>> PAGE_BITS : segment.limit);
-  let low = field(limit, 0, 16) | (field(limit, 16, 4) << 48n) |
-    (field(segment.base, 0, 24) << 16n) | (field(segment.base, 24, 8) << 56n);
-  for (const name of attributeNames) low |= BigInt(segment[name]) << BigInt(ATTRIBUTES[name].bit);
+  const low = field(limit, 0, 16) | (field(limit, 16, 4) << 48n) |
+    (field(segment.base, 0, 24) << 16n) | (field(segment.base, 24, 8) << 56n) |
+    (BigInt(attributeWord(segment)) << BigInt(ATTRIBUTE_WORD_BIT));
   const view = new DataView(bytes.buffer);
   view.setBigUint64(0, low, true);
   if (size === SYSTEM_DESCRIPTOR_SIZE) view.setBigUint64(8, segment.base >> 32n, true);

@@ -298,7 +298,7 @@ Deno.test("with local APICs: a CPU that waits for its timer is woken, and until 
   using vm = boot(
     asm`
       bits 32
-    %include "../../guests/smp/smp.inc"
+    %include "../../guests/interrupts/interrupts.inc"
       hlt
     second:
       enable_apic

@@ -31,7 +31,7 @@ export function cpuidOfCpus(
 export interface StartCpusParts {
   readonly machine: Machine;
   readonly cpus: readonly CpuParts[];
-  /** The state in which CPU 0 starts. */
+  /** The state in which CPU 0 starts: its registers hold it already. */
   readonly state: CpuState;
   /** The linear address at which that is. */
   readonly entry: number;
@@ -58,13 +58,11 @@ function start(
   own: CpuOptions,
 ): void {
   const { number, registers } = cpu;
-  cpus[number].store.load(
-    state.registers,
-    number === 0 ? state.specialRegisters : {
-      ...state.specialRegisters,
-      apic_base: state.specialRegisters.apic_base & ~BOOT_PROCESSOR,
-    },
-  );
+  // CPU 0 has had them since the guest was loaded through its page tables.
+  if (number > 0) {
+    const apic_base = state.specialRegisters.apic_base & ~BOOT_PROCESSOR;
+    cpus[number].store.load(state.registers, { ...state.specialRegisters, apic_base });
+  }
   if (state.fpu !== undefined) registers.set({ ...state.fpu });
   if (number > 0) registers.rsp = stackOf(cpu, own);
   const { convention, cpuNumber = 0 } = options as LongOptions;

@@ -7,7 +7,7 @@ import {
 import type { ExceptionFrame, FrameFormat } from "../../x86/faults/exception_frame.ts";
 import { rflagsFlags } from "../../x86/flag_tables.ts";
 import { getFlag } from "../../x86/flags.ts";
-import { unusableSegment } from "../../x86/modes/common.ts";
+import { segment16, unusableSegment } from "../../x86/modes/common.ts";
 import type { MachineCpu } from "../machine_cpu.ts";
 import type { RegisterValues } from "../registers/registers.ts";
 
@@ -76,18 +76,7 @@ function loaded({ registers, linear }: MachineCpu, selector: number): Segment | 
 }
 
 function virtual8086Segment(selector: number): Segment {
-  return {
-    base: BigInt(selector) * PARAGRAPH,
-    limit: REAL_MODE_LIMIT,
-    selector,
-    type: SEGMENT_TYPE.readWriteDataAccessed,
-    present: 1,
-    dpl: PRIVILEGE,
-    db: 0,
-    s: 1,
-    l: 0,
-    g: 0,
-    avl: 0,
-    unusable: 0,
-  };
+  const base = BigInt(selector) * PARAGRAPH;
+  const type = SEGMENT_TYPE.readWriteDataAccessed;
+  return segment16({ base, limit: REAL_MODE_LIMIT, selector, type, dpl: PRIVILEGE });
 }

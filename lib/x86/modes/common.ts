@@ -55,6 +55,29 @@ export function unusableSegment(): Segment {
   };
 }
 
+/** What tells the segments of {@linkcode segment16} apart. */
+export type Segment16 =
+  & Pick<Segment, "base" | "limit" | "selector" | "type">
+  & Partial<Pick<Segment, "dpl" | "g">>;
+
+/** A segment register of 16-bit code or of data, at CPL 0 and with its limit in bytes unless told otherwise. */
+export function segment16({ base, limit, selector, type, dpl = 0, g = 0 }: Segment16): Segment {
+  return {
+    base,
+    limit,
+    selector,
+    type,
+    present: 1,
+    dpl,
+    db: 0,
+    s: 1,
+    l: 0,
+    g,
+    avl: 0,
+    unusable: 0,
+  };
+}
+
 /**
  * A register's value as an offset of so many bits.
  *

@@ -6,7 +6,7 @@ import { hex } from "../hex.ts";
 import { REAL_MODE } from "../layout.ts";
 import { checkWrites } from "../placement.ts";
 import { type Segment, SEGMENT_TYPE } from "../segment.ts";
-import { specialRegisters, unusableSegment } from "./common.ts";
+import { segment16, specialRegisters, unusableSegment } from "./common.ts";
 
 /** What a real-mode boot state can be told. All of it has defaults. */
 export interface RealLayout {
@@ -113,20 +113,8 @@ function codeAddress({ cs, ip, entry = REAL_MODE.code }: RealLayout): { cs: numb
 }
 
 function realSegment(name: string, selector: number, type: number): Segment {
-  return {
-    base: BigInt(word(name, selector)) * BigInt(PARAGRAPH),
-    limit: SEGMENT_LIMIT,
-    selector,
-    type,
-    present: 1,
-    dpl: 0,
-    db: 0,
-    s: 1,
-    l: 0,
-    g: 0,
-    avl: 0,
-    unusable: 0,
-  };
+  const base = BigInt(word(name, selector)) * BigInt(PARAGRAPH);
+  return segment16({ base, limit: SEGMENT_LIMIT, selector, type });
 }
 
 function word(name: string, value: number): number {

@@ -3,6 +3,7 @@ import { RFLAGS_ALWAYS_SET } from "../flag_tables.ts";
 import { hex } from "../hex.ts";
 import { SYSTEM_MANAGEMENT } from "../layout.ts";
 import { type Segment, SEGMENT_TYPE } from "../segment.ts";
+import { segment16 } from "./common.ts";
 
 /** What the state that a system-management interrupt begins with can be told. */
 export interface SystemManagementLayout {
@@ -58,17 +59,13 @@ export function systemManagementEntry(
       }: it is not a multiple of ${hex(ALIGNMENT)} below 4 GiB`,
     );
   }
-  const data = () => segment(0, 0, SEGMENT_TYPE.readWriteDataAccessed);
+  const data = () => segment(0, 0);
   return {
     handler: smbase + SYSTEM_MANAGEMENT.entry,
     saveArea: smbase + SYSTEM_MANAGEMENT.saveArea,
     registers: { rip: BigInt(SYSTEM_MANAGEMENT.entry), rflags: RFLAGS_ALWAYS_SET },
     segments: {
-      cs: segment(
-        (smbase >> SELECTOR_SHIFT) & SELECTOR_MASK,
-        smbase,
-        SEGMENT_TYPE.readWriteDataAccessed,
-      ),
+      cs: segment((smbase >> SELECTOR_SHIFT) & SELECTOR_MASK, smbase),
       ds: data(),
       es: data(),
       fs: data(),
@@ -81,19 +78,7 @@ export function systemManagementEntry(
   };
 }
 
-function segment(selector: number, base: number, type: number): Segment {
-  return {
-    base: BigInt(base),
-    limit: LIMIT,
-    selector,
-    type,
-    present: 1,
-    dpl: 0,
-    db: 0,
-    s: 1,
-    l: 0,
-    g: 1,
-    avl: 0,
-    unusable: 0,
-  };
+function segment(selector: number, base: number): Segment {
+  const type = SEGMENT_TYPE.readWriteDataAccessed;
+  return segment16({ base: BigInt(base), limit: LIMIT, selector, type, g: 1 });
 }

@@ -1,5 +1,6 @@
 import { type Struct, struct, u16, u32, u64 } from "../../ffi/struct.ts";
 import type { Segment } from "../segment.ts";
+import { attributesOf, attributeWord } from "../segment_attributes.ts";
 
 /** A segment register in a VMCB. */
 export interface VmcbSegment {
@@ -21,19 +22,10 @@ export const vmcb_seg: Struct<VmcbSegment> = struct("vmcb_seg", {
   base: u64,
 });
 
-/** Where the attributes lie (AMD APM Vol. 2, 15.5.1). */
-const ATTRIBUTES = {
-  type: { bit: 0, width: 4 },
-  s: { bit: 4, width: 1 },
-  dpl: { bit: 5, width: 2 },
-  present: { bit: 7, width: 1 },
-  avl: { bit: 8, width: 1 },
-  l: { bit: 9, width: 1 },
-  db: { bit: 10, width: 1 },
-  g: { bit: 11, width: 1 },
-} as const;
-type Attribute = keyof typeof ATTRIBUTES;
-const attributeNames = Object.keys(ATTRIBUTES) as Attribute[];
+/** A VMCB has the descriptor's attribute word without the four bits of the limit in its middle (APM Vol. 2, 15.5.1). */
+const BELOW_LIMIT = 0x0ff;
+const ABOVE_LIMIT = 0xf00;
+const LIMIT_BITS = 4;
 
 /**
  * A segment register as a VMCB has it. One that is unusable is not present there.
@@ -50,18 +42,14 @@ const attributeNames = Object.keys(ATTRIBUTES) as Attribute[];
  */
 export function segmentToVmcb(segment: Segment): VmcbSegment {
   const { selector, limit, base, unusable } = segment;
-  let attrib = 0;
-  for (const name of attributeNames) attrib |= segment[name] << ATTRIBUTES[name].bit;
+  const word = attributeWord(segment);
+  const attrib = (word & BELOW_LIMIT) | (word >> LIMIT_BITS & ABOVE_LIMIT);
   return { selector, attrib: unusable ? 0 : attrib, limit, base };
 }
 
 /** A segment register as `struct kvm_segment` has it; unusable where the VMCB's is not present. */
 export function vmcbToSegment({ selector, attrib, limit, base }: VmcbSegment): Segment {
-  const segment = { base, limit, selector } as Segment;
-  for (const name of attributeNames) {
-    const { bit, width } = ATTRIBUTES[name];
-    segment[name] = attrib >> bit & 2 ** width - 1;
-  }
-  segment.unusable = segment.present ? 0 : 1;
-  return segment;
+  const word = (attrib & BELOW_LIMIT) | (attrib & ABOVE_LIMIT) << LIMIT_BITS;
+  const attributes = attributesOf(word);
+  return { base, limit, selector, ...attributes, unusable: attributes.present ? 0 : 1 };
 }

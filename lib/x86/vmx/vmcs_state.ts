@@ -2,6 +2,7 @@ import type { CpuState, SegmentName } from "../cpu_state.ts";
 import { cr4Flags, eferFlags, RFLAGS_ALWAYS_SET } from "../flag_tables.ts";
 import { flagsToValue, getFlag } from "../flags.ts";
 import type { Segment } from "../segment.ts";
+import { attributeWord } from "../segment_attributes.ts";
 import type { VmcsFieldName } from "./vmcs_fields.ts";
 
 /** Values for fields of a VMCS. */
@@ -26,18 +27,8 @@ const HOST_BASES = ["fs", "gs", "tr"] as const;
 /** RPL and TI are 0 in the selectors of the host (Intel SDM Vol. 3C, 26.2.3). */
 const HOST_SELECTOR = 0xfff8;
 
-/** Where access rights lie (Intel SDM Vol. 3C, table 24-2). */
-const ACCESS_RIGHTS = {
-  type: 0,
-  s: 4,
-  dpl: 5,
-  present: 7,
-  avl: 12,
-  l: 13,
-  db: 14,
-  g: 15,
-  unusable: 16,
-} as const;
+/** Access rights are a descriptor's attribute word, and above it whether the segment is unusable (SDM Vol. 3C, table 24-2). */
+const UNUSABLE_BIT = 16;
 
 /** VMX fixes CR4.VMXE to 1, for guests as well (Intel SDM Vol. 3C, 23.8). */
 const VMXE = flagsToValue(cr4Flags, { vmxe: true });
@@ -59,11 +50,7 @@ const PAT_RESET = 0x0007_0406_0007_0406n;
  * ```
  */
 export function vmcsAccessRights(segment: Segment): bigint {
-  let rights = 0;
-  for (const [name, bit] of Object.entries(ACCESS_RIGHTS)) {
-    rights |= segment[name as keyof typeof ACCESS_RIGHTS] << bit;
-  }
-  return BigInt(rights);
+  return BigInt(attributeWord(segment) | segment.unusable << UNUSABLE_BIT);
 }
 
 /**
