@@ -1,17 +1,35 @@
+import type { Pages } from "./pages.ts";
+
+/**
+ * What an ioctl refers to beyond the bytes of its argument. Where KVM is in another machine, these mean something else there,
+ * and are translated.
+ */
+export interface IoctlReferences {
+  /** Offsets of the addresses in the argument: 64-bit numbers. */
+  readonly addresses: readonly number[];
+  /** Offsets of the file descriptors in it: 32-bit numbers. */
+  readonly descriptors: readonly number[];
+  /** The offset of a file descriptor that the kernel puts into it. */
+  readonly newDescriptor: number | undefined;
+  /** Whether the call returns a file descriptor. */
+  readonly returnsDescriptor: boolean;
+}
+
 /**
  * The C library calls that vmexit makes, under their own names and with their own conventions: a call
  * that fails returns -1 and leaves its reason in {@linkcode Libc.errno}. Nothing here throws for a
  * failed call; the owners above ({@linkcode OwnedFd}, {@linkcode Mapping}, the classes of `lib/kvm`) do.
  *
- * It is an interface so that tests can stand between vmexit and the kernel and inject faults.
+ * It is an interface because there are several: that of this process, the one that makes the calls in an emulated machine
+ * with a KVM, and those of tests, which stand between vmexit and the kernel and inject faults.
  *
  * @example A `Libc` that runs out of file descriptors
  * ```ts
- * import { type Libc, libc } from "@vmexit/vmexit";
+ * import { kvmLibc, type Libc } from "@vmexit/vmexit";
  *
  * const EMFILE = 24;
  * const exhausted = (): Libc => {
- *   const real = libc();
+ *   const real = kvmLibc();
  *   return { ...real, open: () => -1, errno: () => EMFILE };
  * };
  * ```
@@ -36,9 +54,14 @@ export interface Libc {
   /** `eventfd(2)`. */
   eventfd(initialValue: number, flags: number): number;
   /** `ioctl(2)` whose third argument is a number; it takes the fast path, so `KVM_RUN` uses it. */
-  ioctl(fd: number, request: number, argument: number): number;
+  ioctl(fd: number, request: number, argument: number, references?: IoctlReferences): number;
   /** `ioctl(2)` whose third argument points to the first byte of `buffer`. */
-  ioctlBuffer(fd: number, request: number, buffer: Uint8Array<ArrayBuffer>): number;
+  ioctlBuffer(
+    fd: number,
+    request: number,
+    buffer: Uint8Array<ArrayBuffer>,
+    references?: IoctlReferences,
+  ): number;
   /** `mmap(2)` at an address of the kernel's choice: that address, or `MAP_FAILED` (2^64 − 1). */
   mmap(length: number, protection: number, flags: number, fd: number, offset: number): bigint;
   /** `munmap(2)`. */
@@ -49,6 +72,12 @@ export interface Libc {
   memory(address: bigint, length: number): ArrayBuffer;
   /** The address of the first byte of `bytes`. */
   addressOf(bytes: Uint8Array<ArrayBuffer>): bigint;
+  /**
+   * Zeroed memory that this process and KVM both see, which begins `offset` bytes behind a multiple of `alignment`.
+   *
+   * @throws {HostError} When there is not that much.
+   */
+  allocatePages(size: number, alignment: number, offset: number): Pages;
   /** The address of a function of libc, for a signal handler that is never JavaScript. */
   functionAddress(name: string): bigint;
   /** `gettid(2)`. */

@@ -14,4 +14,4 @@ export const PAGE_SIZE = 4096;
 export const HUGE_PAGE_SIZE = 2 * 1024 * 1024;
 
 /** Advice of `madvise(2)` (`asm-generic/mman-common.h`). */
-export const MADV = { HUGEPAGE: 14 } as const;
+export const MADV = { REMOVE: 9, HUGEPAGE: 14 } as const;

@@ -1,27 +1,53 @@
-import { HostError } from "./host_error.ts";
 import type { Libc } from "./libc.ts";
 import { HUGE_PAGE_SIZE, MADV, PAGE_SIZE } from "./mman.ts";
 import { SystemError } from "./system_error.ts";
 
-/** Zeroed, page-aligned memory of this process, with its address. */
-export interface Pages {
-  /** The memory. */
+/**
+ * Zeroed, page-aligned memory that this process and KVM both see, with its address. Where KVM is in another machine, that
+ * machine's processor must hear of what this process writes: it may have translated code that lay there before.
+ */
+export interface Pages extends Disposable {
+  /**
+   * The memory. Once a guest has run, whoever writes to it says so with {@linkcode Pages.wrote}, or writes through
+   * {@linkcode Pages.view}.
+   */
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** The address of its first byte, a multiple of the page size. */
   readonly address: bigint;
+  /** Says that `length` bytes from `start` on were written through {@linkcode Pages.bytes}. */
+  wrote(start: number, length: number): void;
+  /** `length` bytes from `start` on, for whoever writes to them whenever it likes. */
+  view(start: number, length: number): Uint8Array<ArrayBuffer>;
+  /**
+   * Ends it: {@linkcode Pages.bytes} and all views have no bytes any more. No VM may have it as a memory slot. A second
+   * call does nothing.
+   */
+  [Symbol.dispose](): void;
+}
+
+/**
+ * A part of some memory, which ends with it.
+ *
+ * @param start Where it begins, a multiple of the page size.
+ */
+export function partOf(pages: Pages, start: number, size: number): Pages {
+  return {
+    bytes: pages.bytes.subarray(start, start + size),
+    address: pages.address + BigInt(start),
+    wrote: (from, length) => pages.wrote(start + from, length),
+    view: (from, length) => pages.view(start + from, length),
+    [Symbol.dispose]: () => {},
+  };
 }
 
 /**
  * Allocates zeroed memory that begins on a page boundary, as KVM asks of guest RAM.
  *
- * It is a window of an ordinary `ArrayBuffer`, not a mapping: the garbage collector frees it when the last
- * view is gone, so no view of guest memory can dangle, and the host gives a page only when it is touched.
- *
  * @param size In bytes.
  * @throws {HostError} When there is not that much memory.
  */
 export function allocatePages(libc: Libc, size: number): Pages {
-  return allocate(libc, size, PAGE_SIZE, 0);
+  return libc.allocatePages(size, PAGE_SIZE, 0);
 }
 
 /**
@@ -34,28 +60,13 @@ export function allocatePages(libc: Libc, size: number): Pages {
  * @throws {SystemError} When the kernel has no large pages for processes.
  */
 export function allocateHugePages(libc: Libc, size: number, offset: number): Pages {
-  const pages = allocate(libc, size, HUGE_PAGE_SIZE, offset % HUGE_PAGE_SIZE);
+  const pages = libc.allocatePages(size, HUGE_PAGE_SIZE, offset % HUGE_PAGE_SIZE);
   if (libc.madvise(pages.address, size, MADV.HUGEPAGE) === 0) return pages;
-  throw new SystemError(
+  const error = new SystemError(
     "madvise",
     libc.errno(),
     "the kernel gives processes no large pages; leave out the option `hugePages`",
   );
-}
-
-function allocate(libc: Libc, size: number, alignment: number, offset: number): Pages {
-  let buffer: ArrayBuffer;
-  try {
-    buffer = new ArrayBuffer(size + alignment);
-  } catch (error) {
-    throw new HostError(
-      `Cannot allocate ${size} bytes of guest memory: this host does not have them free. ` +
-        "Ask for less with the `memory` option.",
-      { cause: error },
-    );
-  }
-  const address = libc.addressOf(new Uint8Array(buffer));
-  const misalignment = Number(address % BigInt(alignment));
-  const start = (offset - misalignment + alignment) % alignment;
-  return { bytes: new Uint8Array(buffer, start, size), address: address + BigInt(start) };
+  pages[Symbol.dispose]();
+  throw error;
 }

@@ -1,5 +1,7 @@
+import { bufferPages } from "./buffer_pages.ts";
 import { HostError } from "./host_error.ts";
 import type { Libc } from "./libc.ts";
+import { cString } from "./process_calls.ts";
 
 const LIBRARY = "libc.so.6";
 const INT_SIZE = 4;
@@ -91,6 +93,8 @@ function bind(): Libc {
     Deno.UnsafePointerView.getArrayBuffer(c.__errno_location()!, INT_SIZE),
   );
 
+  const addressOf = (bytes: Uint8Array<ArrayBuffer>) =>
+    Deno.UnsafePointer.value(Deno.UnsafePointer.of(bytes));
   return {
     errno: () => errnoView[0],
     open: (path, flags) => c.open(cString(path), flags),
@@ -111,7 +115,8 @@ function bind(): Libc {
       c.madvise(Deno.UnsafePointer.create(address), BigInt(length), advice),
     memory: (address, length) =>
       Deno.UnsafePointerView.getArrayBuffer(Deno.UnsafePointer.create(address)!, length),
-    addressOf: (bytes) => Deno.UnsafePointer.value(Deno.UnsafePointer.of(bytes)),
+    addressOf,
+    allocatePages: (size, alignment, offset) => bufferPages(size, alignment, offset, addressOf),
     functionAddress: (name) => Deno.UnsafePointer.value(c.dlsym(null, cString(name))),
     gettid: () => c.gettid(),
     sigaction: (signal, action) => c.sigaction(signal, action, null),
@@ -122,9 +127,3 @@ function bind(): Libc {
   };
 }
 
-function cString(text: string): Uint8Array<ArrayBuffer> {
-  if (text.includes("\0")) {
-    throw new TypeError(`Cannot pass ${JSON.stringify(text)} to libc: it contains a NUL`);
-  }
-  return new TextEncoder().encode(text + "\0");
-}

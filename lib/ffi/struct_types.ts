@@ -50,6 +50,12 @@ export interface StructLayout {
   readonly fields: readonly Field[];
   /** The kernel version that brought it, where not every kernel in use has it. */
   readonly since?: string;
+  /**
+   * `offsetof`, in bytes.
+   *
+   * @throws {RangeError} When there is no such member or element.
+   */
+  offsetOf(path: string): number;
 }
 
 /** A C structure: its layout as data, and its bytes as a plain object and back. */

@@ -11,9 +11,10 @@ const SIGEV_THREAD_ID = 4;
  * A real-time signal away from both ends: glibc keeps 32 and 33 for itself, and programs tend to take
  * SIGRTMIN and SIGRTMAX.
  */
-const SIGNAL = 43;
+export const TIMER_SIGNAL = 43;
 
-const SA_RESTART = 0x1000_0000;
+/** `SA_RESTART` of `bits/sigaction.h`. */
+export const SA_RESTART = 0x1000_0000;
 
 /** `struct sigaction` of glibc on x86-64: handler, 128 bytes of mask, flags, restorer. */
 const SIGACTION = { size: 152, handler: 0, flags: 136 } as const;
@@ -22,7 +23,7 @@ const SIGACTION = { size: 152, handler: 0, flags: 136 } as const;
 const SIGEVENT = { size: 64, signal: 8, notify: 12, threadId: 16 } as const;
 
 /** `struct itimerspec`: the interval, then the first expiry, each as seconds and nanoseconds. */
-const ITIMERSPEC = { size: 32, interval: 0, value: 16 } as const;
+export const ITIMERSPEC = { size: 32, interval: 0, value: 16 } as const;
 
 const TIMER_ID_SIZE = 8;
 
@@ -55,7 +56,7 @@ export class ThreadTimer implements Disposable {
     this.#libc = libc;
     installHandler(libc);
     const event = new DataView(new ArrayBuffer(SIGEVENT.size));
-    event.setInt32(SIGEVENT.signal, SIGNAL, true);
+    event.setInt32(SIGEVENT.signal, TIMER_SIGNAL, true);
     event.setInt32(SIGEVENT.notify, SIGEV_THREAD_ID, true);
     event.setInt32(SIGEVENT.threadId, libc.gettid(), true);
     const timerId = new BigUint64Array(1);
@@ -119,7 +120,7 @@ function installHandler(libc: Libc): void {
   action.setBigUint64(SIGACTION.handler, libc.functionAddress("getpid"), true);
   // KVM_RUN returns EINTR whatever this says; calls that a device's handler makes meanwhile are restarted.
   action.setInt32(SIGACTION.flags, SA_RESTART, true);
-  if (libc.sigaction(SIGNAL, new Uint8Array(action.buffer)) !== 0) {
+  if (libc.sigaction(TIMER_SIGNAL, new Uint8Array(action.buffer)) !== 0) {
     throw new SystemError("sigaction", libc.errno(), "a run could not be given a time limit");
   }
   handled.add(libc);

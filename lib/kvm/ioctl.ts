@@ -17,10 +17,10 @@ export function ioctl(
   argument: number | Uint8Array<ArrayBuffer> = 0,
   context?: string,
 ): number {
-  const request = IOCTLS[name].number;
+  const { number: request, references } = IOCTLS[name];
   const result = typeof argument === "number"
-    ? libc.ioctl(fd.number, request, argument)
-    : libc.ioctlBuffer(fd.number, request, argument);
+    ? libc.ioctl(fd.number, request, argument, references)
+    : libc.ioctlBuffer(fd.number, request, argument, references);
   if (result < 0) throw new KvmError(name, libc.errno(), context);
   return result;
 }

@@ -3,7 +3,6 @@ import { HostError } from "../ffi/host_error.ts";
 import type { Libc } from "../ffi/libc.ts";
 import { PAGE_SIZE } from "../ffi/mman.ts";
 import { OwnedFd } from "../ffi/owned_fd.ts";
-import { libc as realLibc } from "../ffi/real_libc.ts";
 import { CAPABILITIES, type CapabilityName } from "./abi/capabilities.ts";
 import type { KvmCpuidEntry2 } from "./abi/structs/cpuid.ts";
 import type { KvmMsrEntry } from "./abi/structs/msr.ts";
@@ -12,6 +11,7 @@ import { DeviceAttributes } from "./device_attributes.ts";
 import { ioctl } from "./ioctl.ts";
 import { IoctlTarget } from "./ioctl_target.ts";
 import { msrIndices, readMsrs } from "./msr_list.ts";
+import { kvmLibc } from "./remote/kvm_choice.ts";
 import { Vm } from "./vm.ts";
 
 /** Where the kernel offers KVM. */
@@ -71,7 +71,7 @@ export class Kvm implements Disposable {
    * @throws {HostError} When there is none, or this user may not use it; the message says what to do.
    * @throws {Deno.errors.NotCapable} When FFI is not permitted.
    */
-  static open(libc: Libc = realLibc()): Kvm {
+  static open(libc: Libc = kvmLibc()): Kvm {
     const fd = libc.open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
     if (fd < 0) throw openError(libc.errno());
     using cleanup = new DisposableStack();

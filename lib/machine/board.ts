@@ -197,6 +197,7 @@ export class Board implements MachineBoard, Disposable {
     for (const { vcpu } of this.cores) vcpu[Symbol.dispose]();
     this.vm[Symbol.dispose]();
     this.kvm[Symbol.dispose]();
+    this.#parts.slots[Symbol.dispose]();
     for (const { store } of this.cores) store.forget();
   }
 

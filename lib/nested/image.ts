@@ -11,7 +11,8 @@ import { type Nasm, requireNasm } from "./nasm.ts";
 import { NestedError } from "./nested_error.ts";
 import type { NestedMachine } from "./nested_machine.ts";
 import { installPackages, type Say } from "./packages.ts";
-import { makeSealedFolder, openSealedFolder, UNFINISHED } from "./sealed_folder.ts";
+import { pruneImages } from "./prune_images.ts";
+import { makeSealedFolder, openSealedFolder } from "./sealed_folder.ts";
 import { WAKE_PROGRAM } from "./wake_program.ts";
 
 /** A machine's image in the cache, booted and waiting for its command; held so that nobody replaces it meanwhile. */
@@ -34,8 +35,6 @@ export interface ImageOptions {
   signal?: AbortSignal;
 }
 
-/** Images of each machine: that of this work tree, and one of another. */
-const IMAGES_KEPT = 2;
 const KEY_LENGTH = 16;
 
 /** The programs that make a run's disk, and their package: Debian always has it, its container images do not. */
@@ -102,25 +101,6 @@ async function ingredients(
 }
 
 /**
- * Removes what killed builders left, and all of the machine's images but the last used ones, unless somebody holds their lock. The next
- * version of Deno or of the kernel makes another image, and each takes hundreds of megabytes.
- */
-async function prune(images: string, machine: string): Promise<void> {
-  const found: { name: string; used: number }[] = [];
-  for await (const { name, isDirectory } of Deno.readDir(images)) {
-    if (!isDirectory || !name.startsWith(`${machine}-`)) continue;
-    const used = (await Deno.stat(`${images}/${name}`)).mtime?.getTime() ?? 0;
-    found.push({ name, used: name.endsWith(UNFINISHED) ? 0 : used });
-  }
-  found.sort((a, b) => b.used - a.used);
-  for (const [index, { name, used }] of found.entries()) {
-    if (index < IMAGES_KEPT && used > 0) continue;
-    using lock = await FileLock.tryExclusive(`${images}/${name.replace(UNFINISHED, "")}.lock`);
-    if (lock !== undefined) await Deno.remove(`${images}/${name}`, { recursive: true });
-  }
-}
-
-/**
  * The image of a machine that waits for its command, from the cache; made first, with all that it needs, when it is missing or
  * damaged. While the result is held, no other process replaces it.
  *
@@ -146,7 +126,7 @@ export async function openImage(options: ImageOptions, discard = false): Promise
         using _lock = await FileLock.exclusive(lockFile, signal);
         // Somebody else may have built it while we waited.
         if (discard || await openSealedFolder(folder) === undefined) {
-          await prune(images, machine.name);
+          await pruneImages(images, machine.name);
           await requireFreeSpace(images);
           say("booting the nested machine for the first time");
           await makeSealedFolder(folder, async (temporary) => {

@@ -26,7 +26,6 @@ export {
   openImage,
   requireMachineProgram,
 } from "./image.ts";
-export { KVM_FORBIDDEN_REMEDY, type KvmDevice, kvmDevice } from "./kvm_device.ts";
 export { installCommand, installPackages, type Say } from "./packages.ts";
 export {
   NESTED_FAILURE,
@@ -42,4 +41,4 @@ export type { MachineStreams, StartedMachine } from "./started_machine.ts";
 export { NestedSession, type SessionOptions } from "./nested_session.ts";
 export { type NestedOptions, runNested, startNested } from "./run_nested.ts";
 export { bochsVmx } from "./bochs/bochs_vmx.ts";
-export { qemuSvm, type QemuSvmOptions } from "./qemu/qemu_svm.ts";
+export { QEMU_PACKAGE, QEMU_PROGRAM, requireKvmImage } from "./qemu/kvm_image.ts";

@@ -51,10 +51,10 @@ export interface ImageMaking {
  *
  * @example
  * ```ts
- * import { type NestedMachine, qemuSvm } from "@vmexit/vmexit/nested";
+ * import { bochsVmx, type NestedMachine } from "@vmexit/vmexit/nested";
  *
- * const bigger: NestedMachine = qemuSvm({ memory: 4 * 1024 ** 3 });
- * console.log(bigger.name); // "qemu-svm"
+ * const machine: NestedMachine = bochsVmx();
+ * console.log(machine.name); // "bochs-vmx"
  * ```
  */
 export interface NestedMachine {

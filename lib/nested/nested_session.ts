@@ -9,7 +9,7 @@ import { jobScript } from "./job_script.ts";
 import { LineReader } from "./line_reader.ts";
 import { NestedError } from "./nested_error.ts";
 import type { NestedMachine } from "./nested_machine.ts";
-import { qemuSvm } from "./qemu/qemu_svm.ts";
+import { bochsVmx } from "./bochs/bochs_vmx.ts";
 import { joined, relay } from "./relay.ts";
 import { RunFolder } from "./run_folder.ts";
 import type { StartedMachine } from "./started_machine.ts";
@@ -18,7 +18,7 @@ import { within } from "./within.ts";
 
 /** Which machine to start, and who hears of it. */
 export interface SessionOptions {
-  /** The machine; that of {@linkcode qemuSvm} unless told. */
+  /** The machine; that of {@linkcode bochsVmx} unless told. */
   machine?: NestedMachine;
   /** Hears in short lines what is done: installing, booting, resuming. */
   onProgress?: (line: string) => void;
@@ -51,7 +51,7 @@ interface Resumed extends AsyncDisposable {
 }
 
 async function resume(options: SessionOptions, discard: boolean): Promise<Resumed> {
-  const { machine = qemuSvm(), onProgress: say = () => {}, signal } = options;
+  const { machine = bochsVmx(), onProgress: say = () => {}, signal } = options;
   await using stack = new AsyncDisposableStack();
   const run = stack.use(await RunFolder.create());
   await createJobDisk(run.path);
@@ -138,7 +138,7 @@ export class NestedSession implements AsyncDisposable {
   ): Promise<LineReader> {
     const { run, started } = this.#resumed;
     const { process } = started;
-    const { machine = qemuSvm(), signal } = this.#options;
+    const { machine = bochsVmx(), signal } = this.#options;
     const filesIn = (options.filesIn ?? []).map((file) =>
       typeof file === "string" ? { host: file } : file
     );

@@ -1,6 +1,8 @@
+import type { IoctlReferences } from "../../ffi/libc.ts";
 import type { StructLayout } from "../../ffi/struct.ts";
 import type { CapabilityName } from "./capabilities.ts";
 import { type IoctlMacro, ioctlNumber } from "./ioctl_number.ts";
+import { ioctlReferences } from "./ioctl_references.ts";
 import { IOCTLS_OF_DEVICE } from "./ioctls_of_device.ts";
 import { IOCTLS_OF_SYSTEM } from "./ioctls_of_system.ts";
 import { IOCTLS_OF_VCPU } from "./ioctls_of_vcpu.ts";
@@ -34,6 +36,8 @@ export interface Ioctl {
   readonly size: number;
   /** The argument's layout, where it is a structure. */
   readonly struct?: StructLayout;
+  /** What it refers to beyond its argument's bytes: undefined for most. */
+  readonly references?: IoctlReferences;
   /** The file descriptors that take it, the usual one first. */
   readonly levels: readonly IoctlLevel[];
   /** The capability that tells whether the kernel has it. Undefined where every kernel has. */
@@ -57,7 +61,8 @@ function build(name: IoctlName, declaration: Declaration): Ioctl {
   const struct = argument === undefined ? undefined : STRUCTS.get(argument);
   const size = argument === undefined ? 0 : struct?.size ?? SCALAR_SIZES[argument];
   const number = ioctlNumber(macro, nr, size);
-  return { name, number, macro, size, struct, levels, capability, since };
+  const references = ioctlReferences(name, struct);
+  return { name, number, macro, size, struct, references, levels, capability, since };
 }
 
 /**

@@ -1,12 +1,12 @@
 import { ExitPort } from "../../devices/exit_port.ts";
 import { Uart } from "../../devices/uart.ts";
 import { HostError } from "../../ffi/host_error.ts";
-import { libc as realLibc } from "../../ffi/real_libc.ts";
 import { AssemblyError } from "../../guest/assembly_error.ts";
 import type { Image } from "../../guest/image.ts";
 import { Kvm } from "../../kvm/kvm.ts";
 import { KvmError } from "../../kvm/kvm_error.ts";
 import { MsrError } from "../../kvm/msr_error.ts";
+import { kvmLibc } from "../../kvm/remote/kvm_choice.ts";
 import type { Vm } from "../../kvm/vm.ts";
 import { bootState } from "../../x86/boot_state.ts";
 import type { CpuState } from "../../x86/cpu_state.ts";
@@ -110,10 +110,11 @@ function bootGuest(guest: Guest, given: BootOptions): Machine {
   const state = bootState(layout);
   checkCapabilities(options.capabilities ?? {});
   const smm = options.smm && smmHandler(options.smm, image, memorySize);
-  const libc = options.libc ?? realLibc();
+  const libc = options.libc ?? kvmLibc();
   const slots = createSlots(libc, memorySize, options.slots ?? [], options.hugePages ?? false);
 
   using cleanup = new DisposableStack();
+  for (const { pages } of slots) cleanup.use(pages);
   const kvm = cleanup.use(Kvm.open(libc));
   if (smm !== undefined) checkHasSmm(kvm);
   checkCpuCount(kvm, cpuCount(options));

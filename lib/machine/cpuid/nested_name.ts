@@ -1,12 +1,18 @@
+import { emulatedMachine } from "../../kvm/remote/kvm_choice.ts";
+
 /** The environment variable in which `vmexit test` names the nested machine that it runs in. */
 const VARIABLE = "VMEXIT_NESTED";
 
 /**
- * The name of the nested machine that this process runs in (`"qemu-svm"`, `"bochs-vmx"`), or undefined on a
- * machine of its own, or where the environment may not be read.
+ * The name of the emulated machine whose KVM is used (`"qemu-svm"`, or `"bochs-vmx"` in which this process runs), or
+ * undefined where that is this machine's, or cannot be found out.
  */
 export function nestedName(): string | undefined {
   // Asking for the permission would stop a test run at a prompt.
   const { state } = Deno.permissions.querySync({ name: "env", variable: VARIABLE });
-  return state === "granted" ? Deno.env.get(VARIABLE) : undefined;
+  const inside = state === "granted" ? Deno.env.get(VARIABLE) : undefined;
+  if (inside !== undefined) return inside;
+  return Deno.permissions.querySync({ name: "ffi" }).state === "granted"
+    ? emulatedMachine()
+    : undefined;
 }

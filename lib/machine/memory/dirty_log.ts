@@ -35,7 +35,7 @@ export class DirtyLog implements DirtyPages {
       const bitmap = this.#vm.memory.getDirtyLog(slot.slot);
       const addresses = pagesIn(bitmap).map((page) => pageAddress(slot, page));
       if (!keep && addresses.length > 0) {
-        const pages = slot.bytes.length / PAGE_SIZE;
+        const pages = slot.size / PAGE_SIZE;
         this.#vm.memory.clearDirtyLog({ slot: slot.slot, firstPage: 0, pages, bitmap });
       }
       return addresses;

@@ -3,7 +3,12 @@ import { describeWalk } from "../../x86/describe_walk.ts";
 import { type PageWalk, walkPageTables } from "../../x86/page_walk.ts";
 import { pagingModeOf } from "../../x86/paging_mode.ts";
 import { addressAfter, AddressSpace } from "./address_space.ts";
-import type { PhysicalMemory } from "./physical_memory.ts";
+import {
+  type MemoryPiece,
+  type PhysicalMemory,
+  pieceBytes,
+  storePiece,
+} from "./physical_memory.ts";
 import type { Registers } from "../registers/registers.ts";
 
 const ENTRY_SIZE = 8;
@@ -62,15 +67,15 @@ export class LinearMemory extends AddressSpace<number | bigint> {
 
   /** See {@linkcode AddressSpace}. */
   protected override load(address: number | bigint, target: Uint8Array): void {
-    for (const { bytes, start } of this.#pieces("read", address, target.length)) {
-      target.set(bytes, start);
+    for (const { piece, start } of this.#pieces("read", address, target.length)) {
+      target.set(pieceBytes(piece), start);
     }
   }
 
   /** See {@linkcode AddressSpace}. */
   protected override store(address: number | bigint, content: Uint8Array): void {
-    for (const { bytes, start } of this.#pieces("write", address, content.length)) {
-      bytes.set(content.subarray(start, start + bytes.length));
+    for (const { piece, start } of this.#pieces("write", address, content.length)) {
+      storePiece(piece, content.subarray(start, start + piece.length));
     }
   }
 
@@ -84,15 +89,15 @@ export class LinearMemory extends AddressSpace<number | bigint> {
     verb: string,
     address: number | bigint,
     length: number,
-  ): { bytes: Uint8Array; start: number }[] {
+  ): { piece: MemoryPiece; start: number }[] {
     const pieces = [];
     for (let start = 0; start < length;) {
       const linear = addressAfter(address, start);
       const physical = this.toPhysical(linear);
       const end = Math.min(length, start + PAGE_SIZE - physical % PAGE_SIZE);
       // Slots are made of whole pages: what lies in one page lies in one slot.
-      const [bytes] = this.#memory.pieces(verb, physical, end - start);
-      pieces.push({ bytes, start });
+      const [piece] = this.#memory.pieces(verb, physical, end - start);
+      pieces.push({ piece, start });
       start = end;
     }
     return pieces;

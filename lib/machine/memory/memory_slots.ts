@@ -1,22 +1,16 @@
 import { HostError } from "../../ffi/host_error.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { PAGE_SIZE } from "../../ffi/mman.ts";
-import { allocateHugePages, allocatePages, type Pages } from "../../ffi/pages.ts";
+import { allocateHugePages, allocatePages, type Pages, partOf } from "../../ffi/pages.ts";
 import { KVM_PRIVATE_PAGES, LAST_PHYSICAL_ADDRESS } from "../../x86/layout.ts";
 import { contentBytes } from "./address_space.ts";
 import type { SlotOptions } from "../boot/boot_options.ts";
 import { formatAddress } from "../state/format_address.ts";
-import type { MemorySlot } from "./physical_memory.ts";
+import type { BackedSlot } from "./physical_memory.ts";
 import { sizeInBytes } from "./size.ts";
 
 /** `_SC_PHYS_PAGES` of glibc's `bits/confname.h`: how many pages of memory the host has. */
 const SC_PHYS_PAGES = 85;
-
-/** A slot as it is made: with the memory that KVM is given. */
-export interface AllocatedSlot extends MemorySlot {
-  /** Its memory with its address in this process. */
-  readonly pages: Pages;
-}
 
 /** Where a slot is to be. */
 interface Range {
@@ -46,7 +40,7 @@ export function createSlots(
   memorySize: number,
   others: readonly SlotOptions[],
   hugePages: boolean,
-): AllocatedSlot[] {
+): BackedSlot[] {
   const main: SlotOptions & { what: string } = {
     gpa: 0,
     size: memorySize,
@@ -63,8 +57,14 @@ export function createSlots(
   const own = ranges.filter((_, index) => all[index].alias === undefined);
   checkHostMemory(libc, own.reduce((sum, { size }) => sum + size, 0));
   checkOverlaps(ranges);
-  const slots: AllocatedSlot[] = [];
-  for (const options of all) slots.push(allocateSlot(libc, slots.length, options, slots));
+  using cleanup = new DisposableStack();
+  const slots: BackedSlot[] = [];
+  for (const options of all) {
+    const slot = allocateSlot(libc, slots.length, options, slots);
+    cleanup.use(slot.pages);
+    slots.push(slot);
+  }
+  cleanup.move();
   return slots;
 }
 
@@ -77,8 +77,8 @@ export function createSlot(
   libc: Libc,
   number: number,
   options: SlotOptions,
-  others: readonly AllocatedSlot[],
-): AllocatedSlot {
+  others: readonly BackedSlot[],
+): BackedSlot {
   const range = { gpa: options.gpa, size: sizeInBytes(options.size), what: "the slot" };
   checkPlace(range, others);
   if (options.alias === undefined) checkHostMemory(libc, range.size);
@@ -90,11 +90,11 @@ export function createSlot(
  *
  * @throws {RangeError} When it is none, or overlaps one of `others`.
  */
-export function checkPlace(range: Range, others: readonly AllocatedSlot[]): void {
+export function checkPlace(range: Range, others: readonly BackedSlot[]): void {
   checkRange(range);
-  const taken = others.map(({ slot, gpa, bytes }) => ({
+  const taken = others.map(({ slot, gpa, size }) => ({
     gpa,
-    size: bytes.length,
+    size,
     what: `slot ${slot}`,
   }));
   for (const other of [...taken, KVM_PAGES]) {
@@ -108,8 +108,8 @@ function allocateSlot(
   libc: Libc,
   number: number,
   options: SlotOptions & { readonly what: string },
-  others: readonly AllocatedSlot[],
-): AllocatedSlot {
+  others: readonly BackedSlot[],
+): BackedSlot {
   const { gpa, readonly = false, content, what } = options;
   const size = sizeInBytes(options.size);
   const pages = options.alias !== undefined
@@ -117,15 +117,30 @@ function allocateSlot(
     : options.hugePages
     ? allocateHugePages(libc, size, gpa)
     : allocatePages(libc, size);
-  if (content !== undefined) fill(pages.bytes, content, what);
-  return { slot: number, gpa, readonly, bytes: pages.bytes, pages };
+  if (content !== undefined) fill(pages, content, what);
+  return slotOf(number, gpa, readonly, pages);
+}
+
+/** A slot of some memory. */
+export function slotOf(slot: number, gpa: number, readonly: boolean, pages: Pages): BackedSlot {
+  const size = pages.bytes.length;
+  return {
+    slot,
+    gpa,
+    readonly,
+    size,
+    pages,
+    get bytes() {
+      return pages.view(0, size);
+    },
+  };
 }
 
 /** The memory of another slot: what is written through the one shows in the other. */
 function aliasedPages(
   { alias = 0, content, hugePages, what }: SlotOptions & { readonly what: string },
   size: number,
-  others: readonly AllocatedSlot[],
+  others: readonly BackedSlot[],
 ): Pages {
   if (content !== undefined || hugePages !== undefined) {
     throw new TypeError(
@@ -136,7 +151,7 @@ function aliasedPages(
     );
   }
   const target = others.find((slot) =>
-    alias >= slot.gpa && alias + size <= slot.gpa + slot.bytes.length
+    alias >= slot.gpa && alias + size <= slot.gpa + slot.size
   );
   if (target === undefined || alias % PAGE_SIZE !== 0) {
     throw new RangeError(
@@ -146,11 +161,7 @@ function aliasedPages(
           : `it is not a multiple of ${PAGE_SIZE}`),
     );
   }
-  const start = alias - target.gpa;
-  return {
-    bytes: target.bytes.subarray(start, start + size),
-    address: target.pages.address + BigInt(start),
-  };
+  return partOf(target.pages, alias - target.gpa, size);
 }
 
 function checkRange({ gpa, size, what }: Range): void {
@@ -192,14 +203,15 @@ function checkHostMemory(libc: Libc, size: number): void {
   );
 }
 
-function fill(bytes: Uint8Array, content: NonNullable<SlotOptions["content"]>, what: string): void {
+function fill(pages: Pages, content: NonNullable<SlotOptions["content"]>, what: string): void {
   const source = contentBytes(content);
-  if (source.length > bytes.length) {
-    throw new RangeError(
-      `Cannot fill ${what} with ${source.length} bytes: it has ${bytes.length}`,
-    );
+  const { length } = pages.bytes;
+  if (source.length > length) {
+    pages[Symbol.dispose]();
+    throw new RangeError(`Cannot fill ${what} with ${source.length} bytes: it has ${length}`);
   }
-  bytes.set(source);
+  pages.bytes.set(source);
+  pages.wrote(0, source.length);
 }
 
 function span({ gpa, size }: Range): string {

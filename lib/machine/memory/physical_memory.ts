@@ -1,3 +1,4 @@
+import type { Pages } from "../../ffi/pages.ts";
 import { AddressSpace } from "./address_space.ts";
 import type { SlotOptions } from "../boot/boot_options.ts";
 import { formatAddress } from "../state/format_address.ts";
@@ -11,14 +12,40 @@ export interface MemorySlot {
   readonly gpa: number;
   /** Whether the guest's writes are refused, and arrive as MMIO exits. */
   readonly readonly: boolean;
-  /** The memory itself: what the guest sees, live. */
+  /** Bytes of it. */
+  readonly size: number;
+  /** The memory itself: what the guest sees, live. It ends with the machine. */
   readonly bytes: Uint8Array<ArrayBuffer>;
 }
 
+/** A slot with the memory that KVM is given. */
+export interface BackedSlot extends MemorySlot {
+  /** Its memory, with its address in this process. */
+  readonly pages: Pages;
+}
+
+/** A piece of a slot's memory: `length` bytes from `start` on. */
+export interface MemoryPiece {
+  readonly pages: Pages;
+  readonly start: number;
+  readonly length: number;
+}
+
+/** Stores bytes in a piece of a slot's memory. */
+export function storePiece({ pages, start, length }: MemoryPiece, bytes: Uint8Array): void {
+  pages.bytes.set(bytes, start);
+  pages.wrote(start, length);
+}
+
+/** The bytes of a piece, to be read. */
+export function pieceBytes({ pages, start, length }: MemoryPiece): Uint8Array {
+  return pages.bytes.subarray(start, start + length);
+}
+
 /** The slots of a machine's memory, which may change while it lives. */
-export interface MemorySlots {
+export interface MemorySlots extends Disposable {
   /** Those there are, by address. */
-  readonly slots: readonly MemorySlot[];
+  readonly slots: readonly BackedSlot[];
   /** Adds one. */
   add(options: SlotOptions): MemorySlot;
   /** Moves one. */
@@ -91,7 +118,7 @@ export class PhysicalMemory extends AddressSpace {
    */
   moveSlot(slot: MemorySlot, gpa: number): MemorySlot {
     this.#owner.checkUsable();
-    if (!slot.readonly) this.#checkIsNoDevice(gpa, slot.bytes.length);
+    if (!slot.readonly) this.#checkIsNoDevice(gpa, slot.size);
     return this.#slots.move(slot, gpa);
   }
 
@@ -131,16 +158,16 @@ export class PhysicalMemory extends AddressSpace {
 
   /**
    * The `length` bytes at `gpa` themselves, not a copy: what the guest writes shows in them, and what is
-   * written to them shows to the guest. They must lie in one slot.
+   * written to them shows to the guest. They must lie in one slot. A view ends with its machine: it has no bytes then.
    */
   view(gpa: number, length: number): Uint8Array<ArrayBuffer> {
     this.#owner.checkUsable();
     const slot = this.slotAt(gpa);
     const isCount = Number.isSafeInteger(length) && length >= 0;
-    if (slot === undefined || !isCount || gpa + length > slot.gpa + slot.bytes.length) {
+    if (slot === undefined || !isCount || gpa + length > slot.gpa + slot.size) {
       throw this.#outOfRange("view", gpa, length);
     }
-    return slot.bytes.subarray(gpa - slot.gpa, gpa - slot.gpa + length);
+    return slot.pages.view(gpa - slot.gpa, length);
   }
 
   /**
@@ -150,7 +177,7 @@ export class PhysicalMemory extends AddressSpace {
    */
   checkIsNoRam(first: number, last: number): void {
     const slot = this.slots.find((slot) =>
-      !slot.readonly && slot.gpa <= last && first < slot.gpa + slot.bytes.length
+      !slot.readonly && slot.gpa <= last && first < slot.gpa + slot.size
     );
     if (slot === undefined) return;
     throw new RangeError(
@@ -158,16 +185,16 @@ export class PhysicalMemory extends AddressSpace {
         formatAddress(last)
       }: RAM lies at ` +
         `${formatAddress(slot.gpa)}–${
-          formatAddress(slot.gpa + slot.bytes.length - 1)
+          formatAddress(slot.gpa + slot.size - 1)
         }, so that the guest's accesses there cause no exits. ` +
         "Give the machine less memory, or choose another address.",
     );
   }
 
   /** The slot that backs `gpa`, or undefined. */
-  slotAt(gpa: number): MemorySlot | undefined {
+  slotAt(gpa: number): BackedSlot | undefined {
     if (!Number.isSafeInteger(gpa)) return undefined;
-    return this.slots.find((slot) => gpa >= slot.gpa && gpa < slot.gpa + slot.bytes.length);
+    return this.#slots.slots.find((slot) => gpa >= slot.gpa && gpa < slot.gpa + slot.size);
   }
 
   /**
@@ -176,14 +203,14 @@ export class PhysicalMemory extends AddressSpace {
    * @param verb What is to be done with it, for the message.
    * @throws {RangeError} When a byte of it has no memory.
    */
-  pieces(verb: string, gpa: number, length: number): Uint8Array<ArrayBuffer>[] {
+  pieces(verb: string, gpa: number, length: number): MemoryPiece[] {
     this.#owner.checkUsable();
-    const pieces: Uint8Array<ArrayBuffer>[] = [];
+    const pieces: MemoryPiece[] = [];
     for (let done = 0; done < length;) {
       const slot = this.slotAt(gpa + done);
       if (slot === undefined) throw this.#outOfRange(verb, gpa, length);
       const start = gpa + done - slot.gpa;
-      const piece = slot.bytes.subarray(start, start + length - done);
+      const piece = { pages: slot.pages, start, length: Math.min(length - done, slot.size - start) };
       pieces.push(piece);
       done += piece.length;
     }
@@ -194,7 +221,7 @@ export class PhysicalMemory extends AddressSpace {
   protected override load(address: number, target: Uint8Array): void {
     let done = 0;
     for (const piece of this.pieces("read", address, target.length)) {
-      target.set(piece, done);
+      target.set(pieceBytes(piece), done);
       done += piece.length;
     }
   }
@@ -204,7 +231,7 @@ export class PhysicalMemory extends AddressSpace {
     let done = 0;
     // All pieces are known before the first is written: a write is whole, or not made.
     for (const piece of this.pieces("write", address, bytes.length)) {
-      piece.set(bytes.subarray(done, done + piece.length));
+      storePiece(piece, bytes.subarray(done, done + piece.length));
       done += piece.length;
     }
   }
@@ -216,7 +243,7 @@ export class PhysicalMemory extends AddressSpace {
   #outOfRange(verb: string, gpa: number, length: number): RangeError {
     const slots = this.slots
       .map((slot) =>
-        `${formatAddress(slot.gpa)}–${formatAddress(slot.gpa + slot.bytes.length - 1)}`
+        `${formatAddress(slot.gpa)}–${formatAddress(slot.gpa + slot.size - 1)}`
       )
       .join(", ");
     return new RangeError(

@@ -1,9 +1,10 @@
 import type { Libc } from "../../ffi/libc.ts";
+import type { Pages } from "../../ffi/pages.ts";
 import type { Vm } from "../../kvm/vm.ts";
 import type { SlotOptions } from "../boot/boot_options.ts";
 import type { DirtyPages } from "./dirty_pages.ts";
-import { type AllocatedSlot, checkPlace, createSlot } from "./memory_slots.ts";
-import type { MemorySlot, MemorySlots } from "./physical_memory.ts";
+import { checkPlace, createSlot, slotOf } from "./memory_slots.ts";
+import type { BackedSlot, MemorySlot, MemorySlots } from "./physical_memory.ts";
 
 /** Bits 16 and up of a slot's number in KVM say which address space it is in (api.rst 4.35). */
 const ADDRESS_SPACE_SHIFT = 16;
@@ -17,7 +18,9 @@ export class SlotTable implements MemorySlots {
   readonly #vm: Vm;
   readonly #dirtyPages: DirtyPages | undefined;
   readonly #addressSpaces: readonly number[];
-  #slots: readonly AllocatedSlot[] = [];
+  #slots: readonly BackedSlot[] = [];
+  /** The memory of all slots that there were: views of it live as long as the machine. */
+  readonly #memory = new Set<Pages>();
 
   /**
    * Gives a VM its first slots.
@@ -28,7 +31,7 @@ export class SlotTable implements MemorySlots {
   constructor(
     libc: Libc,
     vm: Vm,
-    slots: readonly AllocatedSlot[],
+    slots: readonly BackedSlot[],
     dirtyPages: DirtyPages | undefined,
     inSmm: boolean,
   ) {
@@ -40,7 +43,7 @@ export class SlotTable implements MemorySlots {
   }
 
   /** The slots, by address. */
-  get slots(): readonly MemorySlot[] {
+  get slots(): readonly BackedSlot[] {
     return this.#slots;
   }
 
@@ -55,8 +58,8 @@ export class SlotTable implements MemorySlots {
   move(slot: MemorySlot, gpa: number): MemorySlot {
     const current = this.#find(slot, "move");
     const others = this.#slots.filter((each) => each !== current);
-    checkPlace({ gpa, size: current.bytes.length, what: `slot ${current.slot}` }, others);
-    const moved = { ...current, gpa };
+    checkPlace({ gpa, size: current.size, what: `slot ${current.slot}` }, others);
+    const moved = slotOf(current.slot, gpa, current.readonly, current.pages);
     this.#set(moved);
     return moved;
   }
@@ -79,17 +82,30 @@ export class SlotTable implements MemorySlots {
     );
   }
 
-  #set(slot: AllocatedSlot): void {
+  /** Ends the memory. Of a VM that is closed. */
+  [Symbol.dispose](): void {
+    for (const pages of this.#memory) pages[Symbol.dispose]();
+  }
+
+  #set(slot: BackedSlot): void {
+    this.#memory.add(slot.pages);
     const notesWrites = this.#dirtyPages !== undefined && !slot.readonly;
     for (const space of this.#addressSpaces) {
       const logDirtyPages = notesWrites && space === 0;
-      this.#vm.setMemorySlot({ ...slot, slot: numberIn(space, slot.slot), logDirtyPages });
+      const { gpa, readonly, pages } = slot;
+      this.#vm.setMemorySlot({
+        slot: numberIn(space, slot.slot),
+        gpa,
+        readonly,
+        pages,
+        logDirtyPages,
+      });
     }
     this.#slots = [...this.#slots.filter((each) => each.slot !== slot.slot), slot]
       .sort((a, b) => a.gpa - b.gpa);
   }
 
-  #find(slot: MemorySlot, verb: string): AllocatedSlot {
+  #find(slot: MemorySlot, verb: string): BackedSlot {
     const found = this.#slots.find((each) => each === slot);
     if (found !== undefined) return found;
     throw new RangeError(

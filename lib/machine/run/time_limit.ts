@@ -1,4 +1,5 @@
 import type { Libc } from "../../ffi/libc.ts";
+import { nestedName } from "../cpuid/nested_name.ts";
 import { ThreadTimer } from "../../ffi/thread_timer.ts";
 
 /** How long a run may take where no option says otherwise. */
@@ -6,6 +7,9 @@ export const DEFAULT_TIMEOUT_MILLISECONDS = 1_000;
 
 /** The environment variable that stretches every time limit, for slow hosts: `VMEXIT_TIMEOUT_SCALE=20`. */
 export const TIMEOUT_SCALE_VARIABLE = "VMEXIT_TIMEOUT_SCALE";
+
+/** What they are multiplied by where KVM is in an emulated machine, unless that variable says otherwise. */
+const EMULATED_SCALE = 20;
 
 /** The clock is read once in this many exits: reading it at each would cost a tenth of the run loop. */
 const EXITS_PER_CHECK = 32;
@@ -98,16 +102,17 @@ export function scaledTimeout(milliseconds: number): number {
 }
 
 /**
- * What time limits are multiplied by: `VMEXIT_TIMEOUT_SCALE`, or 1 where that is not set, or may not be read.
+ * What time limits are multiplied by: `VMEXIT_TIMEOUT_SCALE`, else 20 where KVM is emulated, else 1.
  *
  * @throws {RangeError} When it is not a positive number.
  */
 export function timeoutScale(): number {
   const variable = { name: "env", variable: TIMEOUT_SCALE_VARIABLE } as const;
   // Asking for the permission would stop a test run at a prompt.
-  if (Deno.permissions.querySync(variable).state !== "granted") return 1;
-  const text = Deno.env.get(TIMEOUT_SCALE_VARIABLE);
-  if (text === undefined || text === "") return 1;
+  const text = Deno.permissions.querySync(variable).state === "granted"
+    ? Deno.env.get(TIMEOUT_SCALE_VARIABLE)
+    : undefined;
+  if (text === undefined || text === "") return nestedName() === undefined ? 1 : EMULATED_SCALE;
   const scale = Number(text);
   if (!(scale > 0 && scale < Infinity)) {
     throw new RangeError(

@@ -130,8 +130,7 @@ async function restore(start: MachineStart): Promise<BochsMachine> {
 }
 
 /**
- * Bochs, emulating an Intel processor with VMX, so that Linux's kvm_intel works inside: nested guests, EPT, VPID and unrestricted guests. One processor, a few
- * times slower than {@linkcode qemuSvm}. A guest that never ends with interrupts disabled hangs the whole machine.
+ * Bochs, emulating an Intel processor with VMX, so that Linux's kvm_intel works inside: nested guests, EPT, VPID and unrestricted guests. One processor. A guest that never ends with interrupts disabled hangs the whole machine.
  *
  * @returns the machine, for {@linkcode NestedOptions.machine}
  *

@@ -1,6 +1,6 @@
 import { assemble } from "../assemble.ts";
 import type { ImageMaking } from "../nested_machine.ts";
-import { KERNEL_COMMAND_LINE } from "../kernel_command_line.ts";
+import { EMULATED_KERNEL_OPTIONS } from "../../kvm/remote/qemu_arguments.ts";
 import { NestedError } from "../nested_error.ts";
 import { loadKernel } from "./boot_parameters.ts";
 import { BOOT_SECTOR, SECTOR } from "./boot_sector.ts";
@@ -36,7 +36,7 @@ export async function createBootDisk(
 ): Promise<void> {
   const { parts, initramfs, nasm } = making;
   const image = await Deno.readFile(parts.vmlinuz);
-  const { parameters, kernel } = loadKernel(image, KERNEL_COMMAND_LINE, memory, initramfs.length);
+  const { parameters, kernel } = loadKernel(image, EMULATED_KERNEL_OPTIONS, memory, initramfs.length);
   const bootSector = await assemble(nasm, "boot_sector", BOOT_SECTOR, {
     PARAMETERS_SECTORS: sectors(parameters),
     KERNEL_SECTORS: sectors(kernel),

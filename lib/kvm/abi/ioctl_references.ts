@@ -1,0 +1,64 @@
+import type { IoctlReferences } from "../../ffi/libc.ts";
+import type { StructLayout } from "../../ffi/struct.ts";
+
+/** How many ranges a `struct kvm_msr_filter` has (`KVM_MSR_FILTER_MAX_RANGES`). */
+const MSR_FILTER_RANGES = 16;
+
+interface Paths {
+  readonly addresses?: readonly string[];
+  readonly descriptors?: readonly string[];
+  readonly newDescriptor?: string;
+}
+
+/** The members of KVM's structures that are addresses or file descriptors of the process (`<linux/kvm.h>`). */
+const PATHS: Readonly<Record<string, Paths>> = {
+  kvm_userspace_memory_region: { addresses: ["userspace_addr"] },
+  kvm_userspace_memory_region2: {
+    addresses: ["userspace_addr"],
+    descriptors: ["guest_memfd"],
+  },
+  kvm_dirty_log: { addresses: ["dirty_bitmap"] },
+  kvm_clear_dirty_log: { addresses: ["dirty_bitmap"] },
+  kvm_one_reg: { addresses: ["addr"] },
+  kvm_device_attr: { addresses: ["addr"] },
+  kvm_msr_filter: {
+    addresses: Array.from({ length: MSR_FILTER_RANGES }, (_, index) => `ranges[${index}].bitmap`),
+  },
+  kvm_xen_hvm_config: { addresses: ["blob_addr_32", "blob_addr_64"] },
+  kvm_enc_region: { addresses: ["addr"] },
+  kvm_irqfd: { descriptors: ["fd", "resamplefd"] },
+  kvm_ioeventfd: { descriptors: ["fd"] },
+  kvm_hyperv_eventfd: { descriptors: ["fd"] },
+  kvm_xen_hvm_attr: { descriptors: ["u.evtchn.deliver.eventfd.fd"] },
+  kvm_create_device: { newDescriptor: "fd" },
+};
+
+/** The ioctls that return a file descriptor. */
+const RETURNS_DESCRIPTOR: ReadonlySet<string> = new Set([
+  "KVM_CREATE_VM",
+  "KVM_CREATE_VCPU",
+  "KVM_GET_STATS_FD",
+  "KVM_CREATE_GUEST_MEMFD",
+]);
+
+/**
+ * What an ioctl refers to beyond its argument's bytes.
+ *
+ * @param name The header's name.
+ * @param struct The argument's layout, where it is a structure.
+ */
+export function ioctlReferences(
+  name: string,
+  struct: StructLayout | undefined,
+): IoctlReferences | undefined {
+  const paths = struct === undefined ? undefined : PATHS[struct.name];
+  const returnsDescriptor = RETURNS_DESCRIPTOR.has(name);
+  if (paths === undefined && !returnsDescriptor) return undefined;
+  const offset = (path: string) => struct!.offsetOf(path);
+  return {
+    addresses: (paths?.addresses ?? []).map(offset),
+    descriptors: (paths?.descriptors ?? []).map(offset),
+    newDescriptor: paths?.newDescriptor === undefined ? undefined : offset(paths.newDescriptor),
+    returnsDescriptor,
+  };
+}

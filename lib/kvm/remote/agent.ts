@@ -1,0 +1,365 @@
+import { SA_RESTART, TIMER_SIGNAL } from "../../ffi/thread_timer.ts";
+import { KVM, KVM_DIRTY_GFN_F, KVM_EXIT_IO } from "../abi/constants.ts";
+import { EXIT_REASON } from "../abi/exit_reasons.ts";
+import { IOCTLS } from "../abi/ioctls.ts";
+import { kvm_dirty_gfn } from "../abi/structs/memory.ts";
+import { kvm_run } from "../abi/structs/run.ts";
+import { PAGE_SIZE } from "../../ffi/mman.ts";
+import {
+  BELL,
+  CALL,
+  DONE_PORT,
+  OWN_CALL,
+  WINDOW,
+  WINDOW_IN_AGENT,
+  WINDOW_PHYSICAL,
+  WINDOW_SIZE,
+} from "./window.ts";
+
+/**
+ * How often the agent looks for the next request before it waits for the bell: about 100 µs, the time that a test's handler
+ * takes. Longer, it would take the processor from the test on a busy host.
+ */
+const SPINS = 20_000;
+
+/** The part of `kvm_run` that is read and written by whoever runs a guest: the head, and the exits. */
+const HEAD = kvm_run.offsetOf("io");
+const EXITS_END = kvm_run.offsetOf("kvm_valid_regs");
+/** The end of what an IO exit has. */
+const IO_END = kvm_run.offsetOf("io.data_offset") + 8;
+const COALESCED_RING = KVM.COALESCED_MMIO_PAGE_OFFSET * PAGE_SIZE;
+
+/**
+ * NASM source of the agent, without the header of an ELF file: the only program of the emulated machine, its `/init`. It
+ * loads the kernel's modules, maps the window, and then carries out what the process on the host writes there: system calls,
+ * with numbers, arguments and results as the kernel has them, and a few calls of its own. It knows nothing of machines and
+ * guests but how `kvm_run` is copied.
+ *
+ * A step of its start that fails ends it with that step's number, which the kernel's panic shows on the console.
+ *
+ * @param modules The paths of the kernel modules, in the order in which they are loaded.
+ */
+export function agentSource(modules: readonly string[]): string {
+  return `
+%define SYS_READ 0
+%define SYS_OPEN 2
+%define SYS_CLOSE 3
+%define SYS_MMAP 9
+%define SYS_SIGACTION 13
+%define SYS_SIGRETURN 15
+%define SYS_IOCTL 16
+%define SYS_NANOSLEEP 35
+%define SYS_EXIT 60
+%define SYS_MOUNT 165
+%define SYS_IOPL 172
+%define SYS_FINIT_MODULE 313
+%define O_RDWR 2
+%define SA_RESTORER 0x04000000
+%define PROT_READ_WRITE 3
+%define MAP_SHARED_FIXED 0x11
+
+; A system call that must succeed: the step's number, the call's.
+%macro must 2
+    mov ebp, %1
+    mov eax, %2
+    call checked
+%endmacro
+
+checked:
+    syscall
+    test rax, rax
+    js failed
+    ret
+failed:
+    mov edi, ebp
+    mov eax, SYS_EXIT
+    syscall
+
+start:
+    mov edi, devtmpfs
+    mov esi, dev
+    mov edx, devtmpfs
+    xor r10d, r10d
+    xor r8d, r8d
+    must 1, SYS_MOUNT
+
+    mov ebx, modules
+.module:
+    cmp byte [rbx], 0
+    je .loaded
+    mov edi, ebx
+    xor esi, esi
+    must 2, SYS_OPEN
+    mov r12d, eax
+    mov edi, eax
+    mov esi, nothing
+    xor edx, edx
+    must 3, SYS_FINIT_MODULE
+    mov edi, r12d
+    mov eax, SYS_CLOSE
+    syscall
+.name:
+    inc ebx
+    cmp byte [rbx - 1], 0
+    jne .name
+    jmp .module
+
+.loaded:
+    ; Two VMs are held open for good, one with interrupt controllers: with the first VM and the first vCPU of either kind
+    ; Linux patches its own code, and again when the last one goes, which takes its time and which QEMU before 8.1 gets wrong.
+    mov edi, kvm
+    mov esi, O_RDWR
+    must 4, SYS_OPEN
+    mov r12d, eax
+    call hold
+    call hold_vcpu
+    call hold
+    mov edi, r13d
+    mov esi, ${IOCTLS.KVM_CREATE_IRQCHIP.number}
+    must 5, SYS_IOCTL
+    call hold_vcpu
+
+    mov edi, memory
+    mov esi, O_RDWR
+    must 6, SYS_OPEN
+    mov r8d, eax
+    mov rdi, ${WINDOW_IN_AGENT}
+    mov esi, ${WINDOW_SIZE}
+    mov edx, PROT_READ_WRITE
+    mov r10d, MAP_SHARED_FIXED
+    mov r9d, ${WINDOW_PHYSICAL}
+    must 7, SYS_MMAP
+
+    mov edi, ${TIMER_SIGNAL}
+    mov esi, action
+    xor edx, edx
+    mov r10d, 8
+    must 8, SYS_SIGACTION
+
+    mov edi, 3
+    must 9, SYS_IOPL
+
+    ; The port is there a moment after its driver.
+    mov ebx, 1000
+.bell:
+    mov edi, bell
+    mov esi, O_RDWR
+    mov eax, SYS_OPEN
+    syscall
+    test eax, eax
+    jns .ready
+    mov ebp, 10
+    dec ebx
+    jz failed
+    call pause
+    jmp .bell
+.ready:
+    mov [bell_descriptor], eax
+    mov r15, ${WINDOW_IN_AGENT}
+    xor r14d, r14d              ; the latest request: a resumed machine has a window of zeros
+    jmp answer
+
+; A VM, in r13.
+hold:
+    mov edi, r12d
+    mov esi, ${IOCTLS.KVM_CREATE_VM.number}
+    xor edx, edx
+    must 11, SYS_IOCTL
+    mov r13d, eax
+    ret
+hold_vcpu:
+    mov edi, r13d
+    mov esi, ${IOCTLS.KVM_CREATE_VCPU.number}
+    xor edx, edx
+    must 12, SYS_IOCTL
+    ret
+
+pause:
+    mov edi, interval
+    xor esi, esi
+    mov eax, SYS_NANOSLEEP
+    syscall
+    ret
+
+; xchg, because what is written must be seen before what is read then.
+idle:
+    mov ecx, ${SPINS}
+.look:
+    mov eax, [r15 + ${WINDOW.request}]
+    cmp eax, r14d
+    jne work
+    dec ecx
+    jnz .look
+    mov eax, 1
+    xchg eax, [r15 + ${WINDOW.asleep}]
+    mov eax, [r15 + ${WINDOW.request}]
+    cmp eax, r14d
+    jne .awake
+    mov edi, [bell_descriptor]
+    mov esi, rung
+    mov edx, 1
+    mov eax, SYS_READ
+    syscall
+    test eax, eax
+    jnz .awake
+    call pause                  ; nobody holds the other end: the machine's image is being made
+.awake:
+    mov dword [r15 + ${WINDOW.asleep}], 0
+    jmp idle
+
+work:
+    mov r14d, eax
+    mov r13d, [r15 + ${WINDOW.calls}]
+    lea rbx, [r15 + ${WINDOW.callList}]
+.call:
+    test r13d, r13d
+    jz answer
+    mov rax, [rbx + ${CALL.number}]
+    mov rdi, [rbx + ${CALL.argument}]
+    mov rsi, [rbx + ${CALL.argument + 8}]
+    mov rdx, [rbx + ${CALL.argument + 16}]
+    cmp eax, ${OWN_CALL.copy}
+    jae .own
+    mov r10, [rbx + ${CALL.argument + 24}]
+    mov r8, [rbx + ${CALL.argument + 32}]
+    mov r9, [rbx + ${CALL.argument + 40}]
+    syscall
+.result:
+    mov [rbx + ${CALL.result}], rax
+    add rbx, ${CALL.size}
+    dec r13d
+    jmp .call
+.own:
+    mov ecx, .result
+    push rcx
+    jmp [own_calls + (rax - ${OWN_CALL.copy}) * 8]
+
+answer:
+    mov eax, r14d
+    xchg eax, [r15 + ${WINDOW.done}]
+    mov edx, ${DONE_PORT}
+    mov al, 1
+    out dx, al
+    jmp idle
+
+; rdx bytes from rsi to rdi
+copy:
+    test rdx, rdx
+    jz .end
+.word:
+    mov rax, [rsi + rdx - 8]
+    mov [rdi + rdx - 8], rax
+    sub rdx, 8
+    jnz .word
+.end:
+    xor eax, eax
+    ret
+
+; rsi bytes at rdi
+zero:
+    xor eax, eax
+.word:
+    mov [rdi + rsi - 8], rax
+    sub rsi, 8
+    jnz .word
+    ret
+
+; The entries of the ring at rdi that are marked in its copy at rsi, of rdx bytes
+harvest:
+    mov eax, [rsi + rdx - ${kvm_dirty_gfn.size} + ${kvm_dirty_gfn.offsetOf("flags")}]
+    test eax, ${KVM_DIRTY_GFN_F.RESET}
+    jz .next
+    mov [rdi + rdx - ${kvm_dirty_gfn.size} + ${kvm_dirty_gfn.offsetOf("flags")}], eax
+.next:
+    sub rdx, ${kvm_dirty_gfn.size}
+    jnz harvest
+    xor eax, eax
+    ret
+
+; How many bytes of data the port exit at rbp has, in whole words, in rdx; where they are, in rax
+port_data:
+    movzx edx, byte [rbp + ${kvm_run.offsetOf("io.size")}]
+    imul edx, [rbp + ${kvm_run.offsetOf("io.count")}]
+    add edx, 7
+    and edx, -8
+    mov eax, [rbp + ${kvm_run.offsetOf("io.data_offset")}]
+    ret
+
+run:
+    mov r11d, edi
+    mov rbp, rsi                ; kvm_run
+    mov r12, rdx                ; its copy
+    mov edx, ${EXITS_END}
+    cmp dword [rbp + ${kvm_run.offsetOf("exit_reason")}], ${EXIT_REASON.IO}
+    jne .answered
+    mov edx, ${HEAD}
+    cmp byte [rbp + ${kvm_run.offsetOf("io.direction")}], ${KVM_EXIT_IO.IN}
+    jne .answered
+    call port_data
+    lea rsi, [r12 + rax]
+    lea rdi, [rbp + rax]
+    call copy
+    mov edx, ${HEAD}
+.answered:
+    mov rsi, r12
+    mov rdi, rbp
+    call copy
+    mov eax, [r12 + ${COALESCED_RING}]
+    mov [rbp + ${COALESCED_RING}], eax
+
+    mov edi, r11d
+    mov esi, ${IOCTLS.KVM_RUN.number}
+    xor edx, edx
+    mov eax, SYS_IOCTL
+    syscall
+    push rax
+
+    mov edx, ${EXITS_END}
+    cmp dword [rbp + ${kvm_run.offsetOf("exit_reason")}], ${EXIT_REASON.IO}
+    jne .left
+    call port_data
+    lea rsi, [rbp + rax]
+    lea rdi, [r12 + rax]
+    call copy
+    mov edx, ${IO_END}
+.left:
+    mov rsi, rbp
+    mov rdi, r12
+    call copy
+    lea rsi, [rbp + ${COALESCED_RING}]
+    lea rdi, [r12 + ${COALESCED_RING}]
+    mov edx, 8
+    mov eax, [rsi]
+    cmp eax, [rsi + 4]
+    je .ring
+    mov edx, ${PAGE_SIZE}
+.ring:
+    call copy
+    pop rax
+    ret
+
+restore:
+    mov eax, SYS_SIGRETURN
+    syscall
+handle:
+    ret
+
+devtmpfs: db "devtmpfs", 0
+dev: db "/dev"
+nothing: db 0
+kvm: db "/dev/kvm", 0
+memory: db "/dev/mem", 0
+bell: db "${BELL.device}", 0
+modules:
+${modules.map((path) => `    db "${path}", 0`).join("\n")}
+    db 0
+align 8
+own_calls: dq copy, zero, run, harvest
+action: dq handle, ${SA_RESTART} | SA_RESTORER, restore, 0
+interval: dq 0, 10000000
+bell_descriptor: dd 0
+rung: db 0
+file_end:
+memory_end:
+`;
+}

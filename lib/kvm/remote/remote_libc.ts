@@ -1,0 +1,511 @@
+import { detach } from "../../ffi/buffer_pages.ts";
+import { ERRNO } from "../../ffi/errno.ts";
+import { HostError } from "../../ffi/host_error.ts";
+import type { IoctlReferences, Libc } from "../../ffi/libc.ts";
+import { MAP_FAILED, PAGE_SIZE } from "../../ffi/mman.ts";
+import type { Pages } from "../../ffi/pages.ts";
+import { type ProcessCalls, processCalls } from "../../ffi/process_calls.ts";
+import { ITIMERSPEC } from "../../ffi/thread_timer.ts";
+import { KVM } from "../abi/constants.ts";
+import { IOCTLS } from "../abi/ioctls.ts";
+import type { MachineImage } from "./machine_image.ts";
+import { PageAllocator, wholePages } from "./page_allocator.ts";
+import { inAgent, RemoteMachine } from "./remote_machine.ts";
+import { DATA_SIZE, OWN_CALL, SYSTEM_CALL, WINDOW, WINDOW_SIZE } from "./window.ts";
+import { WrittenMemory } from "./written_memory.ts";
+
+const KVM_RUN = IOCTLS.KVM_RUN.number;
+const DIRTY_RING_OFFSET = KVM.DIRTY_LOG_PAGE_OFFSET * PAGE_SIZE;
+
+/** `_SC_PHYS_PAGES` of glibc's `bits/confname.h`. */
+const SC_PHYS_PAGES = 85;
+
+/** Seeks of `lseek(2)` for what a sparse file has (`unistd.h`). */
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+
+/** Descriptors of the machine are numbered from here on, so that none is taken for one of this process. */
+const FIRST_DESCRIPTOR = 1 << 20;
+/** How many descriptors each machine has: a process that outlives one numbers those of the next behind them. */
+const DESCRIPTORS = 1 << 16;
+const MACHINES = 1 << 14;
+
+/** How much longer than its time limit a run may take: on a busy host the machine's timer is late. */
+const RUN_GRACE_MILLISECONDS = 15_000;
+
+const MILLISECONDS_PER_SECOND = 1e3;
+const NANOSECONDS_PER_MILLISECOND = 1e6;
+const ADDRESS_SIZE = 8;
+const MOST_TIMERS = (WINDOW.pages - WINDOW.timers) / ITIMERSPEC.size;
+
+/** A mapping of one of the machine's descriptors, and its copy in the window. */
+interface CopiedMapping {
+  readonly descriptor: number;
+  /** Its address in the agent. */
+  readonly real: number;
+  /** Its copy's offset in the window. */
+  readonly copy: number;
+  readonly length: number;
+}
+
+/**
+ * The C library of an emulated machine with a KVM: the calls are made there, by the agent, and the memory of guests is shared. To
+ * whoever calls, it is a {@linkcode Libc} like another; the machine is started by the first call that needs it, and again by
+ * the next `open` after it has ended.
+ */
+export class RemoteLibc {
+  readonly #local: Libc;
+  readonly #image: () => MachineImage;
+  readonly #calls: ProcessCalls;
+  #machine: RemoteMachine | undefined;
+  #generation = -1;
+  #errno = 0;
+  #free = new PageAllocator(WINDOW.pages, WINDOW_SIZE);
+  #written: WrittenMemory;
+  /** Copies of `kvm_run`, by the vCPU's descriptor. */
+  readonly #runs = new Map<number, CopiedMapping>();
+  readonly #rings: CopiedMapping[] = [];
+  /** When the time limit that is in force ends, by this process's clock. */
+  #limitEnds = Infinity;
+  #flushIsDue = false;
+  /** Where the latest timer's value lies: a place of {@linkcode WINDOW.timers}. */
+  #timers = 0;
+
+  /**
+   * @param local The C library of this process.
+   * @param image Finds the image from which the machine is started.
+   */
+  constructor(local: Libc, image: () => MachineImage) {
+    this.#local = local;
+    this.#image = image;
+    this.#calls = processCalls();
+    this.#written = new WrittenMemory(this.#calls);
+  }
+
+  /** Its calls. */
+  get libc(): Libc {
+    const { memory, addressOf, functionAddress } = this.#local;
+    return {
+      memory,
+      addressOf,
+      functionAddress,
+      errno: () => this.#errno,
+      open: (path, flags) => this.#open(path, flags),
+      close: (fd) => this.#close(fd),
+      read: (fd, buffer) => this.#transfer(SYSTEM_CALL.read, fd, buffer, true),
+      write: (fd, bytes) => this.#transfer(SYSTEM_CALL.write, fd, bytes, false),
+      pread: (fd, buffer, offset) => this.#transfer(SYSTEM_CALL.pread, fd, buffer, true, offset),
+      lseek: (fd, offset, whence) => this.#call(SYSTEM_CALL.lseek, this.#number(fd), offset, whence),
+      memfd_create: (name, flags) =>
+        this.#newDescriptor(this.#callWith(SYSTEM_CALL.memfd_create, text(name), flags)),
+      eventfd: (initialValue, flags) => {
+        this.#alive();
+        return this.#newDescriptor(this.#call(SYSTEM_CALL.eventfd2, initialValue, flags));
+      },
+      ioctl: (fd, request, argument, references) => this.#ioctl(fd, request, argument, references),
+      ioctlBuffer: (fd, request, buffer, references) =>
+        this.#ioctlBuffer(fd, request, buffer, references),
+      mmap: (length, protection, flags, fd, offset) =>
+        this.#mmap(length, protection, flags, fd, offset),
+      munmap: (address) => this.#munmap(address),
+      madvise: (address, length, advice) =>
+        this.#call(SYSTEM_CALL.madvise, inAgent(this.#offsetOf(address)), length, advice),
+      allocatePages: (size, alignment, offset) => this.#allocate(size, alignment, offset),
+      gettid: () => {
+        this.#alive();
+        return this.#call(SYSTEM_CALL.gettid);
+      },
+      // The agent has set up the timer's signal, whose handler must be a function of its own.
+      sigaction: () => 0,
+      timer_create: (clock, event, timerId) => this.#timerCreate(clock, event, timerId),
+      timer_settime: (timerId, value) => this.#timerSetTime(timerId, value),
+      timer_delete: (timerId) => this.#release(() => {
+        this.#machine!.add(SYSTEM_CALL.timer_delete, this.#number(Number(timerId)));
+      }, Number(timerId)),
+      sysconf: (name) =>
+        name === SC_PHYS_PAGES
+          ? (WINDOW_SIZE - WINDOW.pages) / PAGE_SIZE
+          : this.#local.sysconf(name),
+    };
+  }
+
+  // --- The machine, and the numbers of what is in it ---
+
+  /** The machine, started where there is none that lives. */
+  #alive(): RemoteMachine {
+    if (this.#machine !== undefined && this.#machine.death === undefined) return this.#machine;
+    this.#machine = RemoteMachine.open(this.#local, this.#image);
+    this.#generation = (this.#generation + 1) % MACHINES;
+    this.#free = new PageAllocator(WINDOW.pages, WINDOW_SIZE);
+    this.#written = new WrittenMemory(this.#calls);
+    this.#runs.clear();
+    this.#rings.length = 0;
+    return this.#machine;
+  }
+
+  /** The number that a descriptor has in the machine. @throws {HostError} When that machine has ended. */
+  #number(fd: number): number {
+    const machine = this.#machine;
+    if (fd < FIRST_DESCRIPTOR || machine === undefined) return -1;
+    const generation = Math.floor((fd - FIRST_DESCRIPTOR) / DESCRIPTORS);
+    if (machine.death !== undefined || generation !== this.#generation) {
+      throw new HostError(
+        machine.death ?? "The emulated machine that this was in has ended: boot() it anew.",
+      );
+    }
+    return (fd - FIRST_DESCRIPTOR) % DESCRIPTORS;
+  }
+
+  /** Whether a descriptor is in the machine that lives. */
+  #isAlive(fd: number): boolean {
+    return this.#machine !== undefined && this.#machine.death === undefined &&
+      fd >= FIRST_DESCRIPTOR &&
+      Math.floor((fd - FIRST_DESCRIPTOR) / DESCRIPTORS) === this.#generation;
+  }
+
+  #numberHere(number: number): number {
+    return FIRST_DESCRIPTOR + this.#generation * DESCRIPTORS + number;
+  }
+
+  #newDescriptor(number: number): number {
+    if (number < 0) return number;
+    this.#machine!.hold(1);
+    return this.#numberHere(number);
+  }
+
+  // --- Calls ---
+
+  #call(number: number, a = 0, b = 0, c = 0, d = 0, e = 0, f = 0): number {
+    const machine = this.#machine ?? this.#alive();
+    const at = machine.add(number, a, b, c, d, e, f);
+    machine.send();
+    return this.#returned(machine.result(at));
+  }
+
+  /** What libc returns for what the kernel returned. */
+  #returned(result: number): number {
+    if (result >= 0) return result;
+    this.#errno = -result;
+    return -1;
+  }
+
+  /** A call whose first argument points to bytes. */
+  #callWith(number: number, bytes: Uint8Array, b = 0): number {
+    this.#alive().head.set(bytes, WINDOW.data);
+    return this.#call(number, inAgent(WINDOW.data), b);
+  }
+
+  /** A call whose result nobody waits for: it goes with the next request, or by itself when the test lets go. */
+  #release(add: () => void, fd: number): number {
+    if (!this.#isAlive(fd)) return 0;
+    add();
+    this.#flushSoon();
+    return 0;
+  }
+
+  #flushSoon(): void {
+    if (this.#flushIsDue) return;
+    this.#flushIsDue = true;
+    queueMicrotask(() => {
+      this.#flushIsDue = false;
+      const machine = this.#machine;
+      if (machine?.death === undefined && machine?.hasCalls) machine.post();
+    });
+  }
+
+  #open(path: string, flags: number): number {
+    this.#alive();
+    return this.#newDescriptor(this.#callWith(SYSTEM_CALL.open, text(path), flags));
+  }
+
+  #close(fd: number): number {
+    return this.#release(() => {
+      this.#machine!.add(SYSTEM_CALL.close, this.#number(fd));
+      this.#machine!.hold(-1);
+    }, fd);
+  }
+
+  #transfer(
+    number: number,
+    fd: number,
+    bytes: Uint8Array<ArrayBuffer>,
+    isRead: boolean,
+    offset = 0,
+  ): number {
+    const own = this.#number(fd);
+    const length = Math.min(bytes.length, DATA_SIZE);
+    const { head } = this.#machine!;
+    if (!isRead) head.set(bytes.subarray(0, length), WINDOW.data);
+    const count = this.#call(number, own, inAgent(WINDOW.data), length, offset);
+    if (isRead && count > 0) bytes.set(head.subarray(WINDOW.data, WINDOW.data + count));
+    return count;
+  }
+
+  #ioctl(fd: number, request: number, argument: number, references?: IoctlReferences): number {
+    const own = this.#number(fd);
+    if (request === KVM_RUN) return this.#run(own, fd);
+    this.#ringsIn();
+    const at = this.#machine!.add(SYSTEM_CALL.ioctl, own, request, argument);
+    this.#ringsOut();
+    this.#machine!.send();
+    const result = this.#returned(this.#machine!.result(at));
+    return references?.returnsDescriptor ? this.#newDescriptor(result) : result;
+  }
+
+  #ioctlBuffer(
+    fd: number,
+    request: number,
+    buffer: Uint8Array<ArrayBuffer>,
+    references?: IoctlReferences,
+  ): number {
+    const own = this.#number(fd);
+    if (buffer.length > DATA_SIZE) {
+      throw new RangeError(
+        `Cannot pass ${buffer.length} bytes to an emulated machine: an argument has ${DATA_SIZE} at most`,
+      );
+    }
+    const machine = this.#machine!;
+    machine.head.set(buffer, WINDOW.data);
+    const view = new DataView(machine.head.buffer, WINDOW.data, buffer.length);
+    if (references !== undefined) this.#translate(buffer, view, references);
+    const at = machine.add(SYSTEM_CALL.ioctl, own, request, inAgent(WINDOW.data));
+    machine.send();
+    const result = this.#returned(machine.result(at));
+    const before = references === undefined ? undefined : buffer.slice();
+    buffer.set(machine.head.subarray(WINDOW.data, WINDOW.data + buffer.length));
+    if (references !== undefined && before !== undefined) {
+      this.#translateBack(buffer, before, references, result);
+    }
+    return references?.returnsDescriptor ? this.#newDescriptor(result) : result;
+  }
+
+  #translate(
+    buffer: Uint8Array<ArrayBuffer>,
+    view: DataView,
+    { addresses, descriptors }: IoctlReferences,
+  ): void {
+    if (addresses.length > 0) {
+      const own = this.#local.addressOf(buffer);
+      for (const at of addresses) {
+        const address = view.getBigUint64(at, true);
+        const inBuffer = Number(address - own);
+        const inWindow = this.#offsetOf(address);
+        if (inBuffer >= 0 && inBuffer < buffer.length) {
+          view.setBigUint64(at, BigInt(inAgent(WINDOW.data + inBuffer)), true);
+        } else if (inWindow >= 0) view.setBigUint64(at, BigInt(inAgent(inWindow)), true);
+      }
+    }
+    for (const at of descriptors) {
+      const fd = view.getInt32(at, true);
+      if (fd >= FIRST_DESCRIPTOR) view.setInt32(at, this.#number(fd), true);
+    }
+  }
+
+  /** Addresses and descriptors are again as the caller wrote them, and a new descriptor is numbered for it. */
+  #translateBack(
+    buffer: Uint8Array<ArrayBuffer>,
+    before: Uint8Array<ArrayBuffer>,
+    { addresses, descriptors, newDescriptor }: IoctlReferences,
+    result: number,
+  ): void {
+    for (const at of addresses) buffer.set(before.subarray(at, at + ADDRESS_SIZE), at);
+    for (const at of descriptors) buffer.set(before.subarray(at, at + 4), at);
+    if (newDescriptor === undefined || result < 0) return;
+    const view = new DataView(buffer.buffer, buffer.byteOffset);
+    const number = view.getInt32(newDescriptor, true);
+    view.setInt32(newDescriptor, this.#newDescriptor(number), true);
+  }
+
+  #run(own: number, fd: number): number {
+    const machine = this.#machine!;
+    const mapping = this.#runs.get(fd);
+    if (mapping === undefined) {
+      this.#errno = ERRNO.EBADF;
+      return -1;
+    }
+    this.#written.take(this.#tell);
+    this.#ringsIn();
+    const at = machine.add(OWN_CALL.run, own, mapping.real, inAgent(mapping.copy));
+    this.#ringsOut();
+    machine.send(this.#runLimit());
+    this.#written.guestStopped();
+    return this.#returned(machine.result(at));
+  }
+
+  /** Has the agent write once more what this process has written. */
+  readonly #tell = (start: number, length: number): void => {
+    this.#machine!.add(OWN_CALL.copy, inAgent(start), inAgent(start), length);
+  };
+
+  #runLimit(): number {
+    if (this.#limitEnds === Infinity) return Infinity;
+    return Math.max(0, this.#limitEnds - performance.now()) + RUN_GRACE_MILLISECONDS;
+  }
+
+  #ringsIn(): void {
+    for (const { real, copy, length } of this.#rings) {
+      this.#machine!.add(OWN_CALL.harvest, real, inAgent(copy), length);
+    }
+  }
+
+  #ringsOut(): void {
+    for (const { real, copy, length } of this.#rings) {
+      this.#machine!.add(OWN_CALL.copy, inAgent(copy), real, length);
+    }
+  }
+
+  // --- Mappings and memory ---
+
+  /** The offset in the window of an address of this process; negative where it is outside. */
+  #offsetOf(address: bigint): number {
+    const offset = Number(address - this.#machine!.address);
+    return offset >= 0 && offset < WINDOW_SIZE ? offset : -1;
+  }
+
+  #mmap(
+    length: number,
+    protection: number,
+    flags: number,
+    fd: number,
+    offset: number,
+  ): bigint {
+    const own = this.#number(fd);
+    const machine = this.#machine!;
+    const size = wholePages(length);
+    const copy = this.#free.take(size);
+    if (copy === undefined) return this.#noMemory();
+    const at = machine.add(SYSTEM_CALL.mmap, 0, length, protection, flags, own, offset);
+    machine.send();
+    const real = machine.wideResult(at);
+    if (real < 0) {
+      this.#free.give(copy, size);
+      this.#errno = -real;
+      return MAP_FAILED;
+    }
+    machine.add(OWN_CALL.copy, inAgent(copy), real, length);
+    machine.send();
+    machine.hold(1);
+    const mapping = { descriptor: fd, real, copy, length };
+    if (offset === DIRTY_RING_OFFSET) this.#rings.push(mapping);
+    else this.#runs.set(fd, mapping);
+    return machine.address + BigInt(copy);
+  }
+
+  #noMemory(): bigint {
+    this.#errno = ERRNO.ENOMEM;
+    return MAP_FAILED;
+  }
+
+  #munmap(address: bigint): number {
+    const machine = this.#machine;
+    if (machine === undefined || machine.death !== undefined) return 0;
+    const at = this.#offsetOf(address);
+    const mapping = [...this.#runs.values(), ...this.#rings].find(({ copy }) => copy === at);
+    if (mapping === undefined) return 0;
+    this.#runs.delete(mapping.descriptor);
+    const ring = this.#rings.indexOf(mapping);
+    if (ring >= 0) this.#rings.splice(ring, 1);
+    machine.add(SYSTEM_CALL.munmap, mapping.real, mapping.length);
+    this.#clear(at, wholePages(mapping.length));
+    machine.hold(-1);
+    this.#flushSoon();
+    return 0;
+  }
+
+  #allocate(size: number, alignment: number, offset: number): Pages {
+    const machine = this.#alive();
+    const generation = this.#generation;
+    const start = this.#free.take(wholePages(size), alignment, offset);
+    if (start === undefined) {
+      throw new HostError(
+        `Cannot allocate ${size} bytes of guest memory: of the ${WINDOW_SIZE} that are shared with the emulated machine, so ` +
+          "many are not free in one piece. Ask for less with the `memory` option, or dispose machines that are done.",
+      );
+    }
+    machine.hold(1);
+    const written = this.#written;
+    const buffer = this.#local.memory(machine.address + BigInt(start), size);
+    const bytes = new Uint8Array(buffer);
+    return {
+      bytes,
+      address: machine.address + BigInt(start),
+      wrote: (from, length) => written.note(start + from, length),
+      view: (from, length) => written.view(bytes, start, from, length),
+      [Symbol.dispose]: () => {
+        if (buffer.detached) return;
+        detach(buffer);
+        written.forget(start, size);
+        if (machine.death !== undefined || generation !== this.#generation) return;
+        this.#clear(start, wholePages(size));
+        machine.hold(-1);
+        this.#flushSoon();
+      },
+    };
+  }
+
+  /**
+   * Makes a piece of the window free, and all zeros again: by the agent, so that QEMU forgets the code that lay there. Pages
+   * that nobody has touched are no pages yet.
+   */
+  #clear(start: number, size: number): void {
+    const machine = this.#machine!;
+    const end = start + size;
+    for (let at = start; at < end;) {
+      const data = this.#local.lseek(machine.window, at, SEEK_DATA);
+      if (data < 0 || data >= end) break;
+      const hole = Math.min(end, this.#local.lseek(machine.window, data, SEEK_HOLE));
+      machine.add(OWN_CALL.zero, inAgent(data), hole - data);
+      at = hole;
+    }
+    this.#free.give(start, size);
+  }
+
+  // --- Timers ---
+
+  #timerCreate(
+    clock: number,
+    event: Uint8Array<ArrayBuffer>,
+    timerId: Uint8Array<ArrayBuffer>,
+  ): number {
+    const { head } = this.#alive();
+    const identifier = WINDOW.data + event.length;
+    head.set(event, WINDOW.data);
+    const result = this.#call(
+      SYSTEM_CALL.timer_create,
+      clock,
+      inAgent(WINDOW.data),
+      inAgent(identifier),
+    );
+    if (result < 0) return result;
+    const number = new DataView(head.buffer).getInt32(identifier, true);
+    new DataView(timerId.buffer, timerId.byteOffset).setBigUint64(
+      0,
+      BigInt(this.#numberHere(number)),
+      true,
+    );
+    return 0;
+  }
+
+  /** Nobody waits for it: an armed timer goes with the run that it limits, a disarmed one with what comes next. */
+  #timerSetTime(timerId: bigint, value: Uint8Array<ArrayBuffer>): number {
+    const own = this.#number(Number(timerId));
+    const machine = this.#machine!;
+    const view = new DataView(value.buffer, value.byteOffset);
+    const milliseconds = (at: number) =>
+      Number(view.getBigInt64(at, true)) * MILLISECONDS_PER_SECOND +
+      Number(view.getBigInt64(at + 8, true)) / NANOSECONDS_PER_MILLISECOND;
+    const first = milliseconds(ITIMERSPEC.value);
+    this.#limitEnds = first === 0 ? Infinity : performance.now() + first;
+    this.#timers = (this.#timers + 1) % MOST_TIMERS;
+    const at = WINDOW.timers + this.#timers * ITIMERSPEC.size;
+    machine.head.set(value, at);
+    machine.add(SYSTEM_CALL.timer_settime, own, 0, inAgent(at), 0);
+    this.#flushSoon();
+    return 0;
+  }
+}
+
+
+function text(path: string): Uint8Array<ArrayBuffer> {
+  return new TextEncoder().encode(`${path}\0`);
+}

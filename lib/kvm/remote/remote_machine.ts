@@ -1,0 +1,376 @@
+import { ERRNO } from "../../ffi/errno.ts";
+import { HostError } from "../../ffi/host_error.ts";
+import type { Libc } from "../../ffi/libc.ts";
+import { MADV, MAP, MAP_FAILED, PROT } from "../../ffi/mman.ts";
+import { type ProcessCalls, processCalls } from "../../ffi/process_calls.ts";
+import { SystemError } from "../../ffi/system_error.ts";
+import { IMAGE_FILES, type MachineImage } from "./machine_image.ts";
+import { qemuArguments } from "./qemu_arguments.ts";
+import {
+  CALL,
+  MOST_CALLS,
+  NOTES,
+  WINDOW,
+  WINDOW_IN_AGENT,
+  WINDOW_SIZE,
+} from "./window.ts";
+
+const MFD_CLOEXEC = 0x1;
+const O_RDWR = 0x2;
+const O_CLOEXEC = 0x8_0000;
+
+/** How the window's descriptor is named in `/proc`, by which the next isolate of a thread finds it. */
+const WINDOW_NAME = "vmexit-kvm";
+
+/** How often a wait for the machine looks whether it takes too long, in milliseconds. */
+const LOOK_MILLISECONDS = 1_000;
+
+/** How long a machine may take to start, on a host with other work. */
+const START_MILLISECONDS = 60_000;
+
+/** How long it may take over a request that does not run a guest. None takes a hundredth of that on an idle host. */
+const REQUEST_MILLISECONDS = 60_000;
+
+const WORD = 2 ** 32;
+
+/** The numbers that the machine's descriptors have in the supervisor. */
+const DESCRIPTOR = { window: 3, state: 4, bell: 5, done: 6, monitor: 7, console: 8 } as const;
+
+/**
+ * Starts the machine's program as a child, ends it as soon as the other end of its standard input is closed, however that came,
+ * and keeps none of the machine's descriptors open itself.
+ */
+const SUPERVISOR = `"$@" </dev/null & machine=$!
+exec ${Object.values(DESCRIPTOR).map((fd) => `${fd}>&-`).join(" ")}
+read nothing
+kill -9 $machine`;
+
+/** The process's own descriptors of a machine, and where its window is. */
+interface Held {
+  readonly address: bigint;
+  readonly window: number;
+  readonly supervisor: number;
+  readonly life: number;
+  readonly bell: number;
+  readonly done: number;
+  readonly console: number;
+  readonly complaints: number;
+}
+
+/**
+ * An emulated machine with a KVM, and the requests to the agent in it: several calls each, carried out in order. It belongs to
+ * one thread, and ends with the process.
+ *
+ * Whoever waits for a request sleeps in `recv(2)`: spinning would take the processor from the machine.
+ */
+export class RemoteMachine {
+  readonly #libc: Libc;
+  readonly #calls: ProcessCalls;
+  readonly #held: Held;
+  readonly #words: Int32Array<ArrayBuffer>;
+  readonly #view: DataView<ArrayBuffer>;
+  readonly #byte = new Uint8Array(1);
+  /** The head of the window: requests, calls and their bytes. */
+  readonly head: Uint8Array<ArrayBuffer>;
+  #count = 0;
+  #outstanding = false;
+  #death: string | undefined;
+
+  private constructor(libc: Libc, calls: ProcessCalls, held: Held) {
+    this.#libc = libc;
+    this.#calls = calls;
+    this.#held = held;
+    const buffer = libc.memory(held.address, WINDOW.pages);
+    this.head = new Uint8Array(buffer);
+    this.#words = new Int32Array(buffer);
+    this.#view = new DataView(buffer);
+  }
+
+  /**
+   * The machine that an earlier isolate of this thread left idle, or one of a thread that has ended; else a new one.
+   *
+   * @throws {HostError} When it does not start.
+   */
+  static open(libc: Libc, image: () => MachineImage): RemoteMachine {
+    return RemoteMachine.#adopt(libc) ?? RemoteMachine.#start(libc, image());
+  }
+
+  /** Where the window begins in this process. */
+  get address(): bigint {
+    return this.#held.address;
+  }
+
+  /** The descriptor of the window. */
+  get window(): number {
+    return this.#held.window;
+  }
+
+  /** Why it is no more; undefined as long as it lives. */
+  get death(): string | undefined {
+    return this.#death;
+  }
+
+  /** Counts what this isolate holds in the machine: while there is something, no other may take the machine over. */
+  hold(change: number): void {
+    this.#words[(WINDOW.notes + NOTES.inUse) / 4] += change;
+  }
+
+  /**
+   * Adds a call to the next request, which is sent when it is full.
+   *
+   * @param number Of `SYSTEM_CALL` or `OWN_CALL`.
+   * @returns Where its result will be, for {@linkcode RemoteMachine.result}.
+   */
+  add(number: number, a = 0, b = 0, c = 0, d = 0, e = 0, f = 0): number {
+    if (this.#outstanding) this.#finish(REQUEST_MILLISECONDS);
+    if (this.#count === MOST_CALLS) this.send();
+    const at = WINDOW.callList + CALL.size * this.#count++;
+    const words = this.#words;
+    words[at >> 2] = number;
+    words[at + 4 >> 2] = 0;
+    this.#argument(at + CALL.argument, a);
+    this.#argument(at + CALL.argument + 8, b);
+    this.#argument(at + CALL.argument + 16, c);
+    this.#argument(at + CALL.argument + 24, d);
+    this.#argument(at + CALL.argument + 32, e);
+    this.#argument(at + CALL.argument + 40, f);
+    return at + CALL.result;
+  }
+
+  /** The result of a call whose request was sent: what the kernel returned, −errno where it failed. */
+  result(at: number): number {
+    return this.#words[at >> 2];
+  }
+
+  /** The whole of a result, for addresses. */
+  wideResult(at: number): number {
+    return this.#view.getInt32(at + 4, true) * WORD + this.#view.getUint32(at, true);
+  }
+
+  /**
+   * Sends the calls that were added, and waits until they are carried out.
+   *
+   * @param limit How long that may take, in milliseconds.
+   * @throws {HostError} When the machine ends meanwhile, or takes longer, which ends it.
+   */
+  send(limit: number = REQUEST_MILLISECONDS): void {
+    this.post();
+    this.#finish(limit);
+  }
+
+  /** Sends the calls that were added, without waiting for them. */
+  post(): void {
+    if (this.#death !== undefined) throw new HostError(this.#death);
+    if (this.#outstanding) this.#finish(REQUEST_MILLISECONDS);
+    const words = this.#words;
+    words[WINDOW.calls >> 2] = this.#count;
+    this.#count = 0;
+    this.#outstanding = true;
+    Atomics.add(words, WINDOW.request >> 2, 1);
+    if (Atomics.load(words, WINDOW.asleep >> 2) !== 0) {
+      this.#calls.send(this.#held.bell, this.#byte);
+    }
+  }
+
+  /** Whether calls were added that were not sent. */
+  get hasCalls(): boolean {
+    return this.#count > 0;
+  }
+
+  /** Ends the machine. */
+  end(reason: string): void {
+    if (this.#death !== undefined) return;
+    const { life, supervisor, bell, done, window, console, complaints } = this.#held;
+    this.#libc.close(life);
+    this.#calls.wait(supervisor);
+    this.#death = [reason, ...this.#lastWords()].join("\n");
+    this.#outstanding = false;
+    for (const fd of [bell, done, window, console, complaints]) this.#libc.close(fd);
+    // It stays mapped, because memory of guests and copies of kvm_run may still be looked at, but gives its pages back.
+    this.#libc.madvise(this.#held.address, WINDOW_SIZE, MADV.REMOVE);
+  }
+
+  #argument(at: number, value: number): void {
+    this.#words[at >> 2] = value;
+    this.#words[at + 4 >> 2] = Math.floor(value / WORD);
+  }
+
+  #finish(limit: number): void {
+    const began = performance.now();
+    for (;;) {
+      const received = this.#calls.recv(this.#held.done, this.#byte);
+      if (received === 1) break;
+      const errno = received < 0 ? this.#calls.errno() : 0;
+      if (errno !== ERRNO.EAGAIN && errno !== ERRNO.EINTR) this.#fail("ended by itself");
+      if (performance.now() - began >= limit) {
+        this.#fail(`has not answered for ${Math.round(limit)} ms: its kernel, or QEMU, hangs`);
+      }
+    }
+    this.#outstanding = false;
+  }
+
+  #fail(what: string): never {
+    this.end(`The emulated machine with KVM ${what}. The next boot() starts another.`);
+    throw new HostError(this.#death!);
+  }
+
+  /** The end of what QEMU and the machine's kernel said. */
+  #lastWords(): string[] {
+    return [this.#held.complaints, this.#held.console].map((fd) => this.#tail(fd))
+      .filter((text) => text !== "");
+  }
+
+  #tail(fd: number): string {
+    const size = this.#libc.lseek(fd, 0, 2);
+    const length = Math.max(0, Math.min(size, 4096));
+    const bytes = new Uint8Array(length);
+    this.#libc.pread(fd, bytes, size - length);
+    return new TextDecoder().decode(bytes.filter((byte) => byte !== 0)).replaceAll("\r", "").trim();
+  }
+
+  static #adopt(libc: Libc): RemoteMachine | undefined {
+    const calls = processCalls();
+    const thread = libc.gettid();
+    for (const name of calls.namesIn("/proc/self/fd")) {
+      const target = calls.readlink(`/proc/self/fd/${name}`);
+      if (target === undefined || !target.startsWith(`/memfd:${WINDOW_NAME} `)) continue;
+      const notes = new DataView(new ArrayBuffer(WINDOW.callList - WINDOW.notes));
+      libc.pread(Number(name), new Uint8Array(notes.buffer), WINDOW.notes);
+      const note = (at: number) => Number(notes.getBigInt64(at, true));
+      const owner = note(NOTES.thread);
+      if (note(NOTES.window) !== Number(name)) continue;
+      if (owner !== thread && calls.threadIsAlive(owner)) continue;
+      const machine = new RemoteMachine(libc, calls, {
+        address: notes.getBigInt64(NOTES.address, true),
+        window: note(NOTES.window),
+        supervisor: note(NOTES.supervisor),
+        life: note(NOTES.life),
+        bell: note(NOTES.bell),
+        done: note(NOTES.done),
+        console: note(NOTES.console),
+        complaints: note(NOTES.complaints),
+      });
+      if (machine.#takeOver(owner, thread)) return machine;
+    }
+    return undefined;
+  }
+
+  /** Makes it this thread's, unless another was first. One that was left in the middle of something is ended. */
+  #takeOver(owner: number, thread: number): boolean {
+    const words = this.#words;
+    const at = (WINDOW.notes + NOTES.thread) >> 2;
+    if (Atomics.compareExchange(words, at, owner, thread) !== owner) return false;
+    const isIdle = words[(WINDOW.notes + NOTES.inUse) >> 2] === 0 &&
+      Atomics.load(words, WINDOW.request >> 2) === Atomics.load(words, WINDOW.done >> 2);
+    if (!isIdle) this.end("Its isolate ended in the middle of something");
+    return isIdle;
+  }
+
+  static #start(libc: Libc, image: MachineImage): RemoteMachine {
+    const calls = processCalls();
+    using opened = new DisposableStack();
+    const own = (fd: number, what: string) => {
+      if (fd < 0) throw new SystemError(what, libc.errno(), "the emulated machine was not started");
+      opened.defer(() => libc.close(fd));
+      return fd;
+    };
+    using lent = new DisposableStack();
+    const lend = (fd: number, what = "open") => {
+      if (fd < 0) throw new SystemError(what, libc.errno(), "the emulated machine was not started");
+      lent.defer(() => libc.close(fd));
+      return fd;
+    };
+    const memoryFile = (name: string) => own(libc.memfd_create(name, MFD_CLOEXEC), "memfd_create");
+    const pair = () => {
+      const [here, there] = calls.socketpair();
+      lend(there);
+      return [own(here, "socketpair"), there];
+    };
+    const window = memoryFile(WINDOW_NAME);
+    if (calls.ftruncate(window, WINDOW_SIZE) !== 0) {
+      throw new SystemError("ftruncate", calls.errno(), "the memory shared with the emulated machine");
+    }
+    const address = libc.mmap(WINDOW_SIZE, PROT.READ | PROT.WRITE, MAP.SHARED, window, 0);
+    if (address === MAP_FAILED) {
+      throw new SystemError("mmap", libc.errno(), "the memory shared with the emulated machine");
+    }
+    opened.defer(() => libc.munmap(address, WINDOW_SIZE));
+    const console = memoryFile("vmexit-console");
+    const complaints = memoryFile("vmexit-complaints");
+    const [bell, bellThere] = pair();
+    const [done, doneThere] = pair();
+    const [monitor, monitorThere] = pair();
+    const [life, lifeThere] = pair();
+    const state = lend(libc.open(`${image.folder}/${IMAGE_FILES.state}`, O_CLOEXEC));
+    const nothing = lend(libc.open("/dev/null", O_RDWR | O_CLOEXEC));
+    const socket = (fd: number) => `socket,fd=${fd}`;
+    const qemu = [
+      image.program,
+      ...qemuArguments({
+        memory: `${image.folder}/${IMAGE_FILES.memory}`,
+        keepsMemory: false,
+        window: `/proc/self/fd/${DESCRIPTOR.window}`,
+        connections: {
+          bell: socket(DESCRIPTOR.bell),
+          done: socket(DESCRIPTOR.done),
+          monitor: socket(DESCRIPTOR.monitor),
+          console: `file,path=/proc/self/fd/${DESCRIPTOR.console}`,
+        },
+      }),
+      ...["-incoming", "defer"],
+    ];
+    const supervisor = calls.spawn({
+      program: "/bin/sh",
+      args: ["sh", "-c", SUPERVISOR, "vmexit", ...qemu],
+      env: ["PATH=/usr/bin:/bin", "LC_ALL=C"],
+      descriptors: [
+        ...[lifeThere, nothing, complaints],
+        ...[window, state, bellThere, doneThere, monitorThere, console],
+      ],
+    });
+    opened.move();
+    const held = { address, window, supervisor, life, bell, done, console, complaints };
+    const machine = new RemoteMachine(libc, calls, held);
+    machine.#note(libc.gettid());
+    calls.setReceiveTimeout(done, LOOK_MILLISECONDS);
+    lent.dispose();
+    machine.#resume(monitor);
+    return machine;
+  }
+
+  /** Writes down what the next isolate of this thread needs. */
+  #note(thread: number): void {
+    const note = (at: number, value: bigint) =>
+      this.#view.setBigInt64(WINDOW.notes + at, value, true);
+    for (const [name, value] of Object.entries(this.#held)) {
+      note(NOTES[name as keyof typeof NOTES], BigInt(value));
+    }
+    note(NOTES.thread, BigInt(thread));
+  }
+
+  /** Has QEMU load the saved state, which then runs on, and waits until the agent answers. */
+  #resume(monitor: number): void {
+    const say = (execute: string, args?: Record<string, unknown>) => ({ execute, arguments: args });
+    const capabilities = [{ capability: "x-ignore-shared", state: true }];
+    const commands = [
+      say("qmp_capabilities"),
+      say("migrate-set-capabilities", { capabilities }),
+      say("migrate-incoming", { uri: `fd:${DESCRIPTOR.state}` }),
+    ];
+    const text = commands.map((command) => `${JSON.stringify(command)}\n`).join("");
+    this.#calls.send(monitor, new TextEncoder().encode(text));
+    // The agent slept when it was saved, and said so in another window.
+    this.#words[WINDOW.asleep >> 2] = 1;
+    try {
+      this.send(START_MILLISECONDS);
+    } finally {
+      this.#libc.close(monitor);
+    }
+  }
+}
+
+/** The address that the agent has for an offset in the window. */
+export function inAgent(offset: number): number {
+  return WINDOW_IN_AGENT + offset;
+}
+
