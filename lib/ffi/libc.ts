@@ -1,21 +1,6 @@
 import type { Pages } from "./pages.ts";
 
 /**
- * What an ioctl refers to beyond the bytes of its argument. Where KVM is in another machine, these mean something else there,
- * and are translated.
- */
-export interface IoctlReferences {
-  /** Offsets of the addresses in the argument: 64-bit numbers. */
-  readonly addresses: readonly number[];
-  /** Offsets of the file descriptors in it: 32-bit numbers. */
-  readonly descriptors: readonly number[];
-  /** The offset of a file descriptor that the kernel puts into it. */
-  readonly newDescriptor: number | undefined;
-  /** Whether the call returns a file descriptor. */
-  readonly returnsDescriptor: boolean;
-}
-
-/**
  * The C library calls that vmexit makes, under their own names and with their own conventions: a call
  * that fails returns -1 and leaves its reason in {@linkcode Libc.errno}. Nothing here throws for a
  * failed call; the owners above ({@linkcode OwnedFd}, {@linkcode Mapping}, the classes of `lib/kvm`) do.
@@ -54,14 +39,9 @@ export interface Libc {
   /** `eventfd(2)`. */
   eventfd(initialValue: number, flags: number): number;
   /** `ioctl(2)` whose third argument is a number; it takes the fast path, so `KVM_RUN` uses it. */
-  ioctl(fd: number, request: number, argument: number, references?: IoctlReferences): number;
+  ioctl(fd: number, request: number, argument: number): number;
   /** `ioctl(2)` whose third argument points to the first byte of `buffer`. */
-  ioctlBuffer(
-    fd: number,
-    request: number,
-    buffer: Uint8Array<ArrayBuffer>,
-    references?: IoctlReferences,
-  ): number;
+  ioctlBuffer(fd: number, request: number, buffer: Uint8Array<ArrayBuffer>): number;
   /** `mmap(2)` at an address of the kernel's choice: that address, or `MAP_FAILED` (2^64 − 1). */
   mmap(length: number, protection: number, flags: number, fd: number, offset: number): bigint;
   /** `munmap(2)`. */

@@ -17,10 +17,10 @@ export function ioctl(
   argument: number | Uint8Array<ArrayBuffer> = 0,
   context?: string,
 ): number {
-  const { number: request, references } = IOCTLS[name];
+  const request = IOCTLS[name].number;
   const result = typeof argument === "number"
-    ? libc.ioctl(fd.number, request, argument, references)
-    : libc.ioctlBuffer(fd.number, request, argument, references);
+    ? libc.ioctl(fd.number, request, argument)
+    : libc.ioctlBuffer(fd.number, request, argument);
   if (result < 0) throw new KvmError(name, libc.errno(), context);
   return result;
 }

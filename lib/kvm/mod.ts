@@ -18,6 +18,7 @@ export * from "./kvm.ts";
 export * from "./kvm_error.ts";
 export * from "./kvm_run_page.ts";
 export * from "./msr_error.ts";
+export { kvmLibc } from "./remote/kvm_choice.ts";
 export * from "./stats_fd.ts";
 export * from "./vcpu.ts";
 export * from "./vcpu/vcpu_apic.ts";

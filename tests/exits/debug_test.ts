@@ -15,10 +15,11 @@ import {
   TimeLimitError,
 } from "@vmexit/vmexit";
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { nestedName } from "../../lib/machine/cpuid/nested_name.ts";
 import { injected } from "../machine/injected_libc.ts";
 
 /** QEMU loads DR7 at VMRUN without putting it in force, and raises int3 past the intercept of #BP. */
-const onQemu = Deno.env.get("VMEXIT_NESTED") === "qemu-svm";
+const onQemu = nestedName() === "qemu-svm";
 const BREAKPOINTS = { breakpoints: true };
 const STEPS = { singleStep: true };
 
@@ -125,14 +126,15 @@ Deno.test("DEBUG: KVM reports a debug register's breakpoint at an instruction th
   expect(vm).toExit([portOut(0x10), hlt()]);
 });
 
-/** Runs `body` as outside the nested machine, where debug registers are not refused. */
+/** Runs `body` as outside an emulated machine, where debug registers are not refused. */
 function asOnHardware(body: () => void): void {
   const name = Deno.env.get("VMEXIT_NESTED");
-  Deno.env.delete("VMEXIT_NESTED");
+  Deno.env.set("VMEXIT_NESTED", "");
   try {
     body();
   } finally {
-    if (name !== undefined) Deno.env.set("VMEXIT_NESTED", name);
+    if (name === undefined) Deno.env.delete("VMEXIT_NESTED");
+    else Deno.env.set("VMEXIT_NESTED", name);
   }
 }
 

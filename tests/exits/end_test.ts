@@ -6,7 +6,7 @@ import {
   hlt,
   KVM_INTERNAL_ERROR,
   KVM_VCPUEVENT_VALID,
-  libc,
+  kvmLibc,
   modes,
   requires,
   shutdown,
@@ -115,7 +115,7 @@ Deno.test(
   () => {
     const ENDLESS_LOOP = [0xeb, 0xfe];
     using on = levels({ code: ENDLESS_LOOP });
-    using timer = new ThreadTimer(libc());
+    using timer = new ThreadTimer(kvmLibc());
     timer.arm(200);
     assertEquals(on.vcpu.run(), ERRNO.EINTR);
     timer.disarm();

@@ -14,6 +14,7 @@ import {
   systemManagementEntry,
   UnhandledExitError,
 } from "@vmexit/vmexit";
+import { nestedName } from "../../lib/machine/cpuid/nested_name.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { injected } from "../machine/injected_libc.ts";
 
@@ -28,7 +29,7 @@ const QEMU_LACKS: Readonly<Record<string, string>> = {
   virtual8086: "a busy TSS, which RSM leaves, gives CPL 3 no ports there",
 };
 const lacking = (mode: string) =>
-  Deno.env.get("VMEXIT_NESTED") === "qemu-svm" ? QEMU_LACKS[mode] : undefined;
+  nestedName() === "qemu-svm" ? QEMU_LACKS[mode] : undefined;
 
 for (const { name, mode, options } of modes()) {
   Deno.test({

@@ -16,7 +16,7 @@ import {
   kvm_xen_hvm_attr,
   kvm_xen_hvm_config,
   kvm_xen_vcpu_attr,
-  libc,
+  kvmLibc,
 } from "@vmexit/vmexit";
 import { ERRNO } from "../../lib/ffi/errno.ts";
 import { assertEquals, assertThrows } from "@std/assert";
@@ -67,13 +67,13 @@ Deno.test("getOneReg and setOneReg point to a value of the size that the id says
   using reading = answering("KVM_GET_ONE_REG", (view) => {
     const { id, addr } = kvm_one_reg.read(view);
     assertEquals(id, REGISTER);
-    new Uint8Array(libc().memory(addr, VALUE.length)).set(VALUE);
+    new Uint8Array(kvmLibc().memory(addr, VALUE.length)).set(VALUE);
     return 0;
   });
   assertEquals(reading.vcpu.registers.getOneReg(REGISTER), VALUE);
   using writing = answering("KVM_SET_ONE_REG", (view) => {
     const { addr } = kvm_one_reg.read(view);
-    assertEquals(new Uint8Array(libc().memory(addr, VALUE.length)), VALUE);
+    assertEquals(new Uint8Array(kvmLibc().memory(addr, VALUE.length)), VALUE);
     return 0;
   });
   writing.vcpu.registers.setOneReg(REGISTER, VALUE);

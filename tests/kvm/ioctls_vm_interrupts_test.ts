@@ -4,7 +4,7 @@ import {
   KVM_IRQCHIP,
   KVM_IRQFD_FLAG,
   KvmError,
-  libc,
+  kvmLibc,
   type Vm,
 } from "@vmexit/vmexit";
 import { OwnedFd } from "../../lib/ffi/owned_fd.ts";
@@ -20,7 +20,7 @@ const SPURIOUS_VECTOR_REGISTER = 0xf0;
 const ENABLED = 0x1ff;
 
 function eventfd(): OwnedFd {
-  return new OwnedFd(libc(), libc().eventfd(0, EFD_NONBLOCK), "an eventfd");
+  return new OwnedFd(kvmLibc(), kvmLibc().eventfd(0, EFD_NONBLOCK), "an eventfd");
 }
 
 /** Whether a vector is requested in the local APIC's registers. */
@@ -108,7 +108,7 @@ Deno.test("irqfd: a write to an eventfd raises its GSI, until it is unbound", ()
   const binding = { fd: event.number, gsi: 30 };
   interrupts.irqfd(binding);
   assertThrows(() => interrupts.irqfd(binding), KvmError, "KVM_IRQFD failed with EBUSY");
-  libc().write(event.number, new Uint8Array(new BigUint64Array([1n]).buffer));
+  kvmLibc().write(event.number, new Uint8Array(new BigUint64Array([1n]).buffer));
   assert(isRequested(on.vcpu.apic.getLapic(), VECTOR));
   interrupts.irqfd({ ...binding, flags: KVM_IRQFD_FLAG.DEASSIGN });
 });
@@ -122,7 +122,7 @@ Deno.test("ioeventfd: a write to its port counts, and makes no exit", () => {
   on.vcpu.run();
   assertEquals(on.vcpu.kvmRun.exit().reason, "HLT");
   const count = new BigUint64Array(1);
-  assertEquals(libc().read(event.number, new Uint8Array(count.buffer)), 8);
+  assertEquals(kvmLibc().read(event.number, new Uint8Array(count.buffer)), 8);
   assertEquals(count[0], 1n);
   const flags = KVM_IOEVENTFD.FLAG_PIO | KVM_IOEVENTFD.FLAG_DEASSIGN;
   on.vm.interrupts.ioeventfd({ ...binding, flags });

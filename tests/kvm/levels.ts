@@ -1,4 +1,4 @@
-import { Kvm, type Libc, libc, type Pages, type Vcpu, type Vm } from "@vmexit/vmexit";
+import { Kvm, type Libc, kvmLibc, type Pages, type Vcpu, type Vm } from "@vmexit/vmexit";
 import { allocatePages } from "../../lib/ffi/pages.ts";
 import { realMode } from "../../lib/x86/modes/real.ts";
 
@@ -29,11 +29,11 @@ export interface LevelsOptions {
 
 /** A VM with a vCPU in real mode before some code. */
 export function levels(options: LevelsOptions = {}): Levels {
-  const { code = [0xf4], before, libc: libcOfTest = libc(), logDirtyPages } = options;
+  const { code = [0xf4], before, libc: libcOfTest = kvmLibc(), logDirtyPages } = options;
   const stack = new DisposableStack();
   const kvm = stack.use(Kvm.open(libcOfTest));
   const vm = stack.use(kvm.createVm());
-  const pages = allocatePages(libc(), MEMORY_PAGES * PAGE);
+  const pages = allocatePages(kvmLibc(), MEMORY_PAGES * PAGE);
   pages.bytes.set(code, ENTRY);
   vm.setMemorySlot({ slot: 0, gpa: 0, pages, logDirtyPages });
   before?.(vm);

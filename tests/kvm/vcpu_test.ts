@@ -1,4 +1,4 @@
-import { Kvm, KvmError, libc, openHandles, type Vcpu } from "@vmexit/vmexit";
+import { Kvm, KvmError, kvmLibc, openHandles, type Vcpu } from "@vmexit/vmexit";
 import { ERRNO } from "../../lib/ffi/errno.ts";
 import { allocatePages } from "../../lib/ffi/pages.ts";
 import { EXIT_REASON } from "../../lib/kvm/abi/exit_reasons.ts";
@@ -14,10 +14,10 @@ const ENTRY = 0x500;
 const CODE = [0xe6, 0x10, 0xf4, 0xeb, 0xfe];
 
 /** A vCPU in real mode before {@linkcode CODE}. Its VM is closed already: the vCPU keeps it alive in the kernel. */
-function vcpuOf(libcOfTest = libc()): Vcpu {
+function vcpuOf(libcOfTest = kvmLibc()): Vcpu {
   using kvm = Kvm.open(libcOfTest);
   using vm = kvm.createVm();
-  const pages = allocatePages(libc(), 4096);
+  const pages = allocatePages(kvmLibc(), 4096);
   pages.bytes.set(CODE, ENTRY);
   vm.setMemorySlot({ slot: 0, gpa: 0, pages });
   const vcpu = vm.createVcpu(0);

@@ -1,4 +1,4 @@
-import { Kvm, KvmError, libc } from "@vmexit/vmexit";
+import { Kvm, KvmError, kvmLibc } from "@vmexit/vmexit";
 import { ERRNO } from "../../lib/ffi/errno.ts";
 import { allocatePages } from "../../lib/ffi/pages.ts";
 import { assertEquals, assertThrows } from "@std/assert";
@@ -8,7 +8,7 @@ const PAGE = 4096;
 Deno.test("memory slots: alignment is checked before the kernel is asked, an overlap by it", () => {
   using kvm = Kvm.open();
   using vm = kvm.createVm();
-  const pages = allocatePages(libc(), 2 * PAGE);
+  const pages = allocatePages(kvmLibc(), 2 * PAGE);
   const message = "is not a multiple of 4096";
   assertThrows(() => vm.setMemorySlot({ slot: 0, gpa: 0x800, pages }), RangeError, message);
   const half = { bytes: pages.bytes.subarray(0, 100), address: pages.address };
@@ -45,7 +45,7 @@ Deno.test("once closed it is refused, by name", () => {
   const vm = kvm.createVm();
   vm[Symbol.dispose]();
   vm[Symbol.dispose]();
-  const pages = allocatePages(libc(), PAGE);
+  const pages = allocatePages(kvmLibc(), PAGE);
   for (
     const use of [
       () => vm.createVcpu(0),

@@ -1,6 +1,5 @@
 import { asm, boot, openHandles } from "@vmexit/vmexit";
 import { assertEquals, assertThrows } from "@std/assert";
-import { mappings } from "./injected_libc.ts";
 
 const guest = () =>
   asm`
@@ -54,29 +53,30 @@ Deno.test("once disposed, whatever needs the guest throws a TypeError", () => {
   handler[Symbol.dispose]();
 });
 
-Deno.test("what was recorded outlives the machine, and so does a view of its memory", () => {
+Deno.test("what was recorded outlives the machine; views of its memory end with it", () => {
   let vm;
   let view;
+  let slot;
   {
     using machine = boot(guest(), { exitPort: 0xf4 });
     vm = machine;
     view = vm.memory.view(0x500, 2);
+    slot = vm.memory.slots[0].bytes;
     vm.run();
+    assertEquals([view[0], slot[0x501]], [0xb0, 0x21]);
   }
   assertEquals(vm.log.total, 2);
   assertEquals(vm.serial.text, "!");
   assertEquals(vm.portOutput.bytes(0x3f8), new Uint8Array([0x21]));
   assertEquals([vm.exitStatus, vm.lastExit?.reason, vm.mode], [undefined, "HLT", "real"]);
   assertEquals([vm.image.origin, vm.bootRegisters.rip], [0x500, 0x500n] as unknown[]);
-  assertEquals(view, new Uint8Array([0xb0, 0x21]));
+  assertEquals([view.length, slot.length], [0, 0]);
 });
 
 Deno.test("disposing twice is disposing once", () => {
   const before = openHandles();
-  const mapped = mappings().vcpus;
   const vm = boot(guest());
   vm.run();
-  assertEquals(mappings().vcpus, mapped + 1);
   assertEquals(openHandles(), {
     fds: before.fds + 3,
     mappings: before.mappings + 1,
@@ -85,7 +85,6 @@ Deno.test("disposing twice is disposing once", () => {
   vm[Symbol.dispose]();
   vm[Symbol.dispose]();
   assertEquals(openHandles(), before);
-  assertEquals(mappings().vcpus, mapped);
 });
 
 Deno.test("a machine that never ran is disposed like any other", () => {

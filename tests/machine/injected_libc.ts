@@ -1,6 +1,6 @@
 import { IOCTLS } from "../../lib/kvm/abi/ioctls.ts";
 import { MAP_FAILED } from "../../lib/ffi/mman.ts";
-import { type Libc, libc } from "@vmexit/vmexit";
+import { type Libc, kvmLibc } from "@vmexit/vmexit";
 
 const IOCTL_NAMES = new Map<number, string>(
   Object.values(IOCTLS).map(({ number, name }) => [number, name]),
@@ -11,7 +11,7 @@ export const KVM_RUN: number = IOCTLS.KVM_RUN.number;
 
 /** The real libc with some of its functions replaced; the replacements can call the real ones. */
 export function injected(replace: (real: Libc) => Partial<Libc>): Libc {
-  const real = libc();
+  const real = kvmLibc();
   return { ...real, ...replace(real) };
 }
 

@@ -5,7 +5,7 @@ import {
   EXIT_REASON,
   expect,
   hlt,
-  libc,
+  kvmLibc,
   mmioRead,
   mmioWrite,
 } from "@vmexit/vmexit";
@@ -275,5 +275,5 @@ Deno.test("a kernel without large pages is told by the error", () => {
     Error,
     "madvise failed with EINVAL (22): the kernel gives processes no large pages",
   );
-  assert(libc().errno() >= 0);
+  assert(kvmLibc().errno() >= 0);
 });

@@ -1,12 +1,14 @@
-import { asm, boot } from "@vmexit/vmexit";
-import { type MemorySlot, PhysicalMemory } from "../../lib/machine/memory/physical_memory.ts";
+import { asm, boot, libc } from "@vmexit/vmexit";
+import { allocatePages } from "../../lib/ffi/pages.ts";
+import { slotOf } from "../../lib/machine/memory/memory_slots.ts";
+import { type BackedSlot, PhysicalMemory } from "../../lib/machine/memory/physical_memory.ts";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import fc from "fast-check";
 
 const PAGE = 4096;
 
-function slotOf(slot: number, gpa: number, size: number): MemorySlot {
-  return { slot, gpa, readonly: false, bytes: new Uint8Array(size) };
+function page(slot: number, gpa: number): BackedSlot {
+  return slotOf(slot, gpa, false, allocatePages(libc(), PAGE));
 }
 
 /** Two slots beside each other, and one behind a hole. */
@@ -14,9 +16,9 @@ function memory(): PhysicalMemory {
   const refuse = () => {
     throw new Error("these slots stay");
   };
-  const slots = [slotOf(0, 0, PAGE), slotOf(2, PAGE, PAGE), slotOf(1, 0x10000, PAGE)];
+  const slots = [page(0, 0), page(2, PAGE), page(1, 0x10000)];
   return new PhysicalMemory(
-    { slots, add: refuse, move: refuse, delete: refuse, dirty: refuse },
+    { slots, add: refuse, move: refuse, delete: refuse, dirty: refuse, [Symbol.dispose]() {} },
     { checkUsable() {}, checkIsNoDevice() {}, nextInstructions: () => [] },
   );
 }

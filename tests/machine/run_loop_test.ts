@@ -1,4 +1,4 @@
-import { asm, boot, EXIT_REASON, libc } from "@vmexit/vmexit";
+import { asm, boot, EXIT_REASON, kvmLibc } from "@vmexit/vmexit";
 import { IOCTLS } from "../../lib/kvm/abi/ioctls.ts";
 import { kvm_run } from "../../lib/kvm/abi/structs/run.ts";
 import { assert, assertEquals, assertLess } from "@std/assert";
@@ -80,7 +80,7 @@ for (
     let run = new Uint32Array(0);
     let reason = 0;
     let replaying = false;
-    const real = libc();
+    const real = kvmLibc();
     const replay = {
       ...real,
       memory(address: bigint, length: number) {

@@ -5,7 +5,7 @@ import {
   expect,
   HostError,
   Kvm,
-  libc,
+  kvmLibc,
   type Machine,
   type RegisterValues,
   requires,
@@ -360,7 +360,7 @@ Deno.test("expecting vectors: the page has the lanes in columns, and what cannot
 
 Deno.test("a run that nobody looks into costs no ioctl for vectors, and a look costs one", () => {
   const calls: string[] = [];
-  const real = libc();
+  const real = kvmLibc();
   const names = new Map(Object.values(IOCTLS).map(({ number, name }) => [number, name as string]));
   using vm = boot(
     asm`

@@ -6,7 +6,7 @@ import {
   IOCTLS,
   Kvm,
   KvmError,
-  libc,
+  kvmLibc,
   type Machine,
   openHandles,
 } from "@vmexit/vmexit";
@@ -208,7 +208,7 @@ Deno.test("a vCPU that waits is started by INIT and SIPI: KVM_RUN says EAGAIN, a
   first.apic.setLapic(apic);
   assertEquals(vm.interrupts.signalMsi(toCpu1(0x4500)), 1);
   assertEquals(vm.interrupts.signalMsi(toCpu1(0x4612)), 1);
-  using timer = new ThreadTimer(libc());
+  using timer = new ThreadTimer(kvmLibc());
   timer.arm(500);
   const errno = second.run();
   timer.disarm();

@@ -1,5 +1,19 @@
-import type { IoctlReferences } from "../../ffi/libc.ts";
 import type { StructLayout } from "../../ffi/struct.ts";
+
+/**
+ * What an ioctl refers to beyond the bytes of its argument. Where KVM is in another machine, these mean something else there,
+ * and are translated.
+ */
+export interface IoctlReferences {
+  /** Offsets of the addresses in the argument: 64-bit numbers. */
+  readonly addresses: readonly number[];
+  /** Offsets of the file descriptors in it: 32-bit numbers. */
+  readonly descriptors: readonly number[];
+  /** The offset of a file descriptor that the kernel puts into it. */
+  readonly newDescriptor: number | undefined;
+  /** Whether the call returns a file descriptor. */
+  readonly returnsDescriptor: boolean;
+}
 
 /** How many ranges a `struct kvm_msr_filter` has (`KVM_MSR_FILTER_MAX_RANGES`). */
 const MSR_FILTER_RANGES = 16;

@@ -1,8 +1,7 @@
-import type { IoctlReferences } from "../../ffi/libc.ts";
 import type { StructLayout } from "../../ffi/struct.ts";
 import type { CapabilityName } from "./capabilities.ts";
 import { type IoctlMacro, ioctlNumber } from "./ioctl_number.ts";
-import { ioctlReferences } from "./ioctl_references.ts";
+import { type IoctlReferences, ioctlReferences } from "./ioctl_references.ts";
 import { IOCTLS_OF_DEVICE } from "./ioctls_of_device.ts";
 import { IOCTLS_OF_SYSTEM } from "./ioctls_of_system.ts";
 import { IOCTLS_OF_VCPU } from "./ioctls_of_vcpu.ts";

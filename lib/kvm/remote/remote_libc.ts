@@ -1,12 +1,13 @@
 import { detach } from "../../ffi/buffer_pages.ts";
 import { ERRNO } from "../../ffi/errno.ts";
 import { HostError } from "../../ffi/host_error.ts";
-import type { IoctlReferences, Libc } from "../../ffi/libc.ts";
+import type { Libc } from "../../ffi/libc.ts";
 import { MAP_FAILED, PAGE_SIZE } from "../../ffi/mman.ts";
 import type { Pages } from "../../ffi/pages.ts";
 import { type ProcessCalls, processCalls } from "../../ffi/process_calls.ts";
 import { ITIMERSPEC } from "../../ffi/thread_timer.ts";
 import { KVM } from "../abi/constants.ts";
+import type { IoctlReferences } from "../abi/ioctl_references.ts";
 import { IOCTLS } from "../abi/ioctls.ts";
 import type { MachineImage } from "./machine_image.ts";
 import { PageAllocator, wholePages } from "./page_allocator.ts";
@@ -15,6 +16,13 @@ import { DATA_SIZE, OWN_CALL, SYSTEM_CALL, WINDOW, WINDOW_SIZE } from "./window.
 import { WrittenMemory } from "./written_memory.ts";
 
 const KVM_RUN = IOCTLS.KVM_RUN.number;
+/** The ioctls that refer to something beyond their argument, by request. */
+const REFERENCES: ReadonlyMap<number, IoctlReferences> = new Map(
+  Object.values(IOCTLS).flatMap(({ number, references }) =>
+    references === undefined ? [] : [[number, references]]
+  ),
+);
+
 const DIRTY_RING_OFFSET = KVM.DIRTY_LOG_PAGE_OFFSET * PAGE_SIZE;
 
 /** `_SC_PHYS_PAGES` of glibc's `bits/confname.h`. */
@@ -102,9 +110,8 @@ export class RemoteLibc {
         this.#alive();
         return this.#newDescriptor(this.#call(SYSTEM_CALL.eventfd2, initialValue, flags));
       },
-      ioctl: (fd, request, argument, references) => this.#ioctl(fd, request, argument, references),
-      ioctlBuffer: (fd, request, buffer, references) =>
-        this.#ioctlBuffer(fd, request, buffer, references),
+      ioctl: (fd, request, argument) => this.#ioctl(fd, request, argument),
+      ioctlBuffer: (fd, request, buffer) => this.#ioctlBuffer(fd, request, buffer),
       mmap: (length, protection, flags, fd, offset) =>
         this.#mmap(length, protection, flags, fd, offset),
       munmap: (address) => this.#munmap(address),
@@ -241,7 +248,7 @@ export class RemoteLibc {
     return count;
   }
 
-  #ioctl(fd: number, request: number, argument: number, references?: IoctlReferences): number {
+  #ioctl(fd: number, request: number, argument: number): number {
     const own = this.#number(fd);
     if (request === KVM_RUN) return this.#run(own, fd);
     this.#ringsIn();
@@ -249,16 +256,12 @@ export class RemoteLibc {
     this.#ringsOut();
     this.#machine!.send();
     const result = this.#returned(this.#machine!.result(at));
-    return references?.returnsDescriptor ? this.#newDescriptor(result) : result;
+    return REFERENCES.get(request)?.returnsDescriptor ? this.#newDescriptor(result) : result;
   }
 
-  #ioctlBuffer(
-    fd: number,
-    request: number,
-    buffer: Uint8Array<ArrayBuffer>,
-    references?: IoctlReferences,
-  ): number {
+  #ioctlBuffer(fd: number, request: number, buffer: Uint8Array<ArrayBuffer>): number {
     const own = this.#number(fd);
+    const references = REFERENCES.get(request);
     if (buffer.length > DATA_SIZE) {
       throw new RangeError(
         `Cannot pass ${buffer.length} bytes to an emulated machine: an argument has ${DATA_SIZE} at most`,
@@ -372,6 +375,7 @@ export class RemoteLibc {
     const own = this.#number(fd);
     const machine = this.#machine!;
     const size = wholePages(length);
+    machine.settle();
     const copy = this.#free.take(size);
     if (copy === undefined) return this.#noMemory();
     const at = machine.add(SYSTEM_CALL.mmap, 0, length, protection, flags, own, offset);
@@ -415,6 +419,8 @@ export class RemoteLibc {
   #allocate(size: number, alignment: number, offset: number): Pages {
     const machine = this.#alive();
     const generation = this.#generation;
+    // What is free again is zeroed by then: this process writes to it before it asks for anything else.
+    machine.settle();
     const start = this.#free.take(wholePages(size), alignment, offset);
     if (start === undefined) {
       throw new HostError(

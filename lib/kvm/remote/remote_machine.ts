@@ -43,7 +43,8 @@ const DESCRIPTOR = { window: 3, state: 4, bell: 5, done: 6, monitor: 7, console:
 const SUPERVISOR = `"$@" </dev/null & machine=$!
 exec ${Object.values(DESCRIPTOR).map((fd) => `${fd}>&-`).join(" ")}
 read nothing
-kill -9 $machine`;
+kill -9 $machine
+wait`;
 
 /** The process's own descriptors of a machine, and where its window is. */
 interface Held {
@@ -172,6 +173,12 @@ export class RemoteMachine {
     }
   }
 
+  /** Waits until all that was asked for is carried out. */
+  settle(): void {
+    if (this.#count > 0) this.send();
+    else if (this.#outstanding) this.#finish(REQUEST_MILLISECONDS);
+  }
+
   /** Whether calls were added that were not sent. */
   get hasCalls(): boolean {
     return this.#count > 0;
@@ -199,7 +206,9 @@ export class RemoteMachine {
     const began = performance.now();
     for (;;) {
       const received = this.#calls.recv(this.#held.done, this.#byte);
-      if (received === 1) break;
+      // A byte may be that of a request for which the thread's earlier isolate did not wait.
+      if (received === 1 && this.#isDone) break;
+      if (received === 1) continue;
       const errno = received < 0 ? this.#calls.errno() : 0;
       if (errno !== ERRNO.EAGAIN && errno !== ERRNO.EINTR) this.#fail("ended by itself");
       if (performance.now() - began >= limit) {
@@ -207,6 +216,11 @@ export class RemoteMachine {
       }
     }
     this.#outstanding = false;
+  }
+
+  get #isDone(): boolean {
+    const words = this.#words;
+    return Atomics.load(words, WINDOW.request >> 2) === Atomics.load(words, WINDOW.done >> 2);
   }
 
   #fail(what: string): never {
@@ -260,8 +274,8 @@ export class RemoteMachine {
     const words = this.#words;
     const at = (WINDOW.notes + NOTES.thread) >> 2;
     if (Atomics.compareExchange(words, at, owner, thread) !== owner) return false;
-    const isIdle = words[(WINDOW.notes + NOTES.inUse) >> 2] === 0 &&
-      Atomics.load(words, WINDOW.request >> 2) === Atomics.load(words, WINDOW.done >> 2);
+    const isIdle = words[(WINDOW.notes + NOTES.inUse) >> 2] === 0;
+    this.#outstanding = !this.#isDone;
     if (!isIdle) this.end("Its isolate ended in the middle of something");
     return isIdle;
   }
