@@ -1,9 +1,9 @@
 import { basename, join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { requireNasm } from "../nested/mod.ts";
-import { chooseKvm } from "./choose_kvm.ts";
+import { bochsVmx } from "../nested/mod.ts";
 import type { CommandContext } from "./command_context.ts";
 import { nestedCommand } from "./nested_command.ts";
+import { chooseKvm, prepareKvm } from "./prepare_kvm.ts";
 import { runDeno } from "./run_deno.ts";
 
 const FOLDER = "bench";
@@ -24,7 +24,7 @@ async function benchmarks(folder: string): Promise<string[]> {
 }
 
 /**
- * `vmexit bench [FILE ...] [arguments]`: runs benchmark modules, by default all `bench/*_bench.ts`, on this machine's KVM or else nested.
+ * `vmexit bench [FILE ...] [arguments]`: runs benchmark modules, by default all `bench/*_bench.ts`, on this machine's KVM or an emulated machine's.
  * A `bench/compile.ts` is run on the host first.
  *
  * @param args files, then arguments for all of them
@@ -33,7 +33,7 @@ async function benchmarks(folder: string): Promise<string[]> {
  * @throws {TypeError} when there is no benchmark
  */
 export async function bench(args: readonly string[], context: CommandContext): Promise<number> {
-  const { progress, signal } = context;
+  const { signal } = context;
   const cwd = Deno.cwd();
   const folder = join(cwd, FOLDER);
   const named = args.filter((arg) => BENCHMARK.test(basename(arg)));
@@ -48,16 +48,12 @@ export async function bench(args: readonly string[], context: CommandContext): P
     if (code !== 0) return code;
   }
   const choice = chooseKvm(context);
+  const isInside = choice.kvm === "bochs-vmx";
+  const env = isInside ? {} : await prepareKvm(choice, context);
   for (const file of files) {
-    let code: number;
-    if (choice.kvm === "nested") {
-      code = await nestedCommand(pathToFileURL(file), rest, choice.machine, context);
-    } else {
-      const nasm = await requireNasm(progress.show, signal);
-      progress.clear();
-      const env = { PATH: `${Deno.env.get("PATH") ?? ""}:${nasm.folder}` };
-      code = await runDeno(["run", "--allow-all", file, ...rest], { cwd, env, signal });
-    }
+    const code = isInside
+      ? await nestedCommand(pathToFileURL(file), rest, bochsVmx(), context)
+      : await runDeno(["run", "--allow-all", file, ...rest], { cwd, env, signal });
     if (code !== 0) return code;
   }
   return 0;

@@ -1,10 +1,11 @@
-import { requireNasm } from "../nested/mod.ts";
-import { chooseKvm } from "./choose_kvm.ts";
+import { bochsVmx } from "../nested/mod.ts";
 import type { CommandContext } from "./command_context.ts";
 import { nestedCommand } from "./nested_command.ts";
+import { chooseKvm, prepareKvm } from "./prepare_kvm.ts";
 
 /**
- * Runs a command that boots guests: here if this machine's KVM is used, else the same command line in a nested machine.
+ * Runs a command that boots guests: here, or, where the KVM is one that cannot be reached from here, the same command line inside
+ * the emulated machine.
  *
  * @param main the module of the command line
  * @param commandLine the command's name and its arguments
@@ -19,12 +20,10 @@ export async function bootGuests(
   context: CommandContext,
 ): Promise<number> {
   const choice = chooseKvm(context);
-  if (choice.kvm === "nested") {
-    return await nestedCommand(main, commandLine, choice.machine, context);
+  if (choice.kvm === "bochs-vmx") {
+    return await nestedCommand(main, commandLine, bochsVmx(), context);
   }
-  const { folder } = await requireNasm(context.progress.show, context.signal);
-  context.progress.clear();
-  // At the end, so that it is found only where there is no other.
-  Deno.env.set("PATH", `${Deno.env.get("PATH") ?? ""}:${folder}`);
+  const { PATH } = await prepareKvm(choice, context);
+  Deno.env.set("PATH", PATH);
   return await command();
 }

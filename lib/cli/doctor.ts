@@ -1,18 +1,16 @@
 import {
-  cacheFolder,
-  findNasm,
-  findProgram,
-  installCommand,
+  chosenKvm,
+  KVM_UNUSABLE,
   type KvmDevice,
   kvmDevice,
-  qemuSvm,
-} from "../nested/mod.ts";
-import { KVM_UNUSABLE, KVM_VARIABLE, kvmChoice } from "./choose_kvm.ts";
+} from "../kvm/remote/kvm_choice.ts";
+import { cacheFolder, findNasm, findProgram, installCommand, QEMU } from "../nested/mod.ts";
 import { folderSize } from "./folder_size.ts";
+import { describeKvm, machineProgram } from "./prepare_kvm.ts";
 import { type Processor, processor } from "./processor.ts";
 
 const MEGABYTE = 1e6;
-const LABEL_WIDTH = 12;
+const LABEL_WIDTH = 20;
 
 /** What to do on a machine without a usable /dev/kvm. */
 function remedy(
@@ -40,8 +38,8 @@ export async function doctor(_args: readonly string[]): Promise<number> {
   const line = (label: string, text: string) => console.log(`${label.padEnd(LABEL_WIDTH)}${text}`);
   const cpu = await processor();
   const device = kvmDevice();
-  const choice = kvmChoice(device, Deno.env.get(KVM_VARIABLE));
-  const machine = choice.kvm === "nested" ? choice.machine : qemuSvm();
+  const choice = chosenKvm();
+  const machine = machineProgram(choice) ?? QEMU;
   const program = await findProgram(machine.program);
   const nasm = await findNasm();
   const apt = await findProgram("apt-get");
@@ -53,26 +51,18 @@ export async function doctor(_args: readonly string[]): Promise<number> {
   line("/dev/kvm", device === "usable" ? device : remedy(device, cpu));
   const missing = async (packages: readonly string[]) =>
     canInstall
-      ? "missing; the first test installs it"
+      ? "missing; vmexit setup installs it"
       : `missing; type: ${await installCommand(packages)}`;
   line("NASM", nasm === undefined ? await missing(["nasm"]) : `${nasm.version} in ${nasm.folder}`);
   line(
-    machine.description.split(" ")[0],
+    machine.program,
     program ??
       (choice.kvm === "host" ? "missing, and not needed" : await missing(machine.packages)),
   );
   const size = await folderSize(cacheFolder());
   line("cache", `${cacheFolder()}, ${Math.round(size / MEGABYTE)} MB`);
-  const nested = choice.kvm === "nested";
   const ready = (nasm !== undefined || apt !== undefined) &&
-    (!nested || program !== undefined || canInstall);
-  line(
-    "tests use",
-    !ready
-      ? "nothing yet: do what is said above"
-      : nested
-      ? `a nested machine: ${machine.description}; right results, no real timing`
-      : "this machine's KVM",
-  );
+    (choice.kvm === "host" || program !== undefined || canInstall);
+  line("tests use", ready ? describeKvm(choice) : "nothing yet: do what is said above");
   return ready ? 0 : 1;
 }

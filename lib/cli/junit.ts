@@ -51,38 +51,6 @@ export function countTests(xml: string): Counts {
 }
 
 /**
- * A JUnit report whose suites say where they ran, in the attribute that JUnit has for it.
- *
- * @param report what `deno test` wrote
- * @param host the machine's name
- */
-export function withHost(report: string, host: string): string {
-  return report.replaceAll("<testsuite name=", `<testsuite hostname="${host}" name=`);
-}
-
-/**
- * One JUnit report out of several.
- *
- * @param reports what several `deno test` wrote
- * @returns all their suites under one root, whose figures are the sums
- */
-export function mergeReports(reports: readonly string[]): string {
-  const roots = reports.map((xml) => /<testsuites ([^>]*)>([\s\S]*)<\/testsuites>/.exec(xml));
-  const sum = (attribute: string): number =>
-    roots.reduce((total, root) => {
-      const value = new RegExp(`\\b${attribute}="([^"]*)"`).exec(root?.[1] ?? "")?.[1];
-      return total + Number(value ?? 0);
-    }, 0);
-  const suites = roots.map((root) => (root?.[2] ?? "").replace(/^\n+|\s+$/g, "")).filter((text) =>
-    text !== ""
-  );
-  const figures = ["tests", "failures", "errors"].map((name) => `${name}="${sum(name)}"`).join(" ");
-  return `<?xml version="1.0" encoding="UTF-8"?>\n` +
-    `<testsuites name="deno test" ${figures} time="${sum("time").toFixed(3)}">\n` +
-    `${suites.join("\n")}\n</testsuites>\n`;
-}
-
-/**
  * How a test run ended, as its last lines: how many tests were skipped, where some were, and how many passed and failed.
  *
  * @example

@@ -21,12 +21,12 @@ const LEFT_OUT: ReadonlySet<string> = new Set([".git", "node_modules"]);
  *
  * @example
  * ```ts no-run
- * import { qemuSvm } from "@vmexit/vmexit/nested";
+ * import { bochsVmx } from "@vmexit/vmexit/nested";
  * import { nestedCommand } from "./nested_command.ts";
  * import { Progress } from "./progress.ts";
  *
  * const context = { progress: new Progress(), signal: new AbortController().signal };
- * await nestedCommand(new URL("./main.ts", import.meta.url), ["demo"], qemuSvm(), context);
+ * await nestedCommand(new URL("./main.ts", import.meta.url), ["demo"], bochsVmx(), context);
  * ```
  */
 export async function nestedCommand(

@@ -17,22 +17,6 @@ export interface NestedDenoOptions {
   onStdout?: (chunk: Uint8Array) => void;
   /** Is cleared before the first output. */
   progress: Progress;
-  /** Seconds that it may take. */
-  limit?: number;
-}
-
-/** The environment variable that sets the time limit of a nested command, in seconds. */
-const LIMIT_VARIABLE = "VMEXIT_NESTED_LIMIT";
-
-/** The time limit that the user set, if any. */
-function limitFromEnvironment(): number | undefined {
-  const text = Deno.env.get(LIMIT_VARIABLE);
-  if (text === undefined || text === "") return undefined;
-  const seconds = Number(text);
-  if (seconds > 0) return seconds;
-  throw new RangeError(
-    `Cannot take ${LIMIT_VARIABLE} as a time limit: "${text}" is not a positive number of seconds`,
-  );
 }
 
 /**
@@ -40,7 +24,7 @@ function limitFromEnvironment(): number | undefined {
  *
  * @param session a machine that waits for its command
  * @param args Deno's arguments
- * @param options files, directory and time limit
+ * @param options files and directory
  * @returns its exit code
  */
 export async function nestedDeno(
@@ -48,8 +32,7 @@ export async function nestedDeno(
   args: readonly string[],
   options: NestedDenoOptions,
 ): Promise<number> {
-  const { cwd, filesIn, filesOut = [], onStdout, progress, limit = limitFromEnvironment() } =
-    options;
+  const { cwd, filesIn, filesOut = [], onStdout, progress } = options;
   // Assembled images are kept by content, so those of earlier runs, and of this one, are of use to all.
   const images = join(cacheFolder(), "images");
   const relay = (stream: { writeSync(bytes: Uint8Array): number }) => (chunk: Uint8Array): void => {
@@ -70,7 +53,6 @@ export async function nestedDeno(
       onStdout?.(chunk);
     },
     onStderr: relay(Deno.stderr),
-    limit,
   });
   return code;
 }

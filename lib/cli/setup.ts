@@ -3,57 +3,55 @@ import {
   findProgram,
   installPackages,
   missingPackages,
-  openImage,
-  requireNasm,
+  NestedError,
 } from "../nested/mod.ts";
-import { chooseKvm } from "./choose_kvm.ts";
 import type { CommandContext } from "./command_context.ts";
+import { chooseKvm, machineProgram, prepareKvm } from "./prepare_kvm.ts";
 
 /** What compiles the C programs that vmexit compares itself with. */
 const C_COMPILER_PACKAGES = ["gcc", "libc6-dev", "linux-libc-dev"];
 const C_COMPILER_OPTION = "--c-compiler";
 
+/** Nothing is installed on this system; only the emulated machine's image is made. `boot` asks for it so. */
+const NO_INSTALL_OPTION = "--no-install";
+const OPTIONS: readonly string[] = [C_COMPILER_OPTION, NO_INSTALL_OPTION];
+
 /**
- * `vmexit setup [--c-compiler]`: fetches and makes all that tests need, and does nothing where it is there already.
+ * `vmexit setup [--c-compiler] [--no-install]`: fetches and makes all that tests need, and does nothing where it is there already.
  *
  * @param args the command's arguments
  * @param context who hears of it, what ends it
  * @returns the exit code
  * @throws {TypeError} when an argument is not known
+ * @throws {NestedError} when something cannot be had
  */
 export async function setup(args: readonly string[], context: CommandContext): Promise<number> {
   const { progress, signal } = context;
-  for (const arg of args) {
-    if (arg !== C_COMPILER_OPTION) {
-      throw new TypeError(
-        `Cannot take ${arg} as an argument of setup: it knows ${C_COMPILER_OPTION} only`,
-      );
-    }
+  const unknown = args.find((arg) => !OPTIONS.includes(arg));
+  if (unknown !== undefined) {
+    throw new TypeError(
+      `Cannot take ${unknown} as an argument of setup: it knows ${OPTIONS.join(" and ")} only`,
+    );
   }
   const choice = chooseKvm(context);
-  const packages: string[] = [];
-  const reasons: string[] = [];
+  const program = machineProgram(choice);
+  const packages = program === undefined ? [] : await missingPackages(program);
+  const reasons = packages.length > 0 ? ["a KVM"] : [];
   if (args.includes(C_COMPILER_OPTION) && await findProgram("cc") === undefined) {
     packages.push(...C_COMPILER_PACKAGES);
     reasons.push("a C compiler");
   }
-  const ofMachine = choice.kvm === "nested" ? await missingPackages(choice.machine) : [];
-  if (ofMachine.length > 0) {
-    packages.push(...ofMachine);
-    reasons.push("a KVM");
-  }
   // All in one command, because without root a person has to type it.
+  if (packages.length > 0 && await findNasm() === undefined) {
+    packages.push("nasm");
+    reasons.push("the assembler");
+  }
+  if (packages.length > 0 && args.includes(NO_INSTALL_OPTION)) {
+    throw new NestedError(`${packages.join(", ")} would have to be installed for ${reasons}`);
+  }
   if (packages.length > 0) {
-    if (await findNasm() === undefined) {
-      packages.push("nasm");
-      reasons.push("the assembler");
-    }
     await installPackages(packages, reasons.join(", "), progress.show, signal);
   }
-  await requireNasm(progress.show, signal);
-  if (choice.kvm === "nested") {
-    using _image = await openImage({ machine: choice.machine, say: progress.show, signal });
-  }
-  progress.clear();
+  await prepareKvm(choice, context);
   return 0;
 }

@@ -52,8 +52,8 @@ export interface TestArguments {
   coverageThreshold?: string;
   /** Whether only the raw coverage data are wanted. */
   rawCoverage: boolean;
-  /** The values of `--ignore`. */
-  ignored: string[];
+  /** All of them but `--junit-path`, as typed. */
+  others: string[];
   /** Whether any permission is said. */
   permissions: boolean;
   /** The options that decide how modules are found. */
@@ -74,7 +74,7 @@ export function testArguments(args: readonly string[]): TestArguments {
     paths: [],
     rest: end < 0 ? [] : args.slice(end + 1),
     rawCoverage: false,
-    ignored: [],
+    others: [],
     permissions: false,
     resolution: [],
   };
@@ -82,22 +82,27 @@ export function testArguments(args: readonly string[]): TestArguments {
     const arg = own[index];
     if (!arg.startsWith("-")) {
       parsed.paths.push(arg);
+      parsed.others.push(arg);
       continue;
     }
     const equals = arg.indexOf("=");
     const name = equals < 0 ? arg : arg.slice(0, equals);
     const words = equals < 0 && WITH_VALUE.has(name) ? [arg, own[++index] ?? ""] : [arg];
     const value = equals < 0 ? words[1] : arg.slice(equals + 1);
-    if (name === "--junit-path") parsed.junitPath = value;
-    else if (name === "--coverage") parsed.coverage = value ?? DEFAULT_COVERAGE;
+    if (name === "--junit-path") {
+      parsed.junitPath = value;
+      continue;
+    }
+    parsed.others.push(...words);
+    if (name === "--coverage") parsed.coverage = value ?? DEFAULT_COVERAGE;
     else if (name === COVERAGE_THRESHOLD) parsed.coverageThreshold = value;
     else if (name === "--coverage-raw-data-only") parsed.rawCoverage = true;
-    else if (name === "--ignore") parsed.ignored.push(...(value ?? "").split(","));
     else {
       parsed.options.push(...words);
       if (PERMISSION.test(arg)) parsed.permissions = true;
       if (RESOLUTION.test(arg)) parsed.resolution.push(...words);
     }
   }
+  parsed.others.push(...end < 0 ? [] : args.slice(end));
   return parsed;
 }

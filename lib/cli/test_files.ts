@@ -6,24 +6,8 @@ const TEST_FOLDER = "__tests__";
 const MODULE = /\.(ts|tsx|mts|js|mjs|jsx)$/;
 const DOCUMENT = /\.md$/;
 
-/** Tests that need the host's tools and no KVM. */
-const HOST_TEST_FILE = /_host_test\.(ts|tsx|mts|js|mjs|jsx)$/;
-
-/**
- * The same as values of `--ignore`. With several paths on its command line, `deno test` forgets an ignored path for all but the first of
- * them, and forgets no pattern that starts like this.
- */
-export const HOST_TEST_PATTERNS: readonly string[] = ["ts", "tsx", "mts", "js", "mjs", "jsx"].map(
-  (extension) => `**/*_host_test.${extension}`,
-);
-
 /** Folders that hold no tests of the project. */
 const SKIPPED_FOLDERS: ReadonlySet<string> = new Set([".git", "node_modules", "vendor"]);
-
-/** Whether a test file is one for the host. */
-export function isHostTest(path: string): boolean {
-  return HOST_TEST_FILE.test(path);
-}
 
 /**
  * The modules below a folder that `deno test` may load: all test files, or, for its doc tests, all modules.

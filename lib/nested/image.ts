@@ -9,7 +9,7 @@ import { initScript } from "./init_script.ts";
 import { KEEP_PROGRAM } from "./keep_program.ts";
 import { type Nasm, requireNasm } from "./nasm.ts";
 import { NestedError } from "./nested_error.ts";
-import type { NestedMachine } from "./nested_machine.ts";
+import type { MachineProgram, NestedMachine } from "./nested_machine.ts";
 import { installPackages, type Say } from "./packages.ts";
 import { pruneImages } from "./prune_images.ts";
 import { makeSealedFolder, openSealedFolder } from "./sealed_folder.ts";
@@ -44,19 +44,20 @@ const DISK_PACKAGE = "e2fsprogs";
 /**
  * The Debian packages that this host lacks to run a machine and that cannot be unpacked into the cache.
  *
- * @param machine the machine
+ * @param machine the machine's program
  */
-export async function missingPackages(machine: NestedMachine): Promise<string[]> {
+export async function missingPackages(machine: MachineProgram): Promise<string[]> {
   const packages: string[] = [];
   if (await findProgram(machine.program) === undefined) packages.push(...machine.packages);
-  const disk = await Promise.all(DISK_PROGRAMS.map((name) => findProgram(name)));
-  if (disk.includes(undefined)) packages.push(DISK_PACKAGE);
+  // Those inside which commands run get them by a disk.
+  const disk = "inside" in machine ? DISK_PROGRAMS.map((name) => findProgram(name)) : [];
+  if ((await Promise.all(disk)).includes(undefined)) packages.push(DISK_PACKAGE);
   return packages;
 }
 
 /** The program that runs the machine; installed first, with what else is missing, when it is missing. */
 export async function requireMachineProgram(
-  machine: NestedMachine,
+  machine: MachineProgram,
   say: Say,
   signal?: AbortSignal,
 ): Promise<string> {

@@ -1,7 +1,7 @@
 /**
- * Runs commands in a machine that has /dev/kvm, on hosts that have none: QEMU emulates the processor and its
- * virtualization extension, a small Linux inside has a real KVM. Correct, but slow: a VM exit takes a hundred times as
- * long, and times measured inside mean nothing.
+ * Runs commands in a machine that has /dev/kvm, on hosts that have none: Bochs emulates an Intel processor with its
+ * virtualization extension, a small Linux inside has a real KVM. Correct, but slow: times measured inside mean nothing. And
+ * makes the image of the machine whose KVM `boot` uses from outside, by QEMU.
  *
  * @example
  * ```ts no-run
@@ -35,10 +35,16 @@ export {
 } from "./nested_error.ts";
 export type { BootParts } from "./boot_parts.ts";
 export type { MachineProcess } from "./machine_process.ts";
-export type { ImageMaking, MachineInside, MachineStart, NestedMachine } from "./nested_machine.ts";
+export type {
+  ImageMaking,
+  MachineInside,
+  MachineProgram,
+  MachineStart,
+  NestedMachine,
+} from "./nested_machine.ts";
 export type { RunFolder } from "./run_folder.ts";
 export type { MachineStreams, StartedMachine } from "./started_machine.ts";
 export { NestedSession, type SessionOptions } from "./nested_session.ts";
 export { type NestedOptions, runNested, startNested } from "./run_nested.ts";
 export { bochsVmx } from "./bochs/bochs_vmx.ts";
-export { QEMU_PACKAGE, QEMU_PROGRAM, requireKvmImage } from "./qemu/kvm_image.ts";
+export { QEMU, requireKvmImage } from "./qemu/kvm_image.ts";

@@ -46,6 +46,14 @@ export interface ImageMaking {
   signal?: AbortSignal;
 }
 
+/** The program that runs a machine. */
+export interface MachineProgram {
+  /** Its name. */
+  readonly program: string;
+  /** The Debian packages that have it. */
+  readonly packages: readonly string[];
+}
+
 /**
  * A machine that has a /dev/kvm of its own, as a value: what it needs and how it is started. The runner knows machines only by this.
  *
@@ -57,15 +65,11 @@ export interface ImageMaking {
  * console.log(machine.name); // "bochs-vmx"
  * ```
  */
-export interface NestedMachine {
+export interface NestedMachine extends MachineProgram {
   /** A short name, which the command inside finds in `VMEXIT_NESTED`. */
   readonly name: string;
   /** What it is, for people. */
   readonly description: string;
-  /** The program that runs it. */
-  readonly program: string;
-  /** The Debian packages that have the program. */
-  readonly packages: readonly string[];
   /** The kernel modules that give it its disk, its ports and /dev/kvm. */
   readonly kernelModules: readonly string[];
   /** How much longer than on real hardware time limits must be inside. */

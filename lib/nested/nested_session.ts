@@ -26,7 +26,6 @@ export interface SessionOptions {
   signal?: AbortSignal;
 }
 
-const LIMIT_SECONDS = 1800;
 /** From the word to start until the disk is mounted; only a broken snapshot takes longer. */
 const WAKE_SECONDS = 30;
 /** Far more than a busy host delays the word that a machine sends every few seconds. */
@@ -120,11 +119,13 @@ export class NestedSession implements AsyncDisposable {
       control = await this.#wake(command, options, marker);
     }
     this.#resumed.image[Symbol.dispose]();
-    const { limit = LIMIT_SECONDS } = options;
+    const { limit } = options;
     const { process } = this.#resumed.started;
+    const followed = Promise.race([this.#follow(control, options, marker), process.failure]);
+    if (limit === undefined) return await followed;
     return await within(
       limit,
-      Promise.race([this.#follow(control, options, marker), process.failure]),
+      followed,
       () =>
         process.lateness(`The command in the nested machine did not end within ${limit} seconds`),
     );

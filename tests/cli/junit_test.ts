@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { countTests, mergeReports, summary } from "../../lib/cli/junit.ts";
+import { countTests, summary } from "../../lib/cli/junit.ts";
 
 const suite = (name: string, cases: string) =>
   `    <testsuite name="${name}" tests="1">\n${cases}\n    </testsuite>`;
@@ -23,14 +23,6 @@ Deno.test("tests are counted, and steps are not", () => {
     suite("b", [skipped("three"), passed("x &gt; y"), FILTERED].join("\n")),
   ].join("\n"));
   assertEquals(countTests(xml), { passed: 2, failed: 1, skipped: 1 });
-});
-
-Deno.test("merged reports have all suites and the sums", () => {
-  const merged = mergeReports([report(suite("a", passed("1"))), report(suite("b", failed("2")))]);
-  assertEquals(merged.includes('tests="4" failures="2" errors="0" time="0.500"'), true);
-  assertEquals(countTests(merged), { passed: 1, failed: 1, skipped: 0 });
-  assertEquals(merged.match(/<testsuites/g)?.length, 1);
-  assertEquals(countTests(mergeReports([])), { passed: 0, failed: 0, skipped: 0 });
 });
 
 Deno.test("the last line is what passed and failed, and skipped tests stand above it where there are some", () => {

@@ -15,6 +15,7 @@ import { FileLock } from "../file_lock.ts";
 import { MachineProcess } from "../machine_process.ts";
 import { requireNasm } from "../nasm.ts";
 import { NestedError } from "../nested_error.ts";
+import type { MachineProgram } from "../nested_machine.ts";
 import type { Say } from "../packages.ts";
 import { pruneImages } from "../prune_images.ts";
 import { CONSOLE_LOG, RunFolder } from "../run_folder.ts";
@@ -24,9 +25,11 @@ import { within } from "../within.ts";
 import { saveState } from "./machine_state.ts";
 import { Qmp } from "./qmp.ts";
 
-/** The program that runs the machine, and the Debian package that has it. */
-export const QEMU_PROGRAM = "qemu-system-x86_64";
-export const QEMU_PACKAGE = "qemu-system-x86";
+/** The program that runs the machine. */
+export const QEMU: MachineProgram = {
+  program: "qemu-system-x86_64",
+  packages: ["qemu-system-x86"],
+};
 
 /** How long the machine may take to boot on a busy host. */
 const BOOT_SECONDS = 240;

@@ -1,0 +1,66 @@
+import { chosenKvm, type KvmChoice } from "../kvm/remote/kvm_choice.ts";
+import {
+  bochsVmx,
+  type MachineProgram,
+  openImage,
+  QEMU,
+  requireKvmImage,
+  requireMachineProgram,
+  requireNasm,
+} from "../nested/mod.ts";
+import type { CommandContext } from "./command_context.ts";
+
+/** What is used where it is not this machine's KVM. */
+const MACHINES = {
+  "qemu-svm": { description: "QEMU emulating AMD SVM", program: QEMU },
+  "bochs-vmx": { description: "Bochs emulating Intel VMX", program: bochsVmx() },
+} as const;
+
+/** Which KVM is used, in words. */
+export function describeKvm({ kvm }: KvmChoice): string {
+  return kvm === "host"
+    ? "this machine's KVM"
+    : `the KVM of an emulated machine (${MACHINES[kvm].description}): right results, no real timing`;
+}
+
+/** The program that runs the emulated machine whose KVM is used, if it is one's. */
+export function machineProgram({ kvm }: KvmChoice): MachineProgram | undefined {
+  return kvm === "host" ? undefined : MACHINES[kvm].program;
+}
+
+/**
+ * Which KVM a command is to use; if it is not this machine's, the person is told why.
+ *
+ * @param context who is told
+ * @throws {RangeError} when `VMEXIT_KVM` has a value that is none
+ */
+export function chooseKvm({ progress }: CommandContext): KvmChoice {
+  const choice = chosenKvm();
+  if (choice.kvm !== "host") progress.note(`using ${describeKvm(choice)}; ${choice.because}`);
+  return choice;
+}
+
+/**
+ * Sees to it that the KVM can be used: NASM, and the emulated machine's program and image, are installed and made where they are missing.
+ *
+ * @param choice which KVM
+ * @param context who hears of it, what ends it
+ * @returns environment variables for a program that uses it, which finds NASM by them
+ * @throws {NestedError} when something cannot be had
+ */
+export async function prepareKvm(
+  choice: KvmChoice,
+  { progress, signal }: CommandContext,
+): Promise<Record<string, string>> {
+  const say = progress.show;
+  const needed = machineProgram(choice);
+  const program = needed && await requireMachineProgram(needed, say, signal);
+  const nasm = await requireNasm(say, signal);
+  if (choice.kvm === "qemu-svm") await requireKvmImage(program!, say, signal);
+  if (choice.kvm === "bochs-vmx") {
+    using _image = await openImage({ machine: bochsVmx(), say, signal });
+  }
+  progress.clear();
+  // At the end, so that it is found only where there is no other.
+  return { PATH: `${Deno.env.get("PATH") ?? ""}:${nasm.folder}` };
+}
