@@ -1,5 +1,5 @@
 /** A thread that adds to an eventfd after a while: what a device beside the machine would do. */
-import { libc } from "@vmexit/vmexit";
+import { kvmLibc } from "@vmexit/vmexit";
 
 const scope = self as unknown as {
   onmessage: (event: MessageEvent<{ fd: number; after: number }>) => void;
@@ -7,6 +7,6 @@ const scope = self as unknown as {
 };
 
 scope.onmessage = ({ data: { fd, after } }) => {
-  setTimeout(() => libc().write(fd, new Uint8Array(new BigUint64Array([1n]).buffer)), after);
+  setTimeout(() => kvmLibc().write(fd, new Uint8Array(new BigUint64Array([1n]).buffer)), after);
 };
 scope.postMessage("ready");

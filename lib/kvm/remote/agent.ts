@@ -6,10 +6,11 @@ import { kvm_dirty_gfn } from "../abi/structs/memory.ts";
 import { kvm_run } from "../abi/structs/run.ts";
 import { PAGE_SIZE } from "../../ffi/mman.ts";
 import {
-  BELL,
   CALL,
   DONE_PORT,
   OWN_CALL,
+  PORTS,
+  SIGNAL_SIZE,
   WINDOW,
   WINDOW_IN_AGENT,
   WINDOW_PHYSICAL,
@@ -42,6 +43,7 @@ const COALESCED_RING = KVM.COALESCED_MMIO_PAGE_OFFSET * PAGE_SIZE;
 export function agentSource(modules: readonly string[]): string {
   return `
 %define SYS_READ 0
+%define SYS_WRITE 1
 %define SYS_OPEN 2
 %define SYS_CLOSE 3
 %define SYS_MMAP 9
@@ -49,12 +51,14 @@ export function agentSource(modules: readonly string[]): string {
 %define SYS_SIGRETURN 15
 %define SYS_IOCTL 16
 %define SYS_NANOSLEEP 35
+%define SYS_CLONE 56
 %define SYS_EXIT 60
 %define SYS_MOUNT 165
 %define SYS_IOPL 172
 %define SYS_FINIT_MODULE 313
 %define O_RDWR 2
 %define SA_RESTORER 0x04000000
+%define THREAD 0x10f00      ; CLONE_VM, FS, FILES, SIGHAND and THREAD
 %define PROT_READ_WRITE 3
 %define MAP_SHARED_FIXED 0x11
 
@@ -139,25 +143,61 @@ start:
     mov edi, 3
     must 9, SYS_IOPL
 
-    ; The port is there a moment after its driver.
+    mov r12d, bell
+    call open_port
+    mov [bell_descriptor], eax
+    mov r12d, signal
+    call open_port
+    mov [signal_descriptor], eax
+    mov edi, THREAD
+    mov esi, stack_end
+    mov eax, SYS_CLONE
+    syscall                     ; not by a call: the thread's stack has nothing to return to
+    test eax, eax
+    jz signals
+    mov ebp, 13
+    js failed
+
+    mov r15, ${WINDOW_IN_AGENT}
+    xor r14d, r14d              ; the latest request: a resumed machine has a window of zeros
+    jmp answer
+
+; The port whose path is at r12: it is there a moment after its driver.
+open_port:
     mov ebx, 1000
-.bell:
-    mov edi, bell
+.try:
+    mov edi, r12d
     mov esi, O_RDWR
     mov eax, SYS_OPEN
     syscall
     test eax, eax
-    jns .ready
+    jns .open
     mov ebp, 10
     dec ebx
     jz failed
     call pause
-    jmp .bell
-.ready:
-    mov [bell_descriptor], eax
-    mov r15, ${WINDOW_IN_AGENT}
-    xor r14d, r14d              ; the latest request: a resumed machine has a window of zeros
-    jmp answer
+    jmp .try
+.open:
+    ret
+
+; A thread that signals eventfds while the other is in the middle of something.
+signals:
+    mov edi, [signal_descriptor]
+    mov esi, message
+    mov edx, ${SIGNAL_SIZE}
+    mov eax, SYS_READ
+    syscall
+    cmp eax, ${SIGNAL_SIZE}
+    jne .nothing
+    mov edi, [message]
+    mov esi, message + 8
+    mov edx, 8
+    mov eax, SYS_WRITE
+    syscall
+    jmp signals
+.nothing:
+    call pause
+    jmp signals
 
 ; A VM, in r13.
 hold:
@@ -349,7 +389,8 @@ dev: db "/dev"
 nothing: db 0
 kvm: db "/dev/kvm", 0
 memory: db "/dev/mem", 0
-bell: db "${BELL.device}", 0
+bell: db "${PORTS.bell.device}", 0
+signal: db "${PORTS.signal.device}", 0
 modules:
 ${modules.map((path) => `    db "${path}", 0`).join("\n")}
     db 0
@@ -358,8 +399,14 @@ own_calls: dq copy, zero, run, harvest
 action: dq handle, ${SA_RESTART} | SA_RESTORER, restore, 0
 interval: dq 0, 10000000
 bell_descriptor: dd 0
+signal_descriptor: dd 0
 rung: db 0
 file_end:
+absolute $
+alignb 16
+message: resb ${SIGNAL_SIZE}
+stack: resb 4096
+stack_end:
 memory_end:
 `;
 }

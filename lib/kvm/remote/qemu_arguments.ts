@@ -1,4 +1,4 @@
-import { BELL, DONE_PORT, WINDOW_PHYSICAL, WINDOW_SIZE } from "./window.ts";
+import { DONE_PORT, PORTS, WINDOW_PHYSICAL, WINDOW_SIZE } from "./window.ts";
 
 const MEBIBYTE = 1024 * 1024;
 
@@ -9,6 +9,8 @@ const MEMORY_SIZE = WINDOW_PHYSICAL;
 export interface QemuConnections {
   /** Rings the agent. */
   readonly bell: string;
+  /** Signals eventfds. */
+  readonly signal: string;
   /** Gets a byte for each request that is done. */
   readonly done: string;
   /** The kernel's console. */
@@ -56,8 +58,11 @@ export function qemuArguments({ memory, keepsMemory, window, connections }: Qemu
     ...["-object", file("window", WINDOW_SIZE, window, true)],
     ...["-numa", "node,nodeid=0,cpus=0-1,memdev=ram", "-numa", "node,nodeid=1,memdev=window"],
     ...["-chardev", `${connections.console},id=console`, "-serial", "chardev:console"],
-    ...["-chardev", `${connections.bell},id=bell`, "-device", "virtio-serial-pci"],
-    ...["-device", `virtserialport,chardev=bell,name=${BELL.name},nr=${BELL.number}`],
+    ...["-device", "virtio-serial-pci"],
+    ...(["bell", "signal"] as const).flatMap((name) => [
+      ...["-chardev", `${connections[name]},id=${name}`],
+      ...["-device", `virtserialport,chardev=${name},name=${name},nr=${PORTS[name].number}`],
+    ]),
     ...["-chardev", `${connections.done},id=done`],
     ...["-device", `isa-debugcon,iobase=${DONE_PORT},chardev=done`],
     ...["-chardev", `${connections.monitor},id=monitor`, "-mon", "chardev=monitor,mode=control"],

@@ -11,7 +11,7 @@ import type { IoctlReferences } from "../abi/ioctl_references.ts";
 import { IOCTLS } from "../abi/ioctls.ts";
 import type { MachineImage } from "./machine_image.ts";
 import { PageAllocator, wholePages } from "./page_allocator.ts";
-import { inAgent, RemoteMachine } from "./remote_machine.ts";
+import { inAgent, RemoteMachine, signalElsewhere } from "./remote_machine.ts";
 import { DATA_SIZE, OWN_CALL, SYSTEM_CALL, WINDOW, WINDOW_SIZE } from "./window.ts";
 import { WrittenMemory } from "./written_memory.ts";
 
@@ -34,9 +34,13 @@ const SEEK_HOLE = 4;
 
 /** Descriptors of the machine are numbered from here on, so that none is taken for one of this process. */
 const FIRST_DESCRIPTOR = 1 << 20;
-/** How many descriptors each machine has: a process that outlives one numbers those of the next behind them. */
-const DESCRIPTORS = 1 << 16;
-const MACHINES = 1 << 14;
+/**
+ * How many descriptors each machine has. Behind them is the machine: the descriptor of its window, and how many this thread had
+ * before, so that one of a machine that has ended is not taken for the next one's.
+ */
+const DESCRIPTORS = 1 << 12;
+const MACHINES = 1 << 6;
+const WINDOWS = 1 << 12;
 
 /** How much longer than its time limit a run may take: on a busy host the machine's timer is late. */
 const RUN_GRACE_MILLISECONDS = 15_000;
@@ -44,6 +48,7 @@ const RUN_GRACE_MILLISECONDS = 15_000;
 const MILLISECONDS_PER_SECOND = 1e3;
 const NANOSECONDS_PER_MILLISECOND = 1e6;
 const ADDRESS_SIZE = 8;
+const EVENTFD_SIZE = 8;
 const MOST_TIMERS = (WINDOW.pages - WINDOW.timers) / ITIMERSPEC.size;
 
 /** A mapping of one of the machine's descriptors, and its copy in the window. */
@@ -101,7 +106,10 @@ export class RemoteLibc {
       open: (path, flags) => this.#open(path, flags),
       close: (fd) => this.#close(fd),
       read: (fd, buffer) => this.#transfer(SYSTEM_CALL.read, fd, buffer, true),
-      write: (fd, bytes) => this.#transfer(SYSTEM_CALL.write, fd, bytes, false),
+      write: (fd, bytes) =>
+        this.#isElsewhere(fd)
+          ? this.#signal(fd, bytes)
+          : this.#transfer(SYSTEM_CALL.write, fd, bytes, false),
       pread: (fd, buffer, offset) => this.#transfer(SYSTEM_CALL.pread, fd, buffer, true, offset),
       lseek: (fd, offset, whence) => this.#call(SYSTEM_CALL.lseek, this.#number(fd), offset, whence),
       memfd_create: (name, flags) =>
@@ -154,8 +162,7 @@ export class RemoteLibc {
   #number(fd: number): number {
     const machine = this.#machine;
     if (fd < FIRST_DESCRIPTOR || machine === undefined) return -1;
-    const generation = Math.floor((fd - FIRST_DESCRIPTOR) / DESCRIPTORS);
-    if (machine.death !== undefined || generation !== this.#generation) {
+    if (!this.#isAlive(fd)) {
       throw new HostError(
         machine.death ?? "The emulated machine that this was in has ended: boot() it anew.",
       );
@@ -166,12 +173,16 @@ export class RemoteLibc {
   /** Whether a descriptor is in the machine that lives. */
   #isAlive(fd: number): boolean {
     return this.#machine !== undefined && this.#machine.death === undefined &&
-      fd >= FIRST_DESCRIPTOR &&
-      Math.floor((fd - FIRST_DESCRIPTOR) / DESCRIPTORS) === this.#generation;
+      fd >= FIRST_DESCRIPTOR && Math.floor((fd - FIRST_DESCRIPTOR) / DESCRIPTORS) === this.#identity;
+  }
+
+  /** What tells this machine's descriptors from those of others. */
+  get #identity(): number {
+    return this.#generation * WINDOWS + this.#machine!.window;
   }
 
   #numberHere(number: number): number {
-    return FIRST_DESCRIPTOR + this.#generation * DESCRIPTORS + number;
+    return FIRST_DESCRIPTOR + this.#identity * DESCRIPTORS + number;
   }
 
   #newDescriptor(number: number): number {
@@ -246,6 +257,22 @@ export class RemoteLibc {
     const count = this.#call(number, own, inAgent(WINDOW.data), length, offset);
     if (isRead && count > 0) bytes.set(head.subarray(WINDOW.data, WINDOW.data + count));
     return count;
+  }
+
+  /** Whether a descriptor is another thread's: of a device that runs beside the machine, say. */
+  #isElsewhere(fd: number): boolean {
+    return fd >= FIRST_DESCRIPTOR && windowOf(fd) !== this.#machine?.window;
+  }
+
+  /** Adds to an eventfd of another thread's machine, which is all that can be done there. */
+  #signal(fd: number, bytes: Uint8Array<ArrayBuffer>): number {
+    const number = (fd - FIRST_DESCRIPTOR) % DESCRIPTORS;
+    const count = bytes.length === EVENTFD_SIZE && new DataView(bytes.buffer, bytes.byteOffset);
+    const isSent = count !== false &&
+      signalElsewhere(this.#local, windowOf(fd), number, count.getBigInt64(0, true));
+    if (isSent) return EVENTFD_SIZE;
+    this.#errno = ERRNO.EBADF;
+    return -1;
   }
 
   #ioctl(fd: number, request: number, argument: number): number {
@@ -511,6 +538,11 @@ export class RemoteLibc {
   }
 }
 
+
+/** The descriptor of the window of the machine that a descriptor is in. */
+function windowOf(fd: number): number {
+  return Math.floor((fd - FIRST_DESCRIPTOR) / DESCRIPTORS) % WINDOWS;
+}
 
 function text(path: string): Uint8Array<ArrayBuffer> {
   return new TextEncoder().encode(`${path}\0`);

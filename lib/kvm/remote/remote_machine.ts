@@ -10,6 +10,7 @@ import {
   CALL,
   MOST_CALLS,
   NOTES,
+  SIGNAL_SIZE,
   WINDOW,
   WINDOW_IN_AGENT,
   WINDOW_SIZE,
@@ -34,7 +35,7 @@ const REQUEST_MILLISECONDS = 60_000;
 const WORD = 2 ** 32;
 
 /** The numbers that the machine's descriptors have in the supervisor. */
-const DESCRIPTOR = { window: 3, state: 4, bell: 5, done: 6, monitor: 7, console: 8 } as const;
+const DESCRIPTOR = { window: 3, state: 4, bell: 5, done: 6, monitor: 7, console: 8, signal: 9 } as const;
 
 /**
  * Starts the machine's program as a child, ends it as soon as the other end of its standard input is closed, however that came,
@@ -53,6 +54,7 @@ interface Held {
   readonly supervisor: number;
   readonly life: number;
   readonly bell: number;
+  readonly signal: number;
   readonly done: number;
   readonly console: number;
   readonly complaints: number;
@@ -187,12 +189,12 @@ export class RemoteMachine {
   /** Ends the machine. */
   end(reason: string): void {
     if (this.#death !== undefined) return;
-    const { life, supervisor, bell, done, window, console, complaints } = this.#held;
+    const { life, supervisor, bell, signal, done, window, console, complaints } = this.#held;
     this.#libc.close(life);
     this.#calls.wait(supervisor);
     this.#death = [reason, ...this.#lastWords()].join("\n");
     this.#outstanding = false;
-    for (const fd of [bell, done, window, console, complaints]) this.#libc.close(fd);
+    for (const fd of [bell, signal, done, window, console, complaints]) this.#libc.close(fd);
     // It stays mapped, because memory of guests and copies of kvm_run may still be looked at, but gives its pages back.
     this.#libc.madvise(this.#held.address, WINDOW_SIZE, MADV.REMOVE);
   }
@@ -246,8 +248,7 @@ export class RemoteMachine {
     const calls = processCalls();
     const thread = libc.gettid();
     for (const name of calls.namesIn("/proc/self/fd")) {
-      const target = calls.readlink(`/proc/self/fd/${name}`);
-      if (target === undefined || !target.startsWith(`/memfd:${WINDOW_NAME} `)) continue;
+      if (!isWindow(name)) continue;
       const notes = new DataView(new ArrayBuffer(WINDOW.callList - WINDOW.notes));
       libc.pread(Number(name), new Uint8Array(notes.buffer), WINDOW.notes);
       const note = (at: number) => Number(notes.getBigInt64(at, true));
@@ -260,6 +261,7 @@ export class RemoteMachine {
         supervisor: note(NOTES.supervisor),
         life: note(NOTES.life),
         bell: note(NOTES.bell),
+        signal: note(NOTES.signal),
         done: note(NOTES.done),
         console: note(NOTES.console),
         complaints: note(NOTES.complaints),
@@ -312,6 +314,7 @@ export class RemoteMachine {
     const console = memoryFile("vmexit-console");
     const complaints = memoryFile("vmexit-complaints");
     const [bell, bellThere] = pair();
+    const [signal, signalThere] = pair();
     const [done, doneThere] = pair();
     const [monitor, monitorThere] = pair();
     const [life, lifeThere] = pair();
@@ -326,6 +329,7 @@ export class RemoteMachine {
         window: `/proc/self/fd/${DESCRIPTOR.window}`,
         connections: {
           bell: socket(DESCRIPTOR.bell),
+          signal: socket(DESCRIPTOR.signal),
           done: socket(DESCRIPTOR.done),
           monitor: socket(DESCRIPTOR.monitor),
           console: `file,path=/proc/self/fd/${DESCRIPTOR.console}`,
@@ -339,11 +343,11 @@ export class RemoteMachine {
       env: ["PATH=/usr/bin:/bin", "LC_ALL=C"],
       descriptors: [
         ...[lifeThere, nothing, complaints],
-        ...[window, state, bellThere, doneThere, monitorThere, console],
+        ...[window, state, bellThere, doneThere, monitorThere, console, signalThere],
       ],
     });
     opened.move();
-    const held = { address, window, supervisor, life, bell, done, console, complaints };
+    const held = { address, window, supervisor, life, bell, signal, done, console, complaints };
     const machine = new RemoteMachine(libc, calls, held);
     machine.#note(libc.gettid());
     calls.setReceiveTimeout(done, LOOK_MILLISECONDS);
@@ -381,6 +385,34 @@ export class RemoteMachine {
       this.#libc.close(monitor);
     }
   }
+}
+
+/**
+ * Signals an eventfd of another thread's machine of this process, which may be in the middle of a request.
+ *
+ * @param window The descriptor of that machine's window.
+ * @param number The eventfd's number there.
+ * @param count What is added to it.
+ * @returns Whether there is such a machine.
+ */
+export function signalElsewhere(
+  libc: Libc,
+  window: number,
+  number: number,
+  count: bigint,
+): boolean {
+  const note = new DataView(new ArrayBuffer(8));
+  const bytes = new Uint8Array(note.buffer);
+  if (!isWindow(window) || libc.pread(window, bytes, WINDOW.notes + NOTES.signal) !== 8) return false;
+  const message = new BigInt64Array([BigInt(number), count]);
+  const sent = processCalls().send(Number(note.getBigInt64(0, true)), new Uint8Array(message.buffer));
+  return sent === SIGNAL_SIZE;
+}
+
+/** Whether a descriptor of this process is a machine's window. */
+function isWindow(fd: number | string): boolean {
+  const target = processCalls().readlink(`/proc/self/fd/${fd}`);
+  return target?.startsWith(`/memfd:${WINDOW_NAME} `) ?? false;
 }
 
 /** The address that the agent has for an offset in the window. */

@@ -78,8 +78,16 @@ export const OWN_CALL = {
 /** The port that the agent writes to when a request is done: QEMU's debug console (`isa-debugcon`); not where SeaBIOS has its. */
 export const DONE_PORT = 0xe9;
 
-/** The name of the serial port by whose bytes the agent is woken, and its number at the first controller. */
-export const BELL = { name: "bell", number: 1, device: "/dev/vport0p1" } as const;
+/** The ports of the machine's serial controller, in the order of their numbers, from 1 on. */
+export const PORTS = {
+  /** Its bytes wake the agent. */
+  bell: { number: 1, device: "/dev/vport0p1" },
+  /** Each of its messages signals an eventfd: the descriptor and the count, of 8 bytes each. Any thread of the process writes them. */
+  signal: { number: 2, device: "/dev/vport0p2" },
+} as const;
+
+/** Bytes of a message of {@linkcode PORTS.signal}. */
+export const SIGNAL_SIZE = 16;
 
 /** Where the process notes what its next isolate needs, in {@linkcode WINDOW.notes}; 64-bit numbers. */
 export const NOTES = {
@@ -93,6 +101,8 @@ export const NOTES = {
   life: 0x18,
   /** The descriptor by which the agent is woken. */
   bell: 0x20,
+  /** The descriptor by which eventfds are signalled, by any thread. */
+  signal: 0x50,
   /** The descriptor by which it answers. */
   done: 0x28,
   /** The descriptor of its console's log. */

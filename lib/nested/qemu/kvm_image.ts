@@ -69,6 +69,7 @@ async function makeImage(
       window,
       connections: {
         bell: "null",
+        signal: "null",
         done: `file,path=${DONE_FILE}`,
         console: `file,path=${CONSOLE_LOG}`,
         monitor: "stdio",
