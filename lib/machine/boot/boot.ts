@@ -135,6 +135,7 @@ function bootGuest(guest: Guest, given: BootOptions): Machine {
     dirtyPages?.attach(vcpu);
     return { vcpu, store: new RegisterStore(vcpu, tssIsAvailable) };
   });
+  memory.noteWrites(cpus[0].vcpu);
   const machine = cleanup.use(
     new Machine({
       libc,

@@ -2,7 +2,9 @@ import type { Libc } from "../../ffi/libc.ts";
 import type { Pages } from "../../ffi/pages.ts";
 import type { Vm } from "../../kvm/vm.ts";
 import type { SlotOptions } from "../boot/boot_options.ts";
+import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { DirtyPages } from "./dirty_pages.ts";
+import { mapPages } from "./map_pages.ts";
 import { checkPlace, createSlot, slotOf } from "./memory_slots.ts";
 import type { BackedSlot, MemorySlot, MemorySlots } from "./physical_memory.ts";
 
@@ -18,6 +20,7 @@ export class SlotTable implements MemorySlots {
   readonly #vm: Vm;
   readonly #dirtyPages: DirtyPages | undefined;
   readonly #addressSpaces: readonly number[];
+  #notesWrites = false;
   #slots: readonly BackedSlot[] = [];
   /** The memory of all slots that there were: views of it live as long as the machine. */
   readonly #memory = new Set<Pages>();
@@ -40,6 +43,19 @@ export class SlotTable implements MemorySlots {
     this.#dirtyPages = dirtyPages;
     this.#addressSpaces = inSmm ? [0, SMM_ADDRESS_SPACE] : [0];
     for (const slot of slots) this.#set(slot);
+  }
+
+  /**
+   * Begins to note the pages that the guest writes, if it is to.
+   *
+   * @param vcpu One that has not run, and whose registers are still to be set.
+   */
+  noteWrites(vcpu: Vcpu): void {
+    if (this.#dirtyPages === undefined) return;
+    const written = this.#slots.filter(({ readonly }) => !readonly);
+    mapPages(this.#vm, vcpu, written);
+    this.#notesWrites = true;
+    for (const slot of written) this.#set(slot);
   }
 
   /** The slots, by address. */
@@ -89,7 +105,7 @@ export class SlotTable implements MemorySlots {
 
   #set(slot: BackedSlot): void {
     this.#memory.add(slot.pages);
-    const notesWrites = this.#dirtyPages !== undefined && !slot.readonly;
+    const notesWrites = this.#notesWrites && !slot.readonly;
     for (const space of this.#addressSpaces) {
       const logDirtyPages = notesWrites && space === 0;
       const { gpa, readonly, pages } = slot;
