@@ -28,7 +28,7 @@ const KERNEL_PACKAGES: readonly string[] = [
 ];
 
 /** Raised when what is put into the folder changes. */
-const RECIPE = "2";
+const RECIPE = "3";
 
 async function kernelPackages(): Promise<string[] | undefined> {
   const apt = await findProgram("apt-cache");

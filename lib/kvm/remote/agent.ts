@@ -13,7 +13,6 @@ import {
   SIGNAL_SIZE,
   WINDOW,
   WINDOW_IN_AGENT,
-  WINDOW_PHYSICAL,
   WINDOW_SIZE,
 } from "./window.ts";
 
@@ -123,15 +122,14 @@ start:
     must 5, SYS_IOCTL
     call hold_vcpu
 
-    mov edi, memory
-    mov esi, O_RDWR
-    must 6, SYS_OPEN
+    mov r12d, window
+    call open_device
     mov r8d, eax
     mov rdi, ${WINDOW_IN_AGENT}
     mov esi, ${WINDOW_SIZE}
     mov edx, PROT_READ_WRITE
     mov r10d, MAP_SHARED_FIXED
-    mov r9d, ${WINDOW_PHYSICAL}
+    xor r9d, r9d
     must 7, SYS_MMAP
 
     mov edi, ${TIMER_SIGNAL}
@@ -144,10 +142,10 @@ start:
     must 9, SYS_IOPL
 
     mov r12d, bell
-    call open_port
+    call open_device
     mov [bell_descriptor], eax
     mov r12d, signal
-    call open_port
+    call open_device
     mov [signal_descriptor], eax
     mov edi, THREAD
     mov esi, stack_end
@@ -162,8 +160,8 @@ start:
     xor r14d, r14d              ; the latest request: a resumed machine has a window of zeros
     jmp answer
 
-; The port whose path is at r12: it is there a moment after its driver.
-open_port:
+; The device whose path is at r12: it is there a moment after its driver.
+open_device:
     mov ebx, 1000
 .try:
     mov edi, r12d
@@ -388,7 +386,7 @@ devtmpfs: db "devtmpfs", 0
 dev: db "/dev"
 nothing: db 0
 kvm: db "/dev/kvm", 0
-memory: db "/dev/mem", 0
+window: db "/dev/dax0.0", 0
 bell: db "${PORTS.bell.device}", 0
 signal: db "${PORTS.signal.device}", 0
 modules:

@@ -17,8 +17,14 @@ export const IMAGE_FILES = {
   manifest: "manifest.json",
 } as const;
 
-/** The kernel modules that give the machine its bell and `/dev/kvm`. */
-export const KERNEL_MODULES: readonly string[] = ["virtio_pci", "virtio_console", "kvm_amd"];
+/** The kernel modules that give the machine its ports, the window and `/dev/kvm`. */
+export const KERNEL_MODULES: readonly string[] = [
+  "virtio_pci",
+  "virtio_console",
+  "device_dax",
+  "dax_hmem",
+  "kvm_amd",
+];
 
 const KEY_LENGTH = 16;
 const O_CLOEXEC = 0x8_0000;

@@ -1,4 +1,4 @@
-import { DONE_PORT, PORTS, WINDOW_PHYSICAL, WINDOW_SIZE } from "./window.ts";
+import { DONE_PORT, PORTS, WINDOW_MEMORY, WINDOW_PHYSICAL, WINDOW_SIZE } from "./window.ts";
 
 const MEBIBYTE = 1024 * 1024;
 
@@ -53,9 +53,9 @@ export function qemuArguments({ memory, keepsMemory, window, connections }: Qemu
     ...["-machine", "q35", "-accel", "tcg,thread=multi", "-smp", "1,maxcpus=2"],
     // Without fast string instructions, because QEMU emulates them byte by byte where the kernel expects a gain.
     ...["-cpu", "max,-erms,-fsrm"],
-    ...["-m", `${(MEMORY_SIZE + WINDOW_SIZE) / MEBIBYTE}M`],
+    ...["-m", `${(MEMORY_SIZE + WINDOW_MEMORY) / MEBIBYTE}M`],
     ...["-object", file("ram", MEMORY_SIZE, memory, keepsMemory)],
-    ...["-object", file("window", WINDOW_SIZE, window, true)],
+    ...["-object", file("window", WINDOW_MEMORY, window, true)],
     ...["-numa", "node,nodeid=0,cpus=0-1,memdev=ram", "-numa", "node,nodeid=1,memdev=window"],
     ...["-chardev", `${connections.console},id=console`, "-serial", "chardev:console"],
     ...["-device", "virtio-serial-pci"],
@@ -86,5 +86,18 @@ export const EMULATED_KERNEL_OPTIONS: string = [
   "random.trust_cpu=on",
 ].join(" ");
 
-/** What this machine's kernel is told: beside that, how far its own memory reaches. */
-export const KERNEL_OPTIONS = `${EMULATED_KERNEL_OPTIONS} mem=${MEMORY_SIZE / MEBIBYTE}M`;
+/** Types of memory in the firmware's map (`enum e820_type` in arch/x86/include/asm/e820/types.h): RAM, and for special purposes. */
+const E820 = { ram: 1, softReserved: 0xefff_ffff } as const;
+
+const hex = (address: number) => `0x${address.toString(16)}`;
+
+/**
+ * What this machine's kernel is told beside that: the window is memory for a special purpose. So the kernel keeps off it, and has a
+ * device that maps it (`dax_hmem`), by pages of 2 MiB, which KVM then maps alike. It keeps off what lies behind, too: a machine that
+ * is started from its image has another file there.
+ */
+export const KERNEL_OPTIONS: string = [
+  EMULATED_KERNEL_OPTIONS,
+  `memmap=${hex(WINDOW_SIZE)}%${hex(WINDOW_PHYSICAL)}-${E820.ram}+${hex(E820.softReserved)}`,
+  `memmap=${hex(WINDOW_MEMORY - WINDOW_SIZE)}$${hex(WINDOW_PHYSICAL + WINDOW_SIZE)}`,
+].join(" ");

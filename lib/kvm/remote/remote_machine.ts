@@ -13,6 +13,7 @@ import {
   SIGNAL_SIZE,
   WINDOW,
   WINDOW_IN_AGENT,
+  WINDOW_MEMORY,
   WINDOW_SIZE,
 } from "./window.ts";
 
@@ -303,7 +304,7 @@ export class RemoteMachine {
       return [own(here, "socketpair"), there];
     };
     const window = memoryFile(WINDOW_NAME);
-    if (calls.ftruncate(window, WINDOW_SIZE) !== 0) {
+    if (calls.ftruncate(window, WINDOW_MEMORY) !== 0) {
       throw new SystemError("ftruncate", calls.errno(), "the memory shared with the emulated machine");
     }
     const address = libc.mmap(WINDOW_SIZE, PROT.READ | PROT.WRITE, MAP.SHARED, window, 0);

@@ -25,8 +25,11 @@ export const WINDOW = {
   pages: 0x10_0000,
 } as const;
 
-/** How much all of it is: 2 GiB, of which the host gives what is touched. */
-export const WINDOW_SIZE = 0x8000_0000;
+/** How much memory it is in the machine: 2 GiB, of which the host gives what is touched. */
+export const WINDOW_MEMORY = 0x8000_0000;
+
+/** How much of that is the window: the firmware has its tables at the end. In whole pages of 2 MiB. */
+export const WINDOW_SIZE = WINDOW_MEMORY - 0x20_0000;
 
 /** Where the window begins in the machine's physical memory, behind all that its kernel knows of. */
 export const WINDOW_PHYSICAL = 0x1000_0000;
