@@ -132,7 +132,7 @@ export function kvmLibc(): Libc {
     );
   }
   const local = localLibc();
-  reaching = choice.kvm === "host" ? local : new RemoteLibc(local, () => requireImage(choice)).libc;
+  reaching = choice.kvm === "host" ? local : new RemoteLibc(local, (again) => requireImage(choice, again)).libc;
   return reaching;
 }
 

@@ -43,7 +43,7 @@ const MACHINES = 1 << 6;
 const WINDOWS = 1 << 12;
 
 /** How much longer than its time limit a run may take: on a busy host the machine's timer is late. */
-const RUN_GRACE_MILLISECONDS = 15_000;
+const RUN_GRACE_MILLISECONDS = 10_000;
 
 const MILLISECONDS_PER_SECOND = 1e3;
 const NANOSECONDS_PER_MILLISECOND = 1e6;
@@ -68,7 +68,7 @@ interface CopiedMapping {
  */
 export class RemoteLibc {
   readonly #local: Libc;
-  readonly #image: () => MachineImage;
+  readonly #image: (again: boolean) => MachineImage;
   readonly #calls: ProcessCalls;
   #machine: RemoteMachine | undefined;
   #generation = -1;
@@ -86,9 +86,9 @@ export class RemoteLibc {
 
   /**
    * @param local The C library of this process.
-   * @param image Finds the image from which the machine is started.
+   * @param image Finds the image from which the machine is started; asked again, it makes sure that it is whole.
    */
-  constructor(local: Libc, image: () => MachineImage) {
+  constructor(local: Libc, image: (again: boolean) => MachineImage) {
     this.#local = local;
     this.#image = image;
     this.#calls = processCalls();

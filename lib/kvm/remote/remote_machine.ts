@@ -45,8 +45,9 @@ const DESCRIPTOR = { window: 3, state: 4, bell: 5, done: 6, monitor: 7, console:
 const SUPERVISOR = `"$@" </dev/null & machine=$!
 exec ${Object.values(DESCRIPTOR).map((fd) => `${fd}>&-`).join(" ")}
 read nothing
-kill -9 $machine
-wait`;
+kill -9 $machine 2>/dev/null
+wait $machine
+echo "QEMU's exit status: $?" >&2`;
 
 /** The process's own descriptors of a machine, and where its window is. */
 interface Held {
@@ -93,10 +94,18 @@ export class RemoteMachine {
   /**
    * The machine that an earlier isolate of this thread left idle, or one of a thread that has ended; else a new one.
    *
+   * @param image The image that it is started from; asked again, it has made sure that it is whole.
    * @throws {HostError} When it does not start.
    */
-  static open(libc: Libc, image: () => MachineImage): RemoteMachine {
-    return RemoteMachine.#adopt(libc) ?? RemoteMachine.#start(libc, image());
+  static open(libc: Libc, image: (again: boolean) => MachineImage): RemoteMachine {
+    const idle = RemoteMachine.#adopt(libc);
+    if (idle !== undefined) return idle;
+    try {
+      return RemoteMachine.start(libc, image(false));
+    } catch (error) {
+      if (!(error instanceof HostError || error instanceof SystemError)) throw error;
+      return RemoteMachine.start(libc, image(true));
+    }
   }
 
   /** Where the window begins in this process. */
@@ -283,7 +292,8 @@ export class RemoteMachine {
     return isIdle;
   }
 
-  static #start(libc: Libc, image: MachineImage): RemoteMachine {
+  /** A new machine. @throws {HostError | SystemError} When it does not start. */
+  static start(libc: Libc, image: MachineImage): RemoteMachine {
     const calls = processCalls();
     using opened = new DisposableStack();
     const own = (fd: number, what: string) => {

@@ -13,12 +13,16 @@ const SETUP = "vmexit setup (deno run -A jsr:@vmexit/vmexit/cli setup)";
  * installed on this system: that is left to a person who types the command.
  *
  * @param choice Why there is no other KVM.
+ * @param again Whether one that is there is to be looked through, and made anew if it is damaged.
  * @throws {HostError} When it cannot be made; it says what to do.
  */
-export function requireImage(choice: { readonly because: string }): MachineImage {
+export function requireImage(
+  choice: { readonly because: string },
+  again = false,
+): MachineImage {
   const libc = localLibc();
   const found = findImage(libc);
-  if (found !== undefined) return found;
+  if (found !== undefined && !again) return found;
   const calls = processCalls();
   const nothing = libc.open("/dev/null", 2);
   const deno = calls.readlink("/proc/self/exe")!;
