@@ -42,7 +42,7 @@ const DESCRIPTORS = 1 << 12;
 const MACHINES = 1 << 6;
 const WINDOWS = 1 << 12;
 
-/** How much longer than its time limit a run may take: on a busy host the machine's timer is late. */
+/** How much longer than its time limit a run may take before the machine counts as hung: on a busy host its timer is late. */
 const RUN_GRACE_MILLISECONDS = 10_000;
 
 const MILLISECONDS_PER_SECOND = 1e3;
@@ -70,6 +70,7 @@ export class RemoteLibc {
   readonly #local: Libc;
   readonly #image: (again: boolean) => MachineImage;
   readonly #calls: ProcessCalls;
+  readonly #grace: number;
   #machine: RemoteMachine | undefined;
   #generation = -1;
   #errno = 0;
@@ -87,10 +88,16 @@ export class RemoteLibc {
   /**
    * @param local The C library of this process.
    * @param image Finds the image from which the machine is started; asked again, it makes sure that it is whole.
+   * @param grace How much longer than its time limit a run may take, in milliseconds.
    */
-  constructor(local: Libc, image: (again: boolean) => MachineImage) {
+  constructor(
+    local: Libc,
+    image: (again: boolean) => MachineImage,
+    grace = RUN_GRACE_MILLISECONDS,
+  ) {
     this.#local = local;
     this.#image = image;
+    this.#grace = grace;
     this.#calls = processCalls();
     this.#written = new WrittenMemory(this.#calls);
   }
@@ -136,6 +143,7 @@ export class RemoteLibc {
       timer_settime: (timerId, value) => this.#timerSetTime(timerId, value),
       timer_delete: (timerId) => this.#release(() => {
         this.#machine!.add(SYSTEM_CALL.timer_delete, this.#number(Number(timerId)));
+        this.#machine!.hold(-1);
       }, Number(timerId)),
       sysconf: (name) =>
         name === SC_PHYS_PAGES
@@ -148,7 +156,10 @@ export class RemoteLibc {
 
   /** The machine, started where there is none that lives. */
   #alive(): RemoteMachine {
-    if (this.#machine !== undefined && this.#machine.death === undefined) return this.#machine;
+    // What turns out to be idle is let go.
+    this.#flushSoon();
+    const current = this.#machine;
+    if (current !== undefined && current.death === undefined && current.acquire()) return current;
     this.#machine = RemoteMachine.open(this.#local, this.#image);
     this.#generation = (this.#generation + 1) % MACHINES;
     this.#free = new PageAllocator(WINDOW.pages, WINDOW_SIZE);
@@ -194,7 +205,7 @@ export class RemoteLibc {
   // --- Calls ---
 
   #call(number: number, a = 0, b = 0, c = 0, d = 0, e = 0, f = 0): number {
-    const machine = this.#machine ?? this.#alive();
+    const machine = this.#machine!;
     const at = machine.add(number, a, b, c, d, e, f);
     machine.send();
     return this.#returned(machine.result(at));
@@ -226,8 +237,7 @@ export class RemoteLibc {
     this.#flushIsDue = true;
     queueMicrotask(() => {
       this.#flushIsDue = false;
-      const machine = this.#machine;
-      if (machine?.death === undefined && machine?.hasCalls) machine.post();
+      this.#machine?.release();
     });
   }
 
@@ -369,7 +379,7 @@ export class RemoteLibc {
 
   #runLimit(): number {
     if (this.#limitEnds === Infinity) return Infinity;
-    return Math.max(0, this.#limitEnds - performance.now()) + RUN_GRACE_MILLISECONDS;
+    return Math.max(0, this.#limitEnds - performance.now()) + this.#grace;
   }
 
   #ringsIn(): void {
@@ -511,6 +521,7 @@ export class RemoteLibc {
     );
     if (result < 0) return result;
     const number = new DataView(head.buffer).getInt32(identifier, true);
+    this.#machine!.hold(1);
     new DataView(timerId.buffer, timerId.byteOffset).setBigUint64(
       0,
       BigInt(this.#numberHere(number)),

@@ -8,6 +8,7 @@ import { IMAGE_FILES, type MachineImage } from "./machine_image.ts";
 import { qemuArguments } from "./qemu_arguments.ts";
 import {
   CALL,
+  HOLDER,
   MOST_CALLS,
   NOTES,
   SIGNAL_SIZE,
@@ -35,6 +36,8 @@ const REQUEST_MILLISECONDS = 60_000;
 
 const WORD = 2 ** 32;
 
+const HOLDER_WORD = (WINDOW.notes + NOTES.holder) >> 2;
+
 /** The numbers that the machine's descriptors have in the supervisor. */
 const DESCRIPTOR = { window: 3, state: 4, bell: 5, done: 6, monitor: 7, console: 8, signal: 9 } as const;
 
@@ -49,8 +52,8 @@ kill -9 $machine 2>/dev/null
 wait $machine
 echo "QEMU's exit status: $?" >&2`;
 
-/** The process's own descriptors of a machine, and where its window is. */
-interface Held {
+/** The process's own descriptors of a machine, its supervisor, and where its window is. */
+interface MachineParts {
   readonly address: bigint;
   readonly window: number;
   readonly supervisor: number;
@@ -63,15 +66,15 @@ interface Held {
 }
 
 /**
- * An emulated machine with a KVM, and the requests to the agent in it: several calls each, carried out in order. It belongs to
- * one thread, and ends with the process.
+ * An emulated machine with a KVM, and the requests to the agent in it: several calls each, carried out in order. It is held by
+ * one thread at a time, and ends with the process.
  *
  * Whoever waits for a request sleeps in `recv(2)`: spinning would take the processor from the machine.
  */
 export class RemoteMachine {
   readonly #libc: Libc;
   readonly #calls: ProcessCalls;
-  readonly #held: Held;
+  readonly #parts: MachineParts;
   readonly #words: Int32Array<ArrayBuffer>;
   readonly #view: DataView<ArrayBuffer>;
   readonly #byte = new Uint8Array(1);
@@ -79,20 +82,22 @@ export class RemoteMachine {
   readonly head: Uint8Array<ArrayBuffer>;
   #count = 0;
   #outstanding = false;
+  /** How many things are in use in it, and 1 while this isolate holds it. */
+  #held = 0;
   #death: string | undefined;
 
-  private constructor(libc: Libc, calls: ProcessCalls, held: Held) {
+  private constructor(libc: Libc, calls: ProcessCalls, parts: MachineParts) {
     this.#libc = libc;
     this.#calls = calls;
-    this.#held = held;
-    const buffer = libc.memory(held.address, WINDOW.pages);
+    this.#parts = parts;
+    const buffer = libc.memory(parts.address, WINDOW.pages);
     this.head = new Uint8Array(buffer);
     this.#words = new Int32Array(buffer);
     this.#view = new DataView(buffer);
   }
 
   /**
-   * The machine that an earlier isolate of this thread left idle, or one of a thread that has ended; else a new one.
+   * A machine of this process that nobody holds; else a new one.
    *
    * @param image The image that it is started from; asked again, it has made sure that it is whole.
    * @throws {HostError} When it does not start.
@@ -110,12 +115,12 @@ export class RemoteMachine {
 
   /** Where the window begins in this process. */
   get address(): bigint {
-    return this.#held.address;
+    return this.#parts.address;
   }
 
   /** The descriptor of the window. */
   get window(): number {
-    return this.#held.window;
+    return this.#parts.window;
   }
 
   /** Why it is no more; undefined as long as it lives. */
@@ -123,9 +128,32 @@ export class RemoteMachine {
     return this.#death;
   }
 
-  /** Counts what this isolate holds in the machine: while there is something, no other may take the machine over. */
+  /**
+   * Makes it this thread's. Whoever has something in it holds it, and any thread may have it after that.
+   *
+   * @returns Whether nobody else holds it.
+   */
+  acquire(): boolean {
+    if (this.#held !== 0) return true;
+    if (!this.#exchangeHolder(HOLDER.nobody, this.#libc.gettid())) return false;
+    // Another thread may not have waited for its last request.
+    this.#outstanding = !this.#isDone;
+    this.#held = 1;
+    return true;
+  }
+
+  /** Counts what is in use in it: descriptors, mappings, pieces of memory. */
   hold(change: number): void {
-    this.#words[(WINDOW.notes + NOTES.inUse) / 4] += change;
+    this.#held += change;
+  }
+
+  /** Sends what was added, and lets it go, where nothing is in use in it any more. */
+  release(): void {
+    if (this.#death !== undefined || this.#held === 0) return;
+    if (this.#count > 0) this.post();
+    if (this.#held > 1) return;
+    this.#held = 0;
+    Atomics.store(this.#words, HOLDER_WORD, HOLDER.nobody);
   }
 
   /**
@@ -181,7 +209,7 @@ export class RemoteMachine {
     this.#outstanding = true;
     Atomics.add(words, WINDOW.request >> 2, 1);
     if (Atomics.load(words, WINDOW.asleep >> 2) !== 0) {
-      this.#calls.send(this.#held.bell, this.#byte);
+      this.#calls.send(this.#parts.bell, this.#byte);
     }
   }
 
@@ -191,22 +219,19 @@ export class RemoteMachine {
     else if (this.#outstanding) this.#finish(REQUEST_MILLISECONDS);
   }
 
-  /** Whether calls were added that were not sent. */
-  get hasCalls(): boolean {
-    return this.#count > 0;
-  }
-
   /** Ends the machine. */
   end(reason: string): void {
     if (this.#death !== undefined) return;
-    const { life, supervisor, bell, signal, done, window, console, complaints } = this.#held;
+    const { life, supervisor, bell, signal, done, window, console, complaints } = this.#parts;
     this.#libc.close(life);
     this.#calls.wait(supervisor);
     this.#death = [reason, ...this.#lastWords()].join("\n");
     this.#outstanding = false;
     for (const fd of [bell, signal, done, window, console, complaints]) this.#libc.close(fd);
+    Atomics.store(this.#words, HOLDER_WORD, HOLDER.dead);
     // It stays mapped, because memory of guests and copies of kvm_run may still be looked at, but gives its pages back.
-    this.#libc.madvise(this.#held.address, WINDOW_SIZE, MADV.REMOVE);
+    const { address } = this.#parts;
+    this.#libc.madvise(address + BigInt(WINDOW.data), WINDOW_SIZE - WINDOW.data, MADV.REMOVE);
   }
 
   #argument(at: number, value: number): void {
@@ -217,7 +242,7 @@ export class RemoteMachine {
   #finish(limit: number): void {
     const began = performance.now();
     for (;;) {
-      const received = this.#calls.recv(this.#held.done, this.#byte);
+      const received = this.#calls.recv(this.#parts.done, this.#byte);
       // A byte may be that of a request for which the thread's earlier isolate did not wait.
       if (received === 1 && this.#isDone) break;
       if (received === 1) continue;
@@ -242,7 +267,7 @@ export class RemoteMachine {
 
   /** The end of what QEMU and the machine's kernel said. */
   #lastWords(): string[] {
-    return [this.#held.complaints, this.#held.console].map((fd) => this.#tail(fd))
+    return [this.#parts.complaints, this.#parts.console].map((fd) => this.#tail(fd))
       .filter((text) => text !== "");
   }
 
@@ -256,15 +281,12 @@ export class RemoteMachine {
 
   static #adopt(libc: Libc): RemoteMachine | undefined {
     const calls = processCalls();
-    const thread = libc.gettid();
     for (const name of calls.namesIn("/proc/self/fd")) {
       if (!isWindow(name)) continue;
       const notes = new DataView(new ArrayBuffer(WINDOW.callList - WINDOW.notes));
       libc.pread(Number(name), new Uint8Array(notes.buffer), WINDOW.notes);
       const note = (at: number) => Number(notes.getBigInt64(at, true));
-      const owner = note(NOTES.thread);
       if (note(NOTES.window) !== Number(name)) continue;
-      if (owner !== thread && calls.threadIsAlive(owner)) continue;
       const machine = new RemoteMachine(libc, calls, {
         address: notes.getBigInt64(NOTES.address, true),
         window: note(NOTES.window),
@@ -276,20 +298,21 @@ export class RemoteMachine {
         console: note(NOTES.console),
         complaints: note(NOTES.complaints),
       });
-      if (machine.#takeOver(owner, thread)) return machine;
+      if (machine.acquire()) return machine;
+      machine.#endIfLeft(note(NOTES.holder));
     }
     return undefined;
   }
 
-  /** Makes it this thread's, unless another was first. One that was left in the middle of something is ended. */
-  #takeOver(owner: number, thread: number): boolean {
-    const words = this.#words;
-    const at = (WINDOW.notes + NOTES.thread) >> 2;
-    if (Atomics.compareExchange(words, at, owner, thread) !== owner) return false;
-    const isIdle = words[(WINDOW.notes + NOTES.inUse) >> 2] === 0;
-    this.#outstanding = !this.#isDone;
-    if (!isIdle) this.end("Its isolate ended in the middle of something");
-    return isIdle;
+  /** Ends a machine whose isolate has ended in the middle of something: an earlier one of this thread, or a thread that is no more. */
+  #endIfLeft(holder: number): void {
+    const thread = this.#libc.gettid();
+    if (holder <= 0 || holder !== thread && this.#calls.threadIsAlive(holder)) return;
+    if (this.#exchangeHolder(holder, thread)) this.end("Its isolate ended in the middle of something");
+  }
+
+  #exchangeHolder(from: number, to: number): boolean {
+    return Atomics.compareExchange(this.#words, HOLDER_WORD, from, to) === from;
   }
 
   /** A new machine. @throws {HostError | SystemError} When it does not start. */
@@ -358,9 +381,10 @@ export class RemoteMachine {
       ],
     });
     opened.move();
-    const held = { address, window, supervisor, life, bell, signal, done, console, complaints };
-    const machine = new RemoteMachine(libc, calls, held);
-    machine.#note(libc.gettid());
+    const parts = { address, window, supervisor, life, bell, signal, done, console, complaints };
+    const machine = new RemoteMachine(libc, calls, parts);
+    machine.#note();
+    machine.acquire();
     calls.setReceiveTimeout(done, LOOK_MILLISECONDS);
     lent.dispose();
     machine.#resume(monitor);
@@ -368,13 +392,12 @@ export class RemoteMachine {
   }
 
   /** Writes down what the next isolate of this thread needs. */
-  #note(thread: number): void {
+  #note(): void {
     const note = (at: number, value: bigint) =>
       this.#view.setBigInt64(WINDOW.notes + at, value, true);
-    for (const [name, value] of Object.entries(this.#held)) {
+    for (const [name, value] of Object.entries(this.#parts)) {
       note(NOTES[name as keyof typeof NOTES], BigInt(value));
     }
-    note(NOTES.thread, BigInt(thread));
   }
 
   /** Has QEMU load the saved state, which then runs on, and waits until the agent answers. */

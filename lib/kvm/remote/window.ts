@@ -92,10 +92,13 @@ export const PORTS = {
 /** Bytes of a message of {@linkcode PORTS.signal}. */
 export const SIGNAL_SIZE = 16;
 
+/** Who holds a machine, where that is no thread. */
+export const HOLDER = { nobody: 0, dead: -1 } as const;
+
 /** Where the process notes what its next isolate needs, in {@linkcode WINDOW.notes}; 64-bit numbers. */
 export const NOTES = {
-  /** The thread whose machine this is. */
-  thread: 0x00,
+  /** The thread that uses it, or {@linkcode HOLDER}. */
+  holder: 0x00,
   /** Where the window is mapped. */
   address: 0x08,
   /** The supervisor's process id. */
@@ -112,8 +115,6 @@ export const NOTES = {
   console: 0x30,
   /** The descriptor of QEMU's complaints. */
   complaints: 0x38,
-  /** How many descriptors, mappings and pieces of memory are in use in it. */
-  inUse: 0x40,
   /** The descriptor of the window itself. */
   window: 0x48,
 } as const;
