@@ -9,9 +9,8 @@
 
 import { parseArgs } from "node:util";
 import { asm, boot } from "@vmexit/vmexit";
-import { cProgram } from "./c_program.ts";
 import { compare, type Contender, type Measurement, perSecond, type Summary } from "./compare.ts";
-import { kvmInUse } from "./kvm_in_use.ts";
+import { kvmInUse, runBesideKvm } from "./kvm_in_use.ts";
 
 const PORT = 0x1000;
 const NANOSECONDS_PER_MILLISECOND = 1e6;
@@ -60,10 +59,7 @@ const vmexit: Contender = {
 const plainKvm: Contender = {
   name: "KVM from C",
   measure(operations): Measurement {
-    const program = cProgram(new URL("pio_exits.c", import.meta.url));
-    const result = new Deno.Command(program, { args: [`${operations}`] }).outputSync();
-    if (!result.success) throw new Error(new TextDecoder().decode(result.stderr).trim());
-    const { exits, nanoseconds } = JSON.parse(new TextDecoder().decode(result.stdout));
+    const { exits, nanoseconds } = JSON.parse(runBesideKvm("pio_exits.c", `${operations}`));
     return { operations: exits, nanoseconds };
   },
 };

@@ -50,11 +50,16 @@ export function agentSource(modules: readonly string[]): string {
 %define SYS_SIGRETURN 15
 %define SYS_IOCTL 16
 %define SYS_NANOSLEEP 35
+%define SYS_DUP2 33
 %define SYS_CLONE 56
+%define SYS_FORK 57
 %define SYS_EXIT 60
+%define SYS_WAIT4 61
 %define SYS_MOUNT 165
 %define SYS_IOPL 172
 %define SYS_FINIT_MODULE 313
+%define SYS_EXECVEAT 322
+%define AT_EMPTY_PATH 0x1000
 %define O_RDWR 2
 %define SA_RESTORER 0x04000000
 %define THREAD 0x10f00      ; CLONE_VM, FS, FILES, SIGHAND and THREAD
@@ -376,6 +381,48 @@ run:
     pop rax
     ret
 
+; The program of descriptor edi, with its output to esi, and the arguments at rdx
+execute:
+    mov r12d, edi
+    mov ebp, esi
+    push rdx
+    mov eax, SYS_FORK
+    syscall
+    pop rdx
+    test eax, eax
+    jz .child
+    js .end
+    mov edi, eax
+    mov esi, status
+    xor edx, edx
+    xor r10d, r10d
+    mov eax, SYS_WAIT4
+    syscall
+    mov eax, [status]
+.end:
+    cdqe
+    ret
+.child:
+    push rdx
+    mov edi, ebp
+    mov esi, 1
+    mov eax, SYS_DUP2
+    syscall
+    mov edi, ebp
+    mov esi, 2
+    mov eax, SYS_DUP2
+    syscall
+    mov edi, r12d
+    mov esi, nothing
+    pop rdx
+    mov r10d, no_environment
+    mov r8d, AT_EMPTY_PATH
+    mov eax, SYS_EXECVEAT
+    syscall
+    mov edi, 127
+    mov eax, SYS_EXIT
+    syscall
+
 restore:
     mov eax, SYS_SIGRETURN
     syscall
@@ -393,11 +440,13 @@ modules:
 ${modules.map((path) => `    db "${path}", 0`).join("\n")}
     db 0
 align 8
-own_calls: dq copy, zero, run, harvest
+own_calls: dq copy, zero, run, harvest, execute
+no_environment: dq 0
 action: dq handle, ${SA_RESTART} | SA_RESTORER, restore, 0
 interval: dq 0, 10000000
 bell_descriptor: dd 0
 signal_descriptor: dd 0
+status: dd 0
 rung: db 0
 file_end:
 absolute $

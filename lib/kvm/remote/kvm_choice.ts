@@ -96,6 +96,7 @@ export function kvmChoice(device: KvmDevice, wish: string | undefined): KvmChoic
 
 let chosen: KvmChoice | undefined;
 let reaching: Libc | undefined;
+let remote: RemoteLibc | undefined;
 
 /**
  * The choice of this process, made when it is first asked for.
@@ -132,8 +133,15 @@ export function kvmLibc(): Libc {
     );
   }
   const local = localLibc();
-  reaching = choice.kvm === "host" ? local : new RemoteLibc(local, (again) => requireImage(choice, again)).libc;
-  return reaching;
+  if (choice.kvm === "host") return reaching = local;
+  remote = new RemoteLibc(local, (again) => requireImage(choice, again));
+  return reaching = remote.libc;
+}
+
+/** The emulated machine whose KVM is reached, where it is one's: for what only those have. */
+export function remoteLibc(): RemoteLibc | undefined {
+  kvmLibc();
+  return remote;
 }
 
 /** Whether the KVM in use is that of an emulated machine, and which; undefined where it is this machine's. */

@@ -3,8 +3,10 @@ import { ERRNO } from "../../ffi/errno.ts";
 import { HostError } from "../../ffi/host_error.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { MAP_FAILED, PAGE_SIZE } from "../../ffi/mman.ts";
+import { OwnedFd } from "../../ffi/owned_fd.ts";
 import type { Pages } from "../../ffi/pages.ts";
 import { type ProcessCalls, processCalls } from "../../ffi/process_calls.ts";
+import { SystemError } from "../../ffi/system_error.ts";
 import { ITIMERSPEC } from "../../ffi/thread_timer.ts";
 import { KVM } from "../abi/constants.ts";
 import type { IoctlReferences } from "../abi/ioctl_references.ts";
@@ -28,7 +30,8 @@ const DIRTY_RING_OFFSET = KVM.DIRTY_LOG_PAGE_OFFSET * PAGE_SIZE;
 /** `_SC_PHYS_PAGES` of glibc's `bits/confname.h`. */
 const SC_PHYS_PAGES = 85;
 
-/** Seeks of `lseek(2)` for what a sparse file has (`unistd.h`). */
+/** Seeks of `lseek(2)` (`unistd.h`): the end, and what a sparse file has. */
+const SEEK_END = 2;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 
@@ -150,6 +153,48 @@ export class RemoteLibc {
           ? (WINDOW_SIZE - WINDOW.pages) / PAGE_SIZE
           : this.#local.sysconf(name),
     };
+  }
+
+  /**
+   * Runs a static program in the machine, beside KVM: what a figure measured through the window is compared with.
+   *
+   * @param program Its file.
+   * @param args Its arguments, its name first.
+   * @returns Its wait status (`wait(2)`), and what it wrote to standard output and standard error.
+   * @throws {SystemError} When the machine has no room for it.
+   */
+  execute(
+    program: Uint8Array<ArrayBuffer>,
+    args: readonly string[],
+  ): { readonly status: number; readonly output: string } {
+    using files = new DisposableStack();
+    const { libc } = this;
+    this.#alive();
+    const [file, output] = ["program", "output"].map((name) =>
+      files.use(new OwnedFd(libc, libc.memfd_create(name, 0), name)).number
+    );
+    for (let at = 0; at < program.length;) {
+      const written = libc.write(file, program.subarray(at, at + DATA_SIZE));
+      if (written < 0) throw new SystemError("write", libc.errno(), "a program for the machine");
+      at += written;
+    }
+    const machine = this.#machine!;
+    const strings = args.map(text);
+    const vector = new BigUint64Array(args.length + 1);
+    let at = WINDOW.data + vector.byteLength;
+    for (const [index, bytes] of strings.entries()) {
+      vector[index] = BigInt(inAgent(at));
+      machine.head.set(bytes, at);
+      at += bytes.length;
+    }
+    machine.head.set(new Uint8Array(vector.buffer), WINDOW.data);
+    const numbers = [this.#number(file), this.#number(output)] as const;
+    const call = machine.add(OWN_CALL.execute, ...numbers, inAgent(WINDOW.data));
+    machine.send(Infinity);
+    const status = machine.result(call);
+    const said = new Uint8Array(libc.lseek(output, 0, SEEK_END));
+    libc.pread(output, said, 0);
+    return { status, output: new TextDecoder().decode(said) };
   }
 
   // --- The machine, and the numbers of what is in it ---

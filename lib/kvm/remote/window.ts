@@ -76,6 +76,8 @@ export const OWN_CALL = {
   run: 0x1002,
   /** Takes over the entries of a dirty ring that are to be reset (ring, its copy, length). */
   harvest: 0x1003,
+  /** Runs a static program to its end (its file, the file for its output, its argument vector): its wait status. */
+  execute: 0x1004,
 } as const;
 
 /** The port that the agent writes to when a request is done: QEMU's debug console (`isa-debugcon`); not where SeaBIOS has its. */
