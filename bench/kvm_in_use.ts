@@ -1,4 +1,5 @@
 import { emulatedMachine, remoteLibc } from "../lib/kvm/remote/kvm_choice.ts";
+import { runProgram } from "../lib/kvm/remote/run_program.ts";
 import { cProgram } from "./c_program.ts";
 
 /** The environment variable that says, inside a nested machine, which one it is. */
@@ -25,7 +26,7 @@ export function runBesideKvm(source: string, ...args: readonly string[]): string
   const program = cProgram(new URL(source, import.meta.url));
   const machine = remoteLibc();
   if (machine !== undefined) {
-    const { status, output } = machine.execute(Deno.readFileSync(program), [source, ...args]);
+    const { status, output } = runProgram(machine, Deno.readFileSync(program), [source, ...args]);
     if (status !== 0) throw new Error(`${source} ended with wait status ${status}: ${output}`);
     return output;
   }

@@ -1,9 +1,4 @@
-import {
-  chosenKvm,
-  KVM_UNUSABLE,
-  type KvmDevice,
-  kvmDevice,
-} from "../kvm/remote/kvm_choice.ts";
+import { chosenKvm, KVM_UNUSABLE, type KvmDevice, kvmDevice } from "../kvm/remote/kvm_choice.ts";
 import { cacheFolder, findNasm, findProgram, installCommand, QEMU } from "../nested/mod.ts";
 import { folderSize } from "./folder_size.ts";
 import { describeKvm, machineProgram } from "./prepare_kvm.ts";

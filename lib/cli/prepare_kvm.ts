@@ -20,7 +20,9 @@ const MACHINES = {
 export function describeKvm({ kvm }: KvmChoice): string {
   return kvm === "host"
     ? "this machine's KVM"
-    : `the KVM of an emulated machine (${MACHINES[kvm].description}): right results, no real timing`;
+    : `the KVM of an emulated machine (${
+      MACHINES[kvm].description
+    }): right results, no real timing`;
 }
 
 /** The program that runs the emulated machine whose KVM is used, if it is one's. */

@@ -93,8 +93,12 @@ export async function testInside(
     ...parsed.paths,
   ];
   const updates = parsed.options.some((option) => /^(-u|--update-snapshots)$/.test(option));
-  const snapshots = new Set(updates ? roots.map((root) => join(dirname(root), "__snapshots__")) : []);
-  progress.note(`testing inside an emulated machine (${machine.description}): times mean nothing there`);
+  const snapshots = new Set(
+    updates ? roots.map((root) => join(dirname(root), "__snapshots__")) : [],
+  );
+  progress.note(
+    `testing inside an emulated machine (${machine.description}): times mean nothing there`,
+  );
   const tests = new TestProgress();
   try {
     const code = await nestedDeno(session, args, {

@@ -146,7 +146,9 @@ function bind(): ProcessCalls {
     modified(path) {
       const status = new DataView(new ArrayBuffer(STAT.size));
       if (c.stat(cString(path), new Uint8Array(status.buffer)) !== 0) return undefined;
-      const [size, seconds] = [STAT.fileSize, STAT.modified].map((at) => status.getBigInt64(at, true));
+      const [size, seconds] = [STAT.fileSize, STAT.modified].map((at) =>
+        status.getBigInt64(at, true)
+      );
       return `${size} bytes of ${seconds}`;
     },
     readlink(path) {

@@ -138,4 +138,3 @@ function bind(): Libc {
     sysconf: (name) => Number(c.sysconf(name)),
   };
 }
-

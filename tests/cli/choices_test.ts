@@ -1,33 +1,7 @@
-import { assertEquals, assertThrows } from "@std/assert";
-import { kvmChoice } from "../../lib/cli/choose_kvm.ts";
+import { assertEquals } from "@std/assert";
 import { guestEnvironment } from "../../lib/cli/guest_environment.ts";
 import { Progress } from "../../lib/cli/progress.ts";
-import { filesMeant, isHostTest } from "../../lib/cli/test_files.ts";
-
-Deno.test("this machine's KVM is used where it is usable, unless the environment says otherwise", () => {
-  assertEquals(kvmChoice("usable", undefined).kvm, "host");
-  assertEquals(kvmChoice("usable", "nested").kvm, "nested");
-  assertEquals(kvmChoice("missing", "host").kvm, "host");
-  for (const device of ["missing", "forbidden", "software"] as const) {
-    assertEquals(kvmChoice(device, "").kvm, "nested");
-  }
-  assertThrows(
-    () => kvmChoice("usable", "qemu"),
-    RangeError,
-    '"qemu" is not one of host, nested, qemu-svm, bochs-vmx',
-  );
-});
-
-Deno.test("the reason for a nested machine is the right one", () => {
-  const because = (device: "missing" | "forbidden" | "software") => {
-    const choice = kvmChoice(device, undefined);
-    return choice.kvm === "nested" ? choice.because : "";
-  };
-  assertEquals(because("missing").includes("no /dev/kvm"), true);
-  assertEquals(because("forbidden").includes("usermod -aG kvm"), true);
-  assertEquals(because("forbidden").includes("/etc/udev/rules.d/"), true);
-  assertEquals(because("software").includes("neither VT-x"), true);
-});
+import { filesMeant } from "../../lib/cli/test_files.ts";
 
 Deno.test("a nested command gets what concerns it, not the choice that led there", () => {
   const host = { VMEXIT_TIMEOUT_SCALE: "5", VMEXIT_KVM: "nested", CI: "1", SECRET: "x" };
@@ -37,17 +11,16 @@ Deno.test("a nested command gets what concerns it, not the choice that led there
 });
 
 Deno.test("paths, folders and patterns choose test files", () => {
-  const files = ["/p/a_test.ts", "/p/t/b_test.ts", "/p/t/c_host_test.ts", "/p/tt/d_test.ts"];
+  const files = ["/p/a_test.ts", "/p/t/b_test.ts", "/p/t/c_test.ts", "/p/tt/d_test.ts"];
   const cases: [string[], string[]][] = [
     [[], files],
-    [["t"], ["/p/t/b_test.ts", "/p/t/c_host_test.ts"]],
-    [["./t/"], ["/p/t/b_test.ts", "/p/t/c_host_test.ts"]],
+    [["t"], ["/p/t/b_test.ts", "/p/t/c_test.ts"]],
+    [["./t/"], ["/p/t/b_test.ts", "/p/t/c_test.ts"]],
     [["a_test.ts"], ["/p/a_test.ts"]],
-    [["t*/**/*_test.ts"], ["/p/t/b_test.ts", "/p/t/c_host_test.ts", "/p/tt/d_test.ts"]],
+    [["t*/**/*_test.ts"], ["/p/t/b_test.ts", "/p/t/c_test.ts", "/p/tt/d_test.ts"]],
     [["none"], []],
   ];
   for (const [paths, expected] of cases) assertEquals(filesMeant(files, paths, "/p"), expected);
-  assertEquals(files.filter(isHostTest), ["/p/t/c_host_test.ts"]);
 });
 
 Deno.test("progress rewrites its line on a terminal and writes lines elsewhere", () => {

@@ -28,8 +28,7 @@ const QEMU_LACKS: Readonly<Record<string, string>> = {
   pae: "it sets the accessed bit of PDPTEs, which is reserved, and KVM's RSM minds",
   virtual8086: "a busy TSS, which RSM leaves, gives CPL 3 no ports there",
 };
-const lacking = (mode: string) =>
-  nestedName() === "qemu-svm" ? QEMU_LACKS[mode] : undefined;
+const lacking = (mode: string) => nestedName() === "qemu-svm" ? QEMU_LACKS[mode] : undefined;
 
 for (const { name, mode, options } of modes()) {
   Deno.test({

@@ -1,6 +1,6 @@
 import { Kvm, KvmError, kvmLibc } from "@vmexit/vmexit";
 import { ERRNO } from "../../lib/ffi/errno.ts";
-import { allocatePages } from "../../lib/ffi/pages.ts";
+import { allocatePages, partOf } from "../../lib/ffi/pages.ts";
 import { assertEquals, assertThrows } from "@std/assert";
 
 const PAGE = 4096;
@@ -11,7 +11,7 @@ Deno.test("memory slots: alignment is checked before the kernel is asked, an ove
   const pages = allocatePages(kvmLibc(), 2 * PAGE);
   const message = "is not a multiple of 4096";
   assertThrows(() => vm.setMemorySlot({ slot: 0, gpa: 0x800, pages }), RangeError, message);
-  const half = { bytes: pages.bytes.subarray(0, 100), address: pages.address };
+  const half = partOf(pages, 0, 100);
   assertThrows(() => vm.setMemorySlot({ slot: 0, gpa: 0, pages: half }), RangeError, message);
   vm.setMemorySlot({ slot: 0, gpa: 0, pages });
   vm.setMemorySlot({ slot: 1, gpa: 0x10000, pages, readonly: true });

@@ -1,32 +1,36 @@
-import { assertEquals, assertRejects } from "@std/assert";
-import { cacheFolder, NestedError, qemuSvm, runNested, startNested } from "../../lib/nested/mod.ts";
+import { assert, assertEquals, assertRejects } from "@std/assert";
+import { findImage } from "../../lib/kvm/remote/machine_image.ts";
+import { libc } from "../../lib/ffi/real_libc.ts";
+import {
+  bochsVmx,
+  cacheFolder,
+  findProgram,
+  NestedError,
+  QEMU,
+  requireKvmImage,
+  startNested,
+} from "../../lib/nested/mod.ts";
 import { isolated } from "./isolated.ts";
 
-const SPARSE_COPY = ["-a", "--sparse=always"];
+const qemu = await findProgram(QEMU.program);
+const ignore = qemu === undefined;
 
 async function run(program: string, ...args: string[]): Promise<void> {
   const { code, stderr } = await new Deno.Command(program, { args }).output();
   assertEquals(code, 0, new TextDecoder().decode(stderr));
 }
 
-/** A copy of the cache, so that it can be damaged; its parts need no network. */
+/** A cache of its own, with the kernel, so that the network is not needed, and without an image. */
 async function withOwnCache(body: (cache: string) => Promise<void>): Promise<void> {
   await isolated(async (folder) => {
-    // It must be there to be copied.
-    await runNested(["true"], { cwd: "/" });
+    await requireKvmImage(qemu!, () => {});
     const cache = `${folder}/cache`;
-    await Deno.mkdir(`${cache}/vmexit/machines`, { recursive: true });
+    await Deno.mkdir(`${cache}/vmexit`, { recursive: true });
     for await (const { name } of Deno.readDir(cacheFolder())) {
-      if (name.startsWith("boot-")) {
-        await run("cp", ...SPARSE_COPY, `${cacheFolder()}/${name}`, `${cache}/vmexit/`);
+      if (name.startsWith("boot-qemu")) {
+        await run("cp", "-a", `${cacheFolder()}/${name}`, `${cache}/vmexit/`);
       }
     }
-    const ages = (await snapshots(cacheFolder())).map((path) => {
-      const used = Deno.statSync(path).mtime?.getTime() ?? 0;
-      return { path, used };
-    });
-    const { path } = ages.sort((one, other) => other.used - one.used)[0];
-    await run("cp", ...SPARSE_COPY, path, `${cache}/vmexit/machines/`);
     const before = Deno.env.get("XDG_CACHE_HOME");
     Deno.env.set("XDG_CACHE_HOME", cache);
     try {
@@ -38,32 +42,46 @@ async function withOwnCache(body: (cache: string) => Promise<void>): Promise<voi
   });
 }
 
-async function snapshots(cache: string): Promise<string[]> {
-  const folders = await Array.fromAsync(Deno.readDir(`${cache}/machines`));
-  return folders.filter(({ isDirectory }) => isDirectory).map(({ name }) =>
-    `${cache}/machines/${name}`
-  );
-}
+Deno.test({
+  name: ignore
+    ? "an image is made once (skipped: QEMU is not installed here)"
+    : "an image is made once, by one of two at once, without the network; a damaged one anew",
+  ignore,
+  fn: async () => {
+    await withOwnCache(async () => {
+      const said: string[] = [];
+      const make = () => requireKvmImage(qemu!, (line) => said.push(line));
+      assertEquals(findImage(libc()), undefined);
+      await Promise.all([make(), make()]);
+      assertEquals(said, ["booting the emulated machine for the first time"]);
+      const image = findImage(libc());
+      assert(image !== undefined);
+      assertEquals(image.program, qemu);
+      assert(await sizeOnDisk(image.folder) <= 150e6, `${await sizeOnDisk(image.folder)} bytes`);
 
-Deno.test("a damaged cache is made anew without the network, by one of two runs at once", async () => {
-  await withOwnCache(async (cache) => {
-    for (const folder of await snapshots(cache)) {
-      await Deno.writeTextFile(`${folder}/state`, "not what it was");
+      await Deno.writeTextFile(`${image.folder}/state`, "not what it was");
       // What a builder that was killed leaves.
-      await Deno.mkdir(`${folder}.new/half`, { recursive: true });
-    }
-    const said: string[] = [];
-    const runs = await Promise.all(
-      [1, 2].map(() =>
-        runNested(["sh", "-c", "exit 3"], { cwd: "/", onProgress: (line) => said.push(line) })
-      ),
-    );
-    assertEquals(runs.map(({ code }) => code), [3, 3]);
-    assertEquals(said.filter((line) => line.includes("for the first time")).length, 1);
-    assertEquals(said.some((line) => line.includes("download")), false);
-    assertEquals((await snapshots(cache)).some((name) => name.endsWith(".new")), false);
-  });
+      await Deno.mkdir(`${image.folder}.new/half`, { recursive: true });
+      await make();
+      assertEquals(said.length, 2);
+      const left = [...Deno.readDirSync(`${image.folder}/..`)].map(({ name }) => name);
+      assertEquals(left.some((name) => name.endsWith(".new")), false);
+      // Another QEMU may not understand its state.
+      assertEquals(
+        findImage(libc(), { getenv: (name) => Deno.env.get(name), modified: () => "newer" }),
+        undefined,
+      );
+    });
+  },
 });
+
+async function sizeOnDisk(folder: string): Promise<number> {
+  let size = 0;
+  for await (const { name } of Deno.readDir(folder)) {
+    size += ((await Deno.stat(`${folder}/${name}`)).blocks ?? 0) * 512;
+  }
+  return size;
+}
 
 Deno.test("a program that is missing is named with the command that installs it", async () => {
   await isolated(async (folder) => {
@@ -76,15 +94,15 @@ Deno.test("a program that is missing is named with the command that installs it"
     const before = Deno.env.get("PATH");
     Deno.env.set("PATH", `${folder}:${before}`);
     try {
-      const machine = { ...qemuSvm(), program: "qemu-of-nowhere", packages: ["qemu-package"] };
+      const machine = { ...bochsVmx(), program: "bochs-of-nowhere", packages: ["bochs-package"] };
       const said: string[] = [];
       await assertRejects(
         () => startNested({ machine, onProgress: (line) => said.push(line) }),
         NestedError,
-        "apt-get update && apt-get install -y --no-install-recommends qemu-package",
+        "apt-get update && apt-get install -y --no-install-recommends bochs-package",
       );
       if (Deno.uid() !== 0) return;
-      assertEquals(said[0], "installing qemu-package with apt-get (this host has no usable KVM)");
+      assertEquals(said[0], "installing bochs-package with apt-get (this host has no usable KVM)");
       const asked = (await Deno.readTextFile(`${folder}/asked`)).trim().split("\n");
       const verbs = asked.map((line) => /\b(install|update)\b/.exec(line)?.[1]);
       assertEquals(verbs, ["install", "update", "install"]);
@@ -94,9 +112,18 @@ Deno.test("a program that is missing is named with the command that installs it"
   });
 });
 
-Deno.test("a machine that does not boot is an error with what QEMU said", async () => {
-  await isolated(async () => {
-    const machine = qemuSvm({ processors: 100_000 });
-    await assertRejects(() => startNested({ machine }), NestedError, "SMP CPUs");
+Deno.test("a QEMU that does not start the machine is an error with what it said", async () => {
+  await isolated(async (folder) => {
+    const old = `${folder}/qemu`;
+    await Deno.writeTextFile(old, "#!/bin/sh\necho unsupported machine type >&2\nexit 1\n");
+    await Deno.chmod(old, 0o755);
+    const before = Deno.env.get("XDG_CACHE_HOME");
+    await requireKvmImage(qemu ?? old, () => {}).catch(() => {});
+    await assertRejects(
+      () => requireKvmImage(old, () => {}),
+      NestedError,
+      "unsupported machine type",
+    );
+    assertEquals(Deno.env.get("XDG_CACHE_HOME"), before);
   });
 });

@@ -163,6 +163,7 @@ start:
 
     mov r15, ${WINDOW_IN_AGENT}
     xor r14d, r14d              ; the latest request: a resumed machine has a window of zeros
+    mov dword [r15 + ${WINDOW.waiting}], 1
     jmp answer
 
 ; The device whose path is at r12: it is there a moment after its driver.
@@ -280,6 +281,8 @@ work:
 answer:
     mov eax, r14d
     xchg eax, [r15 + ${WINDOW.done}]
+    cmp dword [r15 + ${WINDOW.waiting}], 0
+    je idle
     mov edx, ${DONE_PORT}
     mov al, 1
     out dx, al

@@ -71,7 +71,9 @@ export function kvmDevice(device = "/dev/kvm", processor = "/proc/cpuinfo"): Kvm
   const bytes = new Uint8Array(DESCRIPTION_SIZE);
   const count = Math.max(0, libc.read(description, bytes));
   if (description >= 0) libc.close(description);
-  return EXTENSIONS.test(new TextDecoder().decode(bytes.subarray(0, count))) ? "usable" : "software";
+  return EXTENSIONS.test(new TextDecoder().decode(bytes.subarray(0, count)))
+    ? "usable"
+    : "software";
 }
 
 /**

@@ -43,7 +43,13 @@ export interface MachineImage {
  */
 export function imageKey(): string {
   const chardev = "null";
-  const connections = { bell: chardev, signal: chardev, done: chardev, console: chardev, monitor: chardev };
+  const connections = {
+    bell: chardev,
+    signal: chardev,
+    done: chardev,
+    console: chardev,
+    monitor: chardev,
+  };
   const start = { memory: "", keepsMemory: true, window: "", connections };
   const recipe = [agentSource(KERNEL_MODULES), ...qemuArguments(start), KERNEL_OPTIONS];
   return createHash("sha256").update(recipe.join("\n")).digest("hex").slice(0, KEY_LENGTH);

@@ -1,21 +1,17 @@
-import { detach } from "../../ffi/buffer_pages.ts";
 import { ERRNO } from "../../ffi/errno.ts";
-import { HostError } from "../../ffi/host_error.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { MAP_FAILED, PAGE_SIZE } from "../../ffi/mman.ts";
-import { OwnedFd } from "../../ffi/owned_fd.ts";
-import type { Pages } from "../../ffi/pages.ts";
-import { type ProcessCalls, processCalls } from "../../ffi/process_calls.ts";
-import { SystemError } from "../../ffi/system_error.ts";
 import { ITIMERSPEC } from "../../ffi/thread_timer.ts";
 import { KVM } from "../abi/constants.ts";
 import type { IoctlReferences } from "../abi/ioctl_references.ts";
 import { IOCTLS } from "../abi/ioctls.ts";
 import type { MachineImage } from "./machine_image.ts";
-import { PageAllocator, wholePages } from "./page_allocator.ts";
-import { inAgent, RemoteMachine, signalElsewhere } from "./remote_machine.ts";
+import { wholePages } from "./page_allocator.ts";
+import { endedError, signalElsewhere } from "./machine_process.ts";
+import { inAgent, RemoteMachine } from "./remote_machine.ts";
+import { type Places, TranslatedArgument } from "./translated_argument.ts";
 import { DATA_SIZE, OWN_CALL, SYSTEM_CALL, WINDOW, WINDOW_SIZE } from "./window.ts";
-import { WrittenMemory } from "./written_memory.ts";
+import { WindowMemory } from "./window_memory.ts";
 
 const KVM_RUN = IOCTLS.KVM_RUN.number;
 /** The ioctls that refer to something beyond their argument, by request. */
@@ -29,11 +25,6 @@ const DIRTY_RING_OFFSET = KVM.DIRTY_LOG_PAGE_OFFSET * PAGE_SIZE;
 
 /** `_SC_PHYS_PAGES` of glibc's `bits/confname.h`. */
 const SC_PHYS_PAGES = 85;
-
-/** Seeks of `lseek(2)` (`unistd.h`): the end, and what a sparse file has. */
-const SEEK_END = 2;
-const SEEK_DATA = 3;
-const SEEK_HOLE = 4;
 
 /** Descriptors of the machine are numbered from here on, so that none is taken for one of this process. */
 const FIRST_DESCRIPTOR = 1 << 20;
@@ -50,7 +41,6 @@ const RUN_GRACE_MILLISECONDS = 10_000;
 
 const MILLISECONDS_PER_SECOND = 1e3;
 const NANOSECONDS_PER_MILLISECOND = 1e6;
-const ADDRESS_SIZE = 8;
 const EVENTFD_SIZE = 8;
 const MOST_TIMERS = (WINDOW.pages - WINDOW.timers) / ITIMERSPEC.size;
 
@@ -72,13 +62,11 @@ interface CopiedMapping {
 export class RemoteLibc {
   readonly #local: Libc;
   readonly #image: (again: boolean) => MachineImage;
-  readonly #calls: ProcessCalls;
   readonly #grace: number;
   #machine: RemoteMachine | undefined;
   #generation = -1;
   #errno = 0;
-  #free = new PageAllocator(WINDOW.pages, WINDOW_SIZE);
-  #written: WrittenMemory;
+  #memory: WindowMemory | undefined;
   /** Copies of `kvm_run`, by the vCPU's descriptor. */
   readonly #runs = new Map<number, CopiedMapping>();
   readonly #rings: CopiedMapping[] = [];
@@ -101,8 +89,6 @@ export class RemoteLibc {
     this.#local = local;
     this.#image = image;
     this.#grace = grace;
-    this.#calls = processCalls();
-    this.#written = new WrittenMemory(this.#calls);
   }
 
   /** Its calls. */
@@ -121,7 +107,8 @@ export class RemoteLibc {
           ? this.#signal(fd, bytes)
           : this.#transfer(SYSTEM_CALL.write, fd, bytes, false),
       pread: (fd, buffer, offset) => this.#transfer(SYSTEM_CALL.pread, fd, buffer, true, offset),
-      lseek: (fd, offset, whence) => this.#call(SYSTEM_CALL.lseek, this.#number(fd), offset, whence),
+      lseek: (fd, offset, whence) =>
+        this.#call(SYSTEM_CALL.lseek, this.#number(fd), offset, whence),
       memfd_create: (name, flags) =>
         this.#newDescriptor(this.#callWith(SYSTEM_CALL.memfd_create, text(name), flags)),
       eventfd: (initialValue, flags) => {
@@ -135,7 +122,10 @@ export class RemoteLibc {
       munmap: (address) => this.#munmap(address),
       madvise: (address, length, advice) =>
         this.#call(SYSTEM_CALL.madvise, inAgent(this.#offsetOf(address)), length, advice),
-      allocatePages: (size, alignment, offset) => this.#allocate(size, alignment, offset),
+      allocatePages: (size, alignment, offset) => {
+        this.#alive();
+        return this.#memory!.allocate(size, alignment, offset);
+      },
       gettid: () => {
         this.#alive();
         return this.#call(SYSTEM_CALL.gettid);
@@ -144,10 +134,11 @@ export class RemoteLibc {
       sigaction: () => 0,
       timer_create: (clock, event, timerId) => this.#timerCreate(clock, event, timerId),
       timer_settime: (timerId, value) => this.#timerSetTime(timerId, value),
-      timer_delete: (timerId) => this.#release(() => {
-        this.#machine!.add(SYSTEM_CALL.timer_delete, this.#number(Number(timerId)));
-        this.#machine!.hold(-1);
-      }, Number(timerId)),
+      timer_delete: (timerId) =>
+        this.#release(() => {
+          this.#machine!.add(SYSTEM_CALL.timer_delete, this.#number(Number(timerId)));
+          this.#machine!.hold(-1);
+        }, Number(timerId)),
       sysconf: (name) =>
         name === SC_PHYS_PAGES
           ? (WINDOW_SIZE - WINDOW.pages) / PAGE_SIZE
@@ -155,46 +146,14 @@ export class RemoteLibc {
     };
   }
 
-  /**
-   * Runs a static program in the machine, beside KVM: what a figure measured through the window is compared with.
-   *
-   * @param program Its file.
-   * @param args Its arguments, its name first.
-   * @returns Its wait status (`wait(2)`), and what it wrote to standard output and standard error.
-   * @throws {SystemError} When the machine has no room for it.
-   */
-  execute(
-    program: Uint8Array<ArrayBuffer>,
-    args: readonly string[],
-  ): { readonly status: number; readonly output: string } {
-    using files = new DisposableStack();
-    const { libc } = this;
-    this.#alive();
-    const [file, output] = ["program", "output"].map((name) =>
-      files.use(new OwnedFd(libc, libc.memfd_create(name, 0), name)).number
-    );
-    for (let at = 0; at < program.length;) {
-      const written = libc.write(file, program.subarray(at, at + DATA_SIZE));
-      if (written < 0) throw new SystemError("write", libc.errno(), "a program for the machine");
-      at += written;
-    }
-    const machine = this.#machine!;
-    const strings = args.map(text);
-    const vector = new BigUint64Array(args.length + 1);
-    let at = WINDOW.data + vector.byteLength;
-    for (const [index, bytes] of strings.entries()) {
-      vector[index] = BigInt(inAgent(at));
-      machine.head.set(bytes, at);
-      at += bytes.length;
-    }
-    machine.head.set(new Uint8Array(vector.buffer), WINDOW.data);
-    const numbers = [this.#number(file), this.#number(output)] as const;
-    const call = machine.add(OWN_CALL.execute, ...numbers, inAgent(WINDOW.data));
-    machine.send(Infinity);
-    const status = machine.result(call);
-    const said = new Uint8Array(libc.lseek(output, 0, SEEK_END));
-    libc.pread(output, said, 0);
-    return { status, output: new TextDecoder().decode(said) };
+  /** The machine, started where there is none that lives. */
+  get machine(): RemoteMachine {
+    return this.#alive();
+  }
+
+  /** The number that a descriptor has in the machine. @throws {HostError} When that machine has ended. */
+  numberOf(fd: number): number {
+    return this.#number(fd);
   }
 
   // --- The machine, and the numbers of what is in it ---
@@ -207,8 +166,7 @@ export class RemoteLibc {
     if (current !== undefined && current.death === undefined && current.acquire()) return current;
     this.#machine = RemoteMachine.open(this.#local, this.#image);
     this.#generation = (this.#generation + 1) % MACHINES;
-    this.#free = new PageAllocator(WINDOW.pages, WINDOW_SIZE);
-    this.#written = new WrittenMemory(this.#calls);
+    this.#memory = new WindowMemory(this.#local, this.#machine, () => this.#flushSoon());
     this.#runs.clear();
     this.#rings.length = 0;
     return this.#machine;
@@ -219,9 +177,7 @@ export class RemoteLibc {
     const machine = this.#machine;
     if (fd < FIRST_DESCRIPTOR || machine === undefined) return -1;
     if (!this.#isAlive(fd)) {
-      throw new HostError(
-        machine.death ?? "The emulated machine that this was in has ended: boot() it anew.",
-      );
+      throw endedError(machine.death);
     }
     return (fd - FIRST_DESCRIPTOR) % DESCRIPTORS;
   }
@@ -229,7 +185,8 @@ export class RemoteLibc {
   /** Whether a descriptor is in the machine that lives. */
   #isAlive(fd: number): boolean {
     return this.#machine !== undefined && this.#machine.death === undefined &&
-      fd >= FIRST_DESCRIPTOR && Math.floor((fd - FIRST_DESCRIPTOR) / DESCRIPTORS) === this.#identity;
+      fd >= FIRST_DESCRIPTOR &&
+      Math.floor((fd - FIRST_DESCRIPTOR) / DESCRIPTORS) === this.#identity;
   }
 
   /** What tells this machine's descriptors from those of others. */
@@ -351,54 +308,14 @@ export class RemoteLibc {
     }
     const machine = this.#machine!;
     machine.head.set(buffer, WINDOW.data);
-    const view = new DataView(machine.head.buffer, WINDOW.data, buffer.length);
-    if (references !== undefined) this.#translate(buffer, view, references);
+    const translated = references && new TranslatedArgument(buffer, references, this.#places);
+    translated?.there(new DataView(machine.head.buffer, WINDOW.data, buffer.length));
     const at = machine.add(SYSTEM_CALL.ioctl, own, request, inAgent(WINDOW.data));
     machine.send();
     const result = this.#returned(machine.result(at));
-    const before = references === undefined ? undefined : buffer.slice();
     buffer.set(machine.head.subarray(WINDOW.data, WINDOW.data + buffer.length));
-    if (references !== undefined && before !== undefined) {
-      this.#translateBack(buffer, before, references, result);
-    }
+    translated?.back(result >= 0);
     return references?.returnsDescriptor ? this.#newDescriptor(result) : result;
-  }
-
-  #translate(
-    buffer: Uint8Array<ArrayBuffer>,
-    view: DataView,
-    { addresses, descriptors }: IoctlReferences,
-  ): void {
-    if (addresses.length > 0) {
-      const own = this.#local.addressOf(buffer);
-      for (const at of addresses) {
-        const address = view.getBigUint64(at, true);
-        const inBuffer = Number(address - own);
-        const inWindow = this.#offsetOf(address);
-        if (inBuffer >= 0 && inBuffer < buffer.length) {
-          view.setBigUint64(at, BigInt(inAgent(WINDOW.data + inBuffer)), true);
-        } else if (inWindow >= 0) view.setBigUint64(at, BigInt(inAgent(inWindow)), true);
-      }
-    }
-    for (const at of descriptors) {
-      const fd = view.getInt32(at, true);
-      if (fd >= FIRST_DESCRIPTOR) view.setInt32(at, this.#number(fd), true);
-    }
-  }
-
-  /** Addresses and descriptors are again as the caller wrote them, and a new descriptor is numbered for it. */
-  #translateBack(
-    buffer: Uint8Array<ArrayBuffer>,
-    before: Uint8Array<ArrayBuffer>,
-    { addresses, descriptors, newDescriptor }: IoctlReferences,
-    result: number,
-  ): void {
-    for (const at of addresses) buffer.set(before.subarray(at, at + ADDRESS_SIZE), at);
-    for (const at of descriptors) buffer.set(before.subarray(at, at + 4), at);
-    if (newDescriptor === undefined || result < 0) return;
-    const view = new DataView(buffer.buffer, buffer.byteOffset);
-    const number = view.getInt32(newDescriptor, true);
-    view.setInt32(newDescriptor, this.#newDescriptor(number), true);
   }
 
   #run(own: number, fd: number): number {
@@ -408,14 +325,23 @@ export class RemoteLibc {
       this.#errno = ERRNO.EBADF;
       return -1;
     }
-    this.#written.take(this.#tell);
+    const { written } = this.#memory!;
+    written.take(this.#tell);
     this.#ringsIn();
     const at = machine.add(OWN_CALL.run, own, mapping.real, inAgent(mapping.copy));
     this.#ringsOut();
     machine.send(this.#runLimit());
-    this.#written.guestStopped();
+    written.guestStopped();
     return this.#returned(machine.result(at));
   }
+
+  /** What addresses and descriptors of this process are in the machine. */
+  readonly #places: Places = {
+    addressOf: (bytes) => this.#local.addressOf(bytes),
+    offsetOf: (address) => this.#offsetOf(address),
+    numberOf: (fd) => fd >= FIRST_DESCRIPTOR ? this.#number(fd) : fd,
+    newDescriptor: (number) => this.#newDescriptor(number),
+  };
 
   /** Has the agent write once more what this process has written. */
   readonly #tell = (start: number, length: number): void => {
@@ -457,14 +383,13 @@ export class RemoteLibc {
     const own = this.#number(fd);
     const machine = this.#machine!;
     const size = wholePages(length);
-    machine.settle();
-    const copy = this.#free.take(size);
+    const copy = this.#memory!.take(size);
     if (copy === undefined) return this.#noMemory();
     const at = machine.add(SYSTEM_CALL.mmap, 0, length, protection, flags, own, offset);
     machine.send();
     const real = machine.wideResult(at);
     if (real < 0) {
-      this.#free.give(copy, size);
+      this.#memory!.give(copy, size);
       this.#errno = -real;
       return MAP_FAILED;
     }
@@ -492,60 +417,10 @@ export class RemoteLibc {
     const ring = this.#rings.indexOf(mapping);
     if (ring >= 0) this.#rings.splice(ring, 1);
     machine.add(SYSTEM_CALL.munmap, mapping.real, mapping.length);
-    this.#clear(at, wholePages(mapping.length));
+    this.#memory!.clear(at, wholePages(mapping.length));
     machine.hold(-1);
     this.#flushSoon();
     return 0;
-  }
-
-  #allocate(size: number, alignment: number, offset: number): Pages {
-    const machine = this.#alive();
-    const generation = this.#generation;
-    // What is free again is zeroed by then: this process writes to it before it asks for anything else.
-    machine.settle();
-    const start = this.#free.take(wholePages(size), alignment, offset);
-    if (start === undefined) {
-      throw new HostError(
-        `Cannot allocate ${size} bytes of guest memory: of the ${WINDOW_SIZE} that are shared with the emulated machine, so ` +
-          "many are not free in one piece. Ask for less with the `memory` option, or dispose machines that are done.",
-      );
-    }
-    machine.hold(1);
-    const written = this.#written;
-    const buffer = this.#local.memory(machine.address + BigInt(start), size);
-    const bytes = new Uint8Array(buffer);
-    return {
-      bytes,
-      address: machine.address + BigInt(start),
-      wrote: (from, length) => written.note(start + from, length),
-      view: (from, length) => written.view(bytes, start, from, length),
-      [Symbol.dispose]: () => {
-        if (buffer.detached) return;
-        detach(buffer);
-        written.forget(start, size);
-        if (machine.death !== undefined || generation !== this.#generation) return;
-        this.#clear(start, wholePages(size));
-        machine.hold(-1);
-        this.#flushSoon();
-      },
-    };
-  }
-
-  /**
-   * Makes a piece of the window free, and all zeros again: by the agent, so that QEMU forgets the code that lay there. Pages
-   * that nobody has touched are no pages yet.
-   */
-  #clear(start: number, size: number): void {
-    const machine = this.#machine!;
-    const end = start + size;
-    for (let at = start; at < end;) {
-      const data = this.#local.lseek(machine.window, at, SEEK_DATA);
-      if (data < 0 || data >= end) break;
-      const hole = Math.min(end, this.#local.lseek(machine.window, data, SEEK_HOLE));
-      machine.add(OWN_CALL.zero, inAgent(data), hole - data);
-      at = hole;
-    }
-    this.#free.give(start, size);
   }
 
   // --- Timers ---
@@ -593,7 +468,6 @@ export class RemoteLibc {
     return 0;
   }
 }
-
 
 /** The descriptor of the window of the machine that a descriptor is in. */
 function windowOf(fd: number): number {

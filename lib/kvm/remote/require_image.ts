@@ -26,10 +26,21 @@ export function requireImage(
   const calls = processCalls();
   const nothing = libc.open("/dev/null", 2);
   const deno = calls.readlink("/proc/self/exe")!;
-  const env = (readText(libc, "/proc/self/environ") ?? "").split("\0").filter((each) => each !== "");
+  const env = (readText(libc, "/proc/self/environ") ?? "").split("\0").filter((each) =>
+    each !== ""
+  );
   const status = calls.wait(calls.spawn({
     program: deno,
-    args: [deno, "run", "-A", "--no-config", "--no-lock", COMMAND_LINE.href, "setup", "--no-install"],
+    args: [
+      deno,
+      "run",
+      "-A",
+      "--no-config",
+      "--no-lock",
+      COMMAND_LINE.href,
+      "setup",
+      "--no-install",
+    ],
     env: [...env.filter((each) => !each.startsWith("VMEXIT_KVM=")), "VMEXIT_KVM=qemu-svm"],
     descriptors: [nothing, 2, 2],
   }));
@@ -38,7 +49,9 @@ export function requireImage(
   if (made !== undefined) return made;
   throw new HostError(
     `Cannot use KVM: ${choice.because}; and the emulated machine that is used instead could not be made ` +
-      `(exit code ${status >> 8}; the reason is above). Type ${SETUP}, which installs what it needs; or enable ` +
+      `(exit code ${
+        status >> 8
+      }; the reason is above). Type ${SETUP}, which installs what it needs; or enable ` +
       "virtualization (VT-x or AMD-V) in the firmware and load kvm_intel or kvm_amd; or, in a virtual machine, have its host " +
       "enable nested virtualization.",
   );

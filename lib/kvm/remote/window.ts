@@ -13,6 +13,8 @@ export const WINDOW = {
   asleep: 0x80,
   /** How many calls the request has. */
   calls: 0xc0,
+  /** Not 0 while the process waits for a byte by {@linkcode DONE_PORT}, written by it. */
+  waiting: 0x100,
   /** The process's own notes, by {@linkcode NOTES}: how its next isolate finds the machine. */
   notes: 0x800,
   /** The calls themselves. */

@@ -150,9 +150,7 @@ function aliasedPages(
         "its memory is that of another slot. Give it to that one.",
     );
   }
-  const target = others.find((slot) =>
-    alias >= slot.gpa && alias + size <= slot.gpa + slot.size
-  );
+  const target = others.find((slot) => alias >= slot.gpa && alias + size <= slot.gpa + slot.size);
   if (target === undefined || alias % PAGE_SIZE !== 0) {
     throw new RangeError(
       `Cannot make ${what} an alias of ${size} bytes at ${formatAddress(alias)}: ` +

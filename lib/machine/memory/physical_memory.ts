@@ -210,7 +210,11 @@ export class PhysicalMemory extends AddressSpace {
       const slot = this.slotAt(gpa + done);
       if (slot === undefined) throw this.#outOfRange(verb, gpa, length);
       const start = gpa + done - slot.gpa;
-      const piece = { pages: slot.pages, start, length: Math.min(length - done, slot.size - start) };
+      const piece = {
+        pages: slot.pages,
+        start,
+        length: Math.min(length - done, slot.size - start),
+      };
       pieces.push(piece);
       done += piece.length;
     }
@@ -242,9 +246,7 @@ export class PhysicalMemory extends AddressSpace {
 
   #outOfRange(verb: string, gpa: number, length: number): RangeError {
     const slots = this.slots
-      .map((slot) =>
-        `${formatAddress(slot.gpa)}–${formatAddress(slot.gpa + slot.size - 1)}`
-      )
+      .map((slot) => `${formatAddress(slot.gpa)}–${formatAddress(slot.gpa + slot.size - 1)}`)
       .join(", ");
     return new RangeError(
       `Cannot ${verb} ${length} byte${length === 1 ? "" : "s"} at physical ${

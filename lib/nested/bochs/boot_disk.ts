@@ -36,7 +36,12 @@ export async function createBootDisk(
 ): Promise<void> {
   const { parts, initramfs, nasm } = making;
   const image = await Deno.readFile(parts.vmlinuz);
-  const { parameters, kernel } = loadKernel(image, EMULATED_KERNEL_OPTIONS, memory, initramfs.length);
+  const { parameters, kernel } = loadKernel(
+    image,
+    EMULATED_KERNEL_OPTIONS,
+    memory,
+    initramfs.length,
+  );
   const bootSector = await assemble(nasm, "boot_sector", BOOT_SECTOR, {
     PARAMETERS_SECTORS: sectors(parameters),
     KERNEL_SECTORS: sectors(kernel),

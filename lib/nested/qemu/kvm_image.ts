@@ -85,7 +85,9 @@ async function makeImage(
   });
   const qmp = new Qmp(machine.stdio, machine.failure);
   const answered = async () => {
-    while ((await Deno.stat(done).catch(() => ({ size: 0 }))).size === 0) await pause(POLL_MILLISECONDS);
+    while ((await Deno.stat(done).catch(() => ({ size: 0 }))).size === 0) {
+      await pause(POLL_MILLISECONDS);
+    }
     await pause(SETTLE_MILLISECONDS);
   };
   await within(

@@ -1,5 +1,5 @@
-import { assertEquals } from "@std/assert";
-import { kvmDevice } from "../../lib/nested/kvm_device.ts";
+import { kvmChoice, kvmDevice } from "../../../lib/kvm/remote/kvm_choice.ts";
+import { assertEquals, assertThrows } from "@std/assert";
 
 Deno.test("a KVM counts as usable only where the processor virtualizes", async () => {
   const folder = await Deno.makeTempDir();
@@ -17,7 +17,41 @@ Deno.test("a KVM counts as usable only where the processor virtualizes", async (
       assertEquals(kvmDevice(`${folder}/kvm`, `${folder}/cpuinfo`), expected);
     }
     assertEquals(kvmDevice(`${folder}/none`), "missing");
+    assertEquals(kvmDevice(`${folder}/kvm/below`), "forbidden");
   } finally {
     await Deno.remove(folder, { recursive: true });
+  }
+});
+
+Deno.test("this machine's KVM is used where it is usable, unless the environment says otherwise", () => {
+  assertEquals(kvmChoice("usable", undefined).kvm, "host");
+  assertEquals(kvmChoice("missing", "host").kvm, "host");
+  for (const wish of ["nested", "qemu-svm"]) {
+    assertEquals(kvmChoice("usable", wish), {
+      kvm: "qemu-svm",
+      because: "VMEXIT_KVM says so",
+    });
+  }
+  assertEquals(kvmChoice("usable", "bochs-vmx").kvm, "bochs-vmx");
+  for (const device of ["missing", "forbidden", "software"] as const) {
+    assertEquals(kvmChoice(device, "").kvm, "qemu-svm");
+  }
+  assertThrows(
+    () => kvmChoice("usable", "qemu"),
+    RangeError,
+    '"qemu" is not one of host, nested, qemu-svm, bochs-vmx',
+  );
+});
+
+Deno.test("the reason for an emulated machine is the right one", () => {
+  for (
+    const [device, reason] of [
+      ["missing", "no /dev/kvm"],
+      ["forbidden", "usermod -aG kvm"],
+      ["software", "neither VT-x"],
+    ] as const
+  ) {
+    const choice = kvmChoice(device, undefined);
+    assertEquals(choice.kvm !== "host" && choice.because.includes(reason), true, device);
   }
 });

@@ -187,7 +187,9 @@ for (;;) {
     const disturb = async (signal: Deno.Signal, wait: number) => {
       const child = start(folder, [...RUN, "main.ts"]);
       await new Promise((resolve) => setTimeout(resolve, wait));
-      const pids = machinesOf(child.pid).flatMap(({ machine, supervisor }) => [machine, supervisor]);
+      const pids = machinesOf(child.pid).flatMap((
+        { machine, supervisor },
+      ) => [machine, supervisor]);
       child.kill(signal);
       await child.output();
       for (const pid of pids) seen.add(pid);
@@ -208,8 +210,9 @@ boot(asm\`hlt\`);`;
   await withFiles({ "main.ts": script }, async (folder) => {
     await Deno.mkdir(`${folder}/bin`);
     for (const program of ["nasm", "ndisasm"]) {
-      const path = (await new Deno.Command("sh", { args: ["-c", `command -v ${program}`] }).output())
-        .stdout;
+      const path =
+        (await new Deno.Command("sh", { args: ["-c", `command -v ${program}`] }).output())
+          .stdout;
       await Deno.symlink(new TextDecoder().decode(path).trim(), `${folder}/bin/${program}`);
     }
     const env = { PATH: `${folder}/bin`, XDG_CACHE_HOME: `${folder}/cache`, VMEXIT_KVM: "nested" };

@@ -9,7 +9,8 @@ import { gone, machinesOf } from "./remote_processes.ts";
 
 /** Only where tests use such a machine: elsewhere they would have it made first. */
 const ignore = emulatedMachine() !== "qemu-svm";
-const name = (text: string) => ignore ? `${text} (skipped: KVM is not an emulated machine's)` : text;
+const name = (text: string) =>
+  ignore ? `${text} (skipped: KVM is not an emulated machine's)` : text;
 const test = (text: string, fn: () => void | Promise<void>) =>
   Deno.test({ name: name(text), ignore, fn });
 
