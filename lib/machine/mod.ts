@@ -62,7 +62,9 @@ export {
   unmetNeeds,
 } from "./cpuid/needs.ts";
 export {
+  type BackedSlot,
   type MemoryOwner,
+  type MemoryPiece,
   type MemorySlot,
   type MemorySlots,
   PhysicalMemory,

@@ -4,6 +4,7 @@ export * from "./constants.ts";
 export * from "./exit_reasons.ts";
 export * from "./ioctl_number.ts";
 export * from "./ioctls.ts";
+export type { IoctlReferences } from "./ioctl_references.ts";
 export * from "./ioctls_of_device.ts";
 export * from "./ioctls_of_system.ts";
 export * from "./ioctls_of_vcpu.ts";

@@ -57,7 +57,7 @@ const ENOENT_LIKE: ReadonlySet<number> = new Set([2, 6, 19]);
  *
  * @example
  * ```ts no-eval
- * import { kvmDevice } from "@vmexit/vmexit";
+ * import { kvmDevice } from "./kvm_choice.ts";
  *
  * console.log(kvmDevice("/nowhere")); // "missing"
  * ```

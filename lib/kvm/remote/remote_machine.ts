@@ -4,7 +4,7 @@ import type { Libc } from "../../ffi/libc.ts";
 import { MADV } from "../../ffi/mman.ts";
 import { processCalls } from "../../ffi/process_calls.ts";
 import { SystemError } from "../../ffi/system_error.ts";
-import type { MachineImage } from "./machine_image.ts";
+import { type MachineImage, readText } from "./machine_image.ts";
 import {
   endedError,
   lastWords,
@@ -97,6 +97,13 @@ export class RemoteMachine {
   /** The descriptor of the window. */
   get window(): number {
     return this.#parts.window;
+  }
+
+  /** The ids of its processes: what ends it, and, where it can be seen, QEMU. */
+  get processes(): number[] {
+    const { supervisor } = this.#parts;
+    const children = readText(this.#libc, `/proc/${supervisor}/task/${supervisor}/children`) ?? "";
+    return [supervisor, ...children.split(" ").filter((pid) => pid !== "").map(Number)];
   }
 
   /** Why it is no more; undefined as long as it lives. */

@@ -1,5 +1,5 @@
 import { asm, boot, HostError, kvmLibc, libc, openHandles, requires } from "@vmexit/vmexit";
-import { emulatedMachine } from "../../../lib/kvm/remote/kvm_choice.ts";
+import { emulatedMachine, remoteLibc } from "../../../lib/kvm/remote/kvm_choice.ts";
 import { RemoteLibc } from "../../../lib/kvm/remote/remote_libc.ts";
 import { RemoteMachine } from "../../../lib/kvm/remote/remote_machine.ts";
 import { requireImage } from "../../../lib/kvm/remote/require_image.ts";
@@ -17,12 +17,10 @@ const test = (text: string, fn: () => void | Promise<void>) =>
 const image = () => requireImage({ because: "the test wants it" });
 const halting = asm`hlt`;
 
-/** The one machine of this process: boots a guest first, so that there is one. */
+/** The processes of the machine that boot uses here now. */
 function machine(): { supervisor: number; machine: number } {
-  boot(halting)[Symbol.dispose]();
-  const machines = machinesOf(Deno.pid);
-  assertEquals(machines.length, 1);
-  return machines[0];
+  const [supervisor, machine] = remoteLibc()!.machine.processes;
+  return { supervisor, machine };
 }
 
 /** A machine beside that of `boot`. */
@@ -63,7 +61,7 @@ test("machines of before and after are told apart", () => {
   old.run();
   const view = old.memory.view(0x500, 2);
   assertEquals([...view], [0xf4, 0xf4]);
-  Deno.kill(machinesOf(Deno.pid)[0].machine, "SIGKILL");
+  Deno.kill(machine().machine, "SIGKILL");
   assertThrows(() => old.run(), HostError);
   using young = boot(halting);
   assertEquals(young.run().reason, "HLT");
@@ -85,10 +83,8 @@ test("an agent that crashes is a panic of the machine's kernel, which the error 
 
 test("a machine that hangs is an error within its limit, and is gone", async () => {
   using vm = boot(halting);
-  const before = machinesOf(Deno.pid).map((each) => each.machine);
   const own = anotherMachine();
-  const [{ machine: pid, supervisor }] = machinesOf(Deno.pid)
-    .filter((each) => !before.includes(each.machine));
+  const [supervisor, pid] = own.processes;
   Deno.kill(pid, "SIGSTOP");
   own.add(SYSTEM_CALL.gettid);
   const began = performance.now();
@@ -107,7 +103,7 @@ test("a guest that hangs its KVM is an error soon after its time limit", () => {
     `,
     { libc: remote.libc, timeout: 5 },
   );
-  const pid = machinesOf(Deno.pid).at(-1)!.machine;
+  const pid = remote.machine.processes[1];
   vm.ports.on(0x10, { write: () => Deno.kill(pid, "SIGSTOP") });
   const began = performance.now();
   assertThrows(() => vm.run(), HostError, "its kernel, or QEMU, hangs");
@@ -180,11 +176,12 @@ test("what the machine cannot do is the kernel's own errno, by name", () => {
 test("a process has one machine for all that it boots, and openHandles counts as always", () => {
   const before = openHandles();
   const { machine: pid } = machine();
+  const all = machinesOf(Deno.pid).length;
   for (let round = 0; round < 20; round++) {
     using vm = boot(halting, { irqchip: round % 2 === 0 });
     vm.step();
   }
-  assertEquals(machinesOf(Deno.pid).map((each) => each.machine), [pid]);
+  assertEquals([machine().machine, machinesOf(Deno.pid).length], [pid, all]);
   assertEquals(openHandles(), before);
 });
 

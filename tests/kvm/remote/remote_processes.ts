@@ -13,6 +13,12 @@ function childrenOf(parent: number): number[] {
     .filter((pid) => statusOf(pid).parent === parent);
 }
 
+/** Bytes of memory that a process has in use. */
+export function residentSize(pid: number): number {
+  const status = Deno.readTextFileSync(`/proc/${pid}/status`);
+  return Number(/^VmRSS:\s*(\d+) kB$/m.exec(status)?.[1]) * 1024;
+}
+
 /** Whether a process is there, and is more than an entry in its parent's list. */
 export function isAlive(pid: number): boolean {
   const { state } = statusOf(pid);

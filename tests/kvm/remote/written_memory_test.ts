@@ -1,6 +1,6 @@
 import { WrittenMemory } from "../../../lib/kvm/remote/written_memory.ts";
 import { processCalls } from "../../../lib/ffi/process_calls.ts";
-import { assertEquals, assertStrictEquals } from "@std/assert";
+import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import fc from "fast-check";
 
 const BASE = 0x10_0000;
@@ -32,12 +32,16 @@ Deno.test("whatever is written through a view is handed out, wherever it is", ()
       const view = written.view(memory, BASE, from, to - from);
       for (const at of places) if (at >= from && at < to) view[at - from] = 1;
       const pieces = taken(written);
-      for (const at of places) {
+      const inside = places.filter((at) => at >= from && at < to);
+      for (const at of inside) {
         const isThere = pieces.some(([start, length]) =>
           BASE + at >= start && BASE + at < start + length
         );
-        assertEquals(isThere, at >= from && at < to);
+        assertEquals(isThere, true);
       }
+      // And little else: what is handed out is compared in pieces of 64 bytes.
+      const all = pieces.reduce((sum, [, length]) => sum + length, 0);
+      assert(all <= 64 * inside.length);
     }),
     { numRuns: 50 },
   );
