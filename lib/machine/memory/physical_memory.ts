@@ -26,8 +26,11 @@ export interface BackedSlot extends MemorySlot {
 
 /** A piece of a slot's memory: `length` bytes from `start` on. */
 export interface MemoryPiece {
+  /** The slot's memory. */
   readonly pages: Pages;
+  /** Where the piece begins in it, in bytes. */
   readonly start: number;
+  /** How many bytes it has. */
   readonly length: number;
 }
 

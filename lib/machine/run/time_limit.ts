@@ -1,5 +1,6 @@
 import type { Libc } from "../../ffi/libc.ts";
 import { nestedName } from "../cpuid/nested_name.ts";
+import { isInspected } from "./inspector.ts";
 import { ThreadTimer } from "../../ffi/thread_timer.ts";
 
 /** How long a run may take where no option says otherwise. */
@@ -50,7 +51,7 @@ export class TimeLimit implements Disposable {
   }
 
   /**
-   * Starts the limit.
+   * Starts the limit; while a debugger can be attached to this process, there is none.
    *
    * @param used How much of it is over already, in milliseconds: less than all of it.
    */
@@ -59,9 +60,10 @@ export class TimeLimit implements Disposable {
     this.#milliseconds = milliseconds;
     this.#exits = 0;
     this.#begin = performance.now();
-    this.#end = this.#begin + milliseconds - used;
-    const rest = milliseconds - used;
-    this.#timer.arm(this.#tick === undefined ? rest : Math.min(rest, this.#tick), this.#tick);
+    const rest = isInspected() ? Infinity : milliseconds - used;
+    this.#end = this.#begin + rest;
+    const first = Math.min(rest, this.#tick ?? Infinity);
+    if (first < Infinity) this.#timer.arm(first, this.#tick);
   }
 
   /** Ends it: no signal comes any more. */
