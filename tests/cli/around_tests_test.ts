@@ -119,12 +119,14 @@ class Debugger {
   #id = 0;
   readonly #answers = new Map<number, (result: Record<string, unknown>) => void>();
   readonly paused: Record<string, unknown>[] = [];
+  readonly scripts: string[] = [];
 
   constructor(socket: WebSocket) {
     this.#socket = socket;
     socket.onmessage = ({ data }) => {
       const message = JSON.parse(data);
       if (message.method === "Debugger.paused") this.paused.push(message.params);
+      if (message.method === "Debugger.scriptParsed") this.scripts.push(message.params.url);
       this.#answers.get(message.id)?.(message.result);
     };
   }
@@ -150,12 +152,15 @@ class Debugger {
     return await answer;
   }
 
-  async nextPause(count: number): Promise<Record<string, unknown>> {
-    const late = AbortSignal.timeout(30_000);
-    while (this.paused.length < count) {
+  async until(isThere: () => boolean): Promise<void> {
+    for (const late = AbortSignal.timeout(30_000); !isThere();) {
       late.throwIfAborted();
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
+  }
+
+  async nextPause(count: number): Promise<Record<string, unknown>> {
+    await this.until(() => this.paused.length >= count);
     return this.paused[count - 1];
   }
 
@@ -181,6 +186,8 @@ for (const flag of ["--inspect-wait", "--inspect-brk"]) {
           urlRegex: "/p/device\\.ts$",
           lineNumber: 1,
         });
+        // Told to go on before the modules are loaded, `deno test --inspect-brk` of Deno 2.9 hangs, whatever it tests.
+        await inspector.until(() => inspector.scripts.some((url) => url.endsWith("first_test.ts")));
         await inspector.say("Runtime.runIfWaitingForDebugger");
         let pauses = 1;
         if (flag === "--inspect-brk") {
