@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Libc } from "../../ffi/libc.ts";
 import { type ProcessCalls, processCalls } from "../../ffi/process_calls.ts";
+import { readText } from "../../ffi/read_text.ts";
 import { agentSource } from "./agent.ts";
 import { KERNEL_OPTIONS, qemuArguments } from "./qemu_arguments.ts";
 
@@ -27,8 +28,6 @@ export const KERNEL_MODULES: readonly string[] = [
 ];
 
 const KEY_LENGTH = 16;
-const O_CLOEXEC = 0x8_0000;
-const PIECE_SIZE = 64 * 1024;
 
 /** An image from which a machine can be started. */
 export interface MachineImage {
@@ -82,19 +81,4 @@ export function findImage(
   if (manifest === undefined) return undefined;
   const { made: { program, identity } } = JSON.parse(manifest);
   return calls.modified(program) === identity ? { folder, program } : undefined;
-}
-
-/** A file's text by the C library, which needs no permission of Deno's; undefined where it cannot be read. */
-export function readText(libc: Libc, path: string): string | undefined {
-  const fd = libc.open(path, O_CLOEXEC);
-  if (fd < 0) return undefined;
-  const decoder = new TextDecoder();
-  const bytes = new Uint8Array(PIECE_SIZE);
-  let text = "";
-  // To the end, because files of /proc have no size.
-  for (let count = libc.read(fd, bytes); count > 0; count = libc.read(fd, bytes)) {
-    text += decoder.decode(bytes.subarray(0, count), { stream: true });
-  }
-  libc.close(fd);
-  return text;
 }

@@ -1,7 +1,8 @@
 import { HostError } from "../../ffi/host_error.ts";
 import { processCalls } from "../../ffi/process_calls.ts";
 import { libc as localLibc } from "../../ffi/real_libc.ts";
-import { findImage, type MachineImage, readText } from "./machine_image.ts";
+import { readText } from "../../ffi/read_text.ts";
+import { findImage, type MachineImage } from "./machine_image.ts";
 
 const COMMAND_LINE = new URL("../../cli/main.ts", import.meta.url);
 
