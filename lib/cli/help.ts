@@ -7,6 +7,7 @@ Usage: vmexit COMMAND [ARGUMENTS]
   test [ARGUMENTS]      deno test with the same arguments; the last line is "N passed, N failed"
   bench [FILE ...]      the benchmarks of the project: bench/*_bench.ts
   setup                 fetch and make all that tests need; --c-compiler installs a C compiler, too; --no-install nothing
+  image export FILE     pack the emulated machine; image import FILE unpacks it where its kernel cannot be fetched
   doctor                what this machine has, which KVM tests would use, and what to do about it
   help                  this text
 

@@ -5,6 +5,7 @@
  */
 import { NestedError } from "../nested/mod.ts";
 import { doctor } from "./doctor.ts";
+import { image } from "./image.ts";
 import type { CommandContext } from "./command_context.ts";
 import { Interrupted, Interruption } from "./interrupted.ts";
 import { Progress } from "./progress.ts";
@@ -20,6 +21,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   bench,
   demo,
   doctor,
+  image,
   setup,
   test: testCommand,
 };

@@ -30,6 +30,11 @@ const KERNEL_PACKAGES: readonly string[] = [
 /** Raised when what is put into the folder changes. */
 const RECIPE = "3";
 
+/** Where a machine's kernel is, or is to be, in the cache. */
+export function bootFolder(cache: string, machine: string): string {
+  return `${cache}/boot-${machine}-${RECIPE}`;
+}
+
 async function kernelPackages(): Promise<string[] | undefined> {
   const apt = await findProgram("apt-cache");
   if (apt === undefined) return undefined;
@@ -123,7 +128,7 @@ export async function bootParts(
   signal?: AbortSignal,
 ): Promise<BootParts> {
   return await withCache(async (cache) => {
-    const folder = `${cache}/boot-${machine}-${RECIPE}`;
+    const folder = bootFolder(cache, machine);
     let manifest = await openSealedFolder(folder);
     if (manifest === undefined) {
       using _lock = await FileLock.exclusive(`${cache}/boot.lock`, signal);

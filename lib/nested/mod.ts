@@ -47,4 +47,5 @@ export type { MachineStreams, StartedMachine } from "./started_machine.ts";
 export { NestedSession, type SessionOptions } from "./nested_session.ts";
 export { type NestedOptions, runNested, startNested } from "./run_nested.ts";
 export { bochsVmx } from "./bochs/bochs_vmx.ts";
+export { exportKvmImage, importKvmImage } from "./qemu/carry_image.ts";
 export { QEMU, requireKvmImage } from "./qemu/kvm_image.ts";

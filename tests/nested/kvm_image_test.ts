@@ -4,7 +4,9 @@ import { libc } from "../../lib/ffi/real_libc.ts";
 import {
   bochsVmx,
   cacheFolder,
+  exportKvmImage,
   findProgram,
+  importKvmImage,
   NestedError,
   QEMU,
   requireKvmImage,
@@ -126,4 +128,41 @@ Deno.test("a QEMU that does not start the machine is an error with what it said"
     );
     assertEquals(Deno.env.get("XDG_CACHE_HOME"), before);
   });
+});
+
+Deno.test({
+  name: `an image is carried to another host in a file${ignore ? " (skipped: no QEMU)" : ""}`,
+  ignore,
+  fn: async () => {
+    await isolated(async (folder) => {
+      await requireKvmImage(qemu!, () => {});
+      const file = `${folder}/machine.tar.gz`;
+      await exportKvmImage(file);
+      const before = Deno.env.get("XDG_CACHE_HOME");
+      Deno.env.set("XDG_CACHE_HOME", `${folder}/cache`);
+      try {
+        await importKvmImage(file, qemu!, () => {});
+        const said: string[] = [];
+        await requireKvmImage(qemu!, (line) => said.push(line));
+        assertEquals(said, [], "it was made anew");
+        assertEquals(findImage(libc())?.program, qemu);
+        // Another QEMU's state is not taken, but its kernel is: nothing need be fetched.
+        const other = `${folder}/qemu`;
+        await Deno.writeTextFile(other, "#!/bin/sh\necho QEMU of nowhere\n");
+        await Deno.chmod(other, 0o755);
+        await Deno.remove(`${folder}/cache`, { recursive: true });
+        await importKvmImage(file, other, () => {});
+        assertEquals(findImage(libc()), undefined);
+        await Deno.writeTextFile(file, "no archive");
+        await assertRejects(
+          () => importKvmImage(file, qemu!, () => {}),
+          NestedError,
+          "Cannot unpack",
+        );
+      } finally {
+        if (before === undefined) Deno.env.delete("XDG_CACHE_HOME");
+        else Deno.env.set("XDG_CACHE_HOME", before);
+      }
+    });
+  },
 });

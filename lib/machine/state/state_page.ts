@@ -3,6 +3,7 @@ import { kvm_regs } from "../../kvm/abi/structs/regs.ts";
 import { flagNames } from "../../x86/flags.ts";
 import { rflagsFlags } from "../../x86/flag_tables.ts";
 import { hex } from "../../x86/hex.ts";
+import { nestedName } from "../cpuid/nested_name.ts";
 import { CodeView } from "./code_view.ts";
 import { explainExit } from "../exits/explain_exit.ts";
 import { exitingInstruction } from "../exits/exiting_instruction.ts";
@@ -34,9 +35,19 @@ const CONTROL = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}]/gu;
  * read is left out, because a page about a failure must not hide it behind another.
  */
 export function statePage(machine: MachineCpu): string {
-  return [replayLines, explanation, place, registers, cpusSection, exits, serial]
+  return [replayLines, explanation, place, registers, cpusSection, exits, serial, kvmInUse]
     .flatMap((section) => attempt(() => section(machine)))
     .join("\n");
+}
+
+let emulationIsTold = false;
+
+/** That KVM is an emulated machine's: said once, by the first page. */
+function kvmInUse(): string[] {
+  const name = emulationIsTold ? undefined : nestedName();
+  if (name === undefined) return [];
+  emulationIsTold = true;
+  return [`KVM is that of an emulated machine (${name}): right results, no real timing`];
 }
 
 function attempt(section: () => string[]): string[] {

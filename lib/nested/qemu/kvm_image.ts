@@ -22,6 +22,7 @@ import { CONSOLE_LOG, RunFolder } from "../run_folder.ts";
 import { makeSealedFolder, openSealedFolder } from "../sealed_folder.ts";
 import { STATIC_ELF_HEADER } from "../static_elf_header.ts";
 import { within } from "../within.ts";
+import { qemuVersion } from "./carry_image.ts";
 import { saveState } from "./machine_state.ts";
 import { Qmp } from "./qmp.ts";
 
@@ -133,7 +134,8 @@ export async function requireKvmImage(
     say("booting the emulated machine for the first time");
     await makeSealedFolder(folder, async (temporary) => {
       await makeImage(program, parts, `${nasm.folder}/nasm`, temporary, signal);
-      return { machine: QEMU_SVM, program, identity, kernel: parts.kernel };
+      const version = await qemuVersion(program);
+      return { machine: QEMU_SVM, program, identity, version, kernel: parts.kernel };
     });
   });
 }
