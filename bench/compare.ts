@@ -82,3 +82,26 @@ export function summarize(numbers: readonly number[]): Summary {
     : sorted[Math.floor(middle)];
   return { median, minimum: sorted[0], maximum: sorted[sorted.length - 1] };
 }
+
+const NAME_WIDTH = 20;
+
+function row(name: string, { median, minimum, maximum }: Summary, digits: number): string {
+  const figures = [median, minimum, maximum].map((figure) =>
+    figure.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits })
+      .padStart(12)
+  );
+  return name.padEnd(NAME_WIDTH) + figures.join("");
+}
+
+/** Prints a comparison as a table. */
+export function printComparison(
+  contender: Pick<Contender, "name">,
+  baseline: Pick<Contender, "name">,
+  found: Comparison,
+): void {
+  const heads = ["median", "least", "most"].map((name) => name.padStart(12));
+  console.log(" ".repeat(NAME_WIDTH) + heads.join(""));
+  console.log(row(contender.name, found.contender, 0));
+  console.log(row(baseline.name, found.baseline, 0));
+  console.log(row("ratio", found.ratio, 3));
+}

@@ -9,7 +9,13 @@
 
 import { parseArgs } from "node:util";
 import { asm, boot } from "@vmexit/vmexit";
-import { compare, type Contender, type Measurement, perSecond, type Summary } from "./compare.ts";
+import {
+  compare,
+  type Contender,
+  type Measurement,
+  perSecond,
+  printComparison,
+} from "./compare.ts";
 import { kvmInUse, runBesideKvm } from "./kvm_in_use.ts";
 
 const PORT = 0x1000;
@@ -64,14 +70,6 @@ const plainKvm: Contender = {
   },
 };
 
-function row(name: string, { median, minimum, maximum }: Summary, digits: number): string {
-  const figures = [median, minimum, maximum].map((figure) =>
-    figure.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits })
-      .padStart(12)
-  );
-  return name.padEnd(18) + figures.join("");
-}
-
 const { values } = parseArgs({
   args: Deno.args,
   options: { rounds: { type: "string", default: "9" }, exits: { type: "string" } },
@@ -82,8 +80,4 @@ const operations = Number(values.exits ?? Math.round(trial * ROUND_SECONDS));
 
 console.log(`Port output exits per second, on ${kvmInUse()}`);
 console.log(`${rounds} rounds of ${operations.toLocaleString("en")} exits each, in turns\n`);
-const found = compare(vmexit, plainKvm, { rounds, operations });
-console.log(" ".repeat(18) + ["median", "least", "most"].map((name) => name.padStart(12)).join(""));
-console.log(row(vmexit.name, found.contender, 0));
-console.log(row(plainKvm.name, found.baseline, 0));
-console.log(row("ratio", found.ratio, 3));
+printComparison(vmexit, plainKvm, compare(vmexit, plainKvm, { rounds, operations }));

@@ -8,7 +8,7 @@ import { mappings, openFds } from "./injected_libc.ts";
 
 const WARM_UP = 50;
 /** As many by default; `VMEXIT_MANY_MACHINES=10000` for the long run. */
-const MACHINES = Number(Deno.env.get("VMEXIT_MANY_MACHINES") ?? 250);
+const MACHINES = Number(Deno.env.get("VMEXIT_MANY_MACHINES") ?? 150);
 const MOST_GROWTH = 20 * 2 ** 20;
 
 /** Guest memory is ordinary buffers: without a full collection, what is counted is what the collector has not come to yet. */

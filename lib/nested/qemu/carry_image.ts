@@ -11,6 +11,9 @@ import type { Say } from "../packages.ts";
 import { openSealedFolder, sealFolder } from "../sealed_folder.ts";
 import { QEMU_SVM } from "../../kvm/remote/machine_image.ts";
 
+/** Fast rather than small: nearly all of it is the machine's memory. */
+const COMPRESS = "gzip -1";
+
 async function tar(args: readonly string[], what: string, signal?: AbortSignal): Promise<void> {
   const program = await findProgram("tar");
   if (program === undefined) throw new NestedError(`Cannot ${what}: this system has no tar`);
@@ -32,7 +35,7 @@ export async function exportKvmImage(file: string, signal?: AbortSignal): Promis
     const folders = [bootFolder(cache, QEMU_SVM), image].map((path) =>
       path.slice(cache.length + 1)
     );
-    await tar(["-czSf", file, "-C", cache, ...folders], `pack ${file}`, signal);
+    await tar(["-cSf", file, "-I", COMPRESS, "-C", cache, ...folders], `pack ${file}`, signal);
   });
 }
 
@@ -59,7 +62,7 @@ export async function importKvmImage(
     const temporary = await Deno.makeTempDir({ dir: cache, prefix: "import-" });
     try {
       say(`unpacking ${basename(file)}`);
-      await tar(["-xzSf", file, "-C", temporary], `unpack ${file}`, signal);
+      await tar(["-xSf", file, "-I", "gzip", "-C", temporary], `unpack ${file}`, signal);
       const unpacked = (folder: string) => `${temporary}${folder.slice(cache.length)}`;
       const [kernel, machine] = await Promise.all(
         [boot, image].map((folder) => openSealedFolder(unpacked(folder))),
