@@ -1,7 +1,7 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { boot, Image, openHandles } from "@vmexit/vmexit";
-import { assertEquals, assertLess } from "@std/assert";
+import { assert, assertEquals, assertLess } from "@std/assert";
 import { remoteLibc } from "../../lib/kvm/remote/kvm_choice.ts";
 import { residentSize } from "../kvm/remote/remote_processes.ts";
 import { mappings, openFds } from "./injected_libc.ts";
@@ -50,8 +50,13 @@ Deno.test(`${MACHINES} machines run and disposed leave no descriptor, no mapping
   assertLess(mapped, Math.max(20, MACHINES / 50), `${mapped} mappings more`);
   const grown = Deno.memoryUsage().rss - before.rss;
   assertLess(grown, MOST_GROWTH, `${grown} bytes more`);
-  const insideAfter = inMachine();
-  assertEquals(insideAfter.descriptor, inside.descriptor);
+  // Their VMs end by themselves, a few at once.
+  let insideAfter = inMachine();
+  for (let tries = 0; tries < 100 && insideAfter.descriptor > inside.descriptor; tries++) {
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
+    insideAfter = inMachine();
+  }
+  assert(insideAfter.descriptor <= inside.descriptor, `${insideAfter.descriptor}`);
   const grownInside = insideAfter.rss - inside.rss;
   assertLess(grownInside, MOST_GROWTH, `${grownInside} bytes more in the emulated machine`);
   if (MACHINES >= 1000) console.log(`${mapped} mappings, ${grown} and ${grownInside} bytes more`);

@@ -22,6 +22,10 @@ import {
  */
 const SPINS = 20_000;
 
+/** How many descriptors are closed at once: as many VMs end while one is made and runs, and some more. */
+const CLOSERS = 8;
+const STACK_SIZE = 4096;
+
 /** The part of `kvm_run` that is read and written by whoever runs a guest: the head, and the exits. */
 const HEAD = kvm_run.offsetOf("io");
 const EXITS_END = kvm_run.offsetOf("kvm_valid_regs");
@@ -54,6 +58,7 @@ export function agentSource(modules: readonly string[]): string {
 %define SYS_CLONE 56
 %define SYS_FORK 57
 %define SYS_EXIT 60
+%define SYS_PIPE2 293
 %define SYS_WAIT4 61
 %define SYS_MOUNT 165
 %define SYS_IOPL 172
@@ -152,14 +157,29 @@ start:
     mov r12d, signal
     call open_device
     mov [signal_descriptor], eax
+    mov edi, closing
+    xor esi, esi
+    must 13, SYS_PIPE2
+    ; Not by a call: a thread's stack has nothing to return to.
+    mov ebp, 14
+    mov r12d, stacks + ${STACK_SIZE}
+.thread:
     mov edi, THREAD
-    mov esi, stack_end
+    mov esi, r12d
     mov eax, SYS_CLONE
-    syscall                     ; not by a call: the thread's stack has nothing to return to
+    syscall
     test eax, eax
-    jz signals
-    mov ebp, 13
     js failed
+    jz .started
+    add r12d, ${STACK_SIZE}
+    cmp r12d, stacks_end
+    jbe .thread
+    jmp .map
+.started:
+    cmp esp, stacks + ${STACK_SIZE}
+    je signals
+    jmp closer
+.map:
 
     mov r15, ${WINDOW_IN_AGENT}
     xor r14d, r14d              ; the latest request: a resumed machine has a window of zeros
@@ -202,6 +222,22 @@ signals:
 .nothing:
     call pause
     jmp signals
+
+; A thread that closes descriptors.
+closer:
+    push rax
+.next:
+    mov edi, [closing]
+    mov rsi, rsp
+    mov edx, 4
+    mov eax, SYS_READ
+    syscall
+    cmp eax, 4
+    jne .next
+    mov edi, [rsp]
+    mov eax, SYS_CLOSE
+    syscall
+    jmp .next
 
 ; A VM, in r13.
 hold:
@@ -426,6 +462,16 @@ execute:
     mov eax, SYS_EXIT
     syscall
 
+; The descriptor edi
+close_later:
+    mov [to_close], edi
+    mov edi, [closing + 4]
+    mov esi, to_close
+    mov edx, 4
+    mov eax, SYS_WRITE
+    syscall
+    ret
+
 restore:
     mov eax, SYS_SIGRETURN
     syscall
@@ -443,20 +489,22 @@ modules:
 ${modules.map((path) => `    db "${path}", 0`).join("\n")}
     db 0
 align 8
-own_calls: dq copy, zero, run, harvest, execute
+own_calls: dq copy, zero, run, harvest, execute, close_later
 no_environment: dq 0
 action: dq handle, ${SA_RESTART} | SA_RESTORER, restore, 0
 interval: dq 0, 10000000
 bell_descriptor: dd 0
 signal_descriptor: dd 0
 status: dd 0
+closing: dd 0, 0
+to_close: dd 0
 rung: db 0
 file_end:
 absolute $
 alignb 16
 message: resb ${SIGNAL_SIZE}
-stack: resb 4096
-stack_end:
+stacks: resb ${(CLOSERS + 1) * STACK_SIZE}
+stacks_end:
 memory_end:
 `;
 }

@@ -70,6 +70,8 @@ export class RemoteLibc {
   /** Copies of `kvm_run`, by the vCPU's descriptor. */
   readonly #runs = new Map<number, CopiedMapping>();
   readonly #rings: CopiedMapping[] = [];
+  /** Those that are open. */
+  readonly #descriptors = new Set<number>();
   /** When the time limit that is in force ends, by this process's clock. */
   #limitEnds = Infinity;
   #flushIsDue = false;
@@ -136,7 +138,7 @@ export class RemoteLibc {
       timer_settime: (timerId, value) => this.#timerSetTime(timerId, value),
       timer_delete: (timerId) =>
         this.#release(() => {
-          this.#machine!.add(SYSTEM_CALL.timer_delete, this.#number(Number(timerId)));
+          this.#machine!.add(SYSTEM_CALL.timer_delete, this.#numberOf(Number(timerId)));
           this.#machine!.hold(-1);
         }, Number(timerId)),
       sysconf: (name) =>
@@ -169,16 +171,21 @@ export class RemoteLibc {
     this.#memory = new WindowMemory(this.#local, this.#machine, () => this.#flushSoon());
     this.#runs.clear();
     this.#rings.length = 0;
+    this.#descriptors.clear();
     return this.#machine;
   }
 
-  /** The number that a descriptor has in the machine. @throws {HostError} When that machine has ended. */
+  /** The number that a descriptor has in the machine; -1 of none that is open. @throws {HostError} When that machine has ended. */
   #number(fd: number): number {
+    const number = this.#numberOf(fd);
+    // One that is closed is not used again, though the machine may not have closed it yet.
+    return this.#descriptors.has(fd) ? number : -1;
+  }
+
+  #numberOf(fd: number): number {
     const machine = this.#machine;
     if (fd < FIRST_DESCRIPTOR || machine === undefined) return -1;
-    if (!this.#isAlive(fd)) {
-      throw endedError(machine.death);
-    }
+    if (!this.#isAlive(fd)) throw endedError(machine.death);
     return (fd - FIRST_DESCRIPTOR) % DESCRIPTORS;
   }
 
@@ -201,7 +208,9 @@ export class RemoteLibc {
   #newDescriptor(number: number): number {
     if (number < 0) return number;
     this.#machine!.hold(1);
-    return this.#numberHere(number);
+    const fd = this.#numberHere(number);
+    this.#descriptors.add(fd);
+    return fd;
   }
 
   // --- Calls ---
@@ -250,8 +259,8 @@ export class RemoteLibc {
 
   #close(fd: number): number {
     return this.#release(() => {
-      this.#machine!.add(SYSTEM_CALL.close, this.#number(fd));
-      this.#machine!.hold(-1);
+      this.#machine!.add(OWN_CALL.close, this.#number(fd));
+      if (this.#descriptors.delete(fd)) this.#machine!.hold(-1);
     }, fd);
   }
 
@@ -452,7 +461,7 @@ export class RemoteLibc {
 
   /** Nobody waits for it: an armed timer goes with the run that it limits, a disarmed one with what comes next. */
   #timerSetTime(timerId: bigint, value: Uint8Array<ArrayBuffer>): number {
-    const own = this.#number(Number(timerId));
+    const own = this.#numberOf(Number(timerId));
     const machine = this.#machine!;
     const view = new DataView(value.buffer, value.byteOffset);
     const milliseconds = (at: number) =>

@@ -53,7 +53,6 @@ export const SYSTEM_CALL = {
   read: 0,
   write: 1,
   open: 2,
-  close: 3,
   lseek: 8,
   mmap: 9,
   munmap: 11,
@@ -80,6 +79,8 @@ export const OWN_CALL = {
   harvest: 0x1003,
   /** Runs a static program to its end (its file, the file for its output, its argument vector): its wait status. */
   execute: 0x1004,
+  /** Closes a descriptor, by a thread of its own: the end of a VM is mostly waiting. */
+  close: 0x1005,
 } as const;
 
 /** The port that the agent writes to when a request is done: QEMU's debug console (`isa-debugcon`); not where SeaBIOS has its. */
