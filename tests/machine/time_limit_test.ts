@@ -3,7 +3,7 @@ import { nestedName } from "../../lib/machine/cpuid/nested_name.ts";
 import { scaledTimeout } from "../../lib/machine/run/time_limit.ts";
 import { assert, assertEquals, assertLess, assertStringIncludes, assertThrows } from "@std/assert";
 
-const LIMIT = 25;
+const LIMIT = 15;
 /** What limits are multiplied by where nobody says otherwise. */
 const OWN_SCALE = nestedName() === undefined ? 1 : 20;
 /** How late a stop may come, on a host that time limits are not stretched for. */

@@ -11,6 +11,7 @@ import {
   OWN_CALL,
   PORTS,
   SIGNAL_SIZE,
+  SYSTEM_CALL,
   WINDOW,
   WINDOW_IN_AGENT,
   WINDOW_SIZE,
@@ -21,6 +22,12 @@ import {
  * takes. Longer, it would take the processor from the test on a busy host.
  */
 const SPINS = 20_000;
+
+/** The numbers of system calls by name, for NASM. */
+function systemCalls(): string {
+  return Object.entries(SYSTEM_CALL)
+    .map(([name, number]) => `%define SYS_${name.toUpperCase()} ${number}`).join("\n");
+}
 
 /** How many descriptors are closed at once: as many VMs end while one is made and runs, and some more. */
 const CLOSERS = 8;
@@ -45,25 +52,7 @@ const COALESCED_RING = KVM.COALESCED_MMIO_PAGE_OFFSET * PAGE_SIZE;
  */
 export function agentSource(modules: readonly string[]): string {
   return `
-%define SYS_READ 0
-%define SYS_WRITE 1
-%define SYS_OPEN 2
-%define SYS_CLOSE 3
-%define SYS_MMAP 9
-%define SYS_SIGACTION 13
-%define SYS_SIGRETURN 15
-%define SYS_IOCTL 16
-%define SYS_NANOSLEEP 35
-%define SYS_DUP2 33
-%define SYS_CLONE 56
-%define SYS_FORK 57
-%define SYS_EXIT 60
-%define SYS_PIPE2 293
-%define SYS_WAIT4 61
-%define SYS_MOUNT 165
-%define SYS_IOPL 172
-%define SYS_FINIT_MODULE 313
-%define SYS_EXECVEAT 322
+${systemCalls()}
 %define AT_EMPTY_PATH 0x1000
 %define O_RDWR 2
 %define SA_RESTORER 0x04000000

@@ -48,23 +48,37 @@ export const MOST_CALLS = (WINDOW.data - WINDOW.callList) / CALL.size;
 /** How many bytes of arguments a request has at most. */
 export const DATA_SIZE = WINDOW.timers - WINDOW.data;
 
-/** The system calls of x86-64 Linux that the process has the agent make (`asm/unistd_64.h`). */
+/** The system calls of x86-64 Linux that the agent makes, for this process and for itself (`asm/unistd_64.h`). */
 export const SYSTEM_CALL = {
   read: 0,
   write: 1,
   open: 2,
+  close: 3,
   lseek: 8,
   mmap: 9,
   munmap: 11,
+  sigaction: 13,
+  sigreturn: 15,
   ioctl: 16,
   pread: 17,
   madvise: 28,
+  dup2: 33,
+  nanosleep: 35,
+  clone: 56,
+  fork: 57,
+  exit: 60,
+  wait4: 61,
+  mount: 165,
+  iopl: 172,
+  gettid: 186,
   timer_create: 222,
   timer_settime: 223,
   timer_delete: 226,
-  gettid: 186,
   eventfd2: 290,
+  pipe2: 293,
+  finit_module: 313,
   memfd_create: 319,
+  execveat: 322,
 } as const;
 
 /** Calls of the agent's own, numbered behind the kernel's. */
