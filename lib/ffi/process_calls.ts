@@ -1,32 +1,31 @@
 import { SystemError } from "./system_error.ts";
 
-/** `AF_UNIX` and `SOCK_STREAM | SOCK_CLOEXEC` of `sys/socket.h`. */
-const AF_UNIX = 1;
-const SOCK_STREAM_CLOEXEC = 0x8_0001;
-const SOL_SOCKET = 1;
-const SO_RCVTIMEO = 20;
-const MSG_NOSIGNAL = 0x4000;
+/**
+ * Numbers of Linux's and glibc's headers, by the expressions that they are in C: a test compares them. On x86-64 and AArch64 they are
+ * the same.
+ */
+export const PROCESS_ABI = {
+  AF_UNIX: 1,
+  "SOCK_STREAM | SOCK_CLOEXEC": 0x8_0001,
+  SOL_SOCKET: 1,
+  SO_RCVTIMEO: 20,
+  MSG_NOSIGNAL: 0x4000,
+  SIGKILL: 9,
+  /** A copy of a descriptor with the lowest free number from one on, which no child inherits. */
+  F_DUPFD_CLOEXEC: 1030,
+  /** A session of its own, which Ctrl-C at the terminal does not reach. */
+  POSIX_SPAWN_SETSID: 0x80,
+  "sizeof(posix_spawn_file_actions_t)": 80,
+  "sizeof(posix_spawnattr_t)": 336,
+  "sizeof(struct timeval)": 16,
+  "offsetof(struct dirent, d_name)": 19,
+  "sizeof(struct stat)": 144,
+  "offsetof(struct stat, st_size)": 48,
+  "offsetof(struct stat, st_mtim.tv_sec)": 88,
+} as const;
 
-const SIGKILL = 9;
-
-/** `F_DUPFD_CLOEXEC` of `fcntl.h`: a copy with the lowest free number from one on, which no child inherits. */
-const F_DUPFD_CLOEXEC = 1030;
-
-/** `POSIX_SPAWN_SETSID` of `spawn.h`: a session of its own, which Ctrl-C at the terminal does not reach. */
-const POSIX_SPAWN_SETSID = 0x80;
-
-/** Bytes of glibc's `posix_spawn_file_actions_t` and `posix_spawnattr_t` on x86-64 and AArch64. */
-const FILE_ACTIONS_SIZE = 80;
-const SPAWN_ATTRIBUTES_SIZE = 336;
-
-/** Where `struct dirent` of 64-bit Linux has its name, and how long that may be. */
-const DIRENT_NAME = 19;
-
-/** `struct stat` of glibc: where the size and the seconds of the last modification are. On x86-64 and AArch64 the same. */
-const STAT = { size: 144, fileSize: 48, modified: 88 } as const;
-
+/** The longest path (`PATH_MAX` of `linux/limits.h`). */
 const PATH_MAX = 4096;
-const TIMEVAL_SIZE = 16;
 
 const SYMBOLS = {
   __errno_location: { parameters: [], result: "pointer" },
@@ -138,17 +137,20 @@ function bind(): ProcessCalls {
       if (directory === null) return [];
       const names: string[] = [];
       for (let entry = c.readdir(directory); entry !== null; entry = c.readdir(directory)) {
-        names.push(Deno.UnsafePointerView.getCString(entry, DIRENT_NAME));
+        names.push(
+          Deno.UnsafePointerView.getCString(entry, PROCESS_ABI["offsetof(struct dirent, d_name)"]),
+        );
       }
       c.closedir(directory);
       return names;
     },
     modified(path) {
-      const status = new DataView(new ArrayBuffer(STAT.size));
+      const status = new DataView(new ArrayBuffer(PROCESS_ABI["sizeof(struct stat)"]));
       if (c.stat(cString(path), new Uint8Array(status.buffer)) !== 0) return undefined;
-      const [size, seconds] = [STAT.fileSize, STAT.modified].map((at) =>
-        status.getBigInt64(at, true)
-      );
+      const [size, seconds] = [
+        PROCESS_ABI["offsetof(struct stat, st_size)"],
+        PROCESS_ABI["offsetof(struct stat, st_mtim.tv_sec)"],
+      ].map((at) => status.getBigInt64(at, true));
       return `${size} bytes of ${seconds}`;
     },
     readlink(path) {
@@ -158,7 +160,14 @@ function bind(): ProcessCalls {
     },
     socketpair() {
       const pair = new Int32Array(2);
-      if (c.socketpair(AF_UNIX, SOCK_STREAM_CLOEXEC, 0, new Uint8Array(pair.buffer)) !== 0) {
+      if (
+        c.socketpair(
+          PROCESS_ABI.AF_UNIX,
+          PROCESS_ABI["SOCK_STREAM | SOCK_CLOEXEC"],
+          0,
+          new Uint8Array(pair.buffer),
+        ) !== 0
+      ) {
         throw new SystemError("socketpair", errnoView[0], "the emulated machine was not started");
       }
       return [pair[0], pair[1]];
@@ -168,9 +177,15 @@ function bind(): ProcessCalls {
         BigInt(Math.floor(milliseconds / 1000)),
         BigInt(milliseconds % 1000 * 1000),
       ]);
-      c.setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, new Uint8Array(timeval.buffer), TIMEVAL_SIZE);
+      c.setsockopt(
+        fd,
+        PROCESS_ABI.SOL_SOCKET,
+        PROCESS_ABI.SO_RCVTIMEO,
+        new Uint8Array(timeval.buffer),
+        timeval.byteLength,
+      );
     },
-    send: (fd, bytes) => Number(c.send(fd, bytes, BigInt(bytes.length), MSG_NOSIGNAL)),
+    send: (fd, bytes) => Number(c.send(fd, bytes, BigInt(bytes.length), PROCESS_ABI.MSG_NOSIGNAL)),
     recv: (fd, bytes) => Number(c.recv(fd, bytes, BigInt(bytes.length), 0)),
     equal: (one, other) => c.memcmp(one, other, BigInt(one.length)) === 0,
     threadIsAlive: (thread) => c.tgkill(Deno.pid, thread, 0) === 0,
@@ -184,13 +199,15 @@ function bind(): ProcessCalls {
             0n,
           ]).buffer,
         );
-      const actions = new Uint8Array(FILE_ACTIONS_SIZE);
-      const attributes = new Uint8Array(SPAWN_ATTRIBUTES_SIZE);
+      const actions = new Uint8Array(PROCESS_ABI["sizeof(posix_spawn_file_actions_t)"]);
+      const attributes = new Uint8Array(PROCESS_ABI["sizeof(posix_spawnattr_t)"]);
       c.posix_spawn_file_actions_init(actions);
       c.posix_spawnattr_init(attributes);
-      c.posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSID);
+      c.posix_spawnattr_setflags(attributes, PROCESS_ABI.POSIX_SPAWN_SETSID);
       // From above all the numbers that they are to have, so that none is overwritten before it is copied.
-      const copies = descriptors.map((fd) => c.fcntl(fd, F_DUPFD_CLOEXEC, descriptors.length));
+      const copies = descriptors.map((fd) =>
+        c.fcntl(fd, PROCESS_ABI.F_DUPFD_CLOEXEC, descriptors.length)
+      );
       copies.forEach((fd, index) => c.posix_spawn_file_actions_adddup2(actions, fd, index));
       const pid = new Int32Array(1);
       const failure = c.posix_spawn(
@@ -209,7 +226,7 @@ function bind(): ProcessCalls {
       }
       return pid[0];
     },
-    kill: (pid) => void c.kill(pid, SIGKILL),
+    kill: (pid) => void c.kill(pid, PROCESS_ABI.SIGKILL),
     wait(pid) {
       const status = new Int32Array(1);
       c.waitpid(pid, new Uint8Array(status.buffer), 0);

@@ -135,7 +135,7 @@ start:
     mov esi, action
     xor edx, edx
     mov r10d, 8
-    must 8, SYS_SIGACTION
+    must 8, SYS_RT_SIGACTION
 
     mov edi, 3
     must 9, SYS_IOPL
@@ -462,7 +462,7 @@ close_later:
     ret
 
 restore:
-    mov eax, SYS_SIGRETURN
+    mov eax, SYS_RT_SIGRETURN
     syscall
 handle:
     ret

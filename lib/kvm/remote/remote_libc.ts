@@ -108,7 +108,7 @@ export class RemoteLibc {
         this.#isElsewhere(fd)
           ? this.#signal(fd, bytes)
           : this.#transfer(SYSTEM_CALL.write, fd, bytes, false),
-      pread: (fd, buffer, offset) => this.#transfer(SYSTEM_CALL.pread, fd, buffer, true, offset),
+      pread: (fd, buffer, offset) => this.#transfer(SYSTEM_CALL.pread64, fd, buffer, true, offset),
       lseek: (fd, offset, whence) =>
         this.#call(SYSTEM_CALL.lseek, this.#number(fd), offset, whence),
       memfd_create: (name, flags) =>
