@@ -39,7 +39,7 @@ Deno.test("what processes are started and spoken with by agrees with the C libra
 });
 
 Deno.test("an ioctl whose argument has a descriptor or an address of this process says so", () => {
-  const reference = /(^|[._])(userspace_addr|dirty_bitmap|bitmap|blob_addr_\d+|resamplefd|fd)$/;
+  const reference = /(^|[.\]])(userspace_addr|dirty_bitmap|bitmap|blob_addr_\d+|resamplefd|fd)$/;
   const silent = Object.values(IOCTLS).filter(({ struct, references }) =>
     references === undefined && struct?.fields.some(({ path }) => reference.test(path))
   );
