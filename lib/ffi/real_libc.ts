@@ -59,7 +59,7 @@ Deno.test?.beforeAll?.(() => {
  *
  * @throws {Deno.errors.NotCapable} When `ffi` is not permitted. Deno resolves `--allow-ffi=PATH` against the
  * working directory, so the permission to give is `--allow-ffi` without a path, or `"ffi": true`.
- * @throws {HostError} On anything but Linux on x86-64 with glibc 2.34 or newer.
+ * @throws {HostError} On anything but Linux with glibc 2.34 or newer.
  *
  * @example
  * ```ts no-eval
@@ -73,9 +73,9 @@ export function libc(): Libc {
 }
 
 function bind(): Libc {
-  if (Deno.build.os !== "linux" || Deno.build.arch !== "x86_64") {
+  if (Deno.build.os !== "linux") {
     throw new HostError(
-      `Cannot use KVM on ${Deno.build.os}/${Deno.build.arch}: vmexit runs guests on Linux on x86_64 only. ` +
+      `Cannot use KVM on ${Deno.build.os}/${Deno.build.arch}: vmexit runs guests on Linux only. ` +
         "Run the tests in a Linux virtual machine, a container or CI.",
     );
   }

@@ -135,6 +135,12 @@ export function kvmLibc(): Libc {
     );
   }
   const local = localLibc();
+  if (choice.kvm === "host" && Deno.build.arch !== "x86_64") {
+    throw new HostError(
+      `Cannot use this machine's KVM: ${KVM_VARIABLE} asks for it, and it is one for ${Deno.build.arch}. Leave the variable out: ` +
+        "an emulated machine has one for x86-64.",
+    );
+  }
   if (choice.kvm === "host") return reaching = local;
   remote = new RemoteLibc(local, (again) => requireImage(choice, again));
   return reaching = remote.libc;
