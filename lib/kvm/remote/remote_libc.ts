@@ -42,6 +42,7 @@ const RUN_GRACE_MILLISECONDS = 10_000;
 const MILLISECONDS_PER_SECOND = 1e3;
 const NANOSECONDS_PER_MILLISECOND = 1e6;
 const EVENTFD_SIZE = 8;
+const TIMER_NUMBER_BITS = 32n;
 const MOST_TIMERS = (WINDOW.pages - WINDOW.timers) / ITIMERSPEC.size;
 
 /** A mapping of one of the machine's descriptors, and its copy in the window. */
@@ -138,9 +139,9 @@ export class RemoteLibc {
       timer_settime: (timerId, value) => this.#timerSetTime(timerId, value),
       timer_delete: (timerId) =>
         this.#release(() => {
-          this.#machine!.add(SYSTEM_CALL.timer_delete, this.#numberOf(Number(timerId)));
+          this.#machine!.add(SYSTEM_CALL.timer_delete, timerNumber(timerId));
           this.#machine!.hold(-1);
-        }, Number(timerId)),
+        }, timerMachine(timerId)),
       sysconf: (name) =>
         name === SC_PHYS_PAGES
           ? (WINDOW_SIZE - WINDOW.pages) / PAGE_SIZE
@@ -177,16 +178,11 @@ export class RemoteLibc {
 
   /** The number that a descriptor has in the machine; -1 of none that is open. @throws {HostError} When that machine has ended. */
   #number(fd: number): number {
-    const number = this.#numberOf(fd);
-    // One that is closed is not used again, though the machine may not have closed it yet.
-    return this.#descriptors.has(fd) ? number : -1;
-  }
-
-  #numberOf(fd: number): number {
     const machine = this.#machine;
     if (fd < FIRST_DESCRIPTOR || machine === undefined) return -1;
     if (!this.#isAlive(fd)) throw endedError(machine.death);
-    return (fd - FIRST_DESCRIPTOR) % DESCRIPTORS;
+    // One that is closed is not used again, though the machine may not have closed it yet.
+    return this.#descriptors.has(fd) ? (fd - FIRST_DESCRIPTOR) % DESCRIPTORS : -1;
   }
 
   /** Whether a descriptor is in the machine that lives. */
@@ -451,17 +447,14 @@ export class RemoteLibc {
     if (result < 0) return result;
     const number = new DataView(head.buffer).getInt32(identifier, true);
     this.#machine!.hold(1);
-    new DataView(timerId.buffer, timerId.byteOffset).setBigUint64(
-      0,
-      BigInt(this.#numberHere(number)),
-      true,
-    );
+    const identifierHere = timerIdentifier(this.#numberHere(0), number);
+    new DataView(timerId.buffer, timerId.byteOffset).setBigUint64(0, identifierHere, true);
     return 0;
   }
 
   /** Nobody waits for it: an armed timer goes with the run that it limits, a disarmed one with what comes next. */
   #timerSetTime(timerId: bigint, value: Uint8Array<ArrayBuffer>): number {
-    const own = this.#numberOf(Number(timerId));
+    if (!this.#isAlive(timerMachine(timerId))) throw endedError(this.#machine?.death);
     const machine = this.#machine!;
     const view = new DataView(value.buffer, value.byteOffset);
     const milliseconds = (at: number) =>
@@ -472,10 +465,23 @@ export class RemoteLibc {
     this.#timers = (this.#timers + 1) % MOST_TIMERS;
     const at = WINDOW.timers + this.#timers * ITIMERSPEC.size;
     machine.head.set(value, at);
-    machine.add(SYSTEM_CALL.timer_settime, own, 0, inAgent(at), 0);
+    machine.add(SYSTEM_CALL.timer_settime, timerNumber(timerId), 0, inAgent(at), 0);
     this.#flushSoon();
     return 0;
   }
+}
+
+/** A timer's identifier here: a descriptor's that tells its machine, above its number there, which the kernel never gives again. */
+function timerIdentifier(machine: number, number: number): bigint {
+  return BigInt(machine) << TIMER_NUMBER_BITS | BigInt(number);
+}
+
+function timerMachine(timerId: bigint): number {
+  return Number(timerId >> TIMER_NUMBER_BITS);
+}
+
+function timerNumber(timerId: bigint): number {
+  return Number(BigInt.asUintN(Number(TIMER_NUMBER_BITS), timerId));
 }
 
 /** The descriptor of the window of the machine that a descriptor is in. */

@@ -1,4 +1,14 @@
-import { asm, boot, HostError, kvmLibc, libc, openHandles, requires } from "@vmexit/vmexit";
+import {
+  asm,
+  boot,
+  HostError,
+  kvmLibc,
+  libc,
+  openHandles,
+  requires,
+  TimeLimitError,
+} from "@vmexit/vmexit";
+import { ThreadTimer } from "../../../lib/ffi/thread_timer.ts";
 import { emulatedMachine, remoteLibc } from "../../../lib/kvm/remote/kvm_choice.ts";
 import { RemoteLibc } from "../../../lib/kvm/remote/remote_libc.ts";
 import { RemoteMachine } from "../../../lib/kvm/remote/remote_machine.ts";
@@ -171,6 +181,13 @@ test("what the machine cannot do is the kernel's own errno, by name", () => {
   assertEquals([c.ioctl(kvm, 0xae00, 0), c.errno()], [-1, 9]);
   assertEquals([c.read(3, new Uint8Array(1)), c.errno()], [-1, 9]);
   assertThrows(() => c.ioctlBuffer(kvm, 0xae99, new Uint8Array(1 << 20)), RangeError);
+});
+
+test("timers have numbers that the kernel does not give again, however many there were", () => {
+  const c = kvmLibc();
+  for (let count = 0; count < 5_000; count++) new ThreadTimer(c)[Symbol.dispose]();
+  using vm = boot(asm`jmp $`);
+  assertThrows(() => vm.run({ timeout: 5 }), TimeLimitError);
 });
 
 test("a process has one machine for all that it boots, and openHandles counts as always", () => {
