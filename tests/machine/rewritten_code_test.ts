@@ -159,6 +159,23 @@ Deno.test("a view that nobody holds any more was written, all the same", () => {
   assertEquals(told, [1, 2, 3]);
 });
 
+Deno.test("the same through a view that was made of a view that nobody holds any more", () => {
+  let derived: DataView | undefined;
+  assertEquals(
+    teller((vm, at, value) => {
+      if (derived === undefined) {
+        const { buffer, byteOffset } = vm.memory.view(at, 1);
+        derived = new DataView(buffer, byteOffset, 1);
+      }
+      if (value % 10 === 0) {
+        for (let count = 0; count < 50; count++) new Uint8Array(1 << 20).fill(1);
+      }
+      derived.setUint8(0, value);
+    }),
+    COUNTED,
+  );
+});
+
 Deno.test("a page table that a handler rewrites maps what it says then", () => {
   const source = asm`
     bits 64

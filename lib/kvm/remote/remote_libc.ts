@@ -173,6 +173,7 @@ export class RemoteLibc {
     this.#runs.clear();
     this.#rings.length = 0;
     this.#descriptors.clear();
+    this.#limitEnds = Infinity;
     return this.#machine;
   }
 
@@ -255,8 +256,10 @@ export class RemoteLibc {
 
   #close(fd: number): number {
     return this.#release(() => {
-      this.#machine!.add(OWN_CALL.close, this.#number(fd));
-      if (this.#descriptors.delete(fd)) this.#machine!.hold(-1);
+      const number = this.#number(fd);
+      if (!this.#descriptors.delete(fd)) return;
+      this.#machine!.add(OWN_CALL.close, number);
+      this.#machine!.hold(-1);
     }, fd);
   }
 
@@ -418,7 +421,8 @@ export class RemoteLibc {
     const at = this.#offsetOf(address);
     const mapping = [...this.#runs.values(), ...this.#rings].find(({ copy }) => copy === at);
     if (mapping === undefined) return 0;
-    this.#runs.delete(mapping.descriptor);
+    // A dirty ring has the descriptor of its vCPU, whose kvm_run stays.
+    if (this.#runs.get(mapping.descriptor) === mapping) this.#runs.delete(mapping.descriptor);
     const ring = this.#rings.indexOf(mapping);
     if (ring >= 0) this.#rings.splice(ring, 1);
     machine.add(SYSTEM_CALL.munmap, mapping.real, mapping.length);

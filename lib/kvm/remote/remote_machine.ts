@@ -126,6 +126,11 @@ export class RemoteMachine {
     return true;
   }
 
+  /** Whether this isolate holds it. */
+  get isHeld(): boolean {
+    return this.#held > 0;
+  }
+
   /** Counts what is in use in it: descriptors, mappings, pieces of memory. */
   hold(change: number): void {
     this.#held += change;

@@ -11,8 +11,8 @@ interface LiveView {
   readonly start: number;
   readonly bytes: Uint8Array<ArrayBuffer>;
   readonly shadow: Uint8Array<ArrayBuffer>;
-  /** What was handed out; gone when nobody holds it any more. */
-  readonly handedOut: WeakRef<Uint8Array<ArrayBuffer>>;
+  /** What was handed out. It is kept until its memory ends: another view may have been made of it. */
+  readonly handedOut: Uint8Array<ArrayBuffer>;
 }
 
 /** Takes a piece of the window that was written: its offset and its length, in whole words. */
@@ -62,15 +62,14 @@ export class WrittenMemory {
     length: number,
   ): Uint8Array<ArrayBuffer> {
     for (const { handedOut } of this.#views) {
-      const view = handedOut.deref();
-      const isSame = view?.buffer === memory.buffer &&
-        view.byteOffset === memory.byteOffset + from && view.length === length;
-      if (isSame) return view;
+      const isSame = handedOut.buffer === memory.buffer &&
+        handedOut.byteOffset === memory.byteOffset + from && handedOut.length === length;
+      if (isSame) return handedOut;
     }
     const view = memory.subarray(from, from + length);
     const bytes = memory.subarray(down(from), up(from + length));
     const start = base + down(from);
-    this.#views.push({ start, bytes, shadow: bytes.slice(), handedOut: new WeakRef(view) });
+    this.#views.push({ start, bytes, shadow: bytes.slice(), handedOut: view });
     return view;
   }
 
@@ -90,8 +89,6 @@ export class WrittenMemory {
     this.#ranges.length = 0;
     for (let index = this.#views.length - 1; index >= 0; index--) {
       const view = this.#views[index];
-      // Whoever held it last may have written to it before.
-      if (view.handedOut.deref() === undefined) this.#views.splice(index, 1);
       this.#compare(view, 0, view.bytes.length, 0, taker);
     }
   }

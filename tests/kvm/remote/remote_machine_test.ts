@@ -190,6 +190,16 @@ test("timers have numbers that the kernel does not give again, however many ther
   assertThrows(() => vm.run({ timeout: 5 }), TimeLimitError);
 });
 
+test("a machine with dirty rings is let go like any other, and its vCPU runs on without its ring", async () => {
+  boot(halting, { dirtyPages: "ring" })[Symbol.dispose]();
+  const own = remoteLibc()!.machine;
+  const pid = own.processes[1];
+  await new Promise((resolve) => setTimeout(resolve, 0));
+  assertEquals(own.isHeld, false);
+  using vm = boot(halting);
+  assertEquals([vm.run().reason, machine().machine], ["HLT", pid]);
+});
+
 test("a process has one machine for all that it boots, and openHandles counts as always", () => {
   const before = openHandles();
   const { machine: pid } = machine();
