@@ -96,6 +96,7 @@ export class Board implements MachineBoard, Disposable {
       ...parts,
       vcpu: parts.cpus[0].vcpu,
       portOutput: this.portOutput,
+      isShared: parts.cpus.length > 1,
       checkIsNoRam: (first, last) => this.memory.checkIsNoRam(first, last),
     });
     this.cores = parts.cpus.map((cpu, number) =>

@@ -1,3 +1,6 @@
+import { HostError } from "../../ffi/host_error.ts";
+import { QEMU_SVM } from "../../kvm/remote/machine_image.ts";
+import { nestedName } from "../cpuid/nested_name.ts";
 import type { CoalescedRing } from "../../kvm/coalesced_ring.ts";
 import type { HandlerTable, MmioHandler, PortHandler } from "./bus.ts";
 import type { PortOutput } from "./port_output.ts";
@@ -13,6 +16,8 @@ export interface CoalescedWritesParts {
   readonly ports: HandlerTable<PortHandler>;
   readonly mmio: HandlerTable<MmioHandler>;
   readonly portOutput: PortOutput;
+  /** Whether several CPUs share the ring. */
+  readonly isShared: boolean;
 }
 
 /** The writes that made no exits, on their way from the kernel's ring to the handlers that take them. */
@@ -23,6 +28,19 @@ export class CoalescedWrites {
   /** Those of one machine. */
   constructor(parts: CoalescedWritesParts) {
     this.#parts = parts;
+  }
+
+  /**
+   * Refuses zones where the ring cannot be followed: an emulated machine's KVM has one for all CPUs, of which each has a copy here.
+   *
+   * @throws {HostError} For a machine of several CPUs on such a KVM.
+   */
+  checkIsPossible(): void {
+    if (!this.#parts.isShared || nestedName() !== QEMU_SVM) return;
+    throw new HostError(
+      "Cannot coalesce writes of several CPUs in this emulated machine (qemu-svm): they would be lost. Take them as exits, with " +
+        "on(), or boot one CPU.",
+    );
   }
 
   /** Counts a zone that is made (+1) or gone (-1): as long as there is none, the ring is not looked at. */

@@ -38,6 +38,8 @@ export interface DevicesParts {
   readonly irqchip: Irqchip;
   readonly pit: boolean;
   readonly portOutput: PortOutput;
+  /** Whether there are several CPUs. */
+  readonly isShared: boolean;
   /** Throws where a range of physical addresses has RAM. */
   readonly checkIsNoRam: (first: number, last: number) => void;
 }
@@ -58,7 +60,7 @@ export class Devices implements Disposable {
   readonly #interrupts: Interrupts | undefined;
 
   /** Those of one machine. */
-  constructor({ libc, vm, vcpu, irqchip, pit, portOutput, checkIsNoRam }: DevicesParts) {
+  constructor({ libc, vm, vcpu, irqchip, pit, portOutput, isShared, checkIsNoRam }: DevicesParts) {
     const what = "physical addresses";
     const attachments = this.#attachments;
     this.mmioTable = new HandlerTable(what, LAST_PHYSICAL_ADDRESS, checkIsNoRam);
@@ -67,6 +69,7 @@ export class Devices implements Disposable {
       ports: this.portTable,
       mmio: this.mmioTable,
       portOutput,
+      isShared,
     });
     this.ports = new MachineBus({
       libc,
