@@ -1,11 +1,11 @@
+import { O } from "./files.ts";
 import type { Libc } from "./libc.ts";
 
-const O_CLOEXEC = 0x8_0000;
 const PIECE_SIZE = 64 * 1024;
 
 /** A file's text by the C library, which needs no permission of Deno's; undefined where it cannot be read. */
 export function readText(libc: Libc, path: string): string | undefined {
-  const fd = libc.open(path, O_CLOEXEC);
+  const fd = libc.open(path, O.CLOEXEC);
   if (fd < 0) return undefined;
   const decoder = new TextDecoder();
   const bytes = new Uint8Array(PIECE_SIZE);

@@ -1,11 +1,8 @@
 import { ERRNO } from "../ffi/errno.ts";
+import { MFD, SEEK } from "../ffi/files.ts";
 import type { Libc } from "../ffi/libc.ts";
 import { OwnedFd } from "../ffi/owned_fd.ts";
 import { SystemError } from "../ffi/system_error.ts";
-
-/** `MFD_CLOEXEC` (`linux/memfd.h`): no child inherits it, so none that is started meanwhile keeps it open. */
-const MFD_CLOEXEC = 0x1;
-const SEEK_END = 2;
 
 /**
  * A file that exists in memory alone (`memfd_create(2)`), which a child process opens by its path. It needs no
@@ -23,7 +20,7 @@ export class MemoryFile implements Disposable {
    * @throws {SystemError} When the descriptors or the memory are used up.
    */
   constructor(libc: Libc, name: string, content?: Uint8Array<ArrayBuffer>) {
-    const fd = libc.memfd_create(name, MFD_CLOEXEC);
+    const fd = libc.memfd_create(name, MFD.CLOEXEC);
     if (fd < 0) {
       throw new SystemError("memfd_create", libc.errno(), `a file in memory for ${name}`);
     }
@@ -36,7 +33,7 @@ export class MemoryFile implements Disposable {
 
   /** All that it holds now. @throws {SystemError} When it cannot be read. */
   read(): Uint8Array<ArrayBuffer> {
-    const size = this.#libc.lseek(this.#fd.number, 0, SEEK_END);
+    const size = this.#libc.lseek(this.#fd.number, 0, SEEK.END);
     if (size < 0) {
       throw new SystemError("lseek", this.#libc.errno(), "the size of a file in memory");
     }

@@ -1,4 +1,5 @@
 import { ERRNO, errnoName } from "../ffi/errno.ts";
+import { O } from "../ffi/files.ts";
 import { HostError } from "../ffi/host_error.ts";
 import type { Libc } from "../ffi/libc.ts";
 import { PAGE_SIZE } from "../ffi/mman.ts";
@@ -22,9 +23,6 @@ export const KVM_DEVICE = "/dev/kvm";
  * (Documentation/virt/kvm/api.rst, 4.1).
  */
 export const KVM_API_VERSION = 12;
-
-const O_RDWR = 0x2;
-const O_CLOEXEC = 0x80000;
 
 const MACHINE_TYPE_DEFAULT = 0;
 
@@ -72,7 +70,7 @@ export class Kvm implements Disposable {
    * @throws {Deno.errors.NotCapable} When FFI is not permitted.
    */
   static open(libc: Libc = kvmLibc()): Kvm {
-    const fd = libc.open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
+    const fd = libc.open(KVM_DEVICE, O.RDWR | O.CLOEXEC);
     if (fd < 0) throw openError(libc.errno());
     using cleanup = new DisposableStack();
     const kvm = cleanup.use(new Kvm(libc, fd));

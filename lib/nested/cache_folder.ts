@@ -1,4 +1,5 @@
 import { statfs } from "node:fs/promises";
+import { cacheFolderOf } from "../kvm/remote/machine_image.ts";
 import { NestedError } from "./nested_error.ts";
 
 /** What the system says of folders that cannot be written: closed, read-only, full, or beyond the user's quota. */
@@ -24,10 +25,7 @@ const UNWRITABLE: ReadonlySet<string> = new Set([
  * ```
  */
 export function cacheFolder(): string {
-  const base = Deno.env.get("XDG_CACHE_HOME");
-  // The base directory specification says that a relative path there is to be ignored.
-  if (base !== undefined && base.startsWith("/")) return `${base}/vmexit`;
-  return `${Deno.env.get("HOME") ?? "/root"}/.cache/vmexit`;
+  return cacheFolderOf((name) => Deno.env.get(name));
 }
 
 /**

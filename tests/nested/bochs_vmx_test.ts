@@ -6,7 +6,8 @@ import {
   runNested,
   startNested,
 } from "../../lib/nested/mod.ts";
-import { isAlive, isolated } from "./isolated.ts";
+import { isAlive } from "../kvm/remote/remote_processes.ts";
+import { isolated } from "./isolated.ts";
 
 /** Installing Bochs and making its image takes a minute: `deno task test:intel` does that, and runs these. */
 const ignore = Deno.env.get("VMEXIT_KVM") !== "bochs-vmx";

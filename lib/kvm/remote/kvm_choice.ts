@@ -1,3 +1,5 @@
+import { ERRNO } from "../../ffi/errno.ts";
+import { O } from "../../ffi/files.ts";
 import { HostError } from "../../ffi/host_error.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { libc as localLibc } from "../../ffi/real_libc.ts";
@@ -46,8 +48,8 @@ const EXTENSIONS = /^flags\s*:.*\b(vmx|svm)\b/m;
 /** Enough of the processors' description to have the first one. */
 const DESCRIPTION_SIZE = 8192;
 
-const O_RDWR_CLOEXEC = 0x8_0002;
-const ENOENT_LIKE: ReadonlySet<number> = new Set([2, 6, 19]);
+/** How a device that is not there fails to open. */
+const NO_DEVICE: ReadonlySet<number> = new Set([ERRNO.ENOENT, ERRNO.ENXIO, ERRNO.ENODEV]);
 
 /**
  * Looks whether this machine's KVM can be used: /dev/kvm opens for reading and writing, and the processor reports VT-x or SVM.
@@ -64,8 +66,8 @@ const ENOENT_LIKE: ReadonlySet<number> = new Set([2, 6, 19]);
  */
 export function kvmDevice(device = "/dev/kvm", processor = "/proc/cpuinfo"): KvmDevice {
   const libc = localLibc();
-  const fd = libc.open(device, O_RDWR_CLOEXEC);
-  if (fd < 0) return ENOENT_LIKE.has(libc.errno()) ? "missing" : "forbidden";
+  const fd = libc.open(device, O.RDWR | O.CLOEXEC);
+  if (fd < 0) return NO_DEVICE.has(libc.errno()) ? "missing" : "forbidden";
   libc.close(fd);
   const description = libc.open(processor, 0);
   const bytes = new Uint8Array(DESCRIPTION_SIZE);

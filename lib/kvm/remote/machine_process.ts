@@ -1,3 +1,4 @@
+import { MFD, O, SEEK } from "../../ffi/files.ts";
 import { HostError } from "../../ffi/host_error.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { MAP, MAP_FAILED, PROT } from "../../ffi/mman.ts";
@@ -6,11 +7,6 @@ import { SystemError } from "../../ffi/system_error.ts";
 import { IMAGE_FILES, type MachineImage } from "./machine_image.ts";
 import { qemuArguments } from "./qemu_arguments.ts";
 import { NOTES, SIGNAL_SIZE, WINDOW, WINDOW_MEMORY, WINDOW_SIZE } from "./window.ts";
-
-const MFD_CLOEXEC = 0x1;
-const O_RDWR = 0x2;
-const O_CLOEXEC = 0x8_0000;
-const SEEK_END = 2;
 
 /** How the window's descriptor is named in `/proc`, by which other isolates find it. */
 const WINDOW_NAME = "vmexit-kvm";
@@ -94,9 +90,9 @@ export function startMachine(
     return fd;
   };
   const memoryFile = (name: string) =>
-    hold(opened, "memfd_create", libc.memfd_create(name, MFD_CLOEXEC));
+    hold(opened, "memfd_create", libc.memfd_create(name, MFD.CLOEXEC));
   const file = (path: string, flags: number) =>
-    hold(lent, "open", libc.open(path, flags | O_CLOEXEC));
+    hold(lent, "open", libc.open(path, flags | O.CLOEXEC));
   const pair = (owner: DisposableStack) => {
     const [here, there] = calls.socketpair();
     return [hold(owner, "socketpair", here), hold(lent, "socketpair", there)];
@@ -114,7 +110,7 @@ export function startMachine(
   const [life, lifeThere] = pair(opened);
   const [monitor, monitorThere] = pair(opened);
   const state = file(`${image.folder}/${IMAGE_FILES.state}`, 0);
-  const nothing = file("/dev/null", O_RDWR);
+  const nothing = file("/dev/null", O.RDWR);
   const socket = (fd: number) => `socket,fd=${fd}`;
   const qemu = qemuArguments({
     memory: `${image.folder}/${IMAGE_FILES.memory}`,
@@ -202,7 +198,7 @@ function isWindow(fd: number): boolean {
 /** The end of what QEMU and the machine's kernel said. */
 export function lastWords(libc: Libc, { complaints, console }: MachineParts): string[] {
   const tail = (fd: number) => {
-    const size = libc.lseek(fd, 0, SEEK_END);
+    const size = libc.lseek(fd, 0, SEEK.END);
     const bytes = new Uint8Array(Math.max(0, Math.min(size, TAIL_SIZE)));
     libc.pread(fd, bytes, size - bytes.length);
     return new TextDecoder().decode(bytes.filter((byte) => byte !== 0)).replaceAll("\r", "").trim();

@@ -1,4 +1,5 @@
 import { ERRNO } from "../../ffi/errno.ts";
+import { SC } from "../../ffi/files.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { MAP_FAILED, PAGE_SIZE } from "../../ffi/mman.ts";
 import { ITIMERSPEC } from "../../ffi/thread_timer.ts";
@@ -22,9 +23,6 @@ const REFERENCES: ReadonlyMap<number, IoctlReferences> = new Map(
 );
 
 const DIRTY_RING_OFFSET = KVM.DIRTY_LOG_PAGE_OFFSET * PAGE_SIZE;
-
-/** `_SC_PHYS_PAGES` of glibc's `bits/confname.h`. */
-const SC_PHYS_PAGES = 85;
 
 /** Descriptors of the machine are numbered from here on, so that none is taken for one of this process. */
 const FIRST_DESCRIPTOR = 1 << 20;
@@ -111,7 +109,7 @@ export class RemoteLibc {
           : this.#transfer(SYSTEM_CALL.write, fd, bytes, false),
       pread: (fd, buffer, offset) => this.#transfer(SYSTEM_CALL.pread64, fd, buffer, true, offset),
       lseek: (fd, offset, whence) =>
-        this.#call(SYSTEM_CALL.lseek, this.#number(fd), offset, whence),
+        this.#call(SYSTEM_CALL.lseek, this.numberOf(fd), offset, whence),
       memfd_create: (name, flags) =>
         this.#newDescriptor(this.#callWith(SYSTEM_CALL.memfd_create, text(name), flags)),
       eventfd: (initialValue, flags) => {
@@ -143,7 +141,7 @@ export class RemoteLibc {
           this.#machine!.hold(-1);
         }, timerMachine(timerId)),
       sysconf: (name) =>
-        name === SC_PHYS_PAGES
+        name === SC.PHYS_PAGES
           ? (WINDOW_SIZE - WINDOW.pages) / PAGE_SIZE
           : this.#local.sysconf(name),
     };
@@ -152,11 +150,6 @@ export class RemoteLibc {
   /** The machine, started where there is none that lives. */
   get machine(): RemoteMachine {
     return this.#alive();
-  }
-
-  /** The number that a descriptor has in the machine. @throws {HostError} When that machine has ended. */
-  numberOf(fd: number): number {
-    return this.#number(fd);
   }
 
   // --- The machine, and the numbers of what is in it ---
@@ -178,7 +171,7 @@ export class RemoteLibc {
   }
 
   /** The number that a descriptor has in the machine; -1 of none that is open. @throws {HostError} When that machine has ended. */
-  #number(fd: number): number {
+  numberOf(fd: number): number {
     const machine = this.#machine;
     if (fd < FIRST_DESCRIPTOR || machine === undefined) return -1;
     if (!this.#isAlive(fd)) throw endedError(machine.death);
@@ -256,7 +249,7 @@ export class RemoteLibc {
 
   #close(fd: number): number {
     return this.#release(() => {
-      const number = this.#number(fd);
+      const number = this.numberOf(fd);
       if (!this.#descriptors.delete(fd)) return;
       this.#machine!.add(OWN_CALL.close, number);
       this.#machine!.hold(-1);
@@ -270,7 +263,7 @@ export class RemoteLibc {
     isRead: boolean,
     offset = 0,
   ): number {
-    const own = this.#number(fd);
+    const own = this.numberOf(fd);
     const length = Math.min(bytes.length, DATA_SIZE);
     const { head } = this.#machine!;
     if (!isRead) head.set(bytes.subarray(0, length), WINDOW.data);
@@ -296,7 +289,7 @@ export class RemoteLibc {
   }
 
   #ioctl(fd: number, request: number, argument: number): number {
-    const own = this.#number(fd);
+    const own = this.numberOf(fd);
     if (request === KVM_RUN) return this.#run(own, fd);
     this.#ringsIn();
     const at = this.#machine!.add(SYSTEM_CALL.ioctl, own, request, argument);
@@ -307,7 +300,7 @@ export class RemoteLibc {
   }
 
   #ioctlBuffer(fd: number, request: number, buffer: Uint8Array<ArrayBuffer>): number {
-    const own = this.#number(fd);
+    const own = this.numberOf(fd);
     const references = REFERENCES.get(request);
     if (buffer.length > DATA_SIZE) {
       throw new RangeError(
@@ -347,7 +340,7 @@ export class RemoteLibc {
   readonly #places: Places = {
     addressOf: (bytes) => this.#local.addressOf(bytes),
     offsetOf: (address) => this.#offsetOf(address),
-    numberOf: (fd) => fd >= FIRST_DESCRIPTOR ? this.#number(fd) : fd,
+    numberOf: (fd) => fd >= FIRST_DESCRIPTOR ? this.numberOf(fd) : fd,
     newDescriptor: (number) => this.#newDescriptor(number),
   };
 
@@ -388,7 +381,7 @@ export class RemoteLibc {
     fd: number,
     offset: number,
   ): bigint {
-    const own = this.#number(fd);
+    const own = this.numberOf(fd);
     const machine = this.#machine!;
     const size = wholePages(length);
     const copy = this.#memory!.take(size);

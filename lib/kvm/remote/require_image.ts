@@ -1,3 +1,4 @@
+import { O } from "../../ffi/files.ts";
 import { HostError } from "../../ffi/host_error.ts";
 import { processCalls } from "../../ffi/process_calls.ts";
 import { libc as localLibc } from "../../ffi/real_libc.ts";
@@ -25,7 +26,7 @@ export function requireImage(
   const found = findImage(libc);
   if (found !== undefined && !again) return found;
   const calls = processCalls();
-  const nothing = libc.open("/dev/null", 2);
+  const nothing = libc.open("/dev/null", O.RDWR);
   const deno = calls.readlink("/proc/self/exe")!;
   const env = (readText(libc, "/proc/self/environ") ?? "").split("\0").filter((each) =>
     each !== ""

@@ -1,10 +1,9 @@
+import { SEEK } from "../../ffi/files.ts";
 import { OwnedFd } from "../../ffi/owned_fd.ts";
 import { SystemError } from "../../ffi/system_error.ts";
 import type { RemoteLibc } from "./remote_libc.ts";
 import { inAgent } from "./remote_machine.ts";
 import { DATA_SIZE, OWN_CALL, WINDOW } from "./window.ts";
-
-const SEEK_END = 2;
 
 /** How a program in the machine ended. */
 export interface ProgramResult {
@@ -49,7 +48,7 @@ export function runProgram(
   const call = machine.add(OWN_CALL.execute, ...numbers, inAgent(WINDOW.data));
   machine.send(Infinity);
   const status = machine.result(call);
-  const said = new Uint8Array(libc.lseek(output, 0, SEEK_END));
+  const said = new Uint8Array(libc.lseek(output, 0, SEEK.END));
   libc.pread(output, said, 0);
   return { status, output: new TextDecoder().decode(said) };
 }

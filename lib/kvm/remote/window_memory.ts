@@ -1,4 +1,5 @@
 import { detach } from "../../ffi/buffer_pages.ts";
+import { SEEK } from "../../ffi/files.ts";
 import { HostError } from "../../ffi/host_error.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import type { Pages } from "../../ffi/pages.ts";
@@ -7,10 +8,6 @@ import { PageAllocator, wholePages } from "./page_allocator.ts";
 import { inAgent, type RemoteMachine } from "./remote_machine.ts";
 import { OWN_CALL, WINDOW, WINDOW_SIZE } from "./window.ts";
 import { WrittenMemory } from "./written_memory.ts";
-
-/** Seeks of `lseek(2)` for what a sparse file has (`unistd.h`). */
-const SEEK_DATA = 3;
-const SEEK_HOLE = 4;
 
 /** The pages of a machine's window: memory of guests, and room for the copies of what KVM shares with a process. */
 export class WindowMemory {
@@ -80,9 +77,9 @@ export class WindowMemory {
     const end = start + size;
     const { window } = this.#machine;
     for (let at = start; at < end;) {
-      const data = this.#libc.lseek(window, at, SEEK_DATA);
+      const data = this.#libc.lseek(window, at, SEEK.DATA);
       if (data < 0 || data >= end) break;
-      const hole = Math.min(end, this.#libc.lseek(window, data, SEEK_HOLE));
+      const hole = Math.min(end, this.#libc.lseek(window, data, SEEK.HOLE));
       this.#machine.add(OWN_CALL.zero, inAgent(data), hole - data);
       at = hole;
     }

@@ -1,3 +1,4 @@
+import { SC } from "../../ffi/files.ts";
 import { HostError } from "../../ffi/host_error.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { PAGE_SIZE } from "../../ffi/mman.ts";
@@ -8,9 +9,6 @@ import type { SlotOptions } from "../boot/boot_options.ts";
 import { formatAddress } from "../state/format_address.ts";
 import type { BackedSlot } from "./physical_memory.ts";
 import { sizeInBytes } from "./size.ts";
-
-/** `_SC_PHYS_PAGES` of glibc's `bits/confname.h`: how many pages of memory the host has. */
-const SC_PHYS_PAGES = 85;
 
 /** Where a slot is to be. */
 interface Range {
@@ -191,7 +189,7 @@ function overlap(range: Range, other: Range): RangeError {
 }
 
 function checkHostMemory(libc: Libc, size: number): void {
-  const hostPages = libc.sysconf(SC_PHYS_PAGES);
+  const hostPages = libc.sysconf(SC.PHYS_PAGES);
   // A host that does not say how much it has is asked by the allocation itself.
   if (hostPages < 0) return;
   const hostSize = hostPages * PAGE_SIZE;

@@ -1,5 +1,5 @@
 import { basename } from "node:path";
-import { imageFolder } from "../../kvm/remote/machine_image.ts";
+import { imageFolder, QEMU_SVM } from "../../kvm/remote/machine_image.ts";
 import { processCalls } from "../../ffi/process_calls.ts";
 import { bootFolder } from "../boot_parts.ts";
 import { withCache } from "../cache_folder.ts";
@@ -9,7 +9,6 @@ import { findProgram } from "../find_program.ts";
 import { NestedError } from "../nested_error.ts";
 import type { Say } from "../packages.ts";
 import { openSealedFolder, sealFolder } from "../sealed_folder.ts";
-import { QEMU_SVM } from "../../kvm/remote/machine_image.ts";
 
 /** Fast rather than small: nearly all of it is the machine's memory. */
 const COMPRESS = "gzip -1";

@@ -37,14 +37,3 @@ export async function saveState(qmp: Qmp, state: string): Promise<void> {
     await pause();
   }
 }
-
-/**
- * Gives a machine that waits for it the state that {@link saveState} wrote; it then runs on from there.
- *
- * @param qmp its monitor
- * @param state the file
- */
-export async function loadState(qmp: Qmp, state: string): Promise<void> {
-  await leaveMemory(qmp);
-  await qmp.execute("migrate-incoming", { uri: `exec:cat ${shellQuote(state)}` });
-}

@@ -1,3 +1,4 @@
+import { MFD, O, SC, SEEK } from "../../../lib/ffi/files.ts";
 import { HUGE_PAGE_SIZE, MADV, MAP, PROT } from "../../../lib/ffi/mman.ts";
 import { PROCESS_ABI } from "../../../lib/ffi/process_calls.ts";
 import { IOCTLS } from "../../../lib/kvm/abi/ioctls.ts";
@@ -27,14 +28,21 @@ Deno.test("the numbers of system calls agree with <sys/syscall.h>", async () => 
 
 Deno.test("what processes are started and spoken with by agrees with the C library's headers", async () => {
   assertEquals(await ask(Object.keys(PROCESS_ABI)), Object.values(PROCESS_ABI));
-  const memory = {
+  const others = {
+    O_RDWR: O.RDWR,
+    O_CLOEXEC: O.CLOEXEC,
+    SEEK_END: SEEK.END,
+    SEEK_DATA: SEEK.DATA,
+    SEEK_HOLE: SEEK.HOLE,
+    MFD_CLOEXEC: MFD.CLOEXEC,
+    _SC_PHYS_PAGES: SC.PHYS_PAGES,
     PROT_READ: PROT.READ,
     PROT_WRITE: PROT.WRITE,
     MAP_SHARED: MAP.SHARED,
     MADV_REMOVE: MADV.REMOVE,
     MADV_HUGEPAGE: MADV.HUGEPAGE,
   };
-  assertEquals(await ask(Object.keys(memory)), Object.values(memory));
+  assertEquals(await ask(Object.keys(others)), Object.values(others));
   assertEquals(HUGE_PAGE_SIZE, 2 ** 21);
 });
 
