@@ -3,14 +3,14 @@ export * from "./boot/boot.ts";
 export * from "./boot/boot_options.ts";
 export type { Guest } from "./boot/guest.ts";
 export type { AddressRange, Bus, MmioHandler, PortHandler } from "./buses/bus.ts";
-export { CaughtFault, type FaultRecord } from "./faults/caught_fault.ts";
+export type { CaughtFault, FaultRecord } from "./faults/caught_fault.ts";
 export type { CpuOptions, InterleavingOptions } from "./boot/cpu_options.ts";
 export { Cpuid, emulatedCpuid, supportedCpuid } from "./cpuid/cpuid.ts";
 export type { CpuidOptions } from "./cpuid/cpuid_options.ts";
 export type { DirtyPages as DirtyPageTracker, DirtyPagesOption } from "./memory/dirty_pages.ts";
 export type { ExitHandler, HandledReason } from "./exits/exit_handlers.ts";
 export type { DeviceBus } from "./buses/device_bus.ts";
-export { ExitLog, type ExitRecord } from "./exits/exit_log.ts";
+export type { ExitLog, ExitRecord } from "./exits/exit_log.ts";
 export type {
   BreakpointRegister,
   ExtendedFlagRegister,
@@ -24,35 +24,24 @@ export { type FeatureMsr, featureMsr, featureMsrs } from "./msrs/feature_msrs.ts
 export type { FlagFieldName, FlagProperties, FlagRegister } from "./registers/flag_register.ts";
 export type { FlagRegisterName, FlagsOfRegisters } from "./registers/flag_register_tables.ts";
 export { GuestFaultError } from "./faults/guest_fault_error.ts";
-export type {
-  BreakOptions,
-  Breakpoint,
-  BreakpointMeans,
-  GuestDebugParts,
-  WatchOptions,
-} from "./run/guest_debug.ts";
-export { GuestDebug } from "./run/guest_debug.ts";
-export { type ExceptionOptions, Injection, type InjectionParts } from "./interrupts/injection.ts";
+export type { BreakOptions, Breakpoint, BreakpointMeans, WatchOptions } from "./run/guest_debug.ts";
+export type { GuestDebug } from "./run/guest_debug.ts";
+export type { ExceptionOptions, Injection } from "./interrupts/injection.ts";
 export { type InterleavingRange, interleavings } from "./run/interleavings.ts";
-export { InterruptQueue } from "./interrupts/interrupt_queue.ts";
+export type { InterruptQueue } from "./interrupts/interrupt_queue.ts";
 export type { KvmLevels } from "./kvm_levels.ts";
 export type { IoapicPin, IoapicState, PicState } from "./interrupts/interrupt_controllers.ts";
-export { InterruptEvent, type InterruptEventParts } from "./interrupts/interrupt_event.ts";
+export type { InterruptEvent } from "./interrupts/interrupt_event.ts";
 export type { InterruptRoute } from "./interrupts/interrupt_routes.ts";
-export { Interrupts, type InterruptsParts } from "./interrupts/interrupts.ts";
-export { LinearMemory } from "./memory/linear_memory.ts";
-export { Machine } from "./machine.ts";
-export { MachineCpu } from "./machine_cpu.ts";
-export type * from "./machine_types.ts";
+export type { Interrupts } from "./interrupts/interrupts.ts";
+export type { LinearMemory } from "./memory/linear_memory.ts";
+export type { Machine } from "./machine.ts";
+export type { MachineCpu } from "./machine_cpu.ts";
+export type { ExitAnswer, ExitsOptions, ObservedExit, RunOptions } from "./machine_types.ts";
 export type { MpState } from "./interrupts/mp_state.ts";
 export { generalProtection, type MsrHandler } from "./msrs/msr_handler.ts";
-export {
-  type MsrAccess,
-  MsrIntercepts,
-  type MsrRange,
-  type MsrRuleKind,
-} from "./msrs/msr_intercepts.ts";
-export { type MsrListing, type MsrOutcome, Msrs, type MsrsParts } from "./msrs/msrs.ts";
+export type { MsrAccess, MsrIntercepts, MsrRange, MsrRuleKind } from "./msrs/msr_intercepts.ts";
+export type { MsrListing, MsrOutcome, Msrs } from "./msrs/msrs.ts";
 export {
   type CamelCase,
   type CapabilityNeed,
@@ -61,19 +50,16 @@ export {
   type OtherNeed,
   unmetNeeds,
 } from "./cpuid/needs.ts";
-export {
-  type BackedSlot,
-  type MemoryOwner,
-  type MemoryPiece,
-  type MemorySlot,
-  type MemorySlots,
+export type {
+  BackedSlot,
+  MemoryPiece,
+  MemorySlot,
   PhysicalMemory,
 } from "./memory/physical_memory.ts";
 export { type ModeCase, type ModeChoice, modes } from "./boot/modes.ts";
-export { Notification, type NotificationParts, type NotifyOptions } from "./buses/notification.ts";
-export { PortOutput } from "./buses/port_output.ts";
+export type { Notification, NotifyOptions } from "./buses/notification.ts";
+export type { PortOutput } from "./buses/port_output.ts";
 export type { RegisterSet } from "./registers/register_sets.ts";
-export { RegisterStore } from "./registers/register_store.ts";
 export type {
   ControlRegisterName,
   MainFlagRegister,
