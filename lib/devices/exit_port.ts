@@ -1,4 +1,4 @@
-import type { PortHandler } from "../machine/buses/bus.ts";
+import type { PortHandler } from "./handlers.ts";
 
 /**
  * A port by which a guest ends the run and says how it went: the value of its first `out` is the status.

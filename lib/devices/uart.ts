@@ -1,4 +1,4 @@
-import type { PortHandler } from "../machine/buses/bus.ts";
+import type { PortHandler } from "./handlers.ts";
 
 /** Registers of a 16550 UART, as offsets from its base port (PC16550D data sheet, table II). */
 const REGISTER = {

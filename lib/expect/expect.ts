@@ -1,9 +1,9 @@
 import type { MemoryContent } from "../machine/memory/address_space.ts";
-import { MachineCpu } from "../machine/machine_cpu.ts";
-import type { RunOptions } from "../machine/machine_types.ts";
+import { MachineCpu } from "../machine/machine.ts";
+import type { RunOptions } from "../machine/run/run_options.ts";
 import type { RegisterValues } from "../machine/registers/registers.ts";
-import { GuestFaultError } from "../machine/faults/guest_fault_error.ts";
-import { UnhandledExitError } from "../machine/exits/unhandled_exit_error.ts";
+import { GuestFaultError } from "../machine/run/guest_fault_error.ts";
+import { UnhandledExitError } from "../machine/run/unhandled_exit_error.ts";
 import type { MsrValues } from "../x86/msr_number.ts";
 import type { RflagsFlag } from "../x86/flag_tables.ts";
 import type { FlagValues } from "../x86/flags.ts";
@@ -19,7 +19,8 @@ import { matchRegisters } from "./matchers/registers.ts";
 import { matchTimeLimit } from "./matchers/time.ts";
 import { type CpuTranscripts, matchTranscript } from "./matchers/transcript.ts";
 import type { ExitPattern } from "./patterns/exit_pattern.ts";
-import { assertVerdict, type Verdict } from "./verdict.ts";
+import type { Verdict } from "./verdict.ts";
+import { assertVerdict } from "./failure_page.ts";
 
 /** What can be expected of a stopped machine, as it is or, after `.not`, as it is not. */
 export class StateExpectation {

@@ -1,5 +1,6 @@
-import type { MachineCpu } from "../machine/machine_cpu.ts";
-import { statePage } from "../machine/state/state_page.ts";
+import { AssertionError, type Matcher } from "./assertion_error.ts";
+import type { MachineCpu } from "../machine/machine.ts";
+import { statePage } from "../machine/report/state_page.ts";
 import type { Comparison, Verdict } from "./verdict.ts";
 
 const INDENT = "  ";
@@ -37,4 +38,21 @@ function comparisonLines(comparison: Comparison, width: number, negated: boolean
     `${margin}${"received".padEnd(label.length)} ${received}`,
     ...mark === undefined || negated ? [] : [`${margin}${" ".repeat(label.length)} ${mark}`],
   ];
+}
+
+/**
+ * Throws what a failed matcher throws.
+ *
+ * @param negated Whether the test wrote `.not`.
+ * @param matcher The function that the test called: the stack begins above it.
+ * @throws {AssertionError} When the verdict is not what the test wants.
+ */
+export function assertVerdict(
+  machine: MachineCpu,
+  verdict: Verdict,
+  negated: boolean,
+  matcher: Matcher,
+): void {
+  if (verdict.matches !== negated) return;
+  throw new AssertionError(failurePage(machine, verdict, negated), matcher);
 }

@@ -2,7 +2,7 @@ import type { Exit } from "../kvm/exit.ts";
 import type { CaughtFault } from "../machine/faults/caught_fault.ts";
 import { exitText } from "../machine/exits/exit_text.ts";
 import type { Machine } from "../machine/machine.ts";
-import type { ExitAnswer, ObservedExit, RunOptions } from "../machine/machine_types.ts";
+import type { ExitAnswer, ObservedExit, RunOptions } from "../machine/run/run_options.ts";
 import { isResumable } from "../machine/exits/resumable_exits.ts";
 import { TimeLimitError } from "../machine/run/time_limit_error.ts";
 import type { TranscriptCursor } from "./transcript_cursor.ts";

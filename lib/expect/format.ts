@@ -1,4 +1,4 @@
-export { formatAddress } from "../machine/state/format_address.ts";
+export { formatAddress } from "../x86/hex.ts";
 import type { MemoryContent } from "../machine/memory/address_space.ts";
 import { hex } from "../x86/hex.ts";
 

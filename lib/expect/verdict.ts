@@ -1,7 +1,3 @@
-import type { MachineCpu } from "../machine/machine_cpu.ts";
-import { AssertionError, type Matcher } from "./assertion_error.ts";
-import { failurePage } from "./failure_page.ts";
-
 /** One thing that a matcher compared. */
 export interface Comparison {
   /** What it is: `"al"`, `"physical 0x2000"`. */
@@ -26,21 +22,4 @@ export interface Verdict {
   readonly comparisons: () => readonly Comparison[];
   /** More for the failure page: a transcript with its marks. */
   readonly details?: () => string;
-}
-
-/**
- * Throws what a failed matcher throws.
- *
- * @param negated Whether the test wrote `.not`.
- * @param matcher The function that the test called: the stack begins above it.
- * @throws {AssertionError} When the verdict is not what the test wants.
- */
-export function assertVerdict(
-  machine: MachineCpu,
-  verdict: Verdict,
-  negated: boolean,
-  matcher: Matcher,
-): void {
-  if (verdict.matches !== negated) return;
-  throw new AssertionError(failurePage(machine, verdict, negated), matcher);
 }

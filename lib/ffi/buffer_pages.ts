@@ -1,5 +1,5 @@
 import { HostError } from "./host_error.ts";
-import type { Pages } from "./pages.ts";
+import type { Pages } from "./libc.ts";
 
 /**
  * Memory of this process, for a KVM on this machine.

@@ -1,4 +1,25 @@
-import type { Pages } from "./pages.ts";
+/**
+ * Zeroed, page-aligned memory that this process and KVM both see, with its address. Where KVM is in another machine, that
+ * machine's processor must hear of what this process writes: it may have translated code that lay there before.
+ */
+export interface Pages extends Disposable {
+  /**
+   * The memory. Once a guest has run, whoever writes to it says so with {@linkcode Pages.wrote}, or writes through
+   * {@linkcode Pages.view}.
+   */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** The address of its first byte, a multiple of the page size. */
+  readonly address: bigint;
+  /** Says that `length` bytes from `start` on were written through {@linkcode Pages.bytes}. */
+  wrote(start: number, length: number): void;
+  /** `length` bytes from `start` on, for whoever writes to them whenever it likes. */
+  view(start: number, length: number): Uint8Array<ArrayBuffer>;
+  /**
+   * Ends it: {@linkcode Pages.bytes} and all views have no bytes any more. No VM may have it as a memory slot. A second
+   * call does nothing.
+   */
+  [Symbol.dispose](): void;
+}
 
 /**
  * The C library calls that vmexit makes, under their own names and with their own conventions: a call

@@ -1,8 +1,7 @@
 import { ERRNO } from "../ffi/errno.ts";
-import type { Libc } from "../ffi/libc.ts";
+import type { Libc, Pages } from "../ffi/libc.ts";
 import { Mapping } from "../ffi/mapping.ts";
 import { OwnedFd } from "../ffi/owned_fd.ts";
-import type { Pages } from "../ffi/pages.ts";
 import { CAPABILITIES, type CapabilityName } from "./abi/capabilities.ts";
 import { EXIT_REASON } from "./abi/exit_reasons.ts";
 import { IOCTLS } from "./abi/ioctls.ts";

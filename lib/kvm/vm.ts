@@ -1,8 +1,7 @@
 import { ERRNO } from "../ffi/errno.ts";
-import type { Libc } from "../ffi/libc.ts";
+import type { Libc, Pages } from "../ffi/libc.ts";
 import { PAGE_SIZE } from "../ffi/mman.ts";
 import { OwnedFd } from "../ffi/owned_fd.ts";
-import type { Pages } from "../ffi/pages.ts";
 import { CAPABILITIES, type CapabilityName } from "./abi/capabilities.ts";
 import { KVM_CREATE_DEVICE, KVM_MEM } from "./abi/constants.ts";
 import { kvm_create_device } from "./abi/structs/device.ts";

@@ -1,14 +1,15 @@
 import type { ExitPort } from "../devices/exit_port.ts";
 import type { Uart } from "../devices/uart.ts";
 import type { Image } from "../guest/image.ts";
+import type { Libc } from "../ffi/libc.ts";
 import type { Exit } from "../kvm/exit.ts";
 import type { Kvm } from "../kvm/kvm.ts";
 import type { Vm } from "../kvm/vm.ts";
-import type { Mode } from "../x86/cpu_state.ts";
-import type { Irqchip } from "./boot/boot_options.ts";
-import { cpuCore } from "./cpu_core.ts";
-import { CpuLane } from "./run/cpu_lane.ts";
-import type { InterleavingOptions } from "./boot/cpu_options.ts";
+import type { FaultCatcherPlace, Mode } from "../x86/cpu_state.ts";
+import type { Irqchip } from "./interrupts/irqchip.ts";
+import { type CpuCore, cpuCore, type CpuParts } from "./cpu_core.ts";
+import { CpuLane, type CpuProgress } from "./run/cpu_lane.ts";
+import { type InterleavingOptions, SeededInterleaving, TimeSlices } from "./run/interleaving.ts";
 import { CpuScheduler } from "./run/cpu_scheduler.ts";
 import { CpuTurn, SLICE_MILLISECONDS } from "./run/cpu_turn.ts";
 import { CpuWait } from "./run/cpu_wait.ts";
@@ -18,26 +19,53 @@ import { ExitLog } from "./exits/exit_log.ts";
 import { FaultCatcher } from "./faults/fault_catcher.ts";
 import { GuestDriver } from "./run/guest_driver.ts";
 import { HaltWatch, LOOK_MILLISECONDS } from "./run/halt_watch.ts";
-import { SeededInterleaving, TimeSlices } from "./run/interleaving.ts";
-import type { Machine } from "./machine.ts";
-import type { MachineCpu } from "./machine_cpu.ts";
-import type {
-  CpuCore,
-  CpuProgress,
-  MachineBoard,
-  MachineParts,
-  RunOptions,
-} from "./machine_types.ts";
+import type { StoppedCpu } from "./report/stopped_cpu.ts";
+import type { RunOptions } from "./run/run_options.ts";
 import { MsrIntercepts } from "./msrs/msr_intercepts.ts";
-import { nextInstruction } from "./state/next_instruction.ts";
-import { PhysicalMemory } from "./memory/physical_memory.ts";
+import type { DirtyPages } from "./memory/dirty_pages.ts";
+import { nextInstruction } from "./memory/linear_memory.ts";
+import { type MemorySlots, PhysicalMemory } from "./memory/physical_memory.ts";
 import { PortOutput } from "./buses/port_output.ts";
 import { RunLoop } from "./run/run_loop.ts";
 import { TimeLimit } from "./run/time_limit.ts";
 import { TimeLimitError } from "./run/time_limit_error.ts";
 
+/** What a machine is made of; {@linkcode boot} puts it together. */
+export interface MachineParts {
+  /** The C library that every call goes through. */
+  readonly libc: Libc;
+  /** The open `/dev/kvm`. */
+  readonly kvm: Kvm;
+  /** The virtual machine. */
+  readonly vm: Vm;
+  /** Its CPUs. */
+  readonly cpus: readonly CpuParts[];
+  /** By what seed they are interleaved, if they are. */
+  readonly interleaving: InterleavingOptions | undefined;
+  /** The guest. */
+  readonly image: Image;
+  /** The mode in which it starts. */
+  readonly mode: Mode;
+  /** Its memory. */
+  readonly slots: MemorySlots;
+  /** What notes the pages that the guest writes. */
+  readonly dirtyPages: DirtyPages | undefined;
+  /** The time limit of a run, in milliseconds, before it is scaled. */
+  readonly timeout: number;
+  /** Which interrupt controllers the kernel has. */
+  readonly irqchip: Irqchip;
+  /** Whether the kernel has the interval timer. */
+  readonly pit: boolean;
+  /** How many exits the log keeps. */
+  readonly recordExits: number;
+  /** Whether it has a handler of system-management interrupts. */
+  readonly hasSmm: boolean;
+  /** Where its fault catcher is, if it has one. */
+  readonly faultCatcher: FaultCatcherPlace | undefined;
+}
+
 /** All that a machine is made of beside what test code sees of it: what its CPUs share, and what runs them. */
-export class Board implements MachineBoard, Disposable {
+export class Board implements Disposable {
   /** The open `/dev/kvm`. */
   readonly kvm: Kvm;
   /** The virtual machine. */
@@ -70,7 +98,7 @@ export class Board implements MachineBoard, Disposable {
   exitPort: ExitPort | undefined;
   readonly #parts: MachineParts;
   readonly #limit: TimeLimit;
-  #cpus: readonly MachineCpu[] = [];
+  #cpus: readonly StoppedCpu[] = [];
   #lanes: readonly CpuLane[] = [];
   #driver: GuestDriver | undefined;
   #disposed = false;
@@ -117,7 +145,7 @@ export class Board implements MachineBoard, Disposable {
   }
 
   /** Takes the machine's CPUs, once they are there. */
-  connect(cpus: readonly [Machine, ...MachineCpu[]]): void {
+  connect(cpus: readonly StoppedCpu[]): void {
     const { interleaving, timeout } = this.#parts;
     const turn = cpus.length === 1 ? undefined : new CpuTurn();
     const lanes = cpus.map((cpu) => this.#lane(cpu, turn));
@@ -137,12 +165,8 @@ export class Board implements MachineBoard, Disposable {
       }),
       limit: this.#limit,
       timeout,
+      checkUsable: (what) => this.checkUsable(what),
     });
-  }
-
-  /** See {@linkcode MachineBoard.machine}. */
-  get machine(): Machine {
-    return this.#cpus[0] as Machine;
   }
 
   /** What runs the guest. */
@@ -150,27 +174,27 @@ export class Board implements MachineBoard, Disposable {
     return this.#driver!;
   }
 
-  /** See {@linkcode MachineBoard.exitStatus}. */
+  /** What the guest wrote to its exit port. */
   get exitStatus(): number | undefined {
     return this.exitPort?.status;
   }
 
-  /** See {@linkcode MachineBoard.catchesFaults}. */
+  /** Whether the guest has a fault catcher. */
   get catchesFaults(): boolean {
     return this.#parts.faultCatcher !== undefined;
   }
 
-  /** See {@linkcode MachineBoard.progressOf}. */
+  /** How far a CPU has come. */
   progressOf(cpu: number): CpuProgress {
     return this.#lanes[cpu];
   }
 
-  /** See {@linkcode MachineBoard.step}. */
+  /** See {@linkcode MachineCpu.step}. */
   step(cpu: number, options: RunOptions): Exit {
     return this.driver.step(cpu, options);
   }
 
-  /** See {@linkcode MachineBoard.checkUsable}. */
+  /** See {@linkcode MachineCpu.checkUsable}. */
   checkUsable(what: string): void {
     if (this.#disposed) {
       throw new TypeError(
@@ -208,9 +232,9 @@ export class Board implements MachineBoard, Disposable {
     return this.irqchip === false ? undefined : LOOK_MILLISECONDS;
   }
 
-  #lane(cpu: MachineCpu, turn: CpuTurn | undefined): CpuLane {
-    const { vm, irqchip, devices, handlers, log, portOutput } = this;
-    const { number, vcpu, store, debug, interrupts } = this.cores[cpu.number];
+  #lane(cpu: StoppedCpu, turn: CpuTurn | undefined): CpuLane {
+    const { vm, image, irqchip, devices, handlers, log, portOutput } = this;
+    const { number, vcpu, store, registers, debug, interrupts } = this.cores[cpu.number];
     const { faultCatcher: place } = this.#parts;
     const limit = this.#limit;
     const halt = irqchip === false || turn !== undefined ? undefined : new HaltWatch(vcpu);
@@ -237,10 +261,12 @@ export class Board implements MachineBoard, Disposable {
     return new CpuLane({
       cpu,
       vcpu,
+      debug,
       loop,
       halt,
       wait: turn && new CpuWait({ vm, vcpu, store, irqchip, interrupts }),
-      catcher: place && new FaultCatcher({ machine: cpu, vcpu, store, place }),
+      catcher: place &&
+        new FaultCatcher({ vcpu, store, registers, linear: cpu.linear, image, place }),
     });
   }
 }

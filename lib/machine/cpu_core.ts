@@ -1,10 +1,33 @@
 import type { Image } from "../guest/image.ts";
 import { GuestDebug } from "./run/guest_debug.ts";
-import { guestPlace } from "./state/guest_place.ts";
+import { guestPlace } from "./registers/guest_place.ts";
 import { Injection } from "./interrupts/injection.ts";
 import { InterruptQueue } from "./interrupts/interrupt_queue.ts";
-import type { CpuCore, CpuParts } from "./machine_types.ts";
-import { registersOf } from "./registers/registers.ts";
+import type { Vcpu } from "../kvm/vcpu.ts";
+import type { RegisterStore } from "./registers/register_store.ts";
+import { type Registers, registersOf } from "./registers/registers.ts";
+
+/** What a CPU is made of. */
+export interface CpuParts {
+  /** The virtual CPU. */
+  readonly vcpu: Vcpu;
+  /** Its registers. */
+  readonly store: RegisterStore;
+}
+
+/** A CPU with the ways to its registers, and what a test does to it. */
+export interface CpuCore extends CpuParts {
+  /** Its number. */
+  readonly number: number;
+  /** The registers, by every name. */
+  readonly registers: Registers;
+  /** Breakpoints, watchpoints, and what else stops it for a look. */
+  readonly debug: GuestDebug;
+  /** Exceptions, interrupts, NMIs and SMIs from outside. */
+  readonly inject: Injection;
+  /** The interrupts that wait for it. */
+  readonly interrupts: InterruptQueue;
+}
 
 /** What a CPU's core needs of its machine. */
 export interface CpuCoreOwner {

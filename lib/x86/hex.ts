@@ -13,3 +13,9 @@
 export function hex(value: number | bigint, digits = 1): string {
   return value < 0 ? `-${hex(-value, digits)}` : `0x${value.toString(16).padStart(digits, "0")}`;
 }
+
+/** An address in hex, for messages; what is none is shown as it was given. */
+export function formatAddress(address: number | bigint): string {
+  const isAddress = (typeof address === "bigint" || Number.isSafeInteger(address)) && address >= 0;
+  return isAddress ? hex(address) : String(address);
+}

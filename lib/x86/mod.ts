@@ -35,6 +35,7 @@ export * from "./interrupts/local_apic.ts";
 export * from "./interrupts/msi_message.ts";
 export * from "./layout.ts";
 export * from "./modes/compatibility.ts";
+export type { Ia32eLayout } from "./modes/ia32e.ts";
 export * from "./modes/long.ts";
 export * from "./modes/paging_layout.ts";
 export * from "./modes/protected.ts";

@@ -1,5 +1,15 @@
 import { LINEAR_ADDRESS_BITS, LINEAR_ADDRESS_BITS_5_LEVEL } from "./canonical.ts";
-import type { PageSizeName } from "./page_mapping.ts";
+
+/** Names of the page sizes. 4 MiB pages are those of 32-bit paging; it has no 2 MiB and 1 GiB ones. */
+export type PageSizeName = "4K" | "2M" | "4M" | "1G";
+
+/** Bytes of a page by its name. */
+export const PAGE_SIZE: Readonly<Record<PageSizeName, number>> = {
+  "4K": 2 ** 12,
+  "2M": 2 ** 21,
+  "4M": 2 ** 22,
+  "1G": 2 ** 30,
+};
 
 /** The ways in which the CPU translates linear addresses, by the manual's names (Intel SDM Vol. 3A, 4.1.1). */
 export type PagingMode = "32-bit" | "PAE" | "4-level" | "5-level";

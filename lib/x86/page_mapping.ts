@@ -1,17 +1,6 @@
 import { PHYSICAL_ADDRESS_BITS } from "./canonical.ts";
 import { hex } from "./hex.ts";
-import { pagingFormats, type PagingMode } from "./page_levels.ts";
-
-/** Names of the page sizes. 4 MiB pages are those of 32-bit paging; it has no 2 MiB and 1 GiB ones. */
-export type PageSizeName = "4K" | "2M" | "4M" | "1G";
-
-/** Bytes of a page by its name. */
-export const PAGE_SIZE: Readonly<Record<PageSizeName, number>> = {
-  "4K": 2 ** 12,
-  "2M": 2 ** 21,
-  "4M": 2 ** 22,
-  "1G": 2 ** 30,
-};
+import { PAGE_SIZE, type PageSizeName, pagingFormats, type PagingMode } from "./page_levels.ts";
 
 /** A range of linear addresses, where it leads, and what may be done there. */
 export interface PageMapping {

@@ -4,18 +4,14 @@ import { flagsToValue } from "./flags.ts";
 import { hex } from "./hex.ts";
 import {
   entryOffset,
+  PAGE_SIZE,
   PAGE_TABLE_SIZE,
   type PageLevel,
+  type PageSizeName,
   pagingFormats,
   type PagingMode,
 } from "./page_levels.ts";
-import {
-  type CheckedMapping,
-  checkMappings,
-  PAGE_SIZE,
-  type PageMapping,
-  type PageSizeName,
-} from "./page_mapping.ts";
+import { type CheckedMapping, checkMappings, type PageMapping } from "./page_mapping.ts";
 
 /** Guest-physical memory in which tables may be placed. */
 export interface TableArea {

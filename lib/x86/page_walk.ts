@@ -4,12 +4,13 @@ import { flagsToValue, getFlag } from "./flags.ts";
 import {
   entryOffset,
   PAGE_ENTRY_ADDRESS,
+  PAGE_SIZE,
   type PageEntryLevel,
   type PageLevel,
+  type PageSizeName,
   pagingFormats,
   type PagingMode,
 } from "./page_levels.ts";
-import { PAGE_SIZE, type PageSizeName } from "./page_mapping.ts";
 import { pagingModeOf } from "./paging_mode.ts";
 import { addressOf4MPage, type EntryFeatures, reservedBits } from "./reserved_bits.ts";
 

@@ -1,7 +1,12 @@
 import { pageEntryFlags } from "./flag_tables.ts";
 import { flagsToValue } from "./flags.ts";
-import { PAGE_ENTRY_ADDRESS, type PageLevel, type PagingMode } from "./page_levels.ts";
-import { PAGE_SIZE, type PageSizeName } from "./page_mapping.ts";
+import {
+  PAGE_ENTRY_ADDRESS,
+  PAGE_SIZE,
+  type PageLevel,
+  type PageSizeName,
+  type PagingMode,
+} from "./page_levels.ts";
 
 /** What decides how an entry is read. */
 export interface EntryFeatures {

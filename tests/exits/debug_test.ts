@@ -15,7 +15,7 @@ import {
   TimeLimitError,
 } from "@vmexit/vmexit";
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { nestedName } from "../../lib/machine/cpuid/nested_name.ts";
+import { nestedName } from "../../lib/machine/host/nested_name.ts";
 import { injected } from "../machine/injected_libc.ts";
 
 /** QEMU loads DR7 at VMRUN without putting it in force, and raises int3 past the intercept of #BP. */

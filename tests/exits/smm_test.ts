@@ -14,7 +14,7 @@ import {
   systemManagementEntry,
   UnhandledExitError,
 } from "@vmexit/vmexit";
-import { nestedName } from "../../lib/machine/cpuid/nested_name.ts";
+import { nestedName } from "../../lib/machine/host/nested_name.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { injected } from "../machine/injected_libc.ts";
 

@@ -1,10 +1,13 @@
 /**
- * The house rules as lint rules: the arrows between the folders of `lib/`, unsafe calls in `lib/ffi` only, nothing that
+ * The house rules as lint rules: the arrows between the folders of `lib/` and between rooms of one, no circles of files,
+ * unsafe calls in `lib/ffi` only, nothing that
  * happens at import, `mod.ts` files without logic, and small files. `deno.json` loads it.
  *
  * @module
  */
 
+import { posix } from "node:path";
+import { type Arrows, fileArrows, way } from "./circles.ts";
 import { forbiddenImport, libFolder, pathFromRoot } from "./layers.ts";
 
 type Node = Deno.lint.Node;
@@ -16,6 +19,7 @@ const plugin: Deno.lint.Plugin = {
   name: "vmexit",
   rules: {
     layers: { create: layers },
+    "no-circles": { create: noCircles },
     "unsafe-only-in-ffi": { create: unsafeOnlyInFfi },
     "mod-only-re-exports": { create: modOnlyReExports },
     "nothing-at-import": { create: nothingAtImport },
@@ -28,36 +32,59 @@ export default plugin;
 
 function layers(context: Deno.lint.RuleContext): Deno.lint.LintVisitor {
   const importer = pathFromRoot(context.filename);
-  function check(node: Node, source: Node | null, typesOnly: boolean): void {
-    if (source === null) return;
+  return eachImport((node, source) => {
     const specifier = stringValue(source);
     const reason = specifier === undefined
       ? libFolder(importer) && "an import whose target is computed cannot be checked"
-      : forbiddenImport(importer, specifier, typesOnly);
+      : forbiddenImport(importer, specifier);
     if (reason) context.report({ node, message: `Cannot import: ${reason}.` });
-  }
-  return {
-    ImportDeclaration(node) {
-      check(node, node.source, node.importKind === "type" || allTypes(node.specifiers));
-    },
-    ExportAllDeclaration(node) {
-      check(node, node.source, node.exportKind === "type");
-    },
-    ExportNamedDeclaration(node) {
-      check(node, node.source, node.exportKind === "type");
-    },
-    ImportExpression(node) {
-      check(node, node.source, false);
-    },
-    TSImportType(node) {
-      check(node, node.argument, true);
-    },
-  };
+  });
 }
 
-function allTypes(specifiers: Deno.lint.ImportDeclaration["specifiers"]): boolean {
-  return specifiers.length > 0 &&
-    specifiers.every((each) => each.type === "ImportSpecifier" && each.importKind === "type");
+function noCircles(context: Deno.lint.RuleContext): Deno.lint.LintVisitor {
+  const importer = pathFromRoot(context.filename);
+  if (libFolder(importer) === undefined) return {};
+  return eachImport((node, source) => {
+    const specifier = stringValue(source);
+    if (specifier === undefined || !/^\.{1,2}\//.test(specifier)) return;
+    const back = way(arrows(), posix.join(posix.dirname(importer), specifier), importer);
+    if (back === undefined) return;
+    const circle = [importer, ...back].join(" → ");
+    context.report({ node, message: `Cannot import: it closes a circle, ${circle}.` });
+  });
+}
+
+/** How long the arrows between files are taken to be what they were: an editor keeps the plugin, while files change. */
+const ARROWS_MILLISECONDS = 2_000;
+
+let known: { readonly arrows: Arrows; readonly until: number } | undefined;
+
+function arrows(): Arrows {
+  if (known === undefined || performance.now() > known.until) {
+    known = { arrows: fileArrows(), until: performance.now() + ARROWS_MILLISECONDS };
+  }
+  return known.arrows;
+}
+
+/** Calls `check` for whatever imports in a file, with the node of its source. */
+function eachImport(check: (node: Node, source: Node) => void): Deno.lint.LintVisitor {
+  return {
+    ImportDeclaration(node) {
+      check(node, node.source);
+    },
+    ExportAllDeclaration(node) {
+      check(node, node.source);
+    },
+    ExportNamedDeclaration(node) {
+      if (node.source !== null) check(node, node.source);
+    },
+    ImportExpression(node) {
+      check(node, node.source);
+    },
+    TSImportType(node) {
+      check(node, node.argument);
+    },
+  };
 }
 
 /** The value of a node that is a literal string, in quotes or backticks, or a type of one. */

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { asm, type AsmSource, boot, Image, type Machine } from "@vmexit/vmexit";
-import { statePage } from "../../lib/machine/state/state_page.ts";
+import { statePage } from "../../lib/machine/report/state_page.ts";
 
 /** The line of the page that marks the instruction, without its address and bytes. */
 function marked(vm: Machine): string | undefined {

@@ -10,7 +10,7 @@ import {
   type Machine,
   openHandles,
 } from "@vmexit/vmexit";
-import { nestedName } from "../../lib/machine/cpuid/nested_name.ts";
+import { nestedName } from "../../lib/machine/host/nested_name.ts";
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { ERRNO } from "../../lib/ffi/errno.ts";
 import { ThreadTimer } from "../../lib/ffi/thread_timer.ts";

@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { PAGE_SIZE, type PageMapping, type PageSizeName } from "../../lib/x86/page_mapping.ts";
+import type { PageMapping } from "../../lib/x86/page_mapping.ts";
+import { PAGE_SIZE, type PageSizeName } from "../../lib/x86/page_levels.ts";
 import { buildPageTables, type PageTables } from "../../lib/x86/page_tables.ts";
 import { walkPageTables } from "../../lib/x86/page_walk.ts";
 import { memoryOf } from "./memory_of.ts";

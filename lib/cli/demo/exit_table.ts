@@ -1,6 +1,6 @@
 import { describeExit } from "../../kvm/describe_exit.ts";
 import type { IoExit, MmioExit } from "../../kvm/exit.ts";
-import type { ObservedExit } from "../../machine/machine_types.ts";
+import type { ObservedExit } from "../../machine/run/run_options.ts";
 import { hex } from "../../x86/hex.ts";
 
 /** The columns: rows are printed as exits happen, so their widths are known before their contents. */

@@ -1,6 +1,6 @@
 import { exitText } from "../../machine/exits/exit_text.ts";
 import type { Exit } from "../../kvm/exit.ts";
-import type { MachineCpu } from "../../machine/machine_cpu.ts";
+import type { MachineCpu } from "../../machine/machine.ts";
 import { hex } from "../../x86/hex.ts";
 import { formatAddress } from "../format.ts";
 import type { Verdict } from "../verdict.ts";

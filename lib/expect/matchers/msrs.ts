@@ -1,4 +1,4 @@
-import type { MachineCpu } from "../../machine/machine_cpu.ts";
+import type { MachineCpu } from "../../machine/machine.ts";
 import { msrEntries } from "../../machine/msrs/msrs.ts";
 import { msrName, msrText, type MsrValues } from "../../x86/msr_number.ts";
 import { hex } from "../../x86/hex.ts";

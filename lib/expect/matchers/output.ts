@@ -1,4 +1,4 @@
-import type { MachineCpu } from "../../machine/machine_cpu.ts";
+import type { MachineCpu } from "../../machine/machine.ts";
 import { contentBytes, type MemoryContent } from "../../machine/memory/address_space.ts";
 import { LAST_PORT } from "../../x86/layout.ts";
 import { textDifference } from "../difference.ts";

@@ -1,4 +1,4 @@
-import type { MachineCpu } from "../../machine/machine_cpu.ts";
+import type { MachineCpu } from "../../machine/machine.ts";
 import { flagRegisterTables } from "../../machine/registers/flag_register_tables.ts";
 import type { RegisterValues } from "../../machine/registers/registers.ts";
 import { hex } from "../../x86/hex.ts";

@@ -1,6 +1,6 @@
 import { exitText } from "../../machine/exits/exit_text.ts";
-import type { MachineCpu } from "../../machine/machine_cpu.ts";
-import type { RunOptions } from "../../machine/machine_types.ts";
+import type { MachineCpu } from "../../machine/machine.ts";
+import type { RunOptions } from "../../machine/run/run_options.ts";
 import { TimeLimitError } from "../../machine/run/time_limit_error.ts";
 import type { Verdict } from "../verdict.ts";
 

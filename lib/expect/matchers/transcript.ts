@@ -1,5 +1,5 @@
-import type { MachineCpu } from "../../machine/machine_cpu.ts";
-import type { RunOptions } from "../../machine/machine_types.ts";
+import type { MachineCpu } from "../../machine/machine.ts";
+import type { RunOptions } from "../../machine/run/run_options.ts";
 import { formatCount } from "../format.ts";
 import { ExitPattern } from "../patterns/exit_pattern.ts";
 import { TranscriptCursor } from "../transcript_cursor.ts";

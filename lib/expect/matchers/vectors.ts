@@ -1,4 +1,4 @@
-import type { MachineCpu } from "../../machine/machine_cpu.ts";
+import type { MachineCpu } from "../../machine/machine.ts";
 import { bytesOfLanes, type Lane, LANES, lanesOf } from "../../machine/registers/vector_lanes.ts";
 import { hex } from "../../x86/hex.ts";
 import type { Comparison } from "../verdict.ts";

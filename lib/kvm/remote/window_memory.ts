@@ -1,8 +1,7 @@
 import { detach } from "../../ffi/buffer_pages.ts";
 import { SEEK } from "../../ffi/files.ts";
 import { HostError } from "../../ffi/host_error.ts";
-import type { Libc } from "../../ffi/libc.ts";
-import type { Pages } from "../../ffi/pages.ts";
+import type { Libc, Pages } from "../../ffi/libc.ts";
 import { processCalls } from "../../ffi/process_calls.ts";
 import { PageAllocator, wholePages } from "./page_allocator.ts";
 import { inAgent, type RemoteMachine } from "./remote_machine.ts";

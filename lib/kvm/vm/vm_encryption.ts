@@ -1,4 +1,4 @@
-import type { Pages } from "../../ffi/pages.ts";
+import type { Pages } from "../../ffi/libc.ts";
 import { kvm_enc_region } from "../abi/structs/encryption.ts";
 import type { IoctlTarget } from "../ioctl_target.ts";
 

@@ -1,7 +1,6 @@
-import type { Libc } from "../../ffi/libc.ts";
+import type { Libc, Pages } from "../../ffi/libc.ts";
 import { PAGE_SIZE } from "../../ffi/mman.ts";
 import { OwnedFd } from "../../ffi/owned_fd.ts";
-import type { Pages } from "../../ffi/pages.ts";
 import type { Writable } from "../../ffi/struct.ts";
 import {
   kvm_coalesced_mmio_zone,

@@ -16,15 +16,12 @@ import type { BootOptions } from "./boot_options.ts";
 import { checkCpuCount, checkCpuOptions, cpuCount, withCpuDefaults } from "./cpu_options.ts";
 import { checkCpuidOptions, editedCpuid } from "../cpuid/cpuid_options.ts";
 import type { Guest } from "./guest.ts";
-import {
-  checkInterruptControllers,
-  createInterruptControllers,
-} from "../interrupts/create_interrupt_controllers.ts";
+import { checkInterruptControllers, createInterruptControllers } from "../interrupts/irqchip.ts";
 import { DirtyLog } from "../memory/dirty_log.ts";
 import type { DirtyPages } from "../memory/dirty_pages.ts";
 import { DirtyRings, ringEntries } from "../memory/dirty_rings.ts";
 import { placeGuest } from "./guest_placement.ts";
-import { isAmd, refuseMissingFeatures } from "../cpuid/host_cpuid.ts";
+import { isAmd, refuseMissingFeatures } from "../host/host_cpuid.ts";
 import { Machine } from "../machine.ts";
 import { msrEntries } from "../msrs/msrs.ts";
 import { cpuidOfCpus, startCpus } from "./start_cpus.ts";
@@ -158,7 +155,7 @@ function bootGuest(guest: Guest, given: BootOptions): Machine {
   connectDevices(machine, options);
   cpus[0].store.load(state.registers, state.specialRegisters);
   load(machine, image, state, loadAddress);
-  if (smm !== undefined) placeSmmHandler(machine, smm);
+  if (smm !== undefined) placeSmmHandler(machine.memory, cpus[0].vcpu, smm);
   startCpus({ machine, cpus, state, entry, options });
   cleanup.move();
   return machine;

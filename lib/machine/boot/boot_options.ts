@@ -8,35 +8,24 @@ import type { RealLayout } from "../../x86/modes/real.ts";
 import type { UnrealLayout } from "../../x86/modes/unreal.ts";
 import type { Virtual8086Layout } from "../../x86/modes/virtual8086.ts";
 import type { MsrValues } from "../../x86/msr_number.ts";
-import type { MemoryContent } from "../memory/address_space.ts";
-import type { CpuOptions, InterleavingOptions } from "./cpu_options.ts";
+import type { InterleavingOptions } from "../run/interleaving.ts";
 import type { CpuidOptions } from "../cpuid/cpuid_options.ts";
+import type { Irqchip } from "../interrupts/irqchip.ts";
+import type { SlotOptions } from "../memory/memory_slots.ts";
 import type { DirtyPagesOption } from "../memory/dirty_pages.ts";
 import type { RegisterValues } from "../registers/registers.ts";
 import type { Size } from "../memory/size.ts";
 import type { SmmOptions } from "./smm_handler.ts";
 import type { VmCapabilities } from "./vm_capabilities.ts";
 
-/** Which interrupt controllers the kernel emulates: see {@linkcode CommonOptions.irqchip}. */
-export type Irqchip = boolean | "split";
-
-/** Memory beside the machine's main memory. */
-export interface SlotOptions {
-  /** The first guest physical address, a multiple of 4096. */
-  readonly gpa: number;
-  /** How much: a multiple of 4096. */
-  readonly size: Size;
-  /** Whether the guest's writes are refused, and arrive as MMIO exits: ROM. Needs KVM_CAP_READONLY_MEM. */
-  readonly readonly?: boolean;
-  /** What it holds at its start; zeros after that. */
-  readonly content?: MemoryContent;
-  /**
-   * The physical address of other memory that it shows: two slots on one memory. The memory must lie in one
-   * slot, the main memory or one before this.
-   */
-  readonly alias?: number;
-  /** Whether the host is to give it large pages of 2 MiB. Default false. */
-  readonly hugePages?: boolean;
+/** A CPU that starts at once: an element of the option `cpus`. */
+export interface CpuOptions {
+  /** Where it starts: a linear address, or a label of the guest. Default where CPU 0 does. */
+  readonly entry?: number | string;
+  /** Its RSP. Default 1 KiB below that of the CPU before it. */
+  readonly stack?: number;
+  /** Registers at the start, over what the mode, and the option `registers`, set. */
+  readonly registers?: RegisterValues;
 }
 
 /** What every mode's machine can be told. All of it has defaults. */

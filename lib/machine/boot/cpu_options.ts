@@ -3,26 +3,7 @@ import type { Kvm } from "../../kvm/kvm.ts";
 import type { Mode } from "../../x86/cpu_state.ts";
 import type { BootOptions } from "./boot_options.ts";
 import { SeededInterleaving } from "../run/interleaving.ts";
-import { nestedName } from "../cpuid/nested_name.ts";
-import type { RegisterValues } from "../registers/registers.ts";
-
-/** A CPU that starts at once: an element of the option `cpus`. */
-export interface CpuOptions {
-  /** Where it starts: a linear address, or a label of the guest. Default where CPU 0 does. */
-  readonly entry?: number | string;
-  /** Its RSP. Default 1 KiB below that of the CPU before it. */
-  readonly stack?: number;
-  /** Registers at the start, over what the mode, and the option `registers`, set. */
-  readonly registers?: RegisterValues;
-}
-
-/** Turns of CPUs that are the same for the same seed: the option `interleaving`. */
-export interface InterleavingOptions {
-  /** A whole number from 0 to 2^32 - 1. */
-  readonly seed: number;
-  /** The most instructions of a turn. Default 16. */
-  readonly instructions?: number;
-}
+import { nestedName } from "../host/nested_name.ts";
 
 type SeveralOptions =
   & Pick<

@@ -6,7 +6,8 @@ import { hex } from "../../x86/hex.ts";
 import { REAL_MODE, SYSTEM_MANAGEMENT } from "../../x86/layout.ts";
 import { systemManagementEntry } from "../../x86/modes/system_management.ts";
 import type { Guest } from "./guest.ts";
-import type { Machine } from "../machine.ts";
+import type { Vcpu } from "../../kvm/vcpu.ts";
+import type { PhysicalMemory } from "../memory/physical_memory.ts";
 
 /** The MSR that holds SMBASE (Intel SDM Vol. 4, table 2-2: IA32_SMBASE); KVM takes it from outside. */
 const IA32_SMBASE = 0x9e;
@@ -82,7 +83,7 @@ export function checkHasSmm(kvm: Kvm): void {
 }
 
 /** Writes a handler into memory, and tells the CPU where it is. */
-export function placeSmmHandler({ memory, kvm: { vcpu } }: Machine, smm: SmmHandler): void {
+export function placeSmmHandler(memory: PhysicalMemory, vcpu: Vcpu, smm: SmmHandler): void {
   memory.write(smm.base + SYSTEM_MANAGEMENT.entry, smm.bytes);
   if (smm.base === SYSTEM_MANAGEMENT.base) return;
   vcpu.msrs.setMsrs([{ index: IA32_SMBASE, data: BigInt(smm.base) }]);

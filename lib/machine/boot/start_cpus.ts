@@ -2,11 +2,9 @@ import { kvm_cpuid2 } from "../../kvm/abi/structs/cpuid.ts";
 import { structBytes } from "../../kvm/ioctl_target.ts";
 import type { CpuState } from "../../x86/cpu_state.ts";
 import { withCpuidTopology } from "../../x86/cpuid_topology.ts";
-import type { BootOptions, LongOptions } from "./boot_options.ts";
-import type { CpuOptions } from "./cpu_options.ts";
-import type { Machine } from "../machine.ts";
-import type { MachineCpu } from "../machine_cpu.ts";
-import type { CpuParts } from "../machine_types.ts";
+import type { BootOptions, CpuOptions, LongOptions } from "./boot_options.ts";
+import type { Machine, MachineCpu } from "../machine.ts";
+import type { CpuParts } from "../cpu_core.ts";
 
 /** How far the stacks of CPUs are apart where they are given none. */
 const STACK_SIZE = 0x400n;

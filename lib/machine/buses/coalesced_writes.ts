@@ -1,8 +1,9 @@
 import { HostError } from "../../ffi/host_error.ts";
 import { QEMU_SVM } from "../../kvm/remote/machine_image.ts";
-import { nestedName } from "../cpuid/nested_name.ts";
+import { nestedName } from "../host/nested_name.ts";
 import type { CoalescedRing } from "../../kvm/coalesced_ring.ts";
-import type { HandlerTable, MmioHandler, PortHandler } from "./bus.ts";
+import type { HandlerTable } from "./bus.ts";
+import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
 import type { PortOutput } from "./port_output.ts";
 
 /** The widest value that a handler gets as a number; above, it is a bigint. */

@@ -4,7 +4,7 @@ import type { Vm } from "../../kvm/vm.ts";
 import type { AddressRange, HandlerTable } from "./bus.ts";
 import type { CoalescedWrites } from "./coalesced_writes.ts";
 import type { DeviceBus } from "./device_bus.ts";
-import { formatAddress } from "../state/format_address.ts";
+import { formatAddress } from "../../x86/hex.ts";
 import { Notification, type NotifyOptions } from "./notification.ts";
 
 const BYTE_BITS = 8;

@@ -2,7 +2,7 @@ import { EventFd } from "../../ffi/event_fd.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { KVM_IOEVENTFD } from "../../kvm/abi/constants.ts";
 import type { Vm } from "../../kvm/vm.ts";
-import { formatAddress } from "../state/format_address.ts";
+import { formatAddress } from "../../x86/hex.ts";
 
 /** Which writes a notification counts. */
 export interface NotifyOptions {

@@ -14,8 +14,10 @@ import { rflagsFlags } from "../../x86/flag_tables.ts";
 import { getFlag } from "../../x86/flags.ts";
 import { PORT } from "../../x86/layout.ts";
 import { CaughtFault } from "./caught_fault.ts";
-import { guestPlace } from "../state/guest_place.ts";
-import type { MachineCpu } from "../machine_cpu.ts";
+import { guestPlace } from "../registers/guest_place.ts";
+import type { Image } from "../../guest/image.ts";
+import type { LinearMemory } from "../memory/linear_memory.ts";
+import type { Registers } from "../registers/registers.ts";
 import type { RegisterStore } from "../registers/register_store.ts";
 import { interruptedSegments, isCodeSelector } from "./interrupted_segments.ts";
 
@@ -44,9 +46,11 @@ const LONGEST_INSTRUCTION = 15;
 
 /** What a catcher needs of its machine. */
 export interface FaultCatcherParts {
-  readonly machine: MachineCpu;
   readonly vcpu: Vcpu;
   readonly store: RegisterStore;
+  readonly registers: Registers;
+  readonly linear: LinearMemory;
+  readonly image: Image;
   /** Where the stubs are. */
   readonly place: FaultCatcherPlace;
 }
@@ -75,7 +79,7 @@ export class FaultCatcher {
    * @param isStepping Whether KVM is stepping the guest: TF in what the CPU saved is KVM's then.
    */
   catch(isStepping: boolean): CaughtFault | undefined {
-    const { machine: { registers }, place } = this.#parts;
+    const { registers, place } = this.#parts;
     const vector = faultVector(place, registers.cs.base + registers.rip, registers.cs.selector);
     if (vector === undefined) return undefined;
     const read = this.#frame(vector);
@@ -86,7 +90,7 @@ export class FaultCatcher {
   }
 
   #frame(vector: number): ExceptionFrame {
-    const { machine: { registers, linear }, place: { format } } = this.#parts;
+    const { registers, linear, place: { format } } = this.#parts;
     const { rsp, ss, cs } = registers;
     const smallStack = format === "real" || (format !== "64-bit" && !ss.db);
     const top = ss.base + (smallStack ? BigInt.asUintN(16, rsp) : rsp);
@@ -109,19 +113,19 @@ export class FaultCatcher {
 
   /** Exceptions that push an error code do not when INT, or a host that has none for them, raises them. */
   #hasErrorCode(vector: number, slot: (index: number) => bigint): boolean {
-    const { machine, place: { format } } = this.#parts;
+    const { registers, place: { format } } = this.#parts;
     if (format === "real" || !exceptions[vector].hasErrorCode) return false;
-    if (format === "64-bit") return machine.registers.rsp % FRAME_ALIGNMENT === 0n;
+    if (format === "64-bit") return registers.rsp % FRAME_ALIGNMENT === 0n;
     if (format === "32-bit" && slot(FLAGS_SLOT + 1) & VIRTUAL_8086) return true;
     if (format === "32-bit" && slot(FLAGS_SLOT) & VIRTUAL_8086) return false;
-    return isCodeSelector(machine, slot(CS_SLOT + 1)) || !isCodeSelector(machine, slot(CS_SLOT));
+    return isCodeSelector(this.#parts, slot(CS_SLOT + 1)) ||
+      !isCodeSelector(this.#parts, slot(CS_SLOT));
   }
 
   #restore(frame: ExceptionFrame): void {
-    const { machine, store, place: { format } } = this.#parts;
-    const { registers } = machine;
+    const { registers, store, place: { format } } = this.#parts;
     const { rip, rsp, rflags } = frame;
-    registers.set({ ...interruptedSegments(machine, frame, format), rip, rsp, rflags });
+    registers.set({ ...interruptedSegments(this.#parts, frame, format), rip, rsp, rflags });
     store.flush();
   }
 
@@ -133,8 +137,7 @@ export class FaultCatcher {
   }
 
   #fault(vector: number, frame: ExceptionFrame): CaughtFault {
-    const { machine, vcpu, place: { format } } = this.#parts;
-    const { registers, linear, image } = machine;
+    const { registers, linear, image, vcpu, place: { format } } = this.#parts;
     const next = BigInt.asUintN(64, registers.cs.base + frame.rip);
     const trap = this.#trap(vector, next);
     const address = BigInt.asUintN(64, next - BigInt(trap.length));
@@ -150,7 +153,7 @@ export class FaultCatcher {
       rsp: frame.rsp,
       ss: frame.ss ?? registers.ss.selector,
       cpl: format === "real" ? 0 : isVirtual8086 ? PRIVILEGE : frame.cs & PRIVILEGE,
-      bits: guestPlace(machine).bits,
+      bits: guestPlace(this.#parts).bits,
       bytes: this.#code(address),
       ...vector === PAGE_FAULT && !trap.software
         ? {
@@ -164,7 +167,7 @@ export class FaultCatcher {
 
   /** The instruction before `next`, where it is one that goes through this vector by itself. */
   #trap(vector: number, next: bigint): { length: number; software: boolean } {
-    const { linear } = this.#parts.machine;
+    const { linear } = this.#parts;
     let bytes: Uint8Array;
     try {
       bytes = linear.read(next - 2n, 2);
@@ -180,7 +183,7 @@ export class FaultCatcher {
   }
 
   #code(address: bigint): Uint8Array {
-    const { linear } = this.#parts.machine;
+    const { linear } = this.#parts;
     const bytes: number[] = [];
     try {
       while (bytes.length < LONGEST_INSTRUCTION) {

@@ -8,8 +8,8 @@ import type { ExceptionFrame, FrameFormat } from "../../x86/faults/exception_fra
 import { rflagsFlags } from "../../x86/flag_tables.ts";
 import { getFlag } from "../../x86/flags.ts";
 import { segment16, unusableSegment } from "../../x86/modes/common.ts";
-import type { MachineCpu } from "../machine_cpu.ts";
-import type { RegisterValues } from "../registers/registers.ts";
+import type { LinearMemory } from "../memory/linear_memory.ts";
+import type { Registers, RegisterValues } from "../registers/registers.ts";
 
 const PARAGRAPH = 16n;
 const REAL_MODE_LIMIT = 0xffff;
@@ -22,12 +22,18 @@ const LAST_NULL = 3;
 const CODE = 0x8;
 const ACCESSED = 0x1;
 
+/** Where a CPU's segments, and the tables that describe them, are read. */
+interface SegmentSource {
+  readonly registers: Registers;
+  readonly linear: LinearMemory;
+}
+
 /**
  * The segment registers of the program that a frame is of, hidden parts and all, as a return from the handler
  * would load them.
  */
 export function interruptedSegments(
-  machine: MachineCpu,
+  source: SegmentSource,
   frame: ExceptionFrame,
   format: FrameFormat,
 ): RegisterValues {
@@ -45,23 +51,23 @@ export function interruptedSegments(
     };
   }
   return {
-    cs: loaded(machine, cs) ?? { selector: cs },
+    cs: loaded(source, cs) ?? { selector: cs },
     ...ss === undefined ? {} : {
       ss: ss > LAST_NULL
-        ? loaded(machine, ss) ?? { selector: ss, dpl: cs & PRIVILEGE }
+        ? loaded(source, ss) ?? { selector: ss, dpl: cs & PRIVILEGE }
         : { ...unusableSegment(), selector: ss, dpl: cs & PRIVILEGE },
     },
   };
 }
 
 /** Whether a value is the selector of a code segment in the guest's tables. */
-export function isCodeSelector(machine: MachineCpu, value: bigint): boolean {
-  const segment = loaded(machine, Number(BigInt.asUintN(32, value)));
+export function isCodeSelector(source: SegmentSource, value: bigint): boolean {
+  const segment = loaded(source, Number(BigInt.asUintN(32, value)));
   return segment !== undefined && segment.s === 1 && (segment.type & CODE) !== 0;
 }
 
 /** What a segment register has after a selector was loaded; undefined where its table has no such segment. */
-function loaded({ registers, linear }: MachineCpu, selector: number): Segment | undefined {
+function loaded({ registers, linear }: SegmentSource, selector: number): Segment | undefined {
   const { base, limit } = selector & IN_LDT ? registers.ldt : registers.gdt;
   const offset = selector & OFFSET;
   const isNone = selector > OFFSET + PRIVILEGE + IN_LDT || selector <= LAST_NULL;

@@ -2,7 +2,7 @@ import { PAGE_SIZE } from "../../ffi/mman.ts";
 import { KVM_DIRTY_LOG } from "../../kvm/abi/mod.ts";
 import type { Vm } from "../../kvm/vm.ts";
 import { type DirtyPages, pageAddress } from "./dirty_pages.ts";
-import type { MemorySlot } from "./physical_memory.ts";
+import type { MemorySlot } from "./memory_slots.ts";
 
 const BITS_PER_BYTE = 8;
 

@@ -1,6 +1,6 @@
 import { PAGE_SIZE } from "../../ffi/mman.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
-import type { MemorySlot } from "./physical_memory.ts";
+import type { MemorySlot } from "./memory_slots.ts";
 
 /** How the pages that a guest writes are noted: see the option `dirtyPages` of `boot`. */
 export type DirtyPagesOption = "log" | "ring" | { readonly ring: number };

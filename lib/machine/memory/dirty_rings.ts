@@ -3,7 +3,7 @@ import type { DirtyRing } from "../../kvm/dirty_ring.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { Vm } from "../../kvm/vm.ts";
 import { type DirtyPages, type DirtyPagesOption, pageAddress } from "./dirty_pages.ts";
-import type { MemorySlot } from "./physical_memory.ts";
+import type { MemorySlot } from "./memory_slots.ts";
 
 const DEFAULT_ENTRIES = 1024;
 /** The kernel wants a page at the least, and 65536 entries at the most (api.rst 8.29). */

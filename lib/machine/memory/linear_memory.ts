@@ -103,3 +103,20 @@ export class LinearMemory extends AddressSpace<number | bigint> {
     return pieces;
   }
 }
+
+/**
+ * The physical address of a stopped CPU's next instruction; undefined where the page tables have none for it.
+ */
+export function nextInstruction(
+  { registers: { cs, rip }, linear }: {
+    readonly registers: Registers;
+    readonly linear: LinearMemory;
+  },
+): number | undefined {
+  try {
+    return linear.toPhysical(BigInt.asUintN(64, cs.base + rip));
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
+}

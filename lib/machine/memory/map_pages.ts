@@ -4,7 +4,8 @@ import { describeExit } from "../../kvm/describe_exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { Vm } from "../../kvm/vm.ts";
 import { unrealMode } from "../../x86/modes/unreal.ts";
-import { type BackedSlot, pieceBytes, storePiece } from "./physical_memory.ts";
+import { pieceBytes, storePiece } from "./physical_memory.ts";
+import type { BackedSlot } from "./memory_slots.ts";
 
 /** Where the reader lies meanwhile, in the main memory. */
 const READER_ENTRY = 0x500;

@@ -1,14 +1,51 @@
 import { SC } from "../../ffi/files.ts";
 import { HostError } from "../../ffi/host_error.ts";
-import type { Libc } from "../../ffi/libc.ts";
+import type { Libc, Pages } from "../../ffi/libc.ts";
 import { PAGE_SIZE } from "../../ffi/mman.ts";
-import { allocateHugePages, allocatePages, type Pages, partOf } from "../../ffi/pages.ts";
+import { allocateHugePages, allocatePages, partOf } from "../../ffi/pages.ts";
 import { KVM_PRIVATE_PAGES, LAST_PHYSICAL_ADDRESS } from "../../x86/layout.ts";
-import { contentBytes } from "./address_space.ts";
-import type { SlotOptions } from "../boot/boot_options.ts";
-import { formatAddress } from "../state/format_address.ts";
-import type { BackedSlot } from "./physical_memory.ts";
-import { sizeInBytes } from "./size.ts";
+import { contentBytes, type MemoryContent } from "./address_space.ts";
+import { formatAddress } from "../../x86/hex.ts";
+import { type Size, sizeInBytes } from "./size.ts";
+
+/** Memory beside the machine's main memory. */
+export interface SlotOptions {
+  /** The first guest physical address, a multiple of 4096. */
+  readonly gpa: number;
+  /** How much: a multiple of 4096. */
+  readonly size: Size;
+  /** Whether the guest's writes are refused, and arrive as MMIO exits: ROM. Needs KVM_CAP_READONLY_MEM. */
+  readonly readonly?: boolean;
+  /** What it holds at its start; zeros after that. */
+  readonly content?: MemoryContent;
+  /**
+   * The physical address of other memory that it shows: two slots on one memory. The memory must lie in one
+   * slot, the main memory or one before this.
+   */
+  readonly alias?: number;
+  /** Whether the host is to give it large pages of 2 MiB. Default false. */
+  readonly hugePages?: boolean;
+}
+
+/** A memory slot: RAM, or ROM, that backs a range of guest physical addresses. */
+export interface MemorySlot {
+  /** Its number, as KVM knows it. */
+  readonly slot: number;
+  /** Its first guest physical address. */
+  readonly gpa: number;
+  /** Whether the guest's writes are refused, and arrive as MMIO exits. */
+  readonly readonly: boolean;
+  /** Bytes of it. */
+  readonly size: number;
+  /** The memory itself: what the guest sees, live. It ends with the machine. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+}
+
+/** A slot with the memory that KVM is given. */
+export interface BackedSlot extends MemorySlot {
+  /** Its memory, with its address in this process. */
+  readonly pages: Pages;
+}
 
 /** Where a slot is to be. */
 interface Range {

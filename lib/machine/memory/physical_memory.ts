@@ -1,28 +1,8 @@
-import type { Pages } from "../../ffi/pages.ts";
+import type { Pages } from "../../ffi/libc.ts";
 import { AddressSpace } from "./address_space.ts";
-import type { SlotOptions } from "../boot/boot_options.ts";
-import { formatAddress } from "../state/format_address.ts";
+import type { BackedSlot, MemorySlot, SlotOptions } from "./memory_slots.ts";
+import { formatAddress } from "../../x86/hex.ts";
 import { sizeInBytes } from "./size.ts";
-
-/** A memory slot: RAM, or ROM, that backs a range of guest physical addresses. */
-export interface MemorySlot {
-  /** Its number, as KVM knows it. */
-  readonly slot: number;
-  /** Its first guest physical address. */
-  readonly gpa: number;
-  /** Whether the guest's writes are refused, and arrive as MMIO exits. */
-  readonly readonly: boolean;
-  /** Bytes of it. */
-  readonly size: number;
-  /** The memory itself: what the guest sees, live. It ends with the machine. */
-  readonly bytes: Uint8Array<ArrayBuffer>;
-}
-
-/** A slot with the memory that KVM is given. */
-export interface BackedSlot extends MemorySlot {
-  /** Its memory, with its address in this process. */
-  readonly pages: Pages;
-}
 
 /** A piece of a slot's memory: `length` bytes from `start` on. */
 export interface MemoryPiece {

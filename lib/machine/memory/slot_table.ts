@@ -1,12 +1,17 @@
-import type { Libc } from "../../ffi/libc.ts";
-import type { Pages } from "../../ffi/pages.ts";
+import type { Libc, Pages } from "../../ffi/libc.ts";
 import type { Vm } from "../../kvm/vm.ts";
-import type { SlotOptions } from "../boot/boot_options.ts";
+import {
+  type BackedSlot,
+  checkPlace,
+  createSlot,
+  type MemorySlot,
+  slotOf,
+  type SlotOptions,
+} from "./memory_slots.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { DirtyPages } from "./dirty_pages.ts";
 import { mapPages } from "./map_pages.ts";
-import { checkPlace, createSlot, slotOf } from "./memory_slots.ts";
-import type { BackedSlot, MemorySlot, MemorySlots } from "./physical_memory.ts";
+import type { MemorySlots } from "./physical_memory.ts";
 
 /** Bits 16 and up of a slot's number in KVM say which address space it is in (api.rst 4.35). */
 const ADDRESS_SPACE_SHIFT = 16;

@@ -1,7 +1,14 @@
 import type { Segment } from "../../x86/segment.ts";
 import { namesIn, unknownRegister } from "./refuse_unknown_names.ts";
-import type { RegisterPart, Registers } from "./registers.ts";
 import { WholeRegister } from "./whole_register.ts";
+
+/** What a path in the registers leads to: a register, a flag, a part, or the lanes of a vector. */
+export type RegisterPart = bigint | number | boolean | readonly (bigint | number)[];
+
+/** Registers by name, as far as paths in them are followed here. */
+interface NamedRegisters {
+  readonly cr0: { readonly pe: boolean };
+}
 
 /** The methods of the registers: no registers themselves. */
 const METHODS: ReadonlySet<string> = new Set(["get", "set"]);
@@ -17,7 +24,7 @@ const PARAGRAPH = 16n;
  *
  * @throws {RangeError} When there is none, or it is a table, which has no value of its own.
  */
-export function readPath(registers: Registers, path: string): RegisterPart {
+export function readPath(registers: NamedRegisters, path: string): RegisterPart {
   const { target, name } = resolve(registers, path);
   const value = target[name];
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
@@ -38,7 +45,7 @@ export function readPath(registers: Registers, path: string): RegisterPart {
  *
  * @throws {RangeError} When there is none, or the value does not fit.
  */
-export function setPath(registers: Registers, path: string, value: unknown): void {
+export function setPath(registers: NamedRegisters, path: string, value: unknown): void {
   const { target, name } = resolve(registers, path);
   const current = target[name];
   const isAssigned = typeof current !== "object" || current === null || Array.isArray(current) ||
@@ -61,7 +68,7 @@ export function setPath(registers: Registers, path: string, value: unknown): voi
 }
 
 function resolve(
-  registers: Registers,
+  registers: NamedRegisters,
   path: string,
 ): { target: Record<string, unknown>; name: string } {
   const names = path.split(".");

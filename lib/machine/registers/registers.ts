@@ -21,7 +21,7 @@ import {
 import type { FlagProperties, FlagRegister } from "./flag_register.ts";
 import type { FlagRegisterName, FlagsOfRegisters } from "./flag_register_tables.ts";
 import { refuseUnknownNames } from "./refuse_unknown_names.ts";
-import { readPath, setPath } from "./register_path.ts";
+import { readPath, type RegisterPart, setPath } from "./register_path.ts";
 import type { RegisterStore } from "./register_store.ts";
 import { refuseNoNumber, wholeNumber } from "./whole_number.ts";
 
@@ -35,9 +35,6 @@ const FLAGGED: readonly MainFlagRegister[] = ["rflags", "cr0", "cr4", "efer"];
 
 /** Registers that are made of flags, and are not of the extensions. */
 export type MainFlagRegister = "rflags" | "cr0" | "cr4" | "efer";
-
-/** What a path in the registers leads to: a register, a flag, a part, or the lanes of a vector. */
-export type RegisterPart = bigint | number | boolean | readonly (bigint | number)[];
 
 /** Registers that are read as whole values. */
 export type ControlRegisterName = "cr2" | "cr3" | "cr8" | "apic_base";

@@ -4,14 +4,25 @@ import type { CaughtFault } from "../faults/caught_fault.ts";
 import type { CpuWait } from "./cpu_wait.ts";
 import type { FaultCatcher } from "../faults/fault_catcher.ts";
 import type { HaltWatch } from "./halt_watch.ts";
-import type { MachineCpu } from "../machine_cpu.ts";
-import type { CpuProgress } from "../machine_types.ts";
+import type { StoppedCpu } from "../report/stopped_cpu.ts";
+import type { GuestDebug } from "./guest_debug.ts";
 import type { RunLoop } from "./run_loop.ts";
+
+/** How far a CPU has come. */
+export interface CpuProgress {
+  /** Its latest exit that test code has seen. */
+  readonly lastExit: Exit | undefined;
+  /** The latest fault that its fault catcher has reported. */
+  readonly lastFault: CaughtFault | undefined;
+  /** Whether it stands at its latest exit. */
+  readonly isAtExit: boolean;
+}
 
 /** What a lane is made of. */
 export interface CpuLaneParts {
-  readonly cpu: MachineCpu;
+  readonly cpu: StoppedCpu;
   readonly vcpu: Vcpu;
+  readonly debug: GuestDebug;
   readonly loop: RunLoop;
   /** Finds a HLT that is no exit, where the kernel has the local APIC and there is no other CPU. */
   readonly halt: HaltWatch | undefined;

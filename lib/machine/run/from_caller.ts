@@ -1,8 +1,8 @@
 import type { Exit } from "../../kvm/exit.ts";
-import { GuestFaultError } from "../faults/guest_fault_error.ts";
-import type { RunOptions } from "../machine_types.ts";
+import { GuestFaultError } from "./guest_fault_error.ts";
+import type { RunOptions } from "./run_options.ts";
 import { TimeLimitError } from "./time_limit_error.ts";
-import { UnhandledExitError } from "../exits/unhandled_exit_error.ts";
+import { UnhandledExitError } from "./unhandled_exit_error.ts";
 
 /** Runs `body`; the stack of an error about the guest begins at the line of the test that called `method`. */
 export function fromCaller(method: (options: RunOptions) => Exit, body: () => Exit): Exit {

@@ -3,7 +3,7 @@ import { EXIT_REASON, KVM_GUESTDBG } from "../../kvm/abi/mod.ts";
 import type { DebugExit } from "../../kvm/exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import { type DebugPoint, debugRegisters } from "../../x86/debug_registers.ts";
-import { nestedName } from "../cpuid/nested_name.ts";
+import { nestedName } from "../host/nested_name.ts";
 
 /** Bits 0 to 3 of DR6: which breakpoints it was; bit 14: a step (Intel SDM Vol. 3B, 17.2.3). */
 const DR6_BREAKPOINTS = 0xfn;

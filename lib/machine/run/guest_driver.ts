@@ -6,12 +6,12 @@ import type { CaughtFault } from "../faults/caught_fault.ts";
 import type { CpuLane } from "./cpu_lane.ts";
 import type { CpuScheduler } from "./cpu_scheduler.ts";
 import { FaultCatcher } from "../faults/fault_catcher.ts";
-import { GuestFaultError } from "../faults/guest_fault_error.ts";
-import type { ExitsOptions, ObservedExit, RunOptions } from "../machine_types.ts";
+import { GuestFaultError } from "./guest_fault_error.ts";
+import type { ExitsOptions, ObservedExit, RunOptions } from "./run_options.ts";
 import { isResumable } from "../exits/resumable_exits.ts";
 import { scaledTimeout, type TimeLimit } from "./time_limit.ts";
 import { TimeLimitError } from "./time_limit_error.ts";
-import { UnhandledExitError } from "../exits/unhandled_exit_error.ts";
+import { UnhandledExitError } from "./unhandled_exit_error.ts";
 
 /** The last two come only where a test has asked for them. */
 const TERMINAL: ReadonlySet<string> = new Set(["HLT", "SHUTDOWN", "DEBUG", "IRQ_WINDOW_OPEN"]);
@@ -25,6 +25,8 @@ export interface GuestDriverParts {
   readonly limit: TimeLimit;
   /** The time limit of a run that is given none, in milliseconds, before it is scaled. */
   readonly timeout: number;
+  /** Throws where the machine is disposed. */
+  readonly checkUsable: (what: string) => void;
 }
 
 /**
@@ -107,8 +109,8 @@ export class GuestDriver {
    * @throws {TypeError} When it runs, or waits for an answer, or the machine is disposed.
    */
   checkStopped(what: string): void {
-    const { cpu, loop } = this.#lane.parts;
-    cpu.checkUsable(what);
+    const { loop } = this.#lane.parts;
+    this.#parts.checkUsable(what);
     if (this.#running) {
       throw new TypeError(`Cannot ${what}: the machine is running. Do it between two runs.`);
     }
@@ -125,9 +127,9 @@ export class GuestDriver {
     body: () => Result,
     used = 0,
   ): Result {
-    const { lanes, scheduler, limit } = this.#parts;
+    const { lanes, scheduler, limit, checkUsable } = this.#parts;
     const { cpu } = this.#lane.parts;
-    cpu.checkUsable("run the machine");
+    checkUsable("run the machine");
     checkUntil(until);
     if (this.#running) {
       throw new TypeError(
@@ -199,7 +201,7 @@ export class GuestDriver {
   }
 
   #runOneInstruction(lane: CpuLane): Exit {
-    const { debug } = lane.parts.cpu;
+    const { debug } = lane.parts;
     // An exit that waits for its answer holds up the whole machine.
     const latest = this.#lane;
     if (latest !== lane && latest.parts.loop.unanswered && !latest.parts.loop.dispatch()) {

@@ -1,3 +1,11 @@
+/** Turns of CPUs that are the same for the same seed: the option `interleaving`. */
+export interface InterleavingOptions {
+  /** A whole number from 0 to 2^32 - 1. */
+  readonly seed: number;
+  /** The most instructions of a turn. Default 16. */
+  readonly instructions?: number;
+}
+
 /** Which CPU of a machine runs next, and for how long. */
 export interface Turn {
   /** Its number. */

@@ -1,7 +1,8 @@
 import { EXIT_REASON, KVM_EXIT_HYPERV, KVM_EXIT_IO } from "../../kvm/abi/mod.ts";
 import type { AnswerFields } from "../../kvm/exit_answer.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
-import type { HandlerTable, MmioHandler, PortHandler } from "../buses/bus.ts";
+import type { HandlerTable } from "../buses/bus.ts";
+import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
 import type { CoalescedWrites } from "../buses/coalesced_writes.ts";
 import type { CpuTurn } from "./cpu_turn.ts";
 import type { ExitHandlers } from "../exits/exit_handlers.ts";

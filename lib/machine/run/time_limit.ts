@@ -1,5 +1,5 @@
 import type { Libc } from "../../ffi/libc.ts";
-import { nestedName } from "../cpuid/nested_name.ts";
+import { nestedName } from "../host/nested_name.ts";
 import { isInspected } from "./inspector.ts";
 import { ThreadTimer } from "../../ffi/thread_timer.ts";
 

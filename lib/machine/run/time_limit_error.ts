@@ -1,6 +1,6 @@
-import type { MachineCpu } from "../machine_cpu.ts";
-import { ofCpu } from "../state/cpus_section.ts";
-import { statePage } from "../state/state_page.ts";
+import type { StoppedCpu } from "../report/stopped_cpu.ts";
+import { ofCpu } from "../report/cpus_section.ts";
+import { statePage } from "../report/state_page.ts";
 import { TIMEOUT_SCALE_VARIABLE, timeoutScale } from "./time_limit.ts";
 
 /**
@@ -21,7 +21,7 @@ export class TimeLimitError extends Error {
    *
    * @param milliseconds The limit, as scaled.
    */
-  constructor(machine: MachineCpu, milliseconds: number) {
+  constructor(machine: StoppedCpu, milliseconds: number) {
     const scale = timeoutScale();
     const limit = scale === 1
       ? `${milliseconds} ms`
@@ -40,7 +40,7 @@ export class TimeLimitError extends Error {
 }
 
 /** A guest that is halted with interrupts disabled has ended: here it waits for one. */
-function waiting(machine: MachineCpu): string {
+function waiting(machine: StoppedCpu): string {
   return machine.mpState === "HALTED"
     ? ' It is halted, waiting for an interrupt: raise one by vm.interrupts, or let the run end there with { until: "halted" }.'
     : "";

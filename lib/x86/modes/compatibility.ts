@@ -1,8 +1,7 @@
 import type { CpuState } from "../cpu_state.ts";
 import { PROTECTED_MODE } from "../layout.ts";
 import { offsetOf } from "./common.ts";
-import { ia32eState } from "./ia32e.ts";
-import type { Ia32eLayout } from "./long.ts";
+import { type Ia32eLayout, ia32eState } from "./ia32e.ts";
 
 /** What a boot state of compatibility mode can be told. All of it has defaults. */
 export interface CompatibilityLayout extends Ia32eLayout {

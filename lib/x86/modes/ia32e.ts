@@ -6,8 +6,15 @@ import { withCatcherMapped } from "../faults/catcher_mapping.ts";
 import { checkWrites } from "../placement.ts";
 import { specialRegisters } from "./common.ts";
 import { descriptorTables } from "./descriptor_tables.ts";
-import type { Ia32eLayout } from "./long.ts";
+import type { PagingLayout } from "./paging_layout.ts";
+import type { PrivilegeLayout } from "./protection_layout.ts";
 import { layoutPageTables } from "./layout_page_tables.ts";
+
+/** What a boot state of long mode can be told, whatever its code. */
+export interface Ia32eLayout extends PrivilegeLayout, PagingLayout<"4K" | "2M" | "1G"> {
+  /** Levels of page tables. With 5, which not every CPU has, linear addresses have 57 bits. Default 4. */
+  levels?: 4 | 5;
+}
 
 /** What tells 64-bit mode and compatibility mode apart. */
 export interface Ia32eStart {

@@ -1,6 +1,6 @@
 import { PROTECTED_MODE } from "../layout.ts";
-import { pagingFormats, type PagingMode } from "../page_levels.ts";
-import { checkMappings, PAGE_SIZE, type PageMapping, type PageSizeName } from "../page_mapping.ts";
+import { PAGE_SIZE, type PageSizeName, pagingFormats, type PagingMode } from "../page_levels.ts";
+import { checkMappings, type PageMapping } from "../page_mapping.ts";
 
 /** A range of linear addresses in the lower half; `end` is the address after the last. */
 interface Range {

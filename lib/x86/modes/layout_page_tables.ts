@@ -1,6 +1,5 @@
 import { PROTECTED_MODE } from "../layout.ts";
-import type { PagingMode } from "../page_levels.ts";
-import type { PageSizeName } from "../page_mapping.ts";
+import type { PageSizeName, PagingMode } from "../page_levels.ts";
 import { buildPageTables, type PageTables, type TableArea } from "../page_tables.ts";
 import { identityMap } from "./identity_map.ts";
 import type { PagingLayout } from "./paging_layout.ts";

@@ -2,15 +2,7 @@ import { isCanonical, LINEAR_ADDRESS_BITS, LINEAR_ADDRESS_BITS_5_LEVEL } from ".
 import type { CpuState } from "../cpu_state.ts";
 import { hex } from "../hex.ts";
 import { PROTECTED_MODE } from "../layout.ts";
-import { ia32eState } from "./ia32e.ts";
-import type { PagingLayout } from "./paging_layout.ts";
-import type { PrivilegeLayout } from "./protection_layout.ts";
-
-/** What a boot state of long mode can be told, whatever its code. */
-export interface Ia32eLayout extends PrivilegeLayout, PagingLayout<"4K" | "2M" | "1G"> {
-  /** Levels of page tables. With 5, which not every CPU has, linear addresses have 57 bits. Default 4. */
-  levels?: 4 | 5;
-}
+import { type Ia32eLayout, ia32eState } from "./ia32e.ts";
 
 /** What a long-mode boot state can be told. All of it has defaults. */
 export interface LongLayout extends Ia32eLayout {

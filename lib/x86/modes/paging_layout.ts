@@ -1,4 +1,5 @@
-import type { PageMapping, PageSizeName } from "../page_mapping.ts";
+import type { PageMapping } from "../page_mapping.ts";
+import type { PageSizeName } from "../page_levels.ts";
 import type { TableArea } from "../page_tables.ts";
 
 /** What boot states with paging can be told. All of it has defaults. */

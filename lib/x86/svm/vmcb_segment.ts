@@ -1,6 +1,5 @@
 import { type Struct, struct, u16, u32, u64 } from "../../ffi/struct.ts";
-import type { Segment } from "../segment.ts";
-import { attributesOf, attributeWord } from "../segment_attributes.ts";
+import { attributesOf, attributeWord, type Segment } from "../segment.ts";
 
 /** A segment register in a VMCB. */
 export interface VmcbSegment {

@@ -3,8 +3,7 @@ import type { MemoryWrite } from "../cpu_state.ts";
 import { flagsToValue } from "../flags.ts";
 import { hex } from "../hex.ts";
 import { checkRegionAddress } from "../interception/place_region.ts";
-import { entryOffset, PAGE_TABLE_SIZE, type PageLevel } from "../page_levels.ts";
-import { PAGE_SIZE } from "../page_mapping.ts";
+import { entryOffset, PAGE_SIZE, PAGE_TABLE_SIZE, type PageLevel } from "../page_levels.ts";
 import type { TableArea } from "../page_tables.ts";
 import {
   EPT_ENTRY_SIZE,

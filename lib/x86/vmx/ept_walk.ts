@@ -4,10 +4,10 @@ import { hex } from "../hex.ts";
 import {
   entryOffset,
   PAGE_ENTRY_ADDRESS,
+  PAGE_SIZE,
   type PageEntryLevel,
   type PageLevel,
 } from "../page_levels.ts";
-import { PAGE_SIZE } from "../page_mapping.ts";
 import {
   EPT_ENTRY_SIZE,
   eptAddressBits,

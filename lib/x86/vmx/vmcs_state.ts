@@ -1,8 +1,7 @@
 import type { CpuState, SegmentName } from "../cpu_state.ts";
 import { cr4Flags, eferFlags, RFLAGS_ALWAYS_SET } from "../flag_tables.ts";
 import { flagsToValue, getFlag } from "../flags.ts";
-import type { Segment } from "../segment.ts";
-import { attributeWord } from "../segment_attributes.ts";
+import { attributeWord, type Segment } from "../segment.ts";
 import type { VmcsFieldName } from "./vmcs_fields.ts";
 
 /** Values for fields of a VMCS. */

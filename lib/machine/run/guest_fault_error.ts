@@ -1,7 +1,7 @@
 import { describeWalk } from "../../x86/describe_walk.ts";
-import type { CaughtFault } from "./caught_fault.ts";
-import type { MachineCpu } from "../machine_cpu.ts";
-import { statePage } from "../state/state_page.ts";
+import type { CaughtFault } from "../faults/caught_fault.ts";
+import type { StoppedCpu } from "../report/stopped_cpu.ts";
+import { statePage } from "../report/state_page.ts";
 
 /**
  * The guest caused an exception that it does not handle, and its fault catcher reported it. The machine stands
@@ -16,7 +16,7 @@ export class GuestFaultError extends Error {
   readonly cpu: number;
 
   /** The error with the state of the machine at the fault. */
-  constructor(machine: MachineCpu, fault: CaughtFault) {
+  constructor(machine: StoppedCpu, fault: CaughtFault) {
     const whose = machine.machine.cpus.length === 1 ? "" : `CPU ${machine.number}: `;
     super([whose + fault.text, "", ...walkLines(fault), statePage(machine)].join("\n"));
     this.fault = fault;

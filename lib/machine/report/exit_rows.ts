@@ -3,9 +3,9 @@ import { describeExit } from "../../kvm/describe_exit.ts";
 import type { Exit, IoExit, MmioExit } from "../../kvm/exit.ts";
 import { hex } from "../../x86/hex.ts";
 import { msrText } from "../../x86/msr_number.ts";
-import type { ExitRecord } from "./exit_log.ts";
-import { exitText } from "./exit_text.ts";
-import { littleEndianBytes } from "./integer_bytes.ts";
+import type { ExitRecord } from "../exits/exit_log.ts";
+import { exitText } from "../exits/exit_text.ts";
+import { littleEndianBytes } from "../exits/integer_bytes.ts";
 
 const REASON_NAMES = new Map<number, string>(
   Object.entries(EXIT_REASON).map(([name, number]) => [number, name]),

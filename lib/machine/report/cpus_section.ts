@@ -1,9 +1,9 @@
 import { hex } from "../../x86/hex.ts";
-import { guestPlace } from "./guest_place.ts";
-import type { MachineCpu } from "../machine_cpu.ts";
+import { guestPlace } from "../registers/guest_place.ts";
+import type { StoppedCpu } from "./stopped_cpu.ts";
 
 /** What is said of MP states in failure pages. */
-const STATES: Readonly<Record<MachineCpu["mpState"], string>> = {
+const STATES: Readonly<Record<StoppedCpu["mpState"], string>> = {
   RUNNABLE: "",
   UNINITIALIZED: "waits for INIT",
   INIT_RECEIVED: "waits for a SIPI",
@@ -13,24 +13,24 @@ const STATES: Readonly<Record<MachineCpu["mpState"], string>> = {
 };
 
 /** What a page calls the CPU that it is about. */
-export function subject({ machine, number }: MachineCpu): string {
+export function subject({ machine, number }: StoppedCpu): string {
   return machine.cpus.length === 1 ? "guest" : `CPU ${number}`;
 }
 
 /** Which CPU a page or a message is about: `" of CPU 1"`, or nothing where there is only one. */
-export function ofCpu({ machine, number }: MachineCpu): string {
+export function ofCpu({ machine, number }: StoppedCpu): string {
   return machine.cpus.length === 1 ? "" : ` of CPU ${number}`;
 }
 
 /** Where the other CPUs of a stopped machine are, and how to have the same run again: lines for failure pages. */
-export function cpusSection(cpu: MachineCpu): string[] {
+export function cpusSection(cpu: StoppedCpu): string[] {
   const others = cpu.machine.cpus.filter((each) => each !== cpu);
   if (others.length === 0) return [];
   return ["the other CPUs", ...others.map((each) => `    CPU ${each.number} ${placeText(each)}`)];
 }
 
 /** How to run a machine again as it ran; empty for one whose CPUs run by slices of time, or that has one. */
-export function replayLines({ interleaving }: MachineCpu): string[] {
+export function replayLines({ interleaving }: StoppedCpu): string[] {
   if (interleaving === undefined) return [];
   const { seed, instructions } = interleaving;
   const option = instructions === undefined
@@ -39,7 +39,7 @@ export function replayLines({ interleaving }: MachineCpu): string[] {
   return [`interleaving seed ${seed}: boot with { interleaving: ${option} } to replay`];
 }
 
-function placeText(cpu: MachineCpu): string {
+function placeText(cpu: StoppedCpu): string {
   const { linear, imageBase } = guestPlace(cpu);
   const { image, isAtExit, lastExit } = cpu;
   const { mpState } = cpu;

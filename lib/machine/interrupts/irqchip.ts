@@ -1,8 +1,16 @@
 import { KVM } from "../../kvm/abi/constants.ts";
 import type { Vm } from "../../kvm/vm.ts";
-import type { CommonOptions } from "../boot/boot_options.ts";
 
-type ControllerOptions = Pick<CommonOptions, "irqchip" | "pit">;
+/** Which interrupt controllers the kernel emulates: see {@linkcode CommonOptions.irqchip}. */
+export type Irqchip = boolean | "split";
+
+/** Which interrupt controllers and timers of the kernel a machine has: the options of these names. */
+export interface ControllerOptions {
+  /** The interrupt controllers. Default none. */
+  readonly irqchip?: Irqchip;
+  /** Whether there is the interval timer. Default false. */
+  readonly pit?: boolean;
+}
 
 /**
  * Refuses interrupt controllers that cannot be.

@@ -3,14 +3,14 @@ import { kvm_regs } from "../../kvm/abi/structs/regs.ts";
 import { flagNames } from "../../x86/flags.ts";
 import { rflagsFlags } from "../../x86/flag_tables.ts";
 import { hex } from "../../x86/hex.ts";
-import { nestedName } from "../cpuid/nested_name.ts";
+import { nestedName } from "../host/nested_name.ts";
 import { CodeView } from "./code_view.ts";
-import { explainExit } from "../exits/explain_exit.ts";
-import { exitingInstruction } from "../exits/exiting_instruction.ts";
+import { explainExit } from "./explain_exit.ts";
+import { exitingInstruction } from "./exiting_instruction.ts";
 import { cpusSection, replayLines, subject } from "./cpus_section.ts";
-import { exitRows } from "../exits/exit_rows.ts";
-import { guestPlace, isReset, modeText } from "./guest_place.ts";
-import type { MachineCpu } from "../machine_cpu.ts";
+import { exitRows } from "./exit_rows.ts";
+import { codeBits, guestPlace } from "../registers/guest_place.ts";
+import type { StoppedCpu } from "./stopped_cpu.ts";
 
 const LINES_BEFORE = 3;
 const LINES_AFTER = 2;
@@ -19,6 +19,9 @@ const SERIAL_SHOWN = 400;
 const INSTRUCTIONS_SHOWN = 3;
 const BYTES_SHOWN = 16;
 const BYTE_DIGITS = 2;
+
+/** CS and IP after a reset (Intel SDM Vol. 3, table 10-1). */
+const RESET = { selector: 0xf000, ip: 0xfff0n };
 
 /** The columns of rows of registers, so that the page fits a terminal of 80. */
 const REGISTER_COLUMNS = 76;
@@ -34,7 +37,7 @@ const CONTROL = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}]/gu;
  * It is plain text of the characters that every terminal and report can hold. It never throws: what cannot be
  * read is left out, because a page about a failure must not hide it behind another.
  */
-export function statePage(machine: MachineCpu): string {
+export function statePage(machine: StoppedCpu): string {
   return [replayLines, explanation, place, registers, cpusSection, exits, serial, kvmInUse]
     .flatMap((section) => attempt(() => section(machine)))
     .join("\n");
@@ -59,12 +62,12 @@ function attempt(section: () => string[]): string[] {
 }
 
 /** Why KVM, or the CPU, could not go on. */
-function explanation(machine: MachineCpu): string[] {
+function explanation(machine: StoppedCpu): string[] {
   const { lastExit, isAtExit } = machine;
   return lastExit === undefined || !isAtExit ? [] : explainExit(machine, lastExit);
 }
 
-function place(machine: MachineCpu): string[] {
+function place(machine: StoppedCpu): string[] {
   if (isReset(machine)) {
     return [
       `${subject(machine)} at an unknown place: at the triple fault KVM has reset its registers`,
@@ -93,7 +96,7 @@ function place(machine: MachineCpu): string[] {
 }
 
 /** A triple fault says nothing of the first of the three: what could. */
-function tripleFault({ lastExit, isAtExit, catchesFaults }: MachineCpu): string[] {
+function tripleFault({ lastExit, isAtExit, catchesFaults }: StoppedCpu): string[] {
   if (lastExit?.reason !== "SHUTDOWN" || !isAtExit) return [];
   return [
     catchesFaults
@@ -103,7 +106,7 @@ function tripleFault({ lastExit, isAtExit, catchesFaults }: MachineCpu): string[
 }
 
 /** A guest that lacks its HLT runs on into whatever lies behind it, which nothing else on the page shows. */
-function lastByte({ image, lastExit }: MachineCpu, address: number, next: number): string[] {
+function lastByte({ image, lastExit }: StoppedCpu, address: number, next: number): string[] {
   const ends = image.segments.map((segment) => segment.address + segment.size);
   if (lastExit?.reason === "HLT" || address === next || !ends.includes(next)) return [];
   return [
@@ -128,7 +131,7 @@ function sourceLines(lines: readonly SourceLine[], here: SourceLine): string[] {
 
 /** @param isKnown Whether the code has source lines: then what has none is not shown as code. */
 function instructions(
-  { image }: MachineCpu,
+  { image }: StoppedCpu,
   code: CodeView,
   address: number,
   isKnown: boolean,
@@ -148,7 +151,7 @@ function instructions(
 }
 
 /** The registers that are not what they were at boot, in aligned columns. */
-function registers(machine: MachineCpu): string[] {
+function registers(machine: StoppedCpu): string[] {
   if (isReset(machine)) return [];
   const { registers, bootRegisters } = machine;
   const changed = kvm_regs.fields
@@ -174,7 +177,7 @@ function registers(machine: MachineCpu): string[] {
   return lines;
 }
 
-function exits({ log, machine: { cpus, exitingCpu } }: MachineCpu): string[] {
+function exits({ log, machine: { cpus, exitingCpu } }: StoppedCpu): string[] {
   const shown = log.records().slice(-EXITS_SHOWN);
   const title = shown.length === log.total
     ? "exits so far"
@@ -186,7 +189,7 @@ function exits({ log, machine: { cpus, exitingCpu } }: MachineCpu): string[] {
   ];
 }
 
-function serial(machine: MachineCpu): string[] {
+function serial(machine: StoppedCpu): string[] {
   if (!machine.hasSerial) return [];
   const { text, dropped } = machine.serial;
   if (text === "") return [];
@@ -215,4 +218,21 @@ function offsetText(name: string, offset: number): string {
 
 function hexBytes(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(BYTE_DIGITS, "0")).join(" ");
+}
+
+/** The processor mode in words, for titles. */
+function modeText({ registers, isAtExit, lastExit }: StoppedCpu): string {
+  if (isAtExit && lastExit?.runFlags.smm) return "system-management mode";
+  if (!registers.cr0.pe) return "real mode";
+  if (registers.efer.lma) return registers.cs.l ? "64-bit mode" : "compatibility mode";
+  if (registers.rflags.vm) return "virtual-8086 mode";
+  return `${codeBits(registers)}-bit protected mode`;
+}
+
+/**
+ * Whether the registers say nothing of the guest: at a triple fault KVM resets the CPU of an AMD processor.
+ */
+function isReset({ lastExit, registers }: StoppedCpu): boolean {
+  return lastExit?.reason === "SHUTDOWN" && registers.cs.selector === RESET.selector &&
+    registers.rip === RESET.ip;
 }

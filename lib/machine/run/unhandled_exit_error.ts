@@ -1,10 +1,10 @@
-import { exitText } from "./exit_text.ts";
+import { exitText } from "../exits/exit_text.ts";
 import type { Exit } from "../../kvm/exit.ts";
-import type { MachineCpu } from "../machine_cpu.ts";
-import { ofCpu } from "../state/cpus_section.ts";
+import type { StoppedCpu } from "../report/stopped_cpu.ts";
+import { ofCpu } from "../report/cpus_section.ts";
 import { hex } from "../../x86/hex.ts";
 import { msrName } from "../../x86/msr_number.ts";
-import { statePage } from "../state/state_page.ts";
+import { statePage } from "../report/state_page.ts";
 
 /**
  * The guest caused an exit that no handler answers and no transcript foresees. The machine can be looked at,
@@ -21,7 +21,7 @@ export class UnhandledExitError extends Error {
    *
    * @param exit What nobody answered.
    */
-  constructor(machine: MachineCpu, exit: Exit) {
+  constructor(machine: StoppedCpu, exit: Exit) {
     super(
       `Nothing answers exit ${machine.log.total}${ofCpu(machine)}: ${exitText(exit)}.${
         remedy(exit)

@@ -3,8 +3,8 @@ import { KVM_INTERNAL_ERROR } from "../../kvm/abi/mod.ts";
 import type { Exit, FailEntryExit, InternalErrorExit } from "../../kvm/exit.ts";
 import { explainEntryFailure } from "../../x86/explain_entry_failure.ts";
 import { hex } from "../../x86/hex.ts";
-import { guestPlace } from "../state/guest_place.ts";
-import type { MachineCpu } from "../machine_cpu.ts";
+import { guestPlace } from "../registers/guest_place.ts";
+import type { StoppedCpu } from "./stopped_cpu.ts";
 
 const BYTE_DIGITS = 2;
 const QUADWORD_SIZE = 8;
@@ -35,7 +35,7 @@ const SUBERRORS: ReadonlyMap<number, string> = new Map([
  * What an exit that ends a guest says of the guest, in lines: of FAIL_ENTRY, which rules the registers break; of
  * INTERNAL_ERROR, what KVM could not do, and with which instruction. Empty for all others.
  */
-export function explainExit(machine: MachineCpu, exit: Exit): string[] {
+export function explainExit(machine: StoppedCpu, exit: Exit): string[] {
   switch (exit.reason) {
     case "FAIL_ENTRY":
       return failEntry(machine, exit);
@@ -46,7 +46,7 @@ export function explainExit(machine: MachineCpu, exit: Exit): string[] {
   }
 }
 
-function failEntry(machine: MachineCpu, exit: FailEntryExit): string[] {
+function failEntry(machine: StoppedCpu, exit: FailEntryExit): string[] {
   const { rip, rflags } = machine.registers;
   return explainEntryFailure(exit.hardware_entry_failure_reason, {
     registers: { rip, rflags: rflags.value },
@@ -55,7 +55,7 @@ function failEntry(machine: MachineCpu, exit: FailEntryExit): string[] {
   });
 }
 
-function quadword({ memory }: MachineCpu, gpa: number): bigint | undefined {
+function quadword({ memory }: StoppedCpu, gpa: number): bigint | undefined {
   try {
     return new DataView(memory.read(gpa, QUADWORD_SIZE).slice().buffer).getBigUint64(0, true);
   } catch (error) {
@@ -64,7 +64,7 @@ function quadword({ memory }: MachineCpu, gpa: number): bigint | undefined {
   }
 }
 
-function internalError(machine: MachineCpu, exit: InternalErrorExit): string[] {
+function internalError(machine: StoppedCpu, exit: InternalErrorExit): string[] {
   const { suberror, suberrorName = "an unknown sub-error", emulation_failure, data } = exit;
   const meaning = SUBERRORS.get(suberror);
   const head = `${suberrorName} (sub-error ${suberror})${
@@ -81,7 +81,7 @@ function internalError(machine: MachineCpu, exit: InternalErrorExit): string[] {
 }
 
 /** The bytes, which may go on behind the instruction, and the text of the first one in them. */
-function instruction(machine: MachineCpu, bytes: Uint8Array): string {
+function instruction(machine: StoppedCpu, bytes: Uint8Array): string {
   const { bits, linear } = guestPlace(machine);
   const [first] = disassemble(bytes, { bits, origin: linear, count: 1 }).instructions;
   const shown = first === undefined ? bytes : first.bytes;

@@ -1,8 +1,8 @@
 import { PAGE_SIZE } from "../../ffi/mman.ts";
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
-import type { CodeView } from "../state/code_view.ts";
-import type { ExitRecord } from "./exit_log.ts";
-import type { MachineCpu } from "../machine_cpu.ts";
+import type { CodeView } from "./code_view.ts";
+import type { ExitRecord } from "../exits/exit_log.ts";
+import type { StoppedCpu } from "./stopped_cpu.ts";
 
 const BYTE_BITS = 8;
 
@@ -30,7 +30,7 @@ const USES_MEMORY = /\[|^(rep\w* )?(movs|stos|lods|scas|cmps|ins|outs)|^(push|po
  * behind all others, HLT included. So the instruction is the one at rip or the one that ends there, and the
  * exit tells which of the two it can be.
  */
-export function exitingInstruction(machine: MachineCpu, code: CodeView): number {
+export function exitingInstruction(machine: StoppedCpu, code: CodeView): number {
   const record = machine.log.latestOf(machine.number);
   const next = code.place.linear;
   if (!machine.isAtExit || record === undefined) return next;
@@ -48,7 +48,7 @@ export function exitingInstruction(machine: MachineCpu, code: CodeView): number 
   }
 }
 
-function ofPort(machine: MachineCpu, code: CodeView, record: ExitRecord): number | undefined {
+function ofPort(machine: StoppedCpu, code: CodeView, record: ExitRecord): number | undefined {
   const { immediate, plain, string } = PORT_OPCODES[record.isWrite ? "out" : "in"];
   const repeats = repeatsAt(machine, code);
   const ended = before(machine, code, (bytes) =>
@@ -59,23 +59,23 @@ function ofPort(machine: MachineCpu, code: CodeView, record: ExitRecord): number
 }
 
 /** Whether the accumulator holds what the exit carried: then it was no string instruction's. */
-function hasValue({ registers }: MachineCpu, { value, size }: ExitRecord): boolean {
+function hasValue({ registers }: StoppedCpu, { value, size }: ExitRecord): boolean {
   return value === BigInt.asUintN(BYTE_BITS * size, registers.rax);
 }
 
-function ofMemory(machine: MachineCpu, code: CodeView, record: ExitRecord): number | undefined {
+function ofMemory(machine: StoppedCpu, code: CodeView, record: ExitRecord): number | undefined {
   if (repeatsAt(machine, code) && isBesideIndex(machine, record)) return undefined;
   return before(machine, code, (_bytes, text) => text !== undefined && USES_MEMORY.test(text));
 }
 
 /** Whether the instruction at rip is a string instruction that has more to do. */
-function repeatsAt(machine: MachineCpu, code: CodeView): boolean {
+function repeatsAt(machine: StoppedCpu, code: CodeView): boolean {
   const [prefix] = code.bytes(code.place.linear, 1);
   return REPEATING_PREFIXES.includes(prefix) && machine.registers.cx !== 0;
 }
 
 /** Whether rsi or rdi has just passed the address of the exit, as far as it lies within a page. */
-function isBesideIndex({ registers }: MachineCpu, { address, size }: ExitRecord): boolean {
+function isBesideIndex({ registers }: StoppedCpu, { address, size }: ExitRecord): boolean {
   const step = registers.rflags.df ? size : -size;
   return [registers.rsi, registers.rdi].some((index) =>
     (Number(BigInt.asUintN(32, index)) + step - address) % PAGE_SIZE === 0
@@ -84,7 +84,7 @@ function isBesideIndex({ registers }: MachineCpu, { address, size }: ExitRecord)
 
 /** The address of the instruction that ends at rip, if its bytes and its text are as asked. */
 function before(
-  { image }: MachineCpu,
+  { image }: StoppedCpu,
   code: CodeView,
   isIt: (bytes: Uint8Array, text: string | undefined) => boolean,
 ): number | undefined {

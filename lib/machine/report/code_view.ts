@@ -1,6 +1,6 @@
 import { disassemble, type Instruction } from "../../guest/disassemble.ts";
-import type { GuestPlace } from "./guest_place.ts";
-import type { MachineCpu } from "../machine_cpu.ts";
+import type { GuestPlace } from "../registers/guest_place.ts";
+import type { StoppedCpu } from "./stopped_cpu.ts";
 
 /** The longest instruction of x86 (Intel SDM Vol. 2, 2.3.11). */
 const LONGEST_INSTRUCTION = 15;
@@ -12,11 +12,11 @@ const LONGEST_INSTRUCTION = 15;
 export class CodeView {
   /** Where the guest is. */
   readonly place: GuestPlace;
-  readonly #machine: MachineCpu;
+  readonly #machine: StoppedCpu;
   #known: readonly Instruction[] = [];
 
   /** The code of `machine`, whose next instruction is at `place`. */
-  constructor(machine: MachineCpu, place: GuestPlace) {
+  constructor(machine: StoppedCpu, place: GuestPlace) {
     this.#machine = machine;
     this.place = place;
   }

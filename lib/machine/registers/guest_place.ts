@@ -1,0 +1,36 @@
+import type { CodeBits } from "../../guest/image_parts.ts";
+import type { Image } from "../../guest/image.ts";
+import type { Registers } from "./registers.ts";
+
+/** Where a stopped guest's next instruction is. */
+export interface GuestPlace {
+  /** Its linear address: the base of CS and rip. */
+  readonly linear: number;
+  /**
+   * What to subtract from linear addresses to find them in the image: guests that start at CS:IP are
+   * assembled for offsets in CS.
+   */
+  readonly imageBase: number;
+  /** The width of the code. */
+  readonly bits: CodeBits;
+}
+
+/** Where a stopped guest's next instruction is. */
+export function guestPlace(
+  { registers, image }: { readonly registers: Registers; readonly image: Image },
+): GuestPlace {
+  const { rip, cs } = registers;
+  const linear = Number(BigInt.asUintN(64, cs.base + rip));
+  const base = Number(cs.base);
+  // A guest that has halted may be just behind its last instruction.
+  const hasLine = (address: number) =>
+    (image.lineAt(address) ?? image.lineAt(address - 1)) !== undefined;
+  const isOffset = !hasLine(linear) && hasLine(linear - base);
+  return { linear, imageBase: isOffset ? base : 0, bits: codeBits(registers) };
+}
+
+/** How wide the code is that CS selects. */
+export function codeBits({ efer, cs }: Registers): CodeBits {
+  if (efer.lma && cs.l) return 64;
+  return cs.db ? 32 : 16;
+}
