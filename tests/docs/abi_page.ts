@@ -7,7 +7,7 @@ import {
   WRAPPED_IOCTLS,
 } from "@vmexit/vmexit";
 import { EXIT_REASON_SINCE } from "../../lib/kvm/abi/exit_reasons.ts";
-import { DECODED_BY, EXIT_TESTS } from "../exits/exit_tests.ts";
+import { DECODED_BY, EXIT_TESTS } from "../exits/exit_test_table.ts";
 import { IOCTL_TESTS } from "../kvm/ioctl_tests.ts";
 
 /** Where the page is, from the root of the repository. */

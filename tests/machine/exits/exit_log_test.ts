@@ -1,4 +1,4 @@
-import { ExitLog } from "../../lib/machine/exits/exit_log.ts";
+import { ExitLog } from "../../../lib/machine/exits/exit_log.ts";
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 

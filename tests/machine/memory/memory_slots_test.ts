@@ -10,7 +10,7 @@ import {
   mmioWrite,
 } from "@vmexit/vmexit";
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { injected } from "./injected_libc.ts";
+import { injected } from "../injected_libc.ts";
 
 const PAGE = 0x1000;
 const MIB = 2 ** 20;

@@ -1,6 +1,6 @@
 import { asm, boot, type Machine, TimeLimitError } from "@vmexit/vmexit";
-import { nestedName } from "../../lib/machine/host/nested_name.ts";
-import { scaledTimeout } from "../../lib/machine/run/time_limit.ts";
+import { nestedName } from "../../../lib/machine/host/nested_name.ts";
+import { scaledTimeout } from "../../../lib/machine/run/time_limit.ts";
 import { assert, assertEquals, assertLess, assertStringIncludes, assertThrows } from "@std/assert";
 
 const LIMIT = 15;

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { asm, boot, type BootOptions, exceptions, expect, GuestFaultError } from "@vmexit/vmexit";
-import { modes } from "../modes/modes.ts";
+import { modes } from "../../modes/modes.ts";
 
 const ERROR_CODE = 0x58;
 

@@ -1,9 +1,9 @@
 import { type HostFacts, type Needs, openHandles, requires, unmetNeeds } from "@vmexit/vmexit";
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { ERRNO } from "../../lib/ffi/errno.ts";
-import { askHost } from "../../lib/machine/host/requires.ts";
-import { injected } from "./injected_libc.ts";
-import { withCpuidFeatures, withCpuidVendor } from "../../lib/x86/mod.ts";
+import { ERRNO } from "../../../lib/ffi/errno.ts";
+import { askHost } from "../../../lib/machine/host/requires.ts";
+import { injected } from "../injected_libc.ts";
+import { withCpuidFeatures, withCpuidVendor } from "../../../lib/x86/mod.ts";
 
 function host(facts: Partial<HostFacts> = {}): HostFacts {
   const leaf0 = { function: 0, index: 0, flags: 0, eax: 7, ebx: 0, ecx: 0, edx: 0 };
@@ -94,7 +94,7 @@ Deno.test(requires({ intel: true, amd: true }, "a CPU of both makers"), () => {
 });
 
 Deno.test("it asks for no permission", async () => {
-  const module = new URL("../../lib/machine/host/requires.ts", import.meta.url);
+  const module = new URL("../../../lib/machine/host/requires.ts", import.meta.url);
   const program = `import { requires } from ${JSON.stringify(module.href)};` +
     'console.log(JSON.stringify(requires({ vmx: true, svm: true }, "t")));';
   const file = await Deno.makeTempFile({ suffix: ".ts" });

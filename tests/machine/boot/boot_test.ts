@@ -1,6 +1,6 @@
 import { asm, boot, type BootOptions, HostError, Image, openHandles } from "@vmexit/vmexit";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { injected } from "./injected_libc.ts";
+import { injected } from "../injected_libc.ts";
 
 const HLT = new Uint8Array([0xf4]);
 const hlt = (origin = 0x500) => Image.fromBytes(HLT, { origin });

@@ -19,7 +19,7 @@ export interface ExitTest {
 const IO = "exits/io_test.ts";
 const END = "exits/end_test.ts";
 const KERNEL = "exits/kernel_test.ts";
-const MSR_HANDLERS = "machine/msr_handlers_test.ts";
+const MSR_HANDLERS = "machine/msrs/msr_handlers_test.ts";
 
 const OF_ANOTHER_ARCHITECTURE = { notProduced: "of another architecture" };
 

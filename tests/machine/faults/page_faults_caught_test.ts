@@ -10,7 +10,7 @@ import {
   type PageMapping,
   requires,
 } from "@vmexit/vmexit";
-import { needsOf } from "../modes/modes.ts";
+import { needsOf } from "../../modes/modes.ts";
 
 /** What tells the ways to page apart. */
 interface Paging {

@@ -1,7 +1,7 @@
 import { asm, boot, libc } from "@vmexit/vmexit";
-import { allocatePages } from "../../lib/ffi/pages.ts";
-import { type BackedSlot, slotOf } from "../../lib/machine/memory/memory_slots.ts";
-import { PhysicalMemory } from "../../lib/machine/memory/physical_memory.ts";
+import { allocatePages } from "../../../lib/ffi/pages.ts";
+import { type BackedSlot, slotOf } from "../../../lib/machine/memory/memory_slots.ts";
+import { PhysicalMemory } from "../../../lib/machine/memory/physical_memory.ts";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import fc from "fast-check";
 

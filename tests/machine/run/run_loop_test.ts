@@ -1,8 +1,8 @@
 import { asm, boot, EXIT_REASON, kvmLibc } from "@vmexit/vmexit";
-import { IOCTLS } from "../../lib/kvm/abi/ioctls.ts";
-import { kvm_run } from "../../lib/kvm/abi/structs/run.ts";
+import { IOCTLS } from "../../../lib/kvm/abi/ioctls.ts";
+import { kvm_run } from "../../../lib/kvm/abi/structs/run.ts";
 import { assert, assertEquals, assertLess } from "@std/assert";
-import { injected, KVM_RUN } from "./injected_libc.ts";
+import { injected, KVM_RUN } from "../injected_libc.ts";
 
 Deno.test("run enters the kernel once for each exit, and makes no other call for it", () => {
   const EXITS = 300;

@@ -8,7 +8,7 @@ import {
   openHandles,
 } from "@vmexit/vmexit";
 import { assertEquals, assertThrows } from "@std/assert";
-import { injected } from "./injected_libc.ts";
+import { injected } from "../injected_libc.ts";
 
 const guest = asm`hlt`;
 

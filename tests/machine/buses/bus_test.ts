@@ -1,6 +1,6 @@
 import { asm, boot } from "@vmexit/vmexit";
-import { HandlerTable } from "../../lib/machine/buses/bus.ts";
-import type { PortHandler } from "../../lib/devices/handlers.ts";
+import { HandlerTable } from "../../../lib/machine/buses/bus.ts";
+import type { PortHandler } from "../../../lib/devices/handlers.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 

@@ -11,8 +11,8 @@ import {
   requires,
 } from "@vmexit/vmexit";
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
-import { IOCTLS } from "../../lib/kvm/abi/ioctls.ts";
-import { linesFrom } from "../expect/messages.ts";
+import { IOCTLS } from "../../../lib/kvm/abi/ioctls.ts";
+import { linesFrom } from "../../expect/messages.ts";
 
 const EXTENDED_STATE = 0xd;
 const SSE: RegisterValues = { cr4: { osfxsr: true, osxmmexcpt: true } };

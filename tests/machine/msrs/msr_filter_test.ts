@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { msrFilter, type MsrRule } from "../../lib/machine/msrs/msr_filter.ts";
+import { msrFilter, type MsrRule } from "../../../lib/machine/msrs/msr_filter.ts";
 
 const READ = 1;
 const WRITE = 2;

@@ -11,8 +11,8 @@ import {
   portOut,
   requires,
 } from "@vmexit/vmexit";
-import { modes, type NamedBoot, needsOf } from "../modes/modes.ts";
-import { stateInKvm } from "./state_in_kvm.ts";
+import { modes, type NamedBoot, needsOf } from "../../modes/modes.ts";
+import { stateInKvm } from "../state_in_kvm.ts";
 
 const GENERAL = ["rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp"] as const;
 const SEGMENTS = ["cs", "ds", "es", "fs", "gs", "ss"] as const;

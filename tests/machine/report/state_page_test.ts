@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { asm, type AsmSource, boot, Image, type Machine } from "@vmexit/vmexit";
-import { statePage } from "../../lib/machine/report/state_page.ts";
+import { statePage } from "../../../lib/machine/report/state_page.ts";
 
 /** The line of the page that marks the instruction, without its address and bytes. */
 function marked(vm: Machine): string | undefined {
@@ -148,7 +148,7 @@ Deno.test("the page has the source, the instructions, the registers, the exits a
   assertEquals(
     page,
     `guest at 0x1001c, next 0x1001d in 64-bit mode
-  …/tests/machine/state_page_test.ts:N  greet+0x1c
+  …/tests/machine/report/state_page_test.ts:N  greet+0x1c
     N │ mov al, 27
     N │ out dx, al
     N │ cmp al, al

@@ -1,4 +1,4 @@
-import { PortOutput } from "../../lib/machine/buses/port_output.ts";
+import { PortOutput } from "../../../lib/machine/buses/port_output.ts";
 import { assertEquals } from "@std/assert";
 
 Deno.test("what was written to each port is kept apart, in order, low bytes first", () => {

@@ -7,8 +7,8 @@ import {
   checkVmrunState,
   requires,
 } from "@vmexit/vmexit";
-import { needsOf } from "../modes/modes.ts";
-import { stateInKvm } from "./state_in_kvm.ts";
+import { needsOf } from "../../modes/modes.ts";
+import { stateInKvm } from "../state_in_kvm.ts";
 
 /** Boots that differ in what VM entry looks at. */
 const BOOTS: Readonly<Record<string, BootOptions>> = {

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { SeededInterleaving, TimeSlices } from "../../lib/machine/run/interleaving.ts";
+import { SeededInterleaving, TimeSlices } from "../../../lib/machine/run/interleaving.ts";
 
 Deno.test("time slices go round, and pass over CPUs that cannot run", () => {
   const slices = new TimeSlices();
