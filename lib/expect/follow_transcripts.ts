@@ -1,9 +1,9 @@
-import type { Exit } from "../kvm/exit.ts";
+import type { Exit } from "../kvm/exits/exit.ts";
+import { goesOn } from "../kvm/exits/exit_table.ts";
 import type { CaughtFault } from "../machine/faults/caught_fault.ts";
 import { exitText } from "../machine/exits/exit_text.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { ExitAnswer, ObservedExit, RunOptions } from "../machine/run/run_options.ts";
-import { isResumable } from "../machine/exits/resumable_exits.ts";
 import { TimeLimitError } from "../machine/run/time_limit_error.ts";
 import type { TranscriptCursor } from "./transcript_cursor.ts";
 
@@ -94,5 +94,5 @@ function isExpectedElsewhere(
 function endOf(exit: Exit): string | undefined {
   if (exit.reason === "SHUTDOWN") return "the guest had shut down";
   // The run goes on from an access by itself, unless it was told to stop.
-  return isResumable(exit) ? "a device had ended the run" : undefined;
+  return goesOn(exit) ? "a device had ended the run" : undefined;
 }

@@ -1,4 +1,4 @@
-import type { Exit } from "../kvm/exit.ts";
+import type { Exit } from "../kvm/exits/exit.ts";
 import type { CaughtFault } from "../machine/faults/caught_fault.ts";
 import {
   type ExitPattern,

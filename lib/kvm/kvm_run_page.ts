@@ -1,8 +1,8 @@
 import type { Mapping } from "../ffi/mapping.ts";
 import { kvm_run } from "./abi/structs/run.ts";
-import { decodeExit } from "./decode_exit.ts";
-import type { Exit } from "./exit.ts";
-import { type AnswerFields, writeAnswer } from "./exit_answer.ts";
+import { decodeExit } from "./exits/decode_exit.ts";
+import type { AnswerFields, Exit } from "./exits/exit.ts";
+import { writeAnswer } from "./exits/exit_answer.ts";
 
 const EXIT_REASON = kvm_run.offsetOf("exit_reason");
 const IMMEDIATE_EXIT = kvm_run.offsetOf("immediate_exit");

@@ -1,18 +1,11 @@
 export * from "./abi/mod.ts";
 export * from "./capability_error.ts";
 export * from "./coalesced_ring.ts";
-export * from "./describe_exit.ts";
+export * from "./exits/describe_exit.ts";
 export * from "./device.ts";
 export * from "./device_attributes.ts";
 export * from "./dirty_ring.ts";
-export * from "./exit.ts";
-export type {
-  AnsweredReason,
-  AnswerFields,
-  ExitAnswerOf,
-  ExitAnswers,
-  Quadword,
-} from "./exit_answer.ts";
+export * from "./exits/exit.ts";
 export { type IoctlOptions, IoctlTarget } from "./ioctl_target.ts";
 export * from "./kvm.ts";
 export * from "./kvm_error.ts";

@@ -2,7 +2,7 @@ import type { ExitPort } from "../devices/exit_port.ts";
 import type { Uart } from "../devices/uart.ts";
 import type { Image } from "../guest/image.ts";
 import type { Libc } from "../ffi/libc.ts";
-import type { Exit } from "../kvm/exit.ts";
+import type { Exit } from "../kvm/exits/exit.ts";
 import type { Kvm } from "../kvm/kvm.ts";
 import type { Vm } from "../kvm/vm.ts";
 import type { FaultCatcherPlace, Mode } from "../x86/cpu_state.ts";

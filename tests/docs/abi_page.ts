@@ -118,7 +118,7 @@ ${
 ## Exits
 
 \`decodeExit\` gives each of these with all of its payload, and each is decoded from recorded bytes in
-[kvm/exit_test.ts](../tests/kvm/exit_test.ts).
+[kvm/exits/exit_table_test.ts](../tests/kvm/exits/exit_table_test.ts).
 
 ${
     table(

@@ -1,7 +1,7 @@
 import type { ExitReasonName } from "@vmexit/vmexit";
 
 /** The test that decodes every exit from recorded bytes, seen from the folder `tests`. */
-export const DECODED_BY = "kvm/exit_test.ts";
+export const DECODED_BY = "kvm/exits/exit_table_test.ts";
 
 /** How an exit is tested. */
 export interface ExitTest {

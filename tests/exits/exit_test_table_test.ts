@@ -1,6 +1,6 @@
 import { EXIT_REASON } from "@vmexit/vmexit";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
-import { EXIT_CASES } from "../kvm/exit_cases.ts";
+import { EXIT_CASES } from "../kvm/exits/exit_cases.ts";
 import { DECODED_BY, EXIT_TESTS } from "./exit_test_table.ts";
 
 const textOf = (test: string) => Deno.readTextFileSync(new URL(`../${test}`, import.meta.url));

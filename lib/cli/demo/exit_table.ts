@@ -1,5 +1,5 @@
-import { describeExit } from "../../kvm/describe_exit.ts";
-import type { IoExit, MmioExit } from "../../kvm/exit.ts";
+import { describeExit } from "../../kvm/exits/describe_exit.ts";
+import type { IoExit, MmioExit } from "../../kvm/exits/exit.ts";
 import type { ObservedExit } from "../../machine/run/run_options.ts";
 import { hex } from "../../x86/hex.ts";
 

@@ -3,7 +3,7 @@ import { expect } from "../../expect/expect.ts";
 import { failurePage } from "../../expect/failure_page.ts";
 import { TranscriptCursor } from "../../expect/transcript_cursor.ts";
 import { asm } from "../../guest/asm.ts";
-import { describeExit } from "../../kvm/describe_exit.ts";
+import { describeExit } from "../../kvm/exits/describe_exit.ts";
 import { boot } from "../../machine/boot/boot.ts";
 import type { Machine } from "../../machine/machine.ts";
 import type { ObservedExit } from "../../machine/run/run_options.ts";

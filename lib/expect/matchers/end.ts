@@ -1,5 +1,5 @@
 import { exitText } from "../../machine/exits/exit_text.ts";
-import type { Exit } from "../../kvm/exit.ts";
+import type { Exit } from "../../kvm/exits/exit.ts";
 import type { MachineCpu } from "../../machine/machine.ts";
 import { hex } from "../../x86/hex.ts";
 import { formatAddress } from "../format.ts";

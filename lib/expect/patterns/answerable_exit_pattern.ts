@@ -1,9 +1,5 @@
-import {
-  type AnsweredReason,
-  type AnswerFields,
-  checkAnswer,
-  type ExitAnswers,
-} from "../../kvm/exit_answer.ts";
+import type { AnsweredReason, AnswerFields, ExitAnswers } from "../../kvm/exits/exit.ts";
+import { checkAnswer } from "../../kvm/exits/exit_answer.ts";
 import { ExitPattern, type PatternDefinition } from "./exit_pattern.ts";
 
 /**

@@ -1,6 +1,7 @@
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
-import type { Exit } from "../../kvm/exit.ts";
-import { type AnsweredReason, takesAnswer } from "../../kvm/exit_answer.ts";
+import type { AnsweredReason, Exit } from "../../kvm/exits/exit.ts";
+import { takesAnswer } from "../../kvm/exits/exit_answer.ts";
+import { placeOf } from "../../kvm/exits/exit_table.ts";
 import { hex } from "../../x86/hex.ts";
 import { nearestNames } from "../../x86/nearest_names.ts";
 import { formatHexBytes } from "../format.ts";
@@ -18,9 +19,6 @@ export type ExitFields<Reason extends ExitReason> = {
 };
 
 const REASONS: readonly string[] = [...Object.keys(EXIT_REASON), "UNKNOWN_TO_VMEXIT"];
-
-/** The fields that say where an access is: a device may take exits that are elsewhere. */
-const PLACE: ReadonlySet<string> = new Set(["port", "direction", "gpa", "isWrite", "index"]);
 
 /**
  * Any exit of one reason, by its name in `<linux/kvm.h>` without `KVM_EXIT_`, and, where given, with these
@@ -63,7 +61,9 @@ export function exit<Reason extends ExitReason>(
     );
   }
   const wanted = Object.entries(fields).filter(([, value]) => value !== undefined);
-  const place = wanted.filter(([name]) => PLACE.has(name));
+  // A device may take exits that are elsewhere.
+  const placeFields = placeOf(reason);
+  const place = wanted.filter(([name]) => placeFields.includes(name));
   const shown = wanted.map(([name, value]) => `${name} ${fieldText(value)}`).join(", ");
   const text = shown === "" ? reason : `${reason} (${shown})`;
   const definition: PatternDefinition = {

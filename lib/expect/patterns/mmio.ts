@@ -1,4 +1,4 @@
-import type { Exit, MmioExit } from "../../kvm/exit.ts";
+import type { Exit, MmioExit } from "../../kvm/exits/exit.ts";
 import { LAST_PHYSICAL_ADDRESS } from "../../x86/layout.ts";
 import { formatAddress, formatCount } from "../format.ts";
 import { type Answer, answering } from "./answer.ts";

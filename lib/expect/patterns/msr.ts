@@ -1,4 +1,4 @@
-import type { Exit, MsrExit } from "../../kvm/exit.ts";
+import type { Exit, MsrExit } from "../../kvm/exits/exit.ts";
 import { hex } from "../../x86/hex.ts";
 import { type Msr, msrNumber, msrText } from "../../x86/msr_number.ts";
 import { type Any, any } from "./any.ts";

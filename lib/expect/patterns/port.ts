@@ -1,4 +1,4 @@
-import type { Exit, IoExit } from "../../kvm/exit.ts";
+import type { Exit, IoExit } from "../../kvm/exits/exit.ts";
 import { LAST_PORT } from "../../x86/layout.ts";
 import { formatAddress } from "../format.ts";
 import { type Answer, answering } from "./answer.ts";

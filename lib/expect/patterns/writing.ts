@@ -1,4 +1,4 @@
-import type { Exit } from "../../kvm/exit.ts";
+import type { Exit } from "../../kvm/exits/exit.ts";
 import { MISMATCH, type Occurrence, type PatternDefinition } from "./exit_pattern.ts";
 import { type ExpectedData, remainingText, takeData } from "./expected_data.ts";
 

@@ -1,4 +1,4 @@
-import type { Exit } from "../../kvm/exit.ts";
+import type { Exit } from "../../kvm/exits/exit.ts";
 import { littleEndianBytes, repeated } from "./integer_bytes.ts";
 
 /**

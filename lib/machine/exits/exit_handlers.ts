@@ -1,6 +1,5 @@
 import { EXIT_REASON, type ExitReasonName } from "../../kvm/abi/exit_reasons.ts";
-import type { Exit } from "../../kvm/exit.ts";
-import type { AnswerFields, ExitAnswerOf } from "../../kvm/exit_answer.ts";
+import type { AnswerFields, Exit, ExitAnswerOf } from "../../kvm/exits/exit.ts";
 import type { KvmRunPage } from "../../kvm/kvm_run_page.ts";
 import { nearestNames } from "../../x86/nearest_names.ts";
 

@@ -1,5 +1,5 @@
-import { describeExit } from "../../kvm/describe_exit.ts";
-import type { Exit } from "../../kvm/exit.ts";
+import { describeExit } from "../../kvm/exits/describe_exit.ts";
+import type { Exit } from "../../kvm/exits/exit.ts";
 import { msrName } from "../../x86/msr_number.ts";
 
 /** An exit in one line, as {@linkcode describeExit} has it, and MSRs by their names. */

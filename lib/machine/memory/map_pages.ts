@@ -1,6 +1,6 @@
 import { PAGE_SIZE } from "../../ffi/mman.ts";
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
-import { describeExit } from "../../kvm/describe_exit.ts";
+import { describeExit } from "../../kvm/exits/describe_exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { Vm } from "../../kvm/vm.ts";
 import { unrealMode } from "../../x86/modes/unreal.ts";

@@ -1,6 +1,6 @@
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
-import { describeExit } from "../../kvm/describe_exit.ts";
-import type { Exit, IoExit, MmioExit } from "../../kvm/exit.ts";
+import { describeExit } from "../../kvm/exits/describe_exit.ts";
+import type { Exit, IoExit, MmioExit } from "../../kvm/exits/exit.ts";
 import { hex } from "../../x86/hex.ts";
 import { msrText } from "../../x86/msr_number.ts";
 import type { ExitRecord } from "../exits/exit_log.ts";

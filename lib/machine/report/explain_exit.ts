@@ -1,6 +1,6 @@
 import { disassemble } from "../../guest/disassemble.ts";
 import { KVM_INTERNAL_ERROR } from "../../kvm/abi/mod.ts";
-import type { Exit, FailEntryExit, InternalErrorExit } from "../../kvm/exit.ts";
+import type { Exit, FailEntryExit, InternalErrorExit } from "../../kvm/exits/exit.ts";
 import { explainEntryFailure } from "../../x86/explain_entry_failure.ts";
 import { hex } from "../../x86/hex.ts";
 import { guestPlace } from "../registers/guest_place.ts";

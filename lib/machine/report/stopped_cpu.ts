@@ -1,6 +1,6 @@
 import type { Uart } from "../../devices/uart.ts";
 import type { Image } from "../../guest/image.ts";
-import type { Exit } from "../../kvm/exit.ts";
+import type { Exit } from "../../kvm/exits/exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { GeneralRegister } from "../../x86/registers.ts";
 import type { ExitLog } from "../exits/exit_log.ts";

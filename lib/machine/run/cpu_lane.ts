@@ -1,4 +1,4 @@
-import type { Exit } from "../../kvm/exit.ts";
+import type { Exit } from "../../kvm/exits/exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
 import type { CpuWait } from "./cpu_wait.ts";

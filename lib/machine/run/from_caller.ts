@@ -1,4 +1,4 @@
-import type { Exit } from "../../kvm/exit.ts";
+import type { Exit } from "../../kvm/exits/exit.ts";
 import { GuestFaultError } from "./guest_fault_error.ts";
 import type { RunOptions } from "./run_options.ts";
 import { TimeLimitError } from "./time_limit_error.ts";

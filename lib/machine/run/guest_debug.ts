@@ -1,6 +1,6 @@
 import { HostError } from "../../ffi/host_error.ts";
 import { EXIT_REASON, KVM_GUESTDBG } from "../../kvm/abi/mod.ts";
-import type { DebugExit } from "../../kvm/exit.ts";
+import type { DebugExit } from "../../kvm/exits/exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import { type DebugPoint, debugRegisters } from "../../x86/debug_registers.ts";
 import { nestedName } from "../host/nested_name.ts";

@@ -1,6 +1,6 @@
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
-import type { Exit } from "../../kvm/exit.ts";
-import type { AnswerFields } from "../../kvm/exit_answer.ts";
+import type { AnswerFields, Exit } from "../../kvm/exits/exit.ts";
+import { endsRun, goesOn } from "../../kvm/exits/exit_table.ts";
 import { answerBytes } from "../exits/answer_bytes.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
 import type { CpuLane } from "./cpu_lane.ts";
@@ -8,13 +8,9 @@ import type { CpuScheduler } from "./cpu_scheduler.ts";
 import { FaultCatcher } from "../faults/fault_catcher.ts";
 import { GuestFaultError } from "./guest_fault_error.ts";
 import type { ExitsOptions, ObservedExit, RunOptions } from "./run_options.ts";
-import { isResumable } from "../exits/resumable_exits.ts";
 import { scaledTimeout, type TimeLimit } from "./time_limit.ts";
 import { TimeLimitError } from "./time_limit_error.ts";
 import { UnhandledExitError } from "./unhandled_exit_error.ts";
-
-/** The last two come only where a test has asked for them. */
-const TERMINAL: ReadonlySet<string> = new Set(["HLT", "SHUTDOWN", "DEBUG", "IRQ_WINDOW_OPEN"]);
 
 /** What a driver needs of its machine. */
 export interface GuestDriverParts {
@@ -82,7 +78,7 @@ export class GuestDriver {
       used += this.#parts.limit.elapsed;
       yield observed;
       const isEnd = observed.fault !== undefined ||
-        !(isResumable(observed.exit) || this.#isParked(observed.exit));
+        !(goesOn(observed.exit) || this.#isParked(observed.exit));
       if (isEnd || this.#stopAsked) return;
     }
   }
@@ -194,7 +190,7 @@ export class GuestDriver {
       }
       const exit = lane.lastExit = kvmRun.exit();
       if (this.#stepping === undefined && this.#isParked(exit)) continue;
-      if (TERMINAL.has(exit.reason)) return exit;
+      if (endsRun(exit)) return exit;
       loop.settle();
       throw new UnhandledExitError(cpu, exit);
     }

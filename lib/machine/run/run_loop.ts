@@ -1,5 +1,5 @@
 import { EXIT_REASON, KVM_EXIT_HYPERV, KVM_EXIT_IO } from "../../kvm/abi/mod.ts";
-import type { AnswerFields } from "../../kvm/exit_answer.ts";
+import type { AnswerFields } from "../../kvm/exits/exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { HandlerTable } from "../buses/bus.ts";
 import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";

@@ -1,5 +1,4 @@
-import type { Exit } from "../../kvm/exit.ts";
-import type { AnswerFields } from "../../kvm/exit_answer.ts";
+import type { AnswerFields, Exit } from "../../kvm/exits/exit.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
 
 /** How one run is made. */

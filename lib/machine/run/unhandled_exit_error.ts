@@ -1,5 +1,6 @@
 import { exitText } from "../exits/exit_text.ts";
-import type { Exit } from "../../kvm/exit.ts";
+import type { Exit } from "../../kvm/exits/exit.ts";
+import { answerFields } from "../../kvm/exits/exit_answer.ts";
 import type { StoppedCpu } from "../report/stopped_cpu.ts";
 import { ofCpu } from "../report/cpus_section.ts";
 import { hex } from "../../x86/hex.ts";
@@ -53,18 +54,16 @@ function remedy(exit: Exit): string {
       const msr = msrArgument(exit.index);
       return ` Handle it with vm.msrs.on(${msr}, { write(msr, value) {} }), or foresee it in a transcript with wrmsr(${msr}) or wrmsr(${msr}).faults().`;
     }
-    case "HYPERCALL":
-    case "XEN":
-    case "HYPERV":
-      return ` Handle it with vm.on("${exit.reason}", () => ({ ${
-        exit.reason === "HYPERCALL" ? "ret" : "result"
-      }: 0 })), or foresee it in a transcript with exit("${exit.reason}").returns({ … }).`;
     case "FAIL_ENTRY":
     case "INTERNAL_ERROR":
     case "UNKNOWN_TO_VMEXIT":
       return "";
-    default:
-      return ` Handle it with vm.on("${exit.reason}", () => {}), or foresee it in a transcript with exit("${exit.reason}").`;
+    default: {
+      const [field] = answerFields(exit.reason);
+      return field === undefined
+        ? ` Handle it with vm.on("${exit.reason}", () => {}), or foresee it in a transcript with exit("${exit.reason}").`
+        : ` Handle it with vm.on("${exit.reason}", () => ({ ${field}: 0 })), or foresee it in a transcript with exit("${exit.reason}").returns({ … }).`;
+    }
   }
 }
 

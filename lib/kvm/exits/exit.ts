@@ -1,16 +1,5 @@
-import { EXIT_REASON, type ExitReasonName } from "./abi/exit_reasons.ts";
-import type {
-  HypervHcall,
-  HypervSyndbg,
-  HypervSynic,
-  TdxGetQuote,
-  TdxGetTdvmcallInfo,
-  TdxSetupEventNotify,
-  TdxUnknown,
-  XenHcall,
-} from "./exit_details.ts";
+import { EXIT_REASON, type ExitReasonName } from "../abi/exit_reasons.ts";
 
-export type * from "./exit_details.ts";
 export { EXIT_REASON };
 export type { ExitReasonName };
 
@@ -182,6 +171,44 @@ export interface IoapicEoiExit extends ExitBase<"IOAPIC_EOI"> {
   readonly vector: number;
 }
 
+/** A guest wrote an MSR of Hyper-V's synthetic interrupt controller. */
+export interface HypervSynic {
+  /** The MSR. */
+  readonly msr: number;
+  /** SCONTROL. */
+  readonly control: bigint;
+  /** SIEFP: the page of event flags. */
+  readonly evt_page: bigint;
+  /** SIMP: the page of messages. */
+  readonly msg_page: bigint;
+}
+
+/** A guest made a Hyper-V hypercall. */
+export interface HypervHcall {
+  /** The hypercall's input value. */
+  readonly input: bigint;
+  /** What the process answers. */
+  readonly result: bigint;
+  /** Two parameters. */
+  readonly params: readonly bigint[];
+}
+
+/** A guest wrote an MSR of Hyper-V's synthetic debugger. */
+export interface HypervSyndbg {
+  /** The MSR. */
+  readonly msr: number;
+  /** The control MSR. */
+  readonly control: bigint;
+  /** The status MSR: the process's answer. */
+  readonly status: bigint;
+  /** The page to send from. */
+  readonly send_page: bigint;
+  /** The page to receive into. */
+  readonly recv_page: bigint;
+  /** The page that says what is pending. */
+  readonly pending_page: bigint;
+}
+
 /**
  * The guest used a Hyper-V enlightenment that the process handles. One of the three is there, where
  * KVM_EXIT_HYPERV_* names it.
@@ -211,6 +238,20 @@ export interface MsrExit<Reason extends "X86_RDMSR" | "X86_WRMSR"> extends ExitB
   readonly index: number;
   /** Of a write, what the guest writes; of a read, the answer's room. */
   readonly data: bigint;
+}
+
+/** A guest made a Xen hypercall. */
+export interface XenHcall {
+  /** 1 where the guest was in 64-bit mode. */
+  readonly longmode: number;
+  /** Its privilege level. */
+  readonly cpl: number;
+  /** The hypercall's number. */
+  readonly input: bigint;
+  /** What the process answers. */
+  readonly result: bigint;
+  /** Six parameters. */
+  readonly params: readonly bigint[];
 }
 
 /** The guest made a Xen hypercall. */
@@ -244,6 +285,48 @@ export interface MemoryFaultExit extends ExitBase<"MEMORY_FAULT"> {
   readonly gpa: number;
   /** Bytes. */
   readonly size: number;
+}
+
+/** A TDX guest's GetQuote. */
+export interface TdxGetQuote {
+  /** What the process answers. */
+  readonly ret: bigint;
+  /** The shared buffer of the request. */
+  readonly gpa: bigint;
+  /** Its bytes. */
+  readonly size: bigint;
+}
+
+/** A TDX guest's GetTdVmCallInfo. */
+export interface TdxGetTdvmcallInfo {
+  /** What the process answers. */
+  readonly ret: bigint;
+  /** Which leaf it asks about. */
+  readonly leaf: bigint;
+  /** What the process answers in R11. */
+  readonly r11: bigint;
+  /** What the process answers in R12. */
+  readonly r12: bigint;
+  /** What the process answers in R13. */
+  readonly r13: bigint;
+  /** What the process answers in R14. */
+  readonly r14: bigint;
+}
+
+/** A TDX guest's SetupEventNotifyInterrupt. */
+export interface TdxSetupEventNotify {
+  /** What the process answers. */
+  readonly ret: bigint;
+  /** The vector that the guest wants. */
+  readonly vector: bigint;
+}
+
+/** Any other call of a TDX guest. */
+export interface TdxUnknown {
+  /** What the process answers. */
+  readonly ret: bigint;
+  /** Five values as they are. */
+  readonly data: readonly bigint[];
 }
 
 /** A TDX guest made a call that the process handles. One of the four is there. */
@@ -351,3 +434,35 @@ export type Exit =
   | SnpReqCertsExit
   | OtherArchitectureExit
   | OpaqueExit<"UNKNOWN_TO_VMEXIT">;
+
+/** A value that a field of 64 bits takes. */
+export type Quadword = bigint | number;
+
+/**
+ * What the process answers, by exit reason, where the guest waits for more than data on a bus: the fields of
+ * `kvm_run` that the kernel reads at the next `KVM_RUN` (Documentation/virt/kvm/api.rst, 5). Fields that are
+ * left out become 0.
+ */
+export interface ExitAnswers {
+  /** The hypercall's result. */
+  readonly HYPERCALL: { readonly ret: Quadword };
+  /** What the guest reads; or an `error` that is not 0, which gives it #GP. */
+  readonly X86_RDMSR: { readonly data?: Quadword; readonly error?: number };
+  /** An `error` that is not 0 gives the guest #GP. */
+  readonly X86_WRMSR: { readonly error?: number };
+  /** The hypercall's result. */
+  readonly HYPERV: { readonly result: Quadword };
+  /** The hypercall's result. */
+  readonly XEN: { readonly result: Quadword };
+}
+
+/** The exit reasons that {@linkcode ExitAnswers} has. */
+export type AnsweredReason = keyof ExitAnswers;
+
+/** An answer to an exit of that reason; `undefined` where none is taken. */
+export type ExitAnswerOf<Reason extends Exit["reason"]> = Reason extends AnsweredReason
+  ? ExitAnswers[Reason]
+  : undefined;
+
+/** The fields of all answers. */
+export type AnswerFields = Readonly<Record<string, Quadword>>;

@@ -1,9 +1,10 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { EXIT_REASON, type ExitReasonName } from "../../lib/kvm/abi/exit_reasons.ts";
-import { kvm_run } from "../../lib/kvm/abi/structs/run.ts";
-import { decodeExit } from "../../lib/kvm/decode_exit.ts";
-import { describeExit } from "../../lib/kvm/describe_exit.ts";
+import { EXIT_REASON, type ExitReasonName } from "../../../lib/kvm/abi/exit_reasons.ts";
+import { kvm_run } from "../../../lib/kvm/abi/structs/run.ts";
+import { decodeExit } from "../../../lib/kvm/exits/decode_exit.ts";
+import { describeExit } from "../../../lib/kvm/exits/describe_exit.ts";
+import { endsRun, goesOn } from "../../../lib/kvm/exits/exit_table.ts";
 import { EXIT_CASES } from "./exit_cases.ts";
 
 const PAGE = 4096;
@@ -27,6 +28,49 @@ for (const { reason, run, payload, line } of EXIT_CASES) {
 Deno.test("there is a case for every exit reason", () => {
   const cases = new Set(["IO", ...EXIT_CASES.map(({ reason }) => reason)]);
   assertEquals(Object.keys(EXIT_REASON).filter((name) => !cases.has(name)), []);
+});
+
+const REASONS = Object.keys(EXIT_REASON) as ExitReasonName[];
+const exitOf = (reason: ExitReasonName) => {
+  const view = mapping();
+  kvm_run.write(view, 0, { exit_reason: EXIT_REASON[reason] });
+  return decodeExit(view);
+};
+
+Deno.test("a guest goes on from its accesses and from what a test asked for, and from nothing else", () => {
+  assertEquals(REASONS.filter((reason) => goesOn(exitOf(reason))), [
+    "IO",
+    "HYPERCALL",
+    "DEBUG",
+    "MMIO",
+    "IRQ_WINDOW_OPEN",
+    "SET_TPR",
+    "TPR_ACCESS",
+    "IOAPIC_EOI",
+    "HYPERV",
+    "X86_RDMSR",
+    "X86_WRMSR",
+    "DIRTY_RING_FULL",
+    "X86_BUS_LOCK",
+    "XEN",
+    "NOTIFY",
+  ]);
+});
+
+Deno.test("a run ends with the guest's own end and with what a test asked for, and with nothing else", () => {
+  assertEquals(REASONS.filter((reason) => endsRun(exitOf(reason))), [
+    "DEBUG",
+    "HLT",
+    "IRQ_WINDOW_OPEN",
+    "SHUTDOWN",
+  ]);
+});
+
+Deno.test("an exit that this version does not know neither goes on nor ends a run", () => {
+  const view = mapping();
+  kvm_run.write(view, 0, { exit_reason: 999 });
+  const exit = decodeExit(view);
+  assertEquals([exit.reason, goesOn(exit), endsRun(exit)], ["UNKNOWN_TO_VMEXIT", false, false]);
 });
 
 interface Io {

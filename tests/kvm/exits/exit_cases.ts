@@ -1,5 +1,5 @@
-import type { Writable } from "../../lib/ffi/struct.ts";
-import type { KvmRun } from "../../lib/kvm/abi/structs/run.ts";
+import type { Writable } from "../../../lib/ffi/struct.ts";
+import type { KvmRun } from "../../../lib/kvm/abi/structs/run.ts";
 
 /** A `kvm_run`, what it decodes to beside `reason`, `number` and `runFlags`, and its line. */
 export interface ExitCase {

@@ -1,49 +1,16 @@
-import { EXIT_REASON } from "./abi/exit_reasons.ts";
-import { kvm_run } from "./abi/structs/run.ts";
-import type { Exit } from "./exit.ts";
-
-/** A value that a field of 64 bits takes. */
-export type Quadword = bigint | number;
-
-/**
- * What the process answers, by exit reason, where the guest waits for more than data on a bus: the fields of
- * `kvm_run` that the kernel reads at the next `KVM_RUN` (Documentation/virt/kvm/api.rst, 5). Fields that are
- * left out become 0.
- */
-export interface ExitAnswers {
-  /** The hypercall's result. */
-  readonly HYPERCALL: { readonly ret: Quadword };
-  /** What the guest reads; or an `error` that is not 0, which gives it #GP. */
-  readonly X86_RDMSR: { readonly data?: Quadword; readonly error?: number };
-  /** An `error` that is not 0 gives the guest #GP. */
-  readonly X86_WRMSR: { readonly error?: number };
-  /** The hypercall's result. */
-  readonly HYPERV: { readonly result: Quadword };
-  /** The hypercall's result. */
-  readonly XEN: { readonly result: Quadword };
-}
-
-/** The exit reasons that {@linkcode ExitAnswers} has. */
-export type AnsweredReason = keyof ExitAnswers;
-
-/** An answer to an exit of that reason; `undefined` where none is taken. */
-export type ExitAnswerOf<Reason extends Exit["reason"]> = Reason extends AnsweredReason
-  ? ExitAnswers[Reason]
-  : undefined;
-
-/** The fields of all answers. */
-export type AnswerFields = Readonly<Record<string, Quadword>>;
+import { EXIT_REASON } from "../abi/exit_reasons.ts";
+import { kvm_run } from "../abi/structs/run.ts";
+import type { AnsweredReason, AnswerFields } from "./exit.ts";
+import { EXITS } from "./exit_table.ts";
 
 /** Where the fields of an answer lie in `kvm_run`, and how many bits they have. */
 type Places = ReadonlyMap<string, { readonly offset: number; readonly bits: 8 | 64 }>;
 
-const PLACES: ReadonlyMap<number, Places> = new Map([
-  [EXIT_REASON.HYPERCALL, places({ ret: "hypercall.ret" })],
-  [EXIT_REASON.X86_RDMSR, places({ data: "msr.data", error: "msr.error" })],
-  [EXIT_REASON.X86_WRMSR, places({ error: "msr.error" })],
-  [EXIT_REASON.HYPERV, places({ result: "hyperv.u.hcall.result" })],
-  [EXIT_REASON.XEN, places({ result: "xen.u.hcall.result" })],
-]);
+const PLACES: ReadonlyMap<number, Places> = new Map(
+  Object.entries(EXITS).flatMap(([reason, { answer }]) =>
+    answer === undefined ? [] : [[EXIT_REASON[reason as AnsweredReason], places(answer)]]
+  ),
+);
 
 function places(paths: Readonly<Record<string, Parameters<typeof kvm_run.offsetOf>[0]>>): Places {
   return new Map(
@@ -52,6 +19,11 @@ function places(paths: Readonly<Record<string, Parameters<typeof kvm_run.offsetO
       { offset: kvm_run.offsetOf(path), bits: kvm_run.sizeOf(path) === 1 ? 8 : 64 },
     ]),
   );
+}
+
+/** The fields that an answer to exits of a reason has; none where they take no answer. */
+export function answerFields(reason: string): readonly string[] {
+  return [...PLACES.get(EXIT_REASON[reason as AnsweredReason])?.keys() ?? []];
 }
 
 /** Whether exits of a reason take an answer. */
