@@ -85,8 +85,9 @@ function choose(files: readonly string[], count: number, seed: number) {
 
 /** Which tests noticed the fault in the copy: `"own tests"`, `"all tests"`, or nothing. */
 async function noticedBy(path: string): Promise<string | undefined> {
-  const folder = dirname(path).replace(/^lib/, "tests");
-  if (await exists(join(copy, folder)) && !await passes([folder])) return "own tests";
+  let folder = dirname(path).replace(/^lib/, "tests");
+  while (!await exists(join(copy, folder))) folder = dirname(folder);
+  if (!await passes([folder])) return "own tests";
   return await passes([]) ? undefined : "all tests";
 }
 
