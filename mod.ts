@@ -10,9 +10,9 @@
  * - the assertions: {@linkcode expect}, and patterns of exits for transcripts ({@linkcode portOut},
  *   {@linkcode portIn}, {@linkcode mmioRead}, {@linkcode mmioWrite}, {@linkcode hlt}, {@linkcode exit}).
  *
- * All else is what those stand on: KVM's ABI ({@linkcode Kvm}, {@linkcode Vm}, {@linkcode Vcpu},
- * {@linkcode Exit}), boot states and page tables as pure functions ({@linkcode bootState},
- * {@linkcode checkGuestState}), and the C library ({@linkcode Libc}).
+ * What those stand on has entry points of its own: `@vmexit/vmexit/x86` (boot states, page tables, flags and checks as
+ * pure functions), `/svm` and `/vmx` (nested virtualization), `/kvm` (the kernel's levels of KVM), `/abi` (its structures
+ * and numbers).
  *
  * @example A test
  * ```ts no-eval
@@ -44,6 +44,12 @@ export * from "./lib/guest/mod.ts";
 export * from "./lib/machine/mod.ts";
 export * from "./lib/expect/mod.ts";
 export * from "./lib/devices/mod.ts";
-export * from "./lib/x86/mod.ts";
-export * from "./lib/kvm/mod.ts";
-export * from "./lib/ffi/mod.ts";
+export { HostError } from "./lib/ffi/host_error.ts";
+export { SystemError } from "./lib/ffi/system_error.ts";
+export { CapabilityError } from "./lib/kvm/capability_error.ts";
+export type { Exit } from "./lib/kvm/exits/exit.ts";
+export { KvmError } from "./lib/kvm/kvm_error.ts";
+export { MsrError } from "./lib/kvm/msr_error.ts";
+export type { Mode } from "./lib/x86/cpu_state.ts";
+export type { PageSizeName } from "./lib/x86/page_levels.ts";
+export type { PageMapping } from "./lib/x86/page_mapping.ts";

@@ -47,7 +47,7 @@ const NAMES = new Map<number, string>(
  *
  * @example
  * ```ts
- * import { errnoName } from "@vmexit/vmexit";
+ * import { errnoName } from "@vmexit/vmexit/kvm";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(errnoName(22), "EINVAL");

@@ -31,7 +31,7 @@ export interface Pages extends Disposable {
  *
  * @example A `Libc` that runs out of file descriptors
  * ```ts
- * import { kvmLibc, type Libc } from "@vmexit/vmexit";
+ * import { kvmLibc, type Libc } from "@vmexit/vmexit/kvm";
  *
  * const EMFILE = 24;
  * const exhausted = (): Libc => {

@@ -16,7 +16,7 @@ const counts: OpenHandles = { fds: 0, mappings: 0, timers: 0 };
  *
  * @example
  * ```ts
- * import { openHandles } from "@vmexit/vmexit";
+ * import { openHandles } from "@vmexit/vmexit/kvm";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(openHandles(), { fds: 0, mappings: 0, timers: 0 });

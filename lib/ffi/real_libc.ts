@@ -63,7 +63,7 @@ Deno.test?.beforeAll?.(() => {
  *
  * @example
  * ```ts no-eval
- * import { libc } from "@vmexit/vmexit";
+ * import { libc } from "@vmexit/vmexit/kvm";
  *
  * console.log(libc().gettid());
  * ```

@@ -23,7 +23,7 @@ export interface DirtyPage {
  *
  * @example
  * ```ts no-eval
- * import { Kvm } from "@vmexit/vmexit";
+ * import { Kvm } from "@vmexit/vmexit/kvm";
  *
  * const BYTES = 65536;
  * using kvm = Kvm.open();

@@ -39,7 +39,7 @@ const REMEDIES =
  *
  * @example
  * ```ts no-eval
- * import { Kvm } from "@vmexit/vmexit";
+ * import { Kvm } from "@vmexit/vmexit/kvm";
  *
  * using kvm = Kvm.open();
  * console.log(kvm.capability("KVM_CAP_NR_MEMSLOTS"));

@@ -1,4 +1,19 @@
-export * from "./abi/mod.ts";
+/**
+ * The kernel's four levels of KVM, system, VM, vCPU and device, with a method for each ioctl, the exits of a vCPU, and
+ * the C library under them.
+ *
+ * @example
+ * ```ts no-eval
+ * import { Kvm } from "@vmexit/vmexit/kvm";
+ *
+ * using kvm = Kvm.open();
+ * using vm = kvm.createVm();
+ * using vcpu = vm.createVcpu(0);
+ * console.log(vcpu.registers.getRegs().rip);
+ * ```
+ *
+ * @module
+ */
 export * from "./capability_error.ts";
 export * from "./coalesced_ring.ts";
 export * from "./exits/describe_exit.ts";
@@ -32,3 +47,4 @@ export * from "./vm/vm_memory.ts";
 export * from "./vm/vm_pit.ts";
 export * from "./vm/vm_xen.ts";
 export * from "./wrapped_ioctls.ts";
+export * from "../ffi/mod.ts";

@@ -42,7 +42,7 @@ const SIGNAL_SET_SIZE = 8;
  *
  * @example
  * ```ts no-eval
- * import { Kvm } from "@vmexit/vmexit";
+ * import { Kvm } from "@vmexit/vmexit/kvm";
  *
  * using kvm = Kvm.open();
  * using vm = kvm.createVm();

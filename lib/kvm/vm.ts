@@ -53,7 +53,7 @@ export interface MemoryRegion {
  *
  * @example
  * ```ts no-eval
- * import { Kvm } from "@vmexit/vmexit";
+ * import { Kvm } from "@vmexit/vmexit/kvm";
  *
  * using kvm = Kvm.open();
  * using vm = kvm.createVm();

@@ -15,7 +15,7 @@ export const SUPERSEDED_IOCTLS = {
  *
  * @example
  * ```ts
- * import { WRAPPED_IOCTLS } from "@vmexit/vmexit";
+ * import { WRAPPED_IOCTLS } from "@vmexit/vmexit/kvm";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(WRAPPED_IOCTLS.KVM_GET_FPU, ["vcpu.fpu.getFpu"]);

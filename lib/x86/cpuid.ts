@@ -73,7 +73,7 @@ export function cpuidFeatureNames(): CpuidFeature[] {
  *
  * @example
  * ```ts
- * import { cpuidFeaturePlace } from "@vmexit/vmexit";
+ * import { cpuidFeaturePlace } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(cpuidFeaturePlace("la57"), { leaf: 7, subleaf: 0, register: "ecx", bit: 16 });
@@ -119,7 +119,7 @@ export function hasCpuidFeature(entries: readonly CpuidEntry[], name: CpuidFeatu
  *
  * @example
  * ```ts
- * import { hasCpuidFeature, withCpuidFeatures } from "@vmexit/vmexit";
+ * import { hasCpuidFeature, withCpuidFeatures } from "@vmexit/vmexit/x86";
  * import { assert } from "@std/assert";
  *
  * const entries = withCpuidFeatures([], { la57: true, avx2: false });

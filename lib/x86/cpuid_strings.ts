@@ -20,7 +20,7 @@ const LETTER = /^[\x20-\x7e]*$/;
  *
  * @example
  * ```ts
- * import { cpuidBrand, withCpuidBrand } from "@vmexit/vmexit";
+ * import { cpuidBrand, withCpuidBrand } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(cpuidBrand(withCpuidBrand([], "A CPU of one's own")), "A CPU of one's own");

@@ -44,7 +44,7 @@ function numbersByName(): ReadonlyMap<string, number> {
  *
  * @example
  * ```ts
- * import { msrNumber } from "@vmexit/vmexit";
+ * import { msrNumber } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(msrNumber("LSTAR"), 0xc0000082);
@@ -75,7 +75,7 @@ export function msrNumber(msr: Msr): number {
  *
  * @example
  * ```ts
- * import { msrName } from "@vmexit/vmexit";
+ * import { msrName } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(msrName(0xc0000082), "LSTAR");

@@ -1,19 +1,16 @@
 import {
   asm,
   boot,
-  debugRegisters,
   exit,
   expect,
   hlt,
   HostError,
-  IOCTLS,
-  kvm_guest_debug,
-  KVM_GUESTDBG,
-  type KvmGuestDebug,
   portOut,
   requires,
   TimeLimitError,
 } from "@vmexit/vmexit";
+import { IOCTLS, kvm_guest_debug, KVM_GUESTDBG, type KvmGuestDebug } from "@vmexit/vmexit/abi";
+import { debugRegisters } from "@vmexit/vmexit/x86";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { nestedName } from "../../lib/machine/host/nested_name.ts";
 import { injected } from "../machine/injected_libc.ts";

@@ -4,14 +4,13 @@ import {
   exit,
   expect,
   hlt,
-  KVM_INTERNAL_ERROR,
-  KVM_VCPUEVENT_VALID,
-  kvmLibc,
   modes,
   requires,
   shutdown,
   UnhandledExitError,
 } from "@vmexit/vmexit";
+import { KVM_INTERNAL_ERROR, KVM_VCPUEVENT_VALID } from "@vmexit/vmexit/abi";
+import { kvmLibc } from "@vmexit/vmexit/kvm";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { ThreadTimer } from "../../lib/ffi/thread_timer.ts";
 import { ERRNO } from "../../lib/ffi/errno.ts";

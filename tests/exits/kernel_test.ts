@@ -1,17 +1,5 @@
-import {
-  asm,
-  boot,
-  exit,
-  expect,
-  hlt,
-  KVM_EXIT_XEN,
-  KVM_HC,
-  KVM_IRQ_ROUTING,
-  KVM_XEN_HVM_CONFIG,
-  type Machine,
-  portOut,
-  requires,
-} from "@vmexit/vmexit";
+import { asm, boot, exit, expect, hlt, type Machine, portOut, requires } from "@vmexit/vmexit";
+import { KVM_EXIT_XEN, KVM_HC, KVM_IRQ_ROUTING, KVM_XEN_HVM_CONFIG } from "@vmexit/vmexit/abi";
 import { assertEquals, assertGreater, assertThrows } from "@std/assert";
 
 const MAP_GPA_RANGE = asm`

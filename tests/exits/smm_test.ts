@@ -2,18 +2,17 @@ import {
   asm,
   boot,
   type BootOptions,
-  CAPABILITIES,
   CapabilityError,
   exit,
   expect,
   hlt,
   Image,
-  IOCTLS,
   modes,
   portOut,
-  systemManagementEntry,
   UnhandledExitError,
 } from "@vmexit/vmexit";
+import { CAPABILITIES, IOCTLS } from "@vmexit/vmexit/abi";
+import { systemManagementEntry } from "@vmexit/vmexit/x86";
 import { nestedName } from "../../lib/machine/host/nested_name.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { injected } from "../machine/injected_libc.ts";

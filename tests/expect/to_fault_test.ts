@@ -3,7 +3,6 @@ import {
   asm,
   AssertionError,
   boot,
-  exceptionOf,
   expect,
   fault,
   type FaultFields,
@@ -13,6 +12,7 @@ import {
   portOut,
   UnhandledExitError,
 } from "@vmexit/vmexit";
+import { exceptionOf } from "@vmexit/vmexit/x86";
 import { failureOf } from "./messages.ts";
 
 const PROTECTION = asm`

@@ -1,4 +1,5 @@
-import { errnoName, SystemError } from "@vmexit/vmexit";
+import { SystemError } from "@vmexit/vmexit";
+import { errnoName } from "@vmexit/vmexit/kvm";
 import { ERRNO } from "../../lib/ffi/errno.ts";
 import { assertEquals } from "@std/assert";
 import { constants } from "node:os";

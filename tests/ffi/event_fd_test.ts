@@ -1,4 +1,5 @@
-import { libc, openHandles, SystemError } from "@vmexit/vmexit";
+import { SystemError } from "@vmexit/vmexit";
+import { libc, openHandles } from "@vmexit/vmexit/kvm";
 import { EventFd } from "../../lib/ffi/event_fd.ts";
 import { assertEquals, assertThrows } from "@std/assert";
 import { fakeLibc } from "./fake_libc.ts";

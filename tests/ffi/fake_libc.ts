@@ -1,4 +1,4 @@
-import type { Libc } from "@vmexit/vmexit";
+import type { Libc } from "@vmexit/vmexit/kvm";
 
 /** A libc in which every call is noted and answers as `answers` says; what it does not say must not be called. */
 export function fakeLibc(answers: Partial<Libc>): { libc: Libc; calls: string[] } {

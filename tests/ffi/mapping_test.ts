@@ -1,4 +1,5 @@
-import { errnoName, libc, openHandles, SystemError } from "@vmexit/vmexit";
+import { SystemError } from "@vmexit/vmexit";
+import { errnoName, libc, openHandles } from "@vmexit/vmexit/kvm";
 import { ERRNO } from "../../lib/ffi/errno.ts";
 import { Mapping } from "../../lib/ffi/mapping.ts";
 import { MAP_FAILED } from "../../lib/ffi/mman.ts";

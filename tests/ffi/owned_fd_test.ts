@@ -1,4 +1,4 @@
-import { libc, openHandles } from "@vmexit/vmexit";
+import { libc, openHandles } from "@vmexit/vmexit/kvm";
 import { OwnedFd } from "../../lib/ffi/owned_fd.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { fakeLibc } from "./fake_libc.ts";

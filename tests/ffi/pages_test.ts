@@ -1,4 +1,5 @@
-import { HostError, libc } from "@vmexit/vmexit";
+import { HostError } from "@vmexit/vmexit";
+import { libc } from "@vmexit/vmexit/kvm";
 import { allocatePages, partOf } from "../../lib/ffi/pages.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { bufferPages } from "../../lib/ffi/buffer_pages.ts";

@@ -1,4 +1,4 @@
-import { libc } from "@vmexit/vmexit";
+import { libc } from "@vmexit/vmexit/kvm";
 import { ERRNO } from "../../lib/ffi/errno.ts";
 import { MAP, MAP_FAILED, PROT } from "../../lib/ffi/mman.ts";
 import { assert, assertEquals, assertGreater, assertThrows } from "@std/assert";

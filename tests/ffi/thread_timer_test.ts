@@ -1,4 +1,5 @@
-import { libc, openHandles, SystemError } from "@vmexit/vmexit";
+import { SystemError } from "@vmexit/vmexit";
+import { libc, openHandles } from "@vmexit/vmexit/kvm";
 import { ERRNO } from "../../lib/ffi/errno.ts";
 import { ThreadTimer } from "../../lib/ffi/thread_timer.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";

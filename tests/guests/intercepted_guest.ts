@@ -1,4 +1,5 @@
-import { asm, type AsmSource, MSRS } from "@vmexit/vmexit";
+import { asm, type AsmSource } from "@vmexit/vmexit";
+import { MSRS } from "@vmexit/vmexit/x86";
 
 /** Where the hypervisors report, and what they answer (guests/svm_hypervisor.asm, guests/vmx_hypervisor.asm). */
 export const REPORT = 0x1000;

@@ -1,15 +1,14 @@
 import {
   asm,
   boot,
-  descriptorToSegment,
   expect,
   hlt,
   type LongOptions,
   type Machine,
   mmioRead,
-  type PageSizeName,
   portOut,
 } from "@vmexit/vmexit";
+import { descriptorToSegment, type PageSizeName } from "@vmexit/vmexit/x86";
 import { assertEquals } from "@std/assert";
 
 const guest = asm.file("../../guests/long_mode_pages.asm");

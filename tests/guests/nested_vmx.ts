@@ -1,22 +1,12 @@
+import { asm, type AsmSource, boot, type Machine, type Mode } from "@vmexit/vmexit";
+import { placeRegion } from "@vmexit/vmexit/svm";
 import {
   adjustVmxControls,
-  asm,
-  type AsmSource,
-  boot,
-  bootState,
   buildEptTables,
-  type CpuState,
-  cr0Flags,
   decodeVmxBasic,
   type EptMapping,
-  getFlag,
   isIa32e,
-  type Machine,
-  type Mode,
-  modeDefaults,
-  type MsrValues,
   pinBasedControls,
-  placeRegion,
   primaryProcessorBasedControls,
   secondaryProcessorBasedControls,
   vmcsField,
@@ -32,7 +22,15 @@ import {
   VmxIoBitmaps,
   VmxMsrBitmap,
   vmxonRegion,
-} from "@vmexit/vmexit";
+} from "@vmexit/vmexit/vmx";
+import {
+  bootState,
+  type CpuState,
+  cr0Flags,
+  getFlag,
+  modeDefaults,
+  type MsrValues,
+} from "@vmexit/vmexit/x86";
 import { INTERCEPTED_MSR, INTERCEPTED_PORT, REPORT } from "./intercepted_guest.ts";
 
 const hypervisor = asm.file("../../guests/vmx_hypervisor.asm");

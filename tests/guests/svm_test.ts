@@ -2,22 +2,21 @@ import {
   asm,
   type AsmSource,
   boot,
-  bootState,
   expect,
-  flagNames,
   hlt,
-  IO_PERMISSION_MAP_SIZE,
-  IoPermissionMap,
   type Machine,
   type Mode,
-  modeDefaults,
+  portOut,
+  requires,
+} from "@vmexit/vmexit";
+import {
+  IO_PERMISSION_MAP_SIZE,
+  IoPermissionMap,
   MsrPermissionMap,
   nestedPageFaultFlags,
   nestedPageTables,
   placeRegion,
-  portOut,
   readVmcb,
-  requires,
   svmExitName,
   type SvmIntercept,
   svmInterceptWords,
@@ -26,7 +25,8 @@ import {
   vmcb,
   vmcbGuest,
   writeVmcb,
-} from "@vmexit/vmexit";
+} from "@vmexit/vmexit/svm";
+import { bootState, flagNames, modeDefaults } from "@vmexit/vmexit/x86";
 import { assertEquals } from "@std/assert";
 import {
   ANSWER,

@@ -1,22 +1,18 @@
+import { asm, featureMsr, requires } from "@vmexit/vmexit";
+import { Kvm } from "@vmexit/vmexit/kvm";
 import {
-  asm,
-  cr4Flags,
   decodeVmxBasic,
   eptPointer,
   eptViolationFlags,
   featureControlFlags,
-  featureMsr,
-  flagNames,
-  flagsToValue,
-  Kvm,
-  requires,
   vmInstructionError,
   VMX_IO_BITMAP_SIZE,
   vmxExitReason,
   VmxIoBitmaps,
   vmxIoExit,
   walkEpt,
-} from "@vmexit/vmexit";
+} from "@vmexit/vmexit/vmx";
+import { cr4Flags, flagNames, flagsToValue } from "@vmexit/vmexit/x86";
 import { assert, assertEquals } from "@std/assert";
 import {
   ANSWER,

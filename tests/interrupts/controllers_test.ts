@@ -6,10 +6,10 @@ import {
   expect,
   hlt,
   type Machine,
-  msiMessage,
   portOut,
   TimeLimitError,
 } from "@vmexit/vmexit";
+import { msiMessage } from "@vmexit/vmexit/x86";
 import { assert, assertEquals, assertGreaterOrEqual, assertThrows } from "@std/assert";
 
 const VECTOR = 0x50;

@@ -1,12 +1,5 @@
-import {
-  asm,
-  boot,
-  COALESCED_RING_CAPACITY,
-  expect,
-  hlt,
-  type Machine,
-  portOut,
-} from "@vmexit/vmexit";
+import { asm, boot, expect, hlt, type Machine, portOut } from "@vmexit/vmexit";
+import { COALESCED_RING_CAPACITY } from "@vmexit/vmexit/kvm";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 
 const PORT = 0x50;

@@ -1,12 +1,7 @@
-import {
-  asm,
-  boot,
-  CapabilityError,
-  IOCTLS,
-  type Libc,
-  msiMessage,
-  openHandles,
-} from "@vmexit/vmexit";
+import { asm, boot, CapabilityError } from "@vmexit/vmexit";
+import { IOCTLS } from "@vmexit/vmexit/abi";
+import { type Libc, openHandles } from "@vmexit/vmexit/kvm";
+import { msiMessage } from "@vmexit/vmexit/x86";
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { ERRNO } from "../../lib/ffi/errno.ts";
 import { injected } from "../machine/injected_libc.ts";

@@ -1,5 +1,5 @@
 /** A thread that adds to an eventfd after a while: what a device beside the machine would do. */
-import { kvmLibc } from "@vmexit/vmexit";
+import { kvmLibc } from "@vmexit/vmexit/kvm";
 
 const scope = self as unknown as {
   onmessage: (event: MessageEvent<{ fd: number; after: number }>) => void;

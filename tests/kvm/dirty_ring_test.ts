@@ -1,4 +1,6 @@
-import { kvm_dirty_gfn, KVM_DIRTY_GFN_F, openHandles, requires, SystemError } from "@vmexit/vmexit";
+import { requires, SystemError } from "@vmexit/vmexit";
+import { kvm_dirty_gfn, KVM_DIRTY_GFN_F } from "@vmexit/vmexit/abi";
+import { openHandles } from "@vmexit/vmexit/kvm";
 import { DirtyRing } from "../../lib/kvm/dirty_ring.ts";
 import { MAP_FAILED } from "../../lib/ffi/mman.ts";
 import { assertEquals, assertThrows } from "@std/assert";

@@ -1,4 +1,4 @@
-import type { WRAPPED_IOCTLS } from "@vmexit/vmexit";
+import type { WRAPPED_IOCTLS } from "@vmexit/vmexit/kvm";
 
 /** Which test shows an ioctl. */
 export interface IoctlTest {

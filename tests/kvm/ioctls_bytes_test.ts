@@ -16,8 +16,8 @@ import {
   kvm_xen_hvm_attr,
   kvm_xen_hvm_config,
   kvm_xen_vcpu_attr,
-  kvmLibc,
-} from "@vmexit/vmexit";
+} from "@vmexit/vmexit/abi";
+import { kvmLibc } from "@vmexit/vmexit/kvm";
 import { ERRNO } from "../../lib/ffi/errno.ts";
 import { assertEquals, assertThrows } from "@std/assert";
 import { injected } from "../machine/injected_libc.ts";

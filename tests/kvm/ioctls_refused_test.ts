@@ -1,12 +1,11 @@
+import { CapabilityError, HostError } from "@vmexit/vmexit";
 import {
-  CapabilityError,
   type CapabilityName,
-  HostError,
   type IoctlName,
   IOCTLS,
   KVM_XEN_ATTR_TYPE,
   KVM_XEN_VCPU_ATTR_TYPE,
-} from "@vmexit/vmexit";
+} from "@vmexit/vmexit/abi";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { injected } from "../machine/injected_libc.ts";
 import { type Levels, levels, PAGE } from "./levels.ts";

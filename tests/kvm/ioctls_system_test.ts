@@ -1,4 +1,6 @@
-import { CapabilityError, Kvm, KVM_X86, KvmError, MsrError } from "@vmexit/vmexit";
+import { CapabilityError, KvmError, MsrError } from "@vmexit/vmexit";
+import { KVM_X86 } from "@vmexit/vmexit/abi";
+import { Kvm } from "@vmexit/vmexit/kvm";
 import {
   assert,
   assertArrayIncludes,

@@ -1,13 +1,13 @@
+import { KvmError } from "@vmexit/vmexit";
 import {
   IOCTLS,
   kvm_guest_debug,
   KVM_GUESTDBG,
   KVM_MP_STATE,
   KVM_VCPUEVENT_VALID,
-  KvmError,
   type KvmGuestDebug,
-  type Vm,
-} from "@vmexit/vmexit";
+} from "@vmexit/vmexit/abi";
+import type { Vm } from "@vmexit/vmexit/kvm";
 import { assert, assertEquals, assertGreater, assertThrows } from "@std/assert";
 import { injected } from "../machine/injected_libc.ts";
 import { levels } from "./levels.ts";

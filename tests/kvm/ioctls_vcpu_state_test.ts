@@ -1,4 +1,5 @@
-import { type KvmFpu, MsrError } from "@vmexit/vmexit";
+import { MsrError } from "@vmexit/vmexit";
+import type { KvmFpu } from "@vmexit/vmexit/abi";
 import {
   assert,
   assertEquals,

@@ -1,12 +1,6 @@
-import {
-  KVM_IOEVENTFD,
-  KVM_IRQ_ROUTING,
-  KVM_IRQCHIP,
-  KVM_IRQFD_FLAG,
-  KvmError,
-  kvmLibc,
-  type Vm,
-} from "@vmexit/vmexit";
+import { KvmError } from "@vmexit/vmexit";
+import { KVM_IOEVENTFD, KVM_IRQ_ROUTING, KVM_IRQCHIP, KVM_IRQFD_FLAG } from "@vmexit/vmexit/abi";
+import { kvmLibc, type Vm } from "@vmexit/vmexit/kvm";
 import { OwnedFd } from "../../lib/ffi/owned_fd.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { levels } from "./levels.ts";

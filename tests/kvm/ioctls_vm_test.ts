@@ -1,5 +1,5 @@
+import { CapabilityError, KvmError } from "@vmexit/vmexit";
 import {
-  CapabilityError,
   IOCTLS,
   KVM_DEV_TYPE,
   KVM_DIRTY_LOG,
@@ -8,8 +8,7 @@ import {
   kvm_msr_filter,
   KVM_PMU_EVENT,
   kvm_sev_cmd,
-  KvmError,
-} from "@vmexit/vmexit";
+} from "@vmexit/vmexit/abi";
 import { ERRNO } from "../../lib/ffi/errno.ts";
 import { assert, assertEquals, assertGreater, assertThrows } from "@std/assert";
 import { injected } from "../machine/injected_libc.ts";

@@ -1,4 +1,5 @@
-import { Kvm, KVM_API_VERSION, KvmError, openHandles } from "@vmexit/vmexit";
+import { KvmError } from "@vmexit/vmexit";
+import { Kvm, KVM_API_VERSION, openHandles } from "@vmexit/vmexit/kvm";
 import { ERRNO } from "../../lib/ffi/errno.ts";
 import { IOCTLS } from "../../lib/kvm/abi/ioctls.ts";
 import { kvm_cpuid2 } from "../../lib/kvm/abi/structs/cpuid.ts";

@@ -1,4 +1,4 @@
-import { Kvm, kvmLibc, type Libc, type Pages, type Vcpu, type Vm } from "@vmexit/vmexit";
+import { Kvm, kvmLibc, type Libc, type Pages, type Vcpu, type Vm } from "@vmexit/vmexit/kvm";
 import { allocatePages } from "../../lib/ffi/pages.ts";
 import { realMode } from "../../lib/x86/modes/real.ts";
 

@@ -1,4 +1,5 @@
-import { Kvm, KvmError, kvmLibc, openHandles, type Vcpu } from "@vmexit/vmexit";
+import { KvmError } from "@vmexit/vmexit";
+import { Kvm, kvmLibc, openHandles, type Vcpu } from "@vmexit/vmexit/kvm";
 import { ERRNO } from "../../lib/ffi/errno.ts";
 import { allocatePages } from "../../lib/ffi/pages.ts";
 import { EXIT_REASON } from "../../lib/kvm/abi/exit_reasons.ts";

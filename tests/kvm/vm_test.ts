@@ -1,4 +1,5 @@
-import { Kvm, KvmError, kvmLibc } from "@vmexit/vmexit";
+import { KvmError } from "@vmexit/vmexit";
+import { Kvm, kvmLibc } from "@vmexit/vmexit/kvm";
 import { ERRNO } from "../../lib/ffi/errno.ts";
 import { allocatePages, partOf } from "../../lib/ffi/pages.ts";
 import { assertEquals, assertThrows } from "@std/assert";

@@ -1,4 +1,5 @@
-import { IOCTLS, Kvm, KVM_DEV_TYPE, SUPERSEDED_IOCTLS, WRAPPED_IOCTLS } from "@vmexit/vmexit";
+import { IOCTLS, KVM_DEV_TYPE } from "@vmexit/vmexit/abi";
+import { Kvm, SUPERSEDED_IOCTLS, WRAPPED_IOCTLS } from "@vmexit/vmexit/kvm";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { IOCTL_TESTS } from "./ioctl_tests.ts";
 import { levels } from "./levels.ts";

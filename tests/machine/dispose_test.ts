@@ -1,4 +1,5 @@
-import { asm, boot, openHandles } from "@vmexit/vmexit";
+import { asm, boot } from "@vmexit/vmexit";
+import { openHandles } from "@vmexit/vmexit/kvm";
 import { assertEquals, assertThrows } from "@std/assert";
 
 const guest = () =>

@@ -1,4 +1,5 @@
-import { asm, boot, errnoName, HostError, Image, KvmError, openHandles } from "@vmexit/vmexit";
+import { asm, boot, HostError, Image, KvmError } from "@vmexit/vmexit";
+import { errnoName, openHandles } from "@vmexit/vmexit/kvm";
 import { ERRNO } from "../../lib/ffi/errno.ts";
 import {
   assert,

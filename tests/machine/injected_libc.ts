@@ -1,6 +1,6 @@
 import { IOCTLS } from "../../lib/kvm/abi/ioctls.ts";
 import { MAP_FAILED } from "../../lib/ffi/mman.ts";
-import { kvmLibc, type Libc } from "@vmexit/vmexit";
+import { kvmLibc, type Libc } from "@vmexit/vmexit/kvm";
 
 const IOCTL_NAMES = new Map<number, string>(
   Object.values(IOCTLS).map(({ number, name }) => [number, name]),

@@ -1,6 +1,7 @@
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
-import { boot, Image, openHandles } from "@vmexit/vmexit";
+import { boot, Image } from "@vmexit/vmexit";
+import { openHandles } from "@vmexit/vmexit/kvm";
 import { assert, assertEquals, assertLess } from "@std/assert";
 import { remoteLibc } from "../../lib/kvm/remote/kvm_choice.ts";
 import { residentSize } from "../kvm/remote/remote_processes.ts";

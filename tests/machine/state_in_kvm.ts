@@ -1,4 +1,5 @@
-import type { GuestState, Machine, SegmentName, SpecialRegisters } from "@vmexit/vmexit";
+import type { Machine } from "@vmexit/vmexit";
+import type { GuestState, SegmentName, SpecialRegisters } from "@vmexit/vmexit/x86";
 
 const SEGMENTS: readonly SegmentName[] = ["cs", "ds", "es", "fs", "gs", "ss", "tr", "ldt"];
 

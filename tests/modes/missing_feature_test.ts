@@ -1,4 +1,5 @@
-import { asm, boot, HostError, openHandles } from "@vmexit/vmexit";
+import { asm, boot, HostError } from "@vmexit/vmexit";
+import { openHandles } from "@vmexit/vmexit/kvm";
 import { assertEquals, assertThrows } from "@std/assert";
 import { IOCTLS } from "../../lib/kvm/abi/ioctls.ts";
 import { kvm_cpuid2 } from "../../lib/kvm/abi/structs/cpuid.ts";

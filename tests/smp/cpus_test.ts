@@ -6,11 +6,11 @@ import {
   GuestFaultError,
   hlt,
   type Machine,
-  openHandles,
   portIn,
   portOut,
   requires,
 } from "@vmexit/vmexit";
+import { openHandles } from "@vmexit/vmexit/kvm";
 import {
   assert,
   assertEquals,

@@ -1,15 +1,6 @@
-import {
-  asm,
-  boot,
-  type BootOptions,
-  HostError,
-  IOCTLS,
-  Kvm,
-  KvmError,
-  kvmLibc,
-  type Machine,
-  openHandles,
-} from "@vmexit/vmexit";
+import { asm, boot, type BootOptions, HostError, KvmError, type Machine } from "@vmexit/vmexit";
+import { IOCTLS } from "@vmexit/vmexit/abi";
+import { Kvm, kvmLibc, openHandles } from "@vmexit/vmexit/kvm";
 import { nestedName } from "../../lib/machine/host/nested_name.ts";
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { ERRNO } from "../../lib/ffi/errno.ts";

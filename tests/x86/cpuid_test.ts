@@ -16,7 +16,7 @@ import {
   withCpuidProcessor,
   withCpuidVendor,
   withoutCpuidPmu,
-} from "@vmexit/vmexit";
+} from "@vmexit/vmexit/x86";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 

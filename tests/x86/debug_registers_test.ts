@@ -1,4 +1,4 @@
-import { debugRegisters } from "@vmexit/vmexit";
+import { debugRegisters } from "@vmexit/vmexit/x86";
 import { assertEquals, assertThrows } from "@std/assert";
 
 Deno.test("DR7 has each breakpoint's enable bit, condition and length where the manual has them", () => {

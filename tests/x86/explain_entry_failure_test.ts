@@ -1,4 +1,4 @@
-import { explainEntryFailure, longMode, realMode } from "@vmexit/vmexit";
+import { explainEntryFailure, longMode, realMode } from "@vmexit/vmexit/x86";
 import { assertEquals } from "@std/assert";
 
 const SVM_EXIT_ERR = 0xffff_ffff_ffff_ffffn;

@@ -1,5 +1,12 @@
-import { type CpuidFeature, cpuidFeatureNames, cpuidFeaturePlace, type Msr } from "@vmexit/vmexit";
-import { MSR_ALIASES, msrNumber, MSRS } from "@vmexit/vmexit";
+import {
+  type CpuidFeature,
+  cpuidFeatureNames,
+  cpuidFeaturePlace,
+  type Msr,
+  MSR_ALIASES,
+  msrNumber,
+  MSRS,
+} from "@vmexit/vmexit/x86";
 import { assert, assertEquals } from "@std/assert";
 import { kernelHeaders } from "./kernel_headers.ts";
 

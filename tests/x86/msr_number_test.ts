@@ -1,4 +1,4 @@
-import { type Msr, MSR_ALIASES, MSR_FAMILIES, msrName, msrNumber, MSRS } from "@vmexit/vmexit";
+import { type Msr, MSR_ALIASES, MSR_FAMILIES, msrName, msrNumber, MSRS } from "@vmexit/vmexit/x86";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { msrText } from "../../lib/x86/msr_number.ts";
 

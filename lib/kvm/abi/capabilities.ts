@@ -47,7 +47,7 @@ const SINCE: Readonly<Partial<Record<CapabilityName, string>>> = {
  *
  * @example
  * ```ts
- * import { CAPABILITIES } from "@vmexit/vmexit";
+ * import { CAPABILITIES } from "@vmexit/vmexit/abi";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(CAPABILITIES.KVM_CAP_SYNC_REGS.number, 74);

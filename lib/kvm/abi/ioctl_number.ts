@@ -24,7 +24,7 @@ const DIRECTION_SHIFT = SIZE_SHIFT + SIZE_BITS;
  *
  * @example
  * ```ts
- * import { ioctlNumber } from "@vmexit/vmexit";
+ * import { ioctlNumber } from "@vmexit/vmexit/abi";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(ioctlNumber("_IO", 0x80, 0), 0xae80); // KVM_RUN

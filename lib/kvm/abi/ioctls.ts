@@ -69,7 +69,7 @@ function build(name: IoctlName, declaration: Declaration): Ioctl {
  *
  * @example
  * ```ts
- * import { IOCTLS } from "@vmexit/vmexit";
+ * import { IOCTLS } from "@vmexit/vmexit/abi";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(IOCTLS.KVM_RUN.number, 0xae80);

@@ -1,3 +1,18 @@
+/**
+ * KVM's ABI as data: numbers of ioctls, capabilities and exit reasons, constants, and the structures of `linux/kvm.h`,
+ * with the place of each field.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { IOCTLS, kvm_regs } from "@vmexit/vmexit/abi";
+ *
+ * assertEquals(IOCTLS.KVM_RUN.number, 0xae80);
+ * assertEquals(kvm_regs.offsetOf("rip"), 128);
+ * ```
+ *
+ * @module
+ */
 export * from "./capabilities.ts";
 export * from "./capability_numbers.ts";
 export * from "./constants.ts";

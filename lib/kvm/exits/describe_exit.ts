@@ -10,7 +10,7 @@ export type { ExitNames };
  *
  * @example
  * ```ts
- * import { describeExit } from "@vmexit/vmexit";
+ * import { describeExit } from "@vmexit/vmexit/kvm";
  * import { assertEquals } from "@std/assert";
  *
  * const line = describeExit({

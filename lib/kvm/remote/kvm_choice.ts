@@ -121,7 +121,8 @@ export function chosenKvm(): KvmChoice {
  *
  * @example
  * ```ts no-eval
- * import { boot, asm, kvmLibc } from "@vmexit/vmexit";
+ * import { asm, boot } from "@vmexit/vmexit";
+ * import { kvmLibc } from "@vmexit/vmexit/kvm";
  *
  * const libc = { ...kvmLibc(), ioctl: () => -1, errno: () => 12 };
  * boot(asm`hlt`, { libc }); // fails with ENOMEM

@@ -29,7 +29,8 @@ export interface InterruptsParts {
  *
  * @example
  * ```ts no-eval
- * import { asm, boot, msiMessage } from "@vmexit/vmexit";
+ * import { asm, boot } from "@vmexit/vmexit";
+ * import { msiMessage } from "@vmexit/vmexit/x86";
  *
  * using vm = boot(asm`
  *   bits 32

@@ -16,7 +16,8 @@ export interface FeatureMsr extends MsrListing {
  *
  * @example
  * ```ts no-eval
- * import { featureMsrs, Kvm } from "@vmexit/vmexit";
+ * import { featureMsrs } from "@vmexit/vmexit";
+ * import { Kvm } from "@vmexit/vmexit/kvm";
  *
  * using kvm = Kvm.open();
  * for (const { name, value } of featureMsrs(kvm)) console.log(name, value.toString(16));

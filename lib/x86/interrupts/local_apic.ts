@@ -105,7 +105,7 @@ const MOST_DIVIDED = 7;
  *
  * @example
  * ```ts
- * import { localApicState } from "@vmexit/vmexit";
+ * import { localApicState } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * const regs = new Uint8Array(0x400);

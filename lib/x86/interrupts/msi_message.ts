@@ -48,7 +48,7 @@ const DWORD_ALIGNMENT = 4;
  *
  * @example
  * ```ts
- * import { msiMessage } from "@vmexit/vmexit";
+ * import { msiMessage } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(msiMessage({ vector: 0x50 }), { address: 0xfee00000, data: 0x50 });

@@ -1,4 +1,5 @@
-import type { Exit, IoExit, MmioExit } from "@vmexit/vmexit";
+import type { Exit } from "@vmexit/vmexit";
+import type { IoExit, MmioExit } from "@vmexit/vmexit/kvm";
 import { exitRow, exitTableHead } from "../../../lib/cli/demo/exit_table.ts";
 import { assertEquals } from "@std/assert";
 

@@ -1,13 +1,5 @@
-import {
-  asm,
-  boot,
-  HostError,
-  kvmLibc,
-  libc,
-  openHandles,
-  requires,
-  TimeLimitError,
-} from "@vmexit/vmexit";
+import { asm, boot, HostError, requires, TimeLimitError } from "@vmexit/vmexit";
+import { kvmLibc, libc, openHandles } from "@vmexit/vmexit/kvm";
 import { ThreadTimer } from "../../../lib/ffi/thread_timer.ts";
 import { emulatedMachine, remoteLibc } from "../../../lib/kvm/remote/kvm_choice.ts";
 import { RemoteLibc } from "../../../lib/kvm/remote/remote_libc.ts";

@@ -1,12 +1,6 @@
 import { assertEquals } from "@std/assert";
-import {
-  asm,
-  boot,
-  type BootOptions,
-  checkGuestState,
-  checkVmrunState,
-  requires,
-} from "@vmexit/vmexit";
+import { asm, boot, type BootOptions, requires } from "@vmexit/vmexit";
+import { checkGuestState, checkVmrunState } from "@vmexit/vmexit/x86";
 import { needsOf } from "../../modes/modes.ts";
 import { stateInKvm } from "../state_in_kvm.ts";
 

@@ -1,4 +1,5 @@
-import { asm, boot, type BootOptions, HostError, Image, openHandles } from "@vmexit/vmexit";
+import { asm, boot, type BootOptions, HostError, Image } from "@vmexit/vmexit";
+import { openHandles } from "@vmexit/vmexit/kvm";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { injected } from "../injected_libc.ts";
 

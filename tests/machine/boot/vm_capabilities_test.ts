@@ -1,12 +1,6 @@
-import {
-  asm,
-  boot,
-  CAPABILITIES,
-  CapabilityError,
-  IOCTLS,
-  KvmError,
-  openHandles,
-} from "@vmexit/vmexit";
+import { asm, boot, CapabilityError, KvmError } from "@vmexit/vmexit";
+import { CAPABILITIES, IOCTLS } from "@vmexit/vmexit/abi";
+import { openHandles } from "@vmexit/vmexit/kvm";
 import { assertEquals, assertThrows } from "@std/assert";
 import { injected } from "../injected_libc.ts";
 

@@ -6,11 +6,10 @@ import {
   emulatedCpuid,
   expect,
   HostError,
-  Kvm,
   type Machine,
-  openHandles,
   supportedCpuid,
 } from "@vmexit/vmexit";
+import { Kvm, openHandles } from "@vmexit/vmexit/kvm";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 
 /** Asks CPUID, and stores the answer's registers at 0x800. */

@@ -1,5 +1,6 @@
 import { assertThrows } from "@std/assert";
-import { asm, boot, type BootOptions, bootState, Image } from "@vmexit/vmexit";
+import { asm, boot, type BootOptions, Image } from "@vmexit/vmexit";
+import { bootState } from "@vmexit/vmexit/x86";
 
 const REFUSED: [
   options: BootOptions,

@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { asm, boot, type BootOptions, exceptions, expect, GuestFaultError } from "@vmexit/vmexit";
+import { asm, boot, type BootOptions, expect, GuestFaultError } from "@vmexit/vmexit";
+import { exceptions } from "@vmexit/vmexit/x86";
 import { modes } from "../../modes/modes.ts";
 
 const ERROR_CODE = 0x58;

@@ -3,14 +3,13 @@ import {
   asm,
   boot,
   type BootOptions,
-  checkGuestState,
-  checkVmrunState,
   expect,
   GuestFaultError,
   type Machine,
   portOut,
   requires,
 } from "@vmexit/vmexit";
+import { checkGuestState, checkVmrunState } from "@vmexit/vmexit/x86";
 import { modes, type NamedBoot, needsOf } from "../../modes/modes.ts";
 import { stateInKvm } from "../state_in_kvm.ts";
 

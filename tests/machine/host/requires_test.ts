@@ -1,4 +1,5 @@
-import { type HostFacts, type Needs, openHandles, requires, unmetNeeds } from "@vmexit/vmexit";
+import { type HostFacts, type Needs, requires, unmetNeeds } from "@vmexit/vmexit";
+import { openHandles } from "@vmexit/vmexit/kvm";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { ERRNO } from "../../../lib/ffi/errno.ts";
 import { askHost } from "../../../lib/machine/host/requires.ts";

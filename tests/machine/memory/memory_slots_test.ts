@@ -1,14 +1,5 @@
-import {
-  asm,
-  boot,
-  CapabilityError,
-  EXIT_REASON,
-  expect,
-  hlt,
-  kvmLibc,
-  mmioRead,
-  mmioWrite,
-} from "@vmexit/vmexit";
+import { asm, boot, CapabilityError, expect, hlt, mmioRead, mmioWrite } from "@vmexit/vmexit";
+import { EXIT_REASON, kvmLibc } from "@vmexit/vmexit/kvm";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { injected } from "../injected_libc.ts";
 

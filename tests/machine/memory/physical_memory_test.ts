@@ -1,4 +1,5 @@
-import { asm, boot, libc } from "@vmexit/vmexit";
+import { asm, boot } from "@vmexit/vmexit";
+import { libc } from "@vmexit/vmexit/kvm";
 import { allocatePages } from "../../../lib/ffi/pages.ts";
 import { type BackedSlot, slotOf } from "../../../lib/machine/memory/memory_slots.ts";
 import { PhysicalMemory } from "../../../lib/machine/memory/physical_memory.ts";

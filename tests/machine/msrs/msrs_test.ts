@@ -5,12 +5,11 @@ import {
   expect,
   featureMsr,
   featureMsrs,
-  Kvm,
   MsrError,
-  openHandles,
 } from "@vmexit/vmexit";
+import { Kvm, openHandles } from "@vmexit/vmexit/kvm";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import type { MsrValues } from "@vmexit/vmexit";
+import type { MsrValues } from "@vmexit/vmexit/x86";
 
 const LSTAR = 0xc0000082;
 /** No CPU has it, and KVM does not know it. */

@@ -4,12 +4,11 @@ import {
   type CommonOptions,
   expect,
   HostError,
-  Kvm,
-  kvmLibc,
   type Machine,
   type RegisterValues,
   requires,
 } from "@vmexit/vmexit";
+import { Kvm, kvmLibc } from "@vmexit/vmexit/kvm";
 import { assert, assertAlmostEquals, assertEquals, assertThrows } from "@std/assert";
 import { IOCTLS } from "../../../lib/kvm/abi/ioctls.ts";
 import { linesFrom } from "../../expect/messages.ts";

@@ -1,4 +1,5 @@
-import { asm, boot, EXIT_REASON, kvmLibc } from "@vmexit/vmexit";
+import { asm, boot } from "@vmexit/vmexit";
+import { EXIT_REASON, kvmLibc } from "@vmexit/vmexit/kvm";
 import { IOCTLS } from "../../../lib/kvm/abi/ioctls.ts";
 import { kvm_run } from "../../../lib/kvm/abi/structs/run.ts";
 import { assert, assertEquals, assertLess } from "@std/assert";

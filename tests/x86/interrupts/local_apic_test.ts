@@ -1,4 +1,4 @@
-import { localApicState } from "@vmexit/vmexit";
+import { localApicState } from "@vmexit/vmexit/x86";
 import { assertEquals } from "@std/assert";
 
 /** A page of registers: values by their offset. */

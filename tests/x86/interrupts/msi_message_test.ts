@@ -1,4 +1,4 @@
-import { DELIVERY_MODES, type MsiFields, msiMessage } from "@vmexit/vmexit";
+import { DELIVERY_MODES, type MsiFields, msiMessage } from "@vmexit/vmexit/x86";
 import { checkMsiMessage } from "../../../lib/x86/interrupts/msi_message.ts";
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";

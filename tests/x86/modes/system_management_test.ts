@@ -1,4 +1,9 @@
-import { checkGuestState, checkVmrunState, realMode, systemManagementEntry } from "@vmexit/vmexit";
+import {
+  checkGuestState,
+  checkVmrunState,
+  realMode,
+  systemManagementEntry,
+} from "@vmexit/vmexit/x86";
 import { assertEquals, assertThrows } from "@std/assert";
 
 Deno.test("SMM begins at SMBASE + 0x8000, with big segments of 16 bits", () => {

@@ -1,0 +1,29 @@
+/**
+ * AMD's virtualization extension as bytes and numbers, for tests of hypervisors that use SVM: the VMCB, permission maps of
+ * ports and MSRs, nested page tables, exit codes (AMD APM Vol. 2, 15). Pure: nothing here touches a machine.
+ *
+ * @example What an SVM hypervisor saw last
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { svmExitName } from "@vmexit/vmexit/svm";
+ *
+ * assertEquals(svmExitName(0x78n), "VMEXIT_HLT");
+ * ```
+ *
+ * @module
+ */
+export { MsrMap } from "../interception/msr_map.ts";
+export type { MappedMsrs, MsrMapAccess } from "../interception/msr_range.ts";
+export { placeRegion } from "../interception/place_region.ts";
+export type { InterceptedPorts, PortAccessSize } from "../interception/port_range.ts";
+export * from "./exit_codes.ts";
+export * from "./intercepts.ts";
+export * from "./io_exit.ts";
+export * from "./io_permission_map.ts";
+export * from "./msr_permission_map.ts";
+export * from "./nested_page_tables.ts";
+export * from "./vmcb.ts";
+export * from "./vmcb_control_area.ts";
+export * from "./vmcb_guest.ts";
+export * from "./vmcb_save_area.ts";
+export * from "./vmcb_segment.ts";
