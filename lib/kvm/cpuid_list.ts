@@ -13,14 +13,11 @@ const MOST_CPUID_ENTRIES = 4096;
 /** A leaf that no CPU has, in entries that the kernel has not written. */
 const UNWRITTEN = 0xffff_ffff;
 
-/**
- * Asks for a `struct kvm_cpuid2`, with more room as long as the kernel says that there are more entries.
- * Its length may be more than the entries take.
- */
-export function cpuidBytes(
+/** The bytes of it, which may be more than the entries take. */
+function cpuidBytes(
   target: IoctlTarget,
   name: IoctlName,
-  options: IoctlOptions = {},
+  options: IoctlOptions,
 ): Uint8Array<ArrayBuffer> {
   for (let entries = CPUID_ENTRIES;; entries *= 2) {
     const bytes = structBytes(kvm_cpuid2, { nent: entries }, entries);
@@ -35,7 +32,7 @@ export function cpuidBytes(
   }
 }
 
-/** The same as a list. */
+/** Asks for a `struct kvm_cpuid2`, with more room as long as the kernel says that there are more entries. */
 export function cpuidEntries(
   target: IoctlTarget,
   name: IoctlName,

@@ -79,16 +79,16 @@ export class IoctlTarget {
   }
 
   /**
-   * Makes an ioctl that takes a structure; what is not given of it is zero. Throws as
-   * {@linkcode IoctlTarget.call} does.
+   * Makes an ioctl that takes a structure. Throws as {@linkcode IoctlTarget.call} does.
    *
+   * @param value What is not given of it is zero; or its bytes.
    * @throws {RangeError} When a value does not fit its member.
    * @throws {TypeError} When a name is not a member's.
    */
   set<Value>(
     name: IoctlName,
     layout: Struct<Value>,
-    value: Writable<Value>,
+    value: Writable<Value> | Uint8Array<ArrayBuffer>,
     options: IoctlOptions = {},
   ): number {
     return this.call(name, structBytes(layout, value), options);
@@ -124,15 +124,22 @@ export function buffer(size: number): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * A structure's bytes: what is given of it, the rest zero.
+ * A structure's bytes: what is given of it, the rest zero; or the bytes that are given.
  *
  * @param elements Of its flexible array.
+ * @throws {RangeError} When they are not as many as the structure has.
  */
 export function structBytes<Value>(
   layout: Struct<Value>,
-  value: Writable<Value>,
+  value: Writable<Value> | Uint8Array<ArrayBuffer>,
   elements?: number,
 ): Uint8Array<ArrayBuffer> {
+  if (value instanceof Uint8Array) {
+    if (value.length === layout.size) return value as Uint8Array<ArrayBuffer>;
+    throw new RangeError(
+      `Cannot take ${value.length} bytes as a struct ${layout.name}: it has ${layout.size}`,
+    );
+  }
   const bytes = buffer(elements === undefined ? layout.size : layout.sizeFor(elements));
   layout.write(new DataView(bytes.buffer), 0, value);
   return bytes;

@@ -7,7 +7,7 @@ import { OwnedFd } from "../ffi/owned_fd.ts";
 import { CAPABILITIES, type CapabilityName } from "./abi/capabilities.ts";
 import type { KvmCpuidEntry2 } from "./abi/structs/cpuid.ts";
 import type { KvmMsrEntry } from "./abi/structs/msr.ts";
-import { cpuidBytes, cpuidEntries } from "./cpuid_list.ts";
+import { cpuidEntries } from "./cpuid_list.ts";
 import { DeviceAttributes } from "./device_attributes.ts";
 import { ioctl } from "./ioctl.ts";
 import { IoctlTarget } from "./ioctl_target.ts";
@@ -108,14 +108,11 @@ export class Kvm implements Disposable {
   }
 
   /**
-   * What CPUID can answer in a guest (`KVM_GET_SUPPORTED_CPUID`): a `struct kvm_cpuid2` with its entries,
-   * as `Vcpu.setCpuid` takes it.
+   * What CPUID can answer in a guest, as {@linkcode VcpuCpuid.setCpuid2} takes it (`KVM_GET_SUPPORTED_CPUID`, api.rst
+   * 4.46).
+   *
+   * @throws {CapabilityError} When the kernel lacks the capability.
    */
-  supportedCpuid(): Uint8Array<ArrayBuffer> {
-    return cpuidBytes(this.#target, "KVM_GET_SUPPORTED_CPUID", { capability: null });
-  }
-
-  /** The same as a list (`KVM_GET_SUPPORTED_CPUID`, api.rst 4.46). @throws {CapabilityError} */
   getSupportedCpuid(): KvmCpuidEntry2[] {
     return cpuidEntries(this.#target, "KVM_GET_SUPPORTED_CPUID");
   }

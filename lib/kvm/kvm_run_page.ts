@@ -7,7 +7,10 @@ import { writeAnswer } from "./exits/exit_answer.ts";
 const EXIT_REASON = kvm_run.offsetOf("exit_reason");
 const IMMEDIATE_EXIT = kvm_run.offsetOf("immediate_exit");
 const REQUEST_INTERRUPT_WINDOW = kvm_run.offsetOf("request_interrupt_window");
+const READY_FOR_INTERRUPT_INJECTION = kvm_run.offsetOf("ready_for_interrupt_injection");
 const IF_FLAG = kvm_run.offsetOf("if_flag");
+const CR8 = kvm_run.offsetOf("cr8");
+const APIC_BASE = kvm_run.offsetOf("apic_base");
 const IO_DIRECTION = kvm_run.offsetOf("io.direction");
 const IO_SIZE = kvm_run.offsetOf("io.size");
 const IO_PORT = kvm_run.offsetOf("io.port");
@@ -66,9 +69,32 @@ export class KvmRunPage {
     this.#mapping.view.setUint8(REQUEST_INTERRUPT_WINDOW, request ? 1 : 0);
   }
 
+  /**
+   * Whether the guest would have taken an external interrupt at the latest exit. For machines whose interrupt
+   * controllers are not in the kernel.
+   */
+  get readyForInterruptInjection(): boolean {
+    return this.#mapping.view.getUint8(READY_FOR_INTERRUPT_INJECTION) !== 0;
+  }
+
   /** RFLAGS.IF as it was at the latest exit. */
   get ifFlag(): boolean {
     return this.#mapping.view.getUint8(IF_FLAG) !== 0;
+  }
+
+  /** CR8, the task priority, as it was at the latest exit. For machines whose local APIC is not in the kernel. */
+  get cr8(): bigint {
+    return this.#mapping.view.getBigUint64(CR8, true);
+  }
+
+  /** What KVM sets CR8 to before the next run, where the local APIC is not in the kernel. */
+  set cr8(value: bigint) {
+    this.#mapping.view.setBigUint64(CR8, value, true);
+  }
+
+  /** The MSR IA32_APIC_BASE as it was at the latest exit. */
+  get apicBase(): bigint {
+    return this.#mapping.view.getBigUint64(APIC_BASE, true);
   }
 
   /** For IO: `KVM_EXIT_IO.IN` or `KVM_EXIT_IO.OUT`. */

@@ -109,7 +109,7 @@ export class Vcpu implements Disposable {
     this.coalescedRing = new CoalescedRing(this.#mapping);
     const target = new IoctlTarget(libc, this.#fd, ask);
     this.#target = target;
-    this.registers = new VcpuRegisters(target);
+    this.registers = new VcpuRegisters(target, this.kvmRun);
     this.fpu = new VcpuFpu(target);
     this.msrs = new VcpuMsrs(target);
     this.cpuid = new VcpuCpuid(target);
@@ -140,31 +140,6 @@ export class Vcpu implements Disposable {
     if (errno === ERRNO.EINTR || errno === ERRNO.EAGAIN) return errno;
     if (kvmRun.exitReason === EXIT_REASON.MEMORY_FAULT) return 0;
     throw new KvmError("KVM_RUN", errno, `on vCPU ${this.id}`);
-  }
-
-  /** Fills `registers`, a `struct kvm_regs`. */
-  getRegisters(registers: Uint8Array<ArrayBuffer>): void {
-    ioctl(this.#libc, this.#fd, "KVM_GET_REGS", registers);
-  }
-
-  /** Sets the registers from `registers`, a `struct kvm_regs`. */
-  setRegisters(registers: Uint8Array<ArrayBuffer>): void {
-    ioctl(this.#libc, this.#fd, "KVM_SET_REGS", registers);
-  }
-
-  /** Fills `registers`, a `struct kvm_sregs`. */
-  getSpecialRegisters(registers: Uint8Array<ArrayBuffer>): void {
-    ioctl(this.#libc, this.#fd, "KVM_GET_SREGS", registers);
-  }
-
-  /** Sets the special registers from `registers`, a `struct kvm_sregs`. */
-  setSpecialRegisters(registers: Uint8Array<ArrayBuffer>): void {
-    ioctl(this.#libc, this.#fd, "KVM_SET_SREGS", registers);
-  }
-
-  /** Sets what CPUID answers, from `cpuid`, a `struct kvm_cpuid2` with its entries. */
-  setCpuid(cpuid: Uint8Array<ArrayBuffer>): void {
-    ioctl(this.#libc, this.#fd, "KVM_SET_CPUID2", cpuid);
   }
 
   /**

@@ -20,6 +20,11 @@ export interface PageMapping {
   writable?: boolean;
   /** May be used at CPL 3. Default false. */
   user?: boolean;
+  /**
+   * Whether the entries that lead to the pages let CPL 3 through; the pages themselves are as `user` says. Default
+   * as `user`. An entry that leads to several mappings lets through what one of them needs.
+   */
+  userTables?: boolean;
   /** Instructions may be fetched. Default true; false needs EFER.NXE, and 32-bit paging does not have it. */
   executable?: boolean;
   /** False makes a hole: nothing is written for the range, and no other mapping may cover it. */
@@ -79,7 +84,7 @@ function checkMapping(mapping: PageMapping, paging: PagingMode): CheckedMapping 
   }
   if (pagingFormats[paging].linearAddressBits === 32) refuseAbove32Bits(linear, size);
   else refuseNonCanonical(linear, size, paging);
-  const { writable = true, user = false, executable = true } = mapping;
+  const { writable = true, user = false, userTables = user, executable = true } = mapping;
   refusePhysical(physical, { linear, size, pageSize, paging });
   if (!executable && paging === "32-bit") {
     throw new RangeError(
@@ -88,7 +93,7 @@ function checkMapping(mapping: PageMapping, paging: PagingMode): CheckedMapping 
       } as no-execute: 32-bit paging has no such pages; use PAE or long mode`,
     );
   }
-  return { linear, physical, size, pageSize, writable, user, executable, present };
+  return { linear, physical, size, pageSize, writable, user, userTables, executable, present };
 }
 
 function toLinear(linear: number | bigint): bigint {

@@ -58,8 +58,9 @@ interface Table {
  * Builds page tables for any of the CPU's paging modes (Intel SDM Vol. 3A, 4.3, 4.4.2, 4.5.4).
  *
  * Tables are placed in the order in which a walk over the mappings, sorted by linear address, first needs
- * them: PML4, PDPT, PD, PT. Outside long mode the root must lie below 4 GiB. Entries that lead to tables are writable, executable, and user where a user
- * page lies below them, so the last entry decides; accessed and dirty bits start clear.
+ * them: PML4, PDPT, PD, PT. Outside long mode the root must lie below 4 GiB. Entries that lead to tables are
+ * writable, executable, and user where a mapping below them says so (`userTables`), so that the last entry decides;
+ * accessed and dirty bits start clear.
  *
  * @throws {RangeError} When a mapping cannot be (see {@linkcode PageMapping}), mappings overlap, or the
  *   areas have no room for all tables, or lie where entries or CR3 cannot reach them.
@@ -183,10 +184,10 @@ function pageAddressField({ physical, size }: Page): bigint {
 
 type EntryFlags = Record<PageSizeName | "table", bigint>;
 
-function entryFlags({ writable, user, executable }: CheckedMapping): EntryFlags {
+function entryFlags({ writable, user, userTables, executable }: CheckedMapping): EntryFlags {
   const small = flagsToValue(pageEntryFlags, { p: true, rw: writable, us: user, xd: !executable });
   const large = small | flagsToValue(pageEntryFlags, { ps: true });
-  const table = flagsToValue(pageEntryFlags, { p: true, rw: true, us: user });
+  const table = flagsToValue(pageEntryFlags, { p: true, rw: true, us: userTables });
   return { "4K": small, "2M": large, "4M": large, "1G": large, table };
 }
 

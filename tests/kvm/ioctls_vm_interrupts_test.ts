@@ -48,6 +48,16 @@ Deno.test("getIrqchip, setIrqchip: PIC and IOAPIC read, change, read back", () =
     chip: { ioapic: { ...ioapic, ioregsel: 0x12 } },
   });
   assertEquals(interrupts.getIrqchip(KVM_IRQCHIP.IOAPIC).chip.ioapic.ioregsel, 0x12);
+
+  // What was read is changed in place, and written as it is.
+  const slave = interrupts.getIrqchip(KVM_IRQCHIP.PIC_SLAVE);
+  slave.chip.pic.imr = 0x7f;
+  interrupts.setIrqchip(slave);
+  assertEquals(interrupts.getIrqchip(KVM_IRQCHIP.PIC_SLAVE), slave);
+  const routed = interrupts.getIrqchip(KVM_IRQCHIP.IOAPIC);
+  routed.chip.ioapic.redirtbl[3].fields.vector = 0x33;
+  interrupts.setIrqchip(routed);
+  assertEquals(interrupts.getIrqchip(KVM_IRQCHIP.IOAPIC), routed);
   assertThrows(() => interrupts.getIrqchip(9), KvmError, "KVM_GET_IRQCHIP failed with EINVAL");
   using plain = levels();
   assertThrows(

@@ -2,7 +2,6 @@ import { KvmError } from "@vmexit/vmexit";
 import { Kvm, KVM_API_VERSION, openHandles } from "@vmexit/vmexit/kvm";
 import { ERRNO } from "../../lib/ffi/errno.ts";
 import { IOCTLS } from "../../lib/kvm/abi/ioctls.ts";
-import { kvm_cpuid2 } from "../../lib/kvm/abi/structs/cpuid.ts";
 import {
   assert,
   assertEquals,
@@ -27,12 +26,10 @@ Deno.test("KVM opens, tells its capabilities by name, and closes", () => {
   assertEquals(openHandles(), before);
 });
 
-Deno.test("supportedCpuid gives as many entries as KVM has, and asks again where it has more", () => {
+Deno.test("getSupportedCpuid gives as many entries as KVM has, and asks again where it has more", () => {
   using kvm = Kvm.open();
-  const cpuid = kvm.supportedCpuid();
-  const count = new DataView(cpuid.buffer).getUint32(kvm_cpuid2.offsetOf("nent"), true);
-  assertGreater(count, 5);
-  assertGreaterOrEqual(cpuid.length, kvm_cpuid2.sizeFor(count));
+  const entries = kvm.getSupportedCpuid();
+  assertGreater(entries.length, 5);
 
   const rooms: number[] = [];
   const short = injected((real) => ({
@@ -44,7 +41,7 @@ Deno.test("supportedCpuid gives as many entries as KVM has, and asks again where
     },
   }));
   using reluctant = Kvm.open(short);
-  assertEquals(new DataView(reluctant.supportedCpuid().buffer).getUint32(0, true), count);
+  assertEquals(reluctant.getSupportedCpuid().length, entries.length);
   assert(rooms[0] < rooms[1] && rooms[1] < rooms[2]);
 });
 
@@ -56,7 +53,7 @@ Deno.test("once closed it is refused, by name", () => {
     const use of [
       () => kvm.capability("KVM_CAP_USER_MEMORY"),
       () => kvm.vcpuMmapSize,
-      () => kvm.supportedCpuid(),
+      () => kvm.getSupportedCpuid(),
       () => kvm.createVm(),
     ]
   ) assertThrows(use, TypeError, "Cannot use /dev/kvm: it is disposed");

@@ -25,11 +25,14 @@ export interface LevelsOptions {
   readonly before?: (vm: Vm) => void;
   readonly libc?: Libc;
   readonly logDirtyPages?: boolean;
+  /** Whether the vCPU has any CPUID leaves. Default true. */
+  readonly cpuid?: boolean;
 }
 
 /** A VM with a vCPU in real mode before some code. */
 export function levels(options: LevelsOptions = {}): Levels {
-  const { code = [0xf4], before, libc: libcOfTest = kvmLibc(), logDirtyPages } = options;
+  const { code = [0xf4], before, libc: libcOfTest = kvmLibc(), logDirtyPages, cpuid = true } =
+    options;
   const stack = new DisposableStack();
   const kvm = stack.use(Kvm.open(libcOfTest));
   const vm = stack.use(kvm.createVm());
@@ -38,7 +41,7 @@ export function levels(options: LevelsOptions = {}): Levels {
   vm.setMemorySlot({ slot: 0, gpa: 0, pages, logDirtyPages });
   before?.(vm);
   const vcpu = stack.use(vm.createVcpu(0));
-  vcpu.setCpuid(kvm.supportedCpuid());
+  if (cpuid) vcpu.cpuid.setCpuid2(kvm.getSupportedCpuid());
   const { registers, specialRegisters } = realMode({ entry: ENTRY });
   vcpu.registers.setSregs({ ...vcpu.registers.getSregs(), ...specialRegisters });
   vcpu.registers.setRegs(registers);

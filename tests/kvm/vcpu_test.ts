@@ -25,10 +25,10 @@ function vcpuOf(libcOfTest = kvmLibc()): Vcpu {
   const { registers, specialRegisters } = realMode({ entry: ENTRY });
   const special = new Uint8Array(kvm_sregs.size);
   kvm_sregs.write(new DataView(special.buffer), 0, specialRegisters);
-  vcpu.setSpecialRegisters(special);
+  vcpu.registers.setSregs(special);
   const general = new Uint8Array(kvm_regs.size);
   kvm_regs.write(new DataView(general.buffer), 0, { ...registers, rax: 0x5an });
-  vcpu.setRegisters(general);
+  vcpu.registers.setRegs(general);
   return vcpu;
 }
 
@@ -38,7 +38,7 @@ Deno.test("a vCPU runs to its exits, and its registers can be read between them"
   assertEquals([vcpu.kvmRun.ioPort, vcpu.kvmRun.ioElement(0, 1)], [0x10, 0x5a]);
   assertEquals([vcpu.run(), vcpu.kvmRun.exit().reason], [0, "HLT"]);
   const registers = new Uint8Array(kvm_regs.size);
-  vcpu.getRegisters(registers);
+  vcpu.registers.getRegs(registers);
   assertEquals(kvm_regs.read(new DataView(registers.buffer)).rip, BigInt(ENTRY + 3));
 });
 
@@ -48,7 +48,7 @@ Deno.test("immediateExit finishes the latest exit, runs nothing, and is EINTR", 
   vcpu.kvmRun.immediateExit = true;
   assertEquals(vcpu.run(), ERRNO.EINTR);
   const registers = new Uint8Array(kvm_regs.size);
-  vcpu.getRegisters(registers);
+  vcpu.registers.getRegs(registers);
   assertEquals(kvm_regs.read(new DataView(registers.buffer)).rip, BigInt(ENTRY + 2));
   vcpu.kvmRun.immediateExit = false;
   assertEquals([vcpu.run(), vcpu.kvmRun.exit().reason], [0, "HLT"]);
@@ -104,9 +104,9 @@ Deno.test("once closed it is refused, by name, and its kvm_run is gone without a
   const registers = new Uint8Array(kvm_regs.size);
   for (
     const use of [
-      () => vcpu.getRegisters(registers),
-      () => vcpu.setRegisters(registers),
-      () => vcpu.getSpecialRegisters(new Uint8Array(kvm_sregs.size)),
+      () => vcpu.registers.getRegs(registers),
+      () => vcpu.registers.setRegs(registers),
+      () => vcpu.registers.getSregs(new Uint8Array(kvm_sregs.size)),
       () => vcpu.setGuestDebug(0),
       () => vcpu.run(),
     ]

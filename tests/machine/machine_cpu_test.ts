@@ -1,4 +1,4 @@
-import { asm, boot, expect, type Machine, type MpState } from "@vmexit/vmexit";
+import { asm, boot, expect, type Machine, type MpState, portOut } from "@vmexit/vmexit";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { KVM_MP_STATE, KVM_VCPUEVENT_VALID, KVM_X86_SHADOW_INT } from "../../lib/kvm/abi/mod.ts";
 import { kvm_vcpu_events, type KvmVcpuEvents } from "../../lib/kvm/abi/structs/events.ts";
@@ -19,6 +19,45 @@ Deno.test("kvm: what is set below the machine is true on it, and what was set on
   assertEquals(vm.registers.fcw.value, BigInt(area[0] | area[1] << 8));
   vm.run();
   expect(vm).toHaveRegisters({ rax: 1, rbx: 2 });
+});
+
+Deno.test("kvm: what kvm_run says beside the exit is that of the latest exit", () => {
+  using vm = boot(asm`
+    bits 64
+    mov eax, 9
+    mov cr8, rax
+    hlt
+    sti
+    nop
+    hlt
+  `);
+  const { kvmRun } = vm.kvm.vcpu;
+  vm.run();
+  const { cr8, ifFlag, readyForInterruptInjection, apicBase } = kvmRun;
+  assertEquals([cr8, ifFlag, readyForInterruptInjection], [9n, false, false]);
+  assertEquals(apicBase, vm.registers.apic_base);
+  vm.run();
+  assertEquals([kvmRun.ifFlag, kvmRun.readyForInterruptInjection], [true, true]);
+});
+
+Deno.test("cr8 that a test sets is what the guest reads, without and with the kernel's local APIC", () => {
+  for (const irqchip of [false, true]) {
+    using vm = boot(
+      asm`
+        bits 64
+        mov rax, cr8
+        out 0x80, al
+        mov rax, cr8
+        out 0x80, al
+      `,
+      { irqchip },
+    );
+    vm.registers.cr8 = 5n;
+    expect(vm).toExit([portOut(0x80, 5)]);
+    vm.kvm.vcpu.registers.setSregs({ ...vm.kvm.vcpu.registers.getSregs(), cr8: 3 });
+    expect(vm).toExit([portOut(0x80, 3)]);
+    assertEquals(vm.registers.cr8, 3n);
+  }
 });
 
 Deno.test("kvm: all three levels, with the TSC, statistics and translation", () => {

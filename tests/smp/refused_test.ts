@@ -192,7 +192,7 @@ Deno.test("a vCPU that waits is started by INIT and SIPI: KVM_RUN says EAGAIN, a
   vm.createIrqchip();
   using first = vm.createVcpu(0);
   using second = vm.createVcpu(1);
-  second.setCpuid(kvm.supportedCpuid());
+  second.cpuid.setCpuid2(kvm.getSupportedCpuid());
   assertEquals(second.events.getMpState(), KVM_MP_STATE.UNINITIALIZED);
   // KVM finds the APICs of new vCPUs only when one of them is switched on.
   const apic = first.apic.getLapic();

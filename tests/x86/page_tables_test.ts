@@ -225,3 +225,15 @@ Deno.test("what was mapped is what a walk finds, and beside it there is nothing"
     }
   }));
 });
+
+Deno.test("userTables: the entries above a page let CPL 3 through, or do not, whatever the page says", () => {
+  const USER = 4n;
+  const levelsOf = (mapping: Pick<PageMapping, "user" | "userTables">) => {
+    const tables = build({ linear: 0, size: 4096, pageSize: "4K", ...mapping });
+    return [0x1000, 0x2000, 0x3000, 0x4000].map((gpa) => (entry(tables, gpa)! & USER) !== 0n);
+  };
+  assertEquals(levelsOf({}), [false, false, false, false]);
+  assertEquals(levelsOf({ user: true }), [true, true, true, true]);
+  assertEquals(levelsOf({ userTables: true }), [true, true, true, false]);
+  assertEquals(levelsOf({ user: true, userTables: false }), [false, false, false, true]);
+});

@@ -12,6 +12,10 @@ import {
 } from "../abi/structs/vcpu.ts";
 import { type IoctlTarget, pointing, structBytes } from "../ioctl_target.ts";
 import { KvmError } from "../kvm_error.ts";
+import type { KvmRunPage } from "../kvm_run_page.ts";
+
+/** Where CR8 lies in `struct kvm_sregs`. */
+const CR8 = kvm_sregs.offsetOf("cr8");
 
 /** The most bytes of a register by id: KVM_REG_SIZE_U2048. */
 const MOST_REGISTER_SIZE = 256;
@@ -22,30 +26,51 @@ const MOST_REGISTER_SIZE = 256;
  */
 export class VcpuRegisters {
   readonly #target: IoctlTarget;
+  readonly #kvmRun: KvmRunPage;
 
   /** Use {@linkcode Vcpu.registers}. */
-  constructor(target: IoctlTarget) {
+  constructor(target: IoctlTarget, kvmRun: KvmRunPage) {
     this.#target = target;
+    this.#kvmRun = kvmRun;
   }
 
   /** General registers, `rip` and `rflags` (`KVM_GET_REGS`, api.rst 4.11). */
-  getRegs(): KvmRegs {
-    return this.#target.get("KVM_GET_REGS", kvm_regs);
+  getRegs(): KvmRegs;
+  /** The same as they are: fills `bytes`, a `struct kvm_regs`. */
+  getRegs(bytes: Uint8Array<ArrayBuffer>): void;
+  getRegs(bytes?: Uint8Array<ArrayBuffer>): KvmRegs | void {
+    if (bytes === undefined) return this.#target.get("KVM_GET_REGS", kvm_regs);
+    this.#target.call("KVM_GET_REGS", bytes);
   }
 
-  /** Sets them all; those left out become 0 (`KVM_SET_REGS`, api.rst 4.12). */
-  setRegs(registers: Writable<KvmRegs>): void {
+  /**
+   * Sets them all (`KVM_SET_REGS`, api.rst 4.12).
+   *
+   * @param registers Those left out become 0; or the bytes of a `struct kvm_regs`.
+   */
+  setRegs(registers: Writable<KvmRegs> | Uint8Array<ArrayBuffer>): void {
     this.#target.set("KVM_SET_REGS", kvm_regs, registers);
   }
 
   /** Segments, tables, control registers and pending interrupts (`KVM_GET_SREGS`, api.rst 4.13). */
-  getSregs(): KvmSregs {
-    return this.#target.get("KVM_GET_SREGS", kvm_sregs);
+  getSregs(): KvmSregs;
+  /** The same as they are: fills `bytes`, a `struct kvm_sregs`. */
+  getSregs(bytes: Uint8Array<ArrayBuffer>): void;
+  getSregs(bytes?: Uint8Array<ArrayBuffer>): KvmSregs | void {
+    if (bytes === undefined) return this.#target.get("KVM_GET_SREGS", kvm_sregs);
+    this.#target.call("KVM_GET_SREGS", bytes);
   }
 
-  /** Sets them all; those left out become 0 (`KVM_SET_SREGS`, api.rst 4.14). */
-  setSregs(registers: Writable<KvmSregs>): void {
-    this.#target.set("KVM_SET_SREGS", kvm_sregs, registers);
+  /**
+   * Sets them all (`KVM_SET_SREGS`, api.rst 4.14), and `kvm_run.cr8` with them: where the local APIC is not in the
+   * kernel, KVM takes CR8 from there at each run.
+   *
+   * @param registers Those left out become 0; or the bytes of a `struct kvm_sregs`.
+   */
+  setSregs(registers: Writable<KvmSregs> | Uint8Array<ArrayBuffer>): void {
+    const bytes = structBytes(kvm_sregs, registers);
+    this.#target.call("KVM_SET_SREGS", bytes);
+    this.#kvmRun.cr8 = new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(CR8, true);
   }
 
   /**
@@ -58,9 +83,14 @@ export class VcpuRegisters {
     return this.#target.get("KVM_GET_SREGS2", kvm_sregs2);
   }
 
-  /** Sets them all; those left out become 0 (`KVM_SET_SREGS2`, api.rst 4.132). @throws {CapabilityError} */
+  /**
+   * Sets them all as {@linkcode VcpuRegisters.setSregs} does; those left out become 0 (`KVM_SET_SREGS2`, api.rst 4.132).
+   *
+   * @throws {CapabilityError} When the kernel lacks the capability.
+   */
   setSregs2(registers: Writable<KvmSregs2>): void {
     this.#target.set("KVM_SET_SREGS2", kvm_sregs2, registers);
+    this.#kvmRun.cr8 = BigInt(registers.cr8 ?? 0);
   }
 
   /** DR0–DR3, DR6 and DR7 (`KVM_GET_DEBUGREGS`, api.rst 4.33). @throws {CapabilityError} */

@@ -1,4 +1,5 @@
 import type { Writable } from "../../ffi/struct.ts";
+import { KVM_IRQCHIP } from "../abi/constants.ts";
 import { kvm_hyperv_eventfd, type KvmHypervEventfd } from "../abi/structs/hyperv.ts";
 import {
   kvm_ioeventfd,
@@ -10,8 +11,24 @@ import {
   type KvmMsi,
 } from "../abi/structs/irq.ts";
 import { kvm_irq_routing, type KvmIrqRoutingEntry } from "../abi/structs/irq_routing.ts";
-import { kvm_irqchip, type KvmIrqchip } from "../abi/structs/irqchip.ts";
+import {
+  kvm_irqchip,
+  type KvmIoapicState,
+  type KvmIrqchip,
+  type KvmPicState,
+} from "../abi/structs/irqchip.ts";
 import { type IoctlTarget, structBytes } from "../ioctl_target.ts";
+
+/** An IOAPIC's state, with its redirection entries by their fields alone. */
+export type IoapicRegisters = Omit<KvmIoapicState, "redirtbl"> & {
+  redirtbl: Pick<KvmIoapicState["redirtbl"][number], "fields">[];
+};
+
+/** What {@linkcode VmInterrupts.getIrqchip} gives, by the controller's id: a PIC's state, or the IOAPIC's. */
+export type IrqchipState<Id extends number = number> = {
+  chip_id: number;
+  chip: Id extends typeof KVM_IRQCHIP.IOAPIC ? { ioapic: IoapicRegisters } : { pic: KvmPicState };
+};
 
 /**
  * The interrupt controllers that the kernel keeps ({@linkcode Vm.createIrqchip}), and the ways into them.
@@ -27,14 +44,28 @@ export class VmInterrupts {
   }
 
   /**
-   * A controller's state; `chipId` is of `KVM_IRQCHIP` (`KVM_GET_IRQCHIP`, api.rst 4.26). `chip.pic` counts
-   * for a PIC, `chip.ioapic` for the IOAPIC.
+   * A controller's state (`KVM_GET_IRQCHIP`, api.rst 4.26). Of the members that share their bytes it has the one that
+   * counts, so that what is changed in it can be given to {@linkcode VmInterrupts.setIrqchip}.
+   *
+   * @param chipId Of `KVM_IRQCHIP`.
+   * @throws {KvmError} EINVAL where there is no such controller, ENXIO where the VM has none.
    */
-  getIrqchip(chipId: number): KvmIrqchip {
-    return this.#target.get("KVM_GET_IRQCHIP", kvm_irqchip, { chip_id: chipId });
+  getIrqchip<Id extends number>(chipId: Id): IrqchipState<Id> {
+    const { chip_id, chip } = this.#target.get("KVM_GET_IRQCHIP", kvm_irqchip, { chip_id: chipId });
+    const { pic, ioapic } = chip;
+    const redirtbl = ioapic.redirtbl.map(({ fields }) => ({ fields }));
+    const state: IrqchipState<typeof KVM_IRQCHIP.IOAPIC> | IrqchipState<0> =
+      chip_id === KVM_IRQCHIP.IOAPIC
+        ? { chip_id, chip: { ioapic: { ...ioapic, redirtbl } } }
+        : { chip_id, chip: { pic } };
+    return state as IrqchipState<Id>;
   }
 
-  /** Sets a controller's state: `chip.pic` or `chip.ioapic` (`KVM_SET_IRQCHIP`, api.rst 4.27). */
+  /**
+   * Sets a controller's state: `chip.pic` or `chip.ioapic` (`KVM_SET_IRQCHIP`, api.rst 4.27).
+   *
+   * @throws {TypeError} When members that share their bytes are given and say different things.
+   */
   setIrqchip(chip: Writable<KvmIrqchip>): void {
     this.#target.set("KVM_SET_IRQCHIP", kvm_irqchip, chip);
   }

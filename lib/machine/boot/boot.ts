@@ -116,8 +116,7 @@ function bootGuest(guest: Guest, given: BootOptions): Machine {
   if (smm !== undefined) checkHasSmm(kvm);
   checkCpuCount(kvm, cpuCount(options));
   const vm = cleanup.use(kvm.createVm());
-  const supported = kvm.supportedCpuid();
-  // Every boot asks: nothing is decoded where nothing is to be edited.
+  const supported = kvm.getSupportedCpuid();
   const cpuid = options.cpuid === undefined
     ? supported
     : editedCpuid(kvm, supported, options.cpuid);
@@ -128,7 +127,7 @@ function bootGuest(guest: Guest, given: BootOptions): Machine {
   const tssIsAvailable = isAmd(supported);
   const cpus = cpuidOfCpus(cpuid, cpuCount(options)).map((answers, number) => {
     const vcpu = cleanup.use(vm.createVcpu(number));
-    vcpu.setCpuid(answers);
+    vcpu.cpuid.setCpuid2(answers);
     dirtyPages?.attach(vcpu);
     return { vcpu, store: new RegisterStore(vcpu, tssIsAvailable) };
   });
@@ -194,18 +193,21 @@ function connectDevices(machine: Machine, { serial = true, exitPort }: BootOptio
 /** Writes the mode's tables and the guest into memory. */
 function load(machine: Machine, image: Image, state: CpuState, at: number | undefined): void {
   loadGuest(machine, image, state, at);
-  if (state.faultCatcher !== undefined) refuseOverwrittenTables(machine, state);
+  refuseOverwrittenTables(machine, state);
 }
 
-/** Where tables are overwritten, the first fault would be a triple fault, and nothing would be reported. */
-function refuseOverwrittenTables({ memory }: Machine, { writes }: CpuState): void {
+/**
+ * Where the tables of the mode are overwritten, the next interrupt, fault or far jump would go anywhere, and none of it
+ * be reported.
+ */
+function refuseOverwrittenTables({ memory }: Machine, { writes, faultCatcher }: CpuState): void {
   for (const { gpa, bytes, what } of writes) {
     const loaded = memory.read(gpa, bytes.length);
     if (bytes.every((byte, index) => byte === loaded[index])) continue;
     throw new RangeError(
-      `Cannot catch faults: the guest lies over the ${what} at 0x${gpa.toString(16)}–0x${
+      `Cannot load the guest: it lies over the ${what} at 0x${gpa.toString(16)}–0x${
         (gpa + bytes.length - 1).toString(16)
-      }. Load it elsewhere, or leave out \`catchFaults\`.`,
+      }. Load it elsewhere${faultCatcher === undefined ? "" : ", or leave out `catchFaults`"}.`,
     );
   }
 }

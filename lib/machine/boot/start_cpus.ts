@@ -1,6 +1,5 @@
-import { kvm_cpuid2 } from "../../kvm/abi/structs/cpuid.ts";
-import { structBytes } from "../../kvm/ioctl_target.ts";
 import type { CpuState } from "../../x86/cpu_state.ts";
+import type { CpuidEntry } from "../../x86/cpuid.ts";
 import { withCpuidTopology } from "../../x86/cpuid_topology.ts";
 import type { BootOptions, CpuOptions, LongOptions } from "./boot_options.ts";
 import type { Machine, MachineCpu } from "../machine.ts";
@@ -12,17 +11,16 @@ const STACK_SIZE = 0x400n;
 /** Bit 8 of IA32_APIC_BASE: it is the processor that boots (Intel SDM Vol. 3A, 10.4.4). */
 const BOOT_PROCESSOR = 0x100n;
 
-/** What CPUID answers on each of several CPUs: a `struct kvm_cpuid2` a CPU. */
+/** What CPUID answers on each of several CPUs. */
 export function cpuidOfCpus(
-  cpuid: Uint8Array<ArrayBuffer>,
+  entries: readonly CpuidEntry[],
   count: number,
-): readonly Uint8Array<ArrayBuffer>[] {
-  if (count === 1) return [cpuid];
-  const { entries } = kvm_cpuid2.read(new DataView(cpuid.buffer, cpuid.byteOffset));
-  return Array.from({ length: count }, (_, apicId) => {
-    const edited = withCpuidTopology(entries, { apicId, processors: count });
-    return structBytes(kvm_cpuid2, { entries: edited }, edited.length);
-  });
+): readonly (readonly CpuidEntry[])[] {
+  if (count === 1) return [entries];
+  return Array.from(
+    { length: count },
+    (_, apicId) => withCpuidTopology(entries, { apicId, processors: count }),
+  );
 }
 
 /** What {@linkcode startCpus} needs to know of the boot. */

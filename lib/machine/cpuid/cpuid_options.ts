@@ -1,6 +1,4 @@
 import { HostError } from "../../ffi/host_error.ts";
-import { kvm_cpuid2 } from "../../kvm/abi/structs/cpuid.ts";
-import { structBytes } from "../../kvm/ioctl_target.ts";
 import type { Kvm } from "../../kvm/kvm.ts";
 import {
   type CpuidEntry,
@@ -49,7 +47,7 @@ export interface CpuidOptions extends Partial<CpuidProcessor> {
 }
 
 /**
- * What CPUID answers with such options: a `struct kvm_cpuid2`.
+ * What CPUID answers with such options.
  *
  * @param supported What KVM supports.
  * @throws {RangeError} When there is no feature of a name, one is to be both hidden and shown, or a string or
@@ -58,14 +56,13 @@ export interface CpuidOptions extends Partial<CpuidProcessor> {
  */
 export function editedCpuid(
   kvm: Kvm,
-  supported: Uint8Array<ArrayBuffer>,
+  supported: readonly CpuidEntry[],
   options: CpuidOptions,
-): Uint8Array<ArrayBuffer> {
+): readonly CpuidEntry[] {
   checkCpuidOptions(options);
-  const all = kvm_cpuid2.read(new DataView(supported.buffer, supported.byteOffset)).entries;
   const { hide = [], show = [], force = [], brand, vendor, hypervisor, pmu = true } = options;
-  refuseUnsupported(kvm, all, show);
-  let entries = withCpuidFeatures(options.entries ?? all, {
+  refuseUnsupported(kvm, supported, show);
+  let entries = withCpuidFeatures(options.entries ?? supported, {
     ...flagged(hide, false),
     ...flagged([...show, ...force], true),
   });
@@ -79,7 +76,7 @@ export function editedCpuid(
     const given = Object.entries(processor).filter(([, value]) => value !== undefined);
     entries = withCpuidProcessor(entries, Object.fromEntries(given));
   }
-  return structBytes(kvm_cpuid2, { entries }, entries.length);
+  return entries;
 }
 
 /**

@@ -1,6 +1,5 @@
 import { HostError } from "../../ffi/host_error.ts";
 import type { Libc } from "../../ffi/libc.ts";
-import { kvm_cpuid2 } from "../../kvm/abi/structs/cpuid.ts";
 import { Kvm } from "../../kvm/kvm.ts";
 import { KvmError } from "../../kvm/kvm_error.ts";
 import { type HostFacts, type Needs, unmetNeeds } from "./needs.ts";
@@ -90,7 +89,7 @@ export function askHost(libc?: Libc): HostFacts | undefined {
         using again = Kvm.open(libc);
         return again.capability(name);
       },
-      cpuid: kvm_cpuid2.read(new DataView(kvm.supportedCpuid().buffer)).entries,
+      cpuid: kvm.getSupportedCpuid(),
       machine: nestedName(),
     };
   } catch (error) {

@@ -1,4 +1,5 @@
-import type { KvmIoapicState, KvmPicState } from "../../kvm/abi/structs/irqchip.ts";
+import type { KvmPicState } from "../../kvm/abi/structs/irqchip.ts";
+import type { IoapicRegisters } from "../../kvm/vm/vm_interrupts.ts";
 import {
   DELIVERY_MODES,
   type DeliveryMode,
@@ -68,7 +69,7 @@ export function picState(pic: KvmPicState): PicState {
 }
 
 /** The IOAPIC's state as KVM has it, decoded. */
-export function ioapicState({ id, base_address, irr, redirtbl }: KvmIoapicState): IoapicState {
+export function ioapicState({ id, base_address, irr, redirtbl }: IoapicRegisters): IoapicState {
   return {
     id,
     address: Number(base_address),

@@ -29,6 +29,9 @@ export class DirtyLog implements DirtyPages {
   /** They have a bit for every page. */
   harvest(): void {}
 
+  /** A slot's bitmap goes with it. */
+  forget(): void {}
+
   /** See {@linkcode DirtyPages.collect}. */
   collect(slots: readonly MemorySlot[], keep: boolean): number[] {
     return slots.filter(({ readonly }) => !readonly).flatMap((slot) => {

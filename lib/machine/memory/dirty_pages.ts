@@ -11,6 +11,8 @@ export interface DirtyPages extends Disposable {
   attach(vcpu: Vcpu): void;
   /** Makes room for more, where room can run out. */
   harvest(): void;
+  /** Forgets the pages of a slot that is to be deleted: its number may be used again. */
+  forget(slot: number): void;
   /**
    * The guest physical addresses of the pages that were written since they were last made clean, in order.
    *

@@ -49,6 +49,12 @@ export class DirtyRings implements DirtyPages {
     if (taken > 0) this.#vm.memory.resetDirtyRings();
   }
 
+  /** See {@linkcode DirtyPages.forget}. */
+  forget(slot: number): void {
+    this.harvest();
+    this.#pages.delete(slot);
+  }
+
   /** See {@linkcode DirtyPages.collect}. */
   collect(slots: readonly MemorySlot[], keep: boolean): number[] {
     this.harvest();

@@ -88,6 +88,7 @@ export class SlotTable implements MemorySlots {
   /** See {@linkcode PhysicalMemory.deleteSlot}. */
   delete(slot: MemorySlot): void {
     const current = this.#find(slot, "delete");
+    this.#dirtyPages?.forget(current.slot);
     for (const space of this.#addressSpaces) {
       this.#vm.deleteMemorySlot(numberIn(space, current.slot));
     }

@@ -39,13 +39,13 @@ const XCR0 = 0;
 export const registerSets: Readonly<Record<RegisterSet, RegisterSetAccess>> = {
   special: {
     size: () => kvm_sregs.size,
-    read: (vcpu, { bytes }) => vcpu.getSpecialRegisters(bytes),
-    write: (vcpu, { bytes }) => vcpu.setSpecialRegisters(bytes),
+    read: (vcpu, { bytes }) => vcpu.registers.getSregs(bytes),
+    write: (vcpu, { bytes }) => vcpu.registers.setSregs(bytes),
   },
   general: {
     size: () => kvm_regs.size,
-    read: (vcpu, { bytes }) => vcpu.getRegisters(bytes),
-    write: (vcpu, { bytes }) => vcpu.setRegisters(bytes),
+    read: (vcpu, { bytes }) => vcpu.registers.getRegs(bytes),
+    write: (vcpu, { bytes }) => vcpu.registers.setRegs(bytes),
   },
   xcr0: {
     size: () => XCR0_SIZE,

@@ -24,12 +24,12 @@ const REFUSED: [
   [
     { mode: "real", memory: 0x1000, origin: 0x40 },
     RangeError,
-    "the guest lies over the vectors of the fault catcher at 0x0–0x7f",
+    "Cannot load the guest: it lies over the vectors of the fault catcher at 0x0–0x7f",
   ],
   [
     { mode: "protected16", origin: 0x5280 },
     RangeError,
-    "the guest lies over the fault stubs at 0x5280–0x52ff",
+    "Cannot load the guest: it lies over the fault stubs at 0x5280–0x52ff",
   ],
   [
     {
@@ -72,3 +72,19 @@ Deno.test("an image over the vector table is refused only where it changes what 
   );
   using _free = boot(image, { entry: 0x500 });
 });
+
+for (
+  const [options, what] of [
+    [{ mode: "protected", origin: 0x5008 }, "GDT at 0x5000"],
+    [{ mode: "long", origin: 0x6000 }, "IDT at 0x6000"],
+    [{ mode: "pae", origin: 0x1000 }, "PDPT at 0x1000"],
+  ] as [BootOptions, string][]
+) {
+  Deno.test(`a guest over the ${what} is refused in ${options.mode} mode, without a fault catcher too`, () => {
+    assertThrows(
+      () => boot(asm`hlt`, options),
+      RangeError,
+      `Cannot load the guest: it lies over the ${what}`,
+    );
+  });
+}

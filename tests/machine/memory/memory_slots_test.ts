@@ -124,6 +124,31 @@ for (const dirtyPages of ["log", "ring"] as const) {
   });
 }
 
+for (const dirtyPages of ["log", "ring"] as const) {
+  Deno.test(`a slot with the number of one that was deleted begins clean, by ${dirtyPages}`, () => {
+    using vm = boot(
+      asm`
+        bits 64
+        mov byte [0x400000], 1
+        mov byte [0x403000], 1
+        hlt
+        mov byte [0x400000], 1
+        hlt
+      `,
+      { dirtyPages },
+    );
+    const own = () => vm.memory.dirty().filter((gpa) => gpa >= 0x400000);
+    const first = vm.memory.addSlot({ gpa: 0x400000, size: "16K" });
+    vm.run();
+    vm.memory.deleteSlot(first);
+    const again = vm.memory.addSlot({ gpa: 0x400000, size: "4K" });
+    assertEquals(again.slot, first.slot);
+    assertEquals(own(), []);
+    vm.run();
+    assertEquals(own(), [0x400000]);
+  });
+}
+
 Deno.test("a guest that fills its dirty ring runs on, and no page is lost", () => {
   const PAGES = 600;
   using vm = boot(
