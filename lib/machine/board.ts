@@ -1,15 +1,20 @@
-import type { ExitPort } from "../devices/exit_port.ts";
-import type { Uart } from "../devices/uart.ts";
+import { ExitPort } from "../devices/exit_port.ts";
+import { Uart } from "../devices/uart.ts";
 import type { Image } from "../guest/image.ts";
 import type { Libc } from "../ffi/libc.ts";
 import type { Exit } from "../kvm/exits/exit.ts";
 import type { Kvm } from "../kvm/kvm.ts";
 import type { Vm } from "../kvm/vm.ts";
 import type { FaultCatcherPlace, Mode } from "../x86/cpu_state.ts";
+import { PORT } from "../x86/layout.ts";
 import type { Irqchip } from "./interrupts/irqchip.ts";
-import { type CpuCore, cpuCore, type CpuParts } from "./cpu_core.ts";
+import { CpuCore, type CpuParts } from "./cpu_core.ts";
 import { CpuLane, type CpuProgress } from "./run/cpu_lane.ts";
-import { type InterleavingOptions, SeededInterleaving, TimeSlices } from "./run/interleaving.ts";
+import {
+  type InterleavingOptions,
+  type SeededInterleaving,
+  TimeSlices,
+} from "./run/interleaving.ts";
 import { CpuScheduler } from "./run/cpu_scheduler.ts";
 import { CpuTurn, SLICE_MILLISECONDS } from "./run/cpu_turn.ts";
 import { CpuWait } from "./run/cpu_wait.ts";
@@ -19,7 +24,6 @@ import { ExitLog } from "./exits/exit_log.ts";
 import { FaultCatcher } from "./faults/fault_catcher.ts";
 import { GuestDriver } from "./run/guest_driver.ts";
 import { HaltWatch, LOOK_MILLISECONDS } from "./run/halt_watch.ts";
-import type { StoppedCpu } from "./report/stopped_cpu.ts";
 import type { RunOptions } from "./run/run_options.ts";
 import { MsrIntercepts } from "./msrs/msr_intercepts.ts";
 import type { DirtyPages } from "./memory/dirty_pages.ts";
@@ -30,38 +34,48 @@ import { RunLoop } from "./run/run_loop.ts";
 import { TimeLimit } from "./run/time_limit.ts";
 import { TimeLimitError } from "./run/time_limit_error.ts";
 
-/** What a machine is made of; {@linkcode boot} puts it together. */
-export interface MachineParts {
+/** What a machine is told. */
+export interface MachineSettings {
+  /** The guest. */
+  readonly image: Image;
+  /** The mode in which it starts. */
+  readonly mode: Mode;
+  /** By what seed the CPUs are interleaved; undefined for slices of time. */
+  readonly interleaving: SeededInterleaving | undefined;
+  /** The time limit of a run, in milliseconds, before it is scaled. */
+  readonly timeout: number;
+  /** How many exits the log keeps. */
+  readonly recordExits: number;
+  /** Which interrupt controllers the kernel has. */
+  readonly irqchip: Irqchip;
+  /** Whether the kernel has the interval timer. */
+  readonly pit: boolean;
+  /** Whether there is a serial line at COM1. */
+  readonly serial: boolean;
+  /** The port by which the guest ends the run with a status, if there is one. */
+  readonly exitPort: number | undefined;
+  /** Whether the guest has a handler of system-management interrupts. */
+  readonly hasSmm: boolean;
+  /** Where its fault catcher is, if it has one. */
+  readonly faultCatcher: FaultCatcherPlace | undefined;
+}
+
+/** What a machine is made of. */
+export interface BoardParts {
   /** The C library that every call goes through. */
   readonly libc: Libc;
   /** The open `/dev/kvm`. */
   readonly kvm: Kvm;
   /** The virtual machine. */
   readonly vm: Vm;
-  /** Its CPUs. */
+  /** Its CPUs, whose registers are still to be set. */
   readonly cpus: readonly CpuParts[];
-  /** By what seed they are interleaved, if they are. */
-  readonly interleaving: InterleavingOptions | undefined;
-  /** The guest. */
-  readonly image: Image;
-  /** The mode in which it starts. */
-  readonly mode: Mode;
   /** Its memory. */
   readonly slots: MemorySlots;
   /** What notes the pages that the guest writes. */
   readonly dirtyPages: DirtyPages | undefined;
-  /** The time limit of a run, in milliseconds, before it is scaled. */
-  readonly timeout: number;
-  /** Which interrupt controllers the kernel has. */
-  readonly irqchip: Irqchip;
-  /** Whether the kernel has the interval timer. */
-  readonly pit: boolean;
-  /** How many exits the log keeps. */
-  readonly recordExits: number;
-  /** Whether it has a handler of system-management interrupts. */
-  readonly hasSmm: boolean;
-  /** Where its fault catcher is, if it has one. */
-  readonly faultCatcher: FaultCatcherPlace | undefined;
+  /** What it is told. */
+  readonly settings: MachineSettings;
 }
 
 /** All that a machine is made of beside what test code sees of it: what its CPUs share, and what runs them. */
@@ -90,98 +104,89 @@ export class Board implements Disposable {
   readonly devices: Devices;
   /** By what seed the CPUs are interleaved, if they are. */
   readonly interleaving: InterleavingOptions | undefined;
-  /** The CPUs' cores, by number. */
-  readonly cores: readonly CpuCore[];
+  /** Whether the guest has a handler of system-management interrupts. */
+  readonly hasSmm: boolean;
+  /** Whether the guest has a fault catcher. */
+  readonly catchesFaults: boolean;
+  /** The CPUs, by number. */
+  readonly cpus: readonly CpuCore[];
+  /** What runs the guest. */
+  readonly driver: GuestDriver;
   /** The serial line at COM1, if there is one. */
-  serial: Uart | undefined;
-  /** The exit port, if there is one. */
-  exitPort: ExitPort | undefined;
-  readonly #parts: MachineParts;
+  readonly serial: Uart | undefined;
+  readonly #exitPort: ExitPort | undefined;
+  readonly #parts: BoardParts;
   readonly #limit: TimeLimit;
-  #cpus: readonly StoppedCpu[] = [];
-  #lanes: readonly CpuLane[] = [];
-  #driver: GuestDriver | undefined;
+  readonly #lanes: readonly CpuLane[];
   #disposed = false;
 
-  /** Takes ownership of the VM, the vCPUs and the open `/dev/kvm`. */
-  constructor(parts: MachineParts) {
+  /** Takes ownership of the VM, the vCPUs, the memory and the open `/dev/kvm`. */
+  constructor(parts: BoardParts) {
+    const { libc, kvm, vm, dirtyPages, settings } = parts;
+    const { image, mode, irqchip, pit, interleaving, timeout, serial, exitPort } = settings;
     this.#parts = parts;
-    this.kvm = parts.kvm;
-    this.vm = parts.vm;
-    this.image = parts.image;
-    this.mode = parts.mode;
-    this.irqchip = parts.irqchip;
-    this.interleaving = parts.interleaving;
-    this.log = new ExitLog(parts.recordExits);
-    this.intercepts = new MsrIntercepts(parts.vm, this.handlers, () => this.#disposed);
+    this.kvm = kvm;
+    this.vm = vm;
+    this.image = image;
+    this.mode = mode;
+    this.irqchip = irqchip;
+    this.interleaving = interleaving?.options;
+    this.hasSmm = settings.hasSmm;
+    this.catchesFaults = settings.faultCatcher !== undefined;
+    this.log = new ExitLog(settings.recordExits);
+    this.intercepts = new MsrIntercepts(vm, this.handlers, () => this.#disposed);
     this.memory = new PhysicalMemory(parts.slots, {
       checkUsable: () => this.checkUsable("use the memory"),
       checkIsNoDevice: (first, last) => this.devices.mmio.checkIsFree(first, last),
-      nextInstructions: () =>
-        this.#cpus.map((cpu) => nextInstruction(cpu)).filter((each) => each !== undefined),
+      nextInstructions: () => this.cpus.map(nextInstruction).filter((each) => each !== undefined),
     });
     this.devices = new Devices({
-      ...parts,
+      libc,
+      vm,
       vcpu: parts.cpus[0].vcpu,
+      irqchip,
+      pit,
       portOutput: this.portOutput,
       isShared: parts.cpus.length > 1,
       checkIsNoRam: (first, last) => this.memory.checkIsNoRam(first, last),
     });
-    this.cores = parts.cpus.map((cpu, number) =>
-      cpuCore(number, cpu, {
-        image: parts.image,
-        hasSmm: parts.hasSmm,
-        hasIrqchip: parts.irqchip !== false,
-        checkUsable: (what) => this.checkUsable(what),
-        checkStopped: (what) => this.driver.checkStopped(what),
-      })
-    );
-    this.#limit = new TimeLimit(parts.libc, this.#tick);
-    const { dirtyPages } = parts;
-    if (dirtyPages !== undefined) {
-      const answer = () => dirtyPages.harvest();
-      this.handlers.onRaw("DIRTY_RING_FULL", { name: "the dirty ring", answer });
-    }
-  }
-
-  /** Takes the machine's CPUs, once they are there. */
-  connect(cpus: readonly StoppedCpu[]): void {
-    const { interleaving, timeout } = this.#parts;
-    const turn = cpus.length === 1 ? undefined : new CpuTurn();
-    const lanes = cpus.map((cpu) => this.#lane(cpu, turn));
-    if (interleaving !== undefined) {
-      for (const { debug } of this.cores) debug.countInstructions();
-    }
-    this.#cpus = cpus;
-    this.#lanes = lanes;
-    this.#driver = new GuestDriver({
+    this.cpus = parts.cpus.map((cpu, number) => new CpuCore(number, cpu, this));
+    this.#limit = new TimeLimit(libc, this.#tick);
+    const turn = this.cpus.length === 1 ? undefined : new CpuTurn();
+    const lanes = this.#lanes = this.cpus.map((cpu) => this.#lane(cpu, turn));
+    this.driver = new GuestDriver({
       lanes,
-      scheduler: turn && new CpuScheduler({
-        lanes,
-        turn,
-        interleaving: interleaving === undefined
-          ? new TimeSlices()
-          : new SeededInterleaving(interleaving.seed, interleaving.instructions),
-      }),
+      scheduler: turn &&
+        new CpuScheduler({ lanes, turn, interleaving: interleaving ?? new TimeSlices() }),
       limit: this.#limit,
       timeout,
       checkUsable: (what) => this.checkUsable(what),
     });
-  }
-
-  /** What runs the guest. */
-  get driver(): GuestDriver {
-    return this.#driver!;
+    if (interleaving !== undefined) {
+      for (const { debug } of this.cpus) debug.countInstructions();
+    }
+    if (dirtyPages !== undefined) {
+      const answer = () => dirtyPages.harvest();
+      this.handlers.onRaw("DIRTY_RING_FULL", { name: "the dirty ring", answer });
+    }
+    if (serial) {
+      this.serial = new Uart(PORT.com1, "COM1");
+      this.devices.ports.on([PORT.com1, PORT.com1 + PORT.serialPorts - 1], this.serial);
+    }
+    if (exitPort !== undefined) {
+      this.#exitPort = new ExitPort(() => this.driver.stop());
+      this.devices.ports.on(exitPort, this.#exitPort);
+    }
   }
 
   /** What the guest wrote to its exit port. */
   get exitStatus(): number | undefined {
-    return this.exitPort?.status;
+    return this.#exitPort?.status;
   }
 
-  /** Whether the guest has a fault catcher. */
-  get catchesFaults(): boolean {
-    return this.#parts.faultCatcher !== undefined;
+  /** The CPU of the latest exit; the first before that. */
+  get exitingCpu(): CpuCore {
+    return this.cpus[this.log.latest?.cpu ?? 0];
   }
 
   /** How far a CPU has come. */
@@ -192,6 +197,11 @@ export class Board implements Disposable {
   /** See {@linkcode MachineCpu.step}. */
   step(cpu: number, options: RunOptions): Exit {
     return this.driver.step(cpu, options);
+  }
+
+  /** See {@linkcode GuestDriver.checkStopped}. */
+  checkStopped(what: string): void {
+    this.driver.checkStopped(what);
   }
 
   /** See {@linkcode MachineCpu.checkUsable}. */
@@ -219,11 +229,11 @@ export class Board implements Disposable {
     this.#limit[Symbol.dispose]();
     this.devices[Symbol.dispose]();
     this.#parts.dirtyPages?.[Symbol.dispose]();
-    for (const { vcpu } of this.cores) vcpu[Symbol.dispose]();
+    for (const { vcpu } of this.cpus) vcpu[Symbol.dispose]();
     this.vm[Symbol.dispose]();
     this.kvm[Symbol.dispose]();
     this.#parts.slots[Symbol.dispose]();
-    for (const { store } of this.cores) store.forget();
+    for (const { store } of this.cpus) store.forget();
   }
 
   /** How often the guest is interrupted, in milliseconds; undefined where there is no need. */
@@ -232,10 +242,10 @@ export class Board implements Disposable {
     return this.irqchip === false ? undefined : LOOK_MILLISECONDS;
   }
 
-  #lane(cpu: StoppedCpu, turn: CpuTurn | undefined): CpuLane {
+  #lane(cpu: CpuCore, turn: CpuTurn | undefined): CpuLane {
     const { vm, image, irqchip, devices, handlers, log, portOutput } = this;
-    const { number, vcpu, store, registers, debug, interrupts } = this.cores[cpu.number];
-    const { faultCatcher: place } = this.#parts;
+    const { number, vcpu, store, registers, linear, debug, interrupts } = cpu;
+    const { faultCatcher: place } = this.#parts.settings;
     const limit = this.#limit;
     const halt = irqchip === false || turn !== undefined ? undefined : new HaltWatch(vcpu);
     const loop = new RunLoop({
@@ -266,7 +276,7 @@ export class Board implements Disposable {
       halt,
       wait: turn && new CpuWait({ vm, vcpu, store, irqchip, interrupts }),
       catcher: place &&
-        new FaultCatcher({ vcpu, store, registers, linear: cpu.linear, image, place }),
+        new FaultCatcher({ vcpu, store, registers, linear, image, place }),
     });
   }
 }

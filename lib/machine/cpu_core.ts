@@ -1,13 +1,52 @@
+import type { Uart } from "../devices/uart.ts";
 import type { Image } from "../guest/image.ts";
-import { GuestDebug } from "./run/guest_debug.ts";
-import { guestPlace } from "./registers/guest_place.ts";
+import { kvm_regs } from "../kvm/abi/structs/regs.ts";
+import type { Exit } from "../kvm/exits/exit.ts";
+import type { Kvm } from "../kvm/kvm.ts";
+import type { KvmRunPage } from "../kvm/kvm_run_page.ts";
+import type { Vcpu } from "../kvm/vcpu.ts";
+import type { Vm } from "../kvm/vm.ts";
+import type { GeneralRegister } from "../x86/registers.ts";
+import { Cpuid } from "./cpuid/cpuid.ts";
+import type { ExitLog } from "./exits/exit_log.ts";
+import type { CaughtFault } from "./faults/caught_fault.ts";
 import { Injection } from "./interrupts/injection.ts";
 import { InterruptQueue } from "./interrupts/interrupt_queue.ts";
-import type { Vcpu } from "../kvm/vcpu.ts";
+import type { Irqchip } from "./interrupts/irqchip.ts";
+import { type MpState, mpStateNumber, mpStateOf } from "./interrupts/mp_state.ts";
+import { LinearMemory } from "./memory/linear_memory.ts";
+import type { PhysicalMemory } from "./memory/physical_memory.ts";
+import type { MsrIntercepts } from "./msrs/msr_intercepts.ts";
+import { Msrs } from "./msrs/msrs.ts";
+import { guestPlace } from "./registers/guest_place.ts";
 import type { RegisterStore } from "./registers/register_store.ts";
 import { type Registers, registersOf } from "./registers/registers.ts";
+import type { StoppedCpu } from "./report/stopped_cpu.ts";
+import type { CpuProgress } from "./run/cpu_lane.ts";
+import { GuestDebug } from "./run/guest_debug.ts";
+import type { InterleavingOptions } from "./run/interleaving.ts";
 
-/** What a CPU is made of. */
+/** What `kvm_run` says of a vCPU at its latest exit, beside the exit itself: see {@linkcode KvmRunPage}. */
+export type KvmRunState = Readonly<
+  Pick<KvmRunPage, "readyForInterruptInjection" | "ifFlag" | "cr8" | "apicBase">
+>;
+
+/**
+ * The levels under a machine: every ioctl of KVM, typed. They stay the machine's: they cannot be disposed, nor
+ * the vCPU run.
+ */
+export interface KvmLevels {
+  /** `/dev/kvm`. */
+  readonly kvm: Omit<Kvm, typeof Symbol.dispose>;
+  /** The machine's VM. */
+  readonly vm: Omit<Vm, typeof Symbol.dispose>;
+  /** The machine's CPU. Of `kvm_run` it has what the kernel says beside the exit. */
+  readonly vcpu: Omit<Vcpu, typeof Symbol.dispose | "run" | "kvmRun"> & {
+    readonly kvmRun: KvmRunState;
+  };
+}
+
+/** A virtual CPU with its registers. */
 export interface CpuParts {
   /** The virtual CPU. */
   readonly vcpu: Vcpu;
@@ -15,53 +54,191 @@ export interface CpuParts {
   readonly store: RegisterStore;
 }
 
-/** A CPU with the ways to its registers, and what a test does to it. */
-export interface CpuCore extends CpuParts {
-  /** Its number. */
-  readonly number: number;
-  /** The registers, by every name. */
-  readonly registers: Registers;
-  /** Breakpoints, watchpoints, and what else stops it for a look. */
-  readonly debug: GuestDebug;
-  /** Exceptions, interrupts, NMIs and SMIs from outside. */
-  readonly inject: Injection;
-  /** The interrupts that wait for it. */
-  readonly interrupts: InterruptQueue;
-}
-
-/** What a CPU's core needs of its machine. */
-export interface CpuCoreOwner {
-  /** The guest. */
+/** What a CPU takes of its machine. */
+export interface CpuOwner {
+  /** The open `/dev/kvm`. */
+  readonly kvm: Kvm;
+  /** The virtual machine. */
+  readonly vm: Vm;
+  /** The guest as it was loaded. */
   readonly image: Image;
+  /** Which interrupt controllers the kernel has. */
+  readonly irqchip: Irqchip;
   /** Whether the guest has a handler of system-management interrupts. */
   readonly hasSmm: boolean;
-  /** Whether the kernel has the interrupt controllers, or the local APICs. */
-  readonly hasIrqchip: boolean;
+  /** Whether the guest has a fault catcher. */
+  readonly catchesFaults: boolean;
+  /** Memory by guest physical address. */
+  readonly memory: PhysicalMemory;
+  /** The last exits. */
+  readonly log: ExitLog;
+  /** Who takes accesses to MSRs. */
+  readonly intercepts: MsrIntercepts;
+  /** The serial line at COM1, if there is one. */
+  readonly serial: Uart | undefined;
+  /** By what seed the CPUs are interleaved, if they are. */
+  readonly interleaving: InterleavingOptions | undefined;
+  /** Its CPUs, by number. */
+  readonly cpus: readonly CpuCore[];
+  /** The CPU of the latest exit; the first before that. */
+  readonly exitingCpu: CpuCore;
+  /** How far a CPU has come. */
+  progressOf(cpu: number): CpuProgress;
   /** Throws where the machine is disposed. */
-  readonly checkUsable: (what: string) => void;
+  checkUsable(what: string): void;
   /** Throws where the guest runs, or waits for an answer. */
-  readonly checkStopped: (what: string) => void;
+  checkStopped(what: string): void;
 }
 
-/** A CPU with the ways to its registers, and what a test does to it beside answering it. */
-export function cpuCore(number: number, { vcpu, store }: CpuParts, owner: CpuCoreOwner): CpuCore {
-  const { image, hasSmm, hasIrqchip, checkUsable, checkStopped } = owner;
-  const registers = registersOf(store);
-  const debug = new GuestDebug({
-    vcpu,
-    nextInstruction: () => BigInt.asUintN(64, registers.cs.base + registers.rip),
-    addressOf: (label) => BigInt(image.symbol(label) + guestPlace({ registers, image }).imageBase),
-    checkUsable,
-  });
-  const interrupts = new InterruptQueue(vcpu, () => registers.rflags.if);
-  const inject = new Injection({
-    vcpu,
-    hasSmm,
-    registers: () => registers,
-    queue: interrupts,
-    hasIrqchip,
-    checkUsable,
-    checkStopped,
-  });
-  return { number, vcpu, store, registers, debug, inject, interrupts };
+/** A CPU of a machine: its registers and its memory, and what a test does to it beside answering it. */
+export class CpuCore implements StoppedCpu {
+  /** Its number. */
+  readonly number: number;
+  /** The machine. */
+  readonly machine: CpuOwner;
+  /** The virtual CPU. */
+  readonly vcpu: Vcpu;
+  /** The registers as KVM has them. */
+  readonly store: RegisterStore;
+  /** The registers, by every name. */
+  readonly registers: Registers;
+  /** Memory by linear address. */
+  readonly linear: LinearMemory;
+  /** Breakpoints, watchpoints, and what else stops it for a look. */
+  readonly debug: GuestDebug;
+  /** The interrupts that wait for it. */
+  readonly interrupts: InterruptQueue;
+  /** Exceptions, interrupts, NMIs and SMIs from outside. */
+  readonly inject: Injection;
+  /** The model-specific registers. */
+  readonly msrs: Msrs;
+  /** What CPUID answers. */
+  readonly cpuid: Cpuid;
+  #bootRegisters!: Readonly<Record<GeneralRegister, bigint>>;
+
+  /** A CPU whose registers are still to be set. */
+  constructor(number: number, { vcpu, store }: CpuParts, machine: CpuOwner) {
+    const { image, hasSmm, irqchip, memory, intercepts, kvm } = machine;
+    const registers = registersOf(store);
+    const checkUsable = (what: string) => machine.checkUsable(what);
+    this.number = number;
+    this.machine = machine;
+    this.vcpu = vcpu;
+    this.store = store;
+    this.registers = registers;
+    this.linear = new LinearMemory(memory, registers);
+    this.debug = new GuestDebug({
+      vcpu,
+      nextInstruction: () => BigInt.asUintN(64, registers.cs.base + registers.rip),
+      addressOf: (label) =>
+        BigInt(image.symbol(label) + guestPlace({ registers, image }).imageBase),
+      checkUsable,
+    });
+    this.interrupts = new InterruptQueue(vcpu, () => registers.rflags.if);
+    this.inject = new Injection({
+      vcpu,
+      hasSmm,
+      registers: () => registers,
+      queue: this.interrupts,
+      hasIrqchip: irqchip !== false,
+      checkUsable,
+      checkStopped: (what) => machine.checkStopped(what),
+    });
+    this.msrs = new Msrs({
+      kvm,
+      vcpu,
+      intercepts,
+      store,
+      checkUsable: () => checkUsable("use the MSRs"),
+    });
+    this.cpuid = new Cpuid(() => {
+      checkUsable("ask CPUID");
+      return vcpu.cpuid.getCpuid2();
+    });
+  }
+
+  /** The guest as it was loaded. */
+  get image(): Image {
+    return this.machine.image;
+  }
+
+  /** Memory by guest physical address. */
+  get memory(): PhysicalMemory {
+    return this.machine.memory;
+  }
+
+  /** The last exits, of all CPUs. */
+  get log(): ExitLog {
+    return this.machine.log;
+  }
+
+  /** By what seed the CPUs are interleaved, if they are. */
+  get interleaving(): InterleavingOptions | undefined {
+    return this.machine.interleaving;
+  }
+
+  /** See {@linkcode MachineCpu.serial}. */
+  get serial(): Uart {
+    const { serial } = this.machine;
+    if (serial !== undefined) return serial;
+    throw new TypeError("Cannot use the serial line: the machine was booted with `serial: false`");
+  }
+
+  /** Whether the machine has its serial line. */
+  get hasSerial(): boolean {
+    return this.machine.serial !== undefined;
+  }
+
+  /** See {@linkcode MachineCpu.lastExit}. */
+  get lastExit(): Exit | undefined {
+    return this.machine.progressOf(this.number).lastExit;
+  }
+
+  /** See {@linkcode MachineCpu.isAtExit}. */
+  get isAtExit(): boolean {
+    return this.machine.progressOf(this.number).isAtExit;
+  }
+
+  /** Whether the guest has a fault catcher. */
+  get catchesFaults(): boolean {
+    return this.machine.catchesFaults;
+  }
+
+  /** See {@linkcode MachineCpu.fault}. */
+  get fault(): CaughtFault | undefined {
+    if (this.catchesFaults) return this.machine.progressOf(this.number).lastFault;
+    throw new TypeError(
+      "Cannot look for a fault: the machine was booted without `catchFaults: true`, so that its guest reports none",
+    );
+  }
+
+  /** See {@linkcode MachineCpu.kvm}. */
+  get kvm(): KvmLevels {
+    const { kvm, vm } = this.machine;
+    this.machine.checkUsable("use KVM");
+    this.store.flush();
+    this.store.forgetAll();
+    return { kvm, vm, vcpu: this.vcpu };
+  }
+
+  /** See {@linkcode MachineCpu.mpState}. */
+  get mpState(): MpState {
+    return mpStateOf(this.kvm.vcpu.events.getMpState());
+  }
+
+  set mpState(state: MpState) {
+    const number = mpStateNumber(state);
+    this.kvm.vcpu.events.setMpState(number);
+  }
+
+  /** The general registers as they were when the machine was booted. */
+  get bootRegisters(): Readonly<Record<GeneralRegister, bigint>> {
+    return this.#bootRegisters;
+  }
+
+  /** Brings the registers that were set into the vCPU, and keeps them as those it was booted with. */
+  noteBootRegisters(): void {
+    this.store.flush();
+    this.#bootRegisters = kvm_regs.read(this.store.view("general"));
+  }
 }

@@ -1,28 +1,25 @@
-import type { ExitPort } from "../devices/exit_port.ts";
 import type { MmioHandler, PortHandler } from "../devices/handlers.ts";
 import type { Uart } from "../devices/uart.ts";
 import type { Image } from "../guest/image.ts";
-import { kvm_regs } from "../kvm/abi/structs/regs.ts";
 import type { AnswerFields, Exit } from "../kvm/exits/exit.ts";
 import type { Mode } from "../x86/cpu_state.ts";
 import { type LocalApicState, localApicState } from "../x86/interrupts/local_apic.ts";
 import type { GeneralRegister } from "../x86/registers.ts";
-import { Board, type MachineParts } from "./board.ts";
+import type { Board } from "./board.ts";
 import type { DeviceBus } from "./buses/device_bus.ts";
 import type { PortOutput } from "./buses/port_output.ts";
-import type { CpuCore } from "./cpu_core.ts";
-import { Cpuid } from "./cpuid/cpuid.ts";
+import type { CpuCore, KvmLevels } from "./cpu_core.ts";
+import type { Cpuid } from "./cpuid/cpuid.ts";
 import type { ExitHandler, HandledReason } from "./exits/exit_handlers.ts";
 import type { ExitLog } from "./exits/exit_log.ts";
 import type { CaughtFault } from "./faults/caught_fault.ts";
 import type { Injection } from "./interrupts/injection.ts";
 import type { Interrupts } from "./interrupts/interrupts.ts";
-import { type MpState, mpStateNumber, mpStateOf } from "./interrupts/mp_state.ts";
+import type { MpState } from "./interrupts/mp_state.ts";
 import { type VcpuEventState, vcpuEventState } from "./interrupts/vcpu_events.ts";
-import type { KvmLevels } from "./kvm_levels.ts";
-import { LinearMemory } from "./memory/linear_memory.ts";
+import type { LinearMemory } from "./memory/linear_memory.ts";
 import type { PhysicalMemory } from "./memory/physical_memory.ts";
-import { Msrs } from "./msrs/msrs.ts";
+import type { Msrs } from "./msrs/msrs.ts";
 import type { Registers } from "./registers/registers.ts";
 import { fromCaller } from "./run/from_caller.ts";
 import type { GuestDebug } from "./run/guest_debug.ts";
@@ -69,31 +66,19 @@ export class MachineCpu {
   readonly #core: CpuCore;
   readonly #board: Board;
   readonly #machine: Machine | undefined;
-  #bootRegisters!: Readonly<Record<GeneralRegister, bigint>>;
 
   /** Use {@linkcode Machine.cpus}. */
   constructor(core: CpuCore, board: Board, machine?: Machine) {
-    const { number, vcpu, store, registers, debug, inject } = core;
     this.#core = core;
     this.#board = board;
     this.#machine = machine;
-    this.number = number;
-    this.registers = registers;
-    this.debug = debug;
-    this.inject = inject;
-    this.linear = new LinearMemory(board.memory, registers);
-    this.msrs = new Msrs({
-      kvm: board.kvm,
-      vcpu,
-      intercepts: board.intercepts,
-      flushRegisters: () => store.flush(),
-      forgetRegisters: () => store.forget(),
-      checkUsable: () => this.checkUsable("use the MSRs"),
-    });
-    this.cpuid = new Cpuid(() => {
-      this.checkUsable("ask CPUID");
-      return vcpu.cpuid.getCpuid2();
-    });
+    this.number = core.number;
+    this.registers = core.registers;
+    this.linear = core.linear;
+    this.debug = core.debug;
+    this.inject = core.inject;
+    this.msrs = core.msrs;
+    this.cpuid = core.cpuid;
   }
 
   /** The machine whose CPU it is. */
@@ -132,14 +117,12 @@ export class MachineCpu {
    * @throws {TypeError} When the machine was booted with `serial: false`.
    */
   get serial(): Uart {
-    const { serial } = this.#board;
-    if (serial !== undefined) return serial;
-    throw new TypeError("Cannot use the serial line: the machine was booted with `serial: false`");
+    return this.#core.serial;
   }
 
   /** Whether the machine has its serial line at COM1. */
   get hasSerial(): boolean {
-    return this.#board.serial !== undefined;
+    return this.#core.hasSerial;
   }
 
   /** What the guest wrote to its exit port (the option `exitPort`), or undefined. */
@@ -154,12 +137,12 @@ export class MachineCpu {
 
   /** The general registers as they were when the machine was booted. */
   get bootRegisters(): Readonly<Record<GeneralRegister, bigint>> {
-    return this.#bootRegisters;
+    return this.#core.bootRegisters;
   }
 
   /** The CPU's latest exit that test code has seen, or undefined before the first. */
   get lastExit(): Exit | undefined {
-    return this.#board.progressOf(this.number).lastExit;
+    return this.#core.lastExit;
   }
 
   /**
@@ -167,7 +150,7 @@ export class MachineCpu {
    * it.
    */
   get isAtExit(): boolean {
-    return this.#board.progressOf(this.number).isAtExit;
+    return this.#core.isAtExit;
   }
 
   /**
@@ -176,10 +159,7 @@ export class MachineCpu {
    * @throws {TypeError} When the machine was booted without `catchFaults`.
    */
   get fault(): CaughtFault | undefined {
-    if (this.catchesFaults) return this.#board.progressOf(this.number).lastFault;
-    throw new TypeError(
-      "Cannot look for a fault: the machine was booted without `catchFaults: true`, so that its guest reports none",
-    );
+    return this.#core.fault;
   }
 
   /** Whether the guest has a fault catcher (the option `catchFaults`). */
@@ -206,12 +186,7 @@ export class MachineCpu {
    * ```
    */
   get kvm(): KvmLevels {
-    this.checkUsable("use KVM");
-    const { vcpu, store } = this.#core;
-    store.flush();
-    store.forgetAll();
-    const { kvm, vm } = this.#board;
-    return { kvm, vm, vcpu };
+    return this.#core.kvm;
   }
 
   /**
@@ -222,12 +197,11 @@ export class MachineCpu {
    * @throws {KvmError} When it is set to one that KVM refuses.
    */
   get mpState(): MpState {
-    return mpStateOf(this.kvm.vcpu.events.getMpState());
+    return this.#core.mpState;
   }
 
   set mpState(state: MpState) {
-    const number = mpStateNumber(state);
-    this.kvm.vcpu.events.setMpState(number);
+    this.#core.mpState = state;
   }
 
   /**
@@ -265,15 +239,6 @@ export class MachineCpu {
   checkUsable(what: string): void {
     this.#board.checkUsable(what);
   }
-
-  /**
-   * Brings the registers that were set into the vCPU, and keeps them as those it was booted with. For `boot`
-   * alone.
-   */
-  commitBootState(): void {
-    this.#core.store.flush();
-    this.#bootRegisters = kvm_regs.read(this.#core.store.view("general"));
-  }
 }
 
 /**
@@ -303,14 +268,13 @@ export class Machine extends MachineCpu implements Disposable {
   readonly cpus: readonly [Machine, ...MachineCpu[]];
   readonly #board: Board;
 
-  /** Use {@linkcode boot}. Takes ownership of the VM, the vCPUs and the open `/dev/kvm`. */
-  constructor(parts: MachineParts) {
-    const board = new Board(parts);
-    super(board.cores[0], board);
+  /** Use {@linkcode boot}. Takes ownership of the board, whose CPUs stand where the guest starts. */
+  constructor(board: Board) {
+    const [first, ...others] = board.cpus;
+    super(first, board);
     this.#board = board;
-    const others = board.cores.slice(1).map((core) => new MachineCpu(core, board, this));
-    this.cpus = cpuList<readonly [Machine, ...MachineCpu[]]>([this, ...others]);
-    board.connect(this.cpus);
+    const rest = others.map((core) => new MachineCpu(core, board, this));
+    this.cpus = cpuList<readonly [Machine, ...MachineCpu[]]>([this, ...rest]);
   }
 
   /** Itself. */
@@ -342,13 +306,7 @@ export class Machine extends MachineCpu implements Disposable {
 
   /** The CPU of the latest exit: in a handler, the one that it answers. CPU 0 before the first. */
   get exitingCpu(): MachineCpu {
-    return this.cpus[this.log.latest?.cpu ?? 0];
-  }
-
-  /** Takes the devices that `boot` made. For `boot` alone. */
-  connect(devices: { serial?: Uart; exitPort?: ExitPort }): void {
-    this.#board.serial = devices.serial;
-    this.#board.exitPort = devices.exitPort;
+    return this.cpus[this.#board.exitingCpu.number];
   }
 
   /**

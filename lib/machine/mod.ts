@@ -31,7 +31,7 @@ export type { GuestDebug } from "./run/guest_debug.ts";
 export type { ExceptionOptions, Injection } from "./interrupts/injection.ts";
 export { type InterleavingRange, interleavings } from "./run/interleavings.ts";
 export type { InterruptQueue } from "./interrupts/interrupt_queue.ts";
-export type { KvmLevels } from "./kvm_levels.ts";
+export type { KvmLevels } from "./cpu_core.ts";
 export type { IoapicPin, IoapicState, PicState } from "./interrupts/interrupt_controllers.ts";
 export type { InterruptEvent } from "./interrupts/interrupt_event.ts";
 export type { InterruptRoute } from "./interrupts/interrupt_routes.ts";

@@ -1,6 +1,5 @@
-import { ExitPort } from "../../devices/exit_port.ts";
-import { Uart } from "../../devices/uart.ts";
 import { HostError } from "../../ffi/host_error.ts";
+import type { Libc } from "../../ffi/libc.ts";
 import { AssemblyError } from "../../guest/assembly_error.ts";
 import type { Image } from "../../guest/image.ts";
 import { Kvm } from "../../kvm/kvm.ts";
@@ -8,31 +7,34 @@ import { KvmError } from "../../kvm/kvm_error.ts";
 import { MsrError } from "../../kvm/msr_error.ts";
 import { kvmLibc } from "../../kvm/remote/kvm_choice.ts";
 import type { Vm } from "../../kvm/vm.ts";
-import { bootState } from "../../x86/boot_state.ts";
 import type { CpuState } from "../../x86/cpu_state.ts";
-import { KVM_PRIVATE_PAGES, PORT } from "../../x86/layout.ts";
-import { defaultsOf, modeOf } from "./boot_mode.ts";
-import type { BootOptions } from "./boot_options.ts";
-import { checkCpuCount, checkCpuOptions, cpuCount, withCpuDefaults } from "./cpu_options.ts";
-import { checkCpuidOptions, editedCpuid } from "../cpuid/cpuid_options.ts";
-import type { Guest } from "./guest.ts";
-import { checkInterruptControllers, createInterruptControllers } from "../interrupts/irqchip.ts";
+import type { CpuidEntry } from "../../x86/cpuid.ts";
+import { withCpuidTopology } from "../../x86/cpuid_topology.ts";
+import { KVM_PRIVATE_PAGES } from "../../x86/layout.ts";
+import { Board } from "../board.ts";
+import type { CpuCore } from "../cpu_core.ts";
+import { editedCpuid } from "../cpuid/cpuid_options.ts";
+import {
+  isAmd,
+  refuseMissingFeatures,
+  refuseMissingSingleStep,
+  refuseMissingSmm,
+  refuseTooManyCpus,
+} from "../host/host_cpuid.ts";
+import { createControllers } from "../interrupts/irqchip.ts";
+import { Machine } from "../machine.ts";
+import { setMsrs } from "../msrs/msrs.ts";
 import { DirtyLog } from "../memory/dirty_log.ts";
 import type { DirtyPages } from "../memory/dirty_pages.ts";
-import { DirtyRings, ringEntries } from "../memory/dirty_rings.ts";
-import { placeGuest } from "./guest_placement.ts";
-import { isAmd, refuseMissingFeatures } from "../host/host_cpuid.ts";
-import { Machine } from "../machine.ts";
-import { msrEntries } from "../msrs/msrs.ts";
-import { cpuidOfCpus, startCpus } from "./start_cpus.ts";
+import { DirtyRings } from "../memory/dirty_rings.ts";
 import { createSlots } from "../memory/memory_slots.ts";
-import { refuseUnknownOptions } from "./option_names.ts";
-import { RegisterStore } from "../registers/register_store.ts";
-import { sizeInBytes } from "../memory/size.ts";
 import { SlotTable } from "../memory/slot_table.ts";
-import { checkHasSmm, placeSmmHandler, smmHandler } from "./smm_handler.ts";
-import { checkCapabilities, enableCapabilities } from "./vm_capabilities.ts";
-import { DEFAULT_TIMEOUT_MILLISECONDS, scaledTimeout } from "../run/time_limit.ts";
+import { RegisterStore } from "../registers/register_store.ts";
+import { scaledTimeout } from "../run/time_limit.ts";
+import type { BootOptions } from "./boot_options.ts";
+import { type BootPlan, planBoot } from "./boot_plan.ts";
+import type { Guest } from "./guest.ts";
+import { placeSmmHandler } from "./smm_handler.ts";
 
 /** Errors about what the caller gave, or about the host: none of them can be a fault of vmexit's own code. */
 const CALLER_ERRORS = [
@@ -43,9 +45,6 @@ const CALLER_ERRORS = [
   RangeError,
   Deno.errors.NotCapable,
 ];
-
-const DEFAULT_RECORD_EXITS = 64;
-const MOST_RECORDED_EXITS = 2 ** 20;
 
 /**
  * Makes a machine, loads a guest into it, and puts its CPU where the guest starts. Nothing runs yet.
@@ -73,7 +72,7 @@ const MOST_RECORDED_EXITS = 2 ** 20;
  */
 export function boot(guest: Guest, options: BootOptions = {}): Machine {
   try {
-    return bootGuest(guest, options);
+    return start(planBoot(guest, options), options.libc);
   } catch (error) {
     // What the test got wrong, or the host lacks, is told at the line of the test.
     if (CALLER_ERRORS.some((kind) => error instanceof kind)) {
@@ -83,124 +82,97 @@ export function boot(guest: Guest, options: BootOptions = {}): Machine {
   }
 }
 
-function bootGuest(guest: Guest, given: BootOptions): Machine {
-  const mode = modeOf(guest, given);
-  checkCpuOptions(given, mode);
-  const options = withCpuDefaults(given);
-  const defaults = defaultsOf(mode, options);
-  refuseUnknownOptions(mode, options);
-  const timeout = options.timeout ?? DEFAULT_TIMEOUT_MILLISECONDS;
-  scaledTimeout(timeout);
-  const recordExits = checkRecordExits(options.recordExits ?? DEFAULT_RECORD_EXITS);
-  checkInterruptControllers(options);
-  ringEntries(options.dirtyPages);
-  if (options.cpuid !== undefined) checkCpuidOptions(options.cpuid);
-  if (options.msrs !== undefined) msrEntries(options.msrs);
-  const memorySize = sizeInBytes(options.memory ?? defaults.memorySize);
-  const { image, loadAddress, entry, layout } = placeGuest(
-    guest,
-    options,
-    mode,
-    defaults,
-    memorySize,
-  );
-  const state = bootState(layout);
-  checkCapabilities(options.capabilities ?? {});
-  const smm = options.smm && smmHandler(options.smm, image, memorySize);
-  const libc = options.libc ?? kvmLibc();
-  const slots = createSlots(libc, memorySize, options.slots ?? [], options.hugePages ?? false);
+/** Bit 8 of IA32_APIC_BASE: it is the processor that boots (Intel SDM Vol. 3A, 10.4.4). */
+const BOOT_PROCESSOR = 0x100n;
+
+function start(plan: BootPlan, libc: Libc = kvmLibc()): Machine {
+  // What scales it is said before anything is made.
+  scaledTimeout(plan.timeout);
+  if (plan.interleaving !== undefined) refuseMissingSingleStep();
+  const slots = createSlots(libc, plan.slots);
 
   using cleanup = new DisposableStack();
   for (const { pages } of slots) cleanup.use(pages);
   const kvm = cleanup.use(Kvm.open(libc));
-  if (smm !== undefined) checkHasSmm(kvm);
-  checkCpuCount(kvm, cpuCount(options));
+  if (plan.hasSmm) refuseMissingSmm(kvm);
+  refuseTooManyCpus(kvm, plan.starts.length);
   const vm = cleanup.use(kvm.createVm());
   const supported = kvm.getSupportedCpuid();
-  const cpuid = options.cpuid === undefined
-    ? supported
-    : editedCpuid(kvm, supported, options.cpuid);
-  refuseMissingFeatures(cpuid, state);
-  const dirtyPages = cleanup.use(dirtyPagesOf(vm, options));
-  const memory = new SlotTable(libc, vm, slots, dirtyPages, smm !== undefined);
-  prepareVm(vm, options);
+  const cpuid = plan.cpuid === undefined ? supported : editedCpuid(kvm, supported, plan.cpuid);
+  refuseMissingFeatures(cpuid, plan.state);
+  const dirtyPages = cleanup.use(dirtyPagesOf(vm, plan.dirtyPages));
+  const memory = new SlotTable(libc, vm, slots, dirtyPages, plan.hasSmm);
+  prepareVm(vm, plan);
   const tssIsAvailable = isAmd(supported);
-  const cpus = cpuidOfCpus(cpuid, cpuCount(options)).map((answers, number) => {
+  const cpus = cpuidOfCpus(cpuid, plan.starts.length).map((answers, number) => {
     const vcpu = cleanup.use(vm.createVcpu(number));
     vcpu.cpuid.setCpuid2(answers);
     dirtyPages?.attach(vcpu);
     return { vcpu, store: new RegisterStore(vcpu, tssIsAvailable) };
   });
   memory.noteWrites(cpus[0].vcpu);
-  const machine = cleanup.use(
-    new Machine({
-      libc,
-      kvm,
-      vm,
-      cpus,
-      interleaving: options.interleaving,
-      image,
-      mode,
-      slots: memory,
-      dirtyPages,
-      timeout,
-      recordExits,
-      hasSmm: smm !== undefined,
-      irqchip: options.irqchip ?? false,
-      pit: options.pit ?? false,
-      faultCatcher: state.faultCatcher,
-    }),
+  const board = cleanup.use(
+    new Board({ libc, kvm, vm, cpus, slots: memory, dirtyPages, settings: plan }),
   );
-  connectDevices(machine, options);
-  cpus[0].store.load(state.registers, state.specialRegisters);
-  load(machine, image, state, loadAddress);
-  if (smm !== undefined) placeSmmHandler(machine.memory, cpus[0].vcpu, smm);
-  startCpus({ machine, cpus, state, entry, options });
+  board.cpus[0].store.load(plan.state.registers, plan.state.specialRegisters);
+  load(board, plan);
+  if (plan.smm !== undefined) placeSmmHandler(board.memory, cpus[0].vcpu, plan.smm);
+  for (const cpu of board.cpus) startCpu(cpu, plan);
+  const machine = new Machine(board);
   cleanup.move();
   return machine;
 }
 
-function checkRecordExits(count: number): number {
-  if (Number.isInteger(count) && count >= 1 && count <= MOST_RECORDED_EXITS) return count;
-  throw new RangeError(
-    `Cannot record ${count} exits: it is not a whole number from 1 to ${MOST_RECORDED_EXITS}`,
-  );
-}
-
-function dirtyPagesOf(vm: Vm, { dirtyPages }: BootOptions): DirtyPages | undefined {
-  if (dirtyPages === undefined) return undefined;
-  const entries = ringEntries(dirtyPages);
-  return entries === undefined ? new DirtyLog(vm) : new DirtyRings(vm, entries);
+function dirtyPagesOf(vm: Vm, plan: BootPlan["dirtyPages"]): DirtyPages | undefined {
+  if (plan === undefined) return undefined;
+  return plan === "log" ? new DirtyLog(vm) : new DirtyRings(vm, plan);
 }
 
 /** All that must be before the first vCPU. */
-function prepareVm(vm: Vm, options: BootOptions): void {
+function prepareVm(vm: Vm, plan: BootPlan): void {
   vm.setRealModePages(KVM_PRIVATE_PAGES.taskState, KVM_PRIVATE_PAGES.identityMap);
-  enableCapabilities(vm, options.capabilities ?? {});
-  createInterruptControllers(vm, options);
+  for (const { name, args } of plan.capabilities) vm.enableCap(name, ...args);
+  createControllers(vm, plan);
 }
 
-function connectDevices(machine: Machine, { serial = true, exitPort }: BootOptions): void {
-  const com1 = serial ? new Uart(PORT.com1, "COM1") : undefined;
-  if (com1 !== undefined) {
-    machine.ports.on([PORT.com1, PORT.com1 + PORT.serialPorts - 1], com1);
+/** What CPUID answers on each of several CPUs. */
+function cpuidOfCpus(
+  entries: readonly CpuidEntry[],
+  count: number,
+): readonly (readonly CpuidEntry[])[] {
+  if (count === 1) return [entries];
+  return Array.from(
+    { length: count },
+    (_, apicId) => withCpuidTopology(entries, { apicId, processors: count }),
+  );
+}
+
+/** Puts a CPU where it starts. One that waits for a SIPI stays as KVM has made it. */
+function startCpu(cpu: CpuCore, { starts, state, msrs, irqchip }: BootPlan): void {
+  const start = starts[cpu.number];
+  if (start === undefined) return cpu.noteBootRegisters();
+  // CPU 0 has had them since the guest was loaded through its page tables.
+  if (cpu.number > 0) {
+    const apic_base = state.specialRegisters.apic_base & ~BOOT_PROCESSOR;
+    cpu.store.load(state.registers, { ...state.specialRegisters, apic_base });
   }
-  const exit = exitPort === undefined ? undefined : new ExitPort(() => machine.stop());
-  if (exit !== undefined) machine.ports.on(exitPort!, exit);
-  machine.connect({ serial: com1, exitPort: exit });
+  for (const values of start) cpu.registers.set(values);
+  cpu.noteBootRegisters();
+  if (msrs.length > 0) setMsrs(cpu, msrs);
+  if (cpu.number > 0 && irqchip !== false) cpu.mpState = "RUNNABLE";
 }
 
 /** Writes the mode's tables and the guest into memory. */
-function load(machine: Machine, image: Image, state: CpuState, at: number | undefined): void {
-  loadGuest(machine, image, state, at);
-  refuseOverwrittenTables(machine, state);
+function load(board: Board, { image, state, loadAddress }: BootPlan): void {
+  loadGuest(board, image, state, loadAddress);
+  refuseOverwrittenTables(board, state);
 }
 
 /**
  * Where the tables of the mode are overwritten, the next interrupt, fault or far jump would go anywhere, and none of it
  * be reported.
  */
-function refuseOverwrittenTables({ memory }: Machine, { writes, faultCatcher }: CpuState): void {
+function refuseOverwrittenTables({ memory }: Board, { writes, faultCatcher }: CpuState): void {
   for (const { gpa, bytes, what } of writes) {
     const loaded = memory.read(gpa, bytes.length);
     if (bytes.every((byte, index) => byte === loaded[index])) continue;
@@ -212,14 +184,19 @@ function refuseOverwrittenTables({ memory }: Machine, { writes, faultCatcher }: 
   }
 }
 
-function loadGuest(machine: Machine, image: Image, state: CpuState, at: number | undefined): void {
-  for (const { gpa, bytes } of state.writes) machine.memory.write(gpa, bytes);
+function loadGuest(
+  { memory, cpus: [cpu] }: Board,
+  image: Image,
+  state: CpuState,
+  at: number | undefined,
+): void {
+  for (const { gpa, bytes } of state.writes) memory.write(gpa, bytes);
   for (const { address, bytes, size } of image.segments) {
     try {
       const zeroed = new Uint8Array(size);
       zeroed.set(bytes);
-      if (at === undefined) machine.linear.write(address, zeroed);
-      else machine.memory.write(at + address - image.origin, zeroed);
+      if (at === undefined) cpu.linear.write(address, zeroed);
+      else memory.write(at + address - image.origin, zeroed);
     } catch (error) {
       if (!(error instanceof RangeError)) throw error;
       throw new RangeError(

@@ -1,7 +1,5 @@
 import { AsmSource } from "../../guest/asm_source.ts";
 import { Image } from "../../guest/image.ts";
-import { CapabilityError } from "../../kvm/capability_error.ts";
-import type { Kvm } from "../../kvm/kvm.ts";
 import { hex } from "../../x86/hex.ts";
 import { REAL_MODE, SYSTEM_MANAGEMENT } from "../../x86/layout.ts";
 import { systemManagementEntry } from "../../x86/modes/system_management.ts";
@@ -73,13 +71,6 @@ export function smmHandler(
     );
   }
   return { base, bytes };
-}
-
-/** @throws {CapabilityError} When this host's KVM has no system-management mode. */
-export function checkHasSmm(kvm: Kvm): void {
-  if (kvm.capability("KVM_CAP_X86_SMM") === 0) {
-    throw new CapabilityError("KVM_SMI", "KVM_CAP_X86_SMM");
-  }
 }
 
 /** Writes a handler into memory, and tells the CPU where it is. */

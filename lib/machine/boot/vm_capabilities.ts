@@ -1,5 +1,4 @@
 import { CAPABILITIES, type CapabilityName } from "../../kvm/abi/capabilities.ts";
-import type { Vm } from "../../kvm/vm.ts";
 import { nearestNames } from "../../x86/nearest_names.ts";
 
 /** The most arguments that KVM_ENABLE_CAP takes. */
@@ -10,13 +9,21 @@ export type VmCapabilities = {
   readonly [Name in CapabilityName]?: number | bigint | readonly (number | bigint)[];
 };
 
+/** A capability with the arguments that switch it on. */
+export interface EnabledCapability {
+  /** Its name. */
+  readonly name: CapabilityName;
+  /** The arguments. */
+  readonly args: readonly (number | bigint)[];
+}
+
 /**
- * Checks the names of capabilities, before any is asked for.
+ * Reads the option `capabilities`.
  *
  * @throws {RangeError} When there is none of a name, or it has too many arguments.
  */
-export function checkCapabilities(capabilities: VmCapabilities): void {
-  for (const [name, args] of Object.entries(capabilities)) {
+export function planCapabilities(capabilities: VmCapabilities): EnabledCapability[] {
+  return Object.entries(capabilities).flatMap(([name, given]) => {
     if (!Object.hasOwn(CAPABILITIES, name)) {
       throw new RangeError(
         `Cannot enable ${
@@ -26,23 +33,13 @@ export function checkCapabilities(capabilities: VmCapabilities): void {
         }`,
       );
     }
-    if (Array.isArray(args) && args.length > MOST_ARGUMENTS) {
+    if (given === undefined) return [];
+    const args = typeof given === "object" ? given : [given];
+    if (args.length > MOST_ARGUMENTS) {
       throw new RangeError(
         `Cannot enable ${name} with ${args.length} arguments: a capability takes ${MOST_ARGUMENTS} at the most`,
       );
     }
-  }
-}
-
-/**
- * Switches capabilities of a VM on.
- *
- * @throws {CapabilityError} When the kernel lacks one.
- * @throws {KvmError} When it refuses its arguments.
- */
-export function enableCapabilities(vm: Vm, capabilities: VmCapabilities): void {
-  for (const [name, args] of Object.entries(capabilities)) {
-    if (args === undefined) continue;
-    vm.enableCap(name as CapabilityName, ...(Array.isArray(args) ? args : [args]));
-  }
+    return [{ name: name as CapabilityName, args }];
+  });
 }

@@ -1,11 +1,6 @@
 import { HostError } from "../../ffi/host_error.ts";
 import type { Kvm } from "../../kvm/kvm.ts";
-import {
-  type CpuidEntry,
-  cpuidFeaturePlace,
-  hasCpuidFeature,
-  withCpuidFeatures,
-} from "../../x86/cpuid.ts";
+import { type CpuidEntry, hasCpuidFeature, withCpuidFeatures } from "../../x86/cpuid.ts";
 import type { CpuidFeature } from "../../x86/cpuid_features.ts";
 import {
   type CpuidProcessor,
@@ -46,55 +41,63 @@ export interface CpuidOptions extends Partial<CpuidProcessor> {
   readonly entries?: readonly CpuidEntry[];
 }
 
-/**
- * What CPUID answers with such options.
- *
- * @param supported What KVM supports.
- * @throws {RangeError} When there is no feature of a name, one is to be both hidden and shown, or a string or
- *   number does not fit.
- * @throws {HostError} When a feature is to be shown that KVM neither supports nor emulates.
- */
-export function editedCpuid(
-  kvm: Kvm,
-  supported: readonly CpuidEntry[],
-  options: CpuidOptions,
-): readonly CpuidEntry[] {
-  checkCpuidOptions(options);
-  const { hide = [], show = [], force = [], brand, vendor, hypervisor, pmu = true } = options;
-  refuseUnsupported(kvm, supported, show);
-  let entries = withCpuidFeatures(options.entries ?? supported, {
-    ...flagged(hide, false),
-    ...flagged([...show, ...force], true),
-  });
-  if (brand !== undefined) entries = withCpuidBrand(entries, brand);
-  if (vendor !== undefined) entries = withCpuidVendor(entries, vendor);
-  if (hypervisor !== undefined) entries = withCpuidHypervisor(entries, hypervisor);
-  if (!pmu) entries = withoutCpuidPmu(entries);
-  const { family, model, stepping } = options;
-  if (family !== undefined || model !== undefined || stepping !== undefined) {
-    const processor = { family, model, stepping };
-    const given = Object.entries(processor).filter(([, value]) => value !== undefined);
-    entries = withCpuidProcessor(entries, Object.fromEntries(given));
-  }
-  return entries;
+/** {@linkcode CpuidOptions} that were found sound. */
+export interface CpuidPlan {
+  /** What is edited, in place of what KVM supports. */
+  readonly entries: readonly CpuidEntry[] | undefined;
+  /** Features that the host must have. */
+  readonly show: readonly CpuidFeature[];
+  /** What is done to the entries, in order. */
+  readonly edits: readonly ((entries: readonly CpuidEntry[]) => CpuidEntry[])[];
 }
 
 /**
- * Checks what can be checked before the host is asked.
+ * Reads the options, before the host is asked.
  *
- * @throws {RangeError} When there is no feature of a name, one is to be both hidden and shown, or a string or
- *   number fits nowhere.
+ * @throws {RangeError} When there is no feature of a name, one is to be both hidden and shown, or a string
+ *   fits nowhere.
  */
-export function checkCpuidOptions(options: CpuidOptions): void {
-  const { hide = [], show = [], force = [], brand, vendor, hypervisor } = options;
-  for (const name of [...hide, ...show, ...force]) cpuidFeaturePlace(name);
+export function planCpuid(options: CpuidOptions): CpuidPlan {
+  const { hide = [], show = [], force = [], entries, brand, vendor, hypervisor, pmu } = options;
   const both = hide.find((name) => show.includes(name) || force.includes(name));
   if (both !== undefined) {
     throw new RangeError(`Cannot both hide and show the CPUID feature "${both}"`);
   }
-  if (brand !== undefined) withCpuidBrand([], brand);
-  if (vendor !== undefined) withCpuidVendor([], vendor);
-  if (hypervisor !== undefined) withCpuidHypervisor([], hypervisor);
+  const edits: CpuidPlan["edits"][number][] = [
+    (each) =>
+      withCpuidFeatures(each, { ...flagged(hide, false), ...flagged([...show, ...force], true) }),
+  ];
+  if (brand !== undefined) edits.push((each) => withCpuidBrand(each, brand));
+  if (vendor !== undefined) edits.push((each) => withCpuidVendor(each, vendor));
+  if (hypervisor !== undefined) edits.push((each) => withCpuidHypervisor(each, hypervisor));
+  if (pmu === false) edits.push(withoutCpuidPmu);
+  // What they refuse, they refuse whatever is edited.
+  for (const edit of edits) edit([]);
+  const processor = Object.fromEntries(
+    (["family", "model", "stepping"] as const)
+      .filter((name) => options[name] !== undefined)
+      .map((name) => [name, options[name]]),
+  );
+  if (Object.keys(processor).length > 0) {
+    edits.push((each) => withCpuidProcessor(each, processor));
+  }
+  return { entries, show, edits };
+}
+
+/**
+ * What CPUID answers by a plan.
+ *
+ * @param supported What KVM supports.
+ * @throws {HostError} When a feature is to be shown that KVM neither supports nor emulates.
+ * @throws {RangeError} When the processor's model does not go with its family.
+ */
+export function editedCpuid(
+  kvm: Kvm,
+  supported: readonly CpuidEntry[],
+  { entries = supported, show, edits }: CpuidPlan,
+): readonly CpuidEntry[] {
+  refuseUnsupported(kvm, supported, show);
+  return edits.reduce((each, edit) => edit(each), entries);
 }
 
 function refuseUnsupported(

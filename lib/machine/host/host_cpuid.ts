@@ -1,8 +1,11 @@
 import { HostError } from "../../ffi/host_error.ts";
+import { CapabilityError } from "../../kvm/capability_error.ts";
+import type { Kvm } from "../../kvm/kvm.ts";
 import type { CpuState } from "../../x86/cpu_state.ts";
 import { type CpuidEntry, cpuidVendor, hasCpuidFeature } from "../../x86/cpuid.ts";
 import { cr4Flags } from "../../x86/flag_tables.ts";
 import { getFlag } from "../../x86/flags.ts";
+import { nestedName } from "./nested_name.ts";
 
 /** AMD, and Hygon, who build AMD's CPUs. */
 const AMD_VENDORS: readonly string[] = ["AuthenticAMD", "HygonGenuine"];
@@ -29,4 +32,31 @@ export function refuseMissingFeatures(
 /** Whether it is the CPUID of a processor of AMD's. */
 export function isAmd(cpuid: readonly CpuidEntry[]): boolean {
   return AMD_VENDORS.includes(cpuidVendor(cpuid));
+}
+
+/** @throws {RangeError} When this host's KVM does not take as many CPUs in a VM. */
+export function refuseTooManyCpus(kvm: Kvm, count: number): void {
+  if (count === 1) return;
+  // Kernels without KVM_CAP_MAX_VCPUS take as many as they recommend (api.rst 4.7).
+  const most = kvm.capability("KVM_CAP_MAX_VCPUS") || kvm.capability("KVM_CAP_NR_VCPUS");
+  if (count <= most) return;
+  throw new RangeError(
+    `Cannot boot ${count} CPUs: this host's KVM takes up to ${most} in a VM (KVM_CAP_MAX_VCPUS)`,
+  );
+}
+
+/** @throws {CapabilityError} When this host's KVM has no system-management mode. */
+export function refuseMissingSmm(kvm: Kvm): void {
+  if (kvm.capability("KVM_CAP_X86_SMM") === 0) {
+    throw new CapabilityError("KVM_SMI", "KVM_CAP_X86_SMM");
+  }
+}
+
+/** @throws {HostError} Where single steps do not trap, so that CPUs cannot be interleaved. */
+export function refuseMissingSingleStep(): void {
+  if (!nestedName()?.startsWith("bochs")) return;
+  throw new HostError(
+    "Cannot interleave CPUs by a seed: an interleaving asked for on a host without single-step. In this emulated " +
+      "machine single steps do not trap. Skip the test there with requires({ singleStep: true }, …).",
+  );
 }

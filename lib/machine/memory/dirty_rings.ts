@@ -73,12 +73,14 @@ export class DirtyRings implements DirtyPages {
 }
 
 /**
- * How many entries rings have by the option `dirtyPages`; undefined where it asks for none.
+ * Reads the option `dirtyPages`.
+ *
+ * @returns `"log"`, how many entries the rings have, or undefined where no pages are noted.
  *
  * @throws {RangeError} When the kernel takes no such number, or the option is none.
  */
-export function ringEntries(option: DirtyPagesOption | undefined): number | undefined {
-  if (option === undefined || option === "log") return undefined;
+export function planDirtyPages(option: DirtyPagesOption | undefined): "log" | number | undefined {
+  if (option === undefined || option === "log") return option;
   const entries = option === "ring" ? DEFAULT_ENTRIES : option?.ring;
   if (
     Number.isInteger(entries) && entries >= FEWEST_ENTRIES && entries <= MOST_ENTRIES &&

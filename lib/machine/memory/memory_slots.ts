@@ -60,42 +60,48 @@ const KVM_PAGES: Range = {
   what: "the pages that KVM takes on Intel processors",
 };
 
+/** A slot that is possible, with nothing left out. */
+export interface SlotPlan extends Range {
+  readonly readonly: boolean;
+  readonly content: Uint8Array | undefined;
+  readonly alias: number | undefined;
+  readonly hugePages: boolean;
+}
+
 /**
- * Allocates a machine's memory: the main slot at 0, and the others.
+ * Reads the options for a machine's memory: the main slot at 0, and the others.
  *
- * @param hugePages Whether the main memory has large pages.
+ * @param main How much main memory there is, and whether it has large pages.
  * @throws {RangeError} When a slot is not made of whole pages, overlaps another, does not hold its content, or
  *   is an alias of memory that is not there.
  * @throws {TypeError} When an alias is given content or large pages of its own.
+ */
+export function planSlots(
+  main: { readonly size: number; readonly hugePages: boolean },
+  others: readonly SlotOptions[],
+): SlotPlan[] {
+  const plans = [
+    planSlot({ gpa: 0, ...main }, "the main memory"),
+    ...others.map((slot, index) => planSlot(slot, `slots[${index}]`)),
+  ];
+  checkOverlaps(plans);
+  for (const [index, plan] of plans.entries()) aliasedSlot(plan, plans.slice(0, index));
+  return plans;
+}
+
+/**
+ * Allocates planned memory.
+ *
  * @throws {HostError} When the host does not have that much memory.
  * @throws {SystemError} When the host has no large pages.
  */
-export function createSlots(
-  libc: Libc,
-  memorySize: number,
-  others: readonly SlotOptions[],
-  hugePages: boolean,
-): BackedSlot[] {
-  const main: SlotOptions & { what: string } = {
-    gpa: 0,
-    size: memorySize,
-    hugePages,
-    what: "the main memory",
-  };
-  const all = [main, ...others.map((slot, index) => ({ ...slot, what: `slots[${index}]` }))];
-  const ranges = all.map((slot) => ({
-    gpa: slot.gpa,
-    size: sizeInBytes(slot.size),
-    what: slot.what,
-  }));
-  for (const range of ranges) checkRange(range);
-  const own = ranges.filter((_, index) => all[index].alias === undefined);
+export function createSlots(libc: Libc, plans: readonly SlotPlan[]): BackedSlot[] {
+  const own = plans.filter(({ alias }) => alias === undefined);
   checkHostMemory(libc, own.reduce((sum, { size }) => sum + size, 0));
-  checkOverlaps(ranges);
   using cleanup = new DisposableStack();
   const slots: BackedSlot[] = [];
-  for (const options of all) {
-    const slot = allocateSlot(libc, slots.length, options, slots);
+  for (const plan of plans) {
+    const slot = allocateSlot(libc, slots.length, plan, slots);
     cleanup.use(slot.pages);
     slots.push(slot);
   }
@@ -106,7 +112,7 @@ export function createSlots(
 /**
  * Allocates one more slot beside those that there are.
  *
- * @throws As {@linkcode createSlots} does.
+ * @throws As {@linkcode planSlots} and {@linkcode createSlots} do.
  */
 export function createSlot(
   libc: Libc,
@@ -114,10 +120,10 @@ export function createSlot(
   options: SlotOptions,
   others: readonly BackedSlot[],
 ): BackedSlot {
-  const range = { gpa: options.gpa, size: sizeInBytes(options.size), what: "the slot" };
-  checkPlace(range, others);
-  if (options.alias === undefined) checkHostMemory(libc, range.size);
-  return allocateSlot(libc, number, { ...options, what: range.what }, others);
+  const plan = planSlot(options, "the slot");
+  checkPlace(plan, others);
+  if (plan.alias === undefined) checkHostMemory(libc, plan.size);
+  return allocateSlot(libc, number, plan, others);
 }
 
 /**
@@ -139,20 +145,43 @@ export function checkPlace(range: Range, others: readonly BackedSlot[]): void {
   }
 }
 
+function planSlot(options: SlotOptions, what: string): SlotPlan {
+  const { gpa, readonly = false, alias } = options;
+  const size = sizeInBytes(options.size);
+  const range = { gpa, size, what };
+  checkRange(range);
+  if (alias !== undefined && (options.content !== undefined || options.hugePages !== undefined)) {
+    throw new TypeError(
+      `Cannot make ${what} an alias with ${
+        options.content === undefined ? "hugePages" : "content"
+      } of its own: ` +
+        "its memory is that of another slot. Give it to that one.",
+    );
+  }
+  const content = options.content === undefined ? undefined : contentBytes(options.content);
+  if (content !== undefined && content.length > size) {
+    throw new RangeError(`Cannot fill ${what} with ${content.length} bytes: it has ${size}`);
+  }
+  return { ...range, readonly, content, alias, hugePages: options.hugePages ?? false };
+}
+
 function allocateSlot(
   libc: Libc,
   number: number,
-  options: SlotOptions & { readonly what: string },
+  plan: SlotPlan,
   others: readonly BackedSlot[],
 ): BackedSlot {
-  const { gpa, readonly = false, content, what } = options;
-  const size = sizeInBytes(options.size);
-  const pages = options.alias !== undefined
-    ? aliasedPages(options, size, others)
-    : options.hugePages
+  const { gpa, size, readonly, content, alias, hugePages } = plan;
+  const target = aliasedSlot(plan, others);
+  const pages = target !== undefined
+    ? partOf(target.pages, alias! - target.gpa, size)
+    : hugePages
     ? allocateHugePages(libc, size, gpa)
     : allocatePages(libc, size);
-  if (content !== undefined) fill(pages, content, what);
+  if (content !== undefined) {
+    pages.bytes.set(content);
+    pages.wrote(0, content.length);
+  }
   return slotOf(number, gpa, readonly, pages);
 }
 
@@ -171,30 +200,23 @@ export function slotOf(slot: number, gpa: number, readonly: boolean, pages: Page
   };
 }
 
-/** The memory of another slot: what is written through the one shows in the other. */
-function aliasedPages(
-  { alias = 0, content, hugePages, what }: SlotOptions & { readonly what: string },
-  size: number,
-  others: readonly BackedSlot[],
-): Pages {
-  if (content !== undefined || hugePages !== undefined) {
-    throw new TypeError(
-      `Cannot make ${what} an alias with ${
-        content === undefined ? "hugePages" : "content"
-      } of its own: ` +
-        "its memory is that of another slot. Give it to that one.",
-    );
-  }
+/**
+ * The slot whose memory another shows: what is written through the one shows in the other. Undefined for one with
+ * memory of its own.
+ */
+function aliasedSlot<Slot extends { readonly gpa: number; readonly size: number }>(
+  { alias, size, what }: SlotPlan,
+  others: readonly Slot[],
+): Slot | undefined {
+  if (alias === undefined) return undefined;
   const target = others.find((slot) => alias >= slot.gpa && alias + size <= slot.gpa + slot.size);
-  if (target === undefined || alias % PAGE_SIZE !== 0) {
-    throw new RangeError(
-      `Cannot make ${what} an alias of ${size} bytes at ${formatAddress(alias)}: ` +
-        (target === undefined
-          ? "they do not lie in one slot that is made before it"
-          : `it is not a multiple of ${PAGE_SIZE}`),
-    );
-  }
-  return partOf(target.pages, alias - target.gpa, size);
+  if (target !== undefined && alias % PAGE_SIZE === 0) return target;
+  throw new RangeError(
+    `Cannot make ${what} an alias of ${size} bytes at ${formatAddress(alias)}: ` +
+      (target === undefined
+        ? "they do not lie in one slot that is made before it"
+        : `it is not a multiple of ${PAGE_SIZE}`),
+  );
 }
 
 function checkRange({ gpa, size, what }: Range): void {
@@ -234,17 +256,6 @@ function checkHostMemory(libc: Libc, size: number): void {
   throw new HostError(
     `Cannot give the machine ${size} bytes of memory: this host has ${hostSize}. Ask for less with the \`memory\` option.`,
   );
-}
-
-function fill(pages: Pages, content: NonNullable<SlotOptions["content"]>, what: string): void {
-  const source = contentBytes(content);
-  const { length } = pages.bytes;
-  if (source.length > length) {
-    pages[Symbol.dispose]();
-    throw new RangeError(`Cannot fill ${what} with ${source.length} bytes: it has ${length}`);
-  }
-  pages.bytes.set(source);
-  pages.wrote(0, source.length);
 }
 
 function span({ gpa, size }: Range): string {

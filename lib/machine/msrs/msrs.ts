@@ -3,6 +3,7 @@ import { MsrError } from "../../kvm/msr_error.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import { hex } from "../../x86/hex.ts";
 import { type Msr, msrName, msrNumber, type MsrValues } from "../../x86/msr_number.ts";
+import type { RegisterStore } from "../registers/register_store.ts";
 import type { MsrAccess, MsrIntercepts, MsrRange } from "./msr_intercepts.ts";
 import type { MsrHandler } from "./msr_handler.ts";
 
@@ -32,10 +33,8 @@ export interface MsrsParts {
   readonly vcpu: Vcpu;
   /** Who takes the guest's accesses. */
   readonly intercepts: MsrIntercepts;
-  /** Brings changed registers into the vCPU: some are MSRs, too. */
-  readonly flushRegisters: () => void;
-  /** Forgets registers that were read: an MSR that was set may be one of them. */
-  readonly forgetRegisters: () => void;
+  /** Its registers: some are MSRs, too. */
+  readonly store: RegisterStore;
   /** Throws where the machine is disposed. */
   readonly checkUsable: () => void;
 }
@@ -77,7 +76,7 @@ export class Msrs {
   get(msr: Msr): bigint {
     this.#parts.checkUsable();
     const index = msrNumber(msr);
-    this.#parts.flushRegisters();
+    this.#parts.store.flush();
     return named(() => this.#parts.vcpu.msrs.getMsrs([index])[0].data);
   }
 
@@ -90,8 +89,7 @@ export class Msrs {
    */
   set(values: MsrValues): void {
     this.#parts.checkUsable();
-    const entries = msrEntries(values);
-    this.#change(() => this.#parts.vcpu.msrs.setMsrs(entries));
+    setMsrs(this.#parts, msrEntries(values));
   }
 
   /**
@@ -104,7 +102,7 @@ export class Msrs {
     return msrEntries(values).map((entry) => {
       const outcome = { index: entry.index, name: msrName(entry.index), value: entry.data };
       try {
-        this.#change(() => this.#parts.vcpu.msrs.setMsrs([entry]));
+        setMsrs(this.#parts, [entry]);
         return { ...outcome, refused: undefined };
       } catch (error) {
         if (error instanceof MsrError) return { ...outcome, refused: error };
@@ -178,14 +176,26 @@ export class Msrs {
     this.#parts.checkUsable();
     return this.#parts.intercepts.onUnknown(handler);
   }
+}
 
-  #change(set: () => void): void {
-    this.#parts.flushRegisters();
-    try {
-      named(set);
-    } finally {
-      this.#parts.forgetRegisters();
-    }
+/** An MSR by its number, with a value. */
+export interface MsrEntry {
+  /** Its number. */
+  readonly index: number;
+  /** The value. */
+  readonly data: bigint;
+}
+
+/** Sets MSRs of a vCPU, some of which may be registers. @throws {MsrError} As {@linkcode Msrs.set} does. */
+export function setMsrs(
+  { vcpu, store }: { readonly vcpu: Vcpu; readonly store: RegisterStore },
+  entries: readonly MsrEntry[],
+): void {
+  store.flush();
+  try {
+    named(() => vcpu.msrs.setMsrs(entries));
+  } finally {
+    store.forget();
   }
 }
 
@@ -199,7 +209,7 @@ export class Msrs {
 export function msrEntries(
   values: MsrValues,
   verb: "set" | "expect" = "set",
-): { index: number; data: bigint }[] {
+): MsrEntry[] {
   return Object.entries(values).filter(([, value]) => value !== undefined).map(([msr, value]) => ({
     index: msrNumber(msr as Msr),
     data: checkedValue(verb, msr, value),

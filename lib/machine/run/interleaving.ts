@@ -48,15 +48,14 @@ const MOST_INSTRUCTIONS = 16;
  * The numbers are those of SplitMix32 (Steele, Lea and Flood: Fast Splittable Pseudorandom Number Generators).
  */
 export class SeededInterleaving implements Interleaving {
+  /** What they were made by. */
+  readonly options: InterleavingOptions;
   readonly #most: number;
   #state: number;
 
-  /**
-   * @param seed A whole number from 0 to 2^32 - 1.
-   * @param most The most instructions of a turn.
-   * @throws {RangeError} When one of them is not a whole number in its range.
-   */
-  constructor(seed: number, most = MOST_INSTRUCTIONS) {
+  /** @throws {RangeError} When the seed, or the most instructions, is not a whole number in its range. */
+  constructor(options: InterleavingOptions) {
+    const { seed, instructions: most = MOST_INSTRUCTIONS } = options;
     if (!Number.isInteger(seed) || seed < 0 || seed > LAST_SEED) {
       throw new RangeError(
         `Cannot interleave CPUs by seed ${seed}: it is not a whole number from 0 to 2^32 - 1`,
@@ -67,6 +66,7 @@ export class SeededInterleaving implements Interleaving {
         `Cannot interleave CPUs by turns of up to ${most} instructions: it is not a whole number from 1 up`,
       );
     }
+    this.options = options;
     this.#state = seed;
     this.#most = most;
   }

@@ -89,18 +89,21 @@ export class TimeLimit implements Disposable {
   }
 }
 
+/** @throws {RangeError} When a time limit is not a positive number of milliseconds. */
+export function checkTimeout(milliseconds: number): number {
+  if (milliseconds > 0 && milliseconds < Infinity) return milliseconds;
+  throw new RangeError(
+    `Cannot limit a run to ${milliseconds} ms: the limit is not a positive, finite number`,
+  );
+}
+
 /**
  * A time limit in milliseconds, scaled for this host.
  *
  * @throws {RangeError} When it, or `VMEXIT_TIMEOUT_SCALE`, is not a positive number.
  */
 export function scaledTimeout(milliseconds: number): number {
-  if (!(milliseconds > 0 && milliseconds < Infinity)) {
-    throw new RangeError(
-      `Cannot limit a run to ${milliseconds} ms: the limit is not a positive, finite number`,
-    );
-  }
-  return milliseconds * timeoutScale();
+  return checkTimeout(milliseconds) * timeoutScale();
 }
 
 /**

@@ -17,13 +17,13 @@ Deno.test("the turns of a seed are always the same", () => {
     const runnable = Array.from({ length: count }, (_, cpu) => cpu);
     const turns = (interleaving: SeededInterleaving) =>
       Array.from({ length: 20 }, () => interleaving.next(runnable));
-    assertEquals(turns(new SeededInterleaving(seed)), turns(new SeededInterleaving(seed)));
+    assertEquals(turns(new SeededInterleaving({ seed })), turns(new SeededInterleaving({ seed })));
   }));
 });
 
 Deno.test("a turn is one of a CPU that can run, for one to the most instructions", () => {
   fc.assert(fc.property(seeds, fc.integer({ min: 1, max: 40 }), (seed, most) => {
-    const interleaving = new SeededInterleaving(seed, most);
+    const interleaving = new SeededInterleaving({ seed, instructions: most });
     for (let turn = 0; turn < 20; turn++) {
       const { cpu, instructions } = interleaving.next([1, 3]);
       assert(cpu === 1 || cpu === 3);
@@ -33,7 +33,7 @@ Deno.test("a turn is one of a CPU that can run, for one to the most instructions
 });
 
 Deno.test("over many turns every CPU runs, and every length comes", () => {
-  const interleaving = new SeededInterleaving(1, 4);
+  const interleaving = new SeededInterleaving({ seed: 1, instructions: 4 });
   const turns = Array.from({ length: 400 }, () => interleaving.next([0, 1, 2]));
   assertEquals([...new Set(turns.map(({ cpu }) => cpu))].toSorted(), [0, 1, 2]);
   assertEquals([...new Set(turns.map(({ instructions }) => instructions))].toSorted(), [
@@ -46,7 +46,11 @@ Deno.test("over many turns every CPU runs, and every length comes", () => {
 
 Deno.test("a seed or a length that is none is refused", () => {
   for (const seed of [-1, 1.5, 2 ** 32, NaN]) {
-    assertThrows(() => new SeededInterleaving(seed), RangeError, `by seed ${seed}: it is not`);
+    assertThrows(() => new SeededInterleaving({ seed }), RangeError, `by seed ${seed}: it is not`);
   }
-  assertThrows(() => new SeededInterleaving(1, 0), RangeError, "by turns of up to 0 instructions");
+  assertThrows(
+    () => new SeededInterleaving({ seed: 1, instructions: 0 }),
+    RangeError,
+    "by turns of up to 0 instructions",
+  );
 });
