@@ -1,10 +1,10 @@
 import type { Exit } from "../kvm/exits/exit.ts";
 import { goesOn } from "../kvm/exits/exit_table.ts";
 import type { CaughtFault } from "../machine/faults/caught_fault.ts";
-import { exitText } from "../machine/exits/exit_text.ts";
+import { exitText } from "../machine/report/exit_text.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { ExitAnswer, ObservedExit, RunOptions } from "../machine/run/run_options.ts";
-import { TimeLimitError } from "../machine/run/time_limit_error.ts";
+import { TimeLimitError } from "../machine/run/run_errors.ts";
 import type { TranscriptCursor } from "./transcript_cursor.ts";
 
 const ANSWERED_BY = "transcript";

@@ -11,19 +11,19 @@ import type { Irqchip } from "./interrupts/irqchip.ts";
 import { CpuCore, type CpuParts } from "./cpu_core.ts";
 import { CpuLane, type CpuProgress } from "./run/cpu_lane.ts";
 import {
+  CpuTurn,
   type InterleavingOptions,
   type SeededInterleaving,
+  SLICE_MILLISECONDS,
   TimeSlices,
 } from "./run/interleaving.ts";
 import { CpuScheduler } from "./run/cpu_scheduler.ts";
-import { CpuTurn, SLICE_MILLISECONDS } from "./run/cpu_turn.ts";
-import { CpuWait } from "./run/cpu_wait.ts";
+import { CpuWait, HaltWatch, LOOK_MILLISECONDS } from "./run/cpu_wait.ts";
 import { Devices } from "./buses/devices.ts";
 import { ExitHandlers } from "./exits/exit_handlers.ts";
 import { ExitLog } from "./exits/exit_log.ts";
 import { FaultCatcher } from "./faults/fault_catcher.ts";
 import { GuestDriver } from "./run/guest_driver.ts";
-import { HaltWatch, LOOK_MILLISECONDS } from "./run/halt_watch.ts";
 import type { RunOptions } from "./run/run_options.ts";
 import { MsrIntercepts } from "./msrs/msr_intercepts.ts";
 import type { DirtyPages } from "./memory/dirty_pages.ts";
@@ -32,7 +32,7 @@ import { type MemorySlots, PhysicalMemory } from "./memory/physical_memory.ts";
 import { PortOutput } from "./buses/port_output.ts";
 import { RunLoop } from "./run/run_loop.ts";
 import { TimeLimit } from "./run/time_limit.ts";
-import { TimeLimitError } from "./run/time_limit_error.ts";
+import { TimeLimitError } from "./run/run_errors.ts";
 
 /** What a machine is told. */
 export interface MachineSettings {

@@ -13,7 +13,7 @@ import type { CaughtFault } from "./faults/caught_fault.ts";
 import { Injection } from "./interrupts/injection.ts";
 import { InterruptQueue } from "./interrupts/interrupt_queue.ts";
 import type { Irqchip } from "./interrupts/irqchip.ts";
-import { type MpState, mpStateNumber, mpStateOf } from "./interrupts/mp_state.ts";
+import { type MpState, mpStateNumber, mpStateOf } from "./interrupts/vcpu_events.ts";
 import { LinearMemory } from "./memory/linear_memory.ts";
 import type { PhysicalMemory } from "./memory/physical_memory.ts";
 import type { MsrIntercepts } from "./msrs/msr_intercepts.ts";

@@ -1,10 +1,14 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 
 const MOD = import.meta.resolve("../../mod.ts");
+const KVM = import.meta.resolve("../../lib/kvm/mod.ts");
+const LIBC = import.meta.resolve("../../lib/ffi/real_libc.ts");
 
 // In a process of its own: libc stays open once it is, and `deno test` opens it before the first test.
 Deno.test("without the permission for FFI, boot says which permission is missing and how to give it", async () => {
-  const script = `import { asm, boot, Image, kvmLibc, libc } from "${MOD}";
+  const script = `import { asm, boot, Image } from "${MOD}";
+import { kvmLibc } from "${KVM}";
+import { libc } from "${LIBC}";
 const guest = Image.fromBytes(new Uint8Array([0xf4]), { origin: 0x500 });
 for (const use of [() => boot(guest), libc, kvmLibc, () => boot(asm\`hlt\`)]) {
   try {

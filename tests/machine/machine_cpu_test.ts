@@ -2,8 +2,7 @@ import { asm, boot, expect, type Machine, type MpState, portOut } from "@vmexit/
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { KVM_MP_STATE, KVM_VCPUEVENT_VALID, KVM_X86_SHADOW_INT } from "../../lib/kvm/abi/mod.ts";
 import { kvm_vcpu_events, type KvmVcpuEvents } from "../../lib/kvm/abi/structs/events.ts";
-import { mpStateOf } from "../../lib/machine/interrupts/mp_state.ts";
-import { vcpuEventState } from "../../lib/machine/interrupts/vcpu_events.ts";
+import { mpStateOf, vcpuEventState } from "../../lib/machine/interrupts/vcpu_events.ts";
 
 const halted = (): Machine => boot(asm`hlt`);
 

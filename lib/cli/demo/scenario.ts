@@ -1,7 +1,6 @@
 import type { ExitPattern } from "../../expect/patterns/exit_pattern.ts";
 import type { MemoryContent } from "../../machine/memory/address_space.ts";
-import type { Guest } from "../../machine/boot/guest.ts";
-import type { BootOptions } from "../../machine/boot/boot_options.ts";
+import type { BootOptions, Guest } from "../../machine/boot/boot_options.ts";
 import type { AddressRange } from "../../machine/buses/bus.ts";
 import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
 import type { Machine } from "../../machine/machine.ts";

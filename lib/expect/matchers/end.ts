@@ -1,4 +1,4 @@
-import { exitText } from "../../machine/exits/exit_text.ts";
+import { exitText } from "../../machine/report/exit_text.ts";
 import type { Exit } from "../../kvm/exits/exit.ts";
 import type { MachineCpu } from "../../machine/machine.ts";
 import { hex } from "../../x86/hex.ts";

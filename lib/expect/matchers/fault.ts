@@ -1,9 +1,8 @@
-import { exitText } from "../../machine/exits/exit_text.ts";
+import { exitText } from "../../machine/report/exit_text.ts";
 import type { CaughtFault } from "../../machine/faults/caught_fault.ts";
-import { GuestFaultError } from "../../machine/run/guest_fault_error.ts";
+import { GuestFaultError, TimeLimitError } from "../../machine/run/run_errors.ts";
 import type { MachineCpu } from "../../machine/machine.ts";
 import type { RunOptions } from "../../machine/run/run_options.ts";
-import { TimeLimitError } from "../../machine/run/time_limit_error.ts";
 import { describeWalk } from "../../x86/describe_walk.ts";
 import type { ExceptionName } from "../../x86/faults/exceptions.ts";
 import {

@@ -1,5 +1,5 @@
 import type { MachineCpu } from "../../machine/machine.ts";
-import { flagRegisterTables } from "../../machine/registers/flag_register_tables.ts";
+import { flagRegisterTables } from "../../machine/registers/flag_register.ts";
 import type { RegisterValues } from "../../machine/registers/registers.ts";
 import { hex } from "../../x86/hex.ts";
 import { flagNames, type FlagTable } from "../../x86/flags.ts";

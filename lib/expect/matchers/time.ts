@@ -1,7 +1,7 @@
-import { exitText } from "../../machine/exits/exit_text.ts";
+import { exitText } from "../../machine/report/exit_text.ts";
 import type { MachineCpu } from "../../machine/machine.ts";
 import type { RunOptions } from "../../machine/run/run_options.ts";
-import { TimeLimitError } from "../../machine/run/time_limit_error.ts";
+import { TimeLimitError } from "../../machine/run/run_errors.ts";
 import type { Verdict } from "../verdict.ts";
 
 /** Runs the machine, and compares how the run ended with a run that is stopped by its time limit. */

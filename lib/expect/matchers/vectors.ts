@@ -1,5 +1,10 @@
 import type { MachineCpu } from "../../machine/machine.ts";
-import { bytesOfLanes, type Lane, LANES, lanesOf } from "../../machine/registers/vector_lanes.ts";
+import {
+  bytesOfLanes,
+  type Lane,
+  LANES,
+  lanesOf,
+} from "../../machine/registers/vector_register.ts";
 import { hex } from "../../x86/hex.ts";
 import type { Comparison } from "../verdict.ts";
 

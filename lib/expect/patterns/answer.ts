@@ -1,5 +1,5 @@
 import { contentBytes, type MemoryContent } from "../../machine/memory/address_space.ts";
-import { littleEndianBytes, repeated } from "../../machine/exits/integer_bytes.ts";
+import { littleEndianBytes, repeated } from "../../machine/exits/answer_bytes.ts";
 import { formatBytes, formatCount, formatInteger } from "../format.ts";
 import { MISMATCH, type Occurrence, type PatternDefinition, type Verdict } from "./exit_pattern.ts";
 import { fits } from "./values.ts";

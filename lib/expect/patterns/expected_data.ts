@@ -1,5 +1,5 @@
 import { contentBytes, type MemoryContent } from "../../machine/memory/address_space.ts";
-import { littleEndianInteger } from "../../machine/exits/integer_bytes.ts";
+import { littleEndianInteger } from "../../machine/exits/answer_bytes.ts";
 import { formatBytes, formatInteger } from "../format.ts";
 import { checkValue, type Width } from "./values.ts";
 

@@ -24,16 +24,13 @@ import {
 import { createControllers } from "../interrupts/irqchip.ts";
 import { Machine } from "../machine.ts";
 import { setMsrs } from "../msrs/msrs.ts";
-import { DirtyLog } from "../memory/dirty_log.ts";
-import type { DirtyPages } from "../memory/dirty_pages.ts";
-import { DirtyRings } from "../memory/dirty_rings.ts";
+import { DirtyLog, type DirtyPages, DirtyRings } from "../memory/dirty_pages.ts";
 import { createSlots } from "../memory/memory_slots.ts";
 import { SlotTable } from "../memory/slot_table.ts";
 import { RegisterStore } from "../registers/register_store.ts";
 import { scaledTimeout } from "../run/time_limit.ts";
-import type { BootOptions } from "./boot_options.ts";
+import type { BootOptions, Guest } from "./boot_options.ts";
 import { type BootPlan, planBoot } from "./boot_plan.ts";
-import type { Guest } from "./guest.ts";
 import { placeSmmHandler } from "./smm_handler.ts";
 
 /** Errors about what the caller gave, or about the host: none of them can be a fault of vmexit's own code. */

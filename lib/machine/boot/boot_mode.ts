@@ -7,8 +7,7 @@ import {
   modeDefaults,
 } from "../../x86/boot_state.ts";
 import type { Mode } from "../../x86/cpu_state.ts";
-import type { BootOptions } from "./boot_options.ts";
-import type { Guest } from "./guest.ts";
+import type { BootOptions, Guest } from "./boot_options.ts";
 
 /** The mode of a guest that was given none, by how wide its source says that it is. */
 const MODE_OF_BITS = { 16: "real", 32: "protected", 64: "long" } as const;

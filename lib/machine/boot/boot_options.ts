@@ -1,3 +1,4 @@
+import type { CapabilityName } from "../../kvm/abi/capabilities.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import type { Convention } from "../../x86/boot_state.ts";
 import type { CompatibilityLayout } from "../../x86/modes/compatibility.ts";
@@ -15,8 +16,26 @@ import type { SlotOptions } from "../memory/memory_slots.ts";
 import type { DirtyPagesOption } from "../memory/dirty_pages.ts";
 import type { RegisterValues } from "../registers/registers.ts";
 import type { Size } from "../memory/size.ts";
-import type { SmmOptions } from "./smm_handler.ts";
-import type { VmCapabilities } from "./vm_capabilities.ts";
+import type { AsmSource } from "../../guest/asm_source.ts";
+import type { Image } from "../../guest/image.ts";
+
+/** Capabilities of a VM by name, each with the argument or the arguments that switch it on. */
+export type VmCapabilities = {
+  readonly [Name in CapabilityName]?: number | bigint | readonly (number | bigint)[];
+};
+
+/** The boot option `smm`. */
+export interface SmmOptions {
+  /**
+   * What handles system-management interrupts. Assembly, or an image, is loaded at SMBASE + 0x8000; its labels
+   * are offsets in CS, from 0x8000 on. A label of the guest, or an address below 1 MiB, is jumped to from there,
+   * and keeps the low 16 bits of its address as IP. It is 16-bit code, as in real mode, with data segments of
+   * 4 GiB; `RSM` ends it.
+   */
+  readonly handler: Guest | string | number;
+  /** SMBASE. Default 0x30000, as after reset. */
+  readonly base?: number;
+}
 
 /** A CPU that starts at once: an element of the option `cpus`. */
 export interface CpuOptions {
@@ -202,3 +221,6 @@ export type BootOptions =
   | Virtual8086Options
   | CompatibilityOptions
   | LongOptions;
+
+/** What can be booted: assembly, or an image made before. */
+export type Guest = AsmSource | Image;

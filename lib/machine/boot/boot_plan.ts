@@ -1,21 +1,34 @@
 import { bootState } from "../../x86/boot_state.ts";
-import type { CpuState } from "../../x86/cpu_state.ts";
+import type { CpuState, Mode } from "../../x86/cpu_state.ts";
 import type { MachineSettings } from "../board.ts";
 import { type CpuidPlan, planCpuid } from "../cpuid/cpuid_options.ts";
 import { planControllers } from "../interrupts/irqchip.ts";
-import { planDirtyPages } from "../memory/dirty_rings.ts";
+import { planDirtyPages } from "../memory/dirty_pages.ts";
 import { planSlots, type SlotPlan } from "../memory/memory_slots.ts";
 import { sizeInBytes } from "../memory/size.ts";
 import { msrEntries, type MsrEntry } from "../msrs/msrs.ts";
 import { checkTimeout, DEFAULT_TIMEOUT_MILLISECONDS } from "../run/time_limit.ts";
 import { defaultsOf, modeOf } from "./boot_mode.ts";
-import type { BootOptions } from "./boot_options.ts";
+import type {
+  BootOptions,
+  CommonOptions,
+  CompatibilityOptions,
+  Guest,
+  LongOptions,
+  PaeOptions,
+  PagedOptions,
+  Protected16Options,
+  ProtectedOptions,
+  RealOptions,
+  UnrealOptions,
+  Virtual8086Options,
+  VmCapabilities,
+} from "./boot_options.ts";
 import { planCpuCount, planInterleaving, planStarts, type StartRegisters } from "./cpu_plan.ts";
-import type { Guest } from "./guest.ts";
 import { placeGuest } from "./guest_placement.ts";
-import { refuseUnknownOptions } from "./option_names.ts";
 import { type SmmHandler, smmHandler } from "./smm_handler.ts";
-import { type EnabledCapability, planCapabilities } from "./vm_capabilities.ts";
+import { nearestNames } from "../../x86/nearest_names.ts";
+import { CAPABILITIES, type CapabilityName } from "../../kvm/abi/capabilities.ts";
 
 const DEFAULT_RECORD_EXITS = 64;
 const MOST_RECORDED_EXITS = 2 ** 20;
@@ -95,4 +108,132 @@ function checkRecordExits(count: number): number {
   throw new RangeError(
     `Cannot record ${count} exits: it is not a whole number from 1 to ${MOST_RECORDED_EXITS}`,
   );
+}
+
+/** A name for each option of a type: TypeScript refuses to leave one out, or to add one. */
+type Names<Options> = Readonly<Record<keyof Options, true>>;
+
+const common: Names<CommonOptions> = {
+  capabilities: true,
+  cpuid: true,
+  cpus: true,
+  dirtyPages: true,
+  entry: true,
+  exitPort: true,
+  hugePages: true,
+  interleaving: true,
+  irqchip: true,
+  libc: true,
+  load: true,
+  memory: true,
+  msrs: true,
+  origin: true,
+  pit: true,
+  recordExits: true,
+  registers: true,
+  serial: true,
+  slots: true,
+  smm: true,
+  timeout: true,
+};
+
+const segments = { cs: true, ds: true, es: true, fs: true, gs: true, ss: true } as const;
+const real: Names<RealOptions> = {
+  ...common,
+  ...segments,
+  mode: true,
+  ip: true,
+  sp: true,
+  catchFaults: true,
+};
+const unreal: Names<UnrealOptions> = real;
+const tables = { gdt: true, idt: true, tss: true, gates: true, catchFaults: true } as const;
+const protected16: Names<Protected16Options> = { ...common, ...tables, mode: true, stack: true };
+const virtual8086: Names<Virtual8086Options> = { ...real, ...tables, ports: true };
+const protected32: Names<ProtectedOptions> = { ...protected16, cpl: true, ports: true };
+const paged: Names<PagedOptions> = {
+  ...protected32,
+  pageTables: true,
+  mappings: true,
+  identityMap: true,
+};
+const pae: Names<PaeOptions> = paged;
+const compatibility: Names<CompatibilityOptions> = { ...paged, levels: true };
+const long: Names<LongOptions> = {
+  ...compatibility,
+  convention: true,
+  zeroPage: true,
+  bootInformation: true,
+  cpuNumber: true,
+};
+
+const NAMES: Readonly<Record<Mode, Readonly<Record<string, true>>>> = {
+  real,
+  unreal,
+  protected16,
+  virtual8086,
+  protected: protected32,
+  paged,
+  pae,
+  compatibility,
+  long,
+};
+
+/**
+ * Refuses options that a mode does not have: without a type check they would be ignored.
+ *
+ * @throws {TypeError} When there is one.
+ */
+function refuseUnknownOptions(mode: Mode, options: BootOptions): void {
+  const known = NAMES[mode];
+  const unknown = Object.keys(options).find((name) => !Object.hasOwn(known, name));
+  if (unknown === undefined) return;
+  const modes = (Object.keys(NAMES) as Mode[]).filter((each) =>
+    Object.hasOwn(NAMES[each], unknown)
+  );
+  throw new TypeError(
+    modes.length > 0
+      ? `Cannot boot mode ${mode} with the option ${unknown}: it is one of ${modes.join(", ")}`
+      : `Cannot boot with the option ${unknown}: there is none of that name; the nearest are ${
+        nearestNames(unknown, Object.keys(known)).join(", ")
+      }`,
+  );
+}
+
+/** The most arguments that KVM_ENABLE_CAP takes. */
+const MOST_ARGUMENTS = 4;
+
+/** A capability with the arguments that switch it on. */
+interface EnabledCapability {
+  /** Its name. */
+  readonly name: CapabilityName;
+  /** The arguments. */
+  readonly args: readonly (number | bigint)[];
+}
+
+/**
+ * Reads the option `capabilities`.
+ *
+ * @throws {RangeError} When there is none of a name, or it has too many arguments.
+ */
+function planCapabilities(capabilities: VmCapabilities): EnabledCapability[] {
+  return Object.entries(capabilities).flatMap(([name, given]) => {
+    if (!Object.hasOwn(CAPABILITIES, name)) {
+      throw new RangeError(
+        `Cannot enable ${
+          JSON.stringify(name)
+        }: there is no capability of that name; the nearest are ${
+          nearestNames(name, Object.keys(CAPABILITIES)).join(", ")
+        }`,
+      );
+    }
+    if (given === undefined) return [];
+    const args = typeof given === "object" ? given : [given];
+    if (args.length > MOST_ARGUMENTS) {
+      throw new RangeError(
+        `Cannot enable ${name} with ${args.length} arguments: a capability takes ${MOST_ARGUMENTS} at the most`,
+      );
+    }
+    return [{ name: name as CapabilityName, args }];
+  });
 }

@@ -3,7 +3,7 @@ import { Image } from "../../guest/image.ts";
 import { hex } from "../../x86/hex.ts";
 import { REAL_MODE, SYSTEM_MANAGEMENT } from "../../x86/layout.ts";
 import { systemManagementEntry } from "../../x86/modes/system_management.ts";
-import type { Guest } from "./guest.ts";
+import type { SmmOptions } from "./boot_options.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { PhysicalMemory } from "../memory/physical_memory.ts";
 
@@ -16,19 +16,6 @@ const FAR_JUMP_SIZE = 5;
 const WORD_SIZE = 2;
 const OFFSETS = 0x1_0000;
 const PARAGRAPH = 16;
-
-/** The boot option `smm`. */
-export interface SmmOptions {
-  /**
-   * What handles system-management interrupts. Assembly, or an image, is loaded at SMBASE + 0x8000; its labels
-   * are offsets in CS, from 0x8000 on. A label of the guest, or an address below 1 MiB, is jumped to from there,
-   * and keeps the low 16 bits of its address as IP. It is 16-bit code, as in real mode, with data segments of
-   * 4 GiB; `RSM` ends it.
-   */
-  readonly handler: Guest | string | number;
-  /** SMBASE. Default 0x30000, as after reset. */
-  readonly base?: number;
-}
 
 /** A handler with its place. */
 export interface SmmHandler {

@@ -1,5 +1,10 @@
-import type { AddressRange, Bus } from "./bus.ts";
-import type { Notification, NotifyOptions } from "./notification.ts";
+import type { AddressRange, Bus, HandlerTable } from "./bus.ts";
+import { Notification, type NotifyOptions } from "./notification.ts";
+import type { Libc } from "../../ffi/libc.ts";
+import { CapabilityError } from "../../kvm/capability_error.ts";
+import type { Vm } from "../../kvm/vm.ts";
+import type { CoalescedWrites } from "./coalesced_writes.ts";
+import { formatAddress } from "../../x86/hex.ts";
 
 /**
  * One of a machine's two address spaces for devices, `vm.ports` or `vm.mmio`: handlers that take exits, and what
@@ -61,4 +66,223 @@ export interface DeviceBus<Handler> extends Bus<Handler> {
    * ```
    */
   coalesce(range: AddressRange, handler: Handler): Disposable;
+}
+
+const BYTE_BITS = 8;
+
+const LENGTHS: readonly unknown[] = [1, 2, 4, 8];
+
+/** The widest access of a port. */
+const PORT_LENGTH = 4;
+
+/** What a {@linkcode MachineBus} is made of. */
+interface MachineBusParts<Handler> {
+  readonly libc: Libc;
+  readonly vm: Vm;
+  readonly table: HandlerTable<Handler & { readonly name?: string }>;
+  /** Whether its addresses are ports. */
+  readonly isPort: boolean;
+  /** What its addresses are, for messages: `"ports"`. */
+  readonly what: string;
+  /** The highest address. */
+  readonly lastAddress: number;
+  /** What the kernel's own devices answer, so that no access there is an exit. */
+  readonly kernelDevices: readonly KernelDevice[];
+  /** Throws where a range has memory. */
+  readonly checkIsNoRam: (first: number, last: number) => void;
+  /** Who disposes what it hands out at the latest. */
+  readonly attachments: Set<Disposable>;
+  readonly coalesced: CoalescedWrites;
+}
+
+/** Where a device in the kernel listens. */
+export interface KernelDevice {
+  readonly name: string;
+  readonly first: number;
+  readonly last: number;
+}
+
+/** A range of addresses whose writes are coalesced. */
+interface Zone {
+  readonly first: number;
+  readonly last: number;
+}
+
+/** A {@linkcode DeviceBus} over a table of handlers, which the run loop asks. */
+export class MachineBus<Handler extends { readonly write?: unknown }>
+  implements DeviceBus<Handler> {
+  readonly #parts: MachineBusParts<Handler>;
+  readonly #notifications = new Set<Notification>();
+  readonly #zones = new Set<Zone>();
+
+  /** A bus over a table of handlers. */
+  constructor(parts: MachineBusParts<Handler>) {
+    this.#parts = parts;
+  }
+
+  /** See {@linkcode Bus.on}. */
+  on(range: AddressRange, handler: Handler): Disposable {
+    const [first, last] = boundsOf(range);
+    this.#checkIsNoKernelDevice("handle", first, last);
+    for (const notification of this.#notifications) {
+      if (handler.write !== undefined && notification.takesAll(first, last)) {
+        throw this.#refusal("handle", first, last, "a notification takes all writes there");
+      }
+    }
+    return this.#parts.table.on(range, handler);
+  }
+
+  /** See {@linkcode DeviceBus.notify}. */
+  notify(address: number, options: NotifyOptions = {}): Notification {
+    const { libc, vm, isPort, attachments, table, checkIsNoRam } = this.#parts;
+    const { length, datamatch } = options;
+    this.#checkLength(address, options);
+    const last = address + (length ?? 1) - 1;
+    this.#checkRange("notify of writes to", address, last);
+    checkIsNoRam(address, last);
+    this.#checkIsNoKernelDevice("notify of writes to", address, last);
+    if ([...this.#zones].some((zone) => zone.first <= last && address <= zone.last)) {
+      throw this.#refusal("notify of writes to", address, last, "writes there are coalesced");
+    }
+    const isEvery = length === undefined && datamatch === undefined;
+    if (isEvery && table.overlapping(address, last)?.write !== undefined) {
+      const why = "a handler has them, and would see no write any more. Count only those of a " +
+        "`length` and a `datamatch`, or dispose what its on() returned";
+      throw this.#refusal("notify of writes to", address, last, why);
+    }
+    if ([...this.#notifications].some((other) => other.meets(address, options))) {
+      const why = "another notification counts the same writes. Dispose it first";
+      throw this.#refusal("notify of writes to", address, last, why);
+    }
+    if (length === undefined && vm.capability("KVM_CAP_IOEVENTFD_ANY_LENGTH") === 0) {
+      throw new CapabilityError("KVM_IOEVENTFD", "KVM_CAP_IOEVENTFD_ANY_LENGTH");
+    }
+    const disposed = (gone: Notification) => void this.#notifications.delete(gone);
+    const notification = new Notification({
+      libc,
+      vm,
+      isPort,
+      address,
+      length,
+      datamatch,
+      attachments,
+      disposed,
+    });
+    this.#notifications.add(notification);
+    return notification;
+  }
+
+  /** See {@linkcode DeviceBus.coalesce}. */
+  coalesce(range: AddressRange, handler: Handler): Disposable {
+    const [first, last] = boundsOf(range);
+    const { vm, isPort, attachments, coalesced, what } = this.#parts;
+    coalesced.checkIsPossible();
+    if (handler.write === undefined) {
+      throw new TypeError(
+        `Cannot coalesce the writes to ${what} ${formatAddress(first)} to ${
+          formatAddress(last)
+        }: the handler has no write(), so that nothing would take them. Reads are exits: hand them over with on().`,
+      );
+    }
+    if ([...this.#notifications].some(({ address }) => address >= first && address <= last)) {
+      throw this.#refusal("coalesce the writes to", first, last, "a notification counts them");
+    }
+    if (isPort && vm.capability("KVM_CAP_COALESCED_PIO") === 0) {
+      throw new CapabilityError("KVM_REGISTER_COALESCED_MMIO", "KVM_CAP_COALESCED_PIO");
+    }
+    using cleanup = new DisposableStack();
+    const region = cleanup.use(this.on(range, handler));
+    const zone = { addr: first, size: last - first + 1, pio: isPort ? 1 : 0 };
+    vm.memory.registerCoalescedMmio(zone);
+    const span = { first, last };
+    this.#zones.add(span);
+    coalesced.countZone(1);
+    cleanup.move();
+    const result = {
+      [Symbol.dispose]: () => {
+        if (!this.#zones.delete(span)) return;
+        using cleanup = new DisposableStack();
+        cleanup.use(region);
+        attachments.delete(result);
+        // What the guest wrote while the handler was there is the handler's.
+        coalesced.deliver();
+        coalesced.countZone(-1);
+        vm.memory.unregisterCoalescedMmio(zone);
+      },
+    };
+    attachments.add(result);
+    return result;
+  }
+
+  /**
+   * Refuses a range for memory.
+   *
+   * @throws {RangeError} When a handler or a notification has an address in it.
+   */
+  checkIsFree(first: number, last: number): void {
+    this.#parts.table.checkIsFree(first, last);
+    const other = [...this.#notifications].find(({ address }) =>
+      address >= first && address <= last
+    );
+    if (other === undefined) return;
+    const why = `a notification has ${formatAddress(other.address)}. Dispose it first`;
+    throw this.#refusal("place memory at", first, last, why);
+  }
+
+  #checkLength(address: number, { length, datamatch }: NotifyOptions): void {
+    const { isPort } = this.#parts;
+    if (length !== undefined && (!LENGTHS.includes(length) || isPort && length > PORT_LENGTH)) {
+      throw new TypeError(
+        `Cannot notify of writes of ${length} bytes: they have 1, 2${
+          isPort ? " or 4" : ", 4 or 8"
+        }`,
+      );
+    }
+    if (datamatch === undefined) return;
+    if (length === undefined) {
+      throw new TypeError(
+        `Cannot notify of writes of one value to ${
+          formatAddress(address)
+        }: \`datamatch\` takes a \`length\``,
+      );
+    }
+    const isWhole = typeof datamatch === "bigint" || Number.isSafeInteger(datamatch);
+    if (isWhole && BigInt.asUintN(BYTE_BITS * length, BigInt(datamatch)) === BigInt(datamatch)) {
+      return;
+    }
+    throw new RangeError(
+      `Cannot notify of writes of ${formatAddress(datamatch)}: it is not a whole number of ${
+        BYTE_BITS * length
+      } bits`,
+    );
+  }
+
+  #checkRange(verb: string, first: number, last: number): void {
+    const { lastAddress } = this.#parts;
+    if (Number.isSafeInteger(first) && first >= 0 && last <= lastAddress) return;
+    throw this.#refusal(verb, first, last, `they end at ${formatAddress(lastAddress)}`);
+  }
+
+  #checkIsNoKernelDevice(verb: string, first: number, last: number): void {
+    const device = this.#parts.kernelDevices.find((each) =>
+      each.first <= last && first <= each.last
+    );
+    if (device === undefined) return;
+    const why = `${device.name} in the kernel has ${formatAddress(device.first)} to ${
+      formatAddress(device.last)
+    }, so that the guest's accesses there cause no exits`;
+    throw this.#refusal(verb, first, last, why);
+  }
+
+  #refusal(verb: string, first: number, last: number, why: string): RangeError {
+    return new RangeError(
+      `Cannot ${verb} ${this.#parts.what} ${formatAddress(first)} to ${
+        formatAddress(last)
+      }: ${why}`,
+    );
+  }
+}
+
+function boundsOf(range: AddressRange): readonly [first: number, last: number] {
+  return typeof range === "number" ? [range, range] : range;
 }

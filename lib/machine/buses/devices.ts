@@ -8,7 +8,7 @@ import { HandlerTable } from "./bus.ts";
 import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
 import { CoalescedWrites } from "./coalesced_writes.ts";
 import { Interrupts } from "../interrupts/interrupts.ts";
-import { type KernelDevice, MachineBus } from "./machine_bus.ts";
+import { type KernelDevice, MachineBus } from "./device_bus.ts";
 import type { PortOutput } from "./port_output.ts";
 
 const PIC_PORTS: readonly KernelDevice[] = [

@@ -1,5 +1,4 @@
 import type { Exit } from "../../kvm/exits/exit.ts";
-import { littleEndianBytes, repeated } from "./integer_bytes.ts";
 
 /**
  * A test's answer to a read as the bytes that the guest gets.
@@ -17,4 +16,35 @@ export function answerBytes(value: number | bigint | Uint8Array, exit: Exit): Ui
   throw new RangeError(
     `Cannot answer a read of ${length} bytes with ${value.length}: give as many as it asks for`,
   );
+}
+
+const BYTE_BITS = 8n;
+
+/**
+ * `value` as `size` little-endian bytes.
+ *
+ * @throws {RangeError} When it is not a whole number, is negative, or does not fit.
+ */
+export function littleEndianBytes(value: number | bigint, size: number): Uint8Array<ArrayBuffer> {
+  const integer = typeof value === "number" && !Number.isSafeInteger(value) ? -1n : BigInt(value);
+  if (integer < 0n || integer >> (BYTE_BITS * BigInt(size)) !== 0n) {
+    throw new RangeError(
+      `Cannot answer a read of ${size} byte${size === 1 ? "" : "s"} as 0x${value.toString(16)}: ` +
+        `it is not a whole number of ${BYTE_BITS * BigInt(size)} bits`,
+    );
+  }
+  return Uint8Array.from(
+    { length: size },
+    (_, index) => Number((integer >> (BYTE_BITS * BigInt(index))) & 0xffn),
+  );
+}
+
+/** Bytes as an integer, the lowest first. */
+export function littleEndianInteger(bytes: Uint8Array): bigint {
+  return bytes.reduceRight((value, byte) => value << BYTE_BITS | BigInt(byte), 0n);
+}
+
+/** `bytes`, `count` times in a row. */
+export function repeated(bytes: Uint8Array, count: number): Uint8Array<ArrayBuffer> {
+  return new Uint8Array(bytes.length * count).map((_, index) => bytes[index % bytes.length]);
 }

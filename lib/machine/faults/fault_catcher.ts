@@ -6,6 +6,7 @@ import type { FaultCatcherPlace } from "../../x86/cpu_state.ts";
 import {
   type ExceptionFrame,
   exceptionFrame,
+  type FrameFormat,
   frameSlotBytes,
 } from "../../x86/faults/exception_frame.ts";
 import { exceptions } from "../../x86/faults/exceptions.ts";
@@ -17,9 +18,15 @@ import { CaughtFault } from "./caught_fault.ts";
 import { guestPlace } from "../registers/guest_place.ts";
 import type { Image } from "../../guest/image.ts";
 import type { LinearMemory } from "../memory/linear_memory.ts";
-import type { Registers } from "../registers/registers.ts";
+import type { Registers, RegisterValues } from "../registers/registers.ts";
 import type { RegisterStore } from "../registers/register_store.ts";
-import { interruptedSegments, isCodeSelector } from "./interrupted_segments.ts";
+import {
+  DESCRIPTOR_SIZE,
+  descriptorToSegment,
+  type Segment,
+  SEGMENT_TYPE,
+} from "../../x86/segment.ts";
+import { segment16, unusableSegment } from "../../x86/modes/common.ts";
 
 const PAGE_FAULT = 14;
 const DEBUG = 1;
@@ -45,7 +52,7 @@ const OPCODE_INTO = 0xce;
 const LONGEST_INSTRUCTION = 15;
 
 /** What a catcher needs of its machine. */
-export interface FaultCatcherParts {
+interface FaultCatcherParts {
   readonly vcpu: Vcpu;
   readonly store: RegisterStore;
   readonly registers: Registers;
@@ -194,4 +201,79 @@ export class FaultCatcher {
     }
     return new Uint8Array(bytes);
   }
+}
+
+const PARAGRAPH = 16n;
+const REAL_MODE_LIMIT = 0xffff;
+const IN_LDT = 4;
+const OFFSET = 0xfff8;
+/** A selector of 0 to 3 names no segment. */
+const LAST_NULL = 3;
+/** In the type of code and data: whether it is code, and whether it has been used. */
+const CODE = 0x8;
+const ACCESSED = 0x1;
+
+/** Where a CPU's segments, and the tables that describe them, are read. */
+interface SegmentSource {
+  readonly registers: Registers;
+  readonly linear: LinearMemory;
+}
+
+/**
+ * The segment registers of the program that a frame is of, hidden parts and all, as a return from the handler
+ * would load them.
+ */
+function interruptedSegments(
+  source: SegmentSource,
+  frame: ExceptionFrame,
+  format: FrameFormat,
+): RegisterValues {
+  const { cs, ss, data, rflags } = frame;
+  if (format === "real") return { cs: { selector: cs, base: BigInt(cs) * PARAGRAPH } };
+  if (format === "32-bit" && getFlag(rflagsFlags, "vm", rflags)) {
+    const { es, ds, fs, gs } = data!;
+    return {
+      cs: virtual8086Segment(cs),
+      ss: virtual8086Segment(ss!),
+      es: virtual8086Segment(es),
+      ds: virtual8086Segment(ds),
+      fs: virtual8086Segment(fs),
+      gs: virtual8086Segment(gs),
+    };
+  }
+  return {
+    cs: loaded(source, cs) ?? { selector: cs },
+    ...ss === undefined ? {} : {
+      ss: ss > LAST_NULL
+        ? loaded(source, ss) ?? { selector: ss, dpl: cs & PRIVILEGE }
+        : { ...unusableSegment(), selector: ss, dpl: cs & PRIVILEGE },
+    },
+  };
+}
+
+/** Whether a value is the selector of a code segment in the guest's tables. */
+function isCodeSelector(source: SegmentSource, value: bigint): boolean {
+  const segment = loaded(source, Number(BigInt.asUintN(32, value)));
+  return segment !== undefined && segment.s === 1 && (segment.type & CODE) !== 0;
+}
+
+/** What a segment register has after a selector was loaded; undefined where its table has no such segment. */
+function loaded({ registers, linear }: SegmentSource, selector: number): Segment | undefined {
+  const { base, limit } = selector & IN_LDT ? registers.ldt : registers.gdt;
+  const offset = selector & OFFSET;
+  const isNone = selector > OFFSET + PRIVILEGE + IN_LDT || selector <= LAST_NULL;
+  if (isNone || offset + DESCRIPTOR_SIZE - 1 > limit) return undefined;
+  try {
+    const descriptor = linear.read(base + BigInt(offset), DESCRIPTOR_SIZE);
+    const segment = descriptorToSegment(descriptor, selector);
+    return segment.present ? { ...segment, type: segment.type | ACCESSED } : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function virtual8086Segment(selector: number): Segment {
+  const base = BigInt(selector) * PARAGRAPH;
+  const type = SEGMENT_TYPE.readWriteDataAccessed;
+  return segment16({ base, limit: REAL_MODE_LIMIT, selector, type, dpl: PRIVILEGE });
 }

@@ -2,8 +2,16 @@ import { HostError } from "../../ffi/host_error.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { Kvm } from "../../kvm/kvm.ts";
 import { KvmError } from "../../kvm/kvm_error.ts";
-import { type HostFacts, type Needs, unmetNeeds } from "./needs.ts";
 import { nestedName } from "./nested_name.ts";
+import { CAPABILITIES, type CapabilityName } from "../../kvm/abi/capabilities.ts";
+import {
+  type CpuidEntry,
+  cpuidFeatureNames,
+  cpuidVendor,
+  hasCpuidFeature,
+} from "../../x86/cpuid.ts";
+import type { CpuidFeature } from "../../x86/cpuid_features.ts";
+import { nearestNames } from "../../x86/nearest_names.ts";
 
 /** Errors by which a host cannot be asked. The test will meet the same one, and fail with it. */
 const HOST_ERRORS = [HostError, KvmError, Deno.errors.NotCapable];
@@ -96,4 +104,161 @@ export function askHost(libc?: Libc): HostFacts | undefined {
     if (HOST_ERRORS.some((kind) => error instanceof kind)) return undefined;
     throw error;
   }
+}
+
+/** `"DIRTY_LOG_RING"` as `"dirtyLogRing"`. */
+export type CamelCase<Name extends string> = Name extends `${infer Head}_${infer Tail}`
+  ? `${Lowercase<Head>}${Capitalize<CamelCase<Tail>>}`
+  : Lowercase<Name>;
+
+/** A capability of KVM in camel case: `KVM_CAP_DIRTY_LOG_RING` is `dirtyLogRing`. */
+export type CapabilityNeed = CapabilityName extends infer Each
+  ? Each extends `KVM_CAP_${infer Name}` ? CamelCase<Name> : never
+  : never;
+
+/** What else a test can need. */
+export type OtherNeed =
+  | "intel"
+  | "amd"
+  | "dirtyRing"
+  | "singleStep"
+  | "breakpoints"
+  | "interruptsTimeLimit";
+
+/**
+ * What a test needs of the host: capabilities of KVM (`{ dirtyLogRing: true }`), CPUID features that its
+ * guests can have (`{ svm: true, la57: true }`), a vendor (`{ intel: true }`), and what emulated machines
+ * lack. What is `false` the host must lack.
+ *
+ * - `dirtyRing`: the ring of dirty pages, by either of its capabilities;
+ * - `singleStep`: stepping traps; it does not in Bochs;
+ * - `breakpoints`: debug registers that the test sets, and `int3`, stop the guest; they do not in QEMU;
+ * - `interruptsTimeLimit`: the time limit ends a guest that loops with interrupts off; in Bochs it hangs the
+ *   machine.
+ */
+export type Needs = {
+  readonly [Need in CapabilityNeed | CpuidFeature | OtherNeed]?: boolean;
+};
+
+/** What a host says of itself. */
+export interface HostFacts {
+  /** What `KVM_CHECK_EXTENSION` says. */
+  readonly capability: (name: CapabilityName) => number;
+  /** What CPUID can answer in its guests. */
+  readonly cpuid: readonly CpuidEntry[];
+  /** The name of the emulated machine that it is, where it is one: `"bochs-vmx"`. */
+  readonly machine: string | undefined;
+}
+
+/** Whether a host has something, and what to say where it is not as it must be. */
+interface Fact {
+  readonly isThere: boolean;
+  readonly lacking: string;
+  readonly present: string;
+}
+
+const RING: readonly CapabilityName[] = [
+  "KVM_CAP_DIRTY_LOG_RING",
+  "KVM_CAP_DIRTY_LOG_RING_ACQ_REL",
+];
+
+const VENDORS = {
+  intel: { name: "Intel", strings: ["GenuineIntel"] },
+  amd: { name: "AMD", strings: ["AuthenticAMD", "HygonGenuine"] },
+} as const;
+
+const BOCHS = /^bochs\b/;
+const QEMU = /^qemu\b/;
+
+const OTHERS: Readonly<Record<OtherNeed, (host: HostFacts) => Fact>> = {
+  intel: (host) => vendorFact(host, VENDORS.intel),
+  amd: (host) => vendorFact(host, VENDORS.amd),
+  dirtyRing: ({ capability }) => ({
+    isThere: RING.some((name) => capability(name) > 0),
+    lacking: `this host's KVM lacks ${RING.join(" and ")}`,
+    present: "this host's KVM has the ring of dirty pages",
+  }),
+  singleStep: (host) => emulatorFact(host, BOCHS, "single steps do not trap"),
+  breakpoints: (host) => emulatorFact(host, QEMU, "breakpoints do not stop the guest"),
+  interruptsTimeLimit: (host) =>
+    emulatorFact(host, BOCHS, "a guest that loops with interrupts off cannot be interrupted"),
+};
+
+let capabilities: ReadonlyMap<string, CapabilityName> | undefined;
+
+function capabilitiesByNeed(): ReadonlyMap<string, CapabilityName> {
+  return capabilities ??= new Map(
+    Object.values(CAPABILITIES).map(({ name }) => [camelCase(name.slice("KVM_CAP_".length)), name]),
+  );
+}
+
+function camelCase(name: string): string {
+  return name.toLowerCase().replace(/_(.)/g, (_, letter: string) => letter.toUpperCase());
+}
+
+/**
+ * Why a host does not have what is needed, a sentence for each; empty where it has it all.
+ *
+ * @param host Undefined where it cannot be asked: then only the names are checked.
+ * @throws {RangeError} When there is nothing of a name.
+ */
+export function unmetNeeds(needs: Needs, host: HostFacts | undefined): string[] {
+  const asked = Object.entries(needs).filter(([, isNeeded]) => isNeeded !== undefined);
+  const known = new Set<string>(cpuidFeatureNames());
+  for (const [need] of asked) {
+    if (known.has(need) || Object.hasOwn(OTHERS, need) || capabilitiesByNeed().has(need)) continue;
+    const names = [...Object.keys(OTHERS), ...capabilitiesByNeed().keys(), ...known];
+    throw new RangeError(
+      `Cannot require "${need}": there is no capability of KVM (in camel case), CPUID feature or vendor of ` +
+        `that name; the nearest are ${nearestNames(need, names).join(", ")}`,
+    );
+  }
+  if (host === undefined) return [];
+  return asked.flatMap(([need, isNeeded]) =>
+    factsOf(need, host, known)
+      .filter(({ isThere }) => isThere !== isNeeded)
+      .map(({ lacking, present }) => isNeeded ? lacking : present)
+  );
+}
+
+/** Some names are a capability and a CPUID feature: then both are meant. */
+function factsOf(need: string, host: HostFacts, features: ReadonlySet<string>): Fact[] {
+  const facts: Fact[] = [];
+  if (Object.hasOwn(OTHERS, need)) facts.push(OTHERS[need as OtherNeed](host));
+  const capability = capabilitiesByNeed().get(need);
+  if (capability !== undefined) {
+    facts.push({
+      isThere: host.capability(capability) > 0,
+      lacking: `this host's KVM lacks ${capability}`,
+      present: `this host's KVM has ${capability}`,
+    });
+  }
+  if (features.has(need)) {
+    facts.push({
+      isThere: hasCpuidFeature(host.cpuid, need as CpuidFeature),
+      lacking: `this host's KVM offers its guests no ${need}`,
+      present: `this host's KVM offers its guests ${need}`,
+    });
+  }
+  return facts;
+}
+
+function vendorFact(
+  { cpuid }: HostFacts,
+  { name, strings }: { name: string; strings: readonly string[] },
+): Fact {
+  const vendor = cpuidVendor(cpuid);
+  return {
+    isThere: strings.includes(vendor),
+    lacking: `this host's CPU is not ${name}'s, but ${vendor}`,
+    present: `this host's CPU is ${name}'s`,
+  };
+}
+
+function emulatorFact({ machine }: HostFacts, emulator: RegExp, lacks: string): Fact {
+  return {
+    isThere: machine === undefined || !emulator.test(machine),
+    lacking: `${lacks} in this emulated machine (${machine})`,
+    present: "this host is none of the emulated machines that lack it",
+  };
 }

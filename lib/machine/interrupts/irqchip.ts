@@ -1,11 +1,18 @@
 import { KVM } from "../../kvm/abi/constants.ts";
 import type { Vm } from "../../kvm/vm.ts";
+import type { KvmPicState } from "../../kvm/abi/structs/irqchip.ts";
+import type { IoapicRegisters } from "../../kvm/vm/vm_interrupts.ts";
+import {
+  DELIVERY_MODES,
+  type DeliveryMode,
+  type TriggerMode,
+} from "../../x86/interrupts/delivery_mode.ts";
 
 /** Which interrupt controllers the kernel emulates: see {@linkcode CommonOptions.irqchip}. */
 export type Irqchip = boolean | "split";
 
 /** Which interrupt controllers and timers of the kernel a machine has. */
-export interface KernelControllers {
+interface KernelControllers {
   /** The interrupt controllers. */
   readonly irqchip: Irqchip;
   /** Whether there is the interval timer. */
@@ -40,4 +47,91 @@ export function createControllers(vm: Vm, { irqchip, pit }: KernelControllers): 
   if (irqchip === true) vm.createIrqchip();
   if (irqchip === "split") vm.enableCap("KVM_CAP_SPLIT_IRQCHIP", KVM.IOAPIC_NUM_PINS);
   if (pit) vm.pit.createPit2();
+}
+
+/** The registers of one of the two PICs (8259A) by their names; lines from 0 to 7. */
+export interface PicState {
+  /** The interrupt request register: the lines that wait. */
+  readonly irr: readonly number[];
+  /** The in-service register: the lines that are being handled. */
+  readonly isr: readonly number[];
+  /** The interrupt mask register: the lines that are masked. */
+  readonly imr: readonly number[];
+  /** The lines that are level-triggered (ELCR). */
+  readonly elcr: readonly number[];
+  /** The vector of line 0 (ICW2). */
+  readonly vectorBase: number;
+  /** Whether it ends interrupts by itself (ICW4.AEOI). */
+  readonly autoEoi: boolean;
+}
+
+/** A pin of the IOAPIC: its redirection entry (82093AA, 3.2.4), and whether its line is raised. */
+export interface IoapicPin {
+  /** Whether its line is raised. */
+  readonly raised: boolean;
+  /** The vector that it delivers. */
+  readonly vector: number;
+  /** How it delivers it. */
+  readonly deliveryMode: DeliveryMode;
+  /** Whether `destination` is compared with logical APIC ids. */
+  readonly logical: boolean;
+  /** The local APIC that gets it. */
+  readonly destination: number;
+  /** Edge or level. */
+  readonly trigger: TriggerMode;
+  /** Whether a line counts as raised when it is low. */
+  readonly activeLow: boolean;
+  /** Whether a local APIC has taken a level-triggered interrupt, and not ended it. */
+  readonly remoteIrr: boolean;
+  /** Whether it delivers nothing. */
+  readonly masked: boolean;
+}
+
+/** The IOAPIC's registers by their names. */
+export interface IoapicState {
+  /** Its id. */
+  readonly id: number;
+  /** Its guest physical address. */
+  readonly address: number;
+  /** Its pins, by number. */
+  readonly pins: readonly IoapicPin[];
+}
+
+const LINES = 8;
+
+/** A PIC's state as KVM has it, decoded. */
+export function picState(pic: KvmPicState): PicState {
+  return {
+    irr: lines(pic.irr),
+    isr: lines(pic.isr),
+    imr: lines(pic.imr),
+    elcr: lines(pic.elcr),
+    vectorBase: pic.irq_base,
+    autoEoi: pic.auto_eoi !== 0,
+  };
+}
+
+/** The IOAPIC's state as KVM has it, decoded. */
+export function ioapicState({ id, base_address, irr, redirtbl }: IoapicRegisters): IoapicState {
+  return {
+    id,
+    address: Number(base_address),
+    pins: redirtbl.map(({ fields }, pin) => ({
+      raised: (irr >>> pin & 1) !== 0,
+      vector: fields.vector,
+      deliveryMode: DELIVERY_MODES[fields.delivery_mode],
+      logical: fields.dest_mode !== 0,
+      destination: fields.dest_id,
+      trigger: fields.trig_mode === 0 ? "edge" : "level",
+      activeLow: fields.polarity !== 0,
+      remoteIrr: fields.remote_irr !== 0,
+      masked: fields.mask !== 0,
+    })),
+  };
+}
+
+function lines(bits: number): number[] {
+  return Array.from({ length: LINES }, (_, line) => line).filter((line) =>
+    (bits >> line & 1) !== 0
+  );
 }

@@ -1,6 +1,10 @@
 import { PAGE_SIZE } from "../../ffi/mman.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { MemorySlot } from "./memory_slots.ts";
+import { KVM_DIRTY_LOG } from "../../kvm/abi/mod.ts";
+import type { Vm } from "../../kvm/vm.ts";
+import { kvm_dirty_gfn } from "../../kvm/abi/structs/memory.ts";
+import type { DirtyRing } from "../../kvm/dirty_ring.ts";
 
 /** How the pages that a guest writes are noted: see the option `dirtyPages` of `boot`. */
 export type DirtyPagesOption = "log" | "ring" | { readonly ring: number };
@@ -22,6 +26,148 @@ export interface DirtyPages extends Disposable {
 }
 
 /** Addresses of pages of a slot, by their numbers within it. */
-export function pageAddress({ gpa }: MemorySlot, page: number): number {
+function pageAddress({ gpa }: MemorySlot, page: number): number {
   return gpa + page * PAGE_SIZE;
+}
+
+const BITS_PER_BYTE = 8;
+
+/**
+ * Written pages from the kernel's bitmaps. The kernel is told to clear nothing by itself
+ * (KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2), so that a look at them can leave them as they are.
+ */
+export class DirtyLog implements DirtyPages {
+  readonly #vm: Vm;
+
+  /**
+   * Before the VM's first slot.
+   *
+   * @throws {CapabilityError} When the kernel cannot leave clearing to the process.
+   */
+  constructor(vm: Vm) {
+    this.#vm = vm;
+    vm.enableCap("KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2", KVM_DIRTY_LOG.MANUAL_PROTECT_ENABLE);
+  }
+
+  /** The bitmaps are the VM's. */
+  attach(): void {}
+
+  /** They have a bit for every page. */
+  harvest(): void {}
+
+  /** A slot's bitmap goes with it. */
+  forget(): void {}
+
+  /** See {@linkcode DirtyPages.collect}. */
+  collect(slots: readonly MemorySlot[], keep: boolean): number[] {
+    return slots.filter(({ readonly }) => !readonly).flatMap((slot) => {
+      const bitmap = this.#vm.memory.getDirtyLog(slot.slot);
+      const addresses = pagesIn(bitmap).map((page) => pageAddress(slot, page));
+      if (!keep && addresses.length > 0) {
+        const pages = slot.size / PAGE_SIZE;
+        this.#vm.memory.clearDirtyLog({ slot: slot.slot, firstPage: 0, pages, bitmap });
+      }
+      return addresses;
+    });
+  }
+
+  /** They go with the VM. */
+  [Symbol.dispose](): void {}
+}
+
+function pagesIn(bitmap: Uint8Array): number[] {
+  return Array.from(bitmap).flatMap((byte, index) =>
+    Array.from({ length: BITS_PER_BYTE }, (_, bit) => bit)
+      .filter((bit) => (byte >> bit & 1) !== 0)
+      .map((bit) => index * BITS_PER_BYTE + bit)
+  );
+}
+
+const DEFAULT_ENTRIES = 1024;
+/** The kernel wants a page at the least, and 65536 entries at the most (api.rst 8.29). */
+const FEWEST_ENTRIES = 256;
+const MOST_ENTRIES = 65536;
+
+/**
+ * Written pages from the rings that KVM keeps for each vCPU. A ring that is full stops its vCPU with
+ * DIRTY_RING_FULL: {@linkcode DirtyRings.harvest} makes room.
+ */
+export class DirtyRings implements DirtyPages {
+  readonly #vm: Vm;
+  readonly #rings: DirtyRing[] = [];
+  /** Pages that were taken out of the rings, by slot. */
+  readonly #pages = new Map<number, Set<number>>();
+
+  /**
+   * Before the VM's first vCPU.
+   *
+   * @throws {CapabilityError} When the kernel has no rings.
+   * @throws {KvmError} When it refuses their size.
+   */
+  constructor(vm: Vm, entries: number) {
+    this.#vm = vm;
+    vm.enableCap("KVM_CAP_DIRTY_LOG_RING", entries * kvm_dirty_gfn.size);
+  }
+
+  /** See {@linkcode DirtyPages.attach}. */
+  attach(vcpu: Vcpu): void {
+    this.#rings.push(vcpu.mapDirtyRing());
+  }
+
+  /** Takes what the rings hold, and lets the kernel use their entries again. */
+  harvest(): void {
+    let taken = 0;
+    for (const ring of this.#rings) {
+      for (const { slot, page } of ring.harvest()) {
+        if (!this.#pages.has(slot)) this.#pages.set(slot, new Set());
+        this.#pages.get(slot)!.add(page);
+        taken++;
+      }
+    }
+    if (taken > 0) this.#vm.memory.resetDirtyRings();
+  }
+
+  /** See {@linkcode DirtyPages.forget}. */
+  forget(slot: number): void {
+    this.harvest();
+    this.#pages.delete(slot);
+  }
+
+  /** See {@linkcode DirtyPages.collect}. */
+  collect(slots: readonly MemorySlot[], keep: boolean): number[] {
+    this.harvest();
+    const addresses = slots.flatMap((slot) =>
+      [...this.#pages.get(slot.slot) ?? []].sort((a, b) => a - b)
+        .map((page) => pageAddress(slot, page))
+    );
+    if (!keep) this.#pages.clear();
+    return addresses;
+  }
+
+  /** Unmaps the rings. */
+  [Symbol.dispose](): void {
+    for (const ring of this.#rings) ring[Symbol.dispose]();
+  }
+}
+
+/**
+ * Reads the option `dirtyPages`.
+ *
+ * @returns `"log"`, how many entries the rings have, or undefined where no pages are noted.
+ *
+ * @throws {RangeError} When the kernel takes no such number, or the option is none.
+ */
+export function planDirtyPages(option: DirtyPagesOption | undefined): "log" | number | undefined {
+  if (option === undefined || option === "log") return option;
+  const entries = option === "ring" ? DEFAULT_ENTRIES : option?.ring;
+  if (
+    Number.isInteger(entries) && entries >= FEWEST_ENTRIES && entries <= MOST_ENTRIES &&
+    Number.isInteger(Math.log2(entries))
+  ) return entries;
+  throw new RangeError(
+    `Cannot note dirty pages by ${
+      JSON.stringify(option)
+    }: give "log", "ring", or { ring: N } with a power of 2 ` +
+      `from ${FEWEST_ENTRIES} to ${MOST_ENTRIES}`,
+  );
 }

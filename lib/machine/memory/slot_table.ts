@@ -10,8 +10,11 @@ import {
 } from "./memory_slots.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { DirtyPages } from "./dirty_pages.ts";
-import { mapPages } from "./map_pages.ts";
-import type { MemorySlots } from "./physical_memory.ts";
+import { type MemorySlots, pieceBytes, storePiece } from "./physical_memory.ts";
+import { PAGE_SIZE } from "../../ffi/mman.ts";
+import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
+import { describeExit } from "../../kvm/exits/describe_exit.ts";
+import { unrealMode } from "../../x86/modes/unreal.ts";
 
 /** Bits 16 and up of a slot's number in KVM say which address space it is in (api.rst 4.35). */
 const ADDRESS_SPACE_SHIFT = 16;
@@ -146,4 +149,63 @@ export class SlotTable implements MemorySlots {
 
 function numberIn(addressSpace: number, slot: number): number {
   return addressSpace << ADDRESS_SPACE_SHIFT | slot;
+}
+
+/** Where the reader lies meanwhile, in the main memory. */
+const READER_ENTRY = 0x500;
+
+/** `next: mov al, [esi]` · `add esi, 4096` · `cmp esi, edi` · `jb next` · `out 0x80, al`, as 16-bit code. */
+// deno-fmt-ignore
+const READER = Uint8Array.of(
+  0x67, 0x8a, 0x06, 0x66, 0x81, 0xc6, 0x00, 0x10, 0x00, 0x00, 0x66, 0x39, 0xfe, 0x72, 0xf1, 0xe6, 0x80,
+);
+
+/** How much is mapped where the guest has to do it: a page takes an exit of the processor, if none of KVM's. */
+const MOST_READ = 32 * 1024 * 1024;
+
+/** The reader's addresses have 32 bits. */
+const READABLE_END = 2 ** 32 - PAGE_SIZE;
+
+/**
+ * Has KVM map the pages of some slots before their writes are noted.
+ *
+ * KVM maps a page writable where it can, also when the guest only reads it, and counts it as written if writes are noted at that
+ * time (`make_spte` in arch/x86/kvm/mmu/spte.c). Of a page that is mapped by then it notes the first write, and nothing else.
+ * Where the kernel has no call for it (KVM_CAP_PRE_FAULT_MEMORY, Linux 6.11), the vCPU reads the pages before it gets its state.
+ *
+ * @param vcpu One that has not run, and whose registers are still to be set.
+ * @param slots The first is the main memory, from 0 on.
+ */
+function mapPages(vm: Vm, vcpu: Vcpu, slots: readonly BackedSlot[]): void {
+  if (vm.capability("KVM_CAP_PRE_FAULT_MEMORY") > 0) {
+    for (const { gpa, size } of slots) vcpu.preFaultMemory(gpa, size);
+    return;
+  }
+  const place = { pages: slots[0].pages, start: READER_ENTRY, length: READER.length };
+  const before = pieceBytes(place).slice();
+  storePiece(place, READER);
+  let rest = MOST_READ;
+  for (const { gpa, size } of slots) {
+    const end = Math.min(gpa + size, gpa + rest, READABLE_END);
+    if (end <= gpa) continue;
+    rest -= end - gpa;
+    read(vcpu, gpa, end);
+  }
+  storePiece(place, before);
+}
+
+/** Runs the reader over the pages of a range. */
+function read(vcpu: Vcpu, start: number, end: number): void {
+  const { registers, specialRegisters } = unrealMode({ entry: READER_ENTRY });
+  vcpu.registers.setSregs({ ...vcpu.registers.getSregs(), ...specialRegisters });
+  vcpu.registers.setRegs({ ...registers, rsi: BigInt(start), rdi: BigInt(end) });
+  const { kvmRun } = vcpu;
+  while (vcpu.run() !== 0);
+  if (kvmRun.exitReason !== EXIT_REASON.IO) {
+    throw new Error(`The pages of memory could not be mapped: ${describeExit(kvmRun.exit())}`);
+  }
+  // Finished, so that KVM does not step over an instruction of the guest's instead.
+  kvmRun.immediateExit = true;
+  vcpu.run();
+  kvmRun.immediateExit = false;
 }

@@ -15,14 +15,24 @@ import {
   type X87StackRegister,
   x87StackRegisters,
 } from "../../x86/xsave_registers.ts";
-import { flagAccessors, type RegisterAccessors } from "./flag_accessors.ts";
-import type { FlagProperties, FlagRegister } from "./flag_register.ts";
-import type { FlagsOfRegisters } from "./flag_register_tables.ts";
+import {
+  flagAccessors,
+  type FlagProperties,
+  type FlagRegister,
+  type FlagsOfRegisters,
+  type RegisterAccessors,
+} from "./flag_register.ts";
 import { refuseUnknownNames } from "./refuse_unknown_names.ts";
 import type { RegisterStore } from "./register_store.ts";
-import type { Lane, VectorLanes, VectorLaneValues } from "./vector_lanes.ts";
-import { bytesOfInteger, integerOf, type VectorRegister } from "./vector_register.ts";
-import { wholeNumber } from "./whole_number.ts";
+import {
+  bytesOfInteger,
+  integerOf,
+  type Lane,
+  type VectorLanes,
+  type VectorLaneValues,
+  type VectorRegister,
+} from "./vector_register.ts";
+import { wholeNumber } from "./whole_register.ts";
 import type { X87Number, X87Register } from "./x87_register.ts";
 import { XsaveRegisters } from "./xsave_registers.ts";
 

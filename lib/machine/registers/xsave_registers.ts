@@ -12,15 +12,15 @@ import {
   x87StackRegisters,
 } from "../../x86/xsave_registers.ts";
 import type { RegisterStore } from "./register_store.ts";
-import type { VectorLanes } from "./vector_lanes.ts";
 import {
   bytesOfInteger,
   integerOf,
   type VectorBytes,
+  type VectorLanes,
   type VectorRegister,
   vectorRegister,
 } from "./vector_register.ts";
-import { wholeNumber } from "./whole_number.ts";
+import { wholeNumber } from "./whole_register.ts";
 import { type X87Number, type X87Register, x87Register } from "./x87_register.ts";
 
 const BITS = 8;

@@ -4,11 +4,10 @@ import { flagNames } from "../../x86/flags.ts";
 import { rflagsFlags } from "../../x86/flag_tables.ts";
 import { hex } from "../../x86/hex.ts";
 import { nestedName } from "../host/nested_name.ts";
-import { CodeView } from "./code_view.ts";
+import { CodeView, exitingInstruction } from "./guest_code.ts";
 import { explainExit } from "./explain_exit.ts";
-import { exitingInstruction } from "./exiting_instruction.ts";
 import { cpusSection, replayLines, subject } from "./cpus_section.ts";
-import { exitRows } from "./exit_rows.ts";
+import { exitRows } from "./exit_text.ts";
 import { codeBits, guestPlace } from "../registers/guest_place.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
 

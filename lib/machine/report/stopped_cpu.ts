@@ -5,7 +5,7 @@ import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { GeneralRegister } from "../../x86/registers.ts";
 import type { ExitLog } from "../exits/exit_log.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
-import type { MpState } from "../interrupts/mp_state.ts";
+import type { MpState } from "../interrupts/vcpu_events.ts";
 import type { LinearMemory } from "../memory/linear_memory.ts";
 import type { PhysicalMemory } from "../memory/physical_memory.ts";
 import type { Registers } from "../registers/registers.ts";

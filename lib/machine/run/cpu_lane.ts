@@ -1,9 +1,8 @@
 import type { Exit } from "../../kvm/exits/exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
-import type { CpuWait } from "./cpu_wait.ts";
+import type { CpuWait, HaltWatch } from "./cpu_wait.ts";
 import type { FaultCatcher } from "../faults/fault_catcher.ts";
-import type { HaltWatch } from "./halt_watch.ts";
 import type { StoppedCpu } from "../report/stopped_cpu.ts";
 import type { GuestDebug } from "./guest_debug.ts";
 import type { RunLoop } from "./run_loop.ts";

@@ -1,7 +1,6 @@
 import type { CpuLane } from "./cpu_lane.ts";
-import type { CpuTurn } from "./cpu_turn.ts";
+import type { CpuTurn, Interleaving } from "./interleaving.ts";
 import type { CpuWait } from "./cpu_wait.ts";
-import type { Interleaving } from "./interleaving.ts";
 
 /** How often CPUs must be found idle in a row: what a thread of the kernel's brings may be on its way. */
 const LOOKS = 2;

@@ -6,11 +6,9 @@ import type { CaughtFault } from "../faults/caught_fault.ts";
 import type { CpuLane } from "./cpu_lane.ts";
 import type { CpuScheduler } from "./cpu_scheduler.ts";
 import { FaultCatcher } from "../faults/fault_catcher.ts";
-import { GuestFaultError } from "./guest_fault_error.ts";
+import { GuestFaultError, TimeLimitError, UnhandledExitError } from "./run_errors.ts";
 import type { ExitsOptions, ObservedExit, RunOptions } from "./run_options.ts";
 import { scaledTimeout, type TimeLimit } from "./time_limit.ts";
-import { TimeLimitError } from "./time_limit_error.ts";
-import { UnhandledExitError } from "./unhandled_exit_error.ts";
 
 /** What a driver needs of its machine. */
 export interface GuestDriverParts {

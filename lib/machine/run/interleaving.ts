@@ -1,3 +1,5 @@
+import type { CpuWait } from "./cpu_wait.ts";
+
 /** Turns of CPUs that are the same for the same seed: the option `interleaving`. */
 export interface InterleavingOptions {
   /** A whole number from 0 to 2^32 - 1. */
@@ -7,7 +9,7 @@ export interface InterleavingOptions {
 }
 
 /** Which CPU of a machine runs next, and for how long. */
-export interface Turn {
+interface Turn {
   /** Its number. */
   readonly cpu: number;
   /** How many instructions; undefined for a slice of time. */
@@ -85,4 +87,110 @@ export class SeededInterleaving implements Interleaving {
     mixed = (mixed ^ (mixed >>> 16)) >>> 0;
     return Math.floor(mixed / 2 ** 32 * limit);
   }
+}
+
+/** How long a slice of time is, in milliseconds. It is not stretched on slow hosts. */
+export const SLICE_MILLISECONDS = 2;
+
+/**
+ * How many signals in a row a turn of instructions sees without one that ends. An interrupt's handler is executed as
+ * part of the instruction that it interrupts: one that loops must not hold up the machine.
+ */
+const MOST_SIGNALS = 5;
+
+/** The turn of the CPU that runs, where a machine has several. */
+export class CpuTurn {
+  #wait: CpuWait | undefined;
+  /** What is left of it, in instructions; undefined for a slice of time. */
+  #left: number | undefined;
+  #end = 0;
+  #signals = 0;
+
+  /** Begins a CPU's turn: of so many instructions, or of a slice of time. */
+  begin(wait: CpuWait, instructions: number | undefined): void {
+    this.#wait = wait;
+    this.#left = instructions;
+    this.#signals = 0;
+    this.#end = performance.now() + SLICE_MILLISECONDS;
+  }
+
+  /** Whether it is over. To be asked after an instruction. */
+  stepped(): boolean {
+    this.#signals = 0;
+    return this.#left !== undefined && --this.#left <= 0;
+  }
+
+  /**
+   * Whether it is over. To be asked after a signal. A turn of instructions is not, lest it depend on the host's time,
+   * unless its CPU waits.
+   */
+  interrupted(): boolean {
+    if (this.#left === undefined || ++this.#signals >= MOST_SIGNALS) return true;
+    this.#wait!.look();
+    return !this.#wait!.canRun;
+  }
+
+  /** Whether it is over. To be asked after an exit. */
+  exited(): boolean {
+    return this.#left === undefined && performance.now() >= this.#end;
+  }
+}
+
+/** Which seeds {@linkcode interleavings} tries. */
+export interface InterleavingRange {
+  /** The first one. */
+  readonly first: number;
+  /** How many. */
+  readonly count: number;
+}
+
+/**
+ * Runs `body` with one seed after the other, for `boot(…, { interleaving: { seed } })`. At the first failure it throws
+ * what `body` threw, with the seed in its message: give that seed to have the same run again.
+ *
+ * @param range How many seeds, from 0 on, or which.
+ * @throws {RangeError} When it is no whole number of seeds.
+ *
+ * @example
+ * ```ts no-eval
+ * import { asm, boot, expect, interleavings } from "@vmexit/vmexit";
+ *
+ * const guest = asm`
+ *   lock inc word [0x2000]
+ *   hlt
+ * `;
+ * interleavings(20, (seed) => {
+ *   using vm = boot(guest, { cpus: [{}, {}], interleaving: { seed } });
+ *   vm.run();
+ *   expect(vm).toHaveMemory(0x2000, [2]);
+ * });
+ * ```
+ */
+export function interleavings(
+  range: number | InterleavingRange,
+  body: (seed: number) => void,
+): void {
+  const { first, count } = typeof range === "number" ? { first: 0, count: range } : range;
+  if (!Number.isSafeInteger(first) || !Number.isSafeInteger(count) || first < 0 || count < 1) {
+    throw new RangeError(
+      `Cannot try ${count} interleavings from seed ${first} on: give whole numbers, from 1 and from 0 up`,
+    );
+  }
+  for (let seed = first; seed < first + count; seed++) {
+    try {
+      body(seed);
+    } catch (error) {
+      throw named(error, `interleaving seed ${seed}`);
+    }
+  }
+}
+
+/** The same error, whose message says the seed; reporters print the stack, which begins with the message. */
+function named(error: unknown, seed: string): unknown {
+  if (!(error instanceof Error)) return new Error(`${seed}: ${String(error)}`, { cause: error });
+  const { message, stack } = error;
+  if (new RegExp(`${seed}\\b`).test(message)) return error;
+  error.message = `${seed}: ${message}`;
+  if (stack !== undefined) error.stack = stack.replace(message, () => error.message);
+  return error;
 }

@@ -4,12 +4,12 @@ import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { HandlerTable } from "../buses/bus.ts";
 import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
 import type { CoalescedWrites } from "../buses/coalesced_writes.ts";
-import type { CpuTurn } from "./cpu_turn.ts";
+import type { CpuTurn } from "./interleaving.ts";
 import type { ExitHandlers } from "../exits/exit_handlers.ts";
 import type { ExitLog } from "../exits/exit_log.ts";
 import type { GuestDebug } from "./guest_debug.ts";
 import type { InterruptQueue } from "../interrupts/interrupt_queue.ts";
-import type { HaltWatch } from "./halt_watch.ts";
+import type { HaltWatch } from "./cpu_wait.ts";
 import type { PortOutput } from "../buses/port_output.ts";
 import type { TimeLimit } from "./time_limit.ts";
 

@@ -1,7 +1,8 @@
 import type { Libc } from "../../ffi/libc.ts";
 import { nestedName } from "../host/nested_name.ts";
-import { isInspected } from "./inspector.ts";
 import { ThreadTimer } from "../../ffi/thread_timer.ts";
+import { readText } from "../../ffi/read_text.ts";
+import { libc } from "../../ffi/real_libc.ts";
 
 /** How long a run may take where no option says otherwise. */
 export const DEFAULT_TIMEOUT_MILLISECONDS = 1_000;
@@ -125,4 +126,17 @@ export function timeoutScale(): number {
     );
   }
   return scale;
+}
+
+const FLAG = /^--inspect(-brk|-wait)?(=|$)/;
+
+let known: boolean | undefined;
+
+/**
+ * Whether this process was started for a debugger (`--inspect` and its kin): a person who looks at a breakpoint takes as long as it
+ * takes, so that no time limit is in force. By the command line, because Node's inspector wants a permission for the question.
+ */
+function isInspected(): boolean {
+  return known ??= (readText(libc(), "/proc/self/cmdline") ?? "").split("\0")
+    .some((word) => FLAG.test(word));
 }

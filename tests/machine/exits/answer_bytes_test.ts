@@ -2,7 +2,7 @@ import {
   littleEndianBytes,
   littleEndianInteger,
   repeated,
-} from "../../../lib/machine/exits/integer_bytes.ts";
+} from "../../../lib/machine/exits/answer_bytes.ts";
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 

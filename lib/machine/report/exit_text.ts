@@ -2,10 +2,9 @@ import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import { describeExit } from "../../kvm/exits/describe_exit.ts";
 import type { Exit, IoExit, MmioExit } from "../../kvm/exits/exit.ts";
 import { hex } from "../../x86/hex.ts";
-import { msrText } from "../../x86/msr_number.ts";
+import { msrName, msrText } from "../../x86/msr_number.ts";
 import type { ExitRecord } from "../exits/exit_log.ts";
-import { exitText } from "../exits/exit_text.ts";
-import { littleEndianBytes } from "../exits/integer_bytes.ts";
+import { littleEndianBytes } from "../exits/answer_bytes.ts";
 
 const REASON_NAMES = new Map<number, string>(
   Object.entries(EXIT_REASON).map(([name, number]) => [number, name]),
@@ -86,4 +85,9 @@ function answerText({ size, answeredBy, fault }: ExitRecord): string {
   if (fault !== undefined) return "";
   if (answeredBy !== undefined) return `answered by ${answeredBy}`;
   return size === 0 ? "" : "nobody answered";
+}
+
+/** An exit in one line, as {@linkcode describeExit} has it, and MSRs by their names. */
+export function exitText(exit: Exit): string {
+  return describeExit(exit, { msrName });
 }

@@ -1,0 +1,159 @@
+import { describeWalk } from "../../x86/describe_walk.ts";
+import type { CaughtFault } from "../faults/caught_fault.ts";
+import type { StoppedCpu } from "../report/stopped_cpu.ts";
+import { statePage } from "../report/state_page.ts";
+import { exitText } from "../report/exit_text.ts";
+import type { Exit } from "../../kvm/exits/exit.ts";
+import { answerFields } from "../../kvm/exits/exit_answer.ts";
+import { ofCpu } from "../report/cpus_section.ts";
+import { hex } from "../../x86/hex.ts";
+import { msrName } from "../../x86/msr_number.ts";
+import { TIMEOUT_SCALE_VARIABLE, timeoutScale } from "./time_limit.ts";
+import type { RunOptions } from "./run_options.ts";
+
+/**
+ * The guest caused an exception that it does not handle, and its fault catcher reported it. The machine stands
+ * where the guest did: its registers are those at the fault, and running it on tries the instruction again.
+ */
+export class GuestFaultError extends Error {
+  /** The name that reporters print. */
+  override readonly name = "GuestFaultError";
+  /** The fault. */
+  readonly fault: CaughtFault;
+  /** The number of the CPU whose fault it is. */
+  readonly cpu: number;
+
+  /** The error with the state of the machine at the fault. */
+  constructor(machine: StoppedCpu, fault: CaughtFault) {
+    const whose = machine.machine.cpus.length === 1 ? "" : `CPU ${machine.number}: `;
+    super([whose + fault.text, "", ...walkLines(fault), statePage(machine)].join("\n"));
+    this.fault = fault;
+    this.cpu = machine.number;
+  }
+}
+
+function walkLines({ walk }: CaughtFault): string[] {
+  if (walk === undefined) return [];
+  return ["page tables", ...describeWalk(walk).map((line) => `    ${line}`)];
+}
+
+/**
+ * The guest caused an exit that no handler answers and no transcript foresees. The machine can be looked at,
+ * and run on.
+ */
+export class UnhandledExitError extends Error {
+  /** The name that reporters print. */
+  override readonly name = "UnhandledExitError";
+  /** The exit. */
+  readonly exit: Exit;
+
+  /**
+   * The error with the state of the machine at the exit.
+   *
+   * @param exit What nobody answered.
+   */
+  constructor(machine: StoppedCpu, exit: Exit) {
+    super(
+      `Nothing answers exit ${machine.log.total}${ofCpu(machine)}: ${exitText(exit)}.${
+        remedy(exit)
+      }\n\n${statePage(machine)}`,
+    );
+    this.exit = exit;
+  }
+}
+
+function remedy(exit: Exit): string {
+  switch (exit.reason) {
+    case "IO": {
+      const port = `0x${exit.port.toString(16)}`;
+      return exit.direction === "out"
+        ? ` Handle it with vm.ports.on(${port}, { write(port, value) {} }), or foresee it in a transcript with portOut(${port}).`
+        : ` Handle it with vm.ports.on(${port}, { read: () => 0 }), or foresee it in a transcript with portIn(${port}).returns(0).`;
+    }
+    case "MMIO": {
+      const address = `0x${exit.gpa.toString(16)}`;
+      return exit.isWrite
+        ? ` No memory slot takes writes there. Handle it with vm.mmio.on(${address}, { write(address, value) {} }), or foresee it in a transcript with mmioWrite(${address}).`
+        : ` No memory slot backs it. Handle it with vm.mmio.on(${address}, { read: () => 0 }), or foresee it in a transcript with mmioRead(${address}).returns(0).`;
+    }
+    case "X86_RDMSR": {
+      const msr = msrArgument(exit.index);
+      return ` Handle it with vm.msrs.on(${msr}, { read: () => 0 }), or foresee it in a transcript with rdmsr(${msr}).returns(0) or .faults().`;
+    }
+    case "X86_WRMSR": {
+      const msr = msrArgument(exit.index);
+      return ` Handle it with vm.msrs.on(${msr}, { write(msr, value) {} }), or foresee it in a transcript with wrmsr(${msr}) or wrmsr(${msr}).faults().`;
+    }
+    case "FAIL_ENTRY":
+    case "INTERNAL_ERROR":
+    case "UNKNOWN_TO_VMEXIT":
+      return "";
+    default: {
+      const [field] = answerFields(exit.reason);
+      return field === undefined
+        ? ` Handle it with vm.on("${exit.reason}", () => {}), or foresee it in a transcript with exit("${exit.reason}").`
+        : ` Handle it with vm.on("${exit.reason}", () => ({ ${field}: 0 })), or foresee it in a transcript with exit("${exit.reason}").returns({ … }).`;
+    }
+  }
+}
+
+/** An MSR as a test writes it. */
+function msrArgument(index: number): string {
+  const name = msrName(index);
+  return name === undefined ? hex(index) : `"${name}"`;
+}
+
+/**
+ * A run took longer than its time limit. The guest may hang in a loop, wait in HLT for an interrupt that does
+ * not come, or cause exits without end; the message says where it was. The machine is whole: it can be looked
+ * at, and run on.
+ */
+export class TimeLimitError extends Error {
+  /** The name that reporters print. */
+  override readonly name = "TimeLimitError";
+  /** The limit, in milliseconds, as scaled for this host. */
+  readonly milliseconds: number;
+  /** Where the guest was: its instruction pointer. */
+  readonly rip: bigint;
+
+  /**
+   * The error with the state of the machine as it was stopped.
+   *
+   * @param milliseconds The limit, as scaled.
+   */
+  constructor(machine: StoppedCpu, milliseconds: number) {
+    const scale = timeoutScale();
+    const limit = scale === 1
+      ? `${milliseconds} ms`
+      : `${milliseconds} ms (${milliseconds / scale} ms × ${TIMEOUT_SCALE_VARIABLE}=${scale})`;
+    super(
+      `The guest did not end within ${limit}: it was stopped at rip 0x${
+        machine.registers.rip.toString(16)
+      }${ofCpu(machine)} after ${machine.log.total} exits.${
+        waiting(machine)
+      } Give it more with the \`timeout\` option, or on a slow host with ${TIMEOUT_SCALE_VARIABLE}.` +
+        `\n\n${statePage(machine)}`,
+    );
+    this.milliseconds = milliseconds;
+    this.rip = machine.registers.rip;
+  }
+}
+
+/** A guest that is halted with interrupts disabled has ended: here it waits for one. */
+function waiting(machine: StoppedCpu): string {
+  return machine.mpState === "HALTED"
+    ? ' It is halted, waiting for an interrupt: raise one by vm.interrupts, or let the run end there with { until: "halted" }.'
+    : "";
+}
+
+/** Runs `body`; the stack of an error about the guest begins at the line of the test that called `method`. */
+export function fromCaller(method: (options: RunOptions) => Exit, body: () => Exit): Exit {
+  try {
+    return body();
+  } catch (error) {
+    const isOfGuest = [UnhandledExitError, GuestFaultError, TimeLimitError]
+      .some((kind) => error instanceof kind);
+    if (isOfGuest) Error.captureStackTrace(error as Error, method);
+    throw error;
+  }
+}
