@@ -271,6 +271,7 @@ export class Board implements Disposable {
     return new CpuLane({
       cpu,
       vcpu,
+      store,
       debug,
       loop,
       halt,

@@ -309,7 +309,7 @@ export class Machine extends MachineCpu implements Disposable {
   }
 
   /**
-   * Runs the guest until it halts, shuts down, comes to a breakpoint ({@linkcode Machine.debug}), writes to its exit
+   * Runs the guest until it halts, comes to a breakpoint ({@linkcode Machine.debug}), writes to its exit
    * port, or {@linkcode Machine.stop} is called; handlers answer its other exits.
    *
    * With several CPUs it ends when all have halted, and at SHUTDOWN of any: {@linkcode Machine.exitingCpu} is whose it
@@ -318,7 +318,11 @@ export class Machine extends MachineCpu implements Disposable {
    * answers holds up all of them.
    *
    * @returns The exit that ended the run.
-   * @throws {UnhandledExitError} At an exit that no handler answers.
+   * A guest that shuts down (a triple fault) has failed, unless it was to: with `until: "shutdown"`, or a handler of
+   * SHUTDOWN ({@linkcode Machine.on}).
+   *
+   * @throws {UnhandledExitError} At an exit that no handler answers, and at SHUTDOWN.
+   * @throws {TypeError} When it has shut down already, and its registers were not set since.
    * @throws {GuestFaultError} At a fault that the guest's fault catcher reports.
    * @throws {TimeLimitError} When it takes longer than its limit.
    * @throws {KvmError} When KVM refuses to run it.
@@ -329,7 +333,7 @@ export class Machine extends MachineCpu implements Disposable {
 
   /**
    * The exits from here on, each as it happens, up to and including the first that cannot be run on from
-   * (HLT, SHUTDOWN, a fault, an error). Handlers answer theirs; a read that nobody answers must be given
+   * (HLT, SHUTDOWN, a fault, an error); going on behind a SHUTDOWN throws, unless `until: "shutdown"` asked for it. Handlers answer theirs; a read that nobody answers must be given
    * {@linkcode Machine.answer} before the next.
    *
    * The time limit is for all of them together; it is counted while the guest runs, not while test code has

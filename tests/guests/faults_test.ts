@@ -85,7 +85,7 @@ Deno.test(
 
       try {
         const { reason } = vm.run();
-        assert(reason === "HLT" || reason === "SHUTDOWN", reason);
+        assertEquals(reason, "HLT");
       } catch (error) {
         assert(error instanceof UnhandledExitError || error instanceof TimeLimitError, `${error}`);
       }

@@ -231,7 +231,7 @@ Deno.test(
     using vm = bootNested({ mode: "long", code: asm`hlt`, msrs: { IA32_FEATURE_CONTROL } });
     recordNestedExits(vm);
 
-    assertEquals(vm.run().reason, "SHUTDOWN");
+    assertEquals(vm.run({ until: "shutdown" }).reason, "SHUTDOWN");
   },
 );
 

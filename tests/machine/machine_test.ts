@@ -38,14 +38,6 @@ Deno.test("a machine runs on behind its HLT", () => {
   assertEquals(vm.registers.al, 2);
 });
 
-Deno.test("a triple fault ends the run as SHUTDOWN", () => {
-  using vm = boot(asm`
-    bits 64
-    ud2
-  `);
-  assertEquals(vm.run().reason, "SHUTDOWN");
-});
-
 Deno.test("an exit that nobody answers stops the run, and the run goes on once it has a handler", () => {
   using vm = echo();
   const error = assertThrows(() => vm.run(), UnhandledExitError, "vm.ports.on(0x42");

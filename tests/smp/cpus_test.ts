@@ -216,7 +216,7 @@ Deno.test("SHUTDOWN of any CPU ends the run, and the log says whose it was", () 
     `,
     { cpus: [{}, { entry: "second" }] },
   );
-  assertEquals(vm.run().reason, "SHUTDOWN");
+  assertEquals(vm.run({ until: "shutdown" }).reason, "SHUTDOWN");
   assertEquals([vm.log.latest?.cpu, vm.exitingCpu.number], [1, 1]);
   expect(vm.cpus[1]).toBeShutDown();
   expect(vm).not.toBeShutDown();

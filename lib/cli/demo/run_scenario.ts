@@ -84,7 +84,8 @@ function runToEnd(vm: Machine, scenario: Scenario, { write, style }: Report): Mi
   write(style.faint(exitTableHead()));
   let end = "";
   try {
-    for (const observed of vm.exits()) {
+    const until = scenario.end === "SHUTDOWN" ? "shutdown" : undefined;
+    for (const observed of vm.exits({ until })) {
       write(exitRow(observed));
       offer(observed);
       end = observed.fault === undefined ? observed.exit.reason : "fault";

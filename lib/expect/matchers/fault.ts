@@ -1,6 +1,10 @@
 import { exitText } from "../../machine/report/exit_text.ts";
 import type { CaughtFault } from "../../machine/faults/caught_fault.ts";
-import { GuestFaultError, TimeLimitError } from "../../machine/run/run_errors.ts";
+import {
+  GuestFaultError,
+  TimeLimitError,
+  UnhandledExitError,
+} from "../../machine/run/run_errors.ts";
 import type { MachineCpu } from "../../machine/machine.ts";
 import type { RunOptions } from "../../machine/run/run_options.ts";
 import { describeWalk } from "../../x86/describe_walk.ts";
@@ -82,6 +86,9 @@ function runToFault(machine: MachineCpu, options: RunOptions): CaughtFault | str
   } catch (error) {
     if (error instanceof GuestFaultError) {
       return error.cpu === machine.number ? error.fault : `${error.fault.text} of CPU ${error.cpu}`;
+    }
+    if (error instanceof UnhandledExitError && error.exit.reason === "SHUTDOWN") {
+      return `no fault: ${exitText(error.exit)}, exit ${machine.log.total}`;
     }
     if (!(error instanceof TimeLimitError)) throw error;
     return `no fault within ${error.milliseconds} ms: the guest still ran`;

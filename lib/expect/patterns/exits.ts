@@ -1,7 +1,7 @@
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import type { AnsweredReason, Exit } from "../../kvm/exits/exit.ts";
 import { takesAnswer } from "../../kvm/exits/exit_answer.ts";
-import { placeOf } from "../../kvm/exits/exit_table.ts";
+import { endsRun, goesOn, placeOf } from "../../kvm/exits/exit_table.ts";
 import { hex } from "../../x86/hex.ts";
 import { nearestNames } from "../../x86/nearest_names.ts";
 import { formatHexBytes } from "../format.ts";
@@ -89,12 +89,18 @@ export function shutdown(): ExitPattern {
   return exit("SHUTDOWN");
 }
 
-/** Any exit at all, but no fault: see {@linkcode fault}. A read needs a device of the machine to answer it. */
+/**
+ * Any exit that a guest has while all is well with it: no fault ({@linkcode fault}), no SHUTDOWN ({@linkcode shutdown}),
+ * no error of KVM's. A read needs a device of the machine to answer it.
+ */
 export function anyExit(): ExitPattern {
   return new ExitPattern({
     text: "any exit",
     names: () => false,
-    begin: () => ({ text: "any exit", offer: () => MATCH }),
+    begin: () => ({
+      text: "any exit",
+      offer: (received) => goesOn(received) || endsRun(received) ? MATCH : MISMATCH,
+    }),
   });
 }
 

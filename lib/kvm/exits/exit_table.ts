@@ -148,7 +148,7 @@ export const EXITS: { readonly [Reason in ExitReasonName]: ExitKind<Reason> } = 
   },
   // As DEBUG.
   IRQ_WINDOW_OPEN: { ...plain, goesOn: true, endsRun: true },
-  SHUTDOWN: { ...plain, endsRun: true },
+  SHUTDOWN: plain,
   FAIL_ENTRY: {
     decode: (view) => run_exits.fail_entry.read(view, PAYLOAD),
     details: (exit) =>

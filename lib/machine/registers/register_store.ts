@@ -29,6 +29,7 @@ export class RegisterStore {
   /** The same, in the order in which they are set. */
   #inOrder: readonly [RegisterSet, Cached][] = [];
   #layout: XsaveLayout | undefined;
+  #timesSet = 0;
   /** CPUID is not asked for what lies in the legacy region. */
   readonly #lazyLayout: XsaveLayout;
   /** What the sets that {@linkcode atomically} has changed so far were before. */
@@ -63,6 +64,11 @@ export class RegisterStore {
   /** The set, which the caller changes: it is brought into the vCPU by {@linkcode flush}. */
   change(set: RegisterSet): DataView<ArrayBuffer> {
     return this.#change(set).view;
+  }
+
+  /** How often registers were set so far; giving the vCPU itself away counts, since it may set them. */
+  get timesSet(): number {
+    return this.#timesSet;
   }
 
   /** The XSAVE area as it is in the vCPU. */
@@ -128,6 +134,7 @@ export class RegisterStore {
   forgetAll(): void {
     this.forget();
     this.#layout = undefined;
+    this.#timesSet++;
   }
 
   #read(set: RegisterSet): Cached {
@@ -145,6 +152,7 @@ export class RegisterStore {
       this.#before.set(set, cached.bytes.slice());
     }
     cached.state = "changed";
+    this.#timesSet++;
     return cached;
   }
 

@@ -5,6 +5,7 @@ import type { CpuWait, HaltWatch } from "./cpu_wait.ts";
 import type { FaultCatcher } from "../faults/fault_catcher.ts";
 import type { StoppedCpu } from "../report/stopped_cpu.ts";
 import type { GuestDebug } from "./guest_debug.ts";
+import type { RegisterStore } from "../registers/register_store.ts";
 import type { RunLoop } from "./run_loop.ts";
 
 /** How far a CPU has come. */
@@ -21,6 +22,7 @@ export interface CpuProgress {
 export interface CpuLaneParts {
   readonly cpu: StoppedCpu;
   readonly vcpu: Vcpu;
+  readonly store: RegisterStore;
   readonly debug: GuestDebug;
   readonly loop: RunLoop;
   /** Finds a HLT that is no exit, where the kernel has the local APIC and there is no other CPU. */
@@ -43,6 +45,21 @@ export class CpuLane implements CpuProgress {
   /** The lane of one CPU, which has not run yet. */
   constructor(parts: CpuLaneParts) {
     this.parts = parts;
+  }
+
+  /** How often its registers had been set when it shut down; undefined where it has not. */
+  #setAtShutdown: number | undefined;
+
+  /** Notes an exit that test code sees. */
+  see(exit: Exit): Exit {
+    this.lastExit = exit;
+    this.#setAtShutdown = exit.reason === "SHUTDOWN" ? this.parts.store.timesSet : undefined;
+    return exit;
+  }
+
+  /** Whether it has shut down, and nobody has set its registers since: there is nothing that it could run. */
+  get isShutDown(): boolean {
+    return this.#setAtShutdown === this.parts.store.timesSet;
   }
 
   /** Whether the CPU stands at its latest exit. */

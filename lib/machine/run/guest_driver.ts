@@ -7,6 +7,7 @@ import type { CpuLane } from "./cpu_lane.ts";
 import type { CpuScheduler } from "./cpu_scheduler.ts";
 import { FaultCatcher } from "../faults/fault_catcher.ts";
 import { GuestFaultError, TimeLimitError, UnhandledExitError } from "./run_errors.ts";
+import { ofCpu } from "../report/cpus_section.ts";
 import type { ExitsOptions, ObservedExit, RunOptions } from "./run_options.ts";
 import { scaledTimeout, type TimeLimit } from "./time_limit.ts";
 
@@ -35,6 +36,7 @@ export class GuestDriver {
   #halt: Exit | undefined;
   #running = false;
   #stopAsked = false;
+  #until: RunOptions["until"];
   #stepping: CpuLane | undefined;
 
   /** A driver of one machine. */
@@ -75,6 +77,10 @@ export class GuestDriver {
       if (observed === undefined) return;
       used += this.#parts.limit.elapsed;
       yield observed;
+      const { exit, answeredBy } = observed;
+      if (exit.reason === "SHUTDOWN" && answeredBy === undefined && options.until !== "shutdown") {
+        throw new UnhandledExitError(this.#lane.parts.cpu, exit);
+      }
       const isEnd = observed.fault !== undefined ||
         !(goesOn(observed.exit) || this.#isParked(observed.exit));
       if (isEnd || this.#stopAsked) return;
@@ -125,6 +131,7 @@ export class GuestDriver {
     const { cpu } = this.#lane.parts;
     checkUsable("run the machine");
     checkUntil(until);
+    this.#checkIsAlive();
     if (this.#running) {
       throw new TypeError(
         "Cannot run the machine: it is running already. A handler answers an exit; it cannot run the machine that waits for its answer.",
@@ -134,6 +141,7 @@ export class GuestDriver {
     if (used >= milliseconds) throw new TimeLimitError(cpu, milliseconds);
     this.#running = true;
     this.#stopAsked = false;
+    this.#until = until;
     try {
       const { halt } = lanes[0].parts;
       if (halt !== undefined) halt.endsWaiting = until === "halted";
@@ -148,6 +156,22 @@ export class GuestDriver {
         for (const { parts: { loop } } of lanes) loop.settle();
       }
     }
+  }
+
+  /**
+   * A processor that has shut down waits for its reset: what KVM would run there is the reset vector (AMD), or nothing.
+   *
+   * @throws {TypeError} When a CPU has shut down.
+   */
+  #checkIsAlive(): void {
+    const lane = this.#parts.lanes.find((each) => each.isShutDown);
+    if (lane === undefined) return;
+    const { cpu } = lane.parts;
+    throw new TypeError(
+      `Cannot run the machine: its guest has shut down${
+        ofCpu(cpu)
+      } (a triple fault). Boot it anew, or set the registers with which it is to go on.`,
+    );
   }
 
   #begin(cpus: readonly number[] | undefined): void {
@@ -177,18 +201,23 @@ export class GuestDriver {
       const { loop, cpu, vcpu: { kvmRun } } = lane.parts;
       const fault = this.#caught();
       if (fault !== undefined) {
-        lane.lastExit = kvmRun.exit();
+        lane.see(kvmRun.exit());
         throw new GuestFaultError(cpu, fault);
       }
       // The end of a step is no exit of the guest's: no handler takes it.
       const isStep = this.#stepping !== undefined && kvmRun.exitReason === EXIT_REASON.DEBUG;
+      const isShutdown = kvmRun.exitReason === EXIT_REASON.SHUTDOWN;
+      if (isShutdown) lane.see(kvmRun.exit());
       if (!isStep && loop.dispatch()) {
-        if (!this.#stopAsked) continue;
-        return lane.lastExit = kvmRun.exit();
+        if (!this.#stopAsked) {
+          if (isShutdown) this.#checkIsAlive();
+          continue;
+        }
+        return lane.see(kvmRun.exit());
       }
-      const exit = lane.lastExit = kvmRun.exit();
+      const exit = lane.see(kvmRun.exit());
       if (this.#stepping === undefined && this.#isParked(exit)) continue;
-      if (endsRun(exit)) return exit;
+      if (this.#isWanted(exit)) return exit;
       loop.settle();
       throw new UnhandledExitError(cpu, exit);
     }
@@ -210,6 +239,12 @@ export class GuestDriver {
       this.#stepping = undefined;
       debug.step(false);
     }
+  }
+
+  /** Whether a run may end with the exit. */
+  #isWanted(exit: Exit): boolean {
+    if (exit.reason === "SHUTDOWN") return this.#until === "shutdown";
+    return endsRun(exit) && !(exit.reason === "HLT" && this.#until === "shutdown");
   }
 
   /** Takes a CPU that has halted out of the run. False where it is no HLT, or no other CPU is left. */
@@ -247,7 +282,7 @@ export class GuestDriver {
     if (!this.#advance()) return undefined;
     const lane = this.#lane;
     const { loop, cpu, vcpu } = lane.parts;
-    const exit = lane.lastExit = vcpu.kvmRun.exit();
+    const exit = lane.see(vcpu.kvmRun.exit());
     const fault = this.#caught();
     const answer = before?.(exit, fault, cpu.number);
     if (answer?.bytes !== undefined) loop.answer(answer.bytes, answer.by);
@@ -277,11 +312,11 @@ export class GuestDriver {
 }
 
 function checkUntil(until: RunOptions["until"]): void {
-  if (until === undefined || until === "halted") return;
+  if (until === undefined || until === "halted" || until === "shutdown") return;
   throw new RangeError(
     `Cannot run the machine until ${
       JSON.stringify(until)
-    }: a run ends by itself, or with { until: "halted" }`,
+    }: a run ends by itself, or with { until: "halted" } or { until: "shutdown" }`,
   );
 }
 

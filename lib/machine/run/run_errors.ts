@@ -38,8 +38,8 @@ function walkLines({ walk }: CaughtFault): string[] {
 }
 
 /**
- * The guest caused an exit that no handler answers and no transcript foresees. The machine can be looked at,
- * and run on.
+ * The guest caused an exit that no handler answers and no transcript foresees, or came to another end than its run was
+ * to have: it shut down. The machine can be looked at, and run on unless it has shut down.
  */
 export class UnhandledExitError extends Error {
   /** The name that reporters print. */
@@ -54,16 +54,30 @@ export class UnhandledExitError extends Error {
    */
   constructor(machine: StoppedCpu, exit: Exit) {
     super(
-      `Nothing answers exit ${machine.log.total}${ofCpu(machine)}: ${exitText(exit)}.${
-        remedy(exit)
-      }\n\n${statePage(machine)}`,
+      `${headline(exit, `exit ${machine.log.total}${ofCpu(machine)}`)}${remedy(exit)}\n\n${
+        statePage(machine)
+      }`,
     );
     this.exit = exit;
   }
 }
 
+function headline(exit: Exit, which: string): string {
+  switch (exit.reason) {
+    case "SHUTDOWN":
+      return `The guest shut down at ${which}: it triple-faulted.`;
+    case "HLT":
+      return `The guest halted at ${which}, and was to shut down.`;
+    default:
+      return `Nothing answers ${which}: ${exitText(exit)}.`;
+  }
+}
+
 function remedy(exit: Exit): string {
   switch (exit.reason) {
+    case "SHUTDOWN":
+      return ' Where that is meant, say so: vm.run({ until: "shutdown" }), or shutdown() in a transcript. ' +
+        "Booted with `catchFaults: true`, its first fault is told.";
     case "IO": {
       const port = `0x${exit.port.toString(16)}`;
       return exit.direction === "out"
@@ -84,6 +98,7 @@ function remedy(exit: Exit): string {
       const msr = msrArgument(exit.index);
       return ` Handle it with vm.msrs.on(${msr}, { write(msr, value) {} }), or foresee it in a transcript with wrmsr(${msr}) or wrmsr(${msr}).faults().`;
     }
+    case "HLT":
     case "FAIL_ENTRY":
     case "INTERNAL_ERROR":
     case "UNKNOWN_TO_VMEXIT":

@@ -8,11 +8,13 @@ export interface RunOptions {
    */
   readonly timeout?: number;
   /**
+   * `"shutdown"`: the guest is to triple-fault, and the run ends with SHUTDOWN; that it halts instead is an error.
+   *
    * `"halted"`: the run ends with HLT as soon as the guest waits in HLT, though an interrupt could wake it. It counts
    * for machines with a local APIC (the option `irqchip`), whose HLT waits in the kernel: the others end at each HLT.
    * A guest that waits for its timer counts as well. It is found out after 5 to 10 ms.
    */
-  readonly until?: "halted";
+  readonly until?: "halted" | "shutdown";
 }
 
 /** What answers an exit before the machine's devices are asked: see {@linkcode ExitsOptions}. */

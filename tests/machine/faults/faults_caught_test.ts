@@ -266,7 +266,7 @@ Deno.test("in long mode a fault is told whatever the stack is; elsewhere the mac
     }],
     catchFaults: true,
   });
-  assertEquals(paged.run().reason, "SHUTDOWN");
+  assertEquals(paged.run({ until: "shutdown" }).reason, "SHUTDOWN");
 });
 
 Deno.test("a single step that the guest asks for is a #DB, told by DR6", () => {
