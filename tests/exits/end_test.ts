@@ -37,15 +37,18 @@ Deno.test.each(modes(["real", "protected", "long"]))(
   },
 );
 
-Deno.test("SHUTDOWN: a triple fault that is injected as an event", () => {
-  using vm = boot(asm`hlt`, { capabilities: { KVM_CAP_X86_TRIPLE_FAULT_EVENT: 1 } });
-  const { events } = vm.kvm.vcpu;
-  const before = events.getVcpuEvents();
-  assert((before.flags & KVM_VCPUEVENT_VALID.TRIPLE_FAULT) !== 0);
-  const flags = KVM_VCPUEVENT_VALID.TRIPLE_FAULT;
-  events.setVcpuEvents({ ...before, flags, triple_fault: { pending: 1 } });
-  expect(vm).toExit([shutdown()]);
-});
+Deno.test(
+  requires({ x86TripleFaultEvent: true }, "SHUTDOWN: a triple fault that is injected as an event"),
+  () => {
+    using vm = boot(asm`hlt`, { capabilities: { KVM_CAP_X86_TRIPLE_FAULT_EVENT: 1 } });
+    const { events } = vm.kvm.vcpu;
+    const before = events.getVcpuEvents();
+    assert((before.flags & KVM_VCPUEVENT_VALID.TRIPLE_FAULT) !== 0);
+    const flags = KVM_VCPUEVENT_VALID.TRIPLE_FAULT;
+    events.setVcpuEvents({ ...before, flags, triple_fault: { pending: 1 } });
+    expect(vm).toExit([shutdown()]);
+  },
+);
 
 Deno.test("FAIL_ENTRY: a code segment that is both 64 and 32 bits wide, and the rule that it breaks", () => {
   using vm = boot(asm`hlt`, { mode: "long" });

@@ -130,9 +130,14 @@ function enlightened(vm: Machine): void {
   vcpu.cpuid.setCpuid2([...plain, ...vcpu.cpuid.getSupportedHvCpuid()]);
 }
 
-Deno.test("HYPERV: SYNIC when the guest sets up its interrupts, HCALL for a message", () => {
-  using vm = boot(
-    asm`
+Deno.test(
+  requires(
+    { hypervSynic2: true },
+    "HYPERV: SYNIC when the guest sets up its interrupts, HCALL for a message",
+  ),
+  () => {
+    using vm = boot(
+      asm`
       xor edx, edx
       mov eax, 1
       mov ecx, 0x40000000               ; HV_X64_MSR_GUEST_OS_ID
@@ -145,23 +150,26 @@ Deno.test("HYPERV: SYNIC when the guest sets up its interrupts, HCALL for a mess
       mov rbx, rax
       hlt
     `,
-    { mode: "long", irqchip: true },
-  );
-  enlightened(vm);
-  expect(vm).toExit([
-    exit("HYPERV", { typeName: "SYNIC", synic: (synic) => synic?.msr === 0x40000080 }),
-    exit("HYPERV", {
-      typeName: "HCALL",
-      hcall: (hcall) => hcall?.input === 0x5cn && hcall.params[0] === 0x2000n,
-    }).returns({ result: 7 }),
-  ]);
-  vm.step();
-  assertEquals(vm.registers.rax, 7n);
-});
+      { mode: "long", irqchip: true },
+    );
+    enlightened(vm);
+    expect(vm).toExit([
+      exit("HYPERV", { typeName: "SYNIC", synic: (synic) => synic?.msr === 0x40000080 }),
+      exit("HYPERV", {
+        typeName: "HCALL",
+        hcall: (hcall) => hcall?.input === 0x5cn && hcall.params[0] === 0x2000n,
+      }).returns({ result: 7 }),
+    ]);
+    vm.step();
+    assertEquals(vm.registers.rax, 7n);
+  },
+);
 
-Deno.test("HYPERV: SYNDBG when the guest uses the synthetic debugger", () => {
-  using vm = boot(
-    asm`
+Deno.test(
+  requires({ hypervSynic2: true }, "HYPERV: SYNDBG when the guest uses the synthetic debugger"),
+  () => {
+    using vm = boot(
+      asm`
       xor edx, edx
       mov eax, 1
       mov ecx, 0x40000000
@@ -170,35 +178,42 @@ Deno.test("HYPERV: SYNDBG when the guest uses the synthetic debugger", () => {
       wrmsr
       hlt
     `,
-    { mode: "long", irqchip: true },
-  );
-  enlightened(vm);
-  expect(vm).toExit([
-    exit("HYPERV", { typeName: "SYNDBG", syndbg: (syndbg) => syndbg?.msr === 0x400000f1 }),
-  ]);
-});
+      { mode: "long", irqchip: true },
+    );
+    enlightened(vm);
+    expect(vm).toExit([
+      exit("HYPERV", { typeName: "SYNDBG", syndbg: (syndbg) => syndbg?.msr === 0x400000f1 }),
+    ]);
+  },
+);
 
-Deno.test("SYSTEM_EVENT: a guest of Hyper-V crashes, or resets the machine", () => {
-  const wrmsr = (msr: number, high: number, low: number) =>
-    boot(
-      asm`
+Deno.test(
+  requires(
+    { hypervSynic2: true },
+    "SYSTEM_EVENT: a guest of Hyper-V crashes, or resets the machine",
+  ),
+  () => {
+    const wrmsr = (msr: number, high: number, low: number) =>
+      boot(
+        asm`
         mov edx, ${high}
         mov eax, ${low}
         mov ecx, ${msr}
         wrmsr
         hlt
       `,
-      { mode: "long", irqchip: true },
-    );
-  const HV_X64_MSR_CRASH_CTL = 0x40000105;
-  const HV_X64_MSR_RESET = 0x40000003;
-  using crashing = wrmsr(HV_X64_MSR_CRASH_CTL, 0x8000_0000, 0);
-  enlightened(crashing);
-  expect(crashing).toExit([exit("SYSTEM_EVENT", { typeName: "CRASH" })]);
-  using resetting = wrmsr(HV_X64_MSR_RESET, 0, 1);
-  enlightened(resetting);
-  expect(resetting).toExit([exit("SYSTEM_EVENT", { typeName: "RESET" })]);
-});
+        { mode: "long", irqchip: true },
+      );
+    const HV_X64_MSR_CRASH_CTL = 0x40000105;
+    const HV_X64_MSR_RESET = 0x40000003;
+    using crashing = wrmsr(HV_X64_MSR_CRASH_CTL, 0x8000_0000, 0);
+    enlightened(crashing);
+    expect(crashing).toExit([exit("SYSTEM_EVENT", { typeName: "CRASH" })]);
+    using resetting = wrmsr(HV_X64_MSR_RESET, 0, 1);
+    enlightened(resetting);
+    expect(resetting).toExit([exit("SYSTEM_EVENT", { typeName: "RESET" })]);
+  },
+);
 
 Deno.test(requires({ xenHvm: true }, "XEN: a hypercall is answered by the transcript"), () => {
   const HYPERCALL_MSR = 0x40000000;

@@ -1,4 +1,4 @@
-import { CapabilityError, KvmError, MsrError } from "@vmexit/vmexit";
+import { CapabilityError, KvmError, MsrError, requires } from "@vmexit/vmexit";
 import { KVM_X86 } from "@vmexit/vmexit/abi";
 import { Kvm } from "@vmexit/vmexit/kvm";
 import {
@@ -24,10 +24,13 @@ Deno.test("getSupportedCpuid and getEmulatedCpuid list leaves", () => {
   assertGreater(kvm.getEmulatedCpuid().length, 0);
 });
 
-Deno.test("getSupportedHvCpuid lists the Hyper-V leaves", () => {
-  using kvm = Kvm.open();
-  assertEquals(kvm.getSupportedHvCpuid()[0].function, HYPERV_VENDOR_LEAF);
-});
+Deno.test(
+  requires({ sysHypervCpuid: true }, "getSupportedHvCpuid lists the Hyper-V leaves"),
+  () => {
+    using kvm = Kvm.open();
+    assertEquals(kvm.getSupportedHvCpuid()[0].function, HYPERV_VENDOR_LEAF);
+  },
+);
 
 Deno.test("getMsrIndexList has the MSRs of a guest, getMsrFeatureIndexList those that say what the host offers", () => {
   using kvm = Kvm.open();
@@ -53,20 +56,26 @@ Deno.test("x86GetMceCapSupported has machine checks with UCNA or SER features in
   assertGreater(kvm.x86GetMceCapSupported(), 0xffn);
 });
 
-Deno.test("KVM's own attributes: XCOMP_GUEST_SUPP is there and can be read, others are not", () => {
-  using kvm = Kvm.open();
-  const known = { group: KVM_X86.GRP_SYSTEM, attr: KVM_X86.XCOMP_GUEST_SUPP };
-  const unknown = { group: KVM_X86.GRP_SYSTEM, attr: 99 };
-  assert(kvm.attributes.hasDeviceAttr(known));
-  assert(!kvm.attributes.hasDeviceAttr(unknown));
-  const components = kvm.attributes.getDeviceAttr(known, 8);
-  assertEquals(components[0] & 3, 3, "x87 and SSE are among the components");
-  assertThrows(
-    () => kvm.attributes.getDeviceAttr(unknown, 8),
-    KvmError,
-    "KVM_GET_DEVICE_ATTR failed with ENXIO",
-  );
-});
+Deno.test(
+  requires(
+    { sysAttributes: true },
+    "KVM's own attributes: XCOMP_GUEST_SUPP is there and can be read, others are not",
+  ),
+  () => {
+    using kvm = Kvm.open();
+    const known = { group: KVM_X86.GRP_SYSTEM, attr: KVM_X86.XCOMP_GUEST_SUPP };
+    const unknown = { group: KVM_X86.GRP_SYSTEM, attr: 99 };
+    assert(kvm.attributes.hasDeviceAttr(known));
+    assert(!kvm.attributes.hasDeviceAttr(unknown));
+    const components = kvm.attributes.getDeviceAttr(known, 8);
+    assertEquals(components[0] & 3, 3, "x87 and SSE are among the components");
+    assertThrows(
+      () => kvm.attributes.getDeviceAttr(unknown, 8),
+      KvmError,
+      "KVM_GET_DEVICE_ATTR failed with ENXIO",
+    );
+  },
+);
 
 Deno.test("a VM has no attributes on x86, and says by which capability", () => {
   using kvm = Kvm.open();

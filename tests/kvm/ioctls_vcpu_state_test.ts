@@ -1,4 +1,4 @@
-import { MsrError } from "@vmexit/vmexit";
+import { MsrError, requires } from "@vmexit/vmexit";
 import type { KvmFpu } from "@vmexit/vmexit/abi";
 import {
   assert,
@@ -67,25 +67,31 @@ Deno.test("getFpu, setFpu: read, change, read back", () => {
   assertEquals([after.fcw, after.xmm], [0x27f, xmm]);
 });
 
-Deno.test("getXsave, getXsave2, setXsave: the area is as long as KVM_CAP_XSAVE2 says", () => {
-  using on = levels();
-  const { fpu } = on.vcpu;
-  assertGreaterOrEqual(fpu.xsaveSize, 4096);
-  const area = fpu.getXsave2();
-  assertEquals(area.length, fpu.xsaveSize);
-  assertEquals(fpu.getXsave(), area.slice(0, 4096));
-  const XMM0 = 160;
-  const MXCSR = 24;
-  const XSTATE_BV = 512;
-  area[MXCSR] = 0xa0;
-  area.fill(0x77, XMM0, XMM0 + 16);
-  area[XSTATE_BV] |= 0x2;
-  fpu.setXsave(area);
-  assertEquals(fpu.getFpu().xmm[0], new Uint8Array(16).fill(0x77));
-  assertEquals(fpu.getXsave()[MXCSR], 0xa0);
-  const message = `Cannot set the XSAVE area from 100 bytes: this KVM takes ${fpu.xsaveSize}`;
-  assertThrows(() => fpu.setXsave(area.slice(0, 100)), RangeError, message);
-});
+Deno.test(
+  requires(
+    { xsave2: true },
+    "getXsave, getXsave2, setXsave: the area is as long as KVM_CAP_XSAVE2 says",
+  ),
+  () => {
+    using on = levels();
+    const { fpu } = on.vcpu;
+    assertGreaterOrEqual(fpu.xsaveSize, 4096);
+    const area = fpu.getXsave2();
+    assertEquals(area.length, fpu.xsaveSize);
+    assertEquals(fpu.getXsave(), area.slice(0, 4096));
+    const XMM0 = 160;
+    const MXCSR = 24;
+    const XSTATE_BV = 512;
+    area[MXCSR] = 0xa0;
+    area.fill(0x77, XMM0, XMM0 + 16);
+    area[XSTATE_BV] |= 0x2;
+    fpu.setXsave(area);
+    assertEquals(fpu.getFpu().xmm[0], new Uint8Array(16).fill(0x77));
+    assertEquals(fpu.getXsave()[MXCSR], 0xa0);
+    const message = `Cannot set the XSAVE area from 100 bytes: this KVM takes ${fpu.xsaveSize}`;
+    assertThrows(() => fpu.setXsave(area.slice(0, 100)), RangeError, message);
+  },
+);
 
 Deno.test("getXcrs, setXcrs: XCR0 can be set to what the CPU has", () => {
   using on = levels();
@@ -134,7 +140,7 @@ Deno.test("getMsrs says which MSR does not exist, in a long list too", () => {
   assertEquals(error.position, 280);
 });
 
-Deno.test("getCpuid2, setCpuid2: leaves can be edited, and getSupportedHvCpuid lists those of Hyper-V", () => {
+Deno.test("getCpuid2, setCpuid2: leaves can be edited", () => {
   using on = levels();
   const { cpuid } = on.vcpu;
   const entries = cpuid.getCpuid2();
@@ -142,8 +148,15 @@ Deno.test("getCpuid2, setCpuid2: leaves can be edited, and getSupportedHvCpuid l
   assert(brand !== undefined);
   cpuid.setCpuid2(entries.map((entry) => entry === brand ? { ...entry, eax: 0x74696e75 } : entry));
   assertEquals(cpuid.getCpuid2().find((entry) => entry.function === 0x80000002)?.eax, 0x74696e75);
-  assertEquals(cpuid.getSupportedHvCpuid()[0].function, 0x40000000);
 });
+
+Deno.test(
+  requires({ hypervCpuid: true }, "getSupportedHvCpuid lists the leaves of Hyper-V"),
+  () => {
+    using on = levels();
+    assertEquals(on.vcpu.cpuid.getSupportedHvCpuid()[0].function, 0x40000000);
+  },
+);
 
 Deno.test("getNestedState, setNestedState: what was read can be set again", () => {
   using on = levels();

@@ -1,4 +1,4 @@
-import { KvmError } from "@vmexit/vmexit";
+import { KvmError, requires } from "@vmexit/vmexit";
 import { KVM_IOEVENTFD, KVM_IRQ_ROUTING, KVM_IRQCHIP, KVM_IRQFD_FLAG } from "@vmexit/vmexit/abi";
 import { kvmLibc, type Vm } from "@vmexit/vmexit/kvm";
 import { OwnedFd } from "../../lib/ffi/owned_fd.ts";
@@ -137,19 +137,22 @@ Deno.test("ioeventfd: a write to its port counts, and makes no exit", () => {
   );
 });
 
-Deno.test("hypervEventfd: a connection can be bound once, and unbound", () => {
-  using on = levels();
-  using event = eventfd();
-  const { interrupts } = on.vm;
-  interrupts.hypervEventfd({ conn_id: 3, fd: event.number });
-  assertThrows(
-    () => interrupts.hypervEventfd({ conn_id: 3, fd: event.number }),
-    KvmError,
-    "KVM_HYPERV_EVENTFD failed with EEXIST",
-  );
-  const DEASSIGN = 1;
-  interrupts.hypervEventfd({ conn_id: 3, fd: -1, flags: DEASSIGN });
-});
+Deno.test(
+  requires({ hypervEventfd: true }, "hypervEventfd: a connection can be bound once, and unbound"),
+  () => {
+    using on = levels();
+    using event = eventfd();
+    const { interrupts } = on.vm;
+    interrupts.hypervEventfd({ conn_id: 3, fd: event.number });
+    assertThrows(
+      () => interrupts.hypervEventfd({ conn_id: 3, fd: event.number }),
+      KvmError,
+      "KVM_HYPERV_EVENTFD failed with EEXIST",
+    );
+    const DEASSIGN = 1;
+    interrupts.hypervEventfd({ conn_id: 3, fd: -1, flags: DEASSIGN });
+  },
+);
 
 Deno.test("createPit2, getPit2, setPit2, reinjectControl: the timer can be had once, read and changed", () => {
   using on = levels({ before: irqchip });

@@ -54,13 +54,17 @@ export interface CommonOptions {
    * others.
    */
   readonly memory?: Size;
-  /** Whether the host is to give the main memory large pages of 2 MiB. Default false. */
+  /**
+   * Whether the host is asked to give the main memory large pages of 2 MiB. Default false: then it does as it likes, and
+   * gives them where transparent huge pages are set to `always`.
+   */
   readonly hugePages?: boolean;
   /** More memory: elsewhere, read-only, or showing other memory. */
   readonly slots?: readonly SlotOptions[];
   /**
    * How the pages that the guest writes are noted, for `vm.memory.dirty()`. `"log"`: in the kernel's bitmaps.
-   * `"ring"`: in a ring, by default of 1024 pages; `{ ring: N }`: of N pages, a power of 2. Default not at all.
+   * `"ring"`: in a ring, by default of 1024 pages; `{ ring: N }`: of N pages, a power of 2 from 256 to 65536, and on
+   * most Intel processors from 1024. Default not at all.
    */
   readonly dirtyPages?: DirtyPagesOption;
   /**

@@ -1,4 +1,7 @@
+import { ERRNO } from "../../ffi/errno.ts";
+import { HostError } from "../../ffi/host_error.ts";
 import { PAGE_SIZE } from "../../ffi/mman.ts";
+import { KvmError } from "../../kvm/kvm_error.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { MemorySlot } from "./memory_slots.ts";
 import { KVM_DIRTY_LOG } from "../../kvm/abi/mod.ts";
@@ -87,6 +90,11 @@ const DEFAULT_ENTRIES = 1024;
 /** The kernel wants a page at the least, and 65536 entries at the most (api.rst 8.29). */
 const FEWEST_ENTRIES = 256;
 const MOST_ENTRIES = 65536;
+/**
+ * What KVM keeps for itself where the processor logs page modifications (PML): the processor's log of 512 entries, and 64
+ * (`kvm_dirty_ring_get_rsvd_entries` in virt/kvm/dirty_ring.c). Elsewhere it keeps the 64.
+ */
+const RESERVED_ENTRIES_OF_PML = 576;
 
 /**
  * Written pages from the rings that KVM keeps for each vCPU. A ring that is full stops its vCPU with
@@ -102,11 +110,23 @@ export class DirtyRings implements DirtyPages {
    * Before the VM's first vCPU.
    *
    * @throws {CapabilityError} When the kernel has no rings.
-   * @throws {KvmError} When it refuses their size.
+   * @throws {HostError} When this host's processor needs larger ones.
+   * @throws {KvmError} When the kernel refuses them.
    */
   constructor(vm: Vm, entries: number) {
     this.#vm = vm;
-    vm.enableCap("KVM_CAP_DIRTY_LOG_RING", entries * kvm_dirty_gfn.size);
+    try {
+      vm.enableCap("KVM_CAP_DIRTY_LOG_RING", entries * kvm_dirty_gfn.size);
+    } catch (error) {
+      const isTooSmall = error instanceof KvmError && error.errno === ERRNO.EINVAL &&
+        entries < RESERVED_ENTRIES_OF_PML;
+      if (!isTooSmall) throw error;
+      throw new HostError(
+        `Cannot note dirty pages in a ring of ${entries}: this host's KVM refuses it. Where an Intel processor logs ` +
+          `page modifications, KVM keeps ${RESERVED_ENTRIES_OF_PML} entries for itself: give { ring: ${DEFAULT_ENTRIES} } or more.`,
+        { cause: error },
+      );
+    }
   }
 
   /** See {@linkcode DirtyPages.attach}. */

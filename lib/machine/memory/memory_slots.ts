@@ -23,7 +23,7 @@ export interface SlotOptions {
    * slot, the main memory or one before this.
    */
   readonly alias?: number;
-  /** Whether the host is to give it large pages of 2 MiB. Default false. */
+  /** Whether the host is asked to give it large pages of 2 MiB, as for the main memory. Default false. */
   readonly hugePages?: boolean;
 }
 
