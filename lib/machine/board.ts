@@ -8,22 +8,22 @@ import type { Vm } from "../kvm/vm.ts";
 import type { FaultCatcherPlace, Mode } from "../x86/cpu_state.ts";
 import { PORT } from "../x86/layout.ts";
 import type { Irqchip } from "./interrupts/irqchip.ts";
-import { CpuCore, type CpuParts } from "./cpu_core.ts";
-import { CpuLane, type CpuProgress } from "./run/cpu_lane.ts";
+import { Cpu, type VcpuAndRegisters } from "./cpu.ts";
+import { type CpuProgress, CpuRunner } from "./run/cpu_runner.ts";
 import {
-  CpuTurn,
   type InterleavingOptions,
+  RoundRobin,
   type SeededInterleaving,
   SLICE_MILLISECONDS,
-  TimeSlices,
+  TimeSlice,
 } from "./run/interleaving.ts";
 import { CpuScheduler } from "./run/cpu_scheduler.ts";
-import { CpuWait, HaltWatch, LOOK_MILLISECONDS } from "./run/cpu_wait.ts";
+import { ActivityState, HaltWatch, LOOK_MILLISECONDS } from "./run/activity_state.ts";
 import { Devices } from "./buses/devices.ts";
 import { ExitHandlers } from "./exits/exit_handlers.ts";
 import { ExitLog } from "./exits/exit_log.ts";
 import { FaultCatcher } from "./faults/fault_catcher.ts";
-import { GuestDriver } from "./run/guest_driver.ts";
+import { RunControl } from "./run/run_control.ts";
 import type { RunOptions } from "./run/run_options.ts";
 import { MsrIntercepts } from "./msrs/msr_intercepts.ts";
 import type { DirtyPages } from "./memory/dirty_pages.ts";
@@ -61,7 +61,7 @@ export interface MachineSettings {
 }
 
 /** What a machine is made of. */
-export interface BoardParts {
+export interface BoardInit {
   /** The C library that every call goes through. */
   readonly libc: Libc;
   /** The open `/dev/kvm`. */
@@ -69,7 +69,7 @@ export interface BoardParts {
   /** The virtual machine. */
   readonly vm: Vm;
   /** Its CPUs, whose registers are still to be set. */
-  readonly cpus: readonly CpuParts[];
+  readonly cpus: readonly VcpuAndRegisters[];
   /** Its memory. */
   readonly slots: MemorySlots;
   /** What notes the pages that the guest writes. */
@@ -109,19 +109,19 @@ export class Board implements Disposable {
   /** Whether the guest has a fault catcher. */
   readonly catchesFaults: boolean;
   /** The CPUs, by number. */
-  readonly cpus: readonly CpuCore[];
+  readonly cpus: readonly Cpu[];
   /** What runs the guest. */
-  readonly driver: GuestDriver;
+  readonly runControl: RunControl;
   /** The serial line at COM1, if there is one. */
   readonly serial: Uart | undefined;
   readonly #exitPort: ExitPort | undefined;
-  readonly #parts: BoardParts;
+  readonly #parts: BoardInit;
   readonly #limit: TimeLimit;
-  readonly #lanes: readonly CpuLane[];
+  readonly #runners: readonly CpuRunner[];
   #disposed = false;
 
   /** Takes ownership of the VM, the vCPUs, the memory and the open `/dev/kvm`. */
-  constructor(parts: BoardParts) {
+  constructor(parts: BoardInit) {
     const { libc, kvm, vm, dirtyPages, settings } = parts;
     const { image, mode, irqchip, pit, interleaving, timeout, serial, exitPort } = settings;
     this.#parts = parts;
@@ -150,14 +150,14 @@ export class Board implements Disposable {
       isShared: parts.cpus.length > 1,
       checkIsNoRam: (first, last) => this.memory.checkIsNoRam(first, last),
     });
-    this.cpus = parts.cpus.map((cpu, number) => new CpuCore(number, cpu, this));
+    this.cpus = parts.cpus.map((cpu, number) => new Cpu(number, cpu, this));
     this.#limit = new TimeLimit(libc, this.#tick);
-    const turn = this.cpus.length === 1 ? undefined : new CpuTurn();
-    const lanes = this.#lanes = this.cpus.map((cpu) => this.#lane(cpu, turn));
-    this.driver = new GuestDriver({
-      lanes,
-      scheduler: turn &&
-        new CpuScheduler({ lanes, turn, interleaving: interleaving ?? new TimeSlices() }),
+    const slice = this.cpus.length === 1 ? undefined : new TimeSlice();
+    const runners = this.#runners = this.cpus.map((cpu) => this.#runner(cpu, slice));
+    this.runControl = new RunControl({
+      runners,
+      scheduler: slice &&
+        new CpuScheduler({ runners, slice, interleaving: interleaving ?? new RoundRobin() }),
       limit: this.#limit,
       timeout,
       checkUsable: (what) => this.checkUsable(what),
@@ -174,7 +174,7 @@ export class Board implements Disposable {
       this.devices.ports.on([PORT.com1, PORT.com1 + PORT.serialPorts - 1], this.serial);
     }
     if (exitPort !== undefined) {
-      this.#exitPort = new ExitPort(() => this.driver.stop());
+      this.#exitPort = new ExitPort(() => this.runControl.stop());
       this.devices.ports.on(exitPort, this.#exitPort);
     }
   }
@@ -185,23 +185,23 @@ export class Board implements Disposable {
   }
 
   /** The CPU of the latest exit; the first before that. */
-  get exitingCpu(): CpuCore {
+  get exitingCpu(): Cpu {
     return this.cpus[this.log.latest?.cpu ?? 0];
   }
 
   /** How far a CPU has come. */
   progressOf(cpu: number): CpuProgress {
-    return this.#lanes[cpu];
+    return this.#runners[cpu];
   }
 
   /** See {@linkcode MachineCpu.step}. */
   step(cpu: number, options: RunOptions): Exit {
-    return this.driver.step(cpu, options);
+    return this.runControl.step(cpu, options);
   }
 
-  /** See {@linkcode GuestDriver.checkStopped}. */
+  /** See {@linkcode RunControl.checkStopped}. */
   checkStopped(what: string): void {
-    this.driver.checkStopped(what);
+    this.runControl.checkStopped(what);
   }
 
   /** See {@linkcode MachineCpu.checkUsable}. */
@@ -220,7 +220,7 @@ export class Board implements Disposable {
    */
   [Symbol.dispose](): void {
     if (this.#disposed) return;
-    if (this.driver.isRunning) {
+    if (this.runControl.isRunning) {
       throw new TypeError(
         "Cannot dispose the machine: it is running. Call vm.stop() in the handler, and dispose it when run() has returned.",
       );
@@ -242,16 +242,16 @@ export class Board implements Disposable {
     return this.irqchip === false ? undefined : LOOK_MILLISECONDS;
   }
 
-  #lane(cpu: CpuCore, turn: CpuTurn | undefined): CpuLane {
+  #runner(cpu: Cpu, slice: TimeSlice | undefined): CpuRunner {
     const { vm, image, irqchip, devices, handlers, log, portOutput } = this;
     const { number, vcpu, store, registers, linear, debug, interrupts } = cpu;
     const { faultCatcher: place } = this.#parts.settings;
     const limit = this.#limit;
-    const halt = irqchip === false || turn !== undefined ? undefined : new HaltWatch(vcpu);
+    const halt = irqchip === false || slice !== undefined ? undefined : new HaltWatch(vcpu);
     const loop = new RunLoop({
       vcpu,
       cpu: number,
-      turn,
+      slice,
       ports: devices.portTable,
       mmio: devices.mmioTable,
       coalesced: devices.coalesced,
@@ -268,14 +268,14 @@ export class Board implements Disposable {
         throw new TimeLimitError(cpu, limit.milliseconds);
       },
     });
-    return new CpuLane({
+    return new CpuRunner({
       cpu,
       vcpu,
       store,
       debug,
       loop,
       halt,
-      wait: turn && new CpuWait({ vm, vcpu, store, irqchip, interrupts }),
+      activity: slice && new ActivityState({ vm, vcpu, store, irqchip, interrupts }),
       catcher: place &&
         new FaultCatcher({ vcpu, store, registers, linear, image, place }),
     });

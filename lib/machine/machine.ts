@@ -8,7 +8,7 @@ import type { GeneralRegister } from "../x86/registers.ts";
 import type { Board } from "./board.ts";
 import type { DeviceBus } from "./buses/device_bus.ts";
 import type { PortOutput } from "./buses/port_output.ts";
-import type { CpuCore, KvmLevels } from "./cpu_core.ts";
+import type { Cpu, KvmLevels } from "./cpu.ts";
 import type { Cpuid } from "./cpuid/cpuid.ts";
 import type { ExitHandler, HandledReason } from "./exits/exit_handlers.ts";
 import type { ExitLog } from "./exits/exit_log.ts";
@@ -62,12 +62,12 @@ export class MachineCpu {
   readonly msrs: Msrs;
   /** What CPUID answers, by name. */
   readonly cpuid: Cpuid;
-  readonly #core: CpuCore;
+  readonly #core: Cpu;
   readonly #board: Board;
   readonly #machine: Machine | undefined;
 
   /** Use {@linkcode Machine.cpus}. */
-  constructor(core: CpuCore, board: Board, machine?: Machine) {
+  constructor(core: Cpu, board: Board, machine?: Machine) {
     this.#core = core;
     this.#board = board;
     this.#machine = machine;
@@ -328,7 +328,7 @@ export class Machine extends MachineCpu implements Disposable {
    * @throws {KvmError} When KVM refuses to run it.
    */
   run(options: RunOptions = {}): Exit {
-    return fromCaller(this.run, () => this.#board.driver.run(options));
+    return fromCaller(this.run, () => this.#board.runControl.run(options));
   }
 
   /**
@@ -354,7 +354,7 @@ export class Machine extends MachineCpu implements Disposable {
    * ```
    */
   exits(options: ExitsOptions = {}): Generator<ObservedExit, void, void> {
-    return this.#board.driver.exits(options);
+    return this.#board.runControl.exits(options);
   }
 
   /**
@@ -395,13 +395,13 @@ export class Machine extends MachineCpu implements Disposable {
    */
   answer(value: number | bigint | Uint8Array | AnswerFields): void {
     this.checkUsable("answer an exit");
-    this.#board.driver.answer(value);
+    this.#board.runControl.answer(value);
   }
 
   /** Ends the run when the handler that calls this returns: `run` then returns that handler's exit. */
   stop(): void {
     this.checkUsable("stop the machine");
-    this.#board.driver.stop();
+    this.#board.runControl.stop();
   }
 
   /**

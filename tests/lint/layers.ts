@@ -34,7 +34,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
     buses: ["host", "interrupts"],
     report: ["registers", "host", "exits", "memory", "interrupts", "faults"],
     run: ["registers", "host", "exits", "interrupts", "faults", "buses", "report"],
-    "cpu_core.ts": [
+    "cpu.ts": [
       "registers",
       "cpuid",
       "exits",
@@ -53,7 +53,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
       "faults",
       "buses",
       "run",
-      "cpu_core.ts",
+      "cpu.ts",
     ],
     "machine.ts": [
       "registers",
@@ -65,7 +65,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
       "faults",
       "buses",
       "run",
-      "cpu_core.ts",
+      "cpu.ts",
       "board.ts",
     ],
     boot: [
@@ -76,7 +76,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
       "interrupts",
       "msrs",
       "run",
-      "cpu_core.ts",
+      "cpu.ts",
       "board.ts",
       "machine.ts",
     ],

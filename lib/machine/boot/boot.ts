@@ -12,15 +12,15 @@ import type { CpuidEntry } from "../../x86/cpuid.ts";
 import { withCpuidTopology } from "../../x86/cpuid_topology.ts";
 import { KVM_PRIVATE_PAGES } from "../../x86/layout.ts";
 import { Board } from "../board.ts";
-import type { CpuCore } from "../cpu_core.ts";
+import type { Cpu } from "../cpu.ts";
 import { editedCpuid } from "../cpuid/cpuid_options.ts";
 import {
+  checkCpuCount,
+  checkFeatures,
+  checkHasSingleStep,
+  checkHasSmm,
   isAmd,
-  refuseMissingFeatures,
-  refuseMissingSingleStep,
-  refuseMissingSmm,
-  refuseTooManyCpus,
-} from "../host/host_cpuid.ts";
+} from "../host/host_checks.ts";
 import { createControllers } from "../interrupts/irqchip.ts";
 import { Machine } from "../machine.ts";
 import { setMsrs } from "../msrs/msrs.ts";
@@ -85,18 +85,18 @@ const BOOT_PROCESSOR = 0x100n;
 function start(plan: BootPlan, libc: Libc = kvmLibc()): Machine {
   // What scales it is said before anything is made.
   scaledTimeout(plan.timeout);
-  if (plan.interleaving !== undefined) refuseMissingSingleStep();
+  if (plan.interleaving !== undefined) checkHasSingleStep();
   const slots = createSlots(libc, plan.slots);
 
   using cleanup = new DisposableStack();
   for (const { pages } of slots) cleanup.use(pages);
   const kvm = cleanup.use(Kvm.open(libc));
-  if (plan.hasSmm) refuseMissingSmm(kvm);
-  refuseTooManyCpus(kvm, plan.starts.length);
+  if (plan.hasSmm) checkHasSmm(kvm);
+  checkCpuCount(kvm, plan.starts.length);
   const vm = cleanup.use(kvm.createVm());
   const supported = kvm.getSupportedCpuid();
   const cpuid = plan.cpuid === undefined ? supported : editedCpuid(kvm, supported, plan.cpuid);
-  refuseMissingFeatures(cpuid, plan.state);
+  checkFeatures(cpuid, plan.state);
   const dirtyPages = cleanup.use(dirtyPagesOf(vm, plan.dirtyPages));
   const memory = new SlotTable(libc, vm, slots, dirtyPages, plan.hasSmm);
   prepareVm(vm, plan);
@@ -145,7 +145,7 @@ function cpuidOfCpus(
 }
 
 /** Puts a CPU where it starts. One that waits for a SIPI stays as KVM has made it. */
-function startCpu(cpu: CpuCore, { starts, state, msrs, irqchip }: BootPlan): void {
+function startCpu(cpu: Cpu, { starts, state, msrs, irqchip }: BootPlan): void {
   const start = starts[cpu.number];
   if (start === undefined) return cpu.noteBootRegisters();
   // CPU 0 has had them since the guest was loaded through its page tables.
@@ -162,14 +162,14 @@ function startCpu(cpu: CpuCore, { starts, state, msrs, irqchip }: BootPlan): voi
 /** Writes the mode's tables and the guest into memory. */
 function load(board: Board, { image, state, loadAddress }: BootPlan): void {
   loadGuest(board, image, state, loadAddress);
-  refuseOverwrittenTables(board, state);
+  checkTablesAreWhole(board, state);
 }
 
 /**
  * Where the tables of the mode are overwritten, the next interrupt, fault or far jump would go anywhere, and none of it
  * be reported.
  */
-function refuseOverwrittenTables({ memory }: Board, { writes, faultCatcher }: CpuState): void {
+function checkTablesAreWhole({ memory }: Board, { writes, faultCatcher }: CpuState): void {
   for (const { gpa, bytes, what } of writes) {
     const loaded = memory.read(gpa, bytes.length);
     if (bytes.every((byte, index) => byte === loaded[index])) continue;

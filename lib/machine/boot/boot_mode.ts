@@ -62,7 +62,7 @@ function isConvention(name: unknown): name is Convention {
 }
 
 /** Options that a convention does not know would be ignored otherwise. */
-function refuseOptionsOfOthers(options: BootOptions, convention: Convention): void {
+function checkConventionOptions(options: BootOptions, convention: Convention): void {
   for (const [option, conventions] of Object.entries(OPTIONS_OF_CONVENTIONS)) {
     if (options[option as keyof BootOptions] === undefined) continue;
     if (conventions.includes(convention)) continue;
@@ -92,7 +92,7 @@ export function defaultsOf(mode: Mode, options: BootOptions): ModeDefaults {
   }
   const chosen = convention ?? "plain";
   if (isConvention(chosen)) {
-    refuseOptionsOfOthers(options, chosen);
+    checkConventionOptions(options, chosen);
     return conventionDefaults[chosen];
   }
   throw new RangeError(

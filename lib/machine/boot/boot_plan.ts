@@ -65,7 +65,7 @@ export function planBoot(guest: Guest, options: BootOptions): BootPlan {
   const mode = modeOf(guest, options);
   const cpus = planCpuCount(options, mode);
   const defaults = defaultsOf(mode, options);
-  refuseUnknownOptions(mode, options);
+  checkOptionNames(mode, options);
   const memorySize = sizeInBytes(options.memory ?? defaults.memorySize);
   const { image, loadAddress, entry, layout } = placeGuest(
     guest,
@@ -184,7 +184,7 @@ const NAMES: Readonly<Record<Mode, Readonly<Record<string, true>>>> = {
  *
  * @throws {TypeError} When there is one.
  */
-function refuseUnknownOptions(mode: Mode, options: BootOptions): void {
+function checkOptionNames(mode: Mode, options: BootOptions): void {
   const known = NAMES[mode];
   const unknown = Object.keys(options).find((name) => !Object.hasOwn(known, name));
   if (unknown === undefined) return;

@@ -63,7 +63,7 @@ export function planCpuCount(options: SeveralOptions, mode: Mode): CpuCount {
         "sends. Leave `irqchip` out, or let them start at once: `cpus: [{}, { entry: … }]`.",
     );
   }
-  if (count > 1) refuseShared(options, count, mode);
+  if (count > 1) checkShared(options, count, mode);
   return { count, waitForSipi };
 }
 
@@ -149,7 +149,7 @@ function stackOf(number: number, rsp: bigint): bigint {
 }
 
 /** What lies in memory once, and cannot serve two CPUs at the same time. */
-function refuseShared(
+function checkShared(
   { cpus, catchFaults, cpl, smm }: SeveralOptions,
   count: number,
   mode: Mode,

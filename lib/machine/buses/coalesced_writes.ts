@@ -12,7 +12,7 @@ const NUMBER_SIZE = 4;
 const WORD_BITS = 32n;
 
 /** What {@linkcode CoalescedWrites} is made of. */
-export interface CoalescedWritesParts {
+export interface CoalescedWritesInit {
   readonly ring: CoalescedRing;
   readonly ports: HandlerTable<PortHandler>;
   readonly mmio: HandlerTable<MmioHandler>;
@@ -23,11 +23,11 @@ export interface CoalescedWritesParts {
 
 /** The writes that made no exits, on their way from the kernel's ring to the handlers that take them. */
 export class CoalescedWrites {
-  readonly #parts: CoalescedWritesParts;
+  readonly #parts: CoalescedWritesInit;
   #zones = 0;
 
   /** Those of one machine. */
-  constructor(parts: CoalescedWritesParts) {
+  constructor(parts: CoalescedWritesInit) {
     this.#parts = parts;
   }
 

@@ -76,7 +76,7 @@ const LENGTHS: readonly unknown[] = [1, 2, 4, 8];
 const PORT_LENGTH = 4;
 
 /** What a {@linkcode MachineBus} is made of. */
-interface MachineBusParts<Handler> {
+interface MachineBusInit<Handler> {
   readonly libc: Libc;
   readonly vm: Vm;
   readonly table: HandlerTable<Handler & { readonly name?: string }>;
@@ -111,12 +111,12 @@ interface Zone {
 /** A {@linkcode DeviceBus} over a table of handlers, which the run loop asks. */
 export class MachineBus<Handler extends { readonly write?: unknown }>
   implements DeviceBus<Handler> {
-  readonly #parts: MachineBusParts<Handler>;
+  readonly #parts: MachineBusInit<Handler>;
   readonly #notifications = new Set<Notification>();
   readonly #zones = new Set<Zone>();
 
   /** A bus over a table of handlers. */
-  constructor(parts: MachineBusParts<Handler>) {
+  constructor(parts: MachineBusInit<Handler>) {
     this.#parts = parts;
   }
 

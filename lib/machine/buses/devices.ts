@@ -32,7 +32,7 @@ const LOCAL_APIC_PAGE: KernelDevice = {
 };
 
 /** What {@linkcode Devices} are made of. */
-export interface DevicesParts {
+export interface DevicesInit {
   readonly libc: Libc;
   readonly vm: Vm;
   readonly vcpu: Vcpu;
@@ -61,7 +61,7 @@ export class Devices implements Disposable {
   readonly #interrupts: Interrupts | undefined;
 
   /** Those of one machine. */
-  constructor({ libc, vm, vcpu, irqchip, pit, portOutput, isShared, checkIsNoRam }: DevicesParts) {
+  constructor({ libc, vm, vcpu, irqchip, pit, portOutput, isShared, checkIsNoRam }: DevicesInit) {
     const what = "physical addresses";
     const attachments = this.#attachments;
     this.mmioTable = new HandlerTable(what, LAST_PHYSICAL_ADDRESS, checkIsNoRam);

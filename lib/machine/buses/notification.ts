@@ -13,7 +13,7 @@ export interface NotifyOptions {
 }
 
 /** What a {@linkcode Notification} is made of. */
-export interface NotificationParts extends NotifyOptions {
+export interface NotificationInit extends NotifyOptions {
   /** The C library that makes eventfds. */
   readonly libc: Libc;
   /** The VM. */
@@ -35,12 +35,12 @@ export interface NotificationParts extends NotifyOptions {
 export class Notification implements Disposable {
   /** The port, or the guest physical address. */
   readonly address: number;
-  readonly #parts: NotificationParts;
+  readonly #parts: NotificationInit;
   readonly #event: EventFd;
   #count = 0;
 
   /** Use {@linkcode DeviceBus.notify}. */
-  constructor(parts: NotificationParts) {
+  constructor(parts: NotificationInit) {
     this.#parts = parts;
     this.address = parts.address;
     using cleanup = new DisposableStack();

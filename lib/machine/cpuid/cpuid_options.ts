@@ -96,11 +96,11 @@ export function editedCpuid(
   supported: readonly CpuidEntry[],
   { entries = supported, show, edits }: CpuidPlan,
 ): readonly CpuidEntry[] {
-  refuseUnsupported(kvm, supported, show);
+  checkSupported(kvm, supported, show);
   return edits.reduce((each, edit) => edit(each), entries);
 }
 
-function refuseUnsupported(
+function checkSupported(
   kvm: Kvm,
   supported: readonly CpuidEntry[],
   show: readonly CpuidFeature[],

@@ -15,7 +15,7 @@ import { rflagsFlags } from "../../x86/flag_tables.ts";
 import { getFlag } from "../../x86/flags.ts";
 import { PORT } from "../../x86/layout.ts";
 import { CaughtFault } from "./caught_fault.ts";
-import { guestPlace } from "../registers/guest_place.ts";
+import { codeLocation } from "../registers/code_location.ts";
 import type { Image } from "../../guest/image.ts";
 import type { LinearMemory } from "../memory/linear_memory.ts";
 import type { Registers, RegisterValues } from "../registers/registers.ts";
@@ -52,7 +52,7 @@ const OPCODE_INTO = 0xce;
 const LONGEST_INSTRUCTION = 15;
 
 /** What a catcher needs of its machine. */
-interface FaultCatcherParts {
+interface FaultCatcherInit {
   readonly vcpu: Vcpu;
   readonly store: RegisterStore;
   readonly registers: Registers;
@@ -67,10 +67,10 @@ interface FaultCatcherParts {
  * brings the registers back to what they were in the program, as if the handler had returned.
  */
 export class FaultCatcher {
-  readonly #parts: FaultCatcherParts;
+  readonly #parts: FaultCatcherInit;
 
   /** The catcher of one machine. */
-  constructor(parts: FaultCatcherParts) {
+  constructor(parts: FaultCatcherInit) {
     this.#parts = parts;
   }
 
@@ -81,7 +81,7 @@ export class FaultCatcher {
   }
 
   /**
-   * The fault that the latest exit reports, or undefined where it reports none. The exit must be settled.
+   * The fault that the latest exit reports, or undefined where it reports none. The exit must be complete ({@linkcode RunLoop.complete}).
    *
    * @param isStepping Whether KVM is stepping the guest: TF in what the CPU saved is KVM's then.
    */
@@ -160,7 +160,7 @@ export class FaultCatcher {
       rsp: frame.rsp,
       ss: frame.ss ?? registers.ss.selector,
       cpl: format === "real" ? 0 : isVirtual8086 ? PRIVILEGE : frame.cs & PRIVILEGE,
-      bits: guestPlace(this.#parts).bits,
+      bits: codeLocation(this.#parts).bits,
       bytes: this.#code(address),
       ...vector === PAGE_FAULT && !trap.software
         ? {

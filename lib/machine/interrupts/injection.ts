@@ -19,7 +19,7 @@ export interface ExceptionOptions {
 }
 
 /** What injection needs of its machine. */
-export interface InjectionParts {
+export interface InjectionInit {
   /** What the events are injected into. */
   readonly vcpu: Vcpu;
   /** Its registers. */
@@ -59,10 +59,10 @@ export interface InjectionParts {
  * ```
  */
 export class Injection {
-  readonly #parts: InjectionParts;
+  readonly #parts: InjectionInit;
 
   /** Use {@linkcode Machine.inject}. */
-  constructor(parts: InjectionParts) {
+  constructor(parts: InjectionInit) {
     this.#parts = parts;
   }
 

@@ -48,7 +48,7 @@ export class InterruptQueue {
   }
 
   /** Whether the exit that `kvm_run` holds is one of this queue's own, which nobody asked for. */
-  passes(): boolean {
+  isOwnExit(): boolean {
     const reason = this.#vcpu.kvmRun.exitReason;
     if (reason === EXIT_REASON.IRQ_WINDOW_OPEN) {
       if (!this.#isWindowAsked) return true;

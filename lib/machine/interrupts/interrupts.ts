@@ -8,7 +8,7 @@ import { defaultGsis, type InterruptRoute, routingEntries } from "./interrupt_ro
 import { EventFd } from "../../ffi/event_fd.ts";
 
 /** What {@linkcode Interrupts} is made of. */
-interface InterruptsParts {
+interface InterruptsInit {
   /** The C library that makes eventfds. */
   readonly libc: Libc;
   /** The VM. */
@@ -52,11 +52,11 @@ interface InterruptsParts {
  * ```
  */
 export class Interrupts {
-  readonly #parts: InterruptsParts;
+  readonly #parts: InterruptsInit;
   #gsis: ReadonlySet<number>;
 
   /** The controllers of one VM. */
-  constructor(parts: InterruptsParts) {
+  constructor(parts: InterruptsInit) {
     this.#parts = parts;
     this.#gsis = parts.isSplit ? new Set() : defaultGsis();
   }
@@ -197,7 +197,7 @@ function ranges(numbers: readonly number[]): string {
 }
 
 /** What an {@linkcode InterruptEvent} is made of. */
-interface InterruptEventParts {
+interface InterruptEventInit {
   /** The C library that makes eventfds. */
   readonly libc: Libc;
   /** The VM. */
@@ -218,13 +218,13 @@ interface InterruptEventParts {
 export class InterruptEvent implements Disposable {
   /** The GSI that it raises. */
   readonly gsi: number;
-  readonly #parts: InterruptEventParts;
+  readonly #parts: InterruptEventInit;
   readonly #event: EventFd;
   readonly #resample: EventFd | undefined;
   #resampled = 0;
 
   /** Use {@linkcode Interrupts.eventfd}. */
-  constructor(parts: InterruptEventParts) {
+  constructor(parts: InterruptEventInit) {
     const { libc, vm, gsi, resample, attachments } = parts;
     this.#parts = parts;
     this.gsi = gsi;

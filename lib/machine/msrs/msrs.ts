@@ -25,7 +25,7 @@ export interface MsrOutcome extends MsrListing {
 }
 
 /** What the MSRs of a machine are made of. */
-interface MsrsParts {
+interface MsrsInit {
   /** For the list of MSRs. */
   readonly kvm: Kvm;
   /** Whose MSRs they are. */
@@ -59,10 +59,10 @@ interface MsrsParts {
  * ```
  */
 export class Msrs {
-  readonly #parts: MsrsParts;
+  readonly #parts: MsrsInit;
 
   /** Use {@linkcode Machine.msrs}. */
-  constructor(parts: MsrsParts) {
+  constructor(parts: MsrsInit) {
     this.#parts = parts;
   }
 

@@ -22,7 +22,7 @@ import {
   type FlagsOfRegisters,
   type RegisterAccessors,
 } from "./flag_register.ts";
-import { refuseUnknownNames } from "./refuse_unknown_names.ts";
+import { checkNames } from "./register_names.ts";
 import type { RegisterStore } from "./register_store.ts";
 import {
   bytesOfInteger,
@@ -135,7 +135,7 @@ class ExtendedFile {
     const read = () => integerOf(this.xsave.read(name, places));
     const write = (value: unknown) => {
       const integer = wholeNumber(name, value, width);
-      if (name === "mxcsr") refuseReservedMxcsr(store, integer);
+      if (name === "mxcsr") checkMxcsr(store, integer);
       this.xsave.write(name, places, bytesOfInteger(integer, width / BITS));
     };
     if (name === "mxcsr" || name === "fcw" || name === "fsw") {
@@ -146,7 +146,7 @@ class ExtendedFile {
 }
 
 function sharedAccessors(): object {
-  const accessors = Object.create(refuseUnknownNames());
+  const accessors = Object.create(checkNames());
   const define = (
     name: string,
     get: (file: ExtendedFile) => unknown,
@@ -180,7 +180,7 @@ function sharedAccessors(): object {
 }
 
 /** A CPU that is given one of its reserved bits faults (Intel SDM Vol. 1, 11.6.6), and KVM refuses it. */
-function refuseReservedMxcsr(store: RegisterStore, value: bigint): void {
+function checkMxcsr(store: RegisterStore, value: bigint): void {
   const reserved = value & ~BigInt(store.xsave().mxcsrMask);
   if (reserved === 0n) return;
   throw new RangeError(

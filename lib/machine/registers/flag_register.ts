@@ -1,4 +1,4 @@
-import { refuseUnknownNames } from "./refuse_unknown_names.ts";
+import { checkNames } from "./register_names.ts";
 import {
   type FlagTable,
   type FlagValue,
@@ -57,7 +57,7 @@ function flagRegister<Name extends string>(
       set: (value: FlagValue) => write(setFlag(table, flag, read(), value)),
     });
   }
-  Object.setPrototypeOf(register, refuseUnknownNames(name, FlagRegister.prototype));
+  Object.setPrototypeOf(register, checkNames(name, FlagRegister.prototype));
   return Object.preventExtensions(register) as FlagRegister & FlagProperties<Name>;
 }
 

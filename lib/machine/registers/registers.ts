@@ -24,9 +24,9 @@ import {
   extendedRegisters,
   type ExtendedRegisterValues,
 } from "./extended_registers.ts";
-import { namesIn, refuseUnknownNames, unknownRegister } from "./refuse_unknown_names.ts";
+import { checkNames, namesIn, unknownRegister } from "./register_names.ts";
 import type { RegisterStore } from "./register_store.ts";
-import { refuseNoNumber, wholeNumber, WholeRegister } from "./whole_register.ts";
+import { checkIsNumber, wholeNumber, WholeRegister } from "./whole_register.ts";
 
 const SEGMENTS: readonly SegmentName[] = ["cs", "ds", "es", "fs", "gs", "ss", "tr", "ldt"];
 const TABLES: readonly TableRegisterName[] = ["gdt", "idt"];
@@ -143,7 +143,7 @@ export function registersOf(store: RegisterStore): Registers {
       name,
       () => readRegister(name as GeneralRegister, store.view("general").getBigUint64(offset, true)),
       (value: bigint | number) => {
-        refuseNoNumber(name, value);
+        checkIsNumber(name, value);
         const full = store.view("general").getBigUint64(offset, true);
         const changed = writeRegister(name, full, value);
         store.change("general").setBigUint64(offset, changed, true);
@@ -186,7 +186,7 @@ function quadword(store: RegisterStore, name: string) {
 
 /** A segment or a descriptor table: an object whose properties are the fields of its structure. */
 function structureMembers(store: RegisterStore, name: SegmentName | TableRegisterName): object {
-  const members = Object.create(refuseUnknownNames(name));
+  const members = Object.create(checkNames(name));
   const layout: StructLayout = SEGMENTS.includes(name as SegmentName) ? kvm_segment : kvm_dtable;
   const start = kvm_sregs.offsetOf(name);
   for (const { path: member, offset, size } of layout.fields) {

@@ -1,4 +1,4 @@
-import { refuseUnknownNames } from "./refuse_unknown_names.ts";
+import { checkNames } from "./register_names.ts";
 import { wholeNumber, WholeRegister } from "./whole_register.ts";
 
 const BITS = 8;
@@ -32,7 +32,7 @@ export function vectorRegister(name: string, bytes: VectorBytes): VectorRegister
         bytes.write(bytesOfLanes(`set ${name}.${lane}`, lane, bytes.size / laneSize(lane), values)),
     });
   }
-  Object.setPrototypeOf(register, refuseUnknownNames(name, VectorRegister.prototype));
+  Object.setPrototypeOf(register, checkNames(name, VectorRegister.prototype));
   return Object.preventExtensions(register) as VectorRegister & VectorLanes;
 }
 

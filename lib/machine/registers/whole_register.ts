@@ -32,7 +32,7 @@ export class WholeRegister {
  * @throws {RangeError} When it does not fit.
  */
 export function wholeNumber(name: string, value: unknown, width: number): bigint {
-  refuseNoNumber(name, value);
+  checkIsNumber(name, value);
   const integer = typeof value === "number" && !Number.isSafeInteger(value) ? -1n : BigInt(value);
   if (BigInt.asUintN(width, integer) === integer) return integer;
   throw new RangeError(
@@ -41,7 +41,7 @@ export function wholeNumber(name: string, value: unknown, width: number): bigint
 }
 
 /** What TypeScript refuses, `BigInt` would take: `true` as 1, `""` as 0. @throws {TypeError} */
-export function refuseNoNumber(name: string, value: unknown): asserts value is bigint | number {
+export function checkIsNumber(name: string, value: unknown): asserts value is bigint | number {
   if (typeof value === "bigint" || typeof value === "number") return;
   throw new TypeError(`Cannot set ${name} as ${value}: give a number or a bigint`);
 }

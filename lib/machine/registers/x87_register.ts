@@ -1,5 +1,5 @@
 import { extendedToNumber, numberToExtended } from "../../x86/extended_precision.ts";
-import { refuseUnknownNames } from "./refuse_unknown_names.ts";
+import { checkNames } from "./register_names.ts";
 import { WholeRegister } from "./whole_register.ts";
 
 /** A register of the stack of x87: its 80 bits, and the number that they are. */
@@ -28,6 +28,6 @@ export function x87Register(
       write(numberToExtended(value));
     },
   });
-  Object.setPrototypeOf(register, refuseUnknownNames(name, X87Register.prototype));
+  Object.setPrototypeOf(register, checkNames(name, X87Register.prototype));
   return Object.preventExtensions(register) as X87Register & X87Number;
 }

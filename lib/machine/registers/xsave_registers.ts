@@ -63,7 +63,7 @@ export class XsaveRegisters {
    * @throws {HostError} When the CPU lacks it.
    */
   read(name: string, places: readonly XsavePlace[]): Uint8Array<ArrayBuffer> {
-    this.#refuseMissing(name, places);
+    this.#checkHas(name, places);
     return this.#store.xsave().read(places);
   }
 
@@ -73,7 +73,7 @@ export class XsaveRegisters {
    * @throws {HostError} When the CPU lacks it.
    */
   write(name: string, places: readonly XsavePlace[], bytes: Uint8Array): void {
-    this.#refuseMissing(name, places);
+    this.#checkHas(name, places);
     this.#store.changeXsave().write(places, bytes);
   }
 
@@ -112,7 +112,7 @@ export class XsaveRegisters {
     const register = simdRegisters.get(name);
     if (register === undefined) return this.#mmxBytes(name);
     const { width, places } = register;
-    this.#refuseMissing(name, places);
+    this.#checkHas(name, places);
     return {
       size: width / BITS,
       read: () => this.read(name, places),
@@ -146,7 +146,7 @@ export class XsaveRegisters {
     this.write("ftw", places, new Uint8Array([tags | 1 << index]));
   }
 
-  #refuseMissing(name: string, places: readonly XsavePlace[]): void {
+  #checkHas(name: string, places: readonly XsavePlace[]): void {
     for (const { component } of places) {
       const feature = FEATURES[component];
       if (feature === undefined || this.#store.xsaveLayout.components.has(component)) continue;

@@ -1,5 +1,5 @@
 import { hex } from "../../x86/hex.ts";
-import { guestPlace } from "../registers/guest_place.ts";
+import { codeLocation } from "../registers/code_location.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
 
 /** What is said of MP states in failure pages. */
@@ -40,7 +40,7 @@ export function replayLines({ interleaving }: StoppedCpu): string[] {
 }
 
 function placeText(cpu: StoppedCpu): string {
-  const { linear, imageBase } = guestPlace(cpu);
+  const { linear, imageBase } = codeLocation(cpu);
   const { image, isAtExit, lastExit } = cpu;
   const { mpState } = cpu;
   const isHalted = mpState === "HALTED" || (isAtExit && lastExit?.reason === "HLT");

@@ -3,7 +3,7 @@ import { KVM_INTERNAL_ERROR } from "../../kvm/abi/mod.ts";
 import type { Exit, FailEntryExit, InternalErrorExit } from "../../kvm/exits/exit.ts";
 import { explainEntryFailure } from "../../x86/explain_entry_failure.ts";
 import { hex } from "../../x86/hex.ts";
-import { guestPlace } from "../registers/guest_place.ts";
+import { codeLocation } from "../registers/code_location.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
 
 const BYTE_DIGITS = 2;
@@ -82,7 +82,7 @@ function internalError(machine: StoppedCpu, exit: InternalErrorExit): string[] {
 
 /** The bytes, which may go on behind the instruction, and the text of the first one in them. */
 function instruction(machine: StoppedCpu, bytes: Uint8Array): string {
-  const { bits, linear } = guestPlace(machine);
+  const { bits, linear } = codeLocation(machine);
   const [first] = disassemble(bytes, { bits, origin: linear, count: 1 }).instructions;
   const shown = first === undefined ? bytes : first.bytes;
   const digits = Array.from(shown, (byte) => byte.toString(16).padStart(BYTE_DIGITS, "0")).join(

@@ -1,5 +1,5 @@
 import { disassemble, type Instruction } from "../../guest/disassemble.ts";
-import type { GuestPlace } from "../registers/guest_place.ts";
+import type { CodeLocation } from "../registers/code_location.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
 import { PAGE_SIZE } from "../../ffi/mman.ts";
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
@@ -14,12 +14,12 @@ const LONGEST_INSTRUCTION = 15;
  */
 export class CodeView {
   /** Where the guest is. */
-  readonly place: GuestPlace;
+  readonly place: CodeLocation;
   readonly #machine: StoppedCpu;
   #known: readonly Instruction[] = [];
 
   /** The code of `machine`, whose next instruction is at `place`. */
-  constructor(machine: StoppedCpu, place: GuestPlace) {
+  constructor(machine: StoppedCpu, place: CodeLocation) {
     this.#machine = machine;
     this.place = place;
   }

@@ -8,7 +8,7 @@ import { CodeView, exitingInstruction } from "./guest_code.ts";
 import { explainExit } from "./explain_exit.ts";
 import { cpusSection, replayLines, subject } from "./cpus_section.ts";
 import { exitRows } from "./exit_text.ts";
-import { codeBits, guestPlace } from "../registers/guest_place.ts";
+import { codeBits, codeLocation } from "../registers/code_location.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
 
 const LINES_BEFORE = 3;
@@ -73,7 +73,7 @@ function place(machine: StoppedCpu): string[] {
       ...tripleFault(machine),
     ];
   }
-  const here = guestPlace(machine);
+  const here = codeLocation(machine);
   const code = new CodeView(machine, here);
   const address = exitingInstruction(machine, code);
   const { image } = machine;

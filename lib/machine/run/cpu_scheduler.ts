@@ -1,18 +1,18 @@
-import type { CpuLane } from "./cpu_lane.ts";
-import type { CpuTurn, Interleaving } from "./interleaving.ts";
-import type { CpuWait } from "./cpu_wait.ts";
+import type { CpuRunner } from "./cpu_runner.ts";
+import type { SchedulingPolicy, TimeSlice } from "./interleaving.ts";
+import type { ActivityState } from "./activity_state.ts";
 
 /** How often CPUs must be found idle in a row: what a thread of the kernel's brings may be on its way. */
 const LOOKS = 2;
 
 /** What a scheduler needs of its machine. */
-export interface CpuSchedulerParts {
+export interface CpuSchedulerInit {
   /** Its CPUs, by number. */
-  readonly lanes: readonly CpuLane[];
+  readonly runners: readonly CpuRunner[];
   /** The turn that their loops ask about. */
-  readonly turn: CpuTurn;
+  readonly slice: TimeSlice;
   /** Who decides about turns. */
-  readonly interleaving: Interleaving;
+  readonly interleaving: SchedulingPolicy;
 }
 
 /**
@@ -22,16 +22,16 @@ export interface CpuSchedulerParts {
 export class CpuScheduler {
   /** Whether a CPU that waits in HLT has ended, though an interrupt could wake it. */
   endsWaiting = false;
-  readonly #parts: CpuSchedulerParts;
-  #current: CpuLane | undefined;
-  #runs: readonly CpuLane[];
+  readonly #parts: CpuSchedulerInit;
+  #current: CpuRunner | undefined;
+  #runs: readonly CpuRunner[];
   /** How many turns in a row have ended in HLT. */
   #idleTurns = 0;
 
   /** A scheduler of CPUs that have not run yet. */
-  constructor(parts: CpuSchedulerParts) {
+  constructor(parts: CpuSchedulerInit) {
     this.#parts = parts;
-    this.#runs = parts.lanes;
+    this.#runs = parts.runners;
   }
 
   /**
@@ -40,9 +40,11 @@ export class CpuScheduler {
    * @param cpus The numbers of those that run; undefined for all.
    */
   begin(cpus: readonly number[] | undefined): void {
-    const { lanes } = this.#parts;
-    this.#runs = cpus === undefined ? lanes : lanes.filter((_, number) => cpus.includes(number));
-    for (const lane of this.#runs) waitOf(lane).isHalted = false;
+    const { runners } = this.#parts;
+    this.#runs = cpus === undefined
+      ? runners
+      : runners.filter((_, number) => cpus.includes(number));
+    for (const runner of this.#runs) activityOf(runner).isHalted = false;
     if (this.#current !== undefined && !this.#runs.includes(this.#current)) this.#end();
   }
 
@@ -51,23 +53,23 @@ export class CpuScheduler {
    *
    * @returns Which; undefined where all have halted, or wait for another to start them.
    */
-  advance(): CpuLane | undefined {
-    if (this.#current !== undefined && this.#parts.turn.exited()) this.#end();
+  runToExit(): CpuRunner | undefined {
+    if (this.#current !== undefined && this.#parts.slice.exited()) this.#end();
     for (;;) {
-      const lane = this.#current ??= this.#choose();
-      if (lane === undefined) return undefined;
-      const { loop } = lane.parts;
-      if (loop.advance()) {
+      const runner = this.#current ??= this.#choose();
+      if (runner === undefined) return undefined;
+      const { loop } = runner.parts;
+      if (loop.runToExit()) {
         this.#idleTurns = 0;
-        return lane;
+        return runner;
       }
       this.#end();
-      const wait = waitOf(lane);
-      wait.look();
-      this.#idleTurns = wait.isIdle ? this.#idleTurns + 1 : 0;
-      if (!wait.isStopped && !this.#hasIdled(wait)) continue;
+      const activity = activityOf(runner);
+      activity.look();
+      this.#idleTurns = activity.isIdle ? this.#idleTurns + 1 : 0;
+      if (!activity.isStopped && !this.#hasIdled(activity)) continue;
       loop.noteHalt();
-      return lane;
+      return runner;
     }
   }
 
@@ -76,48 +78,48 @@ export class CpuScheduler {
    *
    * @returns Whether others are left.
    */
-  park(lane: CpuLane): boolean {
-    waitOf(lane).isHalted = true;
+  park(runner: CpuRunner): boolean {
+    activityOf(runner).isHalted = true;
     this.#end();
-    return this.#runs.some((each) => !waitOf(each).isHalted);
+    return this.#runs.some((each) => !activityOf(each).isHalted);
   }
 
   /** Lets one CPU run alone, for as long as it is run. */
-  seize(lane: CpuLane): void {
+  seize(runner: CpuRunner): void {
     this.#end();
-    waitOf(lane).isHalted = false;
-    this.#parts.turn.begin(waitOf(lane), undefined);
+    activityOf(runner).isHalted = false;
+    this.#parts.slice.begin(activityOf(runner), undefined);
   }
 
   #end(): void {
     this.#current = undefined;
   }
 
-  #choose(): CpuLane | undefined {
-    const { turn, interleaving, lanes } = this.#parts;
-    const runnable = this.#runs.filter((lane) => waitOf(lane).canRun);
+  #choose(): CpuRunner | undefined {
+    const { slice, interleaving, runners } = this.#parts;
+    const runnable = this.#runs.filter((runner) => activityOf(runner).canRun);
     if (runnable.length > 0) {
       const { cpu, instructions } = interleaving.next(
-        runnable.map((lane) => lane.parts.cpu.number),
+        runnable.map((runner) => runner.parts.cpu.number),
       );
-      turn.begin(waitOf(lanes[cpu]), instructions);
-      return lanes[cpu];
+      slice.begin(activityOf(runners[cpu]), instructions);
+      return runners[cpu];
     }
     // No turn of the interleaving is spent on waiting: how long that takes is the host's affair.
-    const idle = this.#runs.find((lane) => waitOf(lane).isIdle);
-    if (idle !== undefined) turn.begin(waitOf(idle), undefined);
+    const idle = this.#runs.find((runner) => activityOf(runner).isIdle);
+    if (idle !== undefined) slice.begin(activityOf(idle), undefined);
     return idle;
   }
 
   /** Whether a CPU whose turn is over has ended, because it waits, and so do all others. */
-  #hasIdled(wait: CpuWait): boolean {
-    return this.endsWaiting && wait.isIdle && this.#idleTurns >= LOOKS &&
-      this.#runs.every((lane) => waitOf(lane).isWaiting);
+  #hasIdled(activity: ActivityState): boolean {
+    return this.endsWaiting && activity.isIdle && this.#idleTurns >= LOOKS &&
+      this.#runs.every((runner) => activityOf(runner).isWaiting);
   }
 }
 
-/** A lane's, of a machine with several CPUs. */
-function waitOf({ parts: { wait } }: CpuLane): CpuWait {
-  if (wait === undefined) throw new TypeError("Cannot schedule the only CPU of a machine");
-  return wait;
+/** A runner's, of a machine with several CPUs. */
+function activityOf({ parts: { activity } }: CpuRunner): ActivityState {
+  if (activity === undefined) throw new TypeError("Cannot schedule the only CPU of a machine");
+  return activity;
 }

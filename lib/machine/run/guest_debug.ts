@@ -47,7 +47,7 @@ export interface WatchOptions {
 }
 
 /** What a machine's debugging needs of it. */
-export interface GuestDebugParts {
+export interface GuestDebugInit {
   /** What the kernel is told about. */
   readonly vcpu: Vcpu;
   /** The linear address of the next instruction. */
@@ -84,7 +84,7 @@ interface Point extends DebugPoint {
  * ```
  */
 export class GuestDebug {
-  readonly #parts: GuestDebugParts;
+  readonly #parts: GuestDebugInit;
   #points: Point[] = [];
   #reportsInt3 = 0;
   #isStepping = false;
@@ -95,7 +95,7 @@ export class GuestDebug {
   #control = 0;
 
   /** Use {@linkcode Machine.debug}. */
-  constructor(parts: GuestDebugParts) {
+  constructor(parts: GuestDebugInit) {
     this.#parts = parts;
   }
 
@@ -168,7 +168,7 @@ export class GuestDebug {
   }
 
   /**
-   * Says that each instruction is to end in a DEBUG exit that {@linkcode passes}, from now on, for whoever counts them.
+   * Says that each instruction is to end in a DEBUG exit of its own ({@linkcode isOwnExit}), from now on, for whoever counts them.
    * For the run loop alone.
    */
   countInstructions(): void {
@@ -191,7 +191,7 @@ export class GuestDebug {
   }
 
   /** Whether the exit that `kvm_run` holds is a stop of this class's own, which nobody asked for. */
-  passes(): boolean {
+  isOwnExit(): boolean {
     const { kvmRun } = this.#parts.vcpu;
     if (kvmRun.exitReason !== EXIT_REASON.DEBUG) return false;
     const isAskedFor = this.#isAskedFor(kvmRun.exit() as DebugExit);

@@ -1,15 +1,15 @@
-import type { CpuWait } from "./cpu_wait.ts";
+import type { ActivityState } from "./activity_state.ts";
 
 /** Turns of CPUs that are the same for the same seed: the option `interleaving`. */
 export interface InterleavingOptions {
   /** A whole number from 0 to 2^32 - 1. */
   readonly seed: number;
-  /** The most instructions of a turn. Default 16. */
+  /** The most instructions of a slice. Default 16. */
   readonly instructions?: number;
 }
 
 /** Which CPU of a machine runs next, and for how long. */
-interface Turn {
+interface Slice {
   /** Its number. */
   readonly cpu: number;
   /** How many instructions; undefined for a slice of time. */
@@ -17,21 +17,21 @@ interface Turn {
 }
 
 /** Decides the turns of a machine's CPUs. */
-export interface Interleaving {
+export interface SchedulingPolicy {
   /**
-   * The next turn.
+   * The next slice.
    *
    * @param runnable The numbers of the CPUs that can run, in order; there is at least one.
    */
-  next(runnable: readonly number[]): Turn;
+  next(runnable: readonly number[]): Slice;
 }
 
 /** One CPU after the other, each for a slice of time. */
-export class TimeSlices implements Interleaving {
+export class RoundRobin implements SchedulingPolicy {
   #last = -1;
 
-  /** See {@linkcode Interleaving.next}. */
-  next(runnable: readonly number[]): Turn {
+  /** See {@linkcode SchedulingPolicy.next}. */
+  next(runnable: readonly number[]): Slice {
     this.#last = runnable.find((cpu) => cpu > this.#last) ?? runnable[0];
     return { cpu: this.#last, instructions: undefined };
   }
@@ -49,7 +49,7 @@ const MOST_INSTRUCTIONS = 16;
  *
  * The numbers are those of SplitMix32 (Steele, Lea and Flood: Fast Splittable Pseudorandom Number Generators).
  */
-export class SeededInterleaving implements Interleaving {
+export class SeededInterleaving implements SchedulingPolicy {
   /** What they were made by. */
   readonly options: InterleavingOptions;
   readonly #most: number;
@@ -73,8 +73,8 @@ export class SeededInterleaving implements Interleaving {
     this.#most = most;
   }
 
-  /** See {@linkcode Interleaving.next}. */
-  next(runnable: readonly number[]): Turn {
+  /** See {@linkcode SchedulingPolicy.next}. */
+  next(runnable: readonly number[]): Slice {
     const cpu = runnable[this.#below(runnable.length)];
     return { cpu, instructions: 1 + this.#below(this.#most) };
   }
@@ -99,16 +99,16 @@ export const SLICE_MILLISECONDS = 2;
 const MOST_SIGNALS = 5;
 
 /** The turn of the CPU that runs, where a machine has several. */
-export class CpuTurn {
-  #wait: CpuWait | undefined;
+export class TimeSlice {
+  #activity: ActivityState | undefined;
   /** What is left of it, in instructions; undefined for a slice of time. */
   #left: number | undefined;
   #end = 0;
   #signals = 0;
 
-  /** Begins a CPU's turn: of so many instructions, or of a slice of time. */
-  begin(wait: CpuWait, instructions: number | undefined): void {
-    this.#wait = wait;
+  /** Begins a CPU's slice: of so many instructions, or of a slice of time. */
+  begin(activity: ActivityState, instructions: number | undefined): void {
+    this.#activity = activity;
     this.#left = instructions;
     this.#signals = 0;
     this.#end = performance.now() + SLICE_MILLISECONDS;
@@ -126,8 +126,8 @@ export class CpuTurn {
    */
   interrupted(): boolean {
     if (this.#left === undefined || ++this.#signals >= MOST_SIGNALS) return true;
-    this.#wait!.look();
-    return !this.#wait!.canRun;
+    this.#activity!.look();
+    return !this.#activity!.canRun;
   }
 
   /** Whether it is over. To be asked after an exit. */

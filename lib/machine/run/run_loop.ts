@@ -4,12 +4,12 @@ import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { HandlerTable } from "../buses/bus.ts";
 import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
 import type { CoalescedWrites } from "../buses/coalesced_writes.ts";
-import type { CpuTurn } from "./interleaving.ts";
+import type { TimeSlice } from "./interleaving.ts";
 import type { ExitHandlers } from "../exits/exit_handlers.ts";
 import type { ExitLog } from "../exits/exit_log.ts";
 import type { GuestDebug } from "./guest_debug.ts";
 import type { InterruptQueue } from "../interrupts/interrupt_queue.ts";
-import type { HaltWatch } from "./cpu_wait.ts";
+import type { HaltWatch } from "./activity_state.ts";
 import type { PortOutput } from "../buses/port_output.ts";
 import type { TimeLimit } from "./time_limit.ts";
 
@@ -30,18 +30,18 @@ const ACCEPTED: AnswerFields = {};
 /** Bytes of an MSR. */
 const MSR_SIZE = 8;
 
-/** How entering the guest ended: at an exit, at one when the time is over, or with the CPU's turn. */
+/** How entering the guest ended: at an exit, at one when the time is over, or with the CPU's slice. */
 const AT_EXIT = 0;
 const TOO_LATE = 1;
-const TURN_OVER = 2;
+const SLICE_OVER = 2;
 
 /** What the loop needs of the machine that it drives. */
-export interface RunLoopParts {
+export interface RunLoopInit {
   readonly vcpu: Vcpu;
   /** The CPU's number. */
   readonly cpu: number;
   /** The turn of the CPU that runs, where there are several. */
-  readonly turn: CpuTurn | undefined;
+  readonly slice: TimeSlice | undefined;
   readonly ports: HandlerTable<PortHandler>;
   readonly mmio: HandlerTable<MmioHandler>;
   readonly handlers: ExitHandlers;
@@ -67,22 +67,22 @@ export interface RunLoopParts {
  * address. Nothing here allocates, unless the access is wider than 4 bytes or a handler itself allocates.
  *
  * KVM finishes an IO or MMIO exit at the next `KVM_RUN` only: until then a read has not reached its register.
- * {@linkcode RunLoop.settle} enters the kernel with `immediate_exit` set, which finishes it and runs nothing
+ * {@linkcode RunLoop.complete} enters the kernel with `immediate_exit` set, which finishes it and runs nothing
  * (Documentation/virt/kvm/api.rst, 5, "kvm_run").
  */
 export class RunLoop {
-  readonly #parts: RunLoopParts;
+  readonly #parts: RunLoopInit;
   /** The exit waits for an answer, and nobody has given one. */
   #unanswered = false;
   /** The exit was answered, and KVM has not been told. */
-  #unsettled = false;
-  /** An exit is in kvm_run that {@linkcode advance} has not reported yet. */
+  #incomplete = false;
+  /** An exit is in kvm_run that {@linkcode runToExit} has not reported yet. */
   #held = false;
   /** The guest has run into the latest exit of the log, and no further. */
   #atExit = false;
 
   /** A loop over one vCPU. */
-  constructor(parts: RunLoopParts) {
+  constructor(parts: RunLoopInit) {
     this.#parts = parts;
   }
 
@@ -104,19 +104,19 @@ export class RunLoop {
    *
    * @returns False where the CPU's turn was over before that.
    */
-  advance(): boolean {
-    const { coalesced, turn, vcpu: { kvmRun } } = this.#parts;
+  runToExit(): boolean {
+    const { coalesced, slice, vcpu: { kvmRun } } = this.#parts;
     this.#atExit = false;
     for (;;) {
       const end = this.#held ? AT_EXIT : this.#enter();
       // Before the exit is noted: the guest made these writes before it.
       coalesced.deliver();
       if (end === TOO_LATE) this.#parts.timeOver();
-      if (end === TURN_OVER) return false;
+      if (end === SLICE_OVER) return false;
       this.#held = false;
-      if (!this.#isOwnStop()) break;
+      if (!this.#isOwnExit()) break;
       const isStep = kvmRun.exitReason === EXIT_REASON.DEBUG;
-      if (turn !== undefined && isStep && turn.stepped()) return false;
+      if (slice !== undefined && isStep && slice.stepped()) return false;
     }
     this.#atExit = true;
     this.#note();
@@ -173,9 +173,9 @@ export class RunLoop {
    * Finishes the latest exit in the kernel, so that registers and memory show its outcome. A read without an
    * answer stays as it is.
    */
-  settle(): void {
-    if (!this.#unsettled || this.#unanswered || this.#held) return;
-    this.#unsettled = false;
+  complete(): void {
+    if (!this.#incomplete || this.#unanswered || this.#held) return;
+    this.#incomplete = false;
     const { vcpu, coalesced } = this.#parts;
     this.#parts.flushRegisters();
     vcpu.kvmRun.immediateExit = true;
@@ -191,21 +191,21 @@ export class RunLoop {
   }
 
   /** @returns How it ended; an exit is held for later. */
-  #enter(): typeof AT_EXIT | typeof TOO_LATE | typeof TURN_OVER {
-    const { vcpu, limit, halt, coalesced, debug, interrupts, turn } = this.#parts;
+  #enter(): typeof AT_EXIT | typeof TOO_LATE | typeof SLICE_OVER {
+    const { vcpu, limit, halt, coalesced, debug, interrupts, slice } = this.#parts;
     halt?.reset();
     // KVM notes where a step begins by the registers that it has.
     this.#parts.flushRegisters();
     debug.beforeRun();
     interrupts.beforeRun();
-    this.#unsettled = false;
+    this.#incomplete = false;
     for (;;) {
       const errno = vcpu.run();
       this.#parts.forgetRegisters();
       if (errno === 0) break;
       coalesced.deliver();
       if (limit.isOver()) this.#parts.timeOver();
-      if (turn?.interrupted()) return TURN_OVER;
+      if (slice?.interrupted()) return SLICE_OVER;
       if (halt?.look()) {
         vcpu.kvmRun.exitReason = EXIT_REASON.HLT;
         break;
@@ -216,11 +216,11 @@ export class RunLoop {
   }
 
   /** Whether the exit is there for the harness's own sake, and the guest is to run on as if it were none. */
-  #isOwnStop(): boolean {
+  #isOwnExit(): boolean {
     const { vcpu: { kvmRun }, debug, interrupts } = this.#parts;
     const reason = kvmRun.exitReason;
     if (reason === EXIT_REASON.IO || reason === EXIT_REASON.MMIO) return false;
-    return debug.passes() || interrupts.passes();
+    return debug.isOwnExit() || interrupts.isOwnExit();
   }
 
   #note(): void {
@@ -239,26 +239,26 @@ export class RunLoop {
         }
       }
       this.#unanswered = !isWrite;
-      this.#unsettled = true;
+      this.#incomplete = true;
     } else if (reason === EXIT_REASON.MMIO) {
       const isWrite = kvmRun.mmioIsWrite;
       log.add(reason, isWrite, kvmRun.mmioAddress, kvmRun.mmioLength, 1, cpu);
       if (isWrite) log.setValue(kvmRun.mmioLow, kvmRun.mmioHigh);
       this.#unanswered = !isWrite;
-      this.#unsettled = true;
+      this.#incomplete = true;
     } else if (reason === EXIT_REASON.X86_RDMSR || reason === EXIT_REASON.X86_WRMSR) {
       const isWrite = reason === EXIT_REASON.X86_WRMSR;
       log.add(reason, isWrite, kvmRun.msrIndex, MSR_SIZE, 1, cpu);
       if (isWrite) log.setValue(kvmRun.msrLow, kvmRun.msrHigh);
       // A write waits, too: for whether it is a #GP.
       this.#unanswered = true;
-      this.#unsettled = true;
+      this.#incomplete = true;
     } else {
       log.add(reason, false, 0, 0, 0, cpu);
       const isHypercall = reason === EXIT_REASON.HYPERCALL || reason === EXIT_REASON.XEN ||
         (reason === EXIT_REASON.HYPERV && kvmRun.hypervType === KVM_EXIT_HYPERV.HCALL);
       this.#unanswered = isHypercall;
-      this.#unsettled = isHypercall;
+      this.#incomplete = isHypercall;
     }
   }
 

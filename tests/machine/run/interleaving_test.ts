@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { SeededInterleaving, TimeSlices } from "../../../lib/machine/run/interleaving.ts";
+import { RoundRobin, SeededInterleaving } from "../../../lib/machine/run/interleaving.ts";
 
 Deno.test("time slices go round, and pass over CPUs that cannot run", () => {
-  const slices = new TimeSlices();
+  const slices = new RoundRobin();
   const cpus = [[0, 1, 2], [0, 1, 2], [0, 1, 2], [0, 1, 2], [2], [0, 2], [0]]
     .map((runnable) => slices.next(runnable).cpu);
   assertEquals(cpus, [0, 1, 2, 0, 2, 0, 0]);

@@ -6,8 +6,8 @@ import type { Irqchip } from "../interrupts/irqchip.ts";
 import type { InterruptQueue } from "../interrupts/interrupt_queue.ts";
 import type { RegisterStore } from "../registers/register_store.ts";
 
-/** What {@linkcode CpuWait} needs of its CPU. */
-interface CpuWaitParts {
+/** What {@linkcode ActivityState} needs of its CPU. */
+interface ActivityStateInit {
   readonly vm: Vm;
   readonly vcpu: Vcpu;
   readonly store: RegisterStore;
@@ -21,14 +21,14 @@ interface CpuWaitParts {
  *
  * The kernel is asked only about a CPU that was last seen waiting.
  */
-export class CpuWait {
+export class ActivityState {
   /** Whether its HLT was reported as an exit, and it has not gone on since. */
   isHalted = false;
-  readonly #parts: CpuWaitParts;
+  readonly #parts: ActivityStateInit;
   #wasWaiting = false;
 
   /** Of a CPU that is not known to wait. */
-  constructor(parts: CpuWaitParts) {
+  constructor(parts: ActivityStateInit) {
     this.#parts = parts;
   }
 

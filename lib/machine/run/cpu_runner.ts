@@ -1,7 +1,7 @@
 import type { Exit } from "../../kvm/exits/exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
-import type { CpuWait, HaltWatch } from "./cpu_wait.ts";
+import type { ActivityState, HaltWatch } from "./activity_state.ts";
 import type { FaultCatcher } from "../faults/fault_catcher.ts";
 import type { StoppedCpu } from "../report/stopped_cpu.ts";
 import type { GuestDebug } from "./guest_debug.ts";
@@ -18,8 +18,8 @@ export interface CpuProgress {
   readonly isAtExit: boolean;
 }
 
-/** What a lane is made of. */
-export interface CpuLaneParts {
+/** What a runner is made of. */
+export interface CpuRunnerInit {
   readonly cpu: StoppedCpu;
   readonly vcpu: Vcpu;
   readonly store: RegisterStore;
@@ -28,22 +28,22 @@ export interface CpuLaneParts {
   /** Finds a HLT that is no exit, where the kernel has the local APIC and there is no other CPU. */
   readonly halt: HaltWatch | undefined;
   /** Knows what it waits for, where there are other CPUs. */
-  readonly wait: CpuWait | undefined;
+  readonly activity: ActivityState | undefined;
   /** What recognises the guest's faults, where it was booted to report them. */
   readonly catcher: FaultCatcher | undefined;
 }
 
 /** A CPU on its way: all that running it takes, and how far it has come. */
-export class CpuLane implements CpuProgress {
+export class CpuRunner implements CpuProgress {
   /** What it is made of. */
-  readonly parts: CpuLaneParts;
+  readonly parts: CpuRunnerInit;
   /** Its latest exit that test code has seen. */
   lastExit: Exit | undefined;
   /** The latest fault that its fault catcher has reported. */
   lastFault: CaughtFault | undefined;
 
-  /** The lane of one CPU, which has not run yet. */
-  constructor(parts: CpuLaneParts) {
+  /** The runner of one CPU, which has not run yet. */
+  constructor(parts: CpuRunnerInit) {
     this.parts = parts;
   }
 

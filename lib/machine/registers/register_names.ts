@@ -30,7 +30,7 @@ export function namesIn(registers: object): string[] {
  * @param of The register that the names are parts of; undefined for the registers themselves.
  * @param base What the chain ends in otherwise.
  */
-export function refuseUnknownNames(of?: string, base: object = Object.prototype): object {
+export function checkNames(of?: string, base: object = Object.prototype): object {
   // Symbols, and what inspection and promises probe for, are not mistyped registers.
   const isKnown = (target: object, name: string | symbol) =>
     typeof name === "symbol" || name in target || name === "then" || name === "toJSON";

@@ -16,7 +16,7 @@ const AMD_VENDORS: readonly string[] = ["AuthenticAMD", "HygonGenuine"];
  * @param cpuid What CPUID answers in the guest.
  * @throws {HostError} When it lacks 5-level paging, and the state has it.
  */
-export function refuseMissingFeatures(
+export function checkFeatures(
   cpuid: readonly CpuidEntry[],
   { specialRegisters }: CpuState,
 ): void {
@@ -35,7 +35,7 @@ export function isAmd(cpuid: readonly CpuidEntry[]): boolean {
 }
 
 /** @throws {RangeError} When this host's KVM does not take as many CPUs in a VM. */
-export function refuseTooManyCpus(kvm: Kvm, count: number): void {
+export function checkCpuCount(kvm: Kvm, count: number): void {
   if (count === 1) return;
   // Kernels without KVM_CAP_MAX_VCPUS take as many as they recommend (api.rst 4.7).
   const most = kvm.capability("KVM_CAP_MAX_VCPUS") || kvm.capability("KVM_CAP_NR_VCPUS");
@@ -46,14 +46,14 @@ export function refuseTooManyCpus(kvm: Kvm, count: number): void {
 }
 
 /** @throws {CapabilityError} When this host's KVM has no system-management mode. */
-export function refuseMissingSmm(kvm: Kvm): void {
+export function checkHasSmm(kvm: Kvm): void {
   if (kvm.capability("KVM_CAP_X86_SMM") === 0) {
     throw new CapabilityError("KVM_SMI", "KVM_CAP_X86_SMM");
   }
 }
 
 /** @throws {HostError} Where single steps do not trap, so that CPUs cannot be interleaved. */
-export function refuseMissingSingleStep(): void {
+export function checkHasSingleStep(): void {
   if (!nestedName()?.startsWith("bochs")) return;
   throw new HostError(
     "Cannot interleave CPUs by a seed: an interleaving asked for on a host without single-step. In this emulated " +

@@ -18,11 +18,11 @@ import { LinearMemory } from "./memory/linear_memory.ts";
 import type { PhysicalMemory } from "./memory/physical_memory.ts";
 import type { MsrIntercepts } from "./msrs/msr_intercepts.ts";
 import { Msrs } from "./msrs/msrs.ts";
-import { guestPlace } from "./registers/guest_place.ts";
+import { codeLocation } from "./registers/code_location.ts";
 import type { RegisterStore } from "./registers/register_store.ts";
 import { type Registers, registersOf } from "./registers/registers.ts";
 import type { StoppedCpu } from "./report/stopped_cpu.ts";
-import type { CpuProgress } from "./run/cpu_lane.ts";
+import type { CpuProgress } from "./run/cpu_runner.ts";
 import { GuestDebug } from "./run/guest_debug.ts";
 import type { InterleavingOptions } from "./run/interleaving.ts";
 
@@ -47,7 +47,7 @@ export interface KvmLevels {
 }
 
 /** A virtual CPU with its registers. */
-export interface CpuParts {
+export interface VcpuAndRegisters {
   /** The virtual CPU. */
   readonly vcpu: Vcpu;
   /** Its registers. */
@@ -79,9 +79,9 @@ export interface CpuOwner {
   /** By what seed the CPUs are interleaved, if they are. */
   readonly interleaving: InterleavingOptions | undefined;
   /** Its CPUs, by number. */
-  readonly cpus: readonly CpuCore[];
+  readonly cpus: readonly Cpu[];
   /** The CPU of the latest exit; the first before that. */
-  readonly exitingCpu: CpuCore;
+  readonly exitingCpu: Cpu;
   /** How far a CPU has come. */
   progressOf(cpu: number): CpuProgress;
   /** Throws where the machine is disposed. */
@@ -91,7 +91,7 @@ export interface CpuOwner {
 }
 
 /** A CPU of a machine: its registers and its memory, and what a test does to it beside answering it. */
-export class CpuCore implements StoppedCpu {
+export class Cpu implements StoppedCpu {
   /** Its number. */
   readonly number: number;
   /** The machine. */
@@ -117,7 +117,7 @@ export class CpuCore implements StoppedCpu {
   #bootRegisters!: Readonly<Record<GeneralRegister, bigint>>;
 
   /** A CPU whose registers are still to be set. */
-  constructor(number: number, { vcpu, store }: CpuParts, machine: CpuOwner) {
+  constructor(number: number, { vcpu, store }: VcpuAndRegisters, machine: CpuOwner) {
     const { image, hasSmm, irqchip, memory, intercepts, kvm } = machine;
     const registers = registersOf(store);
     const checkUsable = (what: string) => machine.checkUsable(what);
@@ -131,7 +131,7 @@ export class CpuCore implements StoppedCpu {
       vcpu,
       nextInstruction: () => BigInt.asUintN(64, registers.cs.base + registers.rip),
       addressOf: (label) =>
-        BigInt(image.symbol(label) + guestPlace({ registers, image }).imageBase),
+        BigInt(image.symbol(label) + codeLocation({ registers, image }).imageBase),
       checkUsable,
     });
     this.interrupts = new InterruptQueue(vcpu, () => registers.rflags.if);

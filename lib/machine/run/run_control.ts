@@ -3,7 +3,7 @@ import type { AnswerFields, Exit } from "../../kvm/exits/exit.ts";
 import { endsRun, goesOn } from "../../kvm/exits/exit_table.ts";
 import { answerBytes } from "../exits/answer_bytes.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
-import type { CpuLane } from "./cpu_lane.ts";
+import type { CpuRunner } from "./cpu_runner.ts";
 import type { CpuScheduler } from "./cpu_scheduler.ts";
 import { FaultCatcher } from "../faults/fault_catcher.ts";
 import { GuestFaultError, TimeLimitError, UnhandledExitError } from "./run_errors.ts";
@@ -11,10 +11,10 @@ import { ofCpu } from "../report/cpus_section.ts";
 import type { ExitsOptions, ObservedExit, RunOptions } from "./run_options.ts";
 import { scaledTimeout, type TimeLimit } from "./time_limit.ts";
 
-/** What a driver needs of its machine. */
-export interface GuestDriverParts {
+/** What run control needs of its machine. */
+export interface RunControlInit {
   /** Its CPUs, by number. */
-  readonly lanes: readonly CpuLane[];
+  readonly runners: readonly CpuRunner[];
   /** Who gives them their turns, where there are several. */
   readonly scheduler: CpuScheduler | undefined;
   readonly limit: TimeLimit;
@@ -28,21 +28,21 @@ export interface GuestDriverParts {
  * The ways to run a machine's guest: to its end, for an instruction, or exit by exit. It knows the latest exit
  * that test code has seen, and refuses to run a machine that runs.
  */
-export class GuestDriver {
-  readonly #parts: GuestDriverParts;
+export class RunControl {
+  readonly #parts: RunControlInit;
   /** The CPU of the latest exit. */
-  #lane: CpuLane;
+  #runner: CpuRunner;
   /** The latest HLT of this run, of a CPU that has not gone on since. */
   #halt: Exit | undefined;
   #running = false;
   #stopAsked = false;
   #until: RunOptions["until"];
-  #stepping: CpuLane | undefined;
+  #stepping: CpuRunner | undefined;
 
-  /** A driver of one machine. */
-  constructor(parts: GuestDriverParts) {
+  /** That of one machine, whose guest has not run. */
+  constructor(parts: RunControlInit) {
     this.#parts = parts;
-    this.#lane = parts.lanes[0];
+    this.#runner = parts.runners[0];
   }
 
   /** Whether the guest, or a handler of its exits, is running. */
@@ -65,7 +65,7 @@ export class GuestDriver {
 
   /** See {@linkcode MachineCpu.step}. */
   step(cpu: number, options: RunOptions): Exit {
-    return this.#drive(options, () => this.#runOneInstruction(this.#parts.lanes[cpu]));
+    return this.#drive(options, () => this.#runOneInstruction(this.#parts.runners[cpu]));
   }
 
   /** See {@linkcode Machine.exits}. */
@@ -79,7 +79,7 @@ export class GuestDriver {
       yield observed;
       const { exit, answeredBy } = observed;
       if (exit.reason === "SHUTDOWN" && answeredBy === undefined && options.until !== "shutdown") {
-        throw new UnhandledExitError(this.#lane.parts.cpu, exit);
+        throw new UnhandledExitError(this.#runner.parts.cpu, exit);
       }
       const isEnd = observed.fault !== undefined ||
         !(goesOn(observed.exit) || this.#isParked(observed.exit));
@@ -94,13 +94,13 @@ export class GuestDriver {
         "Cannot answer an exit: the machine is running. A handler answers with what it returns.",
       );
     }
-    const { lastExit: exit, parts: { loop } } = this.#lane;
+    const { lastExit: exit, parts: { loop } } = this.#runner;
     if (exit === undefined || !loop.unanswered) {
       throw new TypeError("Cannot answer an exit: the latest one is not a read that waits for it");
     }
     if (isFields(value)) loop.answerFields(value, "the test");
     else loop.answer(answerBytes(value, exit), "the test");
-    loop.settle();
+    loop.complete();
   }
 
   /**
@@ -109,7 +109,7 @@ export class GuestDriver {
    * @throws {TypeError} When it runs, or waits for an answer, or the machine is disposed.
    */
   checkStopped(what: string): void {
-    const { loop } = this.#lane.parts;
+    const { loop } = this.#runner.parts;
     this.#parts.checkUsable(what);
     if (this.#running) {
       throw new TypeError(`Cannot ${what}: the machine is running. Do it between two runs.`);
@@ -127,8 +127,8 @@ export class GuestDriver {
     body: () => Result,
     used = 0,
   ): Result {
-    const { lanes, scheduler, limit, checkUsable } = this.#parts;
-    const { cpu } = this.#lane.parts;
+    const { runners, scheduler, limit, checkUsable } = this.#parts;
+    const { cpu } = this.#runner.parts;
     checkUsable("run the machine");
     checkUntil(until);
     this.#checkIsAlive();
@@ -143,7 +143,7 @@ export class GuestDriver {
     this.#stopAsked = false;
     this.#until = until;
     try {
-      const { halt } = lanes[0].parts;
+      const { halt } = runners[0].parts;
       if (halt !== undefined) halt.endsWaiting = until === "halted";
       if (scheduler !== undefined) scheduler.endsWaiting = until === "halted";
       limit.start(milliseconds, used);
@@ -153,7 +153,7 @@ export class GuestDriver {
       try {
         limit.stop();
       } finally {
-        for (const { parts: { loop } } of lanes) loop.settle();
+        for (const { parts: { loop } } of runners) loop.complete();
       }
     }
   }
@@ -164,9 +164,9 @@ export class GuestDriver {
    * @throws {TypeError} When a CPU has shut down.
    */
   #checkIsAlive(): void {
-    const lane = this.#parts.lanes.find((each) => each.isShutDown);
-    if (lane === undefined) return;
-    const { cpu } = lane.parts;
+    const runner = this.#parts.runners.find((each) => each.isShutDown);
+    if (runner === undefined) return;
+    const { cpu } = runner.parts;
     throw new TypeError(
       `Cannot run the machine: its guest has shut down${
         ofCpu(cpu)
@@ -180,58 +180,58 @@ export class GuestDriver {
   }
 
   /** Runs the guest until its next exit. False where no CPU is left that could have one. */
-  #advance(): boolean {
+  #runToExit(): boolean {
     const { scheduler } = this.#parts;
     if (this.#stepping !== undefined) {
       // With others beside it a CPU's loop ends at each signal.
-      while (!this.#stepping.parts.loop.advance());
+      while (!this.#stepping.parts.loop.runToExit());
       return true;
     }
-    if (scheduler === undefined) return this.#lane.parts.loop.advance();
-    const lane = scheduler.advance();
-    if (lane === undefined) return false;
-    this.#lane = lane;
+    if (scheduler === undefined) return this.#runner.parts.loop.runToExit();
+    const runner = scheduler.runToExit();
+    if (runner === undefined) return false;
+    this.#runner = runner;
     return true;
   }
 
   #runToEnd(): Exit {
     for (;;) {
-      if (!this.#lane.parts.loop.unanswered && !this.#advance()) return this.#lastHalt();
-      const lane = this.#lane;
-      const { loop, cpu, vcpu: { kvmRun } } = lane.parts;
+      if (!this.#runner.parts.loop.unanswered && !this.#runToExit()) return this.#lastHalt();
+      const runner = this.#runner;
+      const { loop, cpu, vcpu: { kvmRun } } = runner.parts;
       const fault = this.#caught();
       if (fault !== undefined) {
-        lane.see(kvmRun.exit());
+        runner.see(kvmRun.exit());
         throw new GuestFaultError(cpu, fault);
       }
       // The end of a step is no exit of the guest's: no handler takes it.
       const isStep = this.#stepping !== undefined && kvmRun.exitReason === EXIT_REASON.DEBUG;
       const isShutdown = kvmRun.exitReason === EXIT_REASON.SHUTDOWN;
-      if (isShutdown) lane.see(kvmRun.exit());
+      if (isShutdown) runner.see(kvmRun.exit());
       if (!isStep && loop.dispatch()) {
         if (!this.#stopAsked) {
           if (isShutdown) this.#checkIsAlive();
           continue;
         }
-        return lane.see(kvmRun.exit());
+        return runner.see(kvmRun.exit());
       }
-      const exit = lane.see(kvmRun.exit());
+      const exit = runner.see(kvmRun.exit());
       if (this.#stepping === undefined && this.#isParked(exit)) continue;
       if (this.#isWanted(exit)) return exit;
-      loop.settle();
+      loop.complete();
       throw new UnhandledExitError(cpu, exit);
     }
   }
 
-  #runOneInstruction(lane: CpuLane): Exit {
-    const { debug } = lane.parts;
+  #runOneInstruction(runner: CpuRunner): Exit {
+    const { debug } = runner.parts;
     // An exit that waits for its answer holds up the whole machine.
-    const latest = this.#lane;
-    if (latest !== lane && latest.parts.loop.unanswered && !latest.parts.loop.dispatch()) {
+    const latest = this.#runner;
+    if (latest !== runner && latest.parts.loop.unanswered && !latest.parts.loop.dispatch()) {
       throw new UnhandledExitError(latest.parts.cpu, latest.lastExit!);
     }
-    this.#parts.scheduler?.seize(lane);
-    this.#lane = this.#stepping = lane;
+    this.#parts.scheduler?.seize(runner);
+    this.#runner = this.#stepping = runner;
     debug.step(true);
     try {
       return this.#runToEnd();
@@ -251,7 +251,7 @@ export class GuestDriver {
   #isParked(exit: Exit): boolean {
     if (exit.reason !== "HLT" || this.#parts.scheduler === undefined) return false;
     this.#halt = exit;
-    return this.#parts.scheduler.park(this.#lane);
+    return this.#parts.scheduler.park(this.#runner);
   }
 
   /** What a run ends with where no CPU can go on. */
@@ -264,25 +264,25 @@ export class GuestDriver {
 
   /** The fault that the latest exit reports, where it is one of the guest's fault catcher. */
   #caught(): CaughtFault | undefined {
-    const { catcher, loop, cpu, vcpu } = this.#lane.parts;
+    const { catcher, loop, cpu, vcpu } = this.#runner.parts;
     if (catcher === undefined || !FaultCatcher.isCandidate(vcpu.kvmRun)) return undefined;
-    loop.settle();
+    loop.complete();
     const fault = catcher.catch(this.#stepping !== undefined || cpu.interleaving !== undefined);
     if (fault === undefined) return undefined;
     cpu.log.setFault(fault.summary);
-    return this.#lane.lastFault = fault;
+    return this.#runner.lastFault = fault;
   }
 
   /** The next exit; undefined where no CPU is left that could have one. */
   #observe(before: ExitsOptions["before"]): ObservedExit | undefined {
-    const unanswered = this.#lane;
+    const unanswered = this.#runner;
     if (unanswered.parts.loop.unanswered && !unanswered.parts.loop.dispatch()) {
       throw new UnhandledExitError(unanswered.parts.cpu, unanswered.lastExit!);
     }
-    if (!this.#advance()) return undefined;
-    const lane = this.#lane;
-    const { loop, cpu, vcpu } = lane.parts;
-    const exit = lane.see(vcpu.kvmRun.exit());
+    if (!this.#runToExit()) return undefined;
+    const runner = this.#runner;
+    const { loop, cpu, vcpu } = runner.parts;
+    const exit = runner.see(vcpu.kvmRun.exit());
     const fault = this.#caught();
     const answer = before?.(exit, fault, cpu.number);
     if (answer?.bytes !== undefined) loop.answer(answer.bytes, answer.by);
@@ -299,14 +299,14 @@ export class GuestDriver {
   }
 
   #checkCpus(cpus: readonly number[] | undefined): void {
-    const { lanes } = this.#parts;
+    const { runners } = this.#parts;
     if (cpus?.length === 0) {
       throw new RangeError("Cannot run no CPU: name at least one, or leave `cpus` out for all");
     }
-    const unknown = cpus?.find((cpu) => lanes[cpu] === undefined);
+    const unknown = cpus?.find((cpu) => runners[cpu] === undefined);
     if (unknown === undefined) return;
     throw new RangeError(
-      `Cannot run CPU ${unknown}: the machine has CPUs 0 to ${lanes.length - 1}`,
+      `Cannot run CPU ${unknown}: the machine has CPUs 0 to ${runners.length - 1}`,
     );
   }
 }

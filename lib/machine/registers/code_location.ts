@@ -3,7 +3,7 @@ import type { Image } from "../../guest/image.ts";
 import type { Registers } from "./registers.ts";
 
 /** Where a stopped guest's next instruction is. */
-export interface GuestPlace {
+export interface CodeLocation {
   /** Its linear address: the base of CS and rip. */
   readonly linear: number;
   /**
@@ -16,9 +16,9 @@ export interface GuestPlace {
 }
 
 /** Where a stopped guest's next instruction is. */
-export function guestPlace(
+export function codeLocation(
   { registers, image }: { readonly registers: Registers; readonly image: Image },
-): GuestPlace {
+): CodeLocation {
   const { rip, cs } = registers;
   const linear = Number(BigInt.asUintN(64, cs.base + rip));
   const base = Number(cs.base);
