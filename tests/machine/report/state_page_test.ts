@@ -191,7 +191,7 @@ Deno.test("after a triple fault the page does not take the reset registers for t
     ud2
   zero: dq 0
   `);
-  vm.run();
+  vm.run({ until: "shutdown" });
   const page = statePage(vm);
   // A processor with VMX keeps them.
   const isKept = vm.registers.rip !== 0xfff0n;
