@@ -20,9 +20,10 @@ import type { LinearMemory } from "./memory/linear_memory.ts";
 import type { PhysicalMemory } from "./memory/physical_memory.ts";
 import type { Msrs } from "./msrs/msrs.ts";
 import type { Registers } from "./registers/registers.ts";
-import { fromCaller } from "./run/run_errors.ts";
+import { checkedForCaller, fromCaller } from "./run/run_errors.ts";
 import type { GuestDebug } from "./run/guest_debug.ts";
 import type { InterleavingOptions } from "./run/interleaving.ts";
+import type { CallInput, CallOptions } from "./run/routine_call.ts";
 import type { ExitsOptions, ObservedExit, RunOptions } from "./run/run_options.ts";
 
 const INDEX = /^\d+$/;
@@ -228,6 +229,68 @@ export class MachineCpu {
    */
   step(options: RunOptions = {}): Exit {
     return fromCaller(this.step, () => this.#board.step(this.number, options));
+  }
+
+  /**
+   * Runs one routine of the guest, from its first instruction until it returns, and leaves the CPU where it was: RIP
+   * and RSP are as before the call, all other registers as the routine left them. Devices and handlers answer its
+   * exits; other CPUs stand still.
+   *
+   * Given registers, the routine finds them set. Given a list, it is called by the C convention of the code's width:
+   * 64-bit code has its arguments in RDI, RSI, RDX, RCX, R8, R9 and then on the stack (System V), 32- and 16-bit code
+   * has all of them on the stack (cdecl), a word each; a label stands for its address. Either way it returns by a near
+   * `ret` that pops no arguments.
+   *
+   * Its frame lies below RSP on the guest's own stack, which is not put back: no interrupted code keeps anything there
+   * (in 64-bit code the red zone of 128 bytes is left alone). The return address leads to an `out` above the arguments.
+   * Where that could not be executed (no-execute pages, code at CPL 3, a code segment that does not reach the stack), a
+   * breakpoint takes its place, which in the emulated machine of QEMU single-steps the routine.
+   *
+   * @param routine A label, or a linear address.
+   * @param given Registers by name, or the arguments.
+   * @returns What the routine left in RAX, EAX or AX, as the option `returns` says.
+   * @throws {CallError} When it does not return (HLT, a triple fault, a breakpoint, {@linkcode Machine.stop}, a write to
+   *   the exit port), or comes back with another RSP or CS.
+   * @throws {UnhandledExitError} At an exit that no handler answers.
+   * @throws {GuestFaultError} At a fault that the guest's fault catcher reports.
+   * @throws {TimeLimitError} When it takes longer than its limit.
+   * @throws {TypeError} When the guest waits for an answer, or for a SIPI, or is in the middle of an instruction; or
+   *   what is given is no number.
+   * @throws {RangeError} When there is no such label or register, a value does not fit, or there is no memory at RSP.
+   *
+   * @example
+   * ```ts no-eval
+   * import { asm, boot } from "@vmexit/vmexit";
+   *
+   * using vm = boot(asm`
+   *   hlt
+   * uart_putc:               ; AL to the serial line, when it is ready
+   *   mov ah, al
+   *   mov dx, 0x3fd
+   * .wait:
+   *   in al, dx
+   *   test al, 0x20
+   *   jz .wait
+   *   mov al, ah
+   *   mov dx, 0x3f8
+   *   out dx, al
+   *   ret
+   * `);
+   * vm.call("uart_putc", { al: 0x41 });
+   * console.log(vm.serial.text); // A
+   * ```
+   */
+  call(
+    routine: string | number | bigint,
+    given: CallInput = {},
+    options: CallOptions = {},
+  ): bigint {
+    const { runControl } = this.#board;
+    using call = checkedForCaller(
+      this.call,
+      () => runControl.beginCall(this.number, routine, given, options),
+    );
+    return fromCaller(this.call, () => runControl.call(call, options));
   }
 
   /**

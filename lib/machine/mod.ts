@@ -41,7 +41,13 @@ export type {
   FlagRegisterName,
   FlagsOfRegisters,
 } from "./registers/flag_register.ts";
-export { GuestFaultError, TimeLimitError, UnhandledExitError } from "./run/run_errors.ts";
+export {
+  CallError,
+  GuestFaultError,
+  TimeLimitError,
+  UnhandledExitError,
+} from "./run/run_errors.ts";
+export type { CallArgument, CallInput, CallOptions, ResultType } from "./run/routine_call.ts";
 export type {
   BreakOptions,
   Breakpoint,

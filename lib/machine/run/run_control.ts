@@ -9,6 +9,7 @@ import { FaultCatcher } from "../faults/fault_catcher.ts";
 import { GuestFaultError, TimeLimitError, UnhandledExitError } from "./run_errors.ts";
 import { ofCpu } from "../report/cpus_section.ts";
 import type { ExitsOptions, ObservedExit, RunOptions } from "./run_options.ts";
+import { type Address, type CallInput, type CallOptions, RoutineCall } from "./routine_call.ts";
 import { scaledTimeout, type TimeLimit } from "./time_limit.ts";
 
 /** What run control needs of its machine. */
@@ -37,7 +38,9 @@ export class RunControl {
   #running = false;
   #stopAsked = false;
   #until: RunOptions["until"];
-  #stepping: CpuRunner | undefined;
+  /** The CPU that runs while the others stand still: for an instruction, or a routine. */
+  #alone: CpuRunner | undefined;
+  #isStepping = false;
 
   /** That of one machine, whose guest has not run. */
   constructor(parts: RunControlInit) {
@@ -59,13 +62,48 @@ export class RunControl {
   run(options: RunOptions): Exit {
     return this.#drive(options, () => {
       this.#begin(undefined);
-      return this.#runToEnd();
+      return this.#runToEnd() ?? this.#lastHalt();
     });
   }
 
   /** See {@linkcode MachineCpu.step}. */
   step(cpu: number, options: RunOptions): Exit {
     return this.#drive(options, () => this.#runOneInstruction(this.#parts.runners[cpu]));
+  }
+
+  /** Brings a CPU to the first instruction of a routine: see {@linkcode MachineCpu.call}. */
+  beginCall(
+    cpu: number,
+    routine: Address,
+    given: CallInput,
+    { returns, timeout = this.#parts.timeout }: CallOptions,
+  ): RoutineCall {
+    const runner = this.#parts.runners[cpu];
+    this.checkStopped("call a routine");
+    this.#checkIsAlive();
+    scaledTimeout(timeout);
+    if (runner.parts.loop.holdsExit) {
+      throw new TypeError(
+        "Cannot call a routine: the guest is in the middle of an instruction that has more exits. Run it on first, " +
+          "by vm.step() or vm.run().",
+      );
+    }
+    return new RoutineCall(runner, routine, given, returns);
+  }
+
+  /** Runs a routine until it returns, and gives its result. */
+  call(call: RoutineCall, options: CallOptions): bigint {
+    const { runner, runner: { parts: { loop } } } = call;
+    loop.setCall(call);
+    try {
+      const exit = this.#drive(options, () => this.#runAlone(runner));
+      if (exit !== undefined) throw call.ended(exit);
+    } catch (error) {
+      throw call.explained(error);
+    } finally {
+      loop.setCall(undefined);
+    }
+    return call.finish();
   }
 
   /** See {@linkcode Machine.exits}. */
@@ -179,12 +217,15 @@ export class RunControl {
     this.#parts.scheduler?.begin(cpus);
   }
 
-  /** Runs the guest until its next exit. False where no CPU is left that could have one. */
+  /** Runs the guest until its next exit. False where no CPU is left that could have one, or a call has returned. */
   #runToExit(): boolean {
     const { scheduler } = this.#parts;
-    if (this.#stepping !== undefined) {
+    if (this.#alone !== undefined) {
+      const { loop } = this.#alone.parts;
       // With others beside it a CPU's loop ends at each signal.
-      while (!this.#stepping.parts.loop.runToExit());
+      while (!loop.runToExit()) {
+        if (loop.callReturned) return false;
+      }
       return true;
     }
     if (scheduler === undefined) return this.#runner.parts.loop.runToExit();
@@ -194,9 +235,10 @@ export class RunControl {
     return true;
   }
 
-  #runToEnd(): Exit {
+  /** Undefined where no CPU is left that could have an exit, or the call has returned. */
+  #runToEnd(): Exit | undefined {
     for (;;) {
-      if (!this.#runner.parts.loop.unanswered && !this.#runToExit()) return this.#lastHalt();
+      if (!this.#runner.parts.loop.unanswered && !this.#runToExit()) return undefined;
       const runner = this.#runner;
       const { loop, cpu, vcpu: { kvmRun } } = runner.parts;
       const fault = this.#caught();
@@ -205,7 +247,7 @@ export class RunControl {
         throw new GuestFaultError(cpu, fault);
       }
       // The end of a step is no exit of the guest's: no handler takes it.
-      const isStep = this.#stepping !== undefined && kvmRun.exitReason === EXIT_REASON.DEBUG;
+      const isStep = this.#isStepping && kvmRun.exitReason === EXIT_REASON.DEBUG;
       const isShutdown = kvmRun.exitReason === EXIT_REASON.SHUTDOWN;
       if (isShutdown) runner.see(kvmRun.exit());
       if (!isStep && loop.dispatch()) {
@@ -216,7 +258,7 @@ export class RunControl {
         return runner.see(kvmRun.exit());
       }
       const exit = runner.see(kvmRun.exit());
-      if (this.#stepping === undefined && this.#isParked(exit)) continue;
+      if (this.#alone === undefined && this.#isParked(exit)) continue;
       if (this.#isWanted(exit)) return exit;
       loop.complete();
       throw new UnhandledExitError(cpu, exit);
@@ -230,14 +272,23 @@ export class RunControl {
     if (latest !== runner && latest.parts.loop.unanswered && !latest.parts.loop.dispatch()) {
       throw new UnhandledExitError(latest.parts.cpu, latest.lastExit!);
     }
-    this.#parts.scheduler?.seize(runner);
-    this.#runner = this.#stepping = runner;
+    this.#isStepping = true;
     debug.step(true);
+    try {
+      return this.#runAlone(runner)!;
+    } finally {
+      this.#isStepping = false;
+      debug.step(false);
+    }
+  }
+
+  #runAlone(runner: CpuRunner): Exit | undefined {
+    this.#parts.scheduler?.seize(runner);
+    this.#runner = this.#alone = runner;
     try {
       return this.#runToEnd();
     } finally {
-      this.#stepping = undefined;
-      debug.step(false);
+      this.#alone = undefined;
     }
   }
 
@@ -267,7 +318,7 @@ export class RunControl {
     const { catcher, loop, cpu, vcpu } = this.#runner.parts;
     if (catcher === undefined || !FaultCatcher.isCandidate(vcpu.kvmRun)) return undefined;
     loop.complete();
-    const fault = catcher.catch(this.#stepping !== undefined || cpu.interleaving !== undefined);
+    const fault = catcher.catch(this.#isStepping || cpu.interleaving !== undefined);
     if (fault === undefined) return undefined;
     cpu.log.setFault(fault.summary);
     return this.#runner.lastFault = fault;

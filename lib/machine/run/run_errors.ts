@@ -9,7 +9,6 @@ import { ofCpu } from "../report/cpus_section.ts";
 import { hex } from "../../x86/hex.ts";
 import { msrName } from "../../x86/msr_number.ts";
 import { TIMEOUT_SCALE_VARIABLE, timeoutScale } from "./time_limit.ts";
-import type { RunOptions } from "./run_options.ts";
 
 /**
  * The guest caused an exception that it does not handle, and its fault catcher reported it. The machine stands
@@ -161,14 +160,55 @@ function waiting(machine: StoppedCpu): string {
     : "";
 }
 
+/**
+ * A routine that {@linkcode MachineCpu.call} called did not return, or not as routines do. The machine stands where
+ * it came to: it can be looked at.
+ */
+export class CallError extends Error {
+  /** The name that reporters print. */
+  override readonly name = "CallError";
+  /** The exit that ended the run; undefined where the routine came back with another stack or code segment. */
+  readonly exit: Exit | undefined;
+
+  /** The error with the state of the machine where the routine has come to. */
+  constructor(machine: StoppedCpu, what: string, exit?: Exit) {
+    super(`${what}${ofCpu(machine)}.\n\n${statePage(machine)}`);
+    this.exit = exit;
+  }
+}
+
+/** The errors about what the guest does. */
+const OF_GUEST = [CallError, GuestFaultError, TimeLimitError, UnhandledExitError];
+
+/** Whether an error is about what the guest does. */
+export function isOfGuest(error: unknown): error is Error {
+  return OF_GUEST.some((kind) => error instanceof kind);
+}
+
 /** Runs `body`; the stack of an error about the guest begins at the line of the test that called `method`. */
-export function fromCaller(method: (options: RunOptions) => Exit, body: () => Exit): Exit {
+export function fromCaller<Result>(
+  method: (...parameters: never[]) => unknown,
+  body: () => Result,
+): Result {
   try {
     return body();
   } catch (error) {
-    const isOfGuest = [UnhandledExitError, GuestFaultError, TimeLimitError]
-      .some((kind) => error instanceof kind);
-    if (isOfGuest) Error.captureStackTrace(error as Error, method);
+    if (isOfGuest(error)) Error.captureStackTrace(error, method);
+    throw error;
+  }
+}
+
+/** Does what a test has asked for; the stack of an error about it begins at the line that called `method`. */
+export function checkedForCaller<Result>(
+  method: (...parameters: never[]) => unknown,
+  body: () => Result,
+): Result {
+  try {
+    return body();
+  } catch (error) {
+    if (error instanceof RangeError || error instanceof TypeError) {
+      Error.captureStackTrace(error, method);
+    }
     throw error;
   }
 }

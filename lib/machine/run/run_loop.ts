@@ -35,6 +35,12 @@ const AT_EXIT = 0;
 const TOO_LATE = 1;
 const SLICE_OVER = 2;
 
+/** A routine that is being called. */
+export interface Routine {
+  /** Whether the exit in `kvm_run` is that of its return. */
+  readonly hasReturned: boolean;
+}
+
 /** What the loop needs of the machine that it drives. */
 export interface RunLoopInit {
   readonly vcpu: Vcpu;
@@ -80,6 +86,9 @@ export class RunLoop {
   #held = false;
   /** The guest has run into the latest exit of the log, and no further. */
   #atExit = false;
+  /** The routine that is being called. */
+  #call: Routine | undefined;
+  #callReturned = false;
 
   /** A loop over one vCPU. */
   constructor(parts: RunLoopInit) {
@@ -99,10 +108,26 @@ export class RunLoop {
     return this.#atExit;
   }
 
+  /** Whether the next exit of the guest's has come already: it is in the middle of an instruction. */
+  get holdsExit(): boolean {
+    return this.#held;
+  }
+
+  /** Whether the routine that is being called has returned. */
+  get callReturned(): boolean {
+    return this.#callReturned;
+  }
+
+  /** Says which routine is being called, so that its return is no exit of the guest's; undefined for none. */
+  setCall(call: Routine | undefined): void {
+    this.#call = call;
+    this.#callReturned = false;
+  }
+
   /**
    * Runs the guest until its next exit, and notes it. The latest one must be answered.
    *
-   * @returns False where the CPU's turn was over before that.
+   * @returns False where the CPU's turn was over before that, or the routine that is being called has returned.
    */
   runToExit(): boolean {
     const { coalesced, slice, vcpu: { kvmRun } } = this.#parts;
@@ -117,6 +142,11 @@ export class RunLoop {
       if (!this.#isOwnExit()) break;
       const isStep = kvmRun.exitReason === EXIT_REASON.DEBUG;
       if (slice !== undefined && isStep && slice.stepped()) return false;
+    }
+    if (this.#call?.hasReturned) {
+      this.#callReturned = true;
+      this.#incomplete = kvmRun.exitReason === EXIT_REASON.IO;
+      return false;
     }
     this.#atExit = true;
     this.#note();

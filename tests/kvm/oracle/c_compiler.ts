@@ -68,3 +68,35 @@ export async function compileAndRun(source: string): Promise<Compiled> {
     await Deno.remove(folder, { recursive: true });
   }
 }
+
+/** Compiles C to an ELF file of a guest: freestanding, statically linked at the address at which guests start. */
+export async function compileGuest(
+  source: string,
+  bits: 32 | 64,
+): Promise<Uint8Array<ArrayBuffer>> {
+  const folder = await Deno.makeTempDir();
+  try {
+    const file = `${folder}/guest.c`;
+    await Deno.writeTextFile(file, source);
+    const program = `${folder}/guest`;
+    const { success, stderr } = await run("cc", [
+      `-m${bits}`,
+      "-O2",
+      "-ffreestanding",
+      "-fno-pic",
+      "-fno-asynchronous-unwind-tables",
+      "-mno-sse",
+      "-nostdlib",
+      "-static",
+      "-no-pie",
+      "-Wl,-Ttext=0x10000,--build-id=none,-N",
+      "-o",
+      program,
+      file,
+    ]);
+    if (!success) throw new Error(`${INSTALL}\n${stderr}`);
+    return await Deno.readFile(program);
+  } finally {
+    await Deno.remove(folder, { recursive: true });
+  }
+}
