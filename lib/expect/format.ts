@@ -1,6 +1,6 @@
-export { formatAddress } from "../x86/hex.ts";
+export { formatAddress, hexBytes } from "../x86/hex.ts";
 import type { MemoryContent } from "../machine/memory/address_space.ts";
-import { hex } from "../x86/hex.ts";
+import { hex, hexBytes } from "../x86/hex.ts";
 
 const PRINTABLE = /^[\x20-\x7e\n\r\t]+$/;
 
@@ -41,12 +41,7 @@ export function formatBytes(bytes: Uint8Array): string {
   const shown = bytes.subarray(0, MOST_BYTES);
   const rest = bytes.length > shown.length ? ` … (${bytes.length} bytes)` : "";
   const text = new TextDecoder("latin1").decode(shown);
-  return (PRINTABLE.test(text) ? `"${escapeText(text)}"` : formatHexBytes(shown)) + rest;
-}
-
-/** Bytes as pairs of hex digits: `48 65`. */
-export function formatHexBytes(bytes: Uint8Array): string {
-  return Array.from(bytes, formatByte).join(" ");
+  return (PRINTABLE.test(text) ? `"${escapeText(text)}"` : hexBytes(shown)) + rest;
 }
 
 /** A byte as two hex digits. */

@@ -18,7 +18,7 @@ import { LinearMemory } from "./memory/linear_memory.ts";
 import type { PhysicalMemory } from "./memory/physical_memory.ts";
 import type { MsrIntercepts } from "./msrs/msr_intercepts.ts";
 import { Msrs } from "./msrs/msrs.ts";
-import { codeLocation } from "./registers/code_location.ts";
+import { codeLocation, linearInstructionPointer } from "./registers/code_location.ts";
 import type { RegisterStore } from "./registers/register_store.ts";
 import { type Registers, registersOf } from "./registers/registers.ts";
 import type { StoppedCpu } from "./report/stopped_cpu.ts";
@@ -129,7 +129,7 @@ export class Cpu implements StoppedCpu {
     this.linear = new LinearMemory(memory, registers);
     this.debug = new GuestDebug({
       vcpu,
-      nextInstruction: () => BigInt.asUintN(64, registers.cs.base + registers.rip),
+      nextInstruction: () => linearInstructionPointer(registers),
       addressOf: (label) =>
         BigInt(image.symbol(label) + codeLocation({ registers, image }).imageBase),
       checkUsable,

@@ -14,6 +14,11 @@ export function hex(value: number | bigint, digits = 1): string {
   return value < 0 ? `-${hex(-value, digits)}` : `0x${value.toString(16).padStart(digits, "0")}`;
 }
 
+/** Bytes as pairs of hex digits: `48 65`. */
+export function hexBytes(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
+}
+
 /** An address in hex, for messages; what is none is shown as it was given. */
 export function formatAddress(address: number | bigint): string {
   const isAddress = (typeof address === "bigint" || Number.isSafeInteger(address)) && address >= 0;

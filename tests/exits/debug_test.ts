@@ -12,11 +12,11 @@ import {
 import { IOCTLS, kvm_guest_debug, KVM_GUESTDBG, type KvmGuestDebug } from "@vmexit/vmexit/abi";
 import { debugRegisters } from "@vmexit/vmexit/x86";
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { nestedName } from "../../lib/machine/host/nested_name.ts";
+import { emulatedMachineName } from "../../lib/machine/host/emulated_machine.ts";
 import { injected } from "../machine/injected_libc.ts";
 
 /** QEMU loads DR7 at VMRUN without putting it in force, and raises int3 past the intercept of #BP. */
-const onQemu = nestedName() === "qemu-svm";
+const onQemu = emulatedMachineName() === "qemu-svm";
 const BREAKPOINTS = { breakpoints: true };
 const STEPS = { singleStep: true };
 

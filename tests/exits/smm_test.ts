@@ -13,7 +13,7 @@ import {
 } from "@vmexit/vmexit";
 import { CAPABILITIES, IOCTLS } from "@vmexit/vmexit/abi";
 import { systemManagementEntry } from "@vmexit/vmexit/x86";
-import { nestedName } from "../../lib/machine/host/nested_name.ts";
+import { emulatedMachineName } from "../../lib/machine/host/emulated_machine.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { injected } from "../machine/injected_libc.ts";
 
@@ -27,7 +27,8 @@ const QEMU_LACKS: Readonly<Record<string, string>> = {
   pae: "it sets the accessed bit of PDPTEs, which is reserved, and KVM's RSM minds",
   virtual8086: "a busy TSS, which RSM leaves, gives CPL 3 no ports there",
 };
-const lacking = (mode: string) => nestedName() === "qemu-svm" ? QEMU_LACKS[mode] : undefined;
+const lacking = (mode: string) =>
+  emulatedMachineName() === "qemu-svm" ? QEMU_LACKS[mode] : undefined;
 
 for (const { name, mode, options } of modes()) {
   Deno.test({

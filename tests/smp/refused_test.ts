@@ -1,7 +1,7 @@
 import { asm, boot, type BootOptions, HostError, KvmError, type Machine } from "@vmexit/vmexit";
 import { IOCTLS } from "@vmexit/vmexit/abi";
 import { Kvm, kvmLibc, openHandles } from "@vmexit/vmexit/kvm";
-import { nestedName } from "../../lib/machine/host/nested_name.ts";
+import { emulatedMachineName } from "../../lib/machine/host/emulated_machine.ts";
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { ERRNO } from "../../lib/ffi/errno.ts";
 import { ThreadTimer } from "../../lib/ffi/thread_timer.ts";
@@ -211,7 +211,7 @@ Deno.test("a vCPU that waits is started by INIT and SIPI: KVM_RUN says EAGAIN, a
 });
 
 Deno.test("coalesced writes of several CPUs are refused where they would be lost", () => {
-  const name = nestedName();
+  const name = emulatedMachineName();
   using vm = boot(guest, { cpus: [{}, {}] });
   const coalesce = () => vm.mmio.coalesce([0xe000_0000, 0xe000_0fff], { write() {} });
   if (name === "qemu-svm") assertThrows(coalesce, HostError, "they would be lost");

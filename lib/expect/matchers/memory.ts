@@ -4,7 +4,7 @@ import {
   contentBytes,
   type MemoryContent,
 } from "../../machine/memory/address_space.ts";
-import { formatAddress, formatContent, formatCount, formatHexBytes } from "../format.ts";
+import { formatAddress, formatContent, formatCount, hexBytes } from "../format.ts";
 import type { Verdict } from "../verdict.ts";
 import { contentDifference } from "./content.ts";
 
@@ -67,8 +67,8 @@ function differingRows(
     const margin = `  ${" ".repeat(place.length)}  `;
     const marks = differs.slice(start, end).map((isDifferent) => isDifferent ? "^^" : "  ");
     lines.push(
-      `  ${place}  expected ${formatHexBytes(expected.subarray(start, end))}`,
-      `${margin}received ${formatHexBytes(received.subarray(start, end))}`,
+      `  ${place}  expected ${hexBytes(expected.subarray(start, end))}`,
+      `${margin}received ${hexBytes(received.subarray(start, end))}`,
       `${margin}         ${marks.join(" ")}`.trimEnd(),
     );
   }

@@ -4,7 +4,7 @@ import { takesAnswer } from "../../kvm/exits/exit_answer.ts";
 import { endsRun, goesOn, placeOf } from "../../kvm/exits/exit_table.ts";
 import { hex } from "../../x86/hex.ts";
 import { nearestNames } from "../../x86/nearest_names.ts";
-import { formatHexBytes } from "../format.ts";
+import { hexBytes } from "../format.ts";
 import { AnswerableExitPattern } from "./answerable_exit_pattern.ts";
 import { ExitPattern, MATCH, MISMATCH, type PatternDefinition } from "./exit_pattern.ts";
 
@@ -123,7 +123,7 @@ function isList(value: unknown): value is ArrayLike<unknown> {
 
 function fieldText(value: unknown): string {
   if (typeof value === "number" || typeof value === "bigint") return hex(value);
-  if (value instanceof Uint8Array) return formatHexBytes(value);
+  if (value instanceof Uint8Array) return hexBytes(value);
   if (typeof value === "function") return value.name === "" ? "matching" : value.name;
   return Array.isArray(value) ? `[${value.map(fieldText).join(", ")}]` : String(value);
 }

@@ -1,6 +1,5 @@
 import { HostError } from "../../ffi/host_error.ts";
-import { QEMU_SVM } from "../../kvm/remote/machine_image.ts";
-import { nestedName } from "../host/nested_name.ts";
+import { emulatorLacks } from "../host/emulated_machine.ts";
 import type { CoalescedRing } from "../../kvm/coalesced_ring.ts";
 import type { HandlerTable } from "./bus.ts";
 import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
@@ -37,7 +36,7 @@ export class CoalescedWrites {
    * @throws {HostError} For a machine of several CPUs on such a KVM.
    */
   checkIsPossible(): void {
-    if (!this.#parts.isShared || nestedName() !== QEMU_SVM) return;
+    if (!this.#parts.isShared || !emulatorLacks("coalescedWrites")) return;
     throw new HostError(
       "Cannot coalesce writes of several CPUs in this emulated machine (qemu-svm): they would be lost. Take them as exits, with " +
         "on(), or boot one CPU.",

@@ -15,7 +15,7 @@ import { rflagsFlags } from "../../x86/flag_tables.ts";
 import { getFlag } from "../../x86/flags.ts";
 import { PORT } from "../../x86/layout.ts";
 import { CaughtFault } from "./caught_fault.ts";
-import { codeLocation } from "../registers/code_location.ts";
+import { codeLocation, linearInstructionPointer } from "../registers/code_location.ts";
 import type { Image } from "../../guest/image.ts";
 import type { LinearMemory } from "../memory/linear_memory.ts";
 import type { Registers, RegisterValues } from "../registers/registers.ts";
@@ -87,7 +87,7 @@ export class FaultCatcher {
    */
   catch(isStepping: boolean): CaughtFault | undefined {
     const { registers, place } = this.#parts;
-    const vector = faultVector(place, registers.cs.base + registers.rip, registers.cs.selector);
+    const vector = faultVector(place, linearInstructionPointer(registers), registers.cs.selector);
     if (vector === undefined) return undefined;
     const read = this.#frame(vector);
     const frame = isStepping ? { ...read, rflags: read.rflags & ~TRAP_FLAG } : read;

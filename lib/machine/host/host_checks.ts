@@ -5,7 +5,7 @@ import type { CpuState } from "../../x86/cpu_state.ts";
 import { type CpuidEntry, cpuidVendor, hasCpuidFeature } from "../../x86/cpuid.ts";
 import { cr4Flags } from "../../x86/flag_tables.ts";
 import { getFlag } from "../../x86/flags.ts";
-import { nestedName } from "./nested_name.ts";
+import { emulatorLacks } from "./emulated_machine.ts";
 
 /** AMD, and Hygon, who build AMD's CPUs. */
 const AMD_VENDORS: readonly string[] = ["AuthenticAMD", "HygonGenuine"];
@@ -54,7 +54,7 @@ export function checkHasSmm(kvm: Kvm): void {
 
 /** @throws {HostError} Where single steps do not trap, so that CPUs cannot be interleaved. */
 export function checkHasSingleStep(): void {
-  if (!nestedName()?.startsWith("bochs")) return;
+  if (!emulatorLacks("singleStep")) return;
   throw new HostError(
     "Cannot interleave CPUs by a seed: an interleaving asked for on a host without single-step. In this emulated " +
       "machine single steps do not trap. Skip the test there with requires({ singleStep: true }, …).",

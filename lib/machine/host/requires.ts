@@ -2,7 +2,12 @@ import { HostError } from "../../ffi/host_error.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { Kvm } from "../../kvm/kvm.ts";
 import { KvmError } from "../../kvm/kvm_error.ts";
-import { nestedName } from "./nested_name.ts";
+import {
+  emulatedMachineName,
+  type EmulatorLack,
+  emulatorLacks,
+  EMULATORS_LACK,
+} from "./emulated_machine.ts";
 import { CAPABILITIES, type CapabilityName } from "../../kvm/abi/capabilities.ts";
 import {
   type CpuidEntry,
@@ -98,7 +103,7 @@ export function askHost(libc?: Libc): HostFacts | undefined {
         return again.capability(name);
       },
       cpuid: kvm.getSupportedCpuid(),
-      machine: nestedName(),
+      machine: emulatedMachineName(),
     };
   } catch (error) {
     if (HOST_ERRORS.some((kind) => error instanceof kind)) return undefined;
@@ -167,9 +172,6 @@ const VENDORS = {
   amd: { name: "AMD", strings: ["AuthenticAMD", "HygonGenuine"] },
 } as const;
 
-const BOCHS = /^bochs\b/;
-const QEMU = /^qemu\b/;
-
 const OTHERS: Readonly<Record<OtherNeed, (host: HostFacts) => Fact>> = {
   intel: (host) => vendorFact(host, VENDORS.intel),
   amd: (host) => vendorFact(host, VENDORS.amd),
@@ -178,10 +180,9 @@ const OTHERS: Readonly<Record<OtherNeed, (host: HostFacts) => Fact>> = {
     lacking: `this host's KVM lacks ${RING.join(" and ")}`,
     present: "this host's KVM has the ring of dirty pages",
   }),
-  singleStep: (host) => emulatorFact(host, BOCHS, "single steps do not trap"),
-  breakpoints: (host) => emulatorFact(host, QEMU, "breakpoints do not stop the guest"),
-  interruptsTimeLimit: (host) =>
-    emulatorFact(host, BOCHS, "a guest that loops with interrupts off cannot be interrupted"),
+  singleStep: (host) => emulatorFact(host, "singleStep"),
+  breakpoints: (host) => emulatorFact(host, "breakpoints"),
+  interruptsTimeLimit: (host) => emulatorFact(host, "interruptsTimeLimit"),
 };
 
 let capabilities: ReadonlyMap<string, CapabilityName> | undefined;
@@ -255,10 +256,10 @@ function vendorFact(
   };
 }
 
-function emulatorFact({ machine }: HostFacts, emulator: RegExp, lacks: string): Fact {
+function emulatorFact({ machine }: HostFacts, what: EmulatorLack): Fact {
   return {
-    isThere: machine === undefined || !emulator.test(machine),
-    lacking: `${lacks} in this emulated machine (${machine})`,
+    isThere: machine === undefined || !emulatorLacks(what, machine),
+    lacking: `${EMULATORS_LACK[what].text} in this emulated machine (${machine})`,
     present: "this host is none of the emulated machines that lack it",
   };
 }

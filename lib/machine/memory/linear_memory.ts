@@ -9,6 +9,7 @@ import {
   pieceBytes,
   storePiece,
 } from "./physical_memory.ts";
+import { linearInstructionPointer } from "../registers/code_location.ts";
 import type { Registers } from "../registers/registers.ts";
 
 const ENTRY_SIZE = 8;
@@ -108,13 +109,13 @@ export class LinearMemory extends AddressSpace<number | bigint> {
  * The physical address of a stopped CPU's next instruction; undefined where the page tables have none for it.
  */
 export function nextInstruction(
-  { registers: { cs, rip }, linear }: {
+  { registers, linear }: {
     readonly registers: Registers;
     readonly linear: LinearMemory;
   },
 ): number | undefined {
   try {
-    return linear.toPhysical(BigInt.asUintN(64, cs.base + rip));
+    return linear.toPhysical(linearInstructionPointer(registers));
   } catch (error) {
     if (error instanceof RangeError) return undefined;
     throw error;

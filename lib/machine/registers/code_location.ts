@@ -19,9 +19,8 @@ export interface CodeLocation {
 export function codeLocation(
   { registers, image }: { readonly registers: Registers; readonly image: Image },
 ): CodeLocation {
-  const { rip, cs } = registers;
-  const linear = Number(BigInt.asUintN(64, cs.base + rip));
-  const base = Number(cs.base);
+  const linear = Number(linearInstructionPointer(registers));
+  const base = Number(registers.cs.base);
   // A guest that has halted may be just behind its last instruction.
   const hasLine = (address: number) =>
     (image.lineAt(address) ?? image.lineAt(address - 1)) !== undefined;
@@ -33,4 +32,9 @@ export function codeLocation(
 export function codeBits({ efer, cs }: Registers): CodeBits {
   if (efer.lma && cs.l) return 64;
   return cs.db ? 32 : 16;
+}
+
+/** The linear address of the next instruction: RIP behind the base of CS. */
+export function linearInstructionPointer({ cs, rip }: Registers): bigint {
+  return BigInt.asUintN(64, cs.base + rip);
 }

@@ -2,11 +2,10 @@ import { disassemble } from "../../guest/disassemble.ts";
 import { KVM_INTERNAL_ERROR } from "../../kvm/abi/mod.ts";
 import type { Exit, FailEntryExit, InternalErrorExit } from "../../kvm/exits/exit.ts";
 import { explainEntryFailure } from "../../x86/explain_entry_failure.ts";
-import { hex } from "../../x86/hex.ts";
+import { hex, hexBytes } from "../../x86/hex.ts";
 import { codeLocation } from "../registers/code_location.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
 
-const BYTE_DIGITS = 2;
 const QUADWORD_SIZE = 8;
 
 /** What KVM means by its sub-errors (Documentation/virt/kvm/api.rst, 5, KVM_EXIT_INTERNAL_ERROR). */
@@ -85,8 +84,6 @@ function instruction(machine: StoppedCpu, bytes: Uint8Array): string {
   const { bits, linear } = codeLocation(machine);
   const [first] = disassemble(bytes, { bits, origin: linear, count: 1 }).instructions;
   const shown = first === undefined ? bytes : first.bytes;
-  const digits = Array.from(shown, (byte) => byte.toString(16).padStart(BYTE_DIGITS, "0")).join(
-    " ",
-  );
+  const digits = hexBytes(shown);
   return first === undefined ? digits : `${digits}  ${first.text}`;
 }

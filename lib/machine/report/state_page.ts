@@ -2,8 +2,8 @@ import type { SourceLine } from "../../guest/source_line.ts";
 import { kvm_regs } from "../../kvm/abi/structs/regs.ts";
 import { flagNames } from "../../x86/flags.ts";
 import { rflagsFlags } from "../../x86/flag_tables.ts";
-import { hex } from "../../x86/hex.ts";
-import { nestedName } from "../host/nested_name.ts";
+import { hex, hexBytes } from "../../x86/hex.ts";
+import { emulatedMachineName } from "../host/emulated_machine.ts";
 import { CodeView, exitingInstruction } from "./guest_code.ts";
 import { explainExit } from "./explain_exit.ts";
 import { cpusSection, replayLines, subject } from "./cpus_section.ts";
@@ -46,7 +46,7 @@ let emulationIsTold = false;
 
 /** That KVM is an emulated machine's: said once, by the first page. */
 function kvmInUse(): string[] {
-  const name = emulationIsTold ? undefined : nestedName();
+  const name = emulationIsTold ? undefined : emulatedMachineName();
   if (name === undefined) return [];
   emulationIsTold = true;
   return [`KVM is that of an emulated machine (${name}): right results, no real timing`];
@@ -213,10 +213,6 @@ function escaped(character: string): string {
 
 function offsetText(name: string, offset: number): string {
   return offset === 0 ? name : `${name}+${hex(offset)}`;
-}
-
-function hexBytes(bytes: Uint8Array): string {
-  return Array.from(bytes, (byte) => byte.toString(16).padStart(BYTE_DIGITS, "0")).join(" ");
 }
 
 /** The processor mode in words, for titles. */

@@ -3,7 +3,7 @@ import { EXIT_REASON, KVM_GUESTDBG } from "../../kvm/abi/mod.ts";
 import type { DebugExit } from "../../kvm/exits/exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import { type DebugPoint, debugRegisters } from "../../x86/debug_registers.ts";
-import { nestedName } from "../host/nested_name.ts";
+import { emulatorLacks } from "../host/emulated_machine.ts";
 
 /** Bits 0 to 3 of DR6: which breakpoints it was; bit 14: a step (Intel SDM Vol. 3B, 17.2.3). */
 const DR6_BREAKPOINTS = 0xfn;
@@ -145,7 +145,7 @@ export class GuestDebug {
    */
   stopAtInt3(): Disposable {
     this.#parts.checkUsable("stop at int3");
-    if (nestedName() === QEMU) {
+    if (emulatorLacks("breakpoints")) {
       throw new HostError(
         "Cannot stop at int3: QEMU, whose SVM this nested machine's KVM runs on, raises it as a software " +
           "interrupt, which no intercept of #BP sees. Run on KVM hardware, or give the guest a handler for #BP.",
@@ -232,7 +232,7 @@ export class GuestDebug {
     this.#parts.checkUsable("set a breakpoint");
     if (point.by === "register") {
       debugRegisters([...this.#points.filter(({ by }) => by === "register"), point]);
-      if (nestedName() === QEMU) throw noRegisters();
+      if (emulatorLacks("breakpoints")) throw noRegisters();
     }
     this.#points = [...this.#points, point];
     return {
@@ -247,12 +247,9 @@ export class GuestDebug {
   }
 
   #means(): BreakpointMeans {
-    return nestedName() === QEMU ? "step" : "register";
+    return emulatorLacks("breakpoints") ? "step" : "register";
   }
 }
-
-/** The nested machine whose breakpoints do not stop a guest. */
-const QEMU = "qemu-svm";
 
 function noRegisters(): HostError {
   return new HostError(

@@ -1,5 +1,5 @@
 import type { Libc } from "../../ffi/libc.ts";
-import { nestedName } from "../host/nested_name.ts";
+import { emulatedMachineName } from "../host/emulated_machine.ts";
 import { ThreadTimer } from "../../ffi/thread_timer.ts";
 import { readText } from "../../ffi/read_text.ts";
 import { libc } from "../../ffi/real_libc.ts";
@@ -118,7 +118,9 @@ export function timeoutScale(): number {
   const text = Deno.permissions.querySync(variable).state === "granted"
     ? Deno.env.get(TIMEOUT_SCALE_VARIABLE)
     : undefined;
-  if (text === undefined || text === "") return nestedName() === undefined ? 1 : EMULATED_SCALE;
+  if (text === undefined || text === "") {
+    return emulatedMachineName() === undefined ? 1 : EMULATED_SCALE;
+  }
   const scale = Number(text);
   if (!(scale > 0 && scale < Infinity)) {
     throw new RangeError(

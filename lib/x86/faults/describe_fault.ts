@@ -1,4 +1,4 @@
-import { hex } from "../hex.ts";
+import { hex, hexBytes } from "../hex.ts";
 import { describePageFault } from "./describe_page_fault.ts";
 import { describeControlProtection, describeSelectorErrorCode } from "./error_codes.ts";
 import { type Exception, exceptions } from "./exceptions.ts";
@@ -23,8 +23,6 @@ export interface DescribedFault {
   /** The bytes of memory from the instruction on. */
   readonly bytes?: Uint8Array;
 }
-
-const BYTE_DIGITS = 2;
 
 /** How many bytes of an opcode that the CPU does not know are shown. */
 const OPCODE_BYTES = 4;
@@ -88,7 +86,7 @@ function detail({ name, title, hasErrorCode }: Exception, fault: DescribedFault)
     case "#CP":
       return errorCode === undefined ? title : describeControlProtection(errorCode);
     case "#UD":
-      return bytes.length === 0 ? title : `${title}, bytes ${hexBytes(bytes)}`;
+      return bytes.length === 0 ? title : `${title}, bytes ${opcodeBytes(bytes)}`;
     case "#DB":
       return [title, ...debugCauses(dr6)].join(", ");
     default: {
@@ -106,10 +104,7 @@ function debugCauses(dr6: bigint): string[] {
     .map(({ text }) => text);
 }
 
-function hexBytes(bytes: Uint8Array): string {
-  const shown = Array.from(
-    bytes.subarray(0, OPCODE_BYTES),
-    (byte) => byte.toString(16).padStart(BYTE_DIGITS, "0"),
-  );
-  return `${shown.join(" ")}${bytes.length > OPCODE_BYTES ? " …" : ""}`;
+function opcodeBytes(bytes: Uint8Array): string {
+  const shown = hexBytes(bytes.subarray(0, OPCODE_BYTES));
+  return `${shown}${bytes.length > OPCODE_BYTES ? " …" : ""}`;
 }

@@ -1,11 +1,11 @@
 import { asm, boot, type Machine, TimeLimitError } from "@vmexit/vmexit";
-import { nestedName } from "../../../lib/machine/host/nested_name.ts";
+import { emulatedMachineName } from "../../../lib/machine/host/emulated_machine.ts";
 import { scaledTimeout } from "../../../lib/machine/run/time_limit.ts";
 import { assert, assertEquals, assertLess, assertStringIncludes, assertThrows } from "@std/assert";
 
 const LIMIT = 15;
 /** What limits are multiplied by where nobody says otherwise. */
-const OWN_SCALE = nestedName() === undefined ? 1 : 20;
+const OWN_SCALE = emulatedMachineName() === undefined ? 1 : 20;
 /** How late a stop may come, on a host that time limits are not stretched for. */
 const GRACE = 100;
 
