@@ -15,7 +15,7 @@ export const SUPERSEDED_IOCTLS = {
  *
  * @example
  * ```ts
- * import { WRAPPED_IOCTLS } from "@vmexit/vmexit/kvm";
+ * import { WRAPPED_IOCTLS } from "./wrapped_ioctls.ts";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(WRAPPED_IOCTLS.KVM_GET_FPU, ["vcpu.fpu.getFpu"]);

@@ -1,10 +1,5 @@
-import { type IoctlName, IOCTLS } from "@vmexit/vmexit/abi";
-import {
-  EXIT_REASON,
-  type ExitReasonName,
-  SUPERSEDED_IOCTLS,
-  WRAPPED_IOCTLS,
-} from "@vmexit/vmexit/kvm";
+import { EXIT_REASON, type ExitReasonName, type IoctlName, IOCTLS } from "@vmexit/vmexit/abi";
+import { SUPERSEDED_IOCTLS, WRAPPED_IOCTLS } from "../../lib/kvm/wrapped_ioctls.ts";
 import { EXIT_REASON_SINCE } from "../../lib/kvm/abi/exit_reasons.ts";
 import { DECODED_BY, EXIT_TESTS } from "../exits/exit_test_table.ts";
 import { IOCTL_TESTS } from "../kvm/ioctl_tests.ts";

@@ -1,4 +1,4 @@
-import type { ExitReasonName } from "@vmexit/vmexit/kvm";
+import type { ExitReasonName } from "@vmexit/vmexit/abi";
 
 /** The test that decodes every exit from recorded bytes, seen from the folder `tests`. */
 export const DECODED_BY = "kvm/exits/exit_table_test.ts";

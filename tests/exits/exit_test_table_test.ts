@@ -1,4 +1,4 @@
-import { EXIT_REASON } from "@vmexit/vmexit/kvm";
+import { EXIT_REASON } from "@vmexit/vmexit/abi";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { EXIT_CASES } from "../kvm/exits/exit_cases.ts";
 import { DECODED_BY, EXIT_TESTS } from "./exit_test_table.ts";

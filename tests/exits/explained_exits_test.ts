@@ -1,12 +1,13 @@
 import { asm, boot, KvmError, UnhandledExitError } from "@vmexit/vmexit";
 import {
+  EXIT_REASON,
   type IoctlName,
   IOCTLS,
   KVM_INTERNAL_ERROR,
   kvm_run,
   type KvmRun,
 } from "@vmexit/vmexit/abi";
-import { EXIT_REASON, type Libc } from "@vmexit/vmexit/kvm";
+import type { Libc } from "@vmexit/vmexit/kvm";
 import { ERRNO } from "../../lib/ffi/errno.ts";
 import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import type { Writable } from "../../lib/ffi/struct.ts";

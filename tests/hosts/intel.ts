@@ -1,4 +1,5 @@
 import {
+  CAPABILITIES,
   EXIT_REASON,
   IOCTLS,
   kvm_dirty_gfn,
@@ -9,7 +10,6 @@ import {
   kvm_sregs,
   kvm_vcpu_events,
 } from "@vmexit/vmexit/abi";
-import { CAPABILITIES } from "@vmexit/vmexit/abi";
 import { ERRNO, type Libc } from "@vmexit/vmexit/kvm";
 
 /**

@@ -1,4 +1,4 @@
-import type { WRAPPED_IOCTLS } from "@vmexit/vmexit/kvm";
+import type { WRAPPED_IOCTLS } from "../../lib/kvm/wrapped_ioctls.ts";
 
 /** Which test shows an ioctl. */
 export interface IoctlTest {

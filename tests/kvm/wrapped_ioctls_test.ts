@@ -1,5 +1,6 @@
 import { IOCTLS, KVM_DEV_TYPE } from "@vmexit/vmexit/abi";
-import { Kvm, SUPERSEDED_IOCTLS, WRAPPED_IOCTLS } from "@vmexit/vmexit/kvm";
+import { Kvm } from "@vmexit/vmexit/kvm";
+import { SUPERSEDED_IOCTLS, WRAPPED_IOCTLS } from "../../lib/kvm/wrapped_ioctls.ts";
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { IOCTL_TESTS } from "./ioctl_tests.ts";
 import { levels } from "./levels.ts";

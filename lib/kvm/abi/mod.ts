@@ -27,4 +27,12 @@ export * from "./ioctls_of_vm.ts";
 export * from "./structs/mod.ts";
 
 // A structure of the tables is of these types.
-export type * from "../../ffi/struct.ts";
+export type {
+  CType,
+  Field,
+  FieldPath,
+  InnerPath,
+  Struct,
+  StructLayout,
+  Writable,
+} from "../../ffi/struct.ts";

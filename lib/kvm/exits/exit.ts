@@ -1,7 +1,4 @@
-import { EXIT_REASON, type ExitReasonName } from "../abi/exit_reasons.ts";
-
-export { EXIT_REASON };
-export type { ExitReasonName };
+import type { ExitReasonName } from "../abi/exit_reasons.ts";
 
 /** `kvm_run.flags`: what the vCPU was doing when it left the guest. */
 export interface RunFlags {

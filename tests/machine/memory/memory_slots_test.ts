@@ -1,5 +1,6 @@
 import { asm, boot, CapabilityError, expect, hlt, mmioRead, mmioWrite } from "@vmexit/vmexit";
-import { EXIT_REASON, kvmLibc } from "@vmexit/vmexit/kvm";
+import { EXIT_REASON } from "@vmexit/vmexit/abi";
+import { kvmLibc } from "@vmexit/vmexit/kvm";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { injected } from "../injected_libc.ts";
 

@@ -1,5 +1,6 @@
 import { asm, boot } from "@vmexit/vmexit";
-import { EXIT_REASON, kvmLibc } from "@vmexit/vmexit/kvm";
+import { EXIT_REASON } from "@vmexit/vmexit/abi";
+import { kvmLibc } from "@vmexit/vmexit/kvm";
 import { IOCTLS } from "../../../lib/kvm/abi/ioctls.ts";
 import { kvm_run } from "../../../lib/kvm/abi/structs/run.ts";
 import { assert, assertEquals, assertLess } from "@std/assert";
