@@ -21,7 +21,7 @@ import { CpuScheduler } from "./run/cpu_scheduler.ts";
 import { ActivityState, HaltWatch, LOOK_MILLISECONDS } from "./run/activity_state.ts";
 import { Devices } from "./buses/devices.ts";
 import { ExitHandlers } from "./exits/exit_handlers.ts";
-import { ExitLog } from "./exits/exit_log.ts";
+import { ExitRecorder } from "./exits/exit_log.ts";
 import { FaultCatcher } from "./faults/fault_catcher.ts";
 import { RunControl } from "./run/run_control.ts";
 import type { RunOptions } from "./run/run_options.ts";
@@ -29,7 +29,7 @@ import { MsrIntercepts } from "./msrs/msr_intercepts.ts";
 import type { DirtyPages } from "./memory/dirty_pages.ts";
 import { nextInstruction } from "./memory/linear_memory.ts";
 import { type MemorySlots, PhysicalMemory } from "./memory/physical_memory.ts";
-import { PortOutput } from "./buses/port_output.ts";
+import { PortRecorder } from "./buses/port_output.ts";
 import { RunLoop } from "./run/run_loop.ts";
 import { TimeLimit } from "./run/time_limit.ts";
 import { TimeLimitError } from "./run/run_errors.ts";
@@ -93,9 +93,9 @@ export class Board implements Disposable {
   /** Memory by guest physical address. */
   readonly memory: PhysicalMemory;
   /** The last exits. */
-  readonly log: ExitLog;
+  readonly log: ExitRecorder;
   /** What the guest wrote to its ports. */
-  readonly portOutput: PortOutput = new PortOutput();
+  readonly portOutput: PortRecorder = new PortRecorder();
   /** Who takes exits that are neither IO nor MMIO. */
   readonly handlers: ExitHandlers = new ExitHandlers();
   /** Who takes accesses to MSRs. */
@@ -133,7 +133,7 @@ export class Board implements Disposable {
     this.interleaving = interleaving?.options;
     this.hasSmm = settings.hasSmm;
     this.catchesFaults = settings.faultCatcher !== undefined;
-    this.log = new ExitLog(settings.recordExits);
+    this.log = new ExitRecorder(settings.recordExits);
     this.intercepts = new MsrIntercepts(vm, this.handlers, () => this.#disposed);
     this.memory = new PhysicalMemory(parts.slots, {
       checkUsable: () => this.checkUsable("use the memory"),
@@ -159,6 +159,7 @@ export class Board implements Disposable {
       scheduler: slice &&
         new CpuScheduler({ runners, slice, interleaving: interleaving ?? new RoundRobin() }),
       limit: this.#limit,
+      log: this.log,
       timeout,
       checkUsable: (what) => this.checkUsable(what),
     });

@@ -23,7 +23,7 @@ import type { RegisterStore } from "./registers/register_store.ts";
 import { type Registers, registersOf } from "./registers/registers.ts";
 import type { StoppedCpu } from "./report/stopped_cpu.ts";
 import type { CpuProgress } from "./run/cpu_runner.ts";
-import { GuestDebug } from "./run/guest_debug.ts";
+import { DebugControl } from "./run/guest_debug.ts";
 import type { InterleavingOptions } from "./run/interleaving.ts";
 
 /** What `kvm_run` says of a vCPU at its latest exit, beside the exit itself: see {@linkcode KvmRunPage}. */
@@ -105,7 +105,7 @@ export class Cpu implements StoppedCpu {
   /** Memory by linear address. */
   readonly linear: LinearMemory;
   /** Breakpoints, watchpoints, and what else stops it for a look. */
-  readonly debug: GuestDebug;
+  readonly debug: DebugControl;
   /** The interrupts that wait for it. */
   readonly interrupts: InterruptQueue;
   /** Exceptions, interrupts, NMIs and SMIs from outside. */
@@ -127,7 +127,7 @@ export class Cpu implements StoppedCpu {
     this.store = store;
     this.registers = registers;
     this.linear = new LinearMemory(memory, registers);
-    this.debug = new GuestDebug({
+    this.debug = new DebugControl({
       vcpu,
       nextInstruction: () => linearInstructionPointer(registers),
       addressOf: (label) =>

@@ -56,7 +56,6 @@ export type {
   WatchOptions,
 } from "./run/guest_debug.ts";
 export type { ExceptionOptions, Injection } from "./interrupts/injection.ts";
-export type { InterruptQueue } from "./interrupts/interrupt_queue.ts";
 export type { KvmLevels, KvmRunState } from "./cpu.ts";
 export type { InterruptEvent, Interrupts } from "./interrupts/interrupts.ts";
 export type { InterruptRoute } from "./interrupts/interrupt_routes.ts";

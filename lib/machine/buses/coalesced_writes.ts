@@ -3,7 +3,7 @@ import { emulatorLacks } from "../host/emulated_machine.ts";
 import type { CoalescedRing } from "../../kvm/coalesced_ring.ts";
 import type { HandlerTable } from "./bus.ts";
 import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
-import type { PortOutput } from "./port_output.ts";
+import type { PortRecorder } from "./port_output.ts";
 
 /** The widest value that a handler gets as a number; above, it is a bigint. */
 const NUMBER_SIZE = 4;
@@ -15,7 +15,7 @@ export interface CoalescedWritesInit {
   readonly ring: CoalescedRing;
   readonly ports: HandlerTable<PortHandler>;
   readonly mmio: HandlerTable<MmioHandler>;
-  readonly portOutput: PortOutput;
+  readonly portOutput: PortRecorder;
   /** Whether several CPUs share the ring. */
   readonly isShared: boolean;
 }

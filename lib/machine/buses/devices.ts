@@ -9,7 +9,7 @@ import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
 import { CoalescedWrites } from "./coalesced_writes.ts";
 import { Interrupts } from "../interrupts/interrupts.ts";
 import { type KernelDevice, MachineBus } from "./device_bus.ts";
-import type { PortOutput } from "./port_output.ts";
+import type { PortRecorder } from "./port_output.ts";
 
 const PIC_PORTS: readonly KernelDevice[] = [
   { name: "the PIC", first: PORT.picMaster, last: PORT.picMaster + 1 },
@@ -38,7 +38,7 @@ export interface DevicesInit {
   readonly vcpu: Vcpu;
   readonly irqchip: Irqchip;
   readonly pit: boolean;
-  readonly portOutput: PortOutput;
+  readonly portOutput: PortRecorder;
   /** Whether there are several CPUs. */
   readonly isShared: boolean;
   /** Throws where a range of physical addresses has RAM. */

@@ -9,22 +9,30 @@ const INITIAL_CAPACITY = 64;
  * What a guest wrote to its ports, whoever answered: the first 64 KiB of each, in order, wider elements with
  * their lowest byte first.
  */
-export class PortOutput {
+export interface PortOutput {
+  /** What was written to `port`. */
+  bytes(port: number): Uint8Array<ArrayBuffer>;
+  /** How many bytes were written to `port` after the first 64 KiB, and are lost. */
+  dropped(port: number): number;
+}
+
+/** {@linkcode PortOutput}, to which the run loop adds. */
+export class PortRecorder implements PortOutput {
   readonly #streams = new Map<number, Stream>();
   #latestPort = -1;
   #latest: Stream | undefined;
 
-  /** What was written to `port`. */
+  /** See {@linkcode PortOutput.bytes}. */
   bytes(port: number): Uint8Array<ArrayBuffer> {
     return this.#streams.get(port)?.bytes() ?? new Uint8Array(0);
   }
 
-  /** How many bytes were written to `port` after the first 64 KiB, and are lost. */
+  /** See {@linkcode PortOutput.dropped}. */
   dropped(port: number): number {
     return this.#streams.get(port)?.dropped ?? 0;
   }
 
-  /** Adds one element. For the run loop alone. */
+  /** Adds one element. */
   add(port: number, value: number, size: number): void {
     if (port !== this.#latestPort || this.#latest === undefined) {
       let stream = this.#streams.get(port);

@@ -32,11 +32,24 @@ const WRITE = 2;
 const FAULTED = 4;
 
 /**
- * The last exits of a machine, in memory that is allocated once: the run loop adds to it at every exit and
- * allocates nothing. What no longer fits drops out at the old end, and {@linkcode ExitLog.dropped} says how
- * many have.
+ * The last exits of a machine: `vm.log`. What no longer fits (the option `recordExits`) drops out at the old end, and
+ * {@linkcode ExitLog.dropped} says how many have.
  */
-export class ExitLog {
+export interface ExitLog {
+  /** How many exits there have been. */
+  readonly total: number;
+  /** How many of them are no longer in the log. */
+  readonly dropped: number;
+  /** The latest exit, or undefined before the first. */
+  readonly latest: ExitRecord | undefined;
+  /** The exits that are still known, the oldest first. */
+  records(): ExitRecord[];
+  /** The latest exit of one CPU that is still known, or undefined. */
+  latestOf(cpu: number): ExitRecord | undefined;
+}
+
+/** An {@linkcode ExitLog} in memory that is allocated once: the run loop adds to it at every exit and allocates nothing. */
+export class ExitRecorder implements ExitLog {
   readonly #capacity: number;
   readonly #cpu: Uint16Array;
   readonly #reason: Uint32Array;
@@ -70,23 +83,23 @@ export class ExitLog {
     this.#fault = new Array(capacity).fill(undefined);
   }
 
-  /** How many exits there have been. */
+  /** See {@linkcode ExitLog.total}. */
   get total(): number {
     return this.#total;
   }
 
-  /** How many of them are no longer in the log. */
+  /** See {@linkcode ExitLog.dropped}. */
   get dropped(): number {
     return Math.max(0, this.#total - this.#capacity);
   }
 
-  /** The exits that are still known, the oldest first. */
+  /** See {@linkcode ExitLog.records}. */
   records(): ExitRecord[] {
     const kept = Math.min(this.#total, this.#capacity);
     return Array.from({ length: kept }, (_, i) => this.#record(this.#total - kept + i));
   }
 
-  /** Adds an exit. For the run loop alone. */
+  /** Adds an exit. */
   add(
     reason: number,
     isWrite: boolean,
@@ -107,34 +120,34 @@ export class ExitLog {
     this.#fault[index] = undefined;
   }
 
-  /** Notes the value that the latest exit wrote or was answered with. For the run loop alone. */
+  /** Notes the value that the latest exit wrote or was answered with. */
   setValue(low: number, high: number): void {
     this.#flags[this.#index] |= KNOWN;
     this.#low[this.#index] = low;
     this.#high[this.#index] = high;
   }
 
-  /** Notes that the latest exit was answered with #GP. For the run loop alone. */
+  /** Notes that the latest exit was answered with #GP. */
   setFaulted(): void {
     this.#flags[this.#index] |= FAULTED;
   }
 
-  /** Notes who answered the latest exit. For the run loop alone. */
+  /** Notes who answered the latest exit. */
   setAnsweredBy(name: string): void {
     this.#answeredBy[this.#index] = name;
   }
 
-  /** Notes that the latest exit reported a fault. For the machine alone. */
+  /** Notes that the latest exit reported a fault. */
   setFault(text: string): void {
     this.#fault[this.#index] = text;
   }
 
-  /** The latest exit, or undefined before the first. */
+  /** See {@linkcode ExitLog.latest}. */
   get latest(): ExitRecord | undefined {
     return this.#total === 0 ? undefined : this.#record(this.#total - 1);
   }
 
-  /** The latest exit of one CPU that is still known, or undefined. */
+  /** See {@linkcode ExitLog.latestOf}. */
   latestOf(cpu: number): ExitRecord | undefined {
     for (let position = this.#total - 1; position >= this.dropped; position--) {
       if (this.#cpu[position % this.#capacity] === cpu) return this.#record(position);

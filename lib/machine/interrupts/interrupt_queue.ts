@@ -37,7 +37,7 @@ export class InterruptQueue {
     this.#isWindowAsked = true;
   }
 
-  /** Hands the next interrupt to KVM, if the guest takes it. For the run loop alone, before each run. */
+  /** Hands the next interrupt to KVM, if the guest takes it. To be called before each run. */
   beforeRun(): void {
     const { kvmRun, events } = this.#vcpu;
     if (this.#vectors.length > 0 && this.#canTakeOne()) {

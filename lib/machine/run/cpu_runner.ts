@@ -4,7 +4,7 @@ import type { CaughtFault } from "../faults/caught_fault.ts";
 import type { ActivityState, HaltWatch } from "./activity_state.ts";
 import type { FaultCatcher } from "../faults/fault_catcher.ts";
 import type { StoppedCpu } from "../report/stopped_cpu.ts";
-import type { GuestDebug } from "./guest_debug.ts";
+import type { DebugControl } from "./guest_debug.ts";
 import type { RegisterStore } from "../registers/register_store.ts";
 import type { RunLoop } from "./run_loop.ts";
 
@@ -23,7 +23,7 @@ export interface CpuRunnerInit {
   readonly cpu: StoppedCpu;
   readonly vcpu: Vcpu;
   readonly store: RegisterStore;
-  readonly debug: GuestDebug;
+  readonly debug: DebugControl;
   readonly loop: RunLoop;
   /** Finds a HLT that is no exit, where the kernel has the local APIC and there is no other CPU. */
   readonly halt: HaltWatch | undefined;

@@ -47,7 +47,7 @@ export interface WatchOptions {
 }
 
 /** What a machine's debugging needs of it. */
-export interface GuestDebugInit {
+export interface DebugControlInit {
   /** What the kernel is told about. */
   readonly vcpu: Vcpu;
   /** The linear address of the next instruction. */
@@ -83,22 +83,7 @@ interface Point extends DebugPoint {
  * console.log(again.hits); // 3
  * ```
  */
-export class GuestDebug {
-  readonly #parts: GuestDebugInit;
-  #points: Point[] = [];
-  #reportsInt3 = 0;
-  #isStepping = false;
-  #isCounted = false;
-  /** The breakpoint that the guest stands at, since it was told so: it goes on past it. */
-  #standsAt: bigint | undefined;
-  /** What the kernel was told last. */
-  #control = 0;
-
-  /** Use {@linkcode Machine.debug}. */
-  constructor(parts: GuestDebugInit) {
-    this.#parts = parts;
-  }
-
+export interface GuestDebug {
   /**
    * Stops the guest whenever it is about to execute the instruction at a linear address or a label.
    *
@@ -108,13 +93,7 @@ export class GuestDebug {
    * @throws {RangeError} When there is no such label, it is no address, or all 4 debug registers are taken.
    * @throws {HostError} When debug registers are asked for where they do not stop a guest.
    */
-  breakAt(where: string | number | bigint, { by = this.#means() }: BreakOptions = {}): Breakpoint {
-    if (by !== "register" && by !== "step") {
-      throw new RangeError(`Cannot break by ${String(by)}: give "register" or "step"`);
-    }
-    const address = typeof where === "string" ? this.#parts.addressOf(where) : toAddress(where);
-    return this.#add({ address, size: 1, on: "execute", by, hits: 0 });
-  }
+  breakAt(where: string | number | bigint, options?: BreakOptions): Breakpoint;
 
   /**
    * Stops the guest behind each instruction that has written to some bytes at a linear address, or accessed
@@ -125,6 +104,45 @@ export class GuestDebug {
    *   registers are taken.
    * @throws {HostError} Where debug registers do not stop a guest: in the nested machine of QEMU.
    */
+  watch(where: string | number | bigint, options?: WatchOptions): Breakpoint;
+
+  /**
+   * Stops the guest at each `int3` that it executes; rip is at it, and the guest takes no #BP. To go on, move
+   * rip past it.
+   *
+   * @returns Dispose it to give the guest its #BP again.
+   * @throws {HostError} Where `int3` does not stop a guest: in the nested machine of QEMU.
+   */
+  stopAtInt3(): Disposable;
+}
+
+/** {@linkcode GuestDebug}, with what the run loop asks of it. */
+export class DebugControl implements GuestDebug {
+  readonly #parts: DebugControlInit;
+  #points: Point[] = [];
+  #reportsInt3 = 0;
+  #isStepping = false;
+  #isCounted = false;
+  /** The breakpoint that the guest stands at, since it was told so: it goes on past it. */
+  #standsAt: bigint | undefined;
+  /** What the kernel was told last. */
+  #control = 0;
+
+  /** That of one vCPU. */
+  constructor(parts: DebugControlInit) {
+    this.#parts = parts;
+  }
+
+  /** See {@linkcode GuestDebug.breakAt}. */
+  breakAt(where: string | number | bigint, { by = this.#means() }: BreakOptions = {}): Breakpoint {
+    if (by !== "register" && by !== "step") {
+      throw new RangeError(`Cannot break by ${String(by)}: give "register" or "step"`);
+    }
+    const address = typeof where === "string" ? this.#parts.addressOf(where) : toAddress(where);
+    return this.#add({ address, size: 1, on: "execute", by, hits: 0 });
+  }
+
+  /** See {@linkcode GuestDebug.watch}. */
   watch(
     where: string | number | bigint,
     { size = 1, on = "write" }: WatchOptions = {},
@@ -136,13 +154,7 @@ export class GuestDebug {
     return this.#add({ address, size, on, by: "register", hits: 0 });
   }
 
-  /**
-   * Stops the guest at each `int3` that it executes; rip is at it, and the guest takes no #BP. To go on, move
-   * rip past it.
-   *
-   * @returns Dispose it to give the guest its #BP again.
-   * @throws {HostError} Where `int3` does not stop a guest: in the nested machine of QEMU.
-   */
+  /** See {@linkcode GuestDebug.stopAtInt3}. */
   stopAtInt3(): Disposable {
     this.#parts.checkUsable("stop at int3");
     if (emulatorLacks("breakpoints")) {
@@ -161,7 +173,7 @@ export class GuestDebug {
     };
   }
 
-  /** Says whether each instruction is to end in a DEBUG exit. For the run loop alone. */
+  /** Says whether each instruction is to end in a DEBUG exit. */
   step(isStepping: boolean): void {
     this.#isStepping = isStepping;
     if (!isStepping && !this.#isActive) this.#tell(0, []);
@@ -169,13 +181,12 @@ export class GuestDebug {
 
   /**
    * Says that each instruction is to end in a DEBUG exit of its own ({@linkcode isOwnExit}), from now on, for whoever counts them.
-   * For the run loop alone.
    */
   countInstructions(): void {
     this.#isCounted = true;
   }
 
-  /** Tells the kernel what is to stop the guest. For the run loop alone, before each run. */
+  /** Tells the kernel what is to stop the guest. To be called before each run. */
   beforeRun(): void {
     if (!this.#isActive && this.#control === 0) return;
     if (this.#standsAt !== undefined && this.#standsAt !== this.#parts.nextInstruction()) {

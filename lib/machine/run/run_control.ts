@@ -10,6 +10,7 @@ import { GuestFaultError, TimeLimitError, UnhandledExitError } from "./run_error
 import { ofCpu } from "../report/cpus_section.ts";
 import type { ExitsOptions, ObservedExit, RunOptions } from "./run_options.ts";
 import { type Address, type CallInput, type CallOptions, RoutineCall } from "./routine_call.ts";
+import type { ExitRecorder } from "../exits/exit_log.ts";
 import { scaledTimeout, type TimeLimit } from "./time_limit.ts";
 
 /** What run control needs of its machine. */
@@ -19,6 +20,7 @@ export interface RunControlInit {
   /** Who gives them their turns, where there are several. */
   readonly scheduler: CpuScheduler | undefined;
   readonly limit: TimeLimit;
+  readonly log: ExitRecorder;
   /** The time limit of a run that is given none, in milliseconds, before it is scaled. */
   readonly timeout: number;
   /** Throws where the machine is disposed. */
@@ -320,7 +322,7 @@ export class RunControl {
     loop.complete();
     const fault = catcher.catch(this.#isStepping || cpu.interleaving !== undefined);
     if (fault === undefined) return undefined;
-    cpu.log.setFault(fault.summary);
+    this.#parts.log.setFault(fault.summary);
     return this.#runner.lastFault = fault;
   }
 

@@ -6,11 +6,11 @@ import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
 import type { CoalescedWrites } from "../buses/coalesced_writes.ts";
 import type { TimeSlice } from "./interleaving.ts";
 import type { ExitHandlers } from "../exits/exit_handlers.ts";
-import type { ExitLog } from "../exits/exit_log.ts";
-import type { GuestDebug } from "./guest_debug.ts";
+import type { ExitRecorder } from "../exits/exit_log.ts";
+import type { DebugControl } from "./guest_debug.ts";
 import type { InterruptQueue } from "../interrupts/interrupt_queue.ts";
 import type { HaltWatch } from "./activity_state.ts";
-import type { PortOutput } from "../buses/port_output.ts";
+import type { PortRecorder } from "../buses/port_output.ts";
 import type { TimeLimit } from "./time_limit.ts";
 
 const BYTE_BITS = 8;
@@ -51,10 +51,10 @@ export interface RunLoopInit {
   readonly ports: HandlerTable<PortHandler>;
   readonly mmio: HandlerTable<MmioHandler>;
   readonly handlers: ExitHandlers;
-  readonly log: ExitLog;
-  readonly portOutput: PortOutput;
+  readonly log: ExitRecorder;
+  readonly portOutput: PortRecorder;
   readonly limit: TimeLimit;
-  readonly debug: GuestDebug;
+  readonly debug: DebugControl;
   readonly interrupts: InterruptQueue;
   /** Finds a HLT that is no exit, where the kernel has the local APIC. */
   readonly halt: HaltWatch | undefined;

@@ -1,8 +1,8 @@
-import { PortOutput } from "../../../lib/machine/buses/port_output.ts";
+import { PortRecorder } from "../../../lib/machine/buses/port_output.ts";
 import { assertEquals } from "@std/assert";
 
 Deno.test("what was written to each port is kept apart, in order, low bytes first", () => {
-  const output = new PortOutput();
+  const output = new PortRecorder();
   output.add(0x10, 0x01, 1);
   output.add(0x11, 0x0302, 2);
   output.add(0x10, 0x07060504, 4);
@@ -14,7 +14,7 @@ Deno.test("what was written to each port is kept apart, in order, low bytes firs
 });
 
 Deno.test("64 KiB are kept of each port, and what came after is counted", () => {
-  const output = new PortOutput();
+  const output = new PortRecorder();
   for (let index = 0; index < 0x10000 / 4; index++) output.add(0x10, index, 4);
   assertEquals(output.dropped(0x10), 0);
   output.add(0x10, 0, 4);
@@ -25,7 +25,7 @@ Deno.test("64 KiB are kept of each port, and what came after is counted", () => 
 });
 
 Deno.test("the bytes are a copy", () => {
-  const output = new PortOutput();
+  const output = new PortRecorder();
   output.add(0x10, 1, 1);
   output.bytes(0x10)[0] = 9;
   assertEquals(output.bytes(0x10), new Uint8Array([1]));
