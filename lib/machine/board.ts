@@ -28,7 +28,7 @@ import type { RunOptions } from "./run/run_options.ts";
 import { MsrIntercepts } from "./msrs/msr_intercepts.ts";
 import type { DirtyPages } from "./memory/dirty_pages.ts";
 import { nextInstruction } from "./memory/linear_memory.ts";
-import { type MemorySlots, PhysicalMemory } from "./memory/physical_memory.ts";
+import { BackedMemory, type MemorySlots } from "./memory/physical_memory.ts";
 import { PortRecorder } from "./buses/port_output.ts";
 import { RunLoop } from "./run/run_loop.ts";
 import { TimeLimit } from "./run/time_limit.ts";
@@ -91,7 +91,7 @@ export class Board implements Disposable {
   /** Which interrupt controllers the kernel has. */
   readonly irqchip: Irqchip;
   /** Memory by guest physical address. */
-  readonly memory: PhysicalMemory;
+  readonly memory: BackedMemory;
   /** The last exits. */
   readonly log: ExitRecorder;
   /** What the guest wrote to its ports. */
@@ -135,7 +135,7 @@ export class Board implements Disposable {
     this.catchesFaults = settings.faultCatcher !== undefined;
     this.log = new ExitRecorder(settings.recordExits);
     this.intercepts = new MsrIntercepts(vm, this.handlers, () => this.#disposed);
-    this.memory = new PhysicalMemory(parts.slots, {
+    this.memory = new BackedMemory(parts.slots, {
       checkUsable: () => this.checkUsable("use the memory"),
       checkIsNoDevice: (first, last) => this.devices.mmio.checkIsFree(first, last),
       nextInstructions: () => this.cpus.map(nextInstruction).filter((each) => each !== undefined),

@@ -15,7 +15,7 @@ import { InterruptQueue } from "./interrupts/interrupt_queue.ts";
 import type { Irqchip } from "./interrupts/irqchip.ts";
 import { type MpState, mpStateNumber, mpStateOf } from "./interrupts/vcpu_events.ts";
 import { LinearMemory } from "./memory/linear_memory.ts";
-import type { PhysicalMemory } from "./memory/physical_memory.ts";
+import type { BackedMemory } from "./memory/physical_memory.ts";
 import type { MsrIntercepts } from "./msrs/msr_intercepts.ts";
 import { Msrs } from "./msrs/msrs.ts";
 import { codeLocation, linearInstructionPointer } from "./registers/code_location.ts";
@@ -69,7 +69,7 @@ export interface CpuOwner {
   /** Whether the guest has a fault catcher. */
   readonly catchesFaults: boolean;
   /** Memory by guest physical address. */
-  readonly memory: PhysicalMemory;
+  readonly memory: BackedMemory;
   /** The last exits. */
   readonly log: ExitLog;
   /** Who takes accesses to MSRs. */
@@ -163,7 +163,7 @@ export class Cpu implements StoppedCpu {
   }
 
   /** Memory by guest physical address. */
-  get memory(): PhysicalMemory {
+  get memory(): BackedMemory {
     return this.machine.memory;
   }
 

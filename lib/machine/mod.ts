@@ -13,7 +13,7 @@ export {
 } from "./run/interleaving.ts";
 export { Cpuid, emulatedCpuid, supportedCpuid } from "./cpuid/cpuid.ts";
 export type { CpuidOptions } from "./cpuid/cpuid_options.ts";
-export type { DirtyPages as DirtyPageTracker, DirtyPagesOption } from "./memory/dirty_pages.ts";
+export type { DirtyPagesOption } from "./memory/dirty_pages.ts";
 export type { ExitHandler, HandledReason } from "./exits/exit_handlers.ts";
 export type { DeviceBus } from "./buses/device_bus.ts";
 export type { ExitLog, ExitRecord } from "./exits/exit_log.ts";
@@ -67,9 +67,7 @@ export {
   generalProtection,
   type MsrAccess,
   type MsrHandler,
-  type MsrIntercepts,
   type MsrRange,
-  type MsrRuleKind,
 } from "./msrs/msr_intercepts.ts";
 export {
   type CamelCase,
@@ -82,12 +80,11 @@ export {
   type RequiringTest,
   unmetNeeds,
 } from "./host/requires.ts";
-export type { MemoryPiece, PhysicalMemory } from "./memory/physical_memory.ts";
-export type { BackedSlot, MemorySlot, SlotOptions } from "./memory/memory_slots.ts";
+export type { PhysicalMemory } from "./memory/physical_memory.ts";
+export type { MemorySlot, SlotOptions } from "./memory/memory_slots.ts";
 export { type ModeCase, type ModeChoice, modes } from "./boot/modes.ts";
 export type { Notification, NotifyOptions } from "./buses/notification.ts";
 export type { PortOutput } from "./buses/port_output.ts";
-export type { RegisterSet } from "./registers/register_store.ts";
 export type {
   ControlRegisterName,
   MainFlagRegister,

@@ -3,12 +3,7 @@ import { describeWalk } from "../../x86/describe_walk.ts";
 import { type PageWalk, walkPageTables } from "../../x86/page_walk.ts";
 import { pagingModeOf } from "../../x86/paging_mode.ts";
 import { addressAfter, AddressSpace } from "./address_space.ts";
-import {
-  type MemoryPiece,
-  type PhysicalMemory,
-  pieceBytes,
-  storePiece,
-} from "./physical_memory.ts";
+import { type BackedMemory, type MemoryPiece, pieceBytes, storePiece } from "./physical_memory.ts";
 import { linearInstructionPointer } from "../registers/code_location.ts";
 import type { Registers } from "../registers/registers.ts";
 
@@ -20,11 +15,11 @@ const ENTRY_SIZE = 8;
  * read and write what is mapped.
  */
 export class LinearMemory extends AddressSpace<number | bigint> {
-  readonly #memory: PhysicalMemory;
+  readonly #memory: BackedMemory;
   readonly #registers: Registers;
 
   /** The linear addresses of the vCPU that `registers` are of. */
-  constructor(memory: PhysicalMemory, registers: Registers) {
+  constructor(memory: BackedMemory, registers: Registers) {
     super();
     this.#memory = memory;
     this.#registers = registers;

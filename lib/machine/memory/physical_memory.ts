@@ -64,7 +64,60 @@ export interface MemoryOwner {
  * console.log(vm.memory.dirty()); // [ 12288 ]
  * ```
  */
-export class PhysicalMemory extends AddressSpace {
+export interface PhysicalMemory extends AddressSpace {
+  /** The slots there are, by address. */
+  readonly slots: readonly MemorySlot[];
+
+  /**
+   * Gives the machine one more slot, between runs or from a handler.
+   *
+   * @throws {RangeError} When it is not made of whole pages, or overlaps another slot or an MMIO handler.
+   * @throws {CapabilityError | KvmError} When the kernel refuses it.
+   */
+  addSlot(options: SlotOptions): MemorySlot;
+
+  /**
+   * Moves a slot to another guest physical address; its content moves with it.
+   *
+   * @returns The slot in its place, which stands for it from then on.
+   * @throws {RangeError} When the address is not a multiple of 4096, or it would overlap another slot or an
+   *   MMIO handler.
+   */
+  moveSlot(slot: MemorySlot, gpa: number): MemorySlot;
+
+  /**
+   * Deletes a slot: the guest's accesses there are MMIO from then on.
+   *
+   * @param options `force` deletes it even where the vCPU is about to execute in it; what it fetches then is
+   *   up to KVM.
+   * @throws {RangeError} When the machine does not have it, or the vCPU's next instruction lies in it.
+   */
+  deleteSlot(slot: MemorySlot, options?: { readonly force?: boolean }): void;
+
+  /**
+   * The guest physical addresses of the pages that the guest has written, in order, since they were asked for
+   * last. What the test itself writes is not noted.
+   *
+   * The guest's page tables are among them where its processor has set accessed or dirty bits in them; on Intel processors
+   * all that it has walked, changed or not (Intel SDM Vol. 3C, 29.3.5).
+   *
+   * @param options `keep` leaves them dirty: the next question has them again.
+   * @throws {TypeError} When the machine was booted without `dirtyPages`.
+   */
+  dirty(options?: { readonly keep?: boolean }): number[];
+
+  /**
+   * The `length` bytes at `gpa` themselves, not a copy: what the guest writes shows in them, and what is
+   * written to them shows to the guest. They must lie in one slot. A view ends with its machine: it has no bytes then.
+   */
+  view(gpa: number, length: number): Uint8Array<ArrayBuffer>;
+
+  /** The slot that backs `gpa`, or undefined. */
+  slotAt(gpa: number): MemorySlot | undefined;
+}
+
+/** {@linkcode PhysicalMemory}, with the memory behind it. */
+export class BackedMemory extends AddressSpace implements PhysicalMemory {
   readonly #slots: MemorySlots;
   readonly #owner: MemoryOwner;
 
@@ -75,43 +128,26 @@ export class PhysicalMemory extends AddressSpace {
     this.#owner = owner;
   }
 
-  /** The slots there are, by address. */
+  /** See {@linkcode PhysicalMemory.slots}. */
   get slots(): readonly MemorySlot[] {
     return this.#slots.slots;
   }
 
-  /**
-   * Gives the machine one more slot, between runs or from a handler.
-   *
-   * @throws {RangeError} When it is not made of whole pages, or overlaps another slot or an MMIO handler.
-   * @throws {CapabilityError | KvmError} When the kernel refuses it.
-   */
+  /** See {@linkcode PhysicalMemory.addSlot}. */
   addSlot(options: SlotOptions): MemorySlot {
     this.#owner.checkUsable();
     if (options.readonly !== true) this.#checkIsNoDevice(options.gpa, sizeInBytes(options.size));
     return this.#slots.add(options);
   }
 
-  /**
-   * Moves a slot to another guest physical address; its content moves with it.
-   *
-   * @returns The slot in its place, which stands for it from then on.
-   * @throws {RangeError} When the address is not a multiple of 4096, or it would overlap another slot or an
-   *   MMIO handler.
-   */
+  /** See {@linkcode PhysicalMemory.moveSlot}. */
   moveSlot(slot: MemorySlot, gpa: number): MemorySlot {
     this.#owner.checkUsable();
     if (!slot.readonly) this.#checkIsNoDevice(gpa, slot.size);
     return this.#slots.move(slot, gpa);
   }
 
-  /**
-   * Deletes a slot: the guest's accesses there are MMIO from then on.
-   *
-   * @param options `force` deletes it even where the vCPU is about to execute in it; what it fetches then is
-   *   up to KVM.
-   * @throws {RangeError} When the machine does not have it, or the vCPU's next instruction lies in it.
-   */
+  /** See {@linkcode PhysicalMemory.deleteSlot}. */
   deleteSlot(slot: MemorySlot, { force = false }: { readonly force?: boolean } = {}): void {
     this.#owner.checkUsable();
     const next = force
@@ -127,25 +163,13 @@ export class PhysicalMemory extends AddressSpace {
     this.#slots.delete(slot);
   }
 
-  /**
-   * The guest physical addresses of the pages that the guest has written, in order, since they were asked for
-   * last. What the test itself writes is not noted.
-   *
-   * The guest's page tables are among them where its processor has set accessed or dirty bits in them; on Intel processors
-   * all that it has walked, changed or not (Intel SDM Vol. 3C, 29.3.5).
-   *
-   * @param options `keep` leaves them dirty: the next question has them again.
-   * @throws {TypeError} When the machine was booted without `dirtyPages`.
-   */
+  /** See {@linkcode PhysicalMemory.dirty}. */
   dirty({ keep = false }: { readonly keep?: boolean } = {}): number[] {
     this.#owner.checkUsable();
     return this.#slots.dirty(keep);
   }
 
-  /**
-   * The `length` bytes at `gpa` themselves, not a copy: what the guest writes shows in them, and what is
-   * written to them shows to the guest. They must lie in one slot. A view ends with its machine: it has no bytes then.
-   */
+  /** See {@linkcode PhysicalMemory.view}. */
   view(gpa: number, length: number): Uint8Array<ArrayBuffer> {
     this.#owner.checkUsable();
     const slot = this.slotAt(gpa);
@@ -177,7 +201,7 @@ export class PhysicalMemory extends AddressSpace {
     );
   }
 
-  /** The slot that backs `gpa`, or undefined. */
+  /** See {@linkcode PhysicalMemory.slotAt}. */
   slotAt(gpa: number): BackedSlot | undefined {
     if (!Number.isSafeInteger(gpa)) return undefined;
     return this.#slots.slots.find((slot) => gpa >= slot.gpa && gpa < slot.gpa + slot.size);

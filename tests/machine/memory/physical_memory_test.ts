@@ -2,7 +2,7 @@ import { asm, boot } from "@vmexit/vmexit";
 import { libc } from "@vmexit/vmexit/kvm";
 import { allocatePages } from "../../../lib/ffi/pages.ts";
 import { type BackedSlot, slotOf } from "../../../lib/machine/memory/memory_slots.ts";
-import { PhysicalMemory } from "../../../lib/machine/memory/physical_memory.ts";
+import { BackedMemory } from "../../../lib/machine/memory/physical_memory.ts";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import fc from "fast-check";
 
@@ -13,12 +13,12 @@ function page(slot: number, gpa: number): BackedSlot {
 }
 
 /** Two slots beside each other, and one behind a hole. */
-function memory(): PhysicalMemory {
+function memory(): BackedMemory {
   const refuse = () => {
     throw new Error("these slots stay");
   };
   const slots = [page(0, 0), page(2, PAGE), page(1, 0x10000)];
-  return new PhysicalMemory(
+  return new BackedMemory(
     { slots, add: refuse, move: refuse, delete: refuse, dirty: refuse, [Symbol.dispose]() {} },
     { checkUsable() {}, checkIsNoDevice() {}, nextInstructions: () => [] },
   );
