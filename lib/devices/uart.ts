@@ -12,6 +12,8 @@ const REGISTER = {
   SCRATCH: 7,
 } as const;
 
+const BYTE_BITS = 8;
+
 /** How many ports a 16550 takes. */
 export const UART_PORTS = 8;
 
@@ -90,9 +92,16 @@ export class Uart implements PortHandler {
     for (const byte of bytes) this.#received.push(byte);
   }
 
-  /** Answers an `in`. */
-  read(port: number): number {
-    const register = port - this.#base;
+  /** Answers an `in`. A wider one reads a register after the other, as the bus splits it for a device of 8 bits. */
+  read(port: number, size: number = 1): number {
+    let value = 0;
+    for (let index = 0; index < size; index++) {
+      value += this.#readRegister(port - this.#base + index) * 2 ** (BYTE_BITS * index);
+    }
+    return value;
+  }
+
+  #readRegister(register: number): number {
     switch (register) {
       case REGISTER.DATA:
       case REGISTER.INTERRUPT_ENABLE:
@@ -111,10 +120,14 @@ export class Uart implements PortHandler {
     }
   }
 
-  /** Takes an `out`. A wider one is taken by its lowest byte, which is what an 8-bit device sees. */
-  write(port: number, value: number): void {
-    const register = port - this.#base;
-    const byte = value & 0xff;
+  /** Takes an `out`. A wider one writes a register after the other, as the bus splits it for a device of 8 bits. */
+  write(port: number, value: number, size: number = 1): void {
+    for (let index = 0; index < size; index++) {
+      this.#writeRegister(port - this.#base + index, value >>> BYTE_BITS * index & 0xff);
+    }
+  }
+
+  #writeRegister(register: number, byte: number): void {
     if (register <= REGISTER.INTERRUPT_ENABLE && this.#divisorLatched) {
       this.#divisor[register] = byte;
     } else if (register === REGISTER.DATA) {

@@ -17,6 +17,7 @@ import { matchPortOutput, matchSerial, matchSerialPart } from "./matchers/output
 import { matchRegisters } from "./matchers/registers.ts";
 import { matchTimeLimit } from "./matchers/time.ts";
 import { type CpuTranscripts, matchTranscript } from "./matchers/transcript.ts";
+import type { TranscriptOptions } from "./follow_transcripts.ts";
 import type { ExitPattern } from "./patterns/exit_pattern.ts";
 import type { Verdict } from "./verdict.ts";
 import { assertVerdict } from "./failure_page.ts";
@@ -169,7 +170,8 @@ export class Expectation extends StateExpectation {
 
   /**
    * Runs the guest, which must cause exactly these exits in this order; reads are answered as the patterns
-   * say. It stops when the last pattern has come as often as it must. After a HLT in the middle the guest is
+   * say. It stops when the last pattern has come as often as it must: of what the guest would do next nothing is said,
+   * unless `then: "silence"` asks for it. After a HLT in the middle the guest is
    * run on. A later call goes on where this one stopped.
    *
    * Exits that a device of the machine answers may come in between, unless a pattern names their port or
@@ -209,7 +211,7 @@ export class Expectation extends StateExpectation {
    */
   toExit(
     transcript: readonly ExitPattern[] | CpuTranscripts,
-    options: RunOptions = {},
+    options: TranscriptOptions = {},
   ): void {
     this.#assertRun(() => matchTranscript(this.#machine, transcript, options), this.toExit);
   }

@@ -46,6 +46,7 @@ function comparisonLines(comparison: Comparison, width: number, negated: boolean
  * @param negated Whether the test wrote `.not`.
  * @param matcher The function that the test called: the stack begins above it.
  * @throws {AssertionError} When the verdict is not what the test wants.
+ * @throws {TypeError} When it would say nothing: of a guest that has not run, or negated of several things at once.
  */
 export function assertVerdict(
   machine: MachineCpu,
@@ -53,6 +54,37 @@ export function assertVerdict(
   negated: boolean,
   matcher: Matcher,
 ): void {
-  if (verdict.matches !== negated) return;
+  if (verdict.matches !== negated) {
+    checkIsSaying(machine, verdict, negated, matcher);
+    return;
+  }
   throw new AssertionError(failurePage(machine, verdict, negated), matcher);
+}
+
+/** A verdict that holds because nothing was looked at is the test's mistake. */
+function checkIsSaying(
+  { hasRun }: MachineCpu,
+  verdict: Verdict,
+  negated: boolean,
+  matcher: Matcher,
+): void {
+  const call = `expect(vm)${negated ? ".not" : ""}.${verdict.call}`;
+  if (verdict.isOfRun && !hasRun) {
+    throw fromMatcher(
+      `Cannot tell ${call}: the guest has not run, so it would hold whatever the guest does. Run it first.`,
+      matcher,
+    );
+  }
+  if (!negated || verdict.comparisons().length === 1) return;
+  throw fromMatcher(
+    `Cannot tell ${call}: it would hold as soon as one of ${verdict.comparisons().length} values differs. ` +
+      "Write an `expect(vm).not` for each.",
+    matcher,
+  );
+}
+
+function fromMatcher(message: string, matcher: Matcher): TypeError {
+  const error = new TypeError(message);
+  Error.captureStackTrace(error, matcher);
+  return error;
 }

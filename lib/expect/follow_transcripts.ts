@@ -9,6 +9,19 @@ import type { TranscriptCursor } from "./transcript_cursor.ts";
 
 const ANSWERED_BY = "transcript";
 
+/** How long a guest must be silent for `then: "silence"`, in milliseconds before the scale of time limits. */
+const SILENCE = 10;
+
+/** How a transcript is followed. */
+export interface TranscriptOptions extends RunOptions {
+  /**
+   * What must come behind the last pattern. Left out, nothing is said of it: the guest is stopped there. `"silence"`: it
+   * is run on for 10 ms (times `VMEXIT_TIMEOUT_SCALE`), in which it may halt, but has no other exit, whoever would
+   * answer it; a CPU that has halted is left alone.
+   */
+  readonly then?: "silence";
+}
+
 /** The exit at which transcripts came to their end, or did not. */
 export interface TranscriptOutcome {
   /** Which exit it was. */
@@ -26,7 +39,7 @@ export interface TranscriptOutcome {
 export function followTranscripts(
   machine: Machine,
   cursors: ReadonlyMap<number, TranscriptCursor>,
-  options: RunOptions,
+  { then, ...options }: TranscriptOptions,
 ): TranscriptOutcome {
   const { log, cpus } = machine;
   let isForeseen = false;
@@ -55,7 +68,10 @@ export function followTranscripts(
       for (const observed of machine.exits({ ...options, before, cpus: running })) {
         const { number, cpu, exit } = observed;
         if (isForeseen) {
-          if (waiting() === undefined) return { number, at: cpu, received: undefined };
+          if (waiting() === undefined) {
+            return (then === "silence" ? noise(machine) : undefined) ??
+              { number, at: cpu, received: undefined };
+          }
         } else if (!isExpectedElsewhere(observed, cursors)) {
           const received = observed.fault?.text ?? exitText(exit);
           if (cursors.has(cpu)) return { number, at: cpu, received };
@@ -75,6 +91,23 @@ export function followTranscripts(
     const received = `nothing within ${error.milliseconds} ms: the guest still ran`;
     return { number: log.total + 1, at: waiting()!, received };
   }
+}
+
+/** The first exit that breaks the silence behind a transcript; undefined where none does. */
+function noise(machine: Machine): TranscriptOutcome | undefined {
+  const awake = machine.cpus.filter(({ lastExit }) => lastExit?.reason !== "HLT");
+  if (awake.length === 0) return undefined;
+  try {
+    const cpus = awake.map(({ number }) => number);
+    for (const { number, cpu, exit, fault } of machine.exits({ timeout: SILENCE, cpus })) {
+      if (exit.reason !== "HLT") {
+        return { number, at: cpu, received: fault?.text ?? exitText(exit) };
+      }
+    }
+  } catch (error) {
+    if (!(error instanceof TimeLimitError)) throw error;
+  }
+  return undefined;
 }
 
 /**

@@ -1,5 +1,6 @@
 export * from "./assertion_error.ts";
 export * from "./expect.ts";
+export type { TranscriptOptions } from "./follow_transcripts.ts";
 export type { CpuTranscripts } from "./matchers/transcript.ts";
 export type { Answer } from "./patterns/answer.ts";
 export { AnswerableExitPattern } from "./patterns/answerable_exit_pattern.ts";

@@ -18,6 +18,8 @@ export interface Verdict {
   readonly call: string;
   /** Whether everything matches. */
   readonly matches: boolean;
+  /** Whether it is about what the guest has done: then nothing can be said before it has run. */
+  readonly isOfRun?: true;
   /** What was compared. Called only where the text is needed. */
   readonly comparisons: () => readonly Comparison[];
   /** More for the failure page: a transcript with its marks. */

@@ -185,6 +185,11 @@ export class Board implements Disposable {
     return this.#exitPort?.status;
   }
 
+  /** Whether the guest has been run at all. */
+  get hasRun(): boolean {
+    return this.runControl.hasRun;
+  }
+
   /** The CPU of the latest exit; the first before that. */
   get exitingCpu(): Cpu {
     return this.cpus[this.log.latest?.cpu ?? 0];

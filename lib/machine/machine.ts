@@ -130,6 +130,11 @@ export class MachineCpu {
     return this.#board.exitStatus;
   }
 
+  /** Whether the guest has been run at all, by whatever means. */
+  get hasRun(): boolean {
+    return this.#board.hasRun;
+  }
+
   /** By what seed the machine's CPUs are interleaved (the option `interleaving`); undefined for time slices. */
   get interleaving(): InterleavingOptions | undefined {
     return this.#board.interleaving;

@@ -122,3 +122,12 @@ Deno.test("a wide write is taken by its lowest byte", () => {
   uart.write(BASE, 0x4241);
   assertEquals(uart.text, "A");
 });
+
+Deno.test("a word is two registers, as the bus splits it: none of its bytes is lost", () => {
+  const uart = new Uart(BASE, "COM1");
+  uart.write(SCRATCH - 1, 0x5a00, 2);
+  assertEquals(uart.read(SCRATCH), 0x5a);
+  uart.write(BASE, 0x0141, 2);
+  assertEquals([uart.text, uart.read(BASE + 1)], ["A", 1]);
+  assertEquals(uart.read(SCRATCH - 1, 2) >> 8, 0x5a);
+});

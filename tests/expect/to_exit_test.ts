@@ -126,7 +126,7 @@ Deno.test("an exit at a place that a pattern names fails, even where a device an
   vm.ports.on([0x60, 0x80], { read: () => 1, write() {} });
   assertEquals(
     linesFrom(() => expect(vm).toExit([portOut(0x80, 9), hlt()]), "  exit", 2),
-    ["  exit 3  expected IO out 0x80 0x9", "          received IO out 0x80 byte 0x1"],
+    ["  exit 3  expected IO out 0x80 byte 0x9", "          received IO out 0x80 byte 0x1"],
   );
 });
 
@@ -229,7 +229,7 @@ Deno.test("what is no transcript is refused before the guest runs", () => {
   using vm = boot(endless);
   const refused: [unknown, new () => Error, string][] = [
     [[], TypeError, "it has no patterns. Write at least hlt()."],
-    [hlt(), TypeError, "it has no patterns"],
+    [hlt(), TypeError, "it is a pattern, and a transcript is a list of them"],
     [[hlt], TypeError, "element 0 is no pattern. Use portOut"],
     [[hlt(), portOut(1).optional()], RangeError, "its last pattern, IO out 0x1 any value × 0 to 1"],
   ];
@@ -238,4 +238,67 @@ Deno.test("what is no transcript is refused before the guest runs", () => {
   }
   assertThrows(() => expect(vm).toExit([hlt()], { timeout: 0 }), RangeError, "Cannot limit a run");
   assertEquals(vm.log.total, 0);
+});
+
+Deno.test("silence behind a transcript: the guest may halt or loop, and does no more", () => {
+  using halts = boot(asm`
+    out 0x80, al
+    hlt
+    out 0x81, al
+  `);
+  expect(halts).toExit([portOut(0x80)], { then: "silence" });
+  using loops = boot(asm`
+    out 0x80, al
+    jmp $
+  `);
+  expect(loops).toExit([portOut(0x80)], { then: "silence" });
+});
+
+Deno.test("silence behind a transcript is broken by any exit, whoever would answer it", () => {
+  const guest = asm`
+    out 0x80, al
+    mov dx, 0x3f8
+    out dx, al
+    hlt
+  `;
+  using quiet = boot(guest);
+  expect(quiet).toExit([portOut(0x80)]);
+  using vm = boot(guest);
+  assertEquals(
+    linesFrom(() => expect(vm).toExit([portOut(0x80)], { then: "silence" }), "  exit", 2),
+    ["  exit 2  expected nothing more", "          received IO out 0x3f8 byte 0x0"],
+  );
+  using crashing = boot(asm`
+    bits 64
+    out 0x80, al
+    ud2
+  `);
+  assertThrows(
+    () => expect(crashing).toExit([portOut(0x80)], { then: "silence" }),
+    Error,
+    "received SHUTDOWN",
+  );
+});
+
+Deno.test("silence is asked of each CPU that has not halted", () => {
+  const source = asm`
+    out 0x80, al
+    hlt
+  second:
+    out 0x81, al
+    out 0x82, al
+    hlt
+  `;
+  const transcripts = { 0: [portOut(0x80), hlt()], 1: [portOut(0x81)] };
+  using vm = boot(source, { cpus: [{}, { entry: "second" }] });
+  assertThrows(
+    () => expect(vm).toExit(transcripts, { then: "silence" }),
+    Error,
+    "received IO out 0x82",
+  );
+  assertThrows(
+    () => expect(vm).toExit([hlt()], { then: "noise" as never }),
+    RangeError,
+    'Cannot expect "noise" behind a transcript',
+  );
 });

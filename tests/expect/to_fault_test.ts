@@ -263,3 +263,15 @@ Deno.test("exceptions are found by name, with and without #, and by vector", () 
   ]);
   assertThrows(() => exceptionOf(32), RangeError, "whole numbers from 0 to 31");
 });
+
+Deno.test("`int 13` is no #GP, unless the test says that it is by software", () => {
+  const guest = asm`
+    bits 64
+    int 13
+  `;
+  using vm = boot(guest, { catchFaults: true });
+  const { message } = failureOf(() => expect(vm).toFault("#GP"));
+  assertStringIncludes(message, "software");
+  using meant = boot(guest, { catchFaults: true });
+  expect(meant).toFault("#GP", { software: true });
+});

@@ -16,9 +16,9 @@ Deno.test("the page marks what has come, what was left out, and what is waited f
   assertEquals(
     transcriptPage(cursor, 5),
     `transcript, from exit 5 on
-  ✓ IO out 0x80 "ab"                exits 5 to 6
+  ✓ IO out 0x80 byte "ab"              exits 5 to 6
   – IO out 0x81 any value × 0 to 1
-  → IO in 0x60 → 0x1 × 1 or more    exits 7 to 8, 2 times
+  → IO in 0x60 byte → 0x1 × 1 or more  exits 7 to 8, 2 times
     HLT`,
   );
 });

@@ -13,7 +13,9 @@ for (const { name, options, bits, cpl } of modes) {
   const width =
     `${name}: code finds its width, its privilege and CR0.PE as they are in no other width`;
   Deno.test(requires(needsOf(options), width), () => {
-    using vm = boot(asm.file("../../guests/modes/which_mode.asm"), { ...options, exitPort: EXIT });
+    // By its entry, since these are bytes of 16 bits on purpose.
+    const guest = asm.file("../../guests/modes/which_mode.asm");
+    using vm = boot(guest, { ...options, entry: "_start", exitPort: EXIT });
     vm.run();
     const { al, bx, cx } = vm.registers;
     assertEquals(al, bits);

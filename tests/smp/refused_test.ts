@@ -12,6 +12,7 @@ import { failingAt, injected } from "../machine/injected_libc.ts";
 
 const guest = asm`
   bits 32
+start:
   hlt
 `;
 
@@ -39,7 +40,7 @@ Deno.test("CPUs that cannot be are refused before the kernel is asked", () => {
       "Cannot catch faults of 2 CPUs: those that wait for a SIPI",
     ],
     [
-      { cpus: [{}, {}], mode: "long", catchFaults: true },
+      { cpus: [{}, {}], mode: "long", entry: "start", catchFaults: true },
       TypeError,
       "Cannot catch faults of 2 CPUs: the fault catcher has one stack",
     ],

@@ -19,6 +19,7 @@ export function matchEnd(
   return {
     call,
     matches,
+    isOfRun: true,
     comparisons: () => [{
       what: "latest exit",
       expected: reason,
@@ -47,6 +48,7 @@ export function matchExitStatus(machine: MachineCpu, status: number): Verdict {
   return {
     call: `toHaveExitStatus(${formatAddress(status)})`,
     matches: received === status,
+    isOfRun: true,
     comparisons: () => [{
       what: "exit status",
       expected: formatAddress(status),

@@ -31,6 +31,7 @@ export function matchPortOutput(
   return {
     call: `toHavePortOutput(${formatAddress(port)}, ${formatContent(content)})`,
     matches,
+    isOfRun: true,
     comparisons: () => {
       const difference = contentDifference(content, received);
       const rest = dropped === 0 ? "" : ` and ${dropped} bytes more that were not kept`;
@@ -64,6 +65,7 @@ export function matchSerial(machine: MachineCpu, expected: string | RegExp): Ver
   return {
     call: `toHaveSerial(${typeof expected === "string" ? formatText(expected) : expected})`,
     matches,
+    isOfRun: true,
     comparisons: () => [{
       what: "serial",
       ...typeof expected === "string"
@@ -96,6 +98,7 @@ export function matchSerialPart(machine: MachineCpu, part: string): Verdict {
   return {
     call: `toHaveSerialContaining(${formatText(part)})`,
     matches,
+    isOfRun: true,
     comparisons: () => [{
       what: "serial",
       expected: `a text with ${formatText(part)}`,

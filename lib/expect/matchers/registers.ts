@@ -1,6 +1,7 @@
 import type { MachineCpu } from "../../machine/machine.ts";
 import { flagRegisterTables } from "../../machine/registers/flag_register.ts";
 import type { RegisterValues } from "../../machine/registers/registers.ts";
+import { definedEntries } from "../../x86/defined_entries.ts";
 import { hex } from "../../x86/hex.ts";
 import { flagNames, type FlagTable } from "../../x86/flags.ts";
 import { registerPlaces } from "../../x86/registers.ts";
@@ -50,7 +51,7 @@ function entriesOf(values: unknown): [string, unknown][] {
       `Cannot expect registers as ${String(values)}: give an object of them, such as { rax: 0n }`,
     );
   }
-  return Object.entries(values).filter(([, value]) => value !== undefined);
+  return definedEntries("expect", values);
 }
 
 function compare(machine: MachineCpu, path: string, expected: unknown): Comparison[] {
@@ -59,14 +60,23 @@ function compare(machine: MachineCpu, path: string, expected: unknown): Comparis
     return [compareFloat(machine, path, expected)];
   }
   if (typeof expected === "object" && expected !== null) {
-    return entriesOf(expected).flatMap(([name, value]) =>
-      compare(machine, `${path}.${name}`, value)
-    );
+    const parts = entriesOf(expected);
+    if (parts.length === 0) {
+      throw new TypeError(
+        `Cannot expect ${path} as {}: none of its parts is named. Leave it out, or name one.`,
+      );
+    }
+    return parts.flatMap(([name, value]) => compare(machine, `${path}.${name}`, value));
   }
   const received = machine.registers.get(path);
   checkValue(path, expected);
   if (typeof received === "object") {
     throw new TypeError(`Cannot expect ${path} as ${expected}: give a list of its lanes`);
+  }
+  if (typeof expected === "boolean" && typeof received !== "boolean") {
+    throw new TypeError(
+      `Cannot expect ${path} as ${expected}: only a flag is true or false; give a number`,
+    );
   }
   return [{
     what: path,

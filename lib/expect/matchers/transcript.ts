@@ -1,10 +1,9 @@
 import type { MachineCpu } from "../../machine/machine.ts";
-import type { RunOptions } from "../../machine/run/run_options.ts";
 import { formatCount } from "../format.ts";
 import { ExitPattern } from "../patterns/exit_pattern.ts";
 import { TranscriptCursor } from "../transcript_cursor.ts";
 import { transcriptPage } from "../transcript_page.ts";
-import { followTranscripts } from "../follow_transcripts.ts";
+import { followTranscripts, type TranscriptOptions } from "../follow_transcripts.ts";
 import type { Verdict } from "../verdict.ts";
 import { checkCatcher } from "./fault.ts";
 
@@ -22,8 +21,15 @@ export type CpuTranscripts = { readonly [cpu: number]: readonly ExitPattern[] };
 export function matchTranscript(
   cpu: MachineCpu,
   patterns: readonly ExitPattern[] | CpuTranscripts,
-  options: RunOptions,
+  options: TranscriptOptions,
 ): Verdict {
+  if (options.then !== undefined && options.then !== "silence") {
+    throw new RangeError(
+      `Cannot expect ${
+        JSON.stringify(options.then)
+      } behind a transcript: give "silence", or leave it out`,
+    );
+  }
   const { machine, log } = cpu;
   const isOne = !isCpuTranscripts(patterns);
   const transcripts: readonly (readonly [number, readonly ExitPattern[]])[] = isOne
@@ -35,7 +41,8 @@ export function matchTranscript(
   );
   const first = log.total + 1;
   const { number, at, received } = followTranscripts(machine, cursors, options);
-  const waiting = cursors.get(at)!;
+  // A CPU without a transcript can break the silence behind the others'.
+  const waiting = cursors.get(at);
   const showsCpus = machine.cpus.length > 1;
   return {
     call: isOne
@@ -47,7 +54,7 @@ export function matchTranscript(
     matches: received === undefined,
     comparisons: () => [{
       what: `exit ${number}${showsCpus ? ` of CPU ${at}` : ""}`,
-      expected: waiting.isDone ? "nothing more" : waiting.expected,
+      expected: waiting?.isDone === false ? waiting.expected : "nothing more",
       received: received ?? "",
       matches: received === undefined,
     }],
@@ -84,6 +91,11 @@ function transcriptsOf(
 }
 
 function checkPatterns(patterns: readonly ExitPattern[], cpu: MachineCpu): void {
+  if ((patterns as unknown) instanceof ExitPattern) {
+    throw new TypeError(
+      "Cannot expect a transcript: it is a pattern, and a transcript is a list of them. Write toExit([…]) around it.",
+    );
+  }
   if (!Array.isArray(patterns) || patterns.length === 0) {
     throw new TypeError("Cannot expect a transcript: it has no patterns. Write at least hlt().");
   }

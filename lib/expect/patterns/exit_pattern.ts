@@ -1,4 +1,5 @@
 import type { AnswerFields, Exit } from "../../kvm/exits/exit.ts";
+import { definedEntries } from "../../x86/defined_entries.ts";
 import type { CaughtFault } from "../../machine/faults/caught_fault.ts";
 
 /** What an exit is to a pattern that was waiting for it. */
@@ -81,10 +82,26 @@ export class ExitPattern {
    * is satisfied, and the guest stopped, as soon as it has come as often as it must.
    *
    * @throws {RangeError} When a bound is not a whole number, or the maximum is below the minimum or below 1.
+   * @throws {TypeError} When no bound is given, or the pattern says already how often it comes.
    */
   times(count: number | { atLeast?: number; atMost?: number }): ExitPattern {
-    const minimum = typeof count === "number" ? count : count.atLeast ?? 0;
-    const maximum = typeof count === "number" ? count : count.atMost ?? Infinity;
+    if (this.minimum !== 1 || this.maximum !== 1) {
+      throw new TypeError(
+        `Cannot expect ${this.text} ${
+          typeof count === "number" ? count : "some"
+        } times: it says already how often ` +
+          "it comes. Say all of it at once: .times({ atLeast: 0, atMost: 3 })",
+      );
+    }
+    const bounds = typeof count === "number" ? { atLeast: count, atMost: count } : count;
+    const named = definedEntries("expect a pattern", bounds);
+    if (named.length === 0 || named.some(([name]) => name !== "atLeast" && name !== "atMost")) {
+      throw new TypeError(
+        `Cannot expect ${this.definition.text} as often as ${JSON.stringify(count)} says: ` +
+          "give a number, or { atLeast, atMost } with one of them or both",
+      );
+    }
+    const { atLeast: minimum = 0, atMost: maximum = Infinity } = bounds;
     const isWhole = (bound: number) => Number.isSafeInteger(bound) && bound >= 0;
     const isRange = isWhole(minimum) && (isWhole(maximum) || maximum === Infinity);
     if (!isRange || maximum < Math.max(1, minimum)) {
@@ -96,7 +113,11 @@ export class ExitPattern {
     return new ExitPattern(this.definition, minimum, maximum);
   }
 
-  /** The same, once or not at all. */
+  /**
+   * The same, once or not at all.
+   *
+   * @throws {TypeError} When the pattern says already how often it comes.
+   */
   optional(): ExitPattern {
     return this.times({ atMost: 1 });
   }

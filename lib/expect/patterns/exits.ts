@@ -2,10 +2,12 @@ import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import type { AnsweredReason, Exit } from "../../kvm/exits/exit.ts";
 import { takesAnswer } from "../../kvm/exits/exit_answer.ts";
 import { endsRun, goesOn, placeOf } from "../../kvm/exits/exit_table.ts";
+import { definedEntries } from "../../x86/defined_entries.ts";
 import { hex } from "../../x86/hex.ts";
 import { nearestNames } from "../../x86/nearest_names.ts";
 import { hexBytes } from "../format.ts";
 import { AnswerableExitPattern } from "./answerable_exit_pattern.ts";
+import { checkArguments, holds } from "./values.ts";
 import { ExitPattern, MATCH, MISMATCH, type PatternDefinition } from "./exit_pattern.ts";
 
 /** The exit reasons that a pattern can name. */
@@ -51,6 +53,7 @@ export function exit<Reason extends ExitReason>(
   reason: Reason,
   fields: ExitFields<Reason> = {},
 ): ExitPattern {
+  checkArguments("exit", arguments, ["reason", "fields"]);
   if (!REASONS.includes(reason)) {
     throw new RangeError(
       `Cannot expect an exit ${
@@ -60,7 +63,7 @@ export function exit<Reason extends ExitReason>(
       }`,
     );
   }
-  const wanted = Object.entries(fields).filter(([, value]) => value !== undefined);
+  const wanted = definedEntries(`expect ${reason} with`, fields);
   // A device may take exits that are elsewhere.
   const placeFields = placeOf(reason);
   const place = wanted.filter(([name]) => placeFields.includes(name));
@@ -107,14 +110,21 @@ export function anyExit(): ExitPattern {
 function has(received: Exit, wanted: readonly (readonly [string, unknown])[]): boolean {
   const actual = received as unknown as Record<string, unknown>;
   return wanted.every(([name, value]) =>
-    typeof value === "function" ? value(actual[name]) : isSame(value, actual[name])
+    typeof value === "function"
+      ? holds(value as (value: never) => unknown, actual[name])
+      : isSame(value, actual[name])
   );
 }
 
 function isSame(expected: unknown, actual: unknown): boolean {
+  if (isInteger(expected) && isInteger(actual)) return BigInt(expected) === BigInt(actual);
   if (!isList(expected) || !isList(actual)) return Object.is(expected, actual);
   return expected.length === actual.length &&
-    Array.from(expected).every((element, index) => Object.is(element, actual[index]));
+    Array.from(expected).every((element, index) => isSame(element, actual[index]));
+}
+
+function isInteger(value: unknown): value is number | bigint {
+  return typeof value === "bigint" || Number.isInteger(value);
 }
 
 function isList(value: unknown): value is ArrayLike<unknown> {

@@ -1,17 +1,18 @@
 import { contentBytes, type MemoryContent } from "../../machine/memory/address_space.ts";
 import { littleEndianInteger } from "../../machine/exits/answer_bytes.ts";
 import { formatBytes, formatInteger } from "../format.ts";
-import { checkValue, type Width } from "./values.ts";
+import { type Any, any } from "./any.ts";
+import { checkValue, holds, type Width } from "./values.ts";
 
 /**
- * What a pattern expects to be written: a number (the value of one access of any width), bytes or text (which
- * may take several accesses), or a function that judges the bytes of one access.
+ * What a pattern expects to be written: a number (the value of one access), bytes or text (which may take several
+ * accesses), a function that judges the bytes of one access, or {@linkcode any}.
  */
-export type ExpectedData = number | bigint | MemoryContent | ((bytes: Uint8Array) => boolean);
+export type ExpectedData = number | bigint | MemoryContent | ((bytes: Uint8Array) => boolean) | Any;
 
 /** {@linkcode ExpectedData} as text for failure pages. */
 export function expectedDataText(data: ExpectedData | undefined): string {
-  if (data === undefined) return "any value";
+  if (data === undefined || data === any) return "any value";
   if (typeof data === "number" || typeof data === "bigint") return formatInteger(data);
   if (typeof data === "function") return data.name === "" ? "a matching value" : data.name;
   return formatBytes(contentBytes(data));
@@ -42,8 +43,10 @@ export function takeData(
   bytes: Uint8Array,
   done: number,
 ): { done: number; complete: boolean } | undefined {
-  if (data === undefined) return { done: 0, complete: true };
-  if (typeof data === "function") return data(bytes) ? { done: 0, complete: true } : undefined;
+  if (data === undefined || data === any) return { done: 0, complete: true };
+  if (typeof data === "function") {
+    return holds(data, bytes) ? { done: 0, complete: true } : undefined;
+  }
   if (typeof data === "number" || typeof data === "bigint") {
     return littleEndianInteger(bytes) === BigInt(data) ? { done: 0, complete: true } : undefined;
   }
@@ -64,7 +67,7 @@ export function checkExpectedData(
   data: ExpectedData | undefined,
   width: Width,
 ): void {
-  if (data === undefined || typeof data === "function") return;
+  if (data === undefined || data === any || typeof data === "function") return;
   checkValue("expect", where, data, width);
 }
 

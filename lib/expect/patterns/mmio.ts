@@ -10,7 +10,7 @@ import {
   expectedDataText,
   expectedLength,
 } from "./expected_data.ts";
-import { checkSize, checkValue } from "./values.ts";
+import { checkArguments, checkSize, checkValue, naturalSize } from "./values.ts";
 import { writing } from "./writing.ts";
 
 /** KVM hands on at most 8 bytes at once, and as few as one where an access crosses a page. */
@@ -21,8 +21,10 @@ const SIZES: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 8];
  *
  * @param address The guest physical address, or {@linkcode any}.
  * @param data What it writes: a number is one access; text and bytes may take several at ascending addresses,
- * which is also how the parts of an access that crosses pages arrive. Left out, any one access matches.
- * @param size The width of each access in bytes, 1 to 8. Left out, any.
+ * which is also how the parts of an access that crosses pages arrive. Left out, or {@linkcode any}, any one access
+ * matches.
+ * @param size The width of each access in bytes, 1 to 8. Left out, of a number the narrowest that holds it (a
+ * `mov dword [address], 0` is `mmioWrite(address, 0, 4)`); of text and bytes any.
  * @throws {RangeError} When there is no such address or width, or no access could bring the data.
  * @throws {TypeError} When the data is none.
  *
@@ -34,15 +36,17 @@ const SIZES: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 8];
  * ```
  */
 export function mmioWrite(address: number | Any, data?: ExpectedData, size?: number): ExitPattern {
+  checkArguments("mmioWrite", arguments, ["address", "data", "size"]);
   checkAddress(address, size);
   checkExpectedData(`at ${addressText(address)}`, data, { size, sizes: SIZES });
-  const text = `${headText("write", address, size)} ${expectedDataText(data)}`;
+  const width = size ?? naturalSize(data);
+  const text = `${headText("write", address, width)} ${expectedDataText(data)}`;
   const names = (exit: Exit) => isMmio(exit, true) && isWithin(exit, address, expectedLength(data));
   return new ExitPattern(
     writing(
       { text, names },
       data,
-      (exit, done) => isAt(exit, true, address, done, size) ? exit.data : undefined,
+      (exit, done) => isAt(exit, true, address, done, width) ? exit.data : undefined,
     ),
   );
 }
@@ -72,17 +76,17 @@ export class MmioReadPattern extends ExitPattern {
 
   /**
    * Answers the read: with a number, or with bytes or text, which may take several accesses at ascending
-   * addresses. An access that is wider than the number, or than what is left of the bytes, is not the one
-   * that is expected.
+   * addresses. Where the pattern has no width, a number answers the narrowest access that holds it: a
+   * `mov eax, [address]` is `mmioRead(address, 4).returns(0)`.
    *
    * @throws {RangeError} When no access could carry the answer.
    * @throws {TypeError} When it is neither number, bigint, text nor bytes.
    */
   returns(answer: Answer): ExitPattern {
     const address = this.#address;
-    const size = this.#size;
-    checkValue("answer", `at ${addressText(address)}`, answer, { size, sizes: SIZES });
-    const { text } = this.definition;
+    checkValue("answer", `at ${addressText(address)}`, answer, { size: this.#size, sizes: SIZES });
+    const size = this.#size ?? naturalSize(answer);
+    const text = headText("read", address, size);
     const names = (exit: Exit) =>
       isMmio(exit, false) && isWithin(exit, address, expectedLength(answer));
     return new ExitPattern(
@@ -101,7 +105,8 @@ export class MmioReadPattern extends ExitPattern {
  * without that, a device of the machine must answer.
  *
  * @param address The guest physical address, or {@linkcode any}.
- * @param size The width of each access in bytes, 1 to 8. Left out, any.
+ * @param size The width of each access in bytes, 1 to 8. Left out, it is that of the answer; without a number as the
+ * answer, any.
  * @throws {RangeError} When there is no such address or width.
  *
  * @example
@@ -112,6 +117,7 @@ export class MmioReadPattern extends ExitPattern {
  * ```
  */
 export function mmioRead(address: number | Any, size?: number): MmioReadPattern {
+  checkArguments("mmioRead", arguments, ["address", "size"]);
   checkAddress(address, size);
   return new MmioReadPattern(address, size);
 }

@@ -3,7 +3,7 @@ import { hex } from "../../x86/hex.ts";
 import { type Msr, msrNumber, msrText } from "../../x86/msr_number.ts";
 import { type Any, any } from "./any.ts";
 import { ExitPattern, MATCH, MISMATCH, type PatternDefinition } from "./exit_pattern.ts";
-import { checkValue } from "./values.ts";
+import { checkArguments, checkValue } from "./values.ts";
 
 const MSR_SIZE = 8;
 const WIDTH = { size: MSR_SIZE, sizes: [MSR_SIZE] };
@@ -88,6 +88,7 @@ export function rdmsr(msr: Msr | Any): RdmsrPattern {
  * @throws {TypeError} When the value is neither number nor bigint.
  */
 export function wrmsr(msr: Msr | Any, value?: number | bigint): WrmsrPattern {
+  checkArguments("wrmsr", arguments, ["msr", "value"]);
   const number = msr === any ? any : msrNumber(msr);
   if (value !== undefined) checkMsrValue("expect", `X86_WRMSR ${placeText(number)}`, value);
   return new WrmsrPattern(number, value);

@@ -5,7 +5,7 @@ import { type Answer, answering } from "./answer.ts";
 import { type Any, any } from "./any.ts";
 import { ExitPattern, MATCH, MISMATCH } from "./exit_pattern.ts";
 import { checkExpectedData, type ExpectedData, expectedDataText } from "./expected_data.ts";
-import { checkSize, checkValue } from "./values.ts";
+import { checkArguments, checkSize, checkValue, naturalSize } from "./values.ts";
 import { writing } from "./writing.ts";
 
 /** The size of an access to a port. */
@@ -20,8 +20,9 @@ const SIZES: readonly PortSize[] = [1, 2, 4];
  *
  * @param port Which port, or {@linkcode any}.
  * @param data What it writes: a number is one `out`; text and bytes may take several, one element each (so
- * `"Hello"` is five `out dx, al`, or one `rep outsb`). Left out, any one `out` matches.
- * @param size The width of each `out` in bytes. Left out, any.
+ * `"Hello"` is five `out dx, al`, or one `rep outsb`). Left out, or {@linkcode any}, any one `out` matches.
+ * @param size The width of each `out` in bytes. Left out, the narrowest that holds the number, and 1 for text and bytes:
+ * an `out dx, eax` of 0 is `portOut(port, 0, 4)`.
  * @throws {RangeError} When there is no such port or width, or no `out` could bring the data.
  * @throws {TypeError} When the data is none.
  *
@@ -33,14 +34,16 @@ const SIZES: readonly PortSize[] = [1, 2, 4];
  * ```
  */
 export function portOut(port: number | Any, data?: ExpectedData, size?: PortSize): ExitPattern {
+  checkArguments("portOut", arguments, ["port", "data", "size"]);
   checkPort(port, size);
   checkExpectedData(`at ${portText(port)}`, data, { size, sizes: SIZES });
-  const text = `${headText("out", port, size)} ${expectedDataText(data)}`;
+  const width = size ?? sizeOf(data);
+  const text = `${headText("out", port, width)} ${expectedDataText(data)}`;
   return new ExitPattern(
     writing(
       { text, names: (exit) => isAt(exit, "out", port, undefined) },
       data,
-      (exit) => isAt(exit, "out", port, size) ? exit.data : undefined,
+      (exit) => isAt(exit, "out", port, width) ? exit.data : undefined,
     ),
   );
 }
@@ -70,19 +73,19 @@ export class PortInPattern extends ExitPattern {
 
   /**
    * Answers the read. A number answers one access, and each element of a string instruction; text and bytes
-   * are handed out in order, over as many accesses as they last. An access that is wider than the number, or
-   * than what is left of the bytes, is not the one that is expected.
+   * are handed out in order, over as many accesses as they last. Where the pattern has no width, it is the narrowest that
+   * holds the number, and 1 for text and bytes: an `in eax, dx` is `portIn(port, 4).returns(0)`.
    *
    * @throws {RangeError} When no `in` could carry the answer.
    * @throws {TypeError} When it is neither number, bigint, text nor bytes.
    */
   returns(answer: Answer): ExitPattern {
     const port = this.#port;
-    const size = this.#size;
-    checkValue("answer", `at ${portText(port)}`, answer, { size, sizes: SIZES });
+    checkValue("answer", `at ${portText(port)}`, answer, { size: this.#size, sizes: SIZES });
+    const size = this.#size ?? sizeOf(answer);
     return new ExitPattern(
       answering(
-        this.definition,
+        { ...this.definition, text: headText("in", port, size) },
         answer,
         (exit) => isAt(exit, "in", port, size) ? exit : undefined,
       ),
@@ -95,7 +98,7 @@ export class PortInPattern extends ExitPattern {
  * machine must answer.
  *
  * @param port Which port, or {@linkcode any}.
- * @param size The width of each `in` in bytes. Left out, any.
+ * @param size The width of each `in` in bytes. Left out, it is that of the answer; without an answer, any.
  * @throws {RangeError} When there is no such port or width.
  *
  * @example
@@ -106,8 +109,15 @@ export class PortInPattern extends ExitPattern {
  * ```
  */
 export function portIn(port: number | Any, size?: PortSize): PortInPattern {
+  checkArguments("portIn", arguments, ["port", "size"]);
   checkPort(port, size);
   return new PortInPattern(port, size);
+}
+
+/** The width of accesses that carry data, where the test does not say it; undefined where any will do. */
+function sizeOf(data: ExpectedData | undefined): PortSize | undefined {
+  if (typeof data === "string" || Array.isArray(data) || data instanceof Uint8Array) return 1;
+  return naturalSize(data) as PortSize | undefined;
 }
 
 function isAt(

@@ -6,10 +6,57 @@ const BYTE_BITS = 8;
 
 /** How wide the accesses of a pattern are. */
 export interface Width {
-  /** Bytes of each access; undefined where any width will do. */
+  /** Bytes of each access, where the test says it. */
   readonly size: number | undefined;
   /** The widths that there are. */
   readonly sizes: readonly number[];
+}
+
+/** The widths of the processor's integers. */
+const NATURAL_SIZES: readonly number[] = [1, 2, 4, 8];
+
+/**
+ * The width of the accesses that carry a value, where the test does not say it: of a number the narrowest that holds
+ * it. Undefined where the value is not a number.
+ */
+export function naturalSize(value: unknown): number | undefined {
+  if (typeof value !== "number" && typeof value !== "bigint") return undefined;
+  return NATURAL_SIZES.find((size) => fits(value, size));
+}
+
+/**
+ * Asks a test's function about what came.
+ *
+ * @throws {TypeError} When it answers anything but true or false: a promise is neither.
+ */
+export function holds(predicate: (value: never) => unknown, value: unknown): boolean {
+  const answer = predicate(value as never);
+  if (typeof answer === "boolean") return answer;
+  const shown = answer instanceof Promise ? "a promise" : String(answer);
+  throw new TypeError(
+    `Cannot judge an exit by ${
+      predicate.name || "a function"
+    }: it answered ${shown}; return true or false, and not later`,
+  );
+}
+
+/**
+ * Checks that no argument of a pattern's function is there as undefined, which must not mean "anything".
+ *
+ * @throws {TypeError} When one is.
+ */
+export function checkArguments(
+  name: string,
+  given: ArrayLike<unknown>,
+  names: readonly string[],
+): void {
+  const index = Array.from(given).indexOf(undefined);
+  if (index < 0) return;
+  throw new TypeError(
+    `Cannot expect ${name} with ${
+      names[index]
+    } undefined: leave it out, or give \`any\`; is a name misspelt where it comes from?`,
+  );
 }
 
 /**

@@ -39,9 +39,9 @@ const OPTIONS_OF_CONVENTIONS: Readonly<Record<string, readonly Convention[]>> = 
  * The mode in which a guest starts: the one asked for, else the one that its source's `bits` suggest.
  *
  * @throws {TypeError} When it is no guest.
- * @throws {RangeError} When there is no such mode.
+ * @throws {RangeError} When there is no such mode, or the source begins with code of another width.
  */
-export function modeOf(guest: Guest, { mode }: BootOptions): Mode {
+export function modeOf(guest: Guest, { mode, entry }: BootOptions): Mode {
   if (!(guest instanceof AsmSource || guest instanceof Image)) {
     throw new TypeError(
       `Cannot boot ${typeof guest}: it is no guest. Write asm\`…\`, asm.file(…), Image.fromBytes(…) or Image.fromElf(…).`,
@@ -49,7 +49,17 @@ export function modeOf(guest: Guest, { mode }: BootOptions): Mode {
   }
   const bits = guest instanceof Image ? guest.bits : guest.declaredBits;
   const chosen = mode ?? MODE_OF_BITS[bits ?? 16];
-  if (Object.hasOwn(modeDefaults, chosen)) return chosen;
+  if (Object.hasOwn(modeDefaults, chosen)) {
+    // An entry elsewhere may be code of another width than the source begins with; images say that of the whole.
+    const begins = guest instanceof Image || entry !== undefined ? undefined : bits;
+    if (begins === undefined || begins === modeDefaults[chosen].bits) return chosen;
+    throw new RangeError(
+      `Cannot boot source with \`bits ${begins}\` in mode ${
+        JSON.stringify(chosen)
+      }: the CPU would take it for code of ` +
+        `${modeDefaults[chosen].bits} bits. Leave out the mode or \`bits\`, or name the entry.`,
+    );
+  }
   throw new RangeError(
     `Cannot boot in mode ${JSON.stringify(chosen)}: there is none of that name. The modes are ${
       Object.keys(modeDefaults).join(", ")

@@ -27,7 +27,7 @@ const ALL = Object.keys(modeDefaults) as Mode[];
  * (`xax`, `xsp`, `xword`, `xiret`), so that one source serves them all.
  *
  * @param choices Modes, or options for `boot` with a mode. Left out: every mode.
- * @throws {RangeError} When there is no such mode.
+ * @throws {RangeError} When there is no such mode, or the list is empty: nothing would be tested.
  *
  * @example
  * ```ts no-eval
@@ -50,6 +50,9 @@ const ALL = Object.keys(modeDefaults) as Mode[];
  * ```
  */
 export function modes(choices: readonly ModeChoice[] = ALL): ModeCase[] {
+  if (choices.length === 0) {
+    throw new RangeError("Cannot run over no mode: name one, or leave the list out for all");
+  }
   return choices.map((choice) => {
     const options = typeof choice === "string" ? { mode: choice } as BootOptions : choice;
     const mode = options.mode as Mode;

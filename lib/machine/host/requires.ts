@@ -16,6 +16,7 @@ import {
   hasCpuidFeature,
 } from "../../x86/cpuid.ts";
 import type { CpuidFeature } from "../../x86/cpuid_features.ts";
+import { definedEntries } from "../../x86/defined_entries.ts";
 import { nearestNames } from "../../x86/nearest_names.ts";
 
 /** Errors by which a host cannot be asked. The test will meet the same one, and fail with it. */
@@ -204,7 +205,7 @@ function camelCase(name: string): string {
  * @throws {RangeError} When there is nothing of a name.
  */
 export function unmetNeeds(needs: Needs, host: HostFacts | undefined): string[] {
-  const asked = Object.entries(needs).filter(([, isNeeded]) => isNeeded !== undefined);
+  const asked = definedEntries("require", needs);
   const known = new Set<string>(cpuidFeatureNames());
   for (const [need] of asked) {
     if (known.has(need) || Object.hasOwn(OTHERS, need) || capabilitiesByNeed().has(need)) continue;

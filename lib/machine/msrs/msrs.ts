@@ -1,6 +1,7 @@
 import type { Kvm } from "../../kvm/kvm.ts";
 import { MsrError } from "../../kvm/msr_error.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
+import { definedEntries } from "../../x86/defined_entries.ts";
 import { hex } from "../../x86/hex.ts";
 import { type Msr, msrName, msrNumber, type MsrValues } from "../../x86/msr_number.ts";
 import type { RegisterStore } from "../registers/register_store.ts";
@@ -209,7 +210,7 @@ export function msrEntries(
   values: MsrValues,
   verb: "set" | "expect" = "set",
 ): MsrEntry[] {
-  return Object.entries(values).filter(([, value]) => value !== undefined).map(([msr, value]) => ({
+  return definedEntries(verb, values).map(([msr, value]) => ({
     index: msrNumber(msr as Msr),
     data: checkedValue(verb, msr, value),
   }));

@@ -2,6 +2,7 @@ import { kvm_regs } from "../../kvm/abi/structs/regs.ts";
 import type { StructLayout } from "../../ffi/struct.ts";
 import { kvm_dtable, kvm_segment, kvm_sregs } from "../../kvm/abi/structs/sregs.ts";
 import type { DescriptorTable, SegmentName } from "../../x86/cpu_state.ts";
+import { definedEntries } from "../../x86/defined_entries.ts";
 import { RFLAGS_ALWAYS_SET } from "../../x86/flag_tables.ts";
 import type { FlagValues } from "../../x86/flags.ts";
 import {
@@ -217,8 +218,8 @@ function readInteger(view: DataView, offset: number, size: number): bigint | num
 
 function setAll(registers: Registers, store: RegisterStore, values: RegisterValues): void {
   store.atomically(() => {
-    for (const [path, value] of Object.entries(values)) {
-      if (value !== undefined) setPath(registers, path, value);
+    for (const [path, value] of definedEntries("set", values)) {
+      setPath(registers, path, value);
     }
   });
 }

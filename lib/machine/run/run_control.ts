@@ -38,6 +38,7 @@ export class RunControl {
   /** The latest HLT of this run, of a CPU that has not gone on since. */
   #halt: Exit | undefined;
   #running = false;
+  #hasRun = false;
   #stopAsked = false;
   #until: RunOptions["until"];
   /** The CPU that runs while the others stand still: for an instruction, or a routine. */
@@ -53,6 +54,11 @@ export class RunControl {
   /** Whether the guest, or a handler of its exits, is running. */
   get isRunning(): boolean {
     return this.#running;
+  }
+
+  /** Whether the guest has been run at all. */
+  get hasRun(): boolean {
+    return this.#hasRun;
   }
 
   /** See {@linkcode Machine.stop}. */
@@ -180,6 +186,7 @@ export class RunControl {
     const milliseconds = scaledTimeout(timeout);
     if (used >= milliseconds) throw new TimeLimitError(cpu, milliseconds);
     this.#running = true;
+    this.#hasRun = true;
     this.#stopAsked = false;
     this.#until = until;
     try {

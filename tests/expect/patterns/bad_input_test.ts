@@ -1,15 +1,18 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import {
   any,
+  type Exit,
   exit,
   type ExitReason,
   type ExpectedData,
+  fault,
   hlt,
   mmioRead,
   mmioWrite,
   portIn,
   portOut,
   type PortSize,
+  wrmsr,
 } from "@vmexit/vmexit";
 
 type Refusal = [call: () => unknown, message: string];
@@ -124,15 +127,75 @@ Deno.test("a pattern's text has its port, width, data and repetition", () => {
   ].map(({ text }) => text);
   assertEquals(texts, [
     "IO out 0x80 any value",
-    'IO out any port 0x41 "A"',
+    'IO out any port byte 0x41 "A"',
     "IO out 0x80 word 0x1234 × 3",
-    'IO out 0x80 "Hello\\n" × 0 to 1',
-    "IO out 0x80 01 02 × 2 or more",
+    'IO out 0x80 byte "Hello\\n" × 0 to 1',
+    "IO out 0x80 byte 01 02 × 2 or more",
     "IO out 0x80 isOdd",
     "IO in 0x60 dword",
-    "IO in 0x60 → 0x1c",
+    "IO in 0x60 byte → 0x1c",
     "MMIO write 0x2000 0xaa",
     'MMIO read any address 1 byte → 0x78 "x"',
     "IO (port 0x80, direction in, size size)",
   ]);
+});
+
+const table: Record<string, number> = {};
+
+const UNDEFINED: Record<string, () => unknown> = {
+  "portOut's data": () => portOut(0x80, table.typo),
+  "portOut's size": () => portOut(0x80, 1, table.typo as PortSize),
+  "portIn's size": () => portIn(0x80, table.typo as PortSize),
+  "mmioWrite's data": () => mmioWrite(0x80, table.typo),
+  "mmioRead's size": () => mmioRead(0x80, table.typo),
+  "wrmsr's value": () => wrmsr("LSTAR", table.typo),
+  "exit's fields": () => exit("IO", undefined),
+  "a field of exit": () => exit("IO", { port: table.typo }),
+  "a field of fault": () => fault("#PF", { cr2: table.typo }),
+  "a bound of times": () => hlt().times({ atLeast: table.typo }),
+};
+
+for (const [name, call] of Object.entries(UNDEFINED)) {
+  Deno.test(`${name} as undefined is a mistake, and not anything`, () => {
+    assertThrows(call, TypeError, "undefined: leave it out");
+  });
+}
+
+Deno.test("how often a pattern comes is said once, by bounds that have their names", () => {
+  for (
+    const call of [
+      () => hlt().times(3).optional(),
+      () => hlt().optional().times(3),
+      () => hlt().times(2).times(3),
+    ]
+  ) assertThrows(call, TypeError, "it says already how often it comes");
+  for (const bounds of [{}, { atleast: 3 }]) {
+    assertThrows(
+      () => hlt().times(bounds as { atLeast?: number }),
+      TypeError,
+      "give a number, or { atLeast, atMost }",
+    );
+  }
+});
+
+Deno.test("a function that answers later, or nothing, judges nothing", () => {
+  const io: Exit = {
+    reason: "IO",
+    number: 2,
+    runFlags: { smm: false, busLock: false, guestMode: false },
+    direction: "out",
+    port: 0x80,
+    size: 1,
+    count: 1,
+    data: new Uint8Array([1]),
+  };
+  const later = (() => Promise.resolve(false)) as never;
+  for (const pattern of [portOut(0x80, later), exit("IO", { port: later })]) {
+    assertThrows(() => pattern.definition.begin().offer(io), TypeError, "it answered a promise");
+  }
+  const nothing = portOut(0x80, (() => {}) as never);
+  assertThrows(() => nothing.definition.begin().offer(io), TypeError, "it answered undefined");
+  // @ts-expect-error: a promise is no boolean.
+  const unused = portOut(0x80, async () => await Promise.resolve(true));
+  assert(unused);
 });

@@ -352,3 +352,24 @@ Deno.test("an error about what the test gave begins at the line of the test", ()
     assertStringIncludes(frame, "boot_test.ts");
   }
 });
+
+Deno.test("source that begins with code of another width than its mode's is refused", () => {
+  const wide = asm`
+    bits 64
+    hlt
+  `;
+  assertThrows(
+    () => boot(wide, { mode: "protected" }),
+    RangeError,
+    'Cannot boot source with `bits 64` in mode "protected": the CPU would take it for code of 32 bits.',
+  );
+  const mixed = asm`
+    bits 64
+    nop
+    bits 32
+  start:
+    hlt
+  `;
+  using vm = boot(mixed, { mode: "protected", entry: "start" });
+  assertEquals(vm.run().reason, "HLT");
+});

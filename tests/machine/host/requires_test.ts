@@ -19,7 +19,6 @@ function host(facts: Partial<HostFacts> = {}): HostFacts {
 const CASES: readonly [needs: Needs, reasons: readonly string[], host?: HostFacts][] = [
   [{}, []],
   [{ svm: true, dirtyLogRing: true, amd: true }, []],
-  [{ svm: undefined, vmx: undefined }, []],
   [{ vmx: true }, ["this host's KVM offers its guests no vmx"]],
   [{ svm: false }, ["this host's KVM offers its guests svm"]],
   [{ vmx: false, la57: false }, []],
@@ -110,4 +109,12 @@ Deno.test("it asks for no permission", async () => {
   } finally {
     await Deno.remove(file);
   }
+});
+
+Deno.test("a need that is undefined is a mistake, not a need less", () => {
+  assertThrows(
+    () => unmetNeeds({ vmx: undefined }, host()),
+    TypeError,
+    "Cannot require vmx as undefined",
+  );
 });
