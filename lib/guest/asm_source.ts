@@ -1,5 +1,6 @@
 import { assemble, type AssembleOptions } from "./assemble.ts";
 import type { CodeBits } from "./image_parts.ts";
+import { atCaller } from "./call_site.ts";
 import type { Image } from "./image.ts";
 
 /** What an {@linkcode AsmSource} is made of. */
@@ -77,8 +78,10 @@ export class AsmSource {
    * ```
    */
   assemble(options: AssembleOptions = {}): Image {
-    const { text, folders } = this;
-    return assemble({ text, folders, declaredBits: declaredBits(text) }, options);
+    return atCaller(this.assemble, () => {
+      const { text, folders } = this;
+      return assemble({ text, folders, declaredBits: declaredBits(text) }, options);
+    });
   }
 }
 

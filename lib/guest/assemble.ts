@@ -1,16 +1,10 @@
 import { createHash } from "node:crypto";
-import { AssemblyError } from "./assembly_error.ts";
-import { type Diagnostic, formatDiagnostic } from "./diagnostic.ts";
-import { hashDependencies, readsSurroundings } from "./dependencies.ts";
-import { DiskCache } from "./disk_cache.ts";
+import { AssemblyError, type Diagnostic, formatDiagnostic } from "./diagnostic.ts";
 import { Image } from "./image.ts";
+import { DiskCache, hashDependencies, ImageCache, readsSurroundings } from "./image_cache.ts";
 import type { CodeBits, ImageParts } from "./image_parts.ts";
-import { ImageCache } from "./image_cache.ts";
-import { runNasm } from "./nasm.ts";
-import { nasmIdentity } from "./nasm_identity.ts";
-import type { NasmInput } from "./nasm_input.ts";
-import { readNasmRecord } from "./nasm_record.ts";
-import { type ToolHost, toolHost } from "./tool.ts";
+import { type NasmInput, readNasmRecord, runNasm } from "./nasm.ts";
+import { nasmIdentity, type ToolHost, toolHost } from "./tool.ts";
 
 /** How a source is to be assembled. */
 export interface AssembleOptions {
@@ -48,7 +42,7 @@ export interface Assembler {
 }
 
 /** Raise it when what the caches keep changes its shape or meaning. */
-const CACHE_FORMAT = 1;
+const CACHE_FORMAT = 2;
 const CODE_BITS: readonly unknown[] = [16, 32, 64];
 
 /** This machine's NASM, with a cache in memory and one on disk. */
@@ -105,7 +99,8 @@ function cachedParts(input: NasmInput, { host, memory, disk }: Assembler): Image
   const onDisk = usable?.get(key);
   const record = onDisk?.value ?? runNasm(input, host);
   const parts = readNasmRecord(input, record);
-  const dependencies = onDisk?.dependencies ?? hashDependencies(record.files);
+  const dependencies = onDisk?.dependencies ??
+    hashDependencies(record.files, input.folders);
   if (dependencies !== undefined) {
     memory?.set(key, { value: parts, dependencies });
     if (onDisk === undefined) usable?.set(key, { value: record, dependencies });

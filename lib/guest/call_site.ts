@@ -1,4 +1,4 @@
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
 /** A place in a source file. */
@@ -13,6 +13,7 @@ export interface CallSite {
   readonly folder?: string;
 }
 
+const URL_SCHEME = /^[a-z][a-z0-9+.-]+:/i;
 const FRAME = /\(?([a-z][a-z0-9+.-]*:.*):(\d+):(\d+)\)?$/;
 /** For code that stands in no module, such as what `eval` runs. */
 const NOWHERE: CallSite = { file: "<anonymous>", line: 1, column: 1 };
@@ -44,4 +45,36 @@ function fileOf(url: string): Pick<CallSite, "file" | "folder"> {
   if (!url.startsWith("file://")) return { file: url };
   const file = fileURLToPath(url);
   return { file, folder: dirname(file) };
+}
+
+/** Runs `body`; the stack of an error out of it begins at the line that called `callee`. */
+// deno-lint-ignore ban-types -- captureStackTrace takes any function
+export function atCaller<Result>(callee: Function, body: () => Result): Result {
+  try {
+    return body();
+  } catch (error) {
+    if (error instanceof Error) Error.captureStackTrace(error, callee);
+    throw error;
+  }
+}
+
+/**
+ * The path of a file of this machine.
+ *
+ * @param folder What a relative path counts from.
+ * @param what What the file is to be, for messages: "an .asm file".
+ * @throws {TypeError} When `path` is neither a path nor a `file:` URL.
+ */
+export function localPath(path: string | URL, folder: string, what: string): string {
+  if (typeof path !== "string" && !(path instanceof URL)) {
+    throw new TypeError(`Cannot use ${path} as ${what}: give a path or a file: URL`);
+  }
+  if (typeof path === "string" && !URL_SCHEME.test(path)) return resolve(folder, path);
+  const url = new URL(path);
+  if (url.protocol !== "file:") {
+    throw new TypeError(
+      `Cannot use ${url} as ${what}: it is no file of this machine; give a path or a file: URL`,
+    );
+  }
+  return fileURLToPath(url);
 }

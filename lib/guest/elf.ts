@@ -1,13 +1,14 @@
-import { readAt, readTable, slice } from "./elf_reader.ts";
+import type { Struct } from "../ffi/struct.ts";
 import {
   ELF32,
   ELF64,
   type ElfHeader,
   type ElfProgramHeader,
+  type ElfSectionHeader,
   type ElfStructs,
+  type ElfSymbol,
   type ElfWord,
 } from "./elf_structs.ts";
-import { readElfSymbols } from "./elf_symbols.ts";
 import type { CodeBits, ImageParts } from "./image_parts.ts";
 
 /** How an ELF file is to be taken. */
@@ -130,4 +131,121 @@ function safeNumber(value: ElfWord, what: string): number {
     }, beyond 2^53; guests lie at physical addresses ` +
       "(AT(…) in a linker script)",
   );
+}
+
+/** A file being read, with what every part of it needs. */
+export interface ElfFile {
+  /** The file. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** Its class's structures. */
+  readonly structs: ElfStructs;
+  /** Its header. */
+  readonly header: ElfHeader;
+  /** Where an address of the linker's lies in memory. */
+  place(virtual: ElfWord): bigint;
+}
+
+/** A part of the file. @throws {RangeError} When it reaches past its end. */
+export function slice(
+  bytes: Uint8Array<ArrayBuffer>,
+  offset: ElfWord,
+  size: ElfWord,
+  what: string,
+): Uint8Array<ArrayBuffer> {
+  const end = BigInt(offset) + BigInt(size);
+  if (end > BigInt(bytes.length)) {
+    throw new RangeError(
+      `Cannot load the ELF file: ${what} reaches to byte ${end} of ${bytes.length}; it is cut short or damaged`,
+    );
+  }
+  return bytes.subarray(Number(offset), Number(end));
+}
+
+/** The entries of a table. @throws {RangeError} When one reaches past the file's end, or is too small. */
+export function readTable<Value>(
+  bytes: Uint8Array<ArrayBuffer>,
+  type: Struct<Value>,
+  table: { offset: ElfWord; count: number; entrySize: ElfWord; what: string },
+): Value[] {
+  if (table.count > 0 && BigInt(table.entrySize) < BigInt(type.size)) {
+    throw new RangeError(
+      `Cannot load the ELF file: ${table.what} has ${table.entrySize} bytes and needs ${type.size}; it is damaged`,
+    );
+  }
+  return Array.from({ length: table.count }, (_, index) => {
+    const offset = BigInt(table.offset) + BigInt(index) * BigInt(table.entrySize);
+    return readAt(bytes, type, offset, table.what);
+  });
+}
+
+/** One structure. @throws {RangeError} When it reaches past the file's end. */
+export function readAt<Value>(
+  bytes: Uint8Array<ArrayBuffer>,
+  type: Struct<Value>,
+  offset: bigint,
+  what: string,
+): Value {
+  const part = slice(bytes, offset, type.size, what);
+  return type.read(new DataView(part.buffer, part.byteOffset, part.length));
+}
+
+// elf.h
+const SHT_SYMTAB = 2;
+const SHN = { UNDEF: 0, ABS: 0xfff1 } as const;
+const SYMBOL_TYPE_MASK = 0xf;
+/** `STT_NOTYPE`, `STT_OBJECT` and `STT_FUNC`: not the names of sections and files. */
+const NAMED_TYPES: readonly number[] = [0, 1, 2];
+
+/**
+ * The names in an ELF file's symbol table: labels at the addresses where they lie in memory, and constants. None where
+ * it was stripped.
+ *
+ * @throws {RangeError} When the table points past the file's end.
+ */
+export function readElfSymbols(file: ElfFile): Pick<ImageParts, "labels" | "constants"> {
+  const { bytes, structs, header } = file;
+  const sections = readTable(bytes, structs.sectionHeader, {
+    offset: header.e_shoff,
+    count: header.e_shnum,
+    entrySize: header.e_shentsize,
+    what: "a section header",
+  });
+  const labels: Record<string, number> = Object.create(null);
+  const constants: Record<string, number> = Object.create(null);
+  for (const { name, symbol } of namedSymbols(file, sections)) {
+    const isConstant = symbol.st_shndx === SHN.ABS;
+    const value = Number(isConstant ? symbol.st_value : file.place(symbol.st_value));
+    if (Number.isSafeInteger(value)) (isConstant ? constants : labels)[name] = value;
+  }
+  return { labels, constants };
+}
+
+function* namedSymbols(
+  { bytes, structs }: ElfFile,
+  sections: readonly ElfSectionHeader[],
+): Generator<{ name: string; symbol: ElfSymbol }> {
+  const table = sections.find((section) => section.sh_type === SHT_SYMTAB);
+  if (table === undefined) return;
+  const strings = sections[table.sh_link];
+  if (strings === undefined) {
+    throw new RangeError(
+      `Cannot load the ELF file: its symbols' names are in section ${table.sh_link} of ${sections.length}; ` +
+        "it is damaged",
+    );
+  }
+  slice(bytes, table.sh_offset, table.sh_size, "the symbol table");
+  const names = slice(bytes, strings.sh_offset, strings.sh_size, "the symbols' names");
+  const decoder = new TextDecoder();
+  const symbols = readTable(bytes, structs.symbol, {
+    offset: table.sh_offset,
+    count: Math.floor(Number(table.sh_size) / (Number(table.sh_entsize) || structs.symbol.size)),
+    entrySize: table.sh_entsize,
+    what: "a symbol",
+  });
+  for (const symbol of symbols) {
+    const end = names.indexOf(0, symbol.st_name);
+    const name = decoder.decode(names.subarray(symbol.st_name, end < 0 ? names.length : end));
+    const wanted = NAMED_TYPES.includes(symbol.st_info & SYMBOL_TYPE_MASK);
+    if (name !== "" && wanted && symbol.st_shndx !== SHN.UNDEF) yield { name, symbol };
+  }
 }

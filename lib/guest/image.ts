@@ -1,9 +1,10 @@
 import { hex } from "../x86/hex.ts";
 import { nearestNames } from "../x86/nearest_names.ts";
 import type { CodeBits, FlatOptions, ImageParts, ImageSegment } from "./image_parts.ts";
+import { atCaller, callSite, localPath } from "./call_site.ts";
 import type { Diagnostic } from "./diagnostic.ts";
 import { type ElfOptions, readElf } from "./elf.ts";
-import type { SourceLine } from "./source_line.ts";
+import type { SourceLine } from "./image_parts.ts";
 
 /** A label, and how far behind it an address lies. */
 export interface SymbolOffset {
@@ -83,18 +84,20 @@ export class Image {
    * @throws {RangeError} When it is empty, or an address is not a whole number from 0 to 2^53 − 1.
    */
   static fromBytes(bytes: Uint8Array, options: FlatOptions): Image {
-    if (!(bytes instanceof Uint8Array)) {
-      throw new TypeError(
-        `Cannot make an image of ${typeof bytes}: give a Uint8Array, as Deno.readFileSync returns`,
-      );
-    }
-    const { origin, entry, bits, symbols } = options;
-    return new Image({
-      segments: [{ address: origin, bytes: new Uint8Array(bytes), size: bytes.length }],
-      origin,
-      entry,
-      bits,
-      labels: symbols,
+    return atCaller(Image.fromBytes, () => {
+      if (!(bytes instanceof Uint8Array)) {
+        throw new TypeError(
+          `Cannot make an image of ${typeof bytes}: give a Uint8Array, as Deno.readFileSync returns`,
+        );
+      }
+      const { origin, entry, bits, symbols } = options;
+      return new Image({
+        segments: [{ address: origin, bytes: new Uint8Array(bytes), size: bytes.length }],
+        origin,
+        entry,
+        bits,
+        labels: symbols,
+      });
     });
   }
 
@@ -115,7 +118,31 @@ export class Image {
    * ```
    */
   static fromElf(file: Uint8Array, options: ElfOptions = {}): Image {
-    return new Image(readElf(file, options));
+    return atCaller(Image.fromElf, () => new Image(readElf(file, options)));
+  }
+
+  /**
+   * {@linkcode Image.fromElf} of a file, named as `asm.file` names one.
+   *
+   * @param path A path or `file:` URL. A relative one counts from the folder of the module that calls.
+   * @throws {TypeError} When the file is not such an executable; the message says how to link one.
+   * @throws {RangeError} When it is damaged.
+   * @throws {Deno.errors.NotFound} When there is no such file.
+   * @throws {Deno.errors.NotCapable} When it may not be read.
+   *
+   * @example
+   * ```ts no-eval
+   * import { boot, Image } from "@vmexit/vmexit";
+   *
+   * using vm = boot(Image.elf("../build/kernel.elf"), { mode: "long" });
+   * ```
+   */
+  static elf(path: string | URL, options: ElfOptions = {}): Image {
+    const { folder = "/" } = callSite(Image.elf);
+    return atCaller(Image.elf, () => {
+      const file = localPath(path, folder, "an ELF file");
+      return new Image(readElf(Deno.readFileSync(file), options));
+    });
   }
 
   /**

@@ -1,5 +1,5 @@
 import type { MapSection } from "./map_file.ts";
-import type { SourceLine } from "./source_line.ts";
+import type { SourceLine } from "./image_parts.ts";
 
 /** What {@linkcode parseListing} needs beside the listing. */
 export interface ListingContext {

@@ -40,8 +40,10 @@ const MACRO_LOCAL = "..@";
 /**
  * Reads the map that the directive `[map all FILE]` has `nasm -f bin` write (NASM manual, "map: Generating map
  * files"). Undefined when the text has no origin: it is no such map.
+ *
+ * @param firstLabel A label that is none of the source's own; its local labels (`first.next`) are: `.next`.
  */
-export function parseMap(text: string): NasmMap | undefined {
+export function parseMap(text: string, firstLabel?: string): NasmMap | undefined {
   const origin = ORIGIN.exec(text)?.[1];
   if (origin === undefined) return undefined;
   const sections = [...text.matchAll(SECTION)].map((
@@ -53,10 +55,13 @@ export function parseMap(text: string): NasmMap | undefined {
     length: parseInt(length, 16),
     hasBytes: kind === "progbits",
   }));
-  return { origin: BigInt(`0x${origin}`), sections, ...parseSymbols(text) };
+  return { origin: BigInt(`0x${origin}`), sections, ...parseSymbols(text, firstLabel) };
 }
 
-function parseSymbols(text: string): Pick<NasmMap, "labels" | "constants"> {
+function parseSymbols(
+  text: string,
+  firstLabel: string | undefined,
+): Pick<NasmMap, "labels" | "constants"> {
   const labels: Record<string, number> = Object.create(null);
   const constants: Record<string, number> = Object.create(null);
   const at = text.indexOf(SYMBOLS_HEADING);
@@ -64,8 +69,9 @@ function parseSymbols(text: string): Pick<NasmMap, "labels" | "constants"> {
   for (const row of at < 0 ? [] : text.slice(at).split("\n")) {
     const group = SYMBOL_GROUP.exec(row);
     if (group !== null) inSection = group[2] !== undefined;
-    const [, value, name] = (inSection ? LABEL : CONSTANT).exec(row) ?? [];
-    if (name === undefined || name.startsWith(MACRO_LOCAL)) continue;
+    const [, value, whole] = (inSection ? LABEL : CONSTANT).exec(row) ?? [];
+    if (whole === undefined || whole === firstLabel || whole.startsWith(MACRO_LOCAL)) continue;
+    const name = whole.startsWith(`${firstLabel}.`) ? whole.slice(firstLabel!.length) : whole;
     const number = inSection ? parseInt(value, 16) : constantValue(BigInt(`0x${value}`));
     if (Number.isSafeInteger(number)) (inSection ? labels : constants)[name] = number;
   }

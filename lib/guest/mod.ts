@@ -1,8 +1,14 @@
-export * from "./asm.ts";
+export {
+  asm,
+  type AsmFileOptions,
+  type AsmLiteralTag,
+  type AsmOptions,
+  type AsmTag,
+  type AsmValue,
+} from "./asm.ts";
 export { AsmSource, type AsmSourceParts } from "./asm_source.ts";
 export type { AssembleOptions } from "./assemble.ts";
-export * from "./assembly_error.ts";
-export { type Diagnostic, formatDiagnostic } from "./diagnostic.ts";
+export { AssemblyError, type Diagnostic, formatDiagnostic } from "./diagnostic.ts";
 export {
   disassemble,
   type DisassembleOptions,
@@ -12,5 +18,3 @@ export {
 export type { ElfOptions } from "./elf.ts";
 export * from "./image.ts";
 export * from "./image_parts.ts";
-export type { AsmValue } from "./interpolation.ts";
-export * from "./source_line.ts";

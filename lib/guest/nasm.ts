@@ -1,12 +1,114 @@
+import { HostError } from "../ffi/host_error.ts";
 import { hex } from "../x86/hex.ts";
-import { AssemblyError } from "./assembly_error.ts";
-import { listDependencies, mentionsFiles } from "./dependencies.ts";
+import { AssemblyError, type Diagnostic, parseDiagnostics, sourceText } from "./diagnostic.ts";
+import type { CodeBits, ImageParts } from "./image_parts.ts";
+import { parseListing } from "./listing.ts";
+import { parseMap } from "./map_file.ts";
 import { MemoryFile } from "./memory_file.ts";
-import { includeOptions, type NasmInput } from "./nasm_input.ts";
-import { type NasmRecord, readDiagnostics } from "./nasm_record.ts";
-import { nasmMissing, nasmTrouble } from "./nasm_trouble.ts";
 import { runTool, type ToolHost, type ToolResult } from "./tool.ts";
 
+/** What NASM is to assemble. */
+export interface NasmInput {
+  /** The text, with `%line` directives that say where it comes from. */
+  readonly text: string;
+  /** The origin where the text has no `org` of its own. */
+  readonly origin: number;
+  /** The width of code where the text has no `bits` of its own. */
+  readonly bits: CodeBits;
+  /** Where `%include` and `incbin` look, in this order. The first is NASM's working directory. */
+  readonly folders: readonly string[];
+}
+
+/** NASM's options for the files that a text includes. */
+export function includeOptions(folders: readonly string[]): string[] {
+  // Before 2.14 the slash was needed; it never harms.
+  return folders.slice(1).flatMap((folder) => ["-i", `${folder}/`]);
+}
+
+/** A path that NASM gives is relative to its working directory; a URL is left as it is. */
+export function absolute(file: string, folders: readonly string[]): string {
+  const whole = file === "" || file.startsWith("/") || /^[a-z][a-z0-9+.-]*:/i.test(file);
+  return whole || folders.length === 0 ? file : `${folders[0]}/${file}`;
+}
+
+/** What NASM made of a text, as it wrote it: what the cache on the disk keeps, so that another vmexit may read more in it. */
+export interface NasmRecord {
+  /** The flat binary. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+  /** The listing: which line became which bytes. */
+  readonly listing: string;
+  /** The map: the origin, the sections and the symbols. */
+  readonly map: string;
+  /** Its warnings. */
+  readonly messages: string;
+  /** The paths of the files that it read beside the text. */
+  readonly files: readonly string[];
+}
+
+/** The label that says where execution starts, as for the linker. `start` is no such: guests use it for loops. */
+const ENTRY_LABEL = "_start";
+
+/**
+ * Reads what NASM wrote into an image's parts, but for `bits`, which the text may have said itself.
+ *
+ * @throws {RangeError} When the text's origin is more than 2^53 − 1.
+ * @throws {HostError} When the map is not one of NASM's.
+ */
+export function readNasmRecord(input: NasmInput, record: NasmRecord): ImageParts {
+  const map = parseMap(record.map, FIRST_LABEL);
+  if (map === undefined) {
+    throw new HostError(
+      `Cannot read NASM's map; it begins ${JSON.stringify(record.map.slice(0, 80))}`,
+    );
+  }
+  if (map.origin > BigInt(Number.MAX_SAFE_INTEGER)) {
+    throw new RangeError(
+      `Cannot use ${
+        hex(map.origin)
+      } as an image's origin: it is more than 2^53 - 1. The origin is where the ` +
+        "code lies in physical memory; give a section that runs at another address its vstart=",
+    );
+  }
+  const origin = Number(map.origin);
+  const { bytes } = record;
+  const memoryOnly = map.sections.filter((section) => !section.hasBytes && section.length > 0)
+    .map(({ start, length }) => ({ address: start, bytes: new Uint8Array(0), size: length }));
+  return {
+    segments: [{ address: origin, bytes, size: bytes.length }, ...memoryOnly],
+    origin,
+    entry: map.labels[ENTRY_LABEL] ?? origin,
+    labels: map.labels,
+    constants: map.constants,
+    lines: parseListing(record.listing, {
+      sections: map.sections,
+      bytes,
+      origin,
+      includedFile: (name) => includedFile(name, input.folders, record.files),
+    }),
+    warnings: readDiagnostics(input, record.messages),
+  };
+}
+
+/** Reads NASM's messages about a text, with the source lines that they are about. */
+export function readDiagnostics(input: NasmInput, messages: string): Diagnostic[] {
+  return parseDiagnostics(messages.replaceAll(`${FIRST_LABEL}.`, ".")).map((diagnostic) => {
+    const file = absolute(diagnostic.file, input.folders);
+    const text = sourceText(input.text, file, diagnostic.line);
+    return { ...diagnostic, file, ...(text === undefined ? {} : { text }) };
+  });
+}
+
+/** NASM takes an included file from the first folder that has it; which has, its list of files says. */
+function includedFile(name: string, folders: readonly string[], files: readonly string[]): string {
+  const candidates = folders.map((folder) => absolute(name, [folder]));
+  return candidates.find((candidate) => files.includes(candidate)) ?? candidates[0] ?? name;
+}
+
+/**
+ * Stands before the text, for its local labels before its first label: NASM, which assembles in passes, would give them
+ * the name of its last one.
+ */
+const FIRST_LABEL = "__vmexit_start__";
 const ORIGIN_REDEFINED = "program origin redefined";
 
 /**
@@ -17,7 +119,7 @@ const ORIGIN_REDEFINED = "program origin redefined";
  * @throws {HostError} When NASM is missing, too old, or fails in another way.
  */
 export function runNasm(input: NasmInput, host: ToolHost): NasmRecord {
-  const prelude = `bits ${input.bits}\n`;
+  const prelude = `bits ${input.bits}\n${FIRST_LABEL}:\n`;
   // NASM takes one `org`. Whether the text has one only NASM can tell: it may stand in a macro or an include.
   let attempt = attemptNasm(input, `${prelude}org ${hex(input.origin)}\n`, host);
   if (attempt.result.stderr.includes(ORIGIN_REDEFINED)) {
@@ -57,4 +159,67 @@ function attemptNasm(input: NasmInput, prelude: string, host: ToolHost): Attempt
     listing: decoder.decode(listing.read()),
     map: decoder.decode(map.read()),
   };
+}
+
+/** The first NASM with the `-i`, `%line` and map behaviour that vmexit relies on. */
+const MINIMUM_VERSION = { major: 2, minor: 14 } as const;
+const VERSION = /^NASM version (\d+)\.(\d+)/m;
+const HOW_TO_GET_IT =
+  "Install it with `apt-get install nasm` (Debian, Ubuntu), `dnf install nasm` (Fedora) or " +
+  "`deno run -A jsr:@vmexit/vmexit/cli setup`";
+
+/** There is no NASM. */
+export function nasmMissing(): HostError {
+  return new HostError(
+    `Cannot assemble: NASM is not there. ${HOW_TO_GET_IT}; or name it in the environment variable VMEXIT_NASM.`,
+  );
+}
+
+/** Why NASM failed with no word about the source: it is too old, it is not NASM, or it died. */
+export function nasmTrouble(failed: ToolResult, host: ToolHost): HostError {
+  const output = runTool(host, "nasm", ["-v"])?.stdout ?? "";
+  const version = VERSION.exec(output);
+  if (version === null) {
+    return new HostError(
+      `Cannot assemble: ${failed.command} is not NASM (asked for its version it says ` +
+        `${JSON.stringify(output.slice(0, 80))}). ${HOW_TO_GET_IT}.`,
+    );
+  }
+  const [major, minor] = [Number(version[1]), Number(version[2])];
+  const { major: wantedMajor, minor: wantedMinor } = MINIMUM_VERSION;
+  if (major < wantedMajor || (major === wantedMajor && minor < wantedMinor)) {
+    return new HostError(
+      `Cannot assemble: ${failed.command} is NASM ${major}.${minor}, and ${wantedMajor}.${wantedMinor} or newer ` +
+        `is needed. ${HOW_TO_GET_IT}; or name a newer one in the environment variable VMEXIT_NASM.`,
+    );
+  }
+  return new HostError(
+    `Cannot assemble: ${failed.command} ended with code ${failed.code} and said: ` +
+      (failed.stderr.trim() || "nothing"),
+  );
+}
+
+/** Whether NASM may read files for a text. `%pathsearch` and `%depend` serve to name some. */
+export function mentionsFiles(text: string): boolean {
+  return /include|incbin|%pathsearch|%depend/i.test(text);
+}
+
+/**
+ * The files that NASM reads for a text beside it, from `nasm -M`. The `-MD` of NASM 2.16.00 and 2.16.01, which would
+ * save this run, leaves the includes out (NASM bug 3392832).
+ */
+export function listDependencies(input: NasmInput, host: ToolHost): string[] {
+  using source = new MemoryFile(host.libc(), "nasm source", new TextEncoder().encode(input.text));
+  const args = ["-M", "-MT", "image", "-f", "bin", ...includeOptions(input.folders), source.path];
+  const rule = runTool(host, "nasm", args, input.folders[0])?.stdout ?? "";
+  return parseRule(rule)
+    .filter((path) => path !== source.path)
+    .map((path) => absolute(path, input.folders));
+}
+
+/** The prerequisites of a makefile rule. */
+export function parseRule(rule: string): string[] {
+  const joined = rule.replaceAll("\\\n", " ");
+  const words = joined.slice(joined.indexOf(":") + 1).match(/(?:\\.|[^\s\\])+/g) ?? [];
+  return words.map((word) => word.replace(/\\(.)/g, "$1").replaceAll("$$", "$"));
 }

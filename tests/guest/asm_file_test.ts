@@ -1,9 +1,10 @@
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { asm } from "../../lib/guest/asm.ts";
 import { assemble } from "../../lib/guest/assemble.ts";
-import { AssemblyError } from "../../lib/guest/assembly_error.ts";
+import { AssemblyError } from "../../lib/guest/diagnostic.ts";
 import type { AsmSource } from "../../lib/guest/asm_source.ts";
-import { ImageCache } from "../../lib/guest/image_cache.ts";
+import { DiskCache, ImageCache } from "../../lib/guest/image_cache.ts";
+import { firstFrame, markedLine } from "./marked_line.ts";
 import { countingAssembler } from "./counting_assembler.ts";
 
 /** A folder of source files, gone at the end of the block. The name has what a makefile rule must escape. */
@@ -38,18 +39,42 @@ Deno.test("a file is named by a path, a URL, or the text of a URL", () => {
 });
 
 Deno.test("a relative path counts from the module that calls", () => {
-  assertEquals(asm.file("./x/../boot.asm").file, `${import.meta.dirname}/boot.asm`);
+  assertEquals(asm.file("./x/../marked_line.ts").file, `${import.meta.dirname}/marked_line.ts`);
 });
 
 Deno.test("what is no local file is refused", () => {
   const wrong = (path: unknown) => () => asm.file(path as string);
-  assertThrows(wrong("https://example.com/boot.asm"), TypeError, "files of this machine");
+  assertThrows(wrong("https://example.com/boot.asm"), TypeError, "no file of this machine");
   assertThrows(wrong(undefined), TypeError, "give a path or a file: URL");
 });
 
-Deno.test("a file that is not there is named", () => {
-  const source = asm.file("/nowhere/boot.asm");
-  assertThrows(() => source.assemble(), Deno.errors.NotFound, "/nowhere/boot.asm");
+Deno.test("a file that is not there is named at the line that asks for it", () => {
+  const error = assertThrows(() => asm.file("./nosuch.asm"), Deno.errors.NotFound); // ; @nosuch
+  assertStringIncludes(error.message, `Cannot read ${import.meta.dirname}/nosuch.asm`);
+  assertEquals(firstFrame(error), `${import.meta.url}:${markedLine(import.meta.url, "nosuch")}`);
+});
+
+Deno.test("a file that has gone since is named", () => {
+  using folder = folderWith({ "boot.asm": "hlt" });
+  const source = asm.file(`${folder.path}/boot.asm`);
+  Deno.removeSync(source.file);
+  assertThrows(() => source.assemble(), Deno.errors.NotFound, source.file);
+});
+
+Deno.test("macros are defined from outside", () => {
+  using folder = folderWith({ "boot.asm": "%ifdef EXTRA\n  nop\n%endif\n  db FIXED, REST\n" });
+  const bytes = (define: Record<string, number | bigint | string | true>) => [
+    ...asm.file(`${folder.path}/boot.asm`, { define }).assemble().bytes,
+  ];
+  assertEquals(bytes({ FIXED: 1, REST: "2, 3" }), [1, 2, 3]);
+  assertEquals(bytes({ FIXED: 4n, REST: "FIXED", EXTRA: true }), [0x90, 4, 4]);
+  const source = asm.file(`${folder.path}/boot.asm`, { define: { FIXED: 1, REST: 2 } });
+  assertEquals(source.assemble().lines[0].line, 4);
+});
+
+Deno.test("an option that asm.file does not have is refused", () => {
+  const options = { defines: {} } as Record<string, unknown>;
+  assertThrows(() => asm.file(import.meta.filename!, options), TypeError, "the option defines");
 });
 
 Deno.test("includes come from the file's folder and from further ones, and keep their lines", () => {
@@ -145,5 +170,34 @@ for (const [what, file, main] of EDITED) {
     assertEquals(byte(), 2);
     assertEquals(byte(), 2);
     assertEquals(counting.runs.length, 2 * runs);
+  });
+}
+
+const APPEARING: [what: string, name: string][] = [
+  ["beside the file", "a.inc"],
+  ["in an earlier folder", "first/a.inc"],
+];
+for (const [what, name] of APPEARING) {
+  Deno.test(`an included file that appears ${what} takes the place of a later one`, () => {
+    using folder = folderWith({
+      "boot.asm": '%include "a.inc"',
+      "first/x": "",
+      "last/a.inc": "db 1",
+    });
+    const source = asm.file(`${folder.path}/boot.asm`, {
+      include: [`${folder.path}/first`, `${folder.path}/last`],
+    });
+    for (const caches of [{ memory: new ImageCache() }, { disk: new DiskCache() }]) {
+      const assembler = countingAssembler(caches);
+      assertEquals([...assemble(source, {}, assembler).bytes], [1]);
+      const { length } = assembler.runs;
+      assertEquals([...assemble(source, {}, assembler).bytes], [1]);
+      assertEquals(assembler.runs.length, length);
+      const path = `${folder.path}/${name}`;
+      Deno.writeTextFileSync(path, "db 2");
+      assertEquals([...assemble(source, {}, assembler).bytes], [2]);
+      Deno.removeSync(path);
+      assertEquals([...assemble(source, {}, assembler).bytes], [1]);
+    }
   });
 }

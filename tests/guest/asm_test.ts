@@ -1,8 +1,8 @@
 import { assertEquals, assertInstanceOf, assertStringIncludes, assertThrows } from "@std/assert";
-import { asm } from "../../lib/guest/asm.ts";
+import { asm, type AsmValue } from "../../lib/guest/asm.ts";
+import { AssemblyError } from "../../lib/guest/diagnostic.ts";
 import { AsmSource } from "../../lib/guest/asm_source.ts";
-import type { AsmValue } from "../../lib/guest/interpolation.ts";
-import { markedLine } from "./marked_line.ts";
+import { firstFrame, markedLine } from "./marked_line.ts";
 
 const bytesOf = (source: AsmSource) => [...source.assemble().bytes];
 
@@ -263,4 +263,57 @@ Deno.test("a source knows the width of code that it sets first", () => {
     assertInstanceOf(source, AsmSource);
     assertEquals(source.declaredBits, bits as AsmSource["declaredBits"], source.text);
   }
+});
+
+Deno.test("a literal is given macros from outside, and knows its lines all the same", () => {
+  const source = asm({ define: { FIXED: 1, TEXT: "'a', 'b'", EXTRA: true } })`
+    %ifdef EXTRA
+    db FIXED, TEXT ; @defined
+    %endif
+  `;
+  const { bytes, lines } = source.assemble();
+  assertEquals([...bytes], [1, 0x61, 0x62]);
+  assertEquals(lines[0].line, markedLine(import.meta.url, "defined"));
+});
+
+const UNDEFINABLE: [what: string, define: Record<string, unknown>, message: string][] = [
+  ["a name that is none", { "a b": 1 }, 'Cannot define "a b"'],
+  ["a fraction", { A: 1.5 }, "the macro A is not a whole number"],
+  ["a text of two lines", { A: "1\nhlt" }, "has one line"],
+  ["nothing", { A: undefined }, "the macro A is undefined"],
+  ["a list", { A: [1] }, "the macro A is an array"],
+];
+for (const [what, define, message] of UNDEFINABLE) {
+  Deno.test(`a macro of ${what} is refused`, () => {
+    assertThrows(() => asm({ define } as never), TypeError, message);
+  });
+}
+
+Deno.test("errors about what is interpolated start at the line of the literal", () => {
+  const error = assertThrows(() => asm`db ${1.5}` /* ; @fraction */);
+  assertEquals(
+    firstFrame(error as Error),
+    `${import.meta.url}:${markedLine(import.meta.url, "fraction")}`,
+  );
+});
+
+Deno.test("NASM's errors start at the line that has it assembled", () => {
+  const source = asm`mov nosuch`;
+  const error = assertThrows(() => source.assemble(), AssemblyError /* ; @assembled */);
+  assertEquals(
+    firstFrame(error as Error),
+    `${import.meta.url}:${markedLine(import.meta.url, "assembled")}`,
+  );
+});
+
+Deno.test("local labels before the first label are their own", () => {
+  const { symbols } = asm`
+    .next: jmp .done
+    .done: hlt
+    first: nop
+    last: nop
+    .next: nop
+  `.assemble();
+  assertEquals({ ...symbols }, { ".next": 0, ".done": 2, first: 3, last: 4, "last.next": 5 });
+  assertThrows(() => asm`jmp .nowhere`.assemble(), Error, "symbol `.nowhere' not defined");
 });

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { asm } from "../../lib/guest/asm.ts";
 import { assemble } from "../../lib/guest/assemble.ts";
-import { AssemblyError } from "../../lib/guest/assembly_error.ts";
+import { AssemblyError } from "../../lib/guest/diagnostic.ts";
 import type { AsmSource } from "../../lib/guest/asm_source.ts";
 import { countingAssembler } from "./counting_assembler.ts";
 import { markedLine } from "./marked_line.ts";

@@ -2,6 +2,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { ELF32, ELF64, type ElfStructs } from "../../lib/guest/elf_structs.ts";
 import { Image } from "../../lib/guest/image.ts";
+import { firstFrame, markedLine } from "./marked_line.ts";
 
 interface Segment {
   type?: number;
@@ -269,4 +270,19 @@ Deno.test("whatever becomes of an ELF file, it loads or is refused in our words"
     ),
     { numRuns: 2000 },
   );
+});
+
+Deno.test("an ELF file is read from beside the test, and refused at the line that asks for it", () => {
+  const path = `${import.meta.dirname}/elf_${crypto.randomUUID()}.elf`;
+  using _file = { [Symbol.dispose]: () => Deno.removeSync(path) };
+  Deno.writeFileSync(path, valid);
+  const name = path.slice(path.lastIndexOf("/") + 1);
+  assertEquals(Image.elf(`./${name}`).symbol("main"), Image.fromElf(valid).symbol("main"));
+  const missing = assertThrows(() => Image.elf("nosuch.elf") /* ; @missing */);
+  const damaged = assertThrows(() => Image.fromElf(new Uint8Array(4)) /* ; @damaged */);
+  assert(missing instanceof Deno.errors.NotFound);
+  for (const [error, mark] of [[missing, "missing"], [damaged, "damaged"]] as const) {
+    const line = markedLine(import.meta.url, mark);
+    assertEquals(firstFrame(error as Error), `${import.meta.url}:${line}`);
+  }
 });

@@ -1,11 +1,10 @@
-import { assert, assertEquals } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { asm } from "../../lib/guest/asm.ts";
 import { assemble } from "../../lib/guest/assemble.ts";
-import { DiskCache } from "../../lib/guest/disk_cache.ts";
-import { ImageCache } from "../../lib/guest/image_cache.ts";
+import { AssemblyError } from "../../lib/guest/diagnostic.ts";
+import { type CacheEntry, DiskCache, ImageCache } from "../../lib/guest/image_cache.ts";
 import type { ImageParts } from "../../lib/guest/image_parts.ts";
-import type { Kept } from "../../lib/guest/kept.ts";
-import { countingAssembler } from "./counting_assembler.ts";
+import { type CountingAssembler, countingAssembler } from "./counting_assembler.ts";
 
 /** A cache folder of its own, in place of the user's, until the end of the block. */
 function ownCacheFolder(): { images: string } & Disposable {
@@ -73,6 +72,23 @@ Deno.test("what came from the disk is kept in memory", () => {
   Deno.removeSync(folder.images, { recursive: true });
   assemble(guest, {}, counting);
   assertEquals(counting.runs.length, 0);
+});
+
+Deno.test("what is on the disk does not count once a file that it was made from has changed", () => {
+  using folder = ownCacheFolder();
+  const include = `${folder.images}.inc`;
+  Deno.mkdirSync(folder.images, { recursive: true });
+  Deno.writeTextFileSync(include, "db 1");
+  const text = `%include "${include}"\n`;
+  const source = { text, folders: [], declaredBits: undefined };
+  const byteBy = (counting: CountingAssembler) => assemble(source, {}, counting).bytes[0];
+  assertEquals(byteBy(countingAssembler({ disk: new DiskCache() })), 1);
+  const warm = countingAssembler({ disk: new DiskCache() });
+  assertEquals([byteBy(warm), warm.runs.length], [1, 0]);
+  Deno.writeTextFileSync(include, "db 2");
+  assertEquals(byteBy(warm), 2);
+  Deno.removeSync(include);
+  assertThrows(() => byteBy(warm), AssemblyError);
 });
 
 const DAMAGES: [what: string, damage: (content: string) => string][] = [
@@ -147,7 +163,7 @@ Deno.test("what reads the clock or the environment is not kept", () => {
 
 Deno.test("the cache in memory is bounded, and keeps what was used last", () => {
   const cache = new ImageCache();
-  const image: Kept<ImageParts> = { value: { segments: [] }, dependencies: [] };
+  const image: CacheEntry<ImageParts> = { value: { segments: [] }, dependencies: [] };
   cache.set("used", image);
   for (let index = 0; index < 1000; index++) {
     cache.set(`other ${index}`, image);

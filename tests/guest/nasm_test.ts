@@ -4,7 +4,7 @@ import type { Libc } from "../../lib/ffi/libc.ts";
 import { openHandles } from "../../lib/ffi/open_handles.ts";
 import { SystemError } from "../../lib/ffi/system_error.ts";
 import { runNasm } from "../../lib/guest/nasm.ts";
-import type { NasmInput } from "../../lib/guest/nasm_input.ts";
+import type { NasmInput } from "../../lib/guest/nasm.ts";
 import { type ToolHost, toolHost, type ToolResult } from "../../lib/guest/tool.ts";
 
 const INPUT: NasmInput = { text: "nop\n", origin: 0, bits: 16, folders: [] };

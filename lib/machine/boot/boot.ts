@@ -1,6 +1,6 @@
 import { HostError } from "../../ffi/host_error.ts";
 import type { Libc } from "../../ffi/libc.ts";
-import { AssemblyError } from "../../guest/assembly_error.ts";
+import { AssemblyError } from "../../guest/diagnostic.ts";
 import type { Image } from "../../guest/image.ts";
 import { Kvm } from "../../kvm/kvm.ts";
 import { KvmError } from "../../kvm/kvm_error.ts";
@@ -41,6 +41,7 @@ const CALLER_ERRORS = [
   MsrError,
   RangeError,
   Deno.errors.NotCapable,
+  Deno.errors.NotFound,
 ];
 
 /**

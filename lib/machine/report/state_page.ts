@@ -1,4 +1,4 @@
-import type { SourceLine } from "../../guest/source_line.ts";
+import type { SourceLine } from "../../guest/image_parts.ts";
 import { kvm_regs } from "../../kvm/abi/structs/regs.ts";
 import { flagNames } from "../../x86/flags.ts";
 import { rflagsFlags } from "../../x86/flag_tables.ts";
