@@ -269,6 +269,7 @@ export class Board implements Disposable {
       debug,
       interrupts,
       flushRegisters: () => store.flush(),
+      isMoved: () => store.movesInstructionPointer,
       forgetRegisters: () => store.forget(),
       timeOver: () => {
         throw new TimeLimitError(cpu, limit.milliseconds);

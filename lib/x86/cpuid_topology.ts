@@ -14,8 +14,13 @@ const PROCESSORS_SHIFT = 16;
 const ID_SHIFT = 24;
 const BELOW_PROCESSORS = 0xffff;
 
-/** The id is EDX of every subleaf of these (Intel SDM Vol. 2A, CPUID), and EAX of AMD's (AMD APM Vol. 3, E.4.17). */
-const TOPOLOGY_LEAVES: readonly number[] = [0xb, 0x1f];
+/** The id is EDX of every subleaf of these (Intel SDM Vol. 2A, CPUID; AMD APM Vol. 3, E.4.24). */
+const TOPOLOGY_LEAVES: readonly number[] = [0xb, 0x1f, 0x8000_0026];
+
+/**
+ * EAX of it is the id, EBX has the number of the core in bits 7:0 and its threads beside the first above, ECX the node
+ * (AMD APM Vol. 3, E.4.17): every processor is a core, on one node.
+ */
 const AMD_TOPOLOGY_LEAF = 0x8000_001e;
 
 /** ECX of it has in bits 7:0 how many processors there are beside the first (AMD APM Vol. 3, E.4.7). */
@@ -24,7 +29,8 @@ const AMD_VENDORS: readonly string[] = ["AuthenticAMD", "HygonGenuine"];
 const LOW_BYTE = 0xff;
 
 /**
- * The entries as one of several processors has them: its id, and how many there are. Leaves that are lacking stay so.
+ * The entries as one processor of a machine has them: its id, and how many there are. KVM lists the ids of whatever
+ * processor of the host was asked. Leaves that are lacking stay so.
  *
  * @example
  * ```ts
@@ -55,7 +61,7 @@ function changes(
     return { ebx: (ebx & BELOW_PROCESSORS | counted) >>> 0 };
   }
   if (TOPOLOGY_LEAVES.includes(leaf)) return { edx: apicId };
-  if (leaf === AMD_TOPOLOGY_LEAF) return { eax: apicId };
+  if (leaf === AMD_TOPOLOGY_LEAF) return { eax: apicId, ebx: apicId, ecx: 0 };
   if (leaf === AMD_SIZES_LEAF && isAmd) {
     return { ecx: (ecx & ~LOW_BYTE | (processors - 1)) >>> 0 };
   }

@@ -1,5 +1,6 @@
 import { asm, boot, HostError, Image, KvmError } from "@vmexit/vmexit";
 import { errnoName, openHandles } from "@vmexit/vmexit/kvm";
+import { IOCTLS } from "../../lib/kvm/abi/ioctls.ts";
 import { ERRNO } from "../../lib/ffi/errno.ts";
 import {
   assert,
@@ -23,7 +24,7 @@ Deno.test("whatever call of boot fails, the error names it and its errno, and no
   }
   const handles = openHandles();
   const before = [openFds(), mappings().vcpus];
-  const errnos = [ERRNO.EINTR, ERRNO.ENOMEM, ERRNO.EMFILE, ERRNO.ENODEV];
+  const errnos = [ERRNO.ENOMEM, ERRNO.EMFILE, ERRNO.ENODEV];
   count.calls.forEach((name, index) => {
     // Every errno at every call would be all the same code: each call gets one, each errno many calls.
     const errno = errnos[index % errnos.length];
@@ -79,6 +80,82 @@ Deno.test("an errno of KVM_RUN surfaces as a KvmError with its likely cause", ()
   );
   failing = false;
   assertEquals(vm.run().reason, "HLT");
+});
+
+Deno.test("a run that KVM refuses shows the registers as they are behind it", () => {
+  let failing = true;
+  const libc = injected((real) => ({
+    errno: () => failing ? ERRNO.ENOMEM : real.errno(),
+    ioctl(fd, request, argument) {
+      const result = real.ioctl(fd, request, argument);
+      return request === KVM_RUN && failing ? -1 : result;
+    },
+  }));
+  using vm = boot(
+    asm`
+      inc ax
+      hlt
+    `,
+    { libc },
+  );
+  assertEquals(vm.registers.ax, 0);
+  assertThrows(() => vm.run(), KvmError, "ENOMEM");
+  failing = false;
+  assertEquals(vm.registers.ax, 1);
+});
+
+Deno.test("a test's own error is not replaced by one of finishing the exit", () => {
+  let failing = false;
+  const libc = injected((real) => ({
+    errno: () => failing ? ERRNO.ENOMEM : real.errno(),
+    ioctl: (fd, request, argument) =>
+      request === KVM_RUN && failing ? -1 : real.ioctl(fd, request, argument),
+  }));
+  using vm = boot(
+    asm`
+      out 0x42, al
+      hlt
+    `,
+    { libc },
+  );
+  using _ = vm.ports.on(0x42, {
+    write() {
+      failing = true;
+      throw new Error("my assertion");
+    },
+  });
+  assertThrows(() => vm.run(), Error, "my assertion");
+});
+
+Deno.test("a signal while a machine is booted does not end that: boot in a handler of one that is looked at", () => {
+  const interrupted = new Set<number>();
+  let asked = false;
+  const libc = injected((real) => ({
+    errno: () => asked ? ERRNO.EINTR : real.errno(),
+    ioctl(fd, request, argument) {
+      asked = !interrupted.has(request);
+      interrupted.add(request);
+      return asked ? -1 : real.ioctl(fd, request, argument);
+    },
+  }));
+  using vm = boot(
+    asm`
+      out 0x42, al
+      hlt
+    `,
+    { irqchip: true },
+  );
+  let reason = "";
+  vm.ports.on(0x42, {
+    write() {
+      for (const end = performance.now() + 12; performance.now() < end;);
+      using inner = boot(HLT, { libc });
+      reason = inner.run().reason;
+    },
+  });
+  vm.run();
+  assertEquals(reason, "HLT");
+  assert(interrupted.has(IOCTLS.KVM_CREATE_VM.number));
 });
 
 Deno.test("a storm of EINTR does not end a run before its time", () => {

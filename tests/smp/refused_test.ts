@@ -179,6 +179,7 @@ Deno.test("CPUID tells each processor its id, and how many there are", () => {
   assertEquals(vendor, leaf(0));
   assertEquals([first.ebx, first.edx >>> 28 & 1], [0xfeff_5678, 1]);
   assertEquals(ids.map(({ eax, edx }) => [eax, edx]), [[7, 0xfe], [7, 0xfe], [7, 0xfe], [0xfe, 0]]);
+  assertEquals([ids[3].ebx, ids[3].ecx], [0xfe, 0]);
   const amd = { ...leaf(0), ebx: 0x6874_7541, edx: 0x6974_6e65, ecx: 0x444d_4163 };
   const sizes = withCpuidTopology([amd, leaf(0x8000_0008)], topology)[1];
   assertEquals(sizes.ecx, 0xffe);

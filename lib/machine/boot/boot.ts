@@ -133,12 +133,11 @@ function prepareVm(vm: Vm, plan: BootPlan): void {
   createControllers(vm, plan);
 }
 
-/** What CPUID answers on each of several CPUs. */
+/** What CPUID answers on each CPU. */
 function cpuidOfCpus(
   entries: readonly CpuidEntry[],
   count: number,
 ): readonly (readonly CpuidEntry[])[] {
-  if (count === 1) return [entries];
   return Array.from(
     { length: count },
     (_, apicId) => withCpuidTopology(entries, { apicId, processors: count }),

@@ -80,15 +80,19 @@ export class FaultCatcher {
       kvmRun.ioDirection === KVM_EXIT_IO.OUT;
   }
 
+  /** The vector whose stub made the latest exit, a candidate; undefined where the guest's own code did. */
+  get vector(): number | undefined {
+    const { registers, place } = this.#parts;
+    return faultVector(place, linearInstructionPointer(registers), registers.cs.selector);
+  }
+
   /**
-   * The fault that the latest exit reports, or undefined where it reports none. The exit must be complete ({@linkcode RunLoop.complete}).
+   * The fault that the latest exit, that of a vector's stub, reports. The exit must be complete
+   * ({@linkcode RunLoop.complete}).
    *
    * @param isStepping Whether KVM is stepping the guest: TF in what the CPU saved is KVM's then.
    */
-  catch(isStepping: boolean): CaughtFault | undefined {
-    const { registers, place } = this.#parts;
-    const vector = faultVector(place, linearInstructionPointer(registers), registers.cs.selector);
-    if (vector === undefined) return undefined;
+  catch(vector: number, isStepping: boolean): CaughtFault {
     const read = this.#frame(vector);
     const frame = isStepping ? { ...read, rflags: read.rflags & ~TRAP_FLAG } : read;
     this.#restore(frame);

@@ -13,8 +13,14 @@ const TSS_BUSY = 0x2;
 /** The CPUID leaf that has the layout of the XSAVE area. */
 const EXTENDED_STATE = 0xd;
 
+/** Where the next instruction is. */
+const RIP = kvm_regs.offsetOf("rip");
+const CS_BASE = kvm_sregs.offsetOf("cs.base");
+
 interface Cached extends RegisterBytes {
   state: "unknown" | "read" | "changed";
+  /** Of a set that was changed: what it was before. */
+  before?: DataView<ArrayBuffer>;
 }
 
 /**
@@ -69,6 +75,11 @@ export class RegisterStore {
   /** How often registers were set so far; giving the vCPU itself away counts, since it may set them. */
   get timesSet(): number {
     return this.#timesSet;
+  }
+
+  /** Whether it was set, and not brought into the vCPU, where the CPU goes on. */
+  get movesInstructionPointer(): boolean {
+    return this.#isMoved("general", RIP) || this.#isMoved("special", CS_BASE);
   }
 
   /** The XSAVE area as it is in the vCPU. */
@@ -148,12 +159,19 @@ export class RegisterStore {
 
   #change(set: RegisterSet): Cached {
     const cached = this.#read(set);
+    if (cached.state === "read") cached.before = new DataView(cached.bytes.slice().buffer);
     if (this.#before !== undefined && !this.#before.has(set)) {
       this.#before.set(set, cached.bytes.slice());
     }
     cached.state = "changed";
     this.#timesSet++;
     return cached;
+  }
+
+  #isMoved(set: "general" | "special", offset: number): boolean {
+    const { state, view, before } = this.#sets[set] ?? {};
+    if (state !== "changed" || before === undefined) return false;
+    return view!.getBigUint64(offset, true) !== before.getBigUint64(offset, true);
   }
 
   #specialToSet(special: RegisterBytes): RegisterBytes {

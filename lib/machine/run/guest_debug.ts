@@ -173,6 +173,11 @@ export class DebugControl implements GuestDebug {
     };
   }
 
+  /** Whether KVM steps the guest, by a TF of its own. */
+  get isSingleStepping(): boolean {
+    return (this.#control & KVM_GUESTDBG.SINGLESTEP) !== 0;
+  }
+
   /** Says whether each instruction is to end in a DEBUG exit. */
   step(isStepping: boolean): void {
     this.#isStepping = isStepping;
@@ -206,7 +211,7 @@ export class DebugControl implements GuestDebug {
     const { kvmRun } = this.#parts.vcpu;
     if (kvmRun.exitReason !== EXIT_REASON.DEBUG) return false;
     const isAskedFor = this.#isAskedFor(kvmRun.exit() as DebugExit);
-    return !isAskedFor && (this.#control & KVM_GUESTDBG.SINGLESTEP) !== 0;
+    return !isAskedFor && this.isSingleStepping;
   }
 
   #isAskedFor({ exception, pc, dr6 }: DebugExit): boolean {

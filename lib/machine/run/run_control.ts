@@ -175,6 +175,7 @@ export class RunControl {
   ): Result {
     const { runners, scheduler, limit, checkUsable } = this.#parts;
     const { cpu } = this.#runner.parts;
+    let isWhole = false;
     checkUsable("run the machine");
     checkUntil(until);
     this.#checkIsAlive();
@@ -194,14 +195,26 @@ export class RunControl {
       if (halt !== undefined) halt.endsWaiting = until === "halted";
       if (scheduler !== undefined) scheduler.endsWaiting = until === "halted";
       limit.start(milliseconds, used);
-      return body();
+      const result = body();
+      isWhole = true;
+      return result;
     } finally {
       this.#running = false;
+      this.#settle(isWhole);
+    }
+  }
+
+  /** Ends a run. What fails here does not take the place of the error that ended it. */
+  #settle(isWhole: boolean): void {
+    const { runners, limit } = this.#parts;
+    try {
       try {
         limit.stop();
       } finally {
         for (const { parts: { loop } } of runners) loop.complete();
       }
+    } catch (error) {
+      if (isWhole) throw error;
     }
   }
 
@@ -251,10 +264,7 @@ export class RunControl {
       const runner = this.#runner;
       const { loop, cpu, vcpu: { kvmRun } } = runner.parts;
       const fault = this.#caught();
-      if (fault !== undefined) {
-        runner.see(kvmRun.exit());
-        throw new GuestFaultError(cpu, fault);
-      }
+      if (fault !== undefined) throw new GuestFaultError(cpu, fault);
       // The end of a step is no exit of the guest's: no handler takes it.
       const isStep = this.#isStepping && kvmRun.exitReason === EXIT_REASON.DEBUG;
       const isShutdown = kvmRun.exitReason === EXIT_REASON.SHUTDOWN;
@@ -324,11 +334,14 @@ export class RunControl {
 
   /** The fault that the latest exit reports, where it is one of the guest's fault catcher. */
   #caught(): CaughtFault | undefined {
-    const { catcher, loop, cpu, vcpu } = this.#runner.parts;
-    if (catcher === undefined || !FaultCatcher.isCandidate(vcpu.kvmRun)) return undefined;
+    const { catcher, loop, debug, vcpu: { kvmRun } } = this.#runner.parts;
+    if (catcher === undefined || !FaultCatcher.isCandidate(kvmRun)) return undefined;
+    const { vector } = catcher;
+    // An exit of the guest's own is completed when it has been handled: that overwrites `kvm_run`.
+    if (vector === undefined) return undefined;
+    this.#runner.see(kvmRun.exit());
     loop.complete();
-    const fault = catcher.catch(this.#isStepping || cpu.interleaving !== undefined);
-    if (fault === undefined) return undefined;
+    const fault = catcher.catch(vector, debug.isSingleStepping);
     this.#parts.log.setFault(fault.summary);
     return this.#runner.lastFault = fault;
   }

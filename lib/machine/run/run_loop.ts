@@ -1,6 +1,7 @@
 import { EXIT_REASON, KVM_EXIT_HYPERV, KVM_EXIT_IO } from "../../kvm/abi/mod.ts";
 import type { AnswerFields } from "../../kvm/exits/exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
+import { littleEndianInteger } from "../exits/answer_bytes.ts";
 import type { HandlerTable } from "../buses/bus.ts";
 import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
 import type { CoalescedWrites } from "../buses/coalesced_writes.ts";
@@ -62,6 +63,8 @@ export interface RunLoopInit {
   readonly coalesced: CoalescedWrites;
   /** Brings registers that the test changed into the vCPU, before it runs. */
   readonly flushRegisters: () => void;
+  /** Whether those that the test changed let it run on elsewhere. */
+  readonly isMoved: () => boolean;
   /** Forgets registers that were read, after it ran. */
   readonly forgetRegisters: () => void;
   /** Throws the error for a run whose time is over. */
@@ -182,14 +185,11 @@ export class RunLoop {
   /** Answers the latest exit, a read, with bytes: one element, or all elements, of a port read. */
   answer(bytes: Uint8Array, answeredBy: string): void {
     const { kvmRun } = this.#parts.vcpu;
-    if (kvmRun.exitReason === EXIT_REASON.MMIO) kvmRun.setMmioData(bytes);
+    const isMmio = kvmRun.exitReason === EXIT_REASON.MMIO;
+    if (isMmio) kvmRun.setMmioData(bytes);
     else kvmRun.setIoData(bytes);
-    let low = 0;
-    let high = 0;
-    bytes.subarray(0, NUMBER_SIZE).forEach((byte, i) => low += byte * 2 ** (BYTE_BITS * i));
-    bytes.subarray(NUMBER_SIZE, 2 * NUMBER_SIZE)
-      .forEach((byte, i) => high += byte * 2 ** (BYTE_BITS * i));
-    this.#answered(low, high, answeredBy);
+    const first = littleEndianInteger(isMmio ? bytes : bytes.subarray(0, kvmRun.ioSize));
+    this.#answered(Number(first & LOW_WORD), Number(first >> WORD_BITS), answeredBy);
   }
 
   /** Notes that a write, or an exit without data, was foreseen; a read still waits for its answer. */
@@ -210,12 +210,10 @@ export class RunLoop {
     this.#parts.flushRegisters();
     vcpu.kvmRun.immediateExit = true;
     try {
-      const errno = vcpu.run();
       // The rest of an access that crosses pages, or the next element of a string: an exit of its own.
-      if (errno === 0) this.#held = true;
+      if (this.#runVcpu() === 0) this.#held = true;
     } finally {
       vcpu.kvmRun.immediateExit = false;
-      this.#parts.forgetRegisters();
     }
     coalesced.deliver();
   }
@@ -230,8 +228,7 @@ export class RunLoop {
     interrupts.beforeRun();
     this.#incomplete = false;
     for (;;) {
-      const errno = vcpu.run();
-      this.#parts.forgetRegisters();
+      const errno = this.#runVcpu();
       if (errno === 0) break;
       coalesced.deliver();
       if (limit.isOver()) this.#parts.timeOver();
@@ -243,6 +240,15 @@ export class RunLoop {
     }
     this.#held = true;
     return limit.isOverAfterExit() ? TOO_LATE : AT_EXIT;
+  }
+
+  /** A run that KVM refuses may have changed registers all the same. */
+  #runVcpu(): number {
+    try {
+      return this.#parts.vcpu.run();
+    } finally {
+      this.#parts.forgetRegisters();
+    }
   }
 
   /** Whether the exit is there for the harness's own sake, and the guest is to run on as if it were none. */
@@ -315,6 +321,7 @@ export class RunLoop {
   /** The answer is in `kvm_run`. */
   #noteAnswer(answeredBy: string): void {
     const { vcpu: { kvmRun }, log } = this.#parts;
+    this.#checkStandsThere();
     this.#unanswered = false;
     log.setAnsweredBy(answeredBy);
     const { exitReason } = kvmRun;
@@ -387,7 +394,21 @@ export class RunLoop {
     return true;
   }
 
+  /**
+   * KVM finishes an instruction that waits for an answer where RIP is by then: the answer would be lost, or the new RIP.
+   *
+   * @throws {TypeError} When RIP was set since the exit.
+   */
+  #checkStandsThere(): void {
+    if (!this.#unanswered || !this.#parts.isMoved()) return;
+    throw new TypeError(
+      `Cannot answer exit ${this.#parts.log.total}: rip, or cs, was set while the instruction waited for its answer, ` +
+        "so that KVM would drop one of the two. Answer first, and set rip when the machine has stopped again.",
+    );
+  }
+
   #answered(low: number, high: number, answeredBy: string): void {
+    this.#checkStandsThere();
     this.#unanswered = false;
     this.#parts.log.setValue(low, high);
     this.#parts.log.setAnsweredBy(answeredBy);

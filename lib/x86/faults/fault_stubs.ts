@@ -62,10 +62,10 @@ export function realModeFaultWrites(): MemoryWrite[] {
 }
 
 /**
- * Which vector's stub has just written to {@linkcode PORT}'s `fault`, or undefined where none has.
+ * Which vector's stub writes to {@linkcode PORT}'s `fault`, or undefined where none does.
  *
  * @param stubs The linear address of the first stub.
- * @param linear The linear address of the next instruction: the one behind the stub's OUT.
+ * @param linear Where RIP points: to the stub's OUT or, where KVM has moved on already, behind it.
  * @param cs The selector in CS, which in real mode tells the vector.
  */
 export function faultVector(
@@ -73,11 +73,16 @@ export function faultVector(
   linear: bigint,
   cs: number,
 ): number | undefined {
-  const offset = Number(linear) - OUT_SIZE - place.stubs;
+  const offset = Number(linear) - place.stubs;
   if (place.format === "real") {
     const vector = place.stubs / PARAGRAPH - cs;
-    return offset === 0 && vector >= 0 && vector < EXCEPTION_VECTORS ? vector : undefined;
+    return isAtOut(offset) && vector >= 0 && vector < EXCEPTION_VECTORS ? vector : undefined;
   }
-  const vector = offset / STUB.length;
-  return Number.isInteger(vector) && vector >= 0 && vector < EXCEPTION_VECTORS ? vector : undefined;
+  const vector = Math.floor(offset / STUB.length);
+  const isStub = vector >= 0 && vector < EXCEPTION_VECTORS && isAtOut(offset % STUB.length);
+  return isStub ? vector : undefined;
+}
+
+function isAtOut(offset: number): boolean {
+  return offset === 0 || offset === OUT_SIZE;
 }

@@ -36,7 +36,8 @@ export interface RealLayout {
   sp?: number;
   /**
    * Whether the vectors 0 to 31 report what comes through them: their entries of the vector table lead to a
-   * stub at 0x4f0. Default false.
+   * stub at 0x4f0, which writes to port 0xbe. What the guest itself does with that port is an exit like any other.
+   * Default false.
    */
   catchFaults?: boolean;
 }

@@ -123,6 +123,22 @@ Deno.test("entries of the test's own take the place of what KVM supports", () =>
   assertEquals(vm.cpuid.entries.length, 2);
 });
 
+Deno.test("the only CPU has id 0, whichever of the host's KVM was asked on", () => {
+  using kvm = Kvm.open();
+  const ofHost = kvm.getSupportedCpuid().map((entry) => {
+    const { function: leaf, ebx } = entry;
+    if (leaf === 1) return { ...entry, ebx: (ebx & 0xff_ffff | 0x2a00_0000) >>> 0 };
+    if (leaf === 0xb || leaf === 0x1f) return { ...entry, edx: 0x2a };
+    return leaf === 0x8000_001e ? { ...entry, eax: 0x2a, ebx: 0x115, ecx: 1 } : entry;
+  });
+  using vm = machine({ entries: ofHost });
+  assertEquals(answer(vm, 1).ebx >>> 24, 0);
+  for (const { function: leaf, eax, ebx, ecx, edx } of vm.cpuid.entries) {
+    if (leaf === 0xb || leaf === 0x1f) assertEquals(edx, 0);
+    if (leaf === 0x8000_001e) assertEquals([eax, ebx, ecx], [0, 0, 0]);
+  }
+});
+
 Deno.test(
   "a feature that KVM lacks can be forced on, not shown",
   () => {

@@ -35,6 +35,45 @@ Deno.test("a guest's own write to the catcher's port is an exit like any other",
   assertEquals([vm.fault, vm.run().reason], [undefined, "HLT"]);
 });
 
+Deno.test("a device at the catcher's port has what the guest itself writes there, by itself and in a transcript", () => {
+  const guest = asm`
+    bits 64
+    mov al, 7
+    out 0xbe, al
+    in  al, 0xbe
+    out 0xbe, al
+    mov ax, 0x50
+  load:
+    mov ds, ax
+  `;
+  for (const isTranscript of [false, true]) {
+    using vm = boot(guest, { catchFaults: true });
+    const written: number[] = [];
+    vm.ports.on(0xbe, { read: () => 9, write: (_, value) => void written.push(value) });
+    if (isTranscript) expect(vm).toFault("#GP", { rip: "load" });
+    else assertThrows(() => vm.run(), GuestFaultError);
+    assertEquals([written, vm.log.total, vm.lastExit?.reason], [[7, 9], 4, "IO"]);
+  }
+});
+
+Deno.test("a fault behind a breakpoint by steps leaves none of its TF in the guest", () => {
+  using vm = boot(
+    asm`
+      bits 64
+      mov ax, 0x50
+    load:
+      mov ds, ax
+    never:
+      hlt
+    `,
+    { catchFaults: true },
+  );
+  using never = vm.debug.breakAt("never", { by: "step" });
+  assertThrows(() => vm.run(), GuestFaultError);
+  assertEquals([vm.registers.rflags.tf, vm.fault!.rflags & 0x100n], [false, 0n]);
+  assertEquals(never.hits, 0);
+});
+
 Deno.test("a handler of the guest's own has its vector, and the catcher the others", () => {
   using vm = boot(
     asm`

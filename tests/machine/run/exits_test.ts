@@ -1,4 +1,12 @@
-import { asm, boot, expect, type ObservedExit, portIn, UnhandledExitError } from "@vmexit/vmexit";
+import {
+  asm,
+  boot,
+  expect,
+  hlt,
+  type ObservedExit,
+  portIn,
+  UnhandledExitError,
+} from "@vmexit/vmexit";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 
 const echo = () =>
@@ -141,6 +149,48 @@ Deno.test("answer takes the bytes of every element of a string instruction", () 
   vm.answer(new Uint8Array([1, 2, 3]));
   vm.run();
   assertEquals(vm.memory.read(0x700, 3), new Uint8Array([1, 2, 3]));
+});
+
+Deno.test("an answer to an instruction that rip was set away from is refused, by whoever gives it", () => {
+  using vm = boot(asm`
+    in   al, 0x42
+    hlt
+  elsewhere:
+    hlt
+  `);
+  const elsewhere = vm.image.symbol("elsewhere");
+  const message = "Cannot answer exit 1: rip, or cs, was set while the instruction waited";
+  vm.exits().next();
+  const { rip } = vm.registers;
+  vm.registers.rip = BigInt(elsewhere);
+  assertThrows(() => vm.answer(5), TypeError, message);
+  using handler = vm.ports.on(0x42, { read: () => 6 });
+  assertThrows(() => vm.run(), TypeError, message);
+  handler[Symbol.dispose]();
+  vm.registers.set({ rip, ah: 7 });
+  vm.answer(5);
+  vm.registers.rip = BigInt(elsewhere);
+  vm.run();
+  assertEquals([vm.registers.ax, vm.registers.rip], [0x705, BigInt(elsewhere + 1)]);
+});
+
+Deno.test("an answer to a string instruction is in the log as its first element", () => {
+  const guest = asm`
+    mov di, 0x700
+    mov cx, 2
+    mov dx, 0x42
+    rep insd
+    hlt
+  `;
+  using vm = boot(guest);
+  vm.exits().next();
+  vm.answer(0xffff_fff0);
+  assertEquals(vm.log.latest?.value, 0xffff_fff0n);
+
+  using told = boot(guest);
+  expect(told).toExit([portIn(0x42, 4).returns("QEMUQEMU"), hlt()]);
+  assertEquals(told.log.records()[0].value, 0x554d_4551n);
+  assertEquals(told.memory.read(0x700, 8), new TextEncoder().encode("QEMUQEMU"));
 });
 
 Deno.test("a transcript that ends in an IN leaves its answer in the register", () => {

@@ -38,7 +38,8 @@ Deno.test("elsewhere each vector has a stub and a gate, of which INT may use #BP
       assertEquals(gate[5] >> 4, [3, 4].includes(vector) ? 0xe : 0x8, "present, DPL");
     }
     assertEquals(idt.subarray(32 * size).every((byte) => byte === 0), true);
-    assertEquals(faultVector(state.faultCatcher!, 0x5280n, 8), undefined);
+    assertEquals(faultVector(state.faultCatcher!, 0x527en, 8), undefined);
+    assertEquals(faultVector(state.faultCatcher!, 0x5281n, 8), undefined);
     assertEquals(faultVector(state.faultCatcher!, 0x5303n, 8), undefined);
   }
 });
