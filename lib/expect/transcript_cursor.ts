@@ -38,7 +38,7 @@ interface Progress {
  *   often as they must.
  * - A text or bytes may arrive over several exits. What has begun must be finished: until it is, no other
  *   pattern is asked.
- * - One exit is never shared by two patterns: an exit of five bytes needs a pattern of at least five.
+ * - One exit is never shared by two patterns: an exit of five bytes needs a pattern of at least five, or five times.
  */
 export class TranscriptCursor {
   readonly #progress: Progress[];
@@ -101,8 +101,10 @@ export class TranscriptCursor {
       : occurrence.offerFault?.(fault) ?? MISMATCH;
     if (!verdict.matches) return verdict;
     const progress = this.#progress[index];
+    const count = progress.count + (verdict.complete ? verdict.count ?? 1 : 0);
+    if (count > progress.pattern.maximum) return MISMATCH;
     progress.exits = [progress.exits?.[0] ?? number, number];
-    if (verdict.complete) progress.count++;
+    progress.count = count;
     this.#position = verdict.complete && progress.count === progress.pattern.maximum
       ? index + 1
       : index;

@@ -46,6 +46,30 @@ Deno.test("answers reach al, ax and eax, and string instructions of each width",
   expect(vm).toHaveMemory(0x800, [0x61, 0x62, 0x63, 1, 2, 3, 4, 4, 3, 2, 1]);
 });
 
+Deno.test("repetition counts the accesses of a string instruction, whether they are one exit or several", () => {
+  const guest = asm`
+    mov di, 0x800
+    mov si, 0x800
+    mov dx, 0x60
+    mov cx, 4
+    rep insb
+    mov cx, 4
+    rep outsb
+    hlt
+  `;
+  using vm = boot(guest);
+  expect(vm).toExit([portIn(0x60).returns(7).times(4), portOut(0x60, 7).times(4), hlt()]);
+  assertEquals(vm.log.records()[0].count, 4);
+  for (const times of [1, 3, 5]) {
+    using other = boot(guest);
+    const transcript = [portIn(0x60).returns(7).times(times), portOut(0x60, 7).times(4), hlt()];
+    assertThrows(() => expect(other).toExit(transcript), Error, "IO in 0x60 byte");
+  }
+  using answered = boot(guest);
+  answered.ports.on(0x60, { read: () => 7, write() {} });
+  expect(answered).toExit([portIn(0x60).times(4), portOut(0x60).times(4), hlt()]);
+});
+
 Deno.test("MMIO is answered and asserted in 1, 2, 4 and 8 bytes, and where it crosses a page", () => {
   using vm = boot(
     asm`

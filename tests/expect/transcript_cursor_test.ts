@@ -149,7 +149,7 @@ Deno.test("a mismatch leaves the cursor where it was", () => {
 });
 
 Deno.test("the answers are handed out in the order of the accesses", () => {
-  const cursor = new TranscriptCursor([portIn(1).returns("abcd"), portIn(1).returns(7).times(2)]);
+  const cursor = new TranscriptCursor([portIn(1).returns("abcd"), portIn(1).returns(7).times(4)]);
   const answers = [input(1, 1, 2), input(1, 1, 1), input(1, 1, 1), input(1, 1, 3), input(1, 1)].map(
     (exit, index) => {
       const verdict = cursor.offer(exit, index + 1);

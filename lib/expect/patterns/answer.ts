@@ -5,7 +5,7 @@ import { MISMATCH, type Occurrence, type PatternDefinition, type Verdict } from 
 import { fits } from "./values.ts";
 
 /**
- * What the guest gets for a read: a number, in each access; or bytes or text, handed out in order over as
+ * What the guest gets for a read: a number, in one access; or bytes or text, handed out in order over as
  * many accesses as they last.
  */
 export type Answer = number | bigint | MemoryContent;
@@ -56,7 +56,7 @@ function take(answer: Answer, { size, count }: ReadAccess, done: number): Verdic
     // A value that the access cannot carry: the guest does not read what the test thinks.
     if (!fits(answer, size)) return MISMATCH;
     const bytes = repeated(littleEndianBytes(answer, size), count);
-    return { matches: true, complete: true, answer: bytes };
+    return { matches: true, complete: true, count, answer: bytes };
   }
   const bytes = contentBytes(answer);
   const end = done + size * count;

@@ -9,6 +9,11 @@ export type Verdict =
     readonly matches: true;
     /** Whether the pattern is satisfied, or waits for more (the rest of a text, one byte an exit). */
     readonly complete: boolean;
+    /**
+     * How often the pattern has come by it, once it is complete. Default once; by a string instruction whose accesses
+     * are one exit, as often as it accesses.
+     */
+    readonly count?: number;
     /** For a read: what the guest gets. Undefined leaves the answer to the machine's devices. */
     readonly answer?: Uint8Array;
     /** For an exit that is neither IO nor MMIO, and waits for an answer: its fields. */
@@ -80,6 +85,8 @@ export class ExitPattern {
    * The same, `count` times in a row, or as often as the bounds say. It takes as many as come (it is greedy):
    * the next pattern begins with the first exit that this one does not match. At the end of a transcript it
    * is satisfied, and the guest stopped, as soon as it has come as often as it must.
+   *
+   * What counts are accesses: a `rep insb` of 4 is one exit (a `rep outsb` is 4 of them), and comes 4 times.
    *
    * @throws {RangeError} When a bound is not a whole number, or the maximum is below the minimum or below 1.
    * @throws {TypeError} When no bound is given, or the pattern says already how often it comes.

@@ -64,7 +64,7 @@ export class PortInPattern extends ExitPattern {
       names: (exit) => isAt(exit, "in", port, undefined),
       begin: () => ({
         text,
-        offer: (exit) => isAt(exit, "in", port, size) ? MATCH : MISMATCH,
+        offer: (exit) => isAt(exit, "in", port, size) ? { ...MATCH, count: exit.count } : MISMATCH,
       }),
     });
     this.#port = port;
@@ -72,8 +72,8 @@ export class PortInPattern extends ExitPattern {
   }
 
   /**
-   * Answers the read. A number answers one access, and each element of a string instruction; text and bytes
-   * are handed out in order, over as many accesses as they last. Where the pattern has no width, it is the narrowest that
+   * Answers the read. A number answers one access, of which a string instruction makes several
+   * ({@linkcode ExitPattern.times}); text and bytes are handed out in order, over as many accesses as they last. Where the pattern has no width, it is the narrowest that
    * holds the number, and 1 for text and bytes: an `in eax, dx` is `portIn(port, 4).returns(0)`.
    *
    * @throws {RangeError} When no `in` could carry the answer.
