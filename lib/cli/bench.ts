@@ -24,10 +24,10 @@ async function benchmarks(folder: string): Promise<string[]> {
 }
 
 /**
- * `vmexit bench [FILE ...] [arguments]`: runs benchmark modules, by default all `bench/*_bench.ts`, on this machine's KVM or an emulated machine's.
- * A `bench/compile.ts` is run on the host first.
+ * `vmexit bench [FILE ...] [arguments]`: runs benchmark modules by `deno bench`, by default all `bench/*_bench.ts`, on this machine's KVM or an
+ * emulated machine's. A `bench/compile.ts` is run on the host first.
  *
- * @param args files, then arguments for all of them
+ * @param args files, then arguments of `deno bench`; behind `--` those of the modules
  * @param context who hears of it, what ends it
  * @returns the first exit code that is not 0
  * @throws {TypeError} when there is no benchmark
@@ -52,8 +52,8 @@ export async function bench(args: readonly string[], context: CommandContext): P
   const env = isInside ? {} : await prepareKvm(choice, context);
   for (const file of files) {
     const code = isInside
-      ? await nestedCommand(pathToFileURL(file), rest, bochsVmx(), context)
-      : await runDeno(["run", "--allow-all", file, ...rest], { cwd, env, signal });
+      ? await nestedCommand(pathToFileURL(file), rest, bochsVmx(), context, "bench")
+      : await runDeno(["bench", "--allow-all", file, ...rest], { cwd, env, signal });
     if (code !== 0) return code;
   }
   return 0;

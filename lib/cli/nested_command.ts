@@ -10,13 +10,14 @@ import { projectFiles, projectRoot } from "./project_files.ts";
 const LEFT_OUT: ReadonlySet<string> = new Set([".git", "node_modules"]);
 
 /**
- * Runs a module in a nested machine as `deno run -A` would run it here, in the same folder and with the same files. For commands that need a KVM
+ * Runs a module in a nested machine as `deno run -A` or `deno bench -A` would run it here, in the same folder and with the same files. For commands that need a KVM
  * where the host has none: give them their own command line again, and they find a /dev/kvm.
  *
  * @param module where the module is: a file or a URL in Deno's cache
  * @param args its arguments
  * @param machine the machine to run it in
  * @param context who hears of it, what ends it
+ * @param subcommand what Deno is to do with it
  * @returns its exit code
  *
  * @example
@@ -34,6 +35,7 @@ export async function nestedCommand(
   args: readonly string[],
   machine: NestedMachine,
   context: CommandContext,
+  subcommand: "run" | "bench" = "run",
 ): Promise<number> {
   const { progress, signal } = context;
   const cwd = Deno.cwd();
@@ -52,7 +54,7 @@ export async function nestedCommand(
   progress.note(`running in a nested machine (${machine.description}): times mean nothing there`);
   return await nestedDeno(
     session,
-    ["run", "--allow-all", "--no-check", "--cached-only", module.href, ...args],
+    [subcommand, "--allow-all", "--no-check", "--cached-only", module.href, ...args],
     { cwd, filesIn: [...files, { host: join(cacheFolder(), "bench") }], progress },
   );
 }

@@ -5,6 +5,8 @@ const REGISTER = {
   DATA: 0,
   INTERRUPT_ENABLE: 1,
   INTERRUPT_IDENTIFICATION: 2,
+  /** The same offset, for writes. */
+  FIFO_CONTROL: 2,
   LINE_CONTROL: 3,
   MODEM_CONTROL: 4,
   LINE_STATUS: 5,
@@ -21,14 +23,26 @@ const LINE_CONTROL_DLAB = 0x80;
 const LINE_STATUS = { DATA_READY: 0x01, HOLDING_EMPTY: 0x20, TRANSMITTER_EMPTY: 0x40 } as const;
 const MODEM_STATUS_CONNECTED = 0xb0;
 const NO_INTERRUPT_PENDING = 0x01;
+const FIFO_CONTROL_ENABLE = 0x01;
+/** Bits 6 and 7 of the interrupt identification: the FIFOs are on, by which a 16550A is told from its elders. */
+const FIFOS_ENABLED = 0xc0;
+const MODEM_CONTROL = { DTR: 0x01, RTS: 0x02, OUT1: 0x04, OUT2: 0x08, LOOPBACK: 0x10 } as const;
+/** What the modem's inputs are wired to in loopback: status bit by control bit. */
+const LOOPED_BACK: readonly (readonly [control: number, status: number])[] = [
+  [MODEM_CONTROL.RTS, 0x10],
+  [MODEM_CONTROL.DTR, 0x20],
+  [MODEM_CONTROL.OUT1, 0x40],
+  [MODEM_CONTROL.OUT2, 0x80],
+];
 const NOTHING_RECEIVED = 0x00;
 
 /** How much output is kept by default: a guest that never stops talking must not fill the host. */
 const DEFAULT_CAPACITY = 1 << 20;
 
 /**
- * A 16550 UART as far as polling goes: it is always ready to send, keeps what was sent, and gives what the
- * test puts in with {@linkcode Uart.send}. It raises no interrupts.
+ * A 16550A UART as far as polling goes: it is always ready to send, keeps what was sent, and gives what the
+ * test puts in with {@linkcode Uart.send}. In loopback the guest reads what it sends. It raises no interrupts
+ * (PC16550D data sheet, 8).
  *
  * Every machine has one at COM1 (ports 0x3f8 to 0x3ff) unless it is booted with `serial: false`.
  *
@@ -109,12 +123,12 @@ export class Uart implements PortHandler {
         if (register === REGISTER.DATA) return this.#received.shift() ?? NOTHING_RECEIVED;
         return this.#registers[register];
       case REGISTER.INTERRUPT_IDENTIFICATION:
-        return NO_INTERRUPT_PENDING;
+        return NO_INTERRUPT_PENDING | (this.#fifosAreOn ? FIFOS_ENABLED : 0);
       case REGISTER.LINE_STATUS:
         return LINE_STATUS.HOLDING_EMPTY | LINE_STATUS.TRANSMITTER_EMPTY |
           (this.#received.length > 0 ? LINE_STATUS.DATA_READY : 0);
       case REGISTER.MODEM_STATUS:
-        return MODEM_STATUS_CONNECTED;
+        return this.#isLoopedBack ? this.#loopedBackStatus : MODEM_STATUS_CONNECTED;
       default:
         return this.#registers[register];
     }
@@ -131,10 +145,24 @@ export class Uart implements PortHandler {
     if (register <= REGISTER.INTERRUPT_ENABLE && this.#divisorLatched) {
       this.#divisor[register] = byte;
     } else if (register === REGISTER.DATA) {
-      this.#append(byte);
+      if (this.#isLoopedBack) this.#received.push(byte);
+      else this.#append(byte);
     } else {
       this.#registers[register] = byte;
     }
+  }
+
+  get #fifosAreOn(): boolean {
+    return (this.#registers[REGISTER.FIFO_CONTROL] & FIFO_CONTROL_ENABLE) !== 0;
+  }
+
+  get #isLoopedBack(): boolean {
+    return (this.#registers[REGISTER.MODEM_CONTROL] & MODEM_CONTROL.LOOPBACK) !== 0;
+  }
+
+  get #loopedBackStatus(): number {
+    const control = this.#registers[REGISTER.MODEM_CONTROL];
+    return LOOPED_BACK.reduce((all, [from, to]) => (control & from) === 0 ? all : all | to, 0);
   }
 
   get #divisorLatched(): boolean {

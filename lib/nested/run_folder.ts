@@ -7,6 +7,8 @@ export const CONSOLE_LOG = "console.log";
 export const JOB_DISK = "job.img";
 
 const PREFIX = "vmexit-run-";
+/** Of a folder that is being made, which nobody sweeps: its lock is not held yet. */
+const UNFINISHED_PREFIX = "vmexit-making-run-";
 const LOCK = "lock";
 const CONSOLE_TAIL = 4096;
 
@@ -38,8 +40,11 @@ export class RunFolder implements AsyncDisposable {
   /** Makes the folder, and removes those that dead runs left. */
   static async create(): Promise<RunFolder> {
     await sweep();
-    const path = await Deno.makeTempDir({ prefix: PREFIX });
-    return new RunFolder(path, await FileLock.exclusive(`${path}/${LOCK}`));
+    const unfinished = await Deno.makeTempDir({ prefix: UNFINISHED_PREFIX });
+    const lock = await FileLock.exclusive(`${unfinished}/${LOCK}`);
+    const path = unfinished.replace(UNFINISHED_PREFIX, PREFIX);
+    await Deno.rename(unfinished, path);
+    return new RunFolder(path, lock);
   }
 
   /** The end of the machine's console log; empty when there is none yet. */

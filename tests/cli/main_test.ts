@@ -119,3 +119,17 @@ Deno.test("the command line explains itself, and refuses what it does not know",
     assertStringIncludes(doctor.stdout, "the KVM of an emulated machine");
   });
 });
+
+Deno.test("vmexit bench measures what a project's Deno.bench says, and shows it", async () => {
+  const bench = `import { asm, boot } from "@vmexit/vmexit";
+Deno.bench("a machine's life", { n: 3, warmup: 1 }, () => {
+  using vm = boot(asm\`hlt\`);
+  vm.run();
+});
+`;
+  await withProject({ ...PROJECT, "bench/life_bench.ts": bench }, async (folder) => {
+    const { code, stdout, stderr } = await start(folder, "bench", "--no-check").output();
+    assertEquals(code, 0, stdout + stderr);
+    assertMatch(stdout, /\| a machine's life +\| +[\d.]+ ms/);
+  });
+});

@@ -1,4 +1,4 @@
-import { asm, boot, Uart } from "@vmexit/vmexit";
+import { asm, boot, expect, Uart } from "@vmexit/vmexit";
 import { assertEquals } from "@std/assert";
 
 const BASE = 0x3f8;
@@ -101,7 +101,7 @@ Deno.test("registers that a driver probes hold what it wrote, and no interrupt i
   uart.write(BASE + 4, 0x0b);
   assertEquals(
     [SCRATCH, LINE_CONTROL, BASE + 1, BASE + 2, BASE + 4, BASE + 6].map((port) => uart.read(port)),
-    [0x5a, 0x03, 0x0f, 0x01, 0x0b, 0xb0],
+    [0x5a, 0x03, 0x0f, 0xc1, 0x0b, 0xb0],
   );
   // What is read-only stays what it is.
   uart.write(LINE_STATUS, 0);
@@ -130,4 +130,38 @@ Deno.test("a word is two registers, as the bus splits it: none of its bytes is l
   uart.write(BASE, 0x0141, 2);
   assertEquals([uart.text, uart.read(BASE + 1)], ["A", 1]);
   assertEquals(uart.read(SCRATCH - 1, 2) >> 8, 0x5a);
+});
+
+Deno.test("the usual initialization finds its byte in loopback, and a 16550A by its FIFOs", () => {
+  using vm = boot(asm`
+    %macro put 2
+      mov dx, 0x3f8 + %1
+      mov al, %2
+      out dx, al
+    %endmacro
+    put 1, 0x00
+    put 3, 0x80             ; the divisor
+    put 0, 0x03
+    put 1, 0x00
+    put 3, 0x03             ; 8 bits, no parity
+    put 2, 0xc7             ; FIFOs on
+    in al, dx
+    mov bl, al
+    put 4, 0x1e             ; loopback, RTS, OUT1 and OUT2
+    mov dx, 0x3fe
+    in al, dx
+    mov bh, al
+    put 0, 0xae
+    in al, dx
+    mov cl, al
+    put 4, 0x0f
+    put 0, 'k'
+    put 2, 0
+    in al, dx
+    mov ch, al
+    hlt
+  `);
+  vm.run();
+  expect(vm).toHaveRegisters({ bl: 0xc1, bh: 0xd0, cl: 0xae, ch: 0x01 });
+  expect(vm).toHaveSerial("k");
 });
