@@ -46,7 +46,8 @@ function comparisonLines(comparison: Comparison, width: number, negated: boolean
  * @param negated Whether the test wrote `.not`.
  * @param matcher The function that the test called: the stack begins above it.
  * @throws {AssertionError} When the verdict is not what the test wants.
- * @throws {TypeError} When it would say nothing: of a guest that has not run, or negated of several things at once.
+ * @throws {TypeError} When it would say nothing: of a guest that has not run; negated, of several things at once, or
+ *   of one that is not there.
  */
 export function assertVerdict(
   machine: MachineCpu,
@@ -75,7 +76,11 @@ function checkIsSaying(
       matcher,
     );
   }
-  if (!negated || verdict.comparisons().length === 1) return;
+  if (!negated) return;
+  if (verdict.absent !== undefined) {
+    throw fromMatcher(`Cannot tell ${call}: ${verdict.absent}.`, matcher);
+  }
+  if (verdict.comparisons().length === 1) return;
   throw fromMatcher(
     `Cannot tell ${call}: it would hold as soon as one of ${verdict.comparisons().length} values differs. ` +
       "Write an `expect(vm).not` for each.",

@@ -95,12 +95,14 @@ export function followTranscripts(
 
 /** The first exit that breaks the silence behind a transcript; undefined where none does. */
 function noise(machine: Machine): TranscriptOutcome | undefined {
-  const awake = machine.cpus.filter(({ lastExit }) => lastExit?.reason !== "HLT");
+  const awake = machine.cpus.filter(({ isAtExit, lastExit }) =>
+    !isAtExit || lastExit?.reason !== "HLT"
+  );
   if (awake.length === 0) return undefined;
   try {
     const cpus = awake.map(({ number }) => number);
     for (const { number, cpu, exit, fault } of machine.exits({ timeout: SILENCE, cpus })) {
-      if (exit.reason !== "HLT") {
+      if (fault !== undefined || exit.reason !== "HLT") {
         return { number, at: cpu, received: fault?.text ?? exitText(exit) };
       }
     }

@@ -20,6 +20,8 @@ export interface Verdict {
   readonly matches: boolean;
   /** Whether it is about what the guest has done: then nothing can be said before it has run. */
   readonly isOfRun?: true;
+  /** Why there is nothing that could be compared, so that `.not` would hold whatever the guest does. */
+  readonly absent?: string;
   /** What was compared. Called only where the text is needed. */
   readonly comparisons: () => readonly Comparison[];
   /** More for the failure page: a transcript with its marks. */

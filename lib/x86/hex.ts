@@ -1,5 +1,6 @@
 /**
- * A number as the manuals write it: `0x10ff`, in lower case, padded with zeros to `digits`.
+ * A number as the manuals write it: `0x10ff`, in lower case, padded with zeros to `digits`; what is no whole number is
+ * shown as it was given.
  *
  * @example
  * ```ts
@@ -11,6 +12,7 @@
  * ```
  */
 export function hex(value: number | bigint, digits = 1): string {
+  if (typeof value === "number" && !Number.isInteger(value)) return String(value);
   return value < 0 ? `-${hex(-value, digits)}` : `0x${value.toString(16).padStart(digits, "0")}`;
 }
 

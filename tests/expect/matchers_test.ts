@@ -3,6 +3,7 @@ import {
   asm,
   boot,
   expect,
+  hlt,
   type Machine,
   type RegisterValues,
   UnhandledExitError,
@@ -62,7 +63,6 @@ const DIFFERING: typeof HOLDING = {
   "toHaveSerial with an expression": (vm, not) => on(vm, not).toHaveSerial(/^i/),
   "toHaveSerialContaining": (vm, not) => on(vm, not).toHaveSerialContaining("ho"),
   "toBeShutDown": (vm, not) => on(vm, not).toBeShutDown(),
-  "toHaveExitStatus": (vm, not) => on(vm, not).toHaveExitStatus(0),
 };
 
 function on(vm: Machine, not: boolean) {
@@ -135,6 +135,7 @@ Deno.test("what a guest that has not run did is none", () => {
   assertThrows(() => expect(vm).toHaveSerial(""), TypeError, "booted with `serial: false`");
   vm.run();
   expect(vm).toHaveExitStatus(3);
+  expect(vm).not.toHaveExitStatus(4);
   const other = linesFrom(() => expect(vm).toHaveExitStatus(4), "  exit status", 2);
   assertEquals(other, ["  exit status  expected 0x4", "               received 0x3"]);
 });
@@ -205,6 +206,26 @@ const REFUSED: Record<string, Refusal> = {
     () => expect(halted).toRunOutOfTime({ timeout: 0.5 }),
     RangeError,
     "give it at least 5 ms",
+  ],
+  "a flag as 2": [
+    () => expect(halted).not.toHaveFlags({ cf: 2 as never }),
+    RangeError,
+    "Cannot expect rflags.cf as 0x2: a flag is true or false, 1 or 0",
+  ],
+  "an option of toExit that there is not": [
+    () => expect(halted).toExit([hlt()], { than: "silence" } as never),
+    TypeError,
+    "Cannot run the machine with the option than: there is none of that name; the nearest are then",
+  ],
+  "an option of toFault that there is not": [
+    () => expect(halted).toFault("#GP", {}, { until: "shutdown", tiemout: 5 } as never),
+    TypeError,
+    "the option tiemout",
+  ],
+  "an option of toRunOutOfTime that there is not": [
+    () => expect(halted).toRunOutOfTime({ tiemout: 5 } as never),
+    TypeError,
+    "the nearest are timeout",
   ],
   "registers as a number": [
     () => expect(halted).toHaveRegisters(5 as never),
@@ -303,7 +324,23 @@ Deno.test("what a guest has not done says nothing before it has run", () => {
   ];
   for (const call of calls) assertThrows(call, TypeError, "the guest has not run");
   vm.run();
-  for (const call of calls.toSpliced(1, 1)) call();
+  for (const call of calls.slice(0, 1).concat(calls.slice(2, -1))) call();
+  assertThrows(calls.at(-1)!, TypeError, "the guest has not written to its exit port");
+});
+
+Deno.test("a guest that was run on from its halt, and stopped, is not halted", () => {
+  using vm = boot(asm`
+    hlt
+    jmp $
+  `);
+  vm.run();
+  expect(vm).toBeHalted();
+  expect(vm).toRunOutOfTime({ timeout: 5 });
+  expect(vm).not.toBeHalted();
+  assertStringIncludes(
+    failureOf(() => expect(vm).toBeHalted()).message,
+    "received HLT, from where the guest ran on until it was stopped",
+  );
 });
 
 Deno.test("a guest that was stopped by its time limit has run", () => {

@@ -1,4 +1,4 @@
-import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import {
   anyExit,
   asm,
@@ -10,6 +10,7 @@ import {
   mmioWrite,
   portIn,
   portOut,
+  rdmsr,
   shutdown,
   UnhandledExitError,
 } from "@vmexit/vmexit";
@@ -325,4 +326,31 @@ Deno.test("silence is asked of each CPU that has not halted", () => {
     RangeError,
     'Cannot expect "noise" behind a transcript',
   );
+});
+
+Deno.test("a transcript that waits for an MSR that is no exit says what makes it one", () => {
+  const guest = asm`
+    mov ecx, 0xc0000082
+    rdmsr
+    hlt
+  `;
+  const transcript = [rdmsr("LSTAR").returns(1), hlt()];
+  using vm = boot(guest);
+  assertStringIncludes(
+    failureOf(() => expect(vm).toExit(transcript)).message,
+    "0xc0000082 LSTAR is the vCPU's own: a read of it is no exit until " +
+      'vm.msrs.intercept("LSTAR") makes it one.',
+  );
+  using other = boot(guest);
+  other.msrs.intercept("LSTAR", { write: true, read: false });
+  assertStringIncludes(failureOf(() => expect(other).toExit(transcript)).message, "vCPU's own");
+  using intercepted = boot(guest);
+  intercepted.msrs.intercept("LSTAR");
+  expect(intercepted).toExit(transcript);
+  using twice = boot(guest);
+  twice.msrs.intercept("LSTAR");
+  const { message } = failureOf(() =>
+    expect(twice).toExit([...transcript.slice(0, 1), ...transcript])
+  );
+  assert(!message.includes("vCPU's own"), message);
 });

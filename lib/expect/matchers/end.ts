@@ -8,14 +8,16 @@ import type { Verdict } from "../verdict.ts";
 /** The widest value that an `out` writes. */
 const LAST_STATUS = 0xffff_ffff;
 
+const NO_STATUS = "the guest has not written to its exit port (the option `exitPort`)";
+
 /** Compares the latest exit with the reason that is expected. */
 export function matchEnd(
   machine: MachineCpu,
   call: "toBeHalted()" | "toBeShutDown()",
   reason: Exit["reason"],
 ): Verdict {
-  const { lastExit } = machine;
-  const matches = lastExit?.reason === reason;
+  const { lastExit, isAtExit } = machine;
+  const matches = isAtExit && lastExit?.reason === reason;
   return {
     call,
     matches,
@@ -23,12 +25,16 @@ export function matchEnd(
     comparisons: () => [{
       what: "latest exit",
       expected: reason,
-      received: lastExit === undefined
-        ? "none: the guest has not run"
-        : machine.log.latestOf(machine.number)?.fault ?? exitText(lastExit),
+      received: lastText(machine),
       matches,
     }],
   };
+}
+
+function lastText({ lastExit, isAtExit, log, number }: MachineCpu): string {
+  if (lastExit === undefined) return "none: the guest has not run";
+  const text = log.latestOf(number)?.fault ?? exitText(lastExit);
+  return isAtExit ? text : `${text}, from where the guest ran on until it was stopped`;
 }
 
 /**
@@ -49,12 +55,11 @@ export function matchExitStatus(machine: MachineCpu, status: number): Verdict {
     call: `toHaveExitStatus(${formatAddress(status)})`,
     matches: received === status,
     isOfRun: true,
+    absent: received === undefined ? NO_STATUS : undefined,
     comparisons: () => [{
       what: "exit status",
       expected: formatAddress(status),
-      received: received === undefined
-        ? "none: the guest has not written to its exit port (the option `exitPort`)"
-        : formatAddress(received),
+      received: received === undefined ? `none: ${NO_STATUS}` : formatAddress(received),
       matches: received === status,
     }],
   };

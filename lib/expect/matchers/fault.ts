@@ -6,7 +6,7 @@ import {
   UnhandledExitError,
 } from "../../machine/run/run_errors.ts";
 import type { MachineCpu } from "../../machine/machine.ts";
-import type { RunOptions } from "../../machine/run/run_options.ts";
+import { checkRunOptions, type RunOptions } from "../../machine/run/run_options.ts";
 import { describeWalk } from "../../x86/describe_walk.ts";
 import type { ExceptionName } from "../../x86/faults/exceptions.ts";
 import {
@@ -31,6 +31,7 @@ export function matchFault(
   options: RunOptions,
 ): Verdict {
   const expected = expectedFault(name, fields);
+  checkRunOptions(options);
   checkCatcher(machine);
   const shown = Object.keys(expected.fields).length === 0 ? "" : `, ${faultFieldsText(fields)}`;
   const call = `toFault(${JSON.stringify(name)}${shown})`;

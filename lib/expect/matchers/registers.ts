@@ -73,6 +73,11 @@ function compare(machine: MachineCpu, path: string, expected: unknown): Comparis
   if (typeof received === "object") {
     throw new TypeError(`Cannot expect ${path} as ${expected}: give a list of its lanes`);
   }
+  if (typeof received === "boolean" && BigInt(expected) > 1n) {
+    throw new RangeError(
+      `Cannot expect ${path} as ${hex(Number(expected))}: a flag is true or false, 1 or 0`,
+    );
+  }
   if (typeof expected === "boolean" && typeof received !== "boolean") {
     throw new TypeError(
       `Cannot expect ${path} as ${expected}: only a flag is true or false; give a number`,

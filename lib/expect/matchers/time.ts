@@ -1,6 +1,6 @@
 import { exitText } from "../../machine/report/exit_text.ts";
 import type { MachineCpu } from "../../machine/machine.ts";
-import type { RunOptions } from "../../machine/run/run_options.ts";
+import { checkRunOptions, type RunOptions } from "../../machine/run/run_options.ts";
 import { TimeLimitError } from "../../machine/run/run_errors.ts";
 import type { Verdict } from "../verdict.ts";
 
@@ -13,6 +13,7 @@ const SHORTEST = 5;
  * @throws {RangeError} When the limit is so short that a guest may not have got to its end.
  */
 export function matchTimeLimit(machine: MachineCpu, options: RunOptions): Verdict {
+  checkRunOptions(options);
   if (options.timeout !== undefined && options.timeout < SHORTEST) {
     throw new RangeError(
       `Cannot tell within ${options.timeout} ms that a guest does not end: give it at least ${SHORTEST} ms`,

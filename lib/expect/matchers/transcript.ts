@@ -1,4 +1,5 @@
-import type { MachineCpu } from "../../machine/machine.ts";
+import { checkRunOptions } from "../../machine/run/run_options.ts";
+import type { Machine, MachineCpu } from "../../machine/machine.ts";
 import { formatCount } from "../format.ts";
 import { ExitPattern } from "../patterns/exit_pattern.ts";
 import { TranscriptCursor } from "../transcript_cursor.ts";
@@ -23,6 +24,7 @@ export function matchTranscript(
   patterns: readonly ExitPattern[] | CpuTranscripts,
   options: TranscriptOptions,
 ): Verdict {
+  checkRunOptions(options, ["then"]);
   if (options.then !== undefined && options.then !== "silence") {
     throw new RangeError(
       `Cannot expect ${
@@ -59,9 +61,23 @@ export function matchTranscript(
       matches: received === undefined,
     }],
     details: () =>
-      [...cursors].map(([each, cursor]) => transcriptPage(cursor, first, isOne ? undefined : each))
-        .join("\n"),
+      [
+        ...[...cursors].map(([each, cursor]) =>
+          transcriptPage(cursor, first, isOne ? undefined : each)
+        ),
+        ...remedies(cpu.machine, cursors),
+      ].join("\n"),
   };
+}
+
+/** Why what is waited for cannot come, where that is known. */
+function remedies(
+  { cpus }: Machine,
+  cursors: ReadonlyMap<number, TranscriptCursor>,
+): string[] {
+  return [...cursors].flatMap(([number, { isDone, progress, position }]) =>
+    isDone ? [] : progress[position].pattern.definition.remedy?.(cpus[number]) ?? []
+  );
 }
 
 function callText({ length }: readonly unknown[]): string {

@@ -1,5 +1,6 @@
 import type { AnswerFields, Exit } from "../../kvm/exits/exit.ts";
 import { definedEntries } from "../../x86/defined_entries.ts";
+import type { MachineCpu } from "../../machine/machine.ts";
 import type { CaughtFault } from "../../machine/faults/caught_fault.ts";
 
 /** What an exit is to a pattern that was waiting for it. */
@@ -46,6 +47,8 @@ export interface PatternDefinition {
   readonly text: string;
   /** Whether it is about faults, which only a guest with a fault catcher reports. */
   readonly isFault?: boolean;
+  /** Why no such exit can come on the machine as it is set up, and what to do about it; undefined where one can. */
+  remedy?(machine: MachineCpu): string | undefined;
   /** Begins an occurrence. */
   begin(): Occurrence;
   /** Whether this exit is at a port or address that the pattern names, so that no device may take it away. */

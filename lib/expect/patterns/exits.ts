@@ -1,7 +1,7 @@
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import type { AnsweredReason, Exit } from "../../kvm/exits/exit.ts";
 import { takesAnswer } from "../../kvm/exits/exit_answer.ts";
-import { endsRun, goesOn, placeOf } from "../../kvm/exits/exit_table.ts";
+import { endsRun, fieldsOf, goesOn, placeOf } from "../../kvm/exits/exit_table.ts";
 import { definedEntries } from "../../x86/defined_entries.ts";
 import { hex } from "../../x86/hex.ts";
 import { nearestNames } from "../../x86/nearest_names.ts";
@@ -30,6 +30,7 @@ const REASONS: readonly string[] = [...Object.keys(EXIT_REASON), "UNKNOWN_TO_VME
  * guest waits for more than data (a hypercall, an MSR) are answered with `.returns(…)`, or by a handler.
  *
  * @throws {RangeError} When there is no reason of that name.
+ * @throws {TypeError} When such exits do not have a field, or its value is undefined.
  *
  * @example
  * ```ts
@@ -64,6 +65,17 @@ export function exit<Reason extends ExitReason>(
     );
   }
   const wanted = definedEntries(`expect ${reason} with`, fields);
+  const known = fieldsOf(reason);
+  const unknown = wanted.find(([name]) => !known.includes(name));
+  if (unknown !== undefined) {
+    throw new TypeError(
+      `Cannot expect ${reason} with ${
+        unknown[0]
+      }: such exits have no field of that name; the nearest are ${
+        nearestNames(unknown[0], known).join(", ")
+      }`,
+    );
+  }
   // A device may take exits that are elsewhere.
   const placeFields = placeOf(reason);
   const place = wanted.filter(([name]) => placeFields.includes(name));

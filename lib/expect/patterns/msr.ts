@@ -1,6 +1,6 @@
 import type { Exit, MsrExit } from "../../kvm/exits/exit.ts";
 import { hex } from "../../x86/hex.ts";
-import { type Msr, msrNumber, msrText } from "../../x86/msr_number.ts";
+import { type Msr, msrName, msrNumber, msrText } from "../../x86/msr_number.ts";
 import { type Any, any } from "./any.ts";
 import { ExitPattern, MATCH, MISMATCH, type PatternDefinition } from "./exit_pattern.ts";
 import { checkArguments, checkValue } from "./values.ts";
@@ -17,7 +17,10 @@ const FAULT = { error: 1 };
 export class RdmsrPattern extends ExitPattern {
   /** Use {@linkcode rdmsr}. */
   constructor(msr: number | Any) {
-    super(definition(`X86_RDMSR ${placeText(msr)}`, (exit) => isRead(exit, msr)));
+    super({
+      ...definition(`X86_RDMSR ${placeText(msr)}`, (exit) => isRead(exit, msr)),
+      remedy: remedyOf(msr, "read"),
+    });
   }
 
   /**
@@ -49,6 +52,7 @@ export class WrmsrPattern extends ExitPattern {
         (exit) => isWrite(exit, msr) && (value === undefined || exit.data === BigInt(value)),
       ),
       names: (exit) => isWrite(exit, msr),
+      remedy: remedyOf(msr, "write"),
     });
   }
 
@@ -103,20 +107,31 @@ function definition(text: string, matches: (exit: Exit) => boolean): PatternDefi
 }
 
 function answered(
-  { text: head, names, begin }: PatternDefinition,
+  { text: head, begin, ...definition }: PatternDefinition,
   answer: string,
   fields: { readonly data?: number | bigint; readonly error?: number },
 ): PatternDefinition {
   const text = `${head} → ${answer}`;
   const verdict = { matches: true, complete: true, fields } as const;
   return {
+    ...definition,
     text,
-    names,
     begin: () => ({
       text,
       offer: (exit) => begin().offer(exit).matches ? verdict : MISMATCH,
     }),
   };
+}
+
+/** Accesses to MSRs are the vCPU's own, unless a test asks for them. */
+function remedyOf(msr: number | Any, direction: "read" | "write"): PatternDefinition["remedy"] {
+  if (msr === any) return undefined;
+  const name = msrName(msr);
+  return ({ msrs }) =>
+    msrs.areExits(msr, direction)
+      ? undefined
+      : `${msrText(msr)} is the vCPU's own: a ${direction} of it is no exit until ` +
+        `vm.msrs.intercept(${name === undefined ? hex(msr) : JSON.stringify(name)}) makes it one.`;
 }
 
 function isRead(exit: Exit, msr: number | Any): boolean {

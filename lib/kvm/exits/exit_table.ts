@@ -45,6 +45,9 @@ export interface ExitNames {
   readonly msrName?: (index: number) => string | undefined;
 }
 
+/** The fields that every exit has. */
+const BASE_FIELDS: readonly (keyof ExitBase<string>)[] = ["reason", "number", "runFlags"];
+
 type VariantOf<Reason> = Extract<Exit, { reason: Reason }>;
 type WithoutBase<Variant> = Variant extends Exit ? Omit<Variant, keyof ExitBase<string>> : never;
 type PayloadOf<Reason> = WithoutBase<VariantOf<Reason>>;
@@ -60,6 +63,8 @@ type ExitKind<Reason extends ExitReasonName> =
     readonly place?: readonly (keyof PayloadOf<Reason>)[];
     /** It comes in the middle of the guest's work, which goes on at the next `KVM_RUN`. */
     readonly goesOn?: true;
+    /** The fields that only some of these exits have. */
+    readonly optional?: readonly (keyof PayloadOf<Reason>)[];
     /** Nobody has to answer it: it ends a run, because the guest has ended or the test has asked for it. */
     readonly endsRun?: true;
   }
@@ -174,6 +179,7 @@ export const EXITS: { readonly [Reason in ExitReasonName]: ExitKind<Reason> } = 
   DCR: opaque,
   NMI: plain,
   INTERNAL_ERROR: {
+    optional: ["emulation_failure"],
     decode(view) {
       const { suberror, ndata, data } = run_exits.internal.read(view, PAYLOAD);
       return {
@@ -213,6 +219,7 @@ export const EXITS: { readonly [Reason in ExitReasonName]: ExitKind<Reason> } = 
     goesOn: true,
   },
   HYPERV: {
+    optional: ["synic", "hcall", "syndbg"],
     decode(view) {
       const { type, u } = run_exits.hyperv.read(view, PAYLOAD);
       const { pad2: _synic, ...synic } = u.synic;
@@ -255,6 +262,7 @@ export const EXITS: { readonly [Reason in ExitReasonName]: ExitKind<Reason> } = 
   AP_RESET_HOLD: plain,
   X86_BUS_LOCK: { ...plain, goesOn: true },
   XEN: {
+    optional: ["hcall"],
     decode(view) {
       const { type, u } = run_exits.xen.read(view, PAYLOAD);
       return {
@@ -291,6 +299,7 @@ export const EXITS: { readonly [Reason in ExitReasonName]: ExitKind<Reason> } = 
     place: ["gpa"],
   },
   TDX: {
+    optional: ["get_quote", "get_tdvmcall_info", "setup_event_notify", "unknown"],
     decode(view) {
       const { flags, nr, ...calls } = run_exits.tdx.read(view, PAYLOAD);
       switch (nr) {
@@ -347,6 +356,14 @@ export function endsRun(exit: Exit): boolean {
 /** The fields that say where an exit of that reason is: a port, an address, an MSR, and which kind of access. */
 export function placeOf(reason: Exit["reason"]): readonly string[] {
   return kindOf(reason)?.place ?? [];
+}
+
+/** The names of the fields that exits of that reason have. */
+export function fieldsOf(reason: Exit["reason"]): readonly string[] {
+  const kind = kindOf(reason);
+  const view = new DataView(new ArrayBuffer(kvm_run.size));
+  const payload = kind?.decode(view) ?? opaquePayload(view);
+  return [...BASE_FIELDS, ...Object.keys(payload), ...kind?.optional ?? []];
 }
 
 /** The payload of an exit that is left as it is. */

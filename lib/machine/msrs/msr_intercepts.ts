@@ -112,6 +112,14 @@ export class MsrIntercepts {
     return this.#undo(() => this.#replace(this.#rules, this.#deniesAll, undefined));
   }
 
+  /** See {@linkcode Msrs.areExits}. */
+  areExits(msr: Msr, direction: "read" | "write"): boolean {
+    if (this.#unknown !== undefined) return true;
+    if ((this.#reasons & KVM_MSR_EXIT_REASON.FILTER) === 0) return false;
+    const rule = this.#ruleOf(msrNumber(msr), direction);
+    return rule === undefined ? this.#deniesAll : rule.kind !== "allow";
+  }
+
   #add(rule: Rule): Disposable {
     this.#replace([...this.#rules, rule], this.#deniesAll, this.#unknown);
     return this.#undo(() =>

@@ -144,6 +144,17 @@ export class Msrs {
   }
 
   /**
+   * Whether the guest's accesses to an MSR can be exits: by {@linkcode Msrs.on} or {@linkcode Msrs.intercept}, or, of
+   * MSRs and values that KVM refuses, by {@linkcode Msrs.onUnknown}.
+   *
+   * @throws {RangeError} When there is no such MSR.
+   */
+  areExits(msr: Msr, direction: "read" | "write"): boolean {
+    this.#parts.checkUsable();
+    return this.#parts.intercepts.areExits(msr, direction);
+  }
+
+  /**
    * Refuses the guest MSRs: it gets #GP, from KVM itself as long as no MSR has a handler. Where rules overlap
    * the latest decides.
    *

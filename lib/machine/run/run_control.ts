@@ -8,10 +8,18 @@ import type { CpuScheduler } from "./cpu_scheduler.ts";
 import { FaultCatcher } from "../faults/fault_catcher.ts";
 import { GuestFaultError, TimeLimitError, UnhandledExitError } from "./run_errors.ts";
 import { ofCpu } from "../report/cpus_section.ts";
-import type { ExitsOptions, ObservedExit, RunOptions } from "./run_options.ts";
+import {
+  checkRunOptions,
+  type ExitsOptions,
+  type ObservedExit,
+  type RunOptions,
+} from "./run_options.ts";
 import { type Address, type CallInput, type CallOptions, RoutineCall } from "./routine_call.ts";
 import type { ExitRecorder } from "../exits/exit_log.ts";
 import { scaledTimeout, type TimeLimit } from "./time_limit.ts";
+
+/** The options that {@linkcode Machine.exits} has beside those of all runs. */
+const OF_EXITS: readonly string[] = ["before", "cpus"];
 
 /** What run control needs of its machine. */
 export interface RunControlInit {
@@ -68,6 +76,7 @@ export class RunControl {
 
   /** See {@linkcode Machine.run}. */
   run(options: RunOptions): Exit {
+    checkRunOptions(options);
     return this.#drive(options, () => {
       this.#begin(undefined);
       return this.#runToEnd() ?? this.#lastHalt();
@@ -76,6 +85,7 @@ export class RunControl {
 
   /** See {@linkcode MachineCpu.step}. */
   step(cpu: number, options: RunOptions): Exit {
+    checkRunOptions(options);
     return this.#drive(options, () => this.#runOneInstruction(this.#parts.runners[cpu]));
   }
 
@@ -115,7 +125,12 @@ export class RunControl {
   }
 
   /** See {@linkcode Machine.exits}. */
-  *exits(options: ExitsOptions): Generator<ObservedExit, void, void> {
+  exits(options: ExitsOptions): Generator<ObservedExit, void, void> {
+    checkRunOptions(options, OF_EXITS);
+    return this.#exits(options);
+  }
+
+  *#exits(options: ExitsOptions): Generator<ObservedExit, void, void> {
     this.#checkCpus(options.cpus);
     this.#begin(options.cpus);
     for (let used = 0;;) {

@@ -1,4 +1,5 @@
 import type { AnswerFields, Exit } from "../../kvm/exits/exit.ts";
+import { nearestNames } from "../../x86/nearest_names.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
 
 /** How one run is made. */
@@ -15,6 +16,25 @@ export interface RunOptions {
    * A guest that waits for its timer counts as well. It is found out after 5 to 10 ms.
    */
   readonly until?: "halted" | "shutdown";
+}
+
+const OF_RUNS: readonly string[] = ["timeout", "until"];
+
+/**
+ * Checks the names of a run's options.
+ *
+ * @param more Those that this kind of run has beside `timeout` and `until`.
+ * @throws {TypeError} When there is no option of a name.
+ */
+export function checkRunOptions(options: object, more: readonly string[] = []): void {
+  const known = [...OF_RUNS, ...more];
+  const unknown = Object.keys(options).find((name) => !known.includes(name));
+  if (unknown === undefined) return;
+  throw new TypeError(
+    `Cannot run the machine with the option ${unknown}: there is none of that name; the nearest are ${
+      nearestNames(unknown, known).join(", ")
+    }`,
+  );
 }
 
 /** What answers an exit before the machine's devices are asked: see {@linkcode ExitsOptions}. */

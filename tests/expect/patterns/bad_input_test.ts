@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { EXIT_CASES } from "../../kvm/exits/exit_cases.ts";
 import {
   any,
   type Exit,
@@ -160,6 +161,22 @@ for (const [name, call] of Object.entries(UNDEFINED)) {
     assertThrows(call, TypeError, "undefined: leave it out");
   });
 }
+
+Deno.test("a field that such exits do not have is a mistake, which a function would take for undefined", () => {
+  const misspelt = { prot: (port: unknown) => port !== 0x80 };
+  assertThrows(
+    () => exit("IO", misspelt as never),
+    TypeError,
+    "Cannot expect IO with prot: such exits have no field of that name; the nearest are port",
+  );
+  assertThrows(() => exit("HLT", { port: 1 } as never), TypeError, "Cannot expect HLT with port");
+  for (const { reason, payload } of EXIT_CASES) {
+    // A name that the kernel's number does not have is undefined there.
+    const named = Object.entries(payload).filter(([, value]) => value !== undefined);
+    exit(reason as "HLT", Object.fromEntries(named) as never);
+  }
+  exit("UNKNOWN_TO_VMEXIT", { payload: (bytes) => bytes.length > 0 });
+});
 
 Deno.test("how often a pattern comes is said once, by bounds that have their names", () => {
   for (

@@ -62,7 +62,6 @@ Deno.test("a run ends with the guest's own end and with what a test asked for, a
     "DEBUG",
     "HLT",
     "IRQ_WINDOW_OPEN",
-    "SHUTDOWN",
   ]);
 });
 

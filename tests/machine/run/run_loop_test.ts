@@ -3,7 +3,7 @@ import { EXIT_REASON } from "@vmexit/vmexit/abi";
 import { kvmLibc } from "@vmexit/vmexit/kvm";
 import { IOCTLS } from "../../../lib/kvm/abi/ioctls.ts";
 import { kvm_run } from "../../../lib/kvm/abi/structs/run.ts";
-import { assert, assertEquals, assertLess } from "@std/assert";
+import { assert, assertEquals, assertLess, assertThrows } from "@std/assert";
 import { injected, KVM_RUN } from "../injected_libc.ts";
 
 Deno.test("run enters the kernel once for each exit, and makes no other call for it", () => {
@@ -119,3 +119,11 @@ for (
     assert(vm.log.total > (ROUNDS + 3) * EXITS);
   });
 }
+
+Deno.test("options of runs that there are not are refused", () => {
+  using vm = boot(asm`hlt`);
+  const typo = { timeuot: 5 } as never;
+  for (const call of [() => vm.run(typo), () => vm.step(typo), () => vm.exits(typo)]) {
+    assertThrows(call, TypeError, "there is none of that name; the nearest are timeout");
+  }
+});
