@@ -1,5 +1,5 @@
 import type { CaughtFault } from "../machine/faults/caught_fault.ts";
-import { type Exception, type ExceptionName, exceptionOf } from "../x86/faults/exceptions.ts";
+import { type Exception, type ExceptionName, exceptionOf } from "../x86/exceptions/exceptions.ts";
 import { definedEntries } from "../x86/defined_entries.ts";
 import { hex } from "../x86/hex.ts";
 import { nearestNames } from "../x86/nearest_names.ts";

@@ -5,7 +5,7 @@ import type { Libc } from "../ffi/libc.ts";
 import type { Exit } from "../kvm/exits/exit.ts";
 import type { Kvm } from "../kvm/kvm.ts";
 import type { Vm } from "../kvm/vm.ts";
-import type { FaultCatcherPlace, Mode } from "../x86/cpu_state.ts";
+import type { FaultCatcherPlace, Mode } from "../x86/boot/cpu_state.ts";
 import { PORT } from "../x86/layout.ts";
 import type { Irqchip } from "./interrupts/irqchip.ts";
 import { Cpu, type VcpuAndRegisters } from "./cpu.ts";

@@ -6,7 +6,7 @@ import type { Kvm } from "../kvm/kvm.ts";
 import type { KvmRunPage } from "../kvm/kvm_run_page.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import type { Vm } from "../kvm/vm.ts";
-import type { GeneralRegister } from "../x86/registers.ts";
+import type { GeneralRegister } from "../x86/registers/registers.ts";
 import { Cpuid } from "./cpuid/cpuid.ts";
 import type { ExitLog } from "./exits/exit_log.ts";
 import type { CaughtFault } from "./faults/caught_fault.ts";

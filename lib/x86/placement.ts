@@ -1,5 +1,14 @@
-import type { MemoryWrite } from "./cpu_state.ts";
 import { hex } from "./hex.ts";
+
+/** Bytes that a boot state needs in guest memory. */
+export interface MemoryWrite {
+  /** Guest-physical address. */
+  gpa: number;
+  /** What to store there. */
+  bytes: Uint8Array<ArrayBuffer>;
+  /** What it is, for messages: "GDT", "PML4", "PDPT of linear 0x0", … */
+  what: string;
+}
 
 /** A range of guest-physical memory and what lies there. */
 export interface Placement {

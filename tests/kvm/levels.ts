@@ -1,6 +1,6 @@
 import { Kvm, kvmLibc, type Libc, type Pages, type Vcpu, type Vm } from "@vmexit/vmexit/kvm";
 import { allocatePages } from "../../lib/ffi/pages.ts";
-import { realMode } from "../../lib/x86/modes/real.ts";
+import { realMode } from "../../lib/x86/boot/modes/real.ts";
 
 /** Bytes of a page. */
 export const PAGE = 4096;

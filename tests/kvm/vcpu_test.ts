@@ -6,7 +6,7 @@ import { EXIT_REASON } from "../../lib/kvm/abi/exit_reasons.ts";
 import { IOCTLS } from "../../lib/kvm/abi/ioctls.ts";
 import { kvm_regs } from "../../lib/kvm/abi/structs/regs.ts";
 import { kvm_sregs } from "../../lib/kvm/abi/structs/sregs.ts";
-import { realMode } from "../../lib/x86/modes/real.ts";
+import { realMode } from "../../lib/x86/boot/modes/real.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { injected } from "../machine/injected_libc.ts";
 

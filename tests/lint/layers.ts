@@ -22,6 +22,33 @@ const mayImport: Record<string, readonly string[]> = {
  * that rooms import each other in a circle (`circles_test.ts`).
  */
 export const rooms: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
+  "lib/x86": {
+    "defined_entries.ts": [],
+    "hex.ts": [],
+    "layout.ts": [],
+    "nearest_names.ts": [],
+    "placement.ts": ["hex.ts"],
+    apic: ["hex.ts", "layout.ts"],
+    cpuid: ["hex.ts", "nearest_names.ts"],
+    msrs: ["hex.ts", "nearest_names.ts"],
+    registers: ["hex.ts", "nearest_names.ts"],
+    paging: ["hex.ts", "placement.ts", "registers"],
+    exceptions: ["hex.ts", "nearest_names.ts", "registers", "paging"],
+    boot: ["hex.ts", "layout.ts", "placement.ts", "msrs", "registers", "paging", "exceptions"],
+    entry_checks: ["hex.ts", "registers", "paging", "boot"],
+    virtualization: ["hex.ts", "layout.ts", "placement.ts", "msrs", "paging"],
+    svm: ["hex.ts", "nearest_names.ts", "registers", "paging", "boot", "virtualization"],
+    vmx: [
+      "hex.ts",
+      "layout.ts",
+      "nearest_names.ts",
+      "placement.ts",
+      "registers",
+      "paging",
+      "boot",
+      "virtualization",
+    ],
+  },
   "lib/machine": {
     registers: [],
     host: [],

@@ -1,4 +1,4 @@
-import type { MemoryWrite } from "../../lib/x86/cpu_state.ts";
+import type { MemoryWrite } from "../../lib/x86/placement.ts";
 
 /** A reader of quadwords in a memory that holds `writes` and nothing else, for `walkPageTables`. */
 export function memoryOf(writes: readonly MemoryWrite[]): (gpa: number) => bigint | undefined {

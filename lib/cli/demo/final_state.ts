@@ -1,8 +1,8 @@
 import { kvm_regs } from "../../kvm/abi/structs/regs.ts";
 import { type AddressSpace, contentBytes } from "../../machine/memory/address_space.ts";
 import type { Machine } from "../../machine/machine.ts";
-import { flagNames } from "../../x86/flags.ts";
-import { rflagsFlags } from "../../x86/flag_tables.ts";
+import { flagNames } from "../../x86/registers/flags.ts";
+import { rflagsFlags } from "../../x86/registers/flag_tables.ts";
 import type { ExpectedMemory, Scenario } from "./scenario.ts";
 import { hex } from "../../x86/hex.ts";
 

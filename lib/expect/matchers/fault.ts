@@ -7,8 +7,8 @@ import {
 } from "../../machine/run/run_errors.ts";
 import type { MachineCpu } from "../../machine/machine.ts";
 import { checkRunOptions, type RunOptions } from "../../machine/run/run_options.ts";
-import { describeWalk } from "../../x86/describe_walk.ts";
-import type { ExceptionName } from "../../x86/faults/exceptions.ts";
+import { describeWalk } from "../../x86/paging/describe_walk.ts";
+import type { ExceptionName } from "../../x86/exceptions/exceptions.ts";
 import {
   compareFault,
   expectedFault,

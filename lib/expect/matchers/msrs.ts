@@ -1,6 +1,6 @@
 import type { MachineCpu } from "../../machine/machine.ts";
 import { msrEntries } from "../../machine/msrs/msrs.ts";
-import { msrName, msrText, type MsrValues } from "../../x86/msr_number.ts";
+import { msrName, msrText, type MsrValues } from "../../x86/msrs/msr_number.ts";
 import { hex } from "../../x86/hex.ts";
 import { formatInteger } from "../format.ts";
 import type { Verdict } from "../verdict.ts";

@@ -3,9 +3,13 @@ import { flagRegisterTables } from "../../machine/registers/flag_register.ts";
 import type { RegisterValues } from "../../machine/registers/registers.ts";
 import { definedEntries } from "../../x86/defined_entries.ts";
 import { hex } from "../../x86/hex.ts";
-import { flagNames, type FlagTable } from "../../x86/flags.ts";
-import { registerPlaces } from "../../x86/registers.ts";
-import { fpuRegisters, simdRegisters, x87StackRegisters } from "../../x86/xsave_registers.ts";
+import { flagNames, type FlagTable } from "../../x86/registers/flags.ts";
+import { registerPlaces } from "../../x86/registers/registers.ts";
+import {
+  fpuRegisters,
+  simdRegisters,
+  x87StackRegisters,
+} from "../../x86/registers/xsave_registers.ts";
 import { formatInteger } from "../format.ts";
 import type { Comparison, Verdict } from "../verdict.ts";
 import { compareFloat, compareLanes, isLanes } from "./vectors.ts";

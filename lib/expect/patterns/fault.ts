@@ -1,4 +1,4 @@
-import type { ExceptionName } from "../../x86/faults/exceptions.ts";
+import type { ExceptionName } from "../../x86/exceptions/exceptions.ts";
 import {
   expectedFault,
   expectedFaultText,

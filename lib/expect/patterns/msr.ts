@@ -1,6 +1,6 @@
 import type { Exit, MsrExit } from "../../kvm/exits/exit.ts";
 import { hex } from "../../x86/hex.ts";
-import { type Msr, msrName, msrNumber, msrText } from "../../x86/msr_number.ts";
+import { type Msr, msrName, msrNumber, msrText } from "../../x86/msrs/msr_number.ts";
 import { type Any, any } from "./any.ts";
 import { ExitPattern, MATCH, MISMATCH, type PatternDefinition } from "./exit_pattern.ts";
 import { checkArguments, checkValue } from "./values.ts";

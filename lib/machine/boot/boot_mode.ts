@@ -5,8 +5,8 @@ import {
   conventionDefaults,
   type ModeDefaults,
   modeDefaults,
-} from "../../x86/boot_state.ts";
-import type { Mode } from "../../x86/cpu_state.ts";
+} from "../../x86/boot/boot_state.ts";
+import type { Mode } from "../../x86/boot/cpu_state.ts";
 import type { BootOptions, Guest } from "./boot_options.ts";
 
 /** The mode of a guest that was given none, by how wide its source says that it is. */

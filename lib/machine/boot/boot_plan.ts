@@ -1,5 +1,5 @@
-import { bootState } from "../../x86/boot_state.ts";
-import type { CpuState, Mode } from "../../x86/cpu_state.ts";
+import { bootState } from "../../x86/boot/boot_state.ts";
+import type { CpuState, Mode } from "../../x86/boot/cpu_state.ts";
 import type { MachineSettings } from "../board.ts";
 import { type CpuidPlan, planCpuid } from "../cpuid/cpuid_options.ts";
 import { planControllers } from "../interrupts/irqchip.ts";

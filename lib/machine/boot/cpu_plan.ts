@@ -1,4 +1,4 @@
-import type { CpuState, Mode } from "../../x86/cpu_state.ts";
+import type { CpuState, Mode } from "../../x86/boot/cpu_state.ts";
 import type { Image } from "../../guest/image.ts";
 import type { RegisterValues } from "../registers/registers.ts";
 import { SeededInterleaving } from "../run/interleaving.ts";

@@ -1,7 +1,7 @@
 import { AsmSource } from "../../guest/asm_source.ts";
 import { Image } from "../../guest/image.ts";
-import type { BootLayout, ModeDefaults } from "../../x86/boot_state.ts";
-import type { Mode } from "../../x86/cpu_state.ts";
+import type { BootLayout, ModeDefaults } from "../../x86/boot/boot_state.ts";
+import type { Mode } from "../../x86/boot/cpu_state.ts";
 import type { BootOptions, GateOptions, Guest } from "./boot_options.ts";
 
 /** Bytes from one selector to the next in real mode. */

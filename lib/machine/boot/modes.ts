@@ -1,5 +1,5 @@
-import { modeDefaults } from "../../x86/boot_state.ts";
-import type { Mode } from "../../x86/cpu_state.ts";
+import { modeDefaults } from "../../x86/boot/boot_state.ts";
+import type { Mode } from "../../x86/boot/cpu_state.ts";
 import { nearestNames } from "../../x86/nearest_names.ts";
 import type { BootOptions } from "./boot_options.ts";
 

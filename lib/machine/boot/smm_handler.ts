@@ -2,7 +2,7 @@ import { AsmSource } from "../../guest/asm_source.ts";
 import { Image } from "../../guest/image.ts";
 import { hex } from "../../x86/hex.ts";
 import { REAL_MODE, SYSTEM_MANAGEMENT } from "../../x86/layout.ts";
-import { systemManagementEntry } from "../../x86/modes/system_management.ts";
+import { systemManagementEntry } from "../../x86/boot/modes/system_management.ts";
 import type { SmmOptions } from "./boot_options.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { PhysicalMemory } from "../memory/physical_memory.ts";

@@ -6,14 +6,14 @@ import {
   cpuidFeatureNames,
   cpuidVendor,
   hasCpuidFeature,
-} from "../../x86/cpuid.ts";
-import type { CpuidFeature } from "../../x86/cpuid_features.ts";
+} from "../../x86/cpuid/cpuid.ts";
+import type { CpuidFeature } from "../../x86/cpuid/cpuid_features.ts";
 import {
   cpuidBrand,
   cpuidHypervisor,
   type CpuidProcessor,
   cpuidProcessor,
-} from "../../x86/cpuid_strings.ts";
+} from "../../x86/cpuid/cpuid_strings.ts";
 
 /**
  * What CPUID answers, by name: of a machine's vCPU (`vm.cpuid`), or of what a host supports

@@ -1,7 +1,7 @@
 import { HostError } from "../../ffi/host_error.ts";
 import type { Kvm } from "../../kvm/kvm.ts";
-import { type CpuidEntry, hasCpuidFeature, withCpuidFeatures } from "../../x86/cpuid.ts";
-import type { CpuidFeature } from "../../x86/cpuid_features.ts";
+import { type CpuidEntry, hasCpuidFeature, withCpuidFeatures } from "../../x86/cpuid/cpuid.ts";
+import type { CpuidFeature } from "../../x86/cpuid/cpuid_features.ts";
 import {
   type CpuidProcessor,
   withCpuidBrand,
@@ -9,7 +9,7 @@ import {
   withCpuidProcessor,
   withCpuidVendor,
   withoutCpuidPmu,
-} from "../../x86/cpuid_strings.ts";
+} from "../../x86/cpuid/cpuid_strings.ts";
 
 /**
  * What CPUID answers in a machine, where that is not simply all that KVM supports. Features go by their names

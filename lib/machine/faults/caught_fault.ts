@@ -1,9 +1,9 @@
 import { disassemble } from "../../guest/disassemble.ts";
 import type { CodeBits } from "../../guest/image_parts.ts";
 import type { Image } from "../../guest/image.ts";
-import { type DescribedFault, describeFault } from "../../x86/faults/describe_fault.ts";
-import { type ExceptionName, exceptions } from "../../x86/faults/exceptions.ts";
-import type { PageWalk } from "../../x86/page_walk.ts";
+import { type DescribedFault, describeFault } from "../../x86/exceptions/describe_fault.ts";
+import { type ExceptionName, exceptions } from "../../x86/exceptions/exceptions.ts";
+import type { PageWalk } from "../../x86/paging/page_walk.ts";
 
 /** What the catcher read of a fault. */
 export interface FaultRecord extends DescribedFault {

@@ -2,17 +2,17 @@ import { KVM_EXIT_IO } from "../../kvm/abi/mod.ts";
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import type { KvmRunPage } from "../../kvm/kvm_run_page.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
-import type { FaultCatcherPlace } from "../../x86/cpu_state.ts";
+import type { FaultCatcherPlace } from "../../x86/boot/cpu_state.ts";
 import {
   type ExceptionFrame,
   exceptionFrame,
   type FrameFormat,
   frameSlotBytes,
-} from "../../x86/faults/exception_frame.ts";
-import { exceptions } from "../../x86/faults/exceptions.ts";
-import { faultVector } from "../../x86/faults/fault_stubs.ts";
-import { rflagsFlags } from "../../x86/flag_tables.ts";
-import { getFlag } from "../../x86/flags.ts";
+} from "../../x86/exceptions/exception_frame.ts";
+import { exceptions } from "../../x86/exceptions/exceptions.ts";
+import { faultVector } from "../../x86/boot/modes/fault_stubs.ts";
+import { rflagsFlags } from "../../x86/registers/flag_tables.ts";
+import { getFlag } from "../../x86/registers/flags.ts";
 import { PORT } from "../../x86/layout.ts";
 import { CaughtFault } from "./caught_fault.ts";
 import { codeLocation, linearInstructionPointer } from "../registers/code_location.ts";
@@ -25,8 +25,8 @@ import {
   descriptorToSegment,
   type Segment,
   SEGMENT_TYPE,
-} from "../../x86/segment.ts";
-import { segment16, unusableSegment } from "../../x86/modes/common.ts";
+} from "../../x86/registers/segment.ts";
+import { segment16, unusableSegment } from "../../x86/boot/modes/common.ts";
 
 const PAGE_FAULT = 14;
 const DEBUG = 1;

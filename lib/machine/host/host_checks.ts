@@ -1,10 +1,10 @@
 import { HostError } from "../../ffi/host_error.ts";
 import { CapabilityError } from "../../kvm/capability_error.ts";
 import type { Kvm } from "../../kvm/kvm.ts";
-import type { CpuState } from "../../x86/cpu_state.ts";
-import { type CpuidEntry, cpuidVendor, hasCpuidFeature } from "../../x86/cpuid.ts";
-import { cr4Flags } from "../../x86/flag_tables.ts";
-import { getFlag } from "../../x86/flags.ts";
+import type { CpuState } from "../../x86/boot/cpu_state.ts";
+import { type CpuidEntry, cpuidVendor, hasCpuidFeature } from "../../x86/cpuid/cpuid.ts";
+import { cr4Flags } from "../../x86/registers/flag_tables.ts";
+import { getFlag } from "../../x86/registers/flags.ts";
 import { emulatorLacks } from "./emulated_machine.ts";
 
 /** AMD, and Hygon, who build AMD's CPUs. */

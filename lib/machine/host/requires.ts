@@ -14,8 +14,8 @@ import {
   cpuidFeatureNames,
   cpuidVendor,
   hasCpuidFeature,
-} from "../../x86/cpuid.ts";
-import type { CpuidFeature } from "../../x86/cpuid_features.ts";
+} from "../../x86/cpuid/cpuid.ts";
+import type { CpuidFeature } from "../../x86/cpuid/cpuid_features.ts";
 import { definedEntries } from "../../x86/defined_entries.ts";
 import { nearestNames } from "../../x86/nearest_names.ts";
 

@@ -1,5 +1,5 @@
 import type { Vcpu } from "../../kvm/vcpu.ts";
-import { type Exception, exceptionOf } from "../../x86/faults/exceptions.ts";
+import { type Exception, exceptionOf } from "../../x86/exceptions/exceptions.ts";
 import { hex } from "../../x86/hex.ts";
 import type { InterruptQueue } from "./interrupt_queue.ts";
 import type { Registers } from "../registers/registers.ts";

@@ -6,7 +6,7 @@ import {
   DELIVERY_MODES,
   type DeliveryMode,
   type TriggerMode,
-} from "../../x86/interrupts/delivery_mode.ts";
+} from "../../x86/apic/delivery_mode.ts";
 
 /** Which interrupt controllers the kernel emulates: see {@linkcode CommonOptions.irqchip}. */
 export type Irqchip = boolean | "split";

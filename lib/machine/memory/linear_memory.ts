@@ -1,7 +1,7 @@
 import { PAGE_SIZE } from "../../ffi/mman.ts";
-import { describeWalk } from "../../x86/describe_walk.ts";
-import { type PageWalk, walkPageTables } from "../../x86/page_walk.ts";
-import { pagingModeOf } from "../../x86/paging_mode.ts";
+import { describeWalk } from "../../x86/paging/describe_walk.ts";
+import { type PageWalk, walkPageTables } from "../../x86/paging/page_walk.ts";
+import { pagingModeOf } from "../../x86/paging/paging_mode.ts";
 import { addressAfter, AddressSpace } from "./address_space.ts";
 import { type BackedMemory, type MemoryPiece, pieceBytes, storePiece } from "./physical_memory.ts";
 import { linearInstructionPointer } from "../registers/code_location.ts";

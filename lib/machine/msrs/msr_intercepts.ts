@@ -1,7 +1,7 @@
 import { KVM_MSR_EXIT_REASON } from "../../kvm/abi/constants.ts";
 import type { KvmRunPage } from "../../kvm/kvm_run_page.ts";
 import type { Vm } from "../../kvm/vm.ts";
-import { type Msr, msrNumber, msrText } from "../../x86/msr_number.ts";
+import { type Msr, msrNumber, msrText } from "../../x86/msrs/msr_number.ts";
 import type { ExitHandlers, RawExitHandler } from "../exits/exit_handlers.ts";
 import { msrFilter, type MsrRule, X2APIC_MSRS } from "./msr_filter.ts";
 import { hex } from "../../x86/hex.ts";

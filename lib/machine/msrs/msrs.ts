@@ -3,7 +3,7 @@ import { MsrError } from "../../kvm/msr_error.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import { definedEntries } from "../../x86/defined_entries.ts";
 import { hex } from "../../x86/hex.ts";
-import { type Msr, msrName, msrNumber, type MsrValues } from "../../x86/msr_number.ts";
+import { type Msr, msrName, msrNumber, type MsrValues } from "../../x86/msrs/msr_number.ts";
 import type { RegisterStore } from "../registers/register_store.ts";
 import type { MsrAccess, MsrHandler, MsrIntercepts, MsrRange } from "./msr_intercepts.ts";
 

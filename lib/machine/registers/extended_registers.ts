@@ -1,8 +1,8 @@
 import { HostError } from "../../ffi/host_error.ts";
 import { kvm_debugregs } from "../../kvm/abi/structs/debug.ts";
-import { flagMask, flagNames, type FlagValues } from "../../x86/flags.ts";
+import { flagMask, flagNames, type FlagValues } from "../../x86/registers/flags.ts";
 import { hex } from "../../x86/hex.ts";
-import { xcr0Flags } from "../../x86/xcr0_flags.ts";
+import { xcr0Flags } from "../../x86/registers/xcr0_flags.ts";
 import {
   type FpuRegister,
   fpuRegisters,
@@ -14,7 +14,7 @@ import {
   simdRegisters,
   type X87StackRegister,
   x87StackRegisters,
-} from "../../x86/xsave_registers.ts";
+} from "../../x86/registers/xsave_registers.ts";
 import {
   flagAccessors,
   type FlagProperties,

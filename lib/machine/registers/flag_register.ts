@@ -5,9 +5,9 @@ import {
   type FlagValues,
   getFlag,
   setFlag,
-} from "../../x86/flags.ts";
+} from "../../x86/registers/flags.ts";
 import { WholeRegister } from "./whole_register.ts";
-import { type Dr6Flag, dr6Flags, type Dr7Flag, dr7Flags } from "../../x86/debug_flags.ts";
+import { type Dr6Flag, dr6Flags, type Dr7Flag, dr7Flags } from "../../x86/registers/debug_flags.ts";
 import {
   type Cr0Flag,
   cr0Flags,
@@ -17,7 +17,7 @@ import {
   eferFlags,
   type RflagsFlag,
   rflagsFlags,
-} from "../../x86/flag_tables.ts";
+} from "../../x86/registers/flag_tables.ts";
 import {
   type FcwFlag,
   fcwFlags,
@@ -25,8 +25,8 @@ import {
   fswFlags,
   type MxcsrFlag,
   mxcsrFlags,
-} from "../../x86/fpu_flags.ts";
-import { type Xcr0Flag, xcr0Flags } from "../../x86/xcr0_flags.ts";
+} from "../../x86/registers/fpu_flags.ts";
+import { type Xcr0Flag, xcr0Flags } from "../../x86/registers/xcr0_flags.ts";
 
 /** The flags that have several bits. */
 export type FlagFieldName = "iopl" | "pc" | "rc" | "top" | `${"rw" | "len"}${0 | 1 | 2 | 3}`;

@@ -1,8 +1,8 @@
 import { kvm_regs } from "../../kvm/abi/structs/regs.ts";
 import { kvm_sregs } from "../../kvm/abi/structs/sregs.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
-import type { GeneralRegisters, SpecialRegisters } from "../../x86/cpu_state.ts";
-import { XsaveArea, type XsaveLayout, xsaveLayout } from "../../x86/xsave.ts";
+import type { GeneralRegisters, SpecialRegisters } from "../../x86/boot/cpu_state.ts";
+import { XsaveArea, type XsaveLayout, xsaveLayout } from "../../x86/registers/xsave.ts";
 import { kvm_debugregs } from "../../kvm/abi/structs/debug.ts";
 import { kvm_xsave } from "../../kvm/abi/structs/fpu.ts";
 

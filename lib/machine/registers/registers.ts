@@ -1,18 +1,18 @@
 import { kvm_regs } from "../../kvm/abi/structs/regs.ts";
 import type { StructLayout } from "../../ffi/struct.ts";
 import { kvm_dtable, kvm_segment, kvm_sregs } from "../../kvm/abi/structs/sregs.ts";
-import type { DescriptorTable, SegmentName } from "../../x86/cpu_state.ts";
+import type { DescriptorTable, SegmentName } from "../../x86/boot/cpu_state.ts";
 import { definedEntries } from "../../x86/defined_entries.ts";
-import { RFLAGS_ALWAYS_SET } from "../../x86/flag_tables.ts";
-import type { FlagValues } from "../../x86/flags.ts";
+import { RFLAGS_ALWAYS_SET } from "../../x86/registers/flag_tables.ts";
+import type { FlagValues } from "../../x86/registers/flags.ts";
 import {
   type GeneralRegister,
   type PartialRegister,
   readRegister,
   registerPlaces,
   writeRegister,
-} from "../../x86/registers.ts";
-import type { Segment } from "../../x86/segment.ts";
+} from "../../x86/registers/registers.ts";
+import type { Segment } from "../../x86/registers/segment.ts";
 import {
   flagAccessors,
   type FlagProperties,

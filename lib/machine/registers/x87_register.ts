@@ -1,4 +1,4 @@
-import { extendedToNumber, numberToExtended } from "../../x86/extended_precision.ts";
+import { extendedToNumber, numberToExtended } from "../../x86/registers/extended_precision.ts";
 import { checkNames } from "./register_names.ts";
 import { WholeRegister } from "./whole_register.ts";
 

@@ -1,16 +1,16 @@
 import { HostError } from "../../ffi/host_error.ts";
-import { getFlag } from "../../x86/flags.ts";
-import { fswFlags } from "../../x86/fpu_flags.ts";
-import type { CpuidFeature } from "../../x86/cpuid_features.ts";
-import type { Xcr0Flag } from "../../x86/xcr0_flags.ts";
-import type { XsavePlace } from "../../x86/xsave.ts";
+import { getFlag } from "../../x86/registers/flags.ts";
+import { fswFlags } from "../../x86/registers/fpu_flags.ts";
+import type { CpuidFeature } from "../../x86/cpuid/cpuid_features.ts";
+import type { Xcr0Flag } from "../../x86/registers/xcr0_flags.ts";
+import type { XsavePlace } from "../../x86/registers/xsave.ts";
 import {
   fpuRegisters,
   MMX_WIDTH,
   mmxPlaces,
   simdRegisters,
   x87StackRegisters,
-} from "../../x86/xsave_registers.ts";
+} from "../../x86/registers/xsave_registers.ts";
 import type { RegisterStore } from "./register_store.ts";
 import {
   bytesOfInteger,

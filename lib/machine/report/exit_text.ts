@@ -2,7 +2,7 @@ import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import { describeExit } from "../../kvm/exits/describe_exit.ts";
 import type { Exit, IoExit, MmioExit } from "../../kvm/exits/exit.ts";
 import { hex } from "../../x86/hex.ts";
-import { msrName, msrText } from "../../x86/msr_number.ts";
+import { msrName, msrText } from "../../x86/msrs/msr_number.ts";
 import type { ExitRecord } from "../exits/exit_log.ts";
 import { littleEndianBytes } from "../exits/answer_bytes.ts";
 

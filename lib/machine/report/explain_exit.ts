@@ -1,7 +1,7 @@
 import { disassemble } from "../../guest/disassemble.ts";
 import { KVM_INTERNAL_ERROR } from "../../kvm/abi/mod.ts";
 import type { Exit, FailEntryExit, InternalErrorExit } from "../../kvm/exits/exit.ts";
-import { explainEntryFailure } from "../../x86/explain_entry_failure.ts";
+import { explainEntryFailure } from "../../x86/entry_checks/explain_entry_failure.ts";
 import { hex, hexBytes } from "../../x86/hex.ts";
 import { codeLocation } from "../registers/code_location.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";

@@ -1,7 +1,7 @@
 import type { SourceLine } from "../../guest/image_parts.ts";
 import { kvm_regs } from "../../kvm/abi/structs/regs.ts";
-import { flagNames } from "../../x86/flags.ts";
-import { rflagsFlags } from "../../x86/flag_tables.ts";
+import { flagNames } from "../../x86/registers/flags.ts";
+import { rflagsFlags } from "../../x86/registers/flag_tables.ts";
 import { hex, hexBytes } from "../../x86/hex.ts";
 import { emulatedMachineName } from "../host/emulated_machine.ts";
 import { CodeView, exitingInstruction } from "./guest_code.ts";

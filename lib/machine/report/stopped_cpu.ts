@@ -2,7 +2,7 @@ import type { Uart } from "../../devices/uart.ts";
 import type { Image } from "../../guest/image.ts";
 import type { Exit } from "../../kvm/exits/exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
-import type { GeneralRegister } from "../../x86/registers.ts";
+import type { GeneralRegister } from "../../x86/registers/registers.ts";
 import type { ExitLog } from "../exits/exit_log.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
 import type { MpState } from "../interrupts/vcpu_events.ts";

@@ -1,7 +1,7 @@
 import { KVM_IRQCHIP, KVM_MP_STATE } from "../../kvm/abi/constants.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { Vm } from "../../kvm/vm.ts";
-import { localApicState } from "../../x86/interrupts/local_apic.ts";
+import { localApicState } from "../../x86/apic/local_apic.ts";
 import type { Irqchip } from "../interrupts/irqchip.ts";
 import type { InterruptQueue } from "../interrupts/interrupt_queue.ts";
 import type { RegisterStore } from "../registers/register_store.ts";

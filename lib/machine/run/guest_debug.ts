@@ -2,7 +2,7 @@ import { HostError } from "../../ffi/host_error.ts";
 import { EXIT_REASON, KVM_GUESTDBG } from "../../kvm/abi/mod.ts";
 import type { DebugExit } from "../../kvm/exits/exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
-import { type DebugPoint, debugRegisters } from "../../x86/debug_registers.ts";
+import { type DebugPoint, debugRegisters } from "../../x86/registers/debug_registers.ts";
 import { emulatorLacks } from "../host/emulated_machine.ts";
 
 /** Bits 0 to 3 of DR6: which breakpoints it was; bit 14: a step (Intel SDM Vol. 3B, 17.2.3). */

@@ -1,4 +1,4 @@
-import { describeWalk } from "../../x86/describe_walk.ts";
+import { describeWalk } from "../../x86/paging/describe_walk.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
 import type { StoppedCpu } from "../report/stopped_cpu.ts";
 import { statePage } from "../report/state_page.ts";
@@ -7,7 +7,7 @@ import type { Exit } from "../../kvm/exits/exit.ts";
 import { answerFields } from "../../kvm/exits/exit_answer.ts";
 import { ofCpu } from "../report/cpus_section.ts";
 import { hex } from "../../x86/hex.ts";
-import { msrName } from "../../x86/msr_number.ts";
+import { msrName } from "../../x86/msrs/msr_number.ts";
 import { TIMEOUT_SCALE_VARIABLE, timeoutScale } from "./time_limit.ts";
 
 /**

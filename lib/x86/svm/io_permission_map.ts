@@ -1,10 +1,10 @@
-import { anyBit, checkSize, fillBits } from "../interception/bits.ts";
+import { anyBit, checkSize, fillBits } from "../virtualization/bits.ts";
 import {
   checkPort,
   type InterceptedPorts,
   type PortAccessSize,
   portRange,
-} from "../interception/port_range.ts";
+} from "../virtualization/port_range.ts";
 
 /** Bytes of SVM's I/O permission map: three pages (AMD APM Vol. 2, 15.10.1). */
 export const IO_PERMISSION_MAP_SIZE = 0x3000;

@@ -12,10 +12,10 @@
  *
  * @module
  */
-export { MsrMap } from "../interception/msr_map.ts";
-export type { MappedMsrs, MsrMapAccess } from "../interception/msr_range.ts";
-export { placeRegion } from "../interception/place_region.ts";
-export type { InterceptedPorts, PortAccessSize } from "../interception/port_range.ts";
+export { MsrMap } from "../virtualization/msr_map.ts";
+export type { MappedMsrs, MsrMapAccess } from "../virtualization/msr_range.ts";
+export { placeRegion } from "../virtualization/place_region.ts";
+export type { InterceptedPorts, PortAccessSize } from "../virtualization/port_range.ts";
 export * from "./exit_codes.ts";
 export * from "./intercepts.ts";
 export * from "./io_exit.ts";

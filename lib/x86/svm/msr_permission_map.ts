@@ -1,10 +1,10 @@
-import { MsrMap } from "../interception/msr_map.ts";
+import { MsrMap } from "../virtualization/msr_map.ts";
 import {
   findMsrRange,
   type MappedMsrs,
   type MsrMapAccess,
   type MsrMapRange,
-} from "../interception/msr_range.ts";
+} from "../virtualization/msr_range.ts";
 
 /** Bytes of SVM's MSR permission map: two pages (AMD APM Vol. 2, 15.11). */
 export const MSR_PERMISSION_MAP_SIZE = 0x2000;

@@ -1,8 +1,8 @@
-import { PHYSICAL_ADDRESS_BITS } from "../canonical.ts";
-import { flagAt, type FlagTable } from "../flags.ts";
+import { PHYSICAL_ADDRESS_BITS } from "../paging/canonical.ts";
+import { flagAt, type FlagTable } from "../registers/flags.ts";
 import { hex } from "../hex.ts";
-import type { PageMapping } from "../page_mapping.ts";
-import { buildPageTables, type PageTables, type TableArea } from "../page_tables.ts";
+import type { PageMapping } from "../paging/page_mapping.ts";
+import { buildPageTables, type PageTables, type TableArea } from "../paging/page_tables.ts";
 
 /** A range of a guest's physical addresses, and where it leads. */
 export interface NestedMapping

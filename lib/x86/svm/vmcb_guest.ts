@@ -1,8 +1,8 @@
 import type { Writable } from "../../ffi/struct.ts";
-import type { CpuState } from "../cpu_state.ts";
-import { RFLAGS_ALWAYS_SET } from "../flag_tables.ts";
-import { eferFlags } from "../flag_tables.ts";
-import { flagsToValue } from "../flags.ts";
+import type { CpuState } from "../boot/cpu_state.ts";
+import { RFLAGS_ALWAYS_SET } from "../registers/flag_tables.ts";
+import { eferFlags } from "../registers/flag_tables.ts";
+import { flagsToValue } from "../registers/flags.ts";
 import type { VmcbSaveArea } from "./vmcb_save_area.ts";
 import { segmentToVmcb } from "./vmcb_segment.ts";
 
@@ -24,7 +24,7 @@ const SVME = flagsToValue(eferFlags, { svme: true });
  * ```ts
  * import { vmcbGuest } from "./vmcb_guest.ts";
  * import { readVmcb, vmcb, writeVmcb } from "./vmcb.ts";
- * import { realMode } from "../modes/real.ts";
+ * import { realMode } from "../boot/modes/real.ts";
  * import { assertEquals } from "@std/assert";
  *
  * const bytes = new Uint8Array(vmcb.size);

@@ -1,5 +1,5 @@
 import { type Struct, struct, u16, u32, u64 } from "../../ffi/struct.ts";
-import { attributesOf, attributeWord, type Segment } from "../segment.ts";
+import { attributesOf, attributeWord, type Segment } from "../registers/segment.ts";
 
 /** A segment register in a VMCB. */
 export interface VmcbSegment {
@@ -32,7 +32,7 @@ const LIMIT_BITS = 4;
  * @example
  * ```ts
  * import { segmentToVmcb } from "./vmcb_segment.ts";
- * import { descriptorToSegment } from "../segment.ts";
+ * import { descriptorToSegment } from "../registers/segment.ts";
  * import { assertEquals } from "@std/assert";
  *
  * const code = descriptorToSegment(0x00af_9b00_0000_ffffn, 0x08);

@@ -1,4 +1,4 @@
-import { flagNames, flagsToValue, type FlagTable, type FlagValues } from "../flags.ts";
+import { flagNames, flagsToValue, type FlagTable, type FlagValues } from "../registers/flags.ts";
 import { hex } from "../hex.ts";
 
 /** What a capability MSR says of a VMCS's controls. */

@@ -1,4 +1,4 @@
-import { flagAt as at, type FlagTable } from "../flags.ts";
+import { flagAt as at, type FlagTable } from "../registers/flags.ts";
 
 /** Pin-based VM-execution controls (Intel SDM Vol. 3C, table 24-5). */
 export const pinBasedControls: FlagTable<

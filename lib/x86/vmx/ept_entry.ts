@@ -1,5 +1,5 @@
-import { flagAt, type FlagTable } from "../flags.ts";
-import { type PageLevel, pagingFormats } from "../page_levels.ts";
+import { flagAt, type FlagTable } from "../registers/flags.ts";
+import { type PageLevel, pagingFormats } from "../paging/page_levels.ts";
 
 /** Flags of the entries of EPT's tables (Intel SDM Vol. 3C, tables 28-1 to 28-6). */
 export type EptEntryFlag =

@@ -1,5 +1,5 @@
 import { hex } from "../hex.ts";
-import { PAGE_SIZE } from "../page_levels.ts";
+import { PAGE_SIZE } from "../paging/page_levels.ts";
 import { eptAddressBits, type EptPageSize, type EptWalkLength } from "./ept_entry.ts";
 import type { VmxMemoryType } from "./memory_type.ts";
 

@@ -1,7 +1,7 @@
-import { PHYSICAL_ADDRESS_BITS } from "../canonical.ts";
-import { flagAt, flagsToValue, type FlagTable, getFlag } from "../flags.ts";
+import { PHYSICAL_ADDRESS_BITS } from "../paging/canonical.ts";
+import { flagAt, flagsToValue, type FlagTable, getFlag } from "../registers/flags.ts";
 import { hex } from "../hex.ts";
-import { PAGE_ENTRY_ADDRESS } from "../page_levels.ts";
+import { PAGE_ENTRY_ADDRESS } from "../paging/page_levels.ts";
 import type { EptWalkLength } from "./ept_entry.ts";
 import { memoryTypeCode, memoryTypeName, type VmxMemoryType } from "./memory_type.ts";
 

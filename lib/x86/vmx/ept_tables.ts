@@ -1,10 +1,10 @@
-import { PHYSICAL_ADDRESS_BITS } from "../canonical.ts";
-import type { MemoryWrite } from "../cpu_state.ts";
-import { flagsToValue } from "../flags.ts";
+import { PHYSICAL_ADDRESS_BITS } from "../paging/canonical.ts";
+import type { MemoryWrite } from "../placement.ts";
+import { flagsToValue } from "../registers/flags.ts";
 import { hex } from "../hex.ts";
-import { checkRegionAddress } from "../interception/place_region.ts";
-import { entryOffset, PAGE_SIZE, PAGE_TABLE_SIZE, type PageLevel } from "../page_levels.ts";
-import type { TableArea } from "../page_tables.ts";
+import { checkRegionAddress } from "../virtualization/place_region.ts";
+import { entryOffset, PAGE_SIZE, PAGE_TABLE_SIZE, type PageLevel } from "../paging/page_levels.ts";
+import type { TableArea } from "../paging/page_tables.ts";
 import {
   EPT_ENTRY_SIZE,
   eptEntryFlags,

@@ -1,4 +1,4 @@
-import { flagAt, type FlagTable } from "../flags.ts";
+import { flagAt, type FlagTable } from "../registers/flags.ts";
 
 /** Flags of the exit qualification of an EPT violation (Intel SDM Vol. 3C, table 27-7). */
 export type EptViolationFlag =

@@ -1,5 +1,5 @@
-import { PHYSICAL_ADDRESS_BITS } from "../canonical.ts";
-import { getFlag } from "../flags.ts";
+import { PHYSICAL_ADDRESS_BITS } from "../paging/canonical.ts";
+import { getFlag } from "../registers/flags.ts";
 import { hex } from "../hex.ts";
 import {
   entryOffset,
@@ -7,7 +7,7 @@ import {
   PAGE_SIZE,
   type PageEntryLevel,
   type PageLevel,
-} from "../page_levels.ts";
+} from "../paging/page_levels.ts";
 import {
   EPT_ENTRY_SIZE,
   eptAddressBits,

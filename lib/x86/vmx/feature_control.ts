@@ -1,4 +1,4 @@
-import { flagAt, type FlagTable } from "../flags.ts";
+import { flagAt, type FlagTable } from "../registers/flags.ts";
 
 /** Flags of IA32_FEATURE_CONTROL (Intel SDM Vol. 3C, 23.7, and Vol. 4, table 2-2). */
 export type FeatureControlFlag =

@@ -1,10 +1,10 @@
-import { anyBit, checkSize, fillBits } from "../interception/bits.ts";
+import { anyBit, checkSize, fillBits } from "../virtualization/bits.ts";
 import {
   checkPort,
   type InterceptedPorts,
   type PortAccessSize,
   portRange,
-} from "../interception/port_range.ts";
+} from "../virtualization/port_range.ts";
 import { LAST_PORT } from "../layout.ts";
 
 /** Bytes of each of VMX's two I/O bitmaps. */

@@ -1,10 +1,10 @@
-import { MsrMap } from "../interception/msr_map.ts";
+import { MsrMap } from "../virtualization/msr_map.ts";
 import {
   findMsrRange,
   type MappedMsrs,
   type MsrMapAccess,
   type MsrMapRange,
-} from "../interception/msr_range.ts";
+} from "../virtualization/msr_range.ts";
 
 /** Bytes of VMX's MSR bitmap. */
 export const VMX_MSR_BITMAP_SIZE = 0x1000;

@@ -1,7 +1,7 @@
-import type { CpuState, SegmentName } from "../cpu_state.ts";
-import { cr4Flags, eferFlags, RFLAGS_ALWAYS_SET } from "../flag_tables.ts";
-import { flagsToValue, getFlag } from "../flags.ts";
-import { attributeWord, type Segment } from "../segment.ts";
+import type { CpuState, SegmentName } from "../boot/cpu_state.ts";
+import { cr4Flags, eferFlags, RFLAGS_ALWAYS_SET } from "../registers/flag_tables.ts";
+import { flagsToValue, getFlag } from "../registers/flags.ts";
+import { attributeWord, type Segment } from "../registers/segment.ts";
 import type { VmcsFieldName } from "./vmcs_fields.ts";
 
 /** Values for fields of a VMCS. */
@@ -42,7 +42,7 @@ const PAT_RESET = 0x0007_0406_0007_0406n;
  * @example
  * ```ts
  * import { vmcsAccessRights } from "./vmcs_state.ts";
- * import { descriptorToSegment } from "../segment.ts";
+ * import { descriptorToSegment } from "../registers/segment.ts";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(vmcsAccessRights(descriptorToSegment(0x00af_9b00_0000_ffffn, 0x08)), 0xa09bn);
@@ -61,7 +61,7 @@ export function vmcsAccessRights(segment: Segment): bigint {
  * @example
  * ```ts
  * import { vmcsGuest } from "./vmcs_state.ts";
- * import { longMode } from "../modes/long.ts";
+ * import { longMode } from "../boot/modes/long.ts";
  * import { assertEquals } from "@std/assert";
  *
  * const { guest_rip, guest_tr_access_rights } = vmcsGuest(longMode());

@@ -1,4 +1,4 @@
-import { flagAt, type FlagTable, getFlag } from "../flags.ts";
+import { flagAt, type FlagTable, getFlag } from "../registers/flags.ts";
 import { memoryTypeName, type VmxMemoryType } from "./memory_type.ts";
 
 /** What IA32_VMX_BASIC says (Intel SDM Vol. 3D, A.1). */

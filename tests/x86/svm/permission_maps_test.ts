@@ -1,8 +1,8 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { MSRS } from "../../../lib/x86/msrs.ts";
-import { placeRegion } from "../../../lib/x86/interception/place_region.ts";
-import { walkPageTables } from "../../../lib/x86/page_walk.ts";
+import { MSRS } from "../../../lib/x86/msrs/msrs.ts";
+import { placeRegion } from "../../../lib/x86/virtualization/place_region.ts";
+import { walkPageTables } from "../../../lib/x86/paging/page_walk.ts";
 import { IO_PERMISSION_MAP_SIZE, IoPermissionMap } from "../../../lib/x86/svm/io_permission_map.ts";
 import {
   MSR_PERMISSION_MAP_SIZE,

@@ -1,7 +1,7 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { bootState } from "../../../lib/x86/boot_state.ts";
-import { descriptorToSegment } from "../../../lib/x86/segment.ts";
+import { bootState } from "../../../lib/x86/boot/boot_state.ts";
+import { descriptorToSegment } from "../../../lib/x86/registers/segment.ts";
 import { svmExitCode, svmExitCodes, svmExitName } from "../../../lib/x86/svm/exit_codes.ts";
 import {
   type SvmIntercept,

@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { PAGE_SIZE } from "../../../lib/x86/page_levels.ts";
+import { PAGE_SIZE } from "../../../lib/x86/paging/page_levels.ts";
 import type { EptMapping } from "../../../lib/x86/vmx/ept_mapping.ts";
 import { decodeEptPointer, eptPointer } from "../../../lib/x86/vmx/ept_pointer.ts";
 import { buildEptTables, type EptTables } from "../../../lib/x86/vmx/ept_tables.ts";

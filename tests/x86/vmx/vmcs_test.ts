@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { bootState } from "../../../lib/x86/boot_state.ts";
-import { flagNames, flagsToValue, type FlagTable } from "../../../lib/x86/flags.ts";
+import { bootState } from "../../../lib/x86/boot/boot_state.ts";
+import { flagNames, flagsToValue, type FlagTable } from "../../../lib/x86/registers/flags.ts";
 import { adjustVmxControls, vmxCapability } from "../../../lib/x86/vmx/adjust_controls.ts";
 import {
   pinBasedControls,

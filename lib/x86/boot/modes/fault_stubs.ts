@@ -1,0 +1,88 @@
+import type { MemoryWrite } from "../../placement.ts";
+import { PORT, PROTECTED_MODE, REAL_MODE } from "../../layout.ts";
+import type { Gate } from "./interrupt_table.ts";
+import { EXCEPTION_VECTORS, exceptions } from "../../exceptions/exceptions.ts";
+
+/**
+ * `out PORT.fault, al`, and a jump back to it. The same bytes in code of 16, 32 and 64 bits; they change no
+ * register and use no data segment.
+ */
+const STUB = [0xe6, PORT.fault, 0xeb, 0xfc] as const;
+/** Bytes of the stub's OUT, which is all that is ever executed: rip is behind it when the harness looks. */
+const OUT_SIZE = 2;
+
+/** The vectors that a program at CPL 3 raises by an instruction of its own: INT3 and INTO. */
+const USER_TRAPS: ReadonlySet<string> = new Set(["#BP", "#OF"]);
+
+/** The stack of long mode's TSS on which stubs are entered, whatever the guest has done to its own: IST1. */
+const FAULT_STACK_INDEX = 1;
+
+const PARAGRAPH = 16;
+const FAR_POINTER_SIZE = 4;
+
+/** The gates that lead to the stubs. In long mode they have a stack of their own. */
+export function faultGates(bits: 16 | 32 | 64): Record<number, Gate> {
+  return Object.fromEntries(exceptions.map(({ vector, name }) => [vector, {
+    handler: PROTECTED_MODE.faultStubs + vector * STUB.length,
+    user: USER_TRAPS.has(name),
+    ...bits === 64 ? { stack: FAULT_STACK_INDEX } : {},
+  }]));
+}
+
+/** What the stubs are in memory, with their stack in long mode. */
+export function faultWrites(bits: 16 | 32 | 64): MemoryWrite[] {
+  const { faultStubs, faultStack, faultStackTop } = PROTECTED_MODE;
+  const stubs = Uint8Array.from(exceptions.flatMap(() => STUB));
+  if (bits !== 64) return [{ gpa: faultStubs, bytes: stubs, what: "fault stubs" }];
+  return [
+    { gpa: faultStubs, bytes: stubs, what: "fault stubs" },
+    {
+      gpa: faultStack,
+      bytes: new Uint8Array(faultStackTop - faultStack),
+      what: "stack of the fault stubs",
+    },
+  ];
+}
+
+/**
+ * The catcher of real mode: one stub, which each vector reaches by another CS, so that it needs 4 bytes and
+ * fits where no program lies.
+ */
+export function realModeFaultWrites(): MemoryWrite[] {
+  const vectors = new Uint8Array(EXCEPTION_VECTORS * FAR_POINTER_SIZE);
+  const view = new DataView(vectors.buffer);
+  for (const { vector } of exceptions) {
+    view.setUint16(vector * FAR_POINTER_SIZE, vector * PARAGRAPH, true);
+    view.setUint16(vector * FAR_POINTER_SIZE + 2, REAL_MODE.faultStub / PARAGRAPH - vector, true);
+  }
+  return [
+    { gpa: REAL_MODE.interruptVectorTable, bytes: vectors, what: "vectors of the fault catcher" },
+    { gpa: REAL_MODE.faultStub, bytes: Uint8Array.from(STUB), what: "fault stub" },
+  ];
+}
+
+/**
+ * Which vector's stub writes to {@linkcode PORT}'s `fault`, or undefined where none does.
+ *
+ * @param stubs The linear address of the first stub.
+ * @param linear Where RIP points: to the stub's OUT or, where KVM has moved on already, behind it.
+ * @param cs The selector in CS, which in real mode tells the vector.
+ */
+export function faultVector(
+  place: { readonly format: string; readonly stubs: number },
+  linear: bigint,
+  cs: number,
+): number | undefined {
+  const offset = Number(linear) - place.stubs;
+  if (place.format === "real") {
+    const vector = place.stubs / PARAGRAPH - cs;
+    return isAtOut(offset) && vector >= 0 && vector < EXCEPTION_VECTORS ? vector : undefined;
+  }
+  const vector = Math.floor(offset / STUB.length);
+  const isStub = vector >= 0 && vector < EXCEPTION_VECTORS && isAtOut(offset % STUB.length);
+  return isStub ? vector : undefined;
+}
+
+function isAtOut(offset: number): boolean {
+  return offset === 0 || offset === OUT_SIZE;
+}

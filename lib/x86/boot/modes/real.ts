@@ -1,0 +1,128 @@
+import { cr0Flags, RFLAGS_ALWAYS_SET } from "../../registers/flag_tables.ts";
+import type { CpuState } from "../cpu_state.ts";
+import { flagsToValue } from "../../registers/flags.ts";
+import { realModeFaultWrites } from "./fault_stubs.ts";
+import { hex } from "../../hex.ts";
+import { REAL_MODE } from "../../layout.ts";
+import { checkWrites } from "../../placement.ts";
+import { type Segment, SEGMENT_TYPE } from "../../registers/segment.ts";
+import { segment16, specialRegisters, unusableSegment } from "./common.ts";
+
+/** What a real-mode boot state can be told. All of it has defaults. */
+export interface RealLayout {
+  /** Bytes of memory from address 0 on: bounds the default stack. Default 1 MiB. */
+  memorySize?: number;
+  /**
+   * Physical address of the first instruction, where `cs` and `ip` are not given. Default 0x500. Below
+   * 64 KiB CS is 0; above, CS has the address's upper bits and IP its low 16, so that labels assembled for
+   * that origin stay right in their low 16 bits.
+   */
+  entry?: number;
+  /** CS selector; the code segment's base is 16 times that. With it `ip` counts, and `entry` does not. */
+  cs?: number;
+  /** IP, where `cs` is given. Default 0. */
+  ip?: number;
+  /** DS selector. Default 0. */
+  ds?: number;
+  /** ES selector. Default 0. */
+  es?: number;
+  /** FS selector. Default 0. */
+  fs?: number;
+  /** GS selector. Default 0. */
+  gs?: number;
+  /** SS selector. Default 0. */
+  ss?: number;
+  /** SP. Default 0x7c00, or the end of the memory where that is lower. */
+  sp?: number;
+  /**
+   * Whether the vectors 0 to 31 report what comes through them: their entries of the vector table lead to a
+   * stub at 0x4f0, which writes to port 0xbe. What the guest itself does with that port is an exit like any other.
+   * Default false.
+   */
+  catchFaults?: boolean;
+}
+
+const WORD_BITS = 16;
+const WORD_MAX = 0xffff;
+const SEGMENT_LIMIT = 0xffff;
+const PARAGRAPH = 16;
+
+/**
+ * The state of a CPU that starts in real mode: CR0 has ET and NE (which VMX fixes to 1), paging and
+ * protection off, every segment 64 KiB long with base 16 × selector, IDTR on the vector table at 0. Nothing is
+ * written to memory but what `catchFaults` asks for.
+ *
+ * @throws {RangeError} When a selector, IP or SP has more than 16 bits, or real mode cannot reach `entry`.
+ * @example
+ * ```ts
+ * import { realMode } from "./real.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { registers, specialRegisters } = realMode({ cs: 0x7c0, ip: 0x10 });
+ * assertEquals(specialRegisters.cs.base, 0x7c00n);
+ * assertEquals(registers.rip, 0x10n);
+ * ```
+ */
+export function realMode(layout: RealLayout = {}): CpuState {
+  const { memorySize = REAL_MODE.memorySize, ds = 0, es = 0, fs = 0, gs = 0, ss = 0 } = layout;
+  const { cs, ip } = codeAddress(layout);
+  const sp = word("sp", layout.sp ?? Math.min(memorySize, REAL_MODE.stackTop));
+  const data = SEGMENT_TYPE.readWriteDataAccessed;
+  return {
+    mode: "real",
+    registers: { rip: BigInt(ip), rsp: BigInt(sp), rflags: RFLAGS_ALWAYS_SET },
+    specialRegisters: specialRegisters({
+      cs: realSegment("cs", cs, SEGMENT_TYPE.executeReadCodeAccessed),
+      ds: realSegment("ds", ds, data),
+      es: realSegment("es", es, data),
+      fs: realSegment("fs", fs, data),
+      gs: realSegment("gs", gs, data),
+      ss: realSegment("ss", ss, data),
+      tr: { ...realSegment("tr", 0, SEGMENT_TYPE.busyTss), s: 0 },
+      ldt: unusableSegment(),
+      gdt: { base: 0n, limit: SEGMENT_LIMIT },
+      idt: {
+        base: BigInt(REAL_MODE.interruptVectorTable),
+        limit: REAL_MODE.interruptVectorTableLimit,
+      },
+    }, { cr0: flagsToValue(cr0Flags, { et: true, ne: true }) }),
+    ...layout.catchFaults ? catcher(memorySize) : { writes: [] },
+  };
+}
+
+function catcher(memorySize: number): Pick<CpuState, "writes" | "faultCatcher"> {
+  return {
+    writes: checkWrites(realModeFaultWrites(), memorySize),
+    faultCatcher: { format: "real", stubs: REAL_MODE.faultStub },
+  };
+}
+
+function codeAddress({ cs, ip, entry = REAL_MODE.code }: RealLayout): { cs: number; ip: number } {
+  if (cs !== undefined) return { cs: word("cs", cs), ip: word("ip", ip ?? 0) };
+  if (ip !== undefined) return { cs: 0, ip: word("ip", ip) };
+  if (!Number.isInteger(entry) || entry < 0 || entry >= REAL_MODE.end) {
+    throw new RangeError(
+      `Cannot start real mode at ${
+        Number.isInteger(entry) ? hex(entry) : entry
+      }: a selector has 16 bits, so the last address it reaches is ${
+        hex(REAL_MODE.end - 1)
+      }; load the code lower, or start in long mode`,
+    );
+  }
+  const base = Math.min(entry - entry % (WORD_MAX + 1), WORD_MAX * PARAGRAPH);
+  return { cs: base / PARAGRAPH, ip: entry - base };
+}
+
+function realSegment(name: string, selector: number, type: number): Segment {
+  const base = BigInt(word(name, selector)) * BigInt(PARAGRAPH);
+  return segment16({ base, limit: SEGMENT_LIMIT, selector, type });
+}
+
+function word(name: string, value: number): number {
+  if (Number.isInteger(value) && value >= 0 && value <= WORD_MAX) return value;
+  throw new RangeError(
+    `Cannot set ${name} as ${
+      Number.isInteger(value) ? hex(value) : value
+    }: in real mode it has ${WORD_BITS} bits; give 0 to ${hex(WORD_MAX)}`,
+  );
+}

@@ -1,0 +1,214 @@
+import { hex } from "../hex.ts";
+import {
+  CPUID_FEATURES,
+  type CpuidFeature,
+  type CpuidFeaturePlace,
+  type CpuidRegister,
+} from "./cpuid_features.ts";
+import { nearestNames } from "../nearest_names.ts";
+
+/** What CPUID answers for a leaf and a subleaf, as `struct kvm_cpuid_entry2` has it. */
+export interface CpuidEntry {
+  /** EAX, when asked. */
+  function: number;
+  /** ECX, when asked, where `flags` say that it makes a difference. */
+  index: number;
+  /** Bits of `KVM_CPUID_FLAG`. */
+  flags: number;
+  /** The answer in EAX. */
+  eax: number;
+  /** The answer in EBX. */
+  ebx: number;
+  /** The answer in ECX. */
+  ecx: number;
+  /** The answer in EDX. */
+  edx: number;
+}
+
+/** The answer's four registers. */
+export type CpuidAnswer = Readonly<Record<CpuidRegister, number>>;
+
+/** `KVM_CPUID_FLAG_SIGNIFCANT_INDEX`: the leaf has subleaves. */
+const HAS_SUBLEAVES = 1;
+/** The leaves that have, among those with features (Intel SDM Vol. 2A, CPUID). */
+const LEAVES_WITH_SUBLEAVES: ReadonlySet<number> = new Set([0x7, 0xd]);
+
+/** Leaves whose EAX is the last of their range: basic, hypervisor's, extended. */
+const RANGES: readonly number[] = [0, 0x4000_0000, 0x8000_0000];
+const RANGE_MASK = 0xf000_0000;
+
+const AMD_VENDORS: ReadonlySet<string> = new Set(["AuthenticAMD", "HygonGenuine"]);
+
+/**
+ * AMD's CPUs tell of these bits of leaf 1, EDX, in leaf 0x80000001, too (AMD APM Vol. 3, E.4.1): 0 to 9, 12
+ * to 17, 23 and 24.
+ */
+const AMD_REPEATED = 0x0183_f3ff;
+
+let places: ReadonlyMap<string, CpuidFeaturePlace> | undefined;
+
+function featurePlaces(): ReadonlyMap<string, CpuidFeaturePlace> {
+  return places ??= new Map(
+    Object.entries(CPUID_FEATURES).flatMap(([place, bits]) => {
+      const [leaf, subleaf, register] = place.split(".");
+      return Object.entries(bits).map(([name, bit]): [string, CpuidFeaturePlace] => [name, {
+        leaf: Number(leaf),
+        subleaf: Number(subleaf),
+        register: register as CpuidRegister,
+        bit,
+      }]);
+    }),
+  );
+}
+
+/** The names of all features. */
+export function cpuidFeatureNames(): CpuidFeature[] {
+  return [...featurePlaces().keys()] as CpuidFeature[];
+}
+
+/**
+ * Where CPUID tells of a feature.
+ *
+ * @throws {RangeError} When there is none of that name.
+ *
+ * @example
+ * ```ts
+ * import { cpuidFeaturePlace } from "@vmexit/vmexit/x86";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(cpuidFeaturePlace("la57"), { leaf: 7, subleaf: 0, register: "ecx", bit: 16 });
+ * ```
+ */
+export function cpuidFeaturePlace(name: CpuidFeature): CpuidFeaturePlace {
+  const place = featurePlaces().get(name);
+  if (place !== undefined) return place;
+  throw new RangeError(
+    `Cannot find a CPUID feature "${String(name)}": there is none of that name; the nearest are ${
+      nearestNames(String(name), featurePlaces().keys()).join(", ")
+    }`,
+  );
+}
+
+/** The entry that answers for a leaf and a subleaf, or undefined. */
+export function cpuidEntry<Entry extends CpuidEntry>(
+  entries: readonly Entry[],
+  leaf: number,
+  subleaf: number = 0,
+): Entry | undefined {
+  return entries.find((entry) =>
+    entry.function === leaf && ((entry.flags & HAS_SUBLEAVES) === 0 || entry.index === subleaf)
+  );
+}
+
+/**
+ * Whether these entries tell of a feature.
+ *
+ * @throws {RangeError} When there is none of that name.
+ */
+export function hasCpuidFeature(entries: readonly CpuidEntry[], name: CpuidFeature): boolean {
+  const { leaf, subleaf, register, bit } = cpuidFeaturePlace(name);
+  const entry = cpuidEntry(entries, leaf, subleaf);
+  return entry !== undefined && (entry[register] >>> bit & 1) === 1;
+}
+
+/**
+ * The entries with these features shown (true) or hidden (false), and nothing else: what stands on a hidden
+ * feature (`avx2` on `avx`) stays. A leaf that is lacking is added for a feature to show.
+ *
+ * @throws {RangeError} When there is none of a name.
+ *
+ * @example
+ * ```ts
+ * import { hasCpuidFeature, withCpuidFeatures } from "@vmexit/vmexit/x86";
+ * import { assert } from "@std/assert";
+ *
+ * const entries = withCpuidFeatures([], { la57: true, avx2: false });
+ * assert(hasCpuidFeature(entries, "la57") && !hasCpuidFeature(entries, "avx2"));
+ * ```
+ */
+export function withCpuidFeatures(
+  entries: readonly CpuidEntry[],
+  features: { readonly [Name in CpuidFeature]?: boolean },
+): CpuidEntry[] {
+  let edited = [...entries];
+  const isAmd = AMD_VENDORS.has(cpuidVendor(entries));
+  for (const [name, isShown] of Object.entries(features)) {
+    if (isShown === undefined) continue;
+    const place = cpuidFeaturePlace(name as CpuidFeature);
+    edited = withBit(edited, place, isShown);
+    const isRepeated = place.leaf === 1 && place.register === "edx" &&
+      (AMD_REPEATED >>> place.bit & 1) === 1;
+    if (isAmd && isRepeated) edited = withBit(edited, { ...place, leaf: 0x8000_0001 }, isShown);
+  }
+  return edited;
+}
+
+function withBit(
+  entries: readonly CpuidEntry[],
+  { leaf, subleaf, register, bit }: CpuidFeaturePlace,
+  isSet: boolean,
+): CpuidEntry[] {
+  const before = cpuidEntry(entries, leaf, subleaf);
+  if (before === undefined && !isSet) return [...entries];
+  const word = before?.[register] ?? 0;
+  const changed = isSet ? word | 1 << bit : word & ~(1 << bit);
+  return withCpuidAnswer(entries, leaf, subleaf, { [register]: changed >>> 0 });
+}
+
+/**
+ * The entries with these registers in the answer to a leaf and a subleaf. One that is lacking is added, and
+ * the leaf that says which is the last of its range follows.
+ *
+ * @throws {RangeError} When a value is no whole number of 32 bits.
+ */
+export function withCpuidAnswer(
+  entries: readonly CpuidEntry[],
+  leaf: number,
+  subleaf: number,
+  answer: Partial<CpuidAnswer>,
+): CpuidEntry[] {
+  for (const [register, value] of Object.entries(answer)) {
+    if (value !== undefined && value >>> 0 !== value) {
+      throw new RangeError(
+        `Cannot answer ${register} of CPUID leaf ${hex(leaf)} as ${
+          Number.isInteger(value) ? hex(value) : String(value)
+        }: it is not a whole number of 32 bits`,
+      );
+    }
+  }
+  const found = cpuidEntry(entries, leaf, subleaf);
+  if (found !== undefined) {
+    return entries.map((entry) => entry === found ? { ...entry, ...answer } : entry);
+  }
+  const hasSubleaves = subleaf !== 0 || LEAVES_WITH_SUBLEAVES.has(leaf);
+  const added: CpuidEntry = {
+    function: leaf,
+    index: subleaf,
+    flags: hasSubleaves ? HAS_SUBLEAVES : 0,
+    eax: 0,
+    ebx: 0,
+    ecx: 0,
+    edx: 0,
+    ...answer,
+  };
+  return withLastLeaf([...entries, added], leaf);
+}
+
+function withLastLeaf(entries: readonly CpuidEntry[], leaf: number): CpuidEntry[] {
+  const range = (leaf & RANGE_MASK) >>> 0;
+  if (leaf === range || !RANGES.includes(range)) return [...entries];
+  const last = cpuidEntry(entries, range)?.eax ?? 0;
+  return last >= leaf ? [...entries] : withCpuidAnswer(entries, range, 0, { eax: leaf });
+}
+
+/** The vendor's twelve letters in leaf 0: `"GenuineIntel"`, `"AuthenticAMD"`; empty where it is lacking. */
+export function cpuidVendor(entries: readonly CpuidEntry[]): string {
+  const entry = cpuidEntry(entries, 0);
+  if (entry === undefined) return "";
+  return new TextDecoder("latin1").decode(bytesOf([entry.ebx, entry.edx, entry.ecx]));
+}
+
+/** The bytes of registers, the lowest of each first. */
+function bytesOf(words: readonly number[]): Uint8Array {
+  return Uint8Array.from(words.flatMap((word) => [0, 8, 16, 24].map((bit) => word >>> bit & 0xff)));
+}

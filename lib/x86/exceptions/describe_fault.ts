@@ -1,0 +1,110 @@
+import { hex, hexBytes } from "../hex.ts";
+import { describePageFault } from "./describe_page_fault.ts";
+import { describeControlProtection, describeSelectorErrorCode } from "./error_codes.ts";
+import { type Exception, exceptions } from "./exceptions.ts";
+import type { PageWalk } from "../paging/page_walk.ts";
+
+/** What {@linkcode describeFault} tells of. */
+export interface DescribedFault {
+  /** The vector, 0 to 31. */
+  readonly vector: number;
+  /** The error code, where the CPU pushed one. */
+  readonly errorCode?: number;
+  /** Whether it came by the instruction `int`, and is no exception. */
+  readonly software?: boolean;
+  /** The linear address of the instruction. */
+  readonly linear: bigint;
+  /** Of a #PF: CR2. */
+  readonly cr2?: bigint;
+  /** Of a #PF: the walk for CR2. */
+  readonly walk?: PageWalk;
+  /** Of a #DB: DR6. */
+  readonly dr6?: bigint;
+  /** The bytes of memory from the instruction on. */
+  readonly bytes?: Uint8Array;
+}
+
+/** How many bytes of an opcode that the CPU does not know are shown. */
+const OPCODE_BYTES = 4;
+
+/** Bits of DR6 (Intel SDM Vol. 3B, 17.2.3), those of breakpoints first. */
+const DEBUG_CAUSES = [
+  "breakpoint 0",
+  "breakpoint 1",
+  "breakpoint 2",
+  "breakpoint 3",
+].map((text, bit) => ({ text, bit })).concat([
+  { text: "access to a debug register", bit: 13 },
+  { text: "single step", bit: 14 },
+  { text: "task switch", bit: 15 },
+]);
+
+/** What is to be said of an exception beside its title. */
+const REASONS: Readonly<Record<string, string>> = {
+  "#DE": ": the divisor is 0, or the quotient does not fit",
+  "#BP": ", a trap: rip is behind the instruction",
+  "#OF": ", a trap: rip is behind the instruction",
+  "#NM": ": CR0.EM or CR0.TS is set",
+  "#DF": ": another exception could not be delivered",
+};
+
+/**
+ * A fault in one line: what it is, where, at which instruction, and why.
+ *
+ * @param instruction The instruction's text, where it is known.
+ * @example
+ * ```ts
+ * import { describeFault } from "./describe_fault.ts";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(
+ *   describeFault({ vector: 13, errorCode: 0x40, linear: 0x1_0023n }, "mov ds, ax"),
+ *   "#GP at 0x10023 (`mov ds, ax`): error code 0x40, selector 0x40 of the GDT",
+ * );
+ * ```
+ */
+export function describeFault(fault: DescribedFault, instruction?: string): string {
+  const exception = exceptions[fault.vector];
+  const code = instruction === undefined ? "" : ` (\`${instruction}\`)`;
+  return `${exception.name} at ${hex(fault.linear)}${code}: ${detail(exception, fault)}`;
+}
+
+function detail({ name, title, hasErrorCode }: Exception, fault: DescribedFault): string {
+  const { errorCode, cr2, walk, dr6 = 0n, bytes = new Uint8Array() } = fault;
+  if (fault.software) return "a software interrupt to this vector, and no exception";
+  switch (name) {
+    case "#PF":
+      return cr2 === undefined || errorCode === undefined
+        ? title
+        : describePageFault({ errorCode, cr2, walk });
+    case "#TS":
+    case "#NP":
+    case "#SS":
+    case "#GP":
+      if (errorCode === undefined) return title;
+      return `${errorCode === 0 ? `${title}, ` : ""}${describeSelectorErrorCode(errorCode)}`;
+    case "#CP":
+      return errorCode === undefined ? title : describeControlProtection(errorCode);
+    case "#UD":
+      return bytes.length === 0 ? title : `${title}, bytes ${opcodeBytes(bytes)}`;
+    case "#DB":
+      return [title, ...debugCauses(dr6)].join(", ");
+    default: {
+      const reason = REASONS[name] ?? "";
+      // The error codes of #DF and #AC are always 0.
+      const code = hasErrorCode && errorCode ? `, error code ${hex(errorCode)}` : "";
+      return title + code + reason;
+    }
+  }
+}
+
+function debugCauses(dr6: bigint): string[] {
+  return DEBUG_CAUSES
+    .filter(({ bit }) => (dr6 >> BigInt(bit)) & 1n)
+    .map(({ text }) => text);
+}
+
+function opcodeBytes(bytes: Uint8Array): string {
+  const shown = hexBytes(bytes.subarray(0, OPCODE_BYTES));
+  return `${shown}${bytes.length > OPCODE_BYTES ? " …" : ""}`;
+}
