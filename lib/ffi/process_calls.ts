@@ -199,15 +199,23 @@ function bind(): ProcessCalls {
             0n,
           ]).buffer,
         );
+      // From above all the numbers that they are to have, so that none is overwritten before it is copied.
+      const copies: number[] = [];
+      for (const fd of descriptors) {
+        const copy = c.fcntl(fd, PROCESS_ABI.F_DUPFD_CLOEXEC, descriptors.length);
+        if (copy >= 0) {
+          copies.push(copy);
+          continue;
+        }
+        const errno = errnoView[0];
+        for (const made of copies) c.close(made);
+        throw new SystemError("fcntl", errno, `${program} was not started`);
+      }
       const actions = new Uint8Array(PROCESS_ABI["sizeof(posix_spawn_file_actions_t)"]);
       const attributes = new Uint8Array(PROCESS_ABI["sizeof(posix_spawnattr_t)"]);
       c.posix_spawn_file_actions_init(actions);
       c.posix_spawnattr_init(attributes);
       c.posix_spawnattr_setflags(attributes, PROCESS_ABI.POSIX_SPAWN_SETSID);
-      // From above all the numbers that they are to have, so that none is overwritten before it is copied.
-      const copies = descriptors.map((fd) =>
-        c.fcntl(fd, PROCESS_ABI.F_DUPFD_CLOEXEC, descriptors.length)
-      );
       copies.forEach((fd, index) => c.posix_spawn_file_actions_adddup2(actions, fd, index));
       const pid = new Int32Array(1);
       const failure = c.posix_spawn(

@@ -7,17 +7,49 @@ import {
   expect,
   hlt,
   Image,
+  KvmError,
+  mmioRead,
   modes,
   portOut,
   UnhandledExitError,
 } from "@vmexit/vmexit";
 import { CAPABILITIES, IOCTLS } from "@vmexit/vmexit/abi";
+import { ERRNO } from "@vmexit/vmexit/kvm";
 import { systemManagementEntry } from "@vmexit/vmexit/x86";
 import { emulatedMachineName } from "../../lib/machine/host/emulated_machine.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { injected } from "../machine/injected_libc.ts";
 
 const HANDLER = asm.file("../../guests/modes/system_management.asm");
+
+Deno.test("a slot that KVM refuses in system-management mode is there in no mode", () => {
+  let refuses = false;
+  let failed = false;
+  const libc = injected((real) => ({
+    errno: () => failed ? ERRNO.ENOMEM : real.errno(),
+    ioctlBuffer(fd, request, buffer) {
+      const slot = new DataView(buffer.buffer, buffer.byteOffset).getUint32(0, true);
+      failed = refuses && request === IOCTLS.KVM_SET_USER_MEMORY_REGION.number && slot >> 16 === 1;
+      return failed ? -1 : real.ioctlBuffer(fd, request, buffer);
+    },
+  }));
+  using vm = boot(
+    asm`
+      bits 64
+      mov al, [0x400000]
+      mov bl, [0x600000]
+      hlt
+    `,
+    { smm: { handler: HANDLER }, libc, slots: [{ gpa: 0x600000, size: "4K", content: [7] }] },
+  );
+  refuses = true;
+  assertThrows(() => vm.memory.addSlot({ gpa: 0x400000, size: "4K" }), KvmError, "ENOMEM");
+  const other = vm.memory.slotAt(0x600000)!;
+  assertThrows(() => vm.memory.moveSlot(other, 0x400000), KvmError, "ENOMEM");
+  refuses = false;
+  expect(vm).toExit([mmioRead(0x400000).returns(1), hlt()]);
+  assertEquals(vm.registers.bl, 7);
+});
 
 const inSmm = ({ smm }: { smm: boolean }) => smm;
 const outsideSmm = ({ smm }: { smm: boolean }) => !smm;

@@ -35,8 +35,8 @@ export function levels(options: LevelsOptions = {}): Levels {
     options;
   const stack = new DisposableStack();
   const kvm = stack.use(Kvm.open(libcOfTest));
+  const pages = stack.use(allocatePages(kvmLibc(), MEMORY_PAGES * PAGE));
   const vm = stack.use(kvm.createVm());
-  const pages = allocatePages(kvmLibc(), MEMORY_PAGES * PAGE);
   pages.bytes.set(code, ENTRY);
   vm.setMemorySlot({ slot: 0, gpa: 0, pages, logDirtyPages });
   before?.(vm);

@@ -1,4 +1,5 @@
 import type { StructLayout } from "../../ffi/struct.ts";
+import { KVM_CREATE_DEVICE } from "./constants.ts";
 
 /**
  * What an ioctl refers to beyond the bytes of its argument. Where KVM is in another machine, these mean something else there,
@@ -9,8 +10,13 @@ export interface IoctlReferences {
   readonly addresses: readonly number[];
   /** Offsets of the file descriptors in it: 32-bit numbers. */
   readonly descriptors: readonly number[];
-  /** The offset of a file descriptor that the kernel puts into it. */
-  readonly newDescriptor: number | undefined;
+  /** The offset of a file descriptor that the kernel puts into it, unless a flag in it says that it only tries. */
+  readonly newDescriptor:
+    | {
+      readonly offset: number;
+      readonly unless: { readonly offset: number; readonly flag: number };
+    }
+    | undefined;
   /** Whether the call returns a file descriptor. */
   readonly returnsDescriptor: boolean;
 }
@@ -21,7 +27,7 @@ const MSR_FILTER_RANGES = 16;
 interface Paths {
   readonly addresses?: readonly string[];
   readonly descriptors?: readonly string[];
-  readonly newDescriptor?: string;
+  readonly newDescriptor?: { path: string; unless: { path: string; flag: number } };
 }
 
 /** The members of KVM's structures that are addresses or file descriptors of the process (`<linux/kvm.h>`). */
@@ -44,7 +50,9 @@ const PATHS: Readonly<Record<string, Paths>> = {
   kvm_ioeventfd: { descriptors: ["fd"] },
   kvm_hyperv_eventfd: { descriptors: ["fd"] },
   kvm_xen_hvm_attr: { descriptors: ["u.evtchn.deliver.eventfd.fd"] },
-  kvm_create_device: { newDescriptor: "fd" },
+  kvm_create_device: {
+    newDescriptor: { path: "fd", unless: { path: "flags", flag: KVM_CREATE_DEVICE.TEST } },
+  },
 };
 
 /** The ioctls that return a file descriptor. */
@@ -69,10 +77,14 @@ export function ioctlReferences(
   const returnsDescriptor = RETURNS_DESCRIPTOR.has(name);
   if (paths === undefined && !returnsDescriptor) return undefined;
   const offset = (path: string) => struct!.offsetOf(path);
+  const made = paths?.newDescriptor;
   return {
     addresses: (paths?.addresses ?? []).map(offset),
     descriptors: (paths?.descriptors ?? []).map(offset),
-    newDescriptor: paths?.newDescriptor === undefined ? undefined : offset(paths.newDescriptor),
+    newDescriptor: made && {
+      offset: offset(made.path),
+      unless: { offset: offset(made.unless.path), flag: made.unless.flag },
+    },
     returnsDescriptor,
   };
 }

@@ -14,7 +14,8 @@ const WINDOW_NAME = "vmexit-kvm";
 /** How much of what QEMU and the machine's kernel said last is told. */
 const TAIL_SIZE = 4096;
 
-const NOTE_SIZE = 8;
+/** Bytes of all notes: each has 8. */
+const NOTES_SIZE = Math.max(...Object.values(NOTES)) + 8;
 
 /** The numbers that the machine's descriptors have in the supervisor. */
 const DESCRIPTOR = {
@@ -165,8 +166,8 @@ export function writeNotes(view: DataView, parts: MachineParts): void {
 export function* notedMachines(libc: Libc): Generator<NotedMachine> {
   for (const name of processCalls().namesIn("/proc/self/fd")) {
     const window = Number(name);
-    if (!isWindow(window) || readNote(libc, window, "window") !== window) continue;
-    const note = (part: keyof typeof NOTES) => readNote(libc, window, part);
+    const note = isWindow(window) ? readNotes(libc, window) : undefined;
+    if (note === undefined || note("window") !== window) continue;
     const parts: MachineParts = {
       address: BigInt(note("address")),
       window,
@@ -182,11 +183,21 @@ export function* notedMachines(libc: Libc): Generator<NotedMachine> {
   }
 }
 
-/** What a window's notes have under a name; 0 where they have nothing yet. */
-function readNote(libc: Libc, window: number, part: keyof typeof NOTES): number {
-  const note = new DataView(new ArrayBuffer(NOTE_SIZE));
-  libc.pread(window, new Uint8Array(note.buffer), WINDOW.notes + NOTES[part]);
-  return Number(note.getBigInt64(0, true));
+/**
+ * What a window's notes have, by name; 0 where they have nothing yet. All are read at once: another thread may end the machine
+ * meanwhile, and what is opened next has its descriptor's number.
+ *
+ * @returns Undefined where they cannot be read.
+ */
+function readNotes(
+  libc: Libc,
+  window: number,
+): ((part: keyof typeof NOTES) => number) | undefined {
+  const notes = new DataView(new ArrayBuffer(NOTES_SIZE));
+  if (libc.pread(window, new Uint8Array(notes.buffer), WINDOW.notes) !== NOTES_SIZE) {
+    return undefined;
+  }
+  return (part) => Number(notes.getBigInt64(NOTES[part], true));
 }
 
 /** Whether a descriptor of this process is a machine's window. */
@@ -220,10 +231,10 @@ export function signalElsewhere(
   number: number,
   count: bigint,
 ): boolean {
-  if (!isWindow(window)) return false;
+  const note = isWindow(window) ? readNotes(libc, window) : undefined;
+  if (note === undefined || note("window") !== window) return false;
   const message = new BigInt64Array([BigInt(number), count]);
-  const signal = readNote(libc, window, "signal");
-  return processCalls().send(signal, new Uint8Array(message.buffer)) === SIGNAL_SIZE;
+  return processCalls().send(note("signal"), new Uint8Array(message.buffer)) === SIGNAL_SIZE;
 }
 
 /** The error for something of a machine that is no more. */

@@ -2,6 +2,7 @@ import { ERRNO } from "../../ffi/errno.ts";
 import { SC } from "../../ffi/files.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { MAP_FAILED, PAGE_SIZE } from "../../ffi/mman.ts";
+import { cString } from "../../ffi/process_calls.ts";
 import { ITIMERSPEC } from "../../ffi/thread_timer.ts";
 import { KVM } from "../abi/constants.ts";
 import type { IoctlReferences } from "../abi/ioctl_references.ts";
@@ -108,10 +109,14 @@ export class RemoteLibc {
           ? this.#signal(fd, bytes)
           : this.#transfer(SYSTEM_CALL.write, fd, bytes, false),
       pread: (fd, buffer, offset) => this.#transfer(SYSTEM_CALL.pread64, fd, buffer, true, offset),
-      lseek: (fd, offset, whence) =>
-        this.#call(SYSTEM_CALL.lseek, this.numberOf(fd), offset, whence),
+      lseek: (fd, offset, whence) => {
+        const own = this.numberOf(fd);
+        return own < 0
+          ? this.#fail(ERRNO.EBADF)
+          : this.#call(SYSTEM_CALL.lseek, own, offset, whence);
+      },
       memfd_create: (name, flags) =>
-        this.#newDescriptor(this.#callWith(SYSTEM_CALL.memfd_create, text(name), flags)),
+        this.#newDescriptor(this.#callWith(SYSTEM_CALL.memfd_create, cString(name), flags)),
       eventfd: (initialValue, flags) => {
         this.#alive();
         return this.#newDescriptor(this.#call(SYSTEM_CALL.eventfd2, initialValue, flags));
@@ -121,8 +126,13 @@ export class RemoteLibc {
       mmap: (length, protection, flags, fd, offset) =>
         this.#mmap(length, protection, flags, fd, offset),
       munmap: (address) => this.#munmap(address),
-      madvise: (address, length, advice) =>
-        this.#call(SYSTEM_CALL.madvise, inAgent(this.#offsetOf(address)), length, advice),
+      madvise: (address, length, advice) => {
+        const at = this.#offsetOf(address);
+        // What is in the window is somebody's, who holds the machine.
+        return at < 0 || !this.#machine!.isHeld
+          ? this.#fail(ERRNO.ENOMEM)
+          : this.#call(SYSTEM_CALL.madvise, inAgent(at), length, advice);
+      },
       allocatePages: (size, alignment, offset) => {
         this.#alive();
         return this.#memory!.allocate(size, alignment, offset);
@@ -147,14 +157,13 @@ export class RemoteLibc {
     };
   }
 
+  // --- The machine, and the numbers of what is in it ---
+
   /** The machine, started where there is none that lives. */
   get machine(): RemoteMachine {
     return this.#alive();
   }
 
-  // --- The machine, and the numbers of what is in it ---
-
-  /** The machine, started where there is none that lives. */
   #alive(): RemoteMachine {
     // What turns out to be idle is let go.
     this.#flushSoon();
@@ -214,8 +223,12 @@ export class RemoteLibc {
 
   /** What libc returns for what the kernel returned. */
   #returned(result: number): number {
-    if (result >= 0) return result;
-    this.#errno = -result;
+    return result >= 0 ? result : this.#fail(-result);
+  }
+
+  /** What libc returns for a call that fails. */
+  #fail(errno: number): -1 {
+    this.#errno = errno;
     return -1;
   }
 
@@ -244,7 +257,7 @@ export class RemoteLibc {
 
   #open(path: string, flags: number): number {
     this.#alive();
-    return this.#newDescriptor(this.#callWith(SYSTEM_CALL.open, text(path), flags));
+    return this.#newDescriptor(this.#callWith(SYSTEM_CALL.open, cString(path), flags));
   }
 
   #close(fd: number): number {
@@ -264,6 +277,7 @@ export class RemoteLibc {
     offset = 0,
   ): number {
     const own = this.numberOf(fd);
+    if (own < 0) return this.#fail(ERRNO.EBADF);
     const length = Math.min(bytes.length, DATA_SIZE);
     const { head } = this.#machine!;
     if (!isRead) head.set(bytes.subarray(0, length), WINDOW.data);
@@ -283,13 +297,12 @@ export class RemoteLibc {
     const count = bytes.length === EVENTFD_SIZE && new DataView(bytes.buffer, bytes.byteOffset);
     const isSent = count !== false &&
       signalElsewhere(this.#local, windowOf(fd), number, count.getBigInt64(0, true));
-    if (isSent) return EVENTFD_SIZE;
-    this.#errno = ERRNO.EBADF;
-    return -1;
+    return isSent ? EVENTFD_SIZE : this.#fail(ERRNO.EBADF);
   }
 
   #ioctl(fd: number, request: number, argument: number): number {
     const own = this.numberOf(fd);
+    if (own < 0) return this.#fail(ERRNO.EBADF);
     if (request === KVM_RUN) return this.#run(own, fd);
     this.#ringsIn();
     const at = this.#machine!.add(SYSTEM_CALL.ioctl, own, request, argument);
@@ -307,6 +320,7 @@ export class RemoteLibc {
         `Cannot pass ${buffer.length} bytes to an emulated machine: an argument has ${DATA_SIZE} at most`,
       );
     }
+    if (own < 0) return this.#fail(ERRNO.EBADF);
     const machine = this.#machine!;
     machine.head.set(buffer, WINDOW.data);
     const translated = references && new TranslatedArgument(buffer, references, this.#places);
@@ -322,10 +336,7 @@ export class RemoteLibc {
   #run(own: number, fd: number): number {
     const machine = this.#machine!;
     const mapping = this.#runs.get(fd);
-    if (mapping === undefined) {
-      this.#errno = ERRNO.EBADF;
-      return -1;
-    }
+    if (mapping === undefined) return this.#fail(ERRNO.EBADF);
     const { written } = this.#memory!;
     written.take(this.#tell);
     this.#ringsIn();
@@ -370,7 +381,7 @@ export class RemoteLibc {
 
   /** The offset in the window of an address of this process; negative where it is outside. */
   #offsetOf(address: bigint): number {
-    const offset = Number(address - this.#machine!.address);
+    const offset = this.#machine === undefined ? -1 : Number(address - this.#machine.address);
     return offset >= 0 && offset < WINDOW_SIZE ? offset : -1;
   }
 
@@ -382,17 +393,17 @@ export class RemoteLibc {
     offset: number,
   ): bigint {
     const own = this.numberOf(fd);
+    if (own < 0) return this.#noMapping(ERRNO.EBADF);
     const machine = this.#machine!;
     const size = wholePages(length);
     const copy = this.#memory!.take(size);
-    if (copy === undefined) return this.#noMemory();
+    if (copy === undefined) return this.#noMapping(ERRNO.ENOMEM);
     const at = machine.add(SYSTEM_CALL.mmap, 0, length, protection, flags, own, offset);
     machine.send();
     const real = machine.wideResult(at);
     if (real < 0) {
       this.#memory!.give(copy, size);
-      this.#errno = -real;
-      return MAP_FAILED;
+      return this.#noMapping(-real);
     }
     machine.add(OWN_CALL.copy, inAgent(copy), real, length);
     machine.send();
@@ -403,8 +414,8 @@ export class RemoteLibc {
     return machine.address + BigInt(copy);
   }
 
-  #noMemory(): bigint {
-    this.#errno = ERRNO.ENOMEM;
+  #noMapping(errno: number): bigint {
+    this.#errno = errno;
     return MAP_FAILED;
   }
 
@@ -484,8 +495,4 @@ function timerNumber(timerId: bigint): number {
 /** The descriptor of the window of the machine that a descriptor is in. */
 function windowOf(fd: number): number {
   return Math.floor((fd - FIRST_DESCRIPTOR) / DESCRIPTORS) % WINDOWS;
-}
-
-function text(path: string): Uint8Array<ArrayBuffer> {
-  return new TextEncoder().encode(`${path}\0`);
 }

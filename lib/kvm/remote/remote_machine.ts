@@ -38,6 +38,9 @@ const MOST_PATIENCE = 16;
 const IMPATIENCE = 4;
 const BLOCKED_BETWEEN_SPINS = 32;
 
+/** The windows of the machines that this isolate holds: those are in use, though their holder is the thread of whoever looks. */
+const heldHere = new Set<number>();
+
 const HOLDER_WORD = (WINDOW.notes + NOTES.holder) >> 2;
 
 /**
@@ -123,6 +126,7 @@ export class RemoteMachine {
     // Another thread may not have waited for its last request.
     this.#outstanding = !this.#isDone;
     this.#held = 1;
+    heldHere.add(this.window);
     return true;
   }
 
@@ -142,6 +146,7 @@ export class RemoteMachine {
     if (this.#count > 0) this.post();
     if (this.#held > 1) return;
     this.#held = 0;
+    heldHere.delete(this.window);
     Atomics.store(this.#words, HOLDER_WORD, HOLDER.nobody);
   }
 
@@ -212,6 +217,7 @@ export class RemoteMachine {
   end(reason: string): void {
     if (this.#death !== undefined) return;
     const { life, supervisor, bell, signal, done, window, console, complaints } = this.#parts;
+    heldHere.delete(window);
     this.#libc.close(life);
     this.#calls.wait(supervisor);
     this.#death = [reason, ...lastWords(this.#libc, this.#parts)].join("\n");
@@ -286,7 +292,10 @@ export class RemoteMachine {
   /** Ends a machine whose isolate has ended in the middle of something: an earlier one of this thread, or a thread that is no more. */
   #endIfLeft(holder: number): void {
     const thread = this.#libc.gettid();
-    if (holder <= 0 || holder !== thread && this.#calls.threadIsAlive(holder)) return;
+    if (
+      holder <= 0 || heldHere.has(this.window) ||
+      holder !== thread && this.#calls.threadIsAlive(holder)
+    ) return;
     if (this.#exchangeHolder(holder, thread)) {
       this.end("Its isolate ended in the middle of something");
     }

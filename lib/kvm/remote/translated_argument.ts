@@ -58,8 +58,9 @@ export class TranslatedArgument {
     for (const at of addresses) restore(at, ADDRESS_SIZE);
     for (const at of descriptors) restore(at, DESCRIPTOR_SIZE);
     if (newDescriptor === undefined || !succeeded) return;
+    const { offset, unless } = newDescriptor;
     const view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset);
-    const number = view.getInt32(newDescriptor, true);
-    view.setInt32(newDescriptor, this.#places.newDescriptor(number), true);
+    if ((view.getUint32(unless.offset, true) & unless.flag) !== 0) return;
+    view.setInt32(offset, this.#places.newDescriptor(view.getInt32(offset, true)), true);
   }
 }

@@ -114,20 +114,26 @@ export class SlotTable implements MemorySlots {
 
   #set(slot: BackedSlot): void {
     this.#memory.add(slot.pages);
-    const notesWrites = this.#notesWrites && !slot.readonly;
+    const before = this.#slots.find((each) => each.slot === slot.slot);
     for (const space of this.#addressSpaces) {
-      const logDirtyPages = notesWrites && space === 0;
-      const { gpa, readonly, pages } = slot;
-      this.#vm.setMemorySlot({
-        slot: numberIn(space, slot.slot),
-        gpa,
-        readonly,
-        pages,
-        logDirtyPages,
-      });
+      try {
+        this.#setIn(space, slot);
+      } catch (error) {
+        // The guest has the same memory in all of them, or keeps what it had.
+        for (const done of this.#addressSpaces.slice(0, this.#addressSpaces.indexOf(space))) {
+          if (before !== undefined) this.#setIn(done, before);
+          else this.#vm.deleteMemorySlot(numberIn(done, slot.slot));
+        }
+        throw error;
+      }
     }
     this.#slots = [...this.#slots.filter((each) => each.slot !== slot.slot), slot]
       .sort((a, b) => a.gpa - b.gpa);
+  }
+
+  #setIn(space: number, { slot, gpa, readonly, pages }: BackedSlot): void {
+    const logDirtyPages = this.#notesWrites && !readonly && space === 0;
+    this.#vm.setMemorySlot({ slot: numberIn(space, slot), gpa, readonly, pages, logDirtyPages });
   }
 
   #find(slot: MemorySlot, verb: string): BackedSlot {

@@ -1,12 +1,16 @@
 import { asm, boot, HostError, requires, TimeLimitError } from "@vmexit/vmexit";
-import { kvmLibc, libc, openHandles } from "@vmexit/vmexit/kvm";
+import { IOCTLS, KVM_DEV_TYPE } from "@vmexit/vmexit/abi";
+import { ERRNO, kvmLibc, type Libc, libc, openHandles } from "@vmexit/vmexit/kvm";
+import { MAP_FAILED } from "../../../lib/ffi/mman.ts";
 import { ThreadTimer } from "../../../lib/ffi/thread_timer.ts";
 import { emulatedMachine, remoteLibc } from "../../../lib/kvm/remote/kvm_choice.ts";
 import { RemoteLibc } from "../../../lib/kvm/remote/remote_libc.ts";
 import { RemoteMachine } from "../../../lib/kvm/remote/remote_machine.ts";
 import { requireImage } from "../../../lib/kvm/remote/require_image.ts";
-import { OWN_CALL, SYSTEM_CALL } from "../../../lib/kvm/remote/window.ts";
+import { notedMachines } from "../../../lib/kvm/remote/machine_process.ts";
+import { OWN_CALL, SYSTEM_CALL, WINDOW } from "../../../lib/kvm/remote/window.ts";
 import { assert, assertEquals, assertLess, assertStringIncludes, assertThrows } from "@std/assert";
+import { levels } from "../levels.ts";
 import { gone, machinesOf } from "./remote_processes.ts";
 
 /** Only where tests use such a machine: elsewhere they would have it made first. */
@@ -217,6 +221,56 @@ test("an image that does not start is looked through, made anew if need be, and 
   assert(fd > 0);
   assertEquals(asked, [false, true]);
   remote.libc.close(fd);
+});
+
+test("a descriptor that is closed is EBADF, and no request is made: the machine may be another thread's", () => {
+  const c = kvmLibc();
+  const fd = c.open("/dev/kvm", 2);
+  const { machine: own } = remoteLibc()!;
+  c.close(fd);
+  own.settle();
+  own.release();
+  assertEquals(own.isHeld, false);
+  const requests = () => new Int32Array(own.head.buffer)[WINDOW.request >> 2];
+  const before = requests();
+  const bytes = new Uint8Array(8);
+  for (
+    const use of [
+      () => c.read(fd, bytes),
+      () => c.write(fd, bytes),
+      () => c.pread(fd, bytes, 0),
+      () => c.lseek(fd, 0, 0),
+      () => c.ioctl(fd, IOCTLS.KVM_GET_API_VERSION.number, 0),
+      () => c.ioctl(fd, IOCTLS.KVM_RUN.number, 0),
+      () => c.ioctlBuffer(fd, IOCTLS.KVM_GET_REGS.number, bytes),
+      () => c.mmap(4096, 3, 1, fd, 0) === MAP_FAILED ? -1 : 0,
+    ]
+  ) assertEquals([use(), c.errno()], [-1, ERRNO.EBADF], String(use));
+  assertEquals([c.madvise(own.address + 0x20_0000n, 4096, 14), c.errno()], [-1, ERRNO.ENOMEM]);
+  assertEquals(requests(), before);
+  assertEquals(own.isHeld, false);
+});
+
+test("a device that is only tried counts no descriptor: the machine is let go", () => {
+  const { machine: own } = remoteLibc()!;
+  {
+    using on = levels();
+    assertEquals(on.vm.hasDevice(KVM_DEV_TYPE.VFIO), true);
+  }
+  own.release();
+  assertEquals(own.isHeld, false);
+});
+
+test("the notes of a machine are read at once", () => {
+  using _vm = boot(halting);
+  const reads: number[] = [];
+  const counting = {
+    ...libc(),
+    pread: (...args: Parameters<Libc["pread"]>) => (reads.push(args[0]), libc().pread(...args)),
+  };
+  const found = [...notedMachines(counting)];
+  assert(found.some(({ parts }) => parts.window === remoteLibc()!.machine.window));
+  assertEquals(reads.length, found.length);
 });
 
 Deno.test(requires({}, "requires() knows the machine"), () => {
