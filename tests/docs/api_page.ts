@@ -29,10 +29,8 @@ export async function apiPage(): Promise<string> {
         "",
         `${symbols.length} names, ${values} of them values.`,
         "",
-        "| name | | |",
-        "| --- | --- | --- |",
         ...symbols.map((each) =>
-          `| \`${each.name}\` | ${WORDS[kindOf(each)] ?? kindOf(each)} | ${firstSentence(each)} |`
+          `- \`${each.name}\` (${WORDS[kindOf(each)] ?? kindOf(each)}): ${firstSentence(each)}`
         ),
       ].join("\n");
     }),
@@ -67,6 +65,6 @@ function firstSentence({ name, declarations }: Documented): string {
   const doc = declarations.find(({ jsDoc }) => jsDoc?.doc !== undefined)?.jsDoc?.doc;
   if (doc === undefined) throw new Error(`${name} says nothing of itself.`);
   const [sentence] = doc.replaceAll(/\s+/g, " ").trim().split(/(?<=(?<!Vol|vs|e\.g|i\.e)[.:;]) /);
-  return sentence.replaceAll(/\{@linkcode ([^}|]+)[^}]*\}/g, "`$1`").replaceAll("|", "\\|")
+  return sentence.replaceAll(/\{@linkcode ([^}|]+)[^}]*\}/g, "`$1`")
     .replace(/[:;]$/, ".");
 }
