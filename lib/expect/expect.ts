@@ -2,7 +2,7 @@ import type { MemoryContent } from "../machine/memory/address_space.ts";
 import { MachineCpu } from "../machine/machine.ts";
 import type { RunOptions } from "../machine/run/run_options.ts";
 import type { RegisterValues } from "../machine/registers/registers.ts";
-import { GuestFaultError, UnhandledExitError } from "../machine/run/run_errors.ts";
+import { isOfGuest } from "../machine/run/run_errors.ts";
 import type { MsrValues } from "../x86/msrs/msr_number.ts";
 import type { RflagsFlag } from "../x86/registers/flag_tables.ts";
 import type { FlagValues } from "../x86/registers/flags.ts";
@@ -279,9 +279,7 @@ export class Expectation extends StateExpectation {
       verdict = run();
     } catch (error) {
       // What went wrong is the test's: its line is the place, not the run loop.
-      if (error instanceof UnhandledExitError || error instanceof GuestFaultError) {
-        Error.captureStackTrace(error, matcher);
-      }
+      if (isOfGuest(error)) Error.captureStackTrace(error, matcher);
       throw error;
     }
     assertVerdict(this.#machine, verdict, false, matcher);

@@ -41,6 +41,7 @@ export type {
   FlagRegisterName,
   FlagsOfRegisters,
 } from "./registers/flag_register.ts";
+export type { AssignableRegisters, WholeValue } from "./registers/assignable_registers.ts";
 export {
   CallError,
   GuestFaultError,

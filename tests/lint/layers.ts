@@ -97,6 +97,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
     ],
     boot: [
       "registers",
+      "buses",
       "host",
       "cpuid",
       "memory",

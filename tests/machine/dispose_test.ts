@@ -13,7 +13,7 @@ const guest = () =>
 Deno.test("once disposed, whatever needs the guest throws a TypeError", () => {
   const vm = boot(guest());
   const { registers, memory, linear, ports } = vm;
-  const handler = ports.on(0x10, {});
+  const handler = ports.on(0x10, { write() {} });
   const exits = vm.exits();
   vm.run();
   vm[Symbol.dispose]();

@@ -85,7 +85,11 @@ Deno.test("virtual-8086 mode: without closed ports it may use them, with closed 
   using open = boot(guest, { mode: "virtual8086", gates: { 13: "refused" } });
   open.run();
   expect(open).toHaveSerial("V");
-  using closed = boot(guest, { mode: "virtual8086", gates: { 13: "refused" }, ports: false });
+  using closed = boot(guest, {
+    mode: "virtual8086",
+    gates: { 13: "refused" },
+    ioPermission: false,
+  });
   closed.run();
   expect(closed).toHaveSerial("");
   expect(closed).toHaveRegisters({ bl: 0x13 });

@@ -28,18 +28,18 @@ import { DirtyLog, type DirtyPages, DirtyRings } from "../memory/dirty_pages.ts"
 import { createSlots } from "../memory/memory_slots.ts";
 import { SlotTable } from "../memory/slot_table.ts";
 import { RegisterStore } from "../registers/register_store.ts";
+import { isRefusal } from "../run/run_errors.ts";
 import { scaledTimeout } from "../run/time_limit.ts";
 import type { BootOptions, Guest } from "./boot_options.ts";
 import { type BootPlan, planBoot } from "./boot_plan.ts";
 import { placeSmmHandler } from "./smm_handler.ts";
 
-/** Errors about what the caller gave, or about the host: none of them can be a fault of vmexit's own code. */
+/** Errors about what the host lacks, or NASM refuses: none of them can be a fault of vmexit's own code. */
 const CALLER_ERRORS = [
   AssemblyError,
   HostError,
   KvmError,
   MsrError,
-  RangeError,
   Deno.errors.NotCapable,
   Deno.errors.NotFound,
 ];
@@ -70,10 +70,17 @@ const CALLER_ERRORS = [
  */
 export function boot(guest: Guest, options: BootOptions = {}): Machine {
   try {
+    if (typeof options !== "object" || options === null) {
+      throw new TypeError(
+        `Cannot boot with options ${
+          String(options)
+        }: give an object, { memory: "4K" }, or leave them out`,
+      );
+    }
     return start(planBoot(guest, options), options.libc);
   } catch (error) {
     // What the test got wrong, or the host lacks, is told at the line of the test.
-    if (CALLER_ERRORS.some((kind) => error instanceof kind)) {
+    if (isRefusal(error) || CALLER_ERRORS.some((kind) => error instanceof kind)) {
       Error.captureStackTrace(error as Error, boot);
     }
     throw error;
@@ -116,6 +123,8 @@ function start(plan: BootPlan, libc: Libc = kvmLibc()): Machine {
   load(board, plan);
   if (plan.smm !== undefined) placeSmmHandler(board.memory, cpus[0].vcpu, plan.smm);
   for (const cpu of board.cpus) startCpu(cpu, plan);
+  for (const [range, handler] of plan.ports) board.devices.ports.on(range, handler);
+  for (const [range, handler] of plan.mmio) board.devices.mmio.on(range, handler);
   const machine = new Machine(board);
   cleanup.move();
   return machine;
@@ -200,7 +209,6 @@ function loadGuest(
         `Cannot load ${size} bytes of the guest at ${at === undefined ? "linear" : "physical"} 0x${
           ((at ?? image.origin) + address - image.origin).toString(16)
         }: they do not fit the machine's memory. Give it more with the \`memory\` option, or load the guest elsewhere. ${error.message}`,
-        { cause: error },
       );
     }
   }

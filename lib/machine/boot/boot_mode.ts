@@ -27,7 +27,7 @@ const OPTIONS_OF_CONVENTIONS: Readonly<Record<string, readonly Convention[]>> = 
       "idt",
       "levels",
       "pageTables",
-      "ports",
+      "ioPermission",
       "tss",
     ].map((
       name,

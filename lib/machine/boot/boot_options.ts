@@ -9,6 +9,8 @@ import type { RealLayout } from "../../x86/boot/modes/real.ts";
 import type { UnrealLayout } from "../../x86/boot/modes/unreal.ts";
 import type { Virtual8086Layout } from "../../x86/boot/modes/virtual8086.ts";
 import type { MsrValues } from "../../x86/msrs/msr_number.ts";
+import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
+import type { AddressRange } from "../buses/bus.ts";
 import type { InterleavingOptions } from "../run/interleaving.ts";
 import type { CpuidOptions } from "../cpuid/cpuid_options.ts";
 import type { Irqchip } from "../interrupts/irqchip.ts";
@@ -46,6 +48,25 @@ export interface CpuOptions {
   /** Registers at the start, over what the mode, and the option `registers`, set. */
   readonly registers?: RegisterValues;
 }
+
+/**
+ * Handlers by address, or a list of pairs, whose ranges may have more than one address.
+ *
+ * @example
+ * ```ts no-eval
+ * import { asm, boot } from "@vmexit/vmexit";
+ *
+ * using vm = boot(asm`
+ *   in al, 0x60
+ *   out 0x72, al
+ *   hlt
+ * `, { ports: [[0x60, { read: () => 0x1c }], [[0x70, 0x77], { write: console.log }]] });
+ * vm.run(); // 114 28 1
+ * ```
+ */
+export type HandlersByAddress<Handler> =
+  | Readonly<Record<number, Handler>>
+  | Iterable<readonly [range: AddressRange, handler: Handler]>;
 
 /** What every mode's machine can be told. All of it has defaults. */
 export interface CommonOptions {
@@ -100,6 +121,13 @@ export interface CommonOptions {
   readonly timeout?: number;
   /** Whether there is a serial line at COM1. Default true. */
   readonly serial?: boolean;
+  /**
+   * Who answers the guest's I/O ports, from the start: handlers by port, or a list of pairs where one has a range of
+   * them. As {@linkcode Machine.ports}`.on` takes them.
+   */
+  readonly ports?: HandlersByAddress<PortHandler>;
+  /** Who answers physical addresses without memory, likewise: as {@linkcode Machine.mmio}`.on` takes them. */
+  readonly mmio?: HandlersByAddress<MmioHandler>;
   /** A port by which the guest ends the run with a status, such as 0xf4. Default none. */
   readonly exitPort?: number;
   /**
@@ -136,26 +164,27 @@ export interface CommonOptions {
 /** What `boot` works out of other options before a mode's boot state is made. */
 export type WorkedOutLayout = "memorySize" | "entry" | "gates";
 
+/** What every mode can be told of its vectors. */
+export interface GateOptions extends CommonOptions {
+  /**
+   * Handlers by vector: linear addresses, or labels of the guest. With an IDT each gets an interrupt gate that CPL 3
+   * may use; all other gates are absent. Handlers run at CPL 0; in long mode they are 64-bit code, in virtual-8086 mode
+   * 32-bit code. In real mode each gets its far pointer in the interrupt vector table at 0, in the code segment in
+   * which the guest starts where that reaches it; the other vectors are not written.
+   */
+  readonly gates?: Readonly<Record<number, number | string>>;
+}
+
 /** A machine that starts in real mode. */
-export interface RealOptions extends CommonOptions, Omit<RealLayout, WorkedOutLayout> {
+export interface RealOptions extends GateOptions, Omit<RealLayout, WorkedOutLayout> {
   /** Real mode: the default for a guest whose source says neither `bits 32` nor `bits 64`. */
   readonly mode?: "real";
 }
 
 /** A machine that starts in unreal mode. */
-export interface UnrealOptions extends CommonOptions, Omit<UnrealLayout, WorkedOutLayout> {
+export interface UnrealOptions extends GateOptions, Omit<UnrealLayout, WorkedOutLayout> {
   /** Real mode with data segments of 4 GiB. */
   readonly mode: "unreal";
-}
-
-/** What every mode with an IDT can be told. */
-export interface GateOptions extends CommonOptions {
-  /**
-   * Handlers by vector: linear addresses, or labels of the guest. Each gets an interrupt gate that CPL 3 may
-   * use; all other gates are absent. Handlers run at CPL 0; in long mode they are 64-bit code, in
-   * virtual-8086 mode 32-bit code.
-   */
-  readonly gates?: Readonly<Record<number, number | string>>;
 }
 
 /** A machine that starts in 16-bit protected mode. */
@@ -167,7 +196,7 @@ export interface Protected16Options extends GateOptions, Omit<Protected16Layout,
 /** A machine that starts in 32-bit protected mode. */
 export interface ProtectedOptions extends GateOptions, Omit<ProtectedLayout, WorkedOutLayout> {
   /** Flat 32-bit protected mode without paging: the default for a guest whose source says `bits 32`. */
-  readonly mode: "protected";
+  readonly mode?: "protected";
 }
 
 /** A machine that starts in 32-bit protected mode with 32-bit paging. */
@@ -198,7 +227,7 @@ export interface CompatibilityOptions
 /** A machine that starts in long mode. */
 export interface LongOptions extends GateOptions, Omit<LongLayout, WorkedOutLayout> {
   /** 64-bit mode: the default for a guest whose source says `bits 64`. */
-  readonly mode: "long";
+  readonly mode?: "long";
   /**
    * The state in which the guest is entered. `"plain"`, the default: all general registers but RSP are zero.
    * `"linux"`: as rust-vmm's monitors enter a 64-bit kernel, with the GDT at 0x500, page tables at 0x9000,

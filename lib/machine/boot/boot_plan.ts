@@ -1,5 +1,7 @@
 import { bootState } from "../../x86/boot/boot_state.ts";
 import type { CpuState, Mode } from "../../x86/boot/cpu_state.ts";
+import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
+import type { AddressRange } from "../buses/bus.ts";
 import type { MachineSettings } from "../board.ts";
 import { type CpuidPlan, planCpuid } from "../cpuid/cpuid_options.ts";
 import { planControllers } from "../interrupts/irqchip.ts";
@@ -14,6 +16,7 @@ import type {
   CommonOptions,
   CompatibilityOptions,
   Guest,
+  HandlersByAddress,
   LongOptions,
   PaeOptions,
   PagedOptions,
@@ -53,6 +56,10 @@ export interface BootPlan extends MachineSettings {
   readonly msrs: readonly MsrEntry[];
   /** The handler of system-management interrupts, if there is one. */
   readonly smm: SmmHandler | undefined;
+  /** Who answers accesses to I/O ports. */
+  readonly ports: readonly (readonly [AddressRange, PortHandler])[];
+  /** Who answers accesses to addresses without memory. */
+  readonly mmio: readonly (readonly [AddressRange, MmioHandler])[];
 }
 
 /**
@@ -100,7 +107,31 @@ export function planBoot(guest: Guest, options: BootOptions): BootPlan {
     starts: planStarts(options, cpus, { image, entry, state }),
     msrs: [...msrEntries(state.msrs ?? {}), ...msrEntries(options.msrs ?? {})],
     smm,
+    ports: handlersOf("ports", options.ports),
+    mmio: handlersOf("mmio", options.mmio),
   };
+}
+
+/** Handlers by address, of the options `ports` and `mmio`. */
+function handlersOf<Handler>(
+  option: string,
+  handlers: HandlersByAddress<Handler> = [],
+): readonly (readonly [AddressRange, Handler])[] {
+  if (typeof handlers !== "object" || handlers === null) {
+    throw new TypeError(
+      `Cannot boot with ${option} ${
+        String(handlers)
+      }: give handlers by address, { 0x60: { read: () => 0 } }`,
+    );
+  }
+  if (isIterable(handlers)) return [...handlers];
+  return Object.entries(handlers).map(([address, handler]) => [Number(address), handler]);
+}
+
+function isIterable<Handler>(
+  handlers: HandlersByAddress<Handler>,
+): handlers is Iterable<readonly [AddressRange, Handler]> {
+  return Symbol.iterator in handlers;
 }
 
 function checkRecordExits(count: number): number {
@@ -126,9 +157,11 @@ const common: Names<CommonOptions> = {
   libc: true,
   load: true,
   memory: true,
+  mmio: true,
   msrs: true,
   origin: true,
   pit: true,
+  ports: true,
   recordExits: true,
   registers: true,
   serial: true,
@@ -144,13 +177,14 @@ const real: Names<RealOptions> = {
   mode: true,
   ip: true,
   sp: true,
+  gates: true,
   catchFaults: true,
 };
 const unreal: Names<UnrealOptions> = real;
 const tables = { gdt: true, idt: true, tss: true, gates: true, catchFaults: true } as const;
 const protected16: Names<Protected16Options> = { ...common, ...tables, mode: true, stack: true };
-const virtual8086: Names<Virtual8086Options> = { ...real, ...tables, ports: true };
-const protected32: Names<ProtectedOptions> = { ...protected16, cpl: true, ports: true };
+const virtual8086: Names<Virtual8086Options> = { ...real, ...tables, ioPermission: true };
+const protected32: Names<ProtectedOptions> = { ...protected16, cpl: true, ioPermission: true };
 const paged: Names<PagedOptions> = {
   ...protected32,
   pageTables: true,

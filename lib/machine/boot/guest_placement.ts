@@ -36,7 +36,7 @@ export function placeGuest(
   const loadAddress = loadAddressOf(guest, image, options);
   const entry = entryOf(image, options.entry);
   const started = realModeStart(options, image, entry, loadAddress);
-  const gates = gatesOf(options, image);
+  const gates = gatesOf(options, image, movedBy(options, image, loadAddress));
   const layout = { ...started, mode, memorySize, entry, gates } as BootLayout;
   return { image, loadAddress, entry, layout };
 }
@@ -77,7 +77,7 @@ function realModeStart(
 ): BootOptions {
   const { cs, ip } = options;
   if (cs === undefined || ip !== undefined) return options;
-  const moved = loadAddress === undefined ? 0 : loadAddress - image.origin;
+  const moved = movedBy(options, image, loadAddress);
   return { ...options, ip: entry + moved - cs * PARAGRAPH } as BootOptions;
 }
 
@@ -86,13 +86,22 @@ function entryOf(image: Image, entry: number | string | undefined): number {
   return entry ?? image.entry;
 }
 
+/** What is to be added to labels that are offsets in the segment in which the guest starts. */
+function movedBy(
+  { cs }: BootOptions & { cs?: number },
+  image: Image,
+  loadAddress: number | undefined,
+): number {
+  return cs === undefined || loadAddress === undefined ? 0 : loadAddress - image.origin;
+}
+
 /** The addresses of handlers that were given as labels. */
-function gatesOf(options: BootOptions, image: Image): Record<number, number> {
+function gatesOf(options: BootOptions, image: Image, moved: number): Record<number, number> {
   const { gates = {} } = options as GateOptions;
   return Object.fromEntries(
     Object.entries(gates).map(([vector, handler]) => [
       vector,
-      typeof handler === "string" ? image.symbol(handler) : handler,
+      typeof handler === "string" ? image.symbol(handler) + moved : handler,
     ]),
   );
 }

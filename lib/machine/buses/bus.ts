@@ -15,6 +15,7 @@ export interface Bus<Handler> {
    * Hands the accesses to `range` to `handler`, until the returned object is disposed.
    *
    * @throws {RangeError} When the range is none, is outside the bus, or meets another handler's.
+   * @throws {TypeError} When the handler has neither `read` nor `write`.
    *
    * @example
    * ```ts no-eval
@@ -32,11 +33,18 @@ export interface Bus<Handler> {
   on(range: AddressRange, handler: Handler): Disposable;
 }
 
+/** What handlers of both address spaces have. */
+interface AnyHandler {
+  readonly name?: string;
+  readonly read?: unknown;
+  readonly write?: unknown;
+}
+
 /**
  * A {@linkcode Bus} with its lookup, which the run loop makes once for every exit and which allocates
  * nothing.
  */
-export class HandlerTable<Handler extends { readonly name?: string }> implements Bus<Handler> {
+export class HandlerTable<Handler extends AnyHandler> implements Bus<Handler> {
   readonly #what: string;
   readonly #lastAddress: number;
   readonly #check: (first: number, last: number) => void;
@@ -71,6 +79,14 @@ export class HandlerTable<Handler extends { readonly name?: string }> implements
           formatAddress(last)
         }: they are not a range from 0 to ` +
           formatAddress(this.#lastAddress),
+      );
+    }
+    const { read, write }: AnyHandler = handler ?? {};
+    if (typeof read !== "function" && typeof write !== "function") {
+      throw new TypeError(
+        `Cannot handle ${this.#what} ${formatAddress(first)} to ${
+          formatAddress(last)
+        } by ${typeof handler}: it has neither read nor write. Give an object with one of them, or both.`,
       );
     }
     const other = this.#regions.find((region) => region.first <= last && first <= region.last);

@@ -1,3 +1,4 @@
+import { handlerError } from "../exits/handler_error.ts";
 import { KVM_MSR_EXIT_REASON } from "../../kvm/abi/constants.ts";
 import type { KvmRunPage } from "../../kvm/kvm_run_page.ts";
 import type { Vm } from "../../kvm/vm.ts";
@@ -265,13 +266,16 @@ function answerRead(kvmRun: KvmRunPage, handler: MsrHandler): true {
     ? BigInt.asUintN(MSR_BITS, value) === value
     : Number.isSafeInteger(value) && value >= 0;
   if (!isWhole) {
-    throw new RangeError(
-      `Cannot answer a read of MSR ${msrText(msr)} as ${
-        typeof value === "bigint" || Number.isInteger(value) ? hex(value) : String(value)
-      }: what ${
-        handler.name ?? "handler"
-      } returned is not a whole number of ${MSR_BITS} bits. Return one (above 2^53 - 1 a bigint), or generalProtection; ` +
-        "the read still waits: the machine can be run on once its handler does.",
+    const shown = typeof value === "bigint" || typeof value === "number"
+      ? hex(value)
+      : String(value);
+    throw handlerError(
+      new RangeError(
+        `Cannot answer a read of MSR ${msrText(msr)} as ${shown}: what ${
+          handler.name ?? "handler"
+        } returned is not a whole number of ${MSR_BITS} bits. Return one (above 2^53 - 1 a bigint), or ` +
+          "generalProtection; the read still waits: the machine can be run on once its handler does.",
+      ),
     );
   }
   kvmRun.msrData = BigInt(value);

@@ -15,13 +15,7 @@ import {
   type X87StackRegister,
   x87StackRegisters,
 } from "../../x86/registers/xsave_registers.ts";
-import {
-  flagAccessors,
-  type FlagProperties,
-  type FlagRegister,
-  type FlagsOfRegisters,
-  type RegisterAccessors,
-} from "./flag_register.ts";
+import { flagAccessors, type FlagsOfRegisters, type RegisterAccessors } from "./flag_register.ts";
 import { checkNames } from "./register_names.ts";
 import type { RegisterStore } from "./register_store.ts";
 import {
@@ -58,13 +52,7 @@ export type VectorRegisterName = SimdRegister | MmxRegister;
 export type ExtendedRegisters =
   & { readonly [Name in VectorRegisterName]: VectorRegister & VectorLanes }
   & { readonly [Name in X87StackRegister]: X87Register & X87Number }
-  & { -readonly [Name in WideRegister]: bigint }
-  & { -readonly [Name in NarrowRegister]: number }
-  & {
-    readonly [Name in ExtendedFlagRegister]:
-      & FlagRegister
-      & FlagProperties<FlagsOfRegisters[Name]>;
-  };
+  & { -readonly [Name in NarrowRegister]: number };
 
 /** The same, as tests set and expect them. */
 export type ExtendedRegisterValues =

@@ -13,13 +13,8 @@ import {
   writeRegister,
 } from "../../x86/registers/registers.ts";
 import type { Segment } from "../../x86/registers/segment.ts";
-import {
-  flagAccessors,
-  type FlagProperties,
-  type FlagRegister,
-  type FlagRegisterName,
-  type FlagsOfRegisters,
-} from "./flag_register.ts";
+import type { AssignableRegisters } from "./assignable_registers.ts";
+import { flagAccessors, type FlagRegisterName, type FlagsOfRegisters } from "./flag_register.ts";
 import {
   type ExtendedRegisters,
   extendedRegisters,
@@ -103,14 +98,10 @@ export type RegisterValues =
  * ```
  */
 export type Registers =
-  & { -readonly [Name in Exclude<GeneralRegister, "rflags">]: bigint }
+  & AssignableRegisters
   & { -readonly [Name in PartialRegister]: number }
-  & { -readonly [Name in ControlRegisterName]: bigint }
   & { readonly [Name in SegmentName]: Segment }
   & { readonly [Name in TableRegisterName]: DescriptorTable }
-  & {
-    readonly [Name in MainFlagRegister]: FlagRegister & FlagProperties<FlagsOfRegisters[Name]>;
-  }
   & ExtendedRegisters
   & RegisterAccess;
 

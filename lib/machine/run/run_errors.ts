@@ -5,6 +5,7 @@ import { statePage } from "../report/state_page.ts";
 import { exitText } from "../report/exit_text.ts";
 import type { Exit } from "../../kvm/exits/exit.ts";
 import { answerFields } from "../../kvm/exits/exit_answer.ts";
+import { isHandlerError } from "../exits/handler_error.ts";
 import { ofCpu } from "../report/cpus_section.ts";
 import { hex } from "../../x86/hex.ts";
 import { msrName } from "../../x86/msrs/msr_number.ts";
@@ -180,9 +181,18 @@ export class CallError extends Error {
 /** The errors about what the guest does. */
 const OF_GUEST = [CallError, GuestFaultError, TimeLimitError, UnhandledExitError];
 
-/** Whether an error is about what the guest does. */
+/** Whether an error is about what the guest does, or its handlers return. */
 export function isOfGuest(error: unknown): error is Error {
-  return OF_GUEST.some((kind) => error instanceof kind);
+  return isHandlerError(error) || OF_GUEST.some((kind) => error instanceof kind);
+}
+
+/**
+ * Whether an error refuses what a test has given: the messages of such have two parts, "Cannot X: Y", and those that V8
+ * throws at a fault of vmexit's own have not.
+ */
+export function isRefusal(error: unknown): error is Error {
+  return (error instanceof RangeError || error instanceof TypeError) &&
+    /^Cannot [^]*: /.test(error.message);
 }
 
 /** Runs `body`; the stack of an error about the guest begins at the line of the test that called `method`. */
@@ -190,25 +200,26 @@ export function fromCaller<Result>(
   method: (...parameters: never[]) => unknown,
   body: () => Result,
 ): Result {
-  try {
-    return body();
-  } catch (error) {
-    if (isOfGuest(error)) Error.captureStackTrace(error, method);
-    throw error;
-  }
+  return tracedFrom(method, isOfGuest, body);
 }
 
-/** Does what a test has asked for; the stack of an error about it begins at the line that called `method`. */
+/** Does what a test has asked for; the stack of a refusal begins at the line that called `method`. */
 export function checkedForCaller<Result>(
   method: (...parameters: never[]) => unknown,
+  body: () => Result,
+): Result {
+  return tracedFrom(method, isRefusal, body);
+}
+
+function tracedFrom<Result>(
+  method: (...parameters: never[]) => unknown,
+  isTold: (error: unknown) => error is Error,
   body: () => Result,
 ): Result {
   try {
     return body();
   } catch (error) {
-    if (error instanceof RangeError || error instanceof TypeError) {
-      Error.captureStackTrace(error, method);
-    }
+    if (isTold(error)) Error.captureStackTrace(error, method);
     throw error;
   }
 }

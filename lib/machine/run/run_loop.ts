@@ -2,6 +2,8 @@ import { EXIT_REASON, KVM_EXIT_HYPERV, KVM_EXIT_IO } from "../../kvm/abi/mod.ts"
 import type { AnswerFields } from "../../kvm/exits/exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import { littleEndianInteger } from "../exits/answer_bytes.ts";
+import { handlerError } from "../exits/handler_error.ts";
+import { hex } from "../../x86/hex.ts";
 import type { HandlerTable } from "../buses/bus.ts";
 import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
 import type { CoalescedWrites } from "../buses/coalesced_writes.ts";
@@ -92,6 +94,7 @@ export class RunLoop {
   /** The routine that is being called. */
   #call: Routine | undefined;
   #callReturned = false;
+  #wasAtExit = false;
 
   /** A loop over one vCPU. */
   constructor(parts: RunLoopInit) {
@@ -125,6 +128,7 @@ export class RunLoop {
   setCall(call: Routine | undefined): void {
     this.#call = call;
     this.#callReturned = false;
+    this.#wasAtExit = this.#atExit;
   }
 
   /**
@@ -148,6 +152,8 @@ export class RunLoop {
     }
     if (this.#call?.hasReturned) {
       this.#callReturned = true;
+      // The guest goes back to where it stood.
+      this.#atExit = this.#wasAtExit;
       this.#incomplete = kvmRun.exitReason === EXIT_REASON.IO;
       return false;
     }
@@ -310,9 +316,11 @@ export class RunLoop {
     else if (this.#unanswered && kvmRun.exitReason === EXIT_REASON.X86_WRMSR) {
       this.answerFields(ACCEPTED, by);
     } else if (this.#unanswered) {
-      throw new TypeError(
-        `Cannot go on from exit ${log.total}: its guest waits for an answer, and ${by} returned none. ` +
-          "The exit still waits: the machine can be run on once its handler returns one.",
+      throw handlerError(
+        new TypeError(
+          `Cannot go on from exit ${log.total}: its guest waits for an answer, and ${by} returned none. ` +
+            "The exit still waits: the machine can be run on once its handler returns one.",
+        ),
       );
     } else log.setAnsweredBy(by);
     return true;
@@ -433,13 +441,13 @@ function tooWide(
   name: string = UNNAMED,
 ): RangeError {
   const shown = typeof value === "number" || typeof value === "bigint"
-    ? `0x${value.toString(16)}${typeof value === "bigint" ? "n" : ""}`
+    ? `${hex(value)}${typeof value === "bigint" ? "n" : ""}`
     : String(value);
-  return new RangeError(
-    `Cannot answer a read of ${size} byte${size === 1 ? "" : "s"} at ${what} 0x${
-      address.toString(16)
-    } ` +
-      `as ${shown}: what ${name} returned is not a whole number of ${BYTE_BITS * size} bits. ` +
-      "The read still waits: the machine can be run on once its handler returns one that fits.",
+  return handlerError(
+    new RangeError(
+      `Cannot answer a read of ${size} byte${size === 1 ? "" : "s"} at ${what} ${hex(address)} ` +
+        `as ${shown}: what ${name} returned is not a whole number of ${BYTE_BITS * size} bits. ` +
+        "The read still waits: the machine can be run on once its handler returns one that fits.",
+    ),
   );
 }

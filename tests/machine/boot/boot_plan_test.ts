@@ -33,6 +33,8 @@ Deno.test("a plan without options has every default", () => {
     loadAddress: undefined,
     msrs: [],
     smm: undefined,
+    ports: [],
+    mmio: [],
   });
 });
 

@@ -44,7 +44,7 @@ const BOOTS: Readonly<Record<string, BootOptions>> = {
   "16-bit protected mode with a fault catcher": { mode: "protected16", catchFaults: true },
   "protected mode with a fault catcher": { mode: "protected", catchFaults: true },
   "protected mode at CPL 3": { mode: "protected", cpl: 3 },
-  "protected mode at CPL 3 with closed ports": { mode: "protected", cpl: 3, ports: false },
+  "protected mode at CPL 3 with closed ports": { mode: "protected", cpl: 3, ioPermission: false },
   "32-bit paging with 4 MiB pages": { mode: "paged" },
   "32-bit paging with 4 KiB pages": { mode: "paged", identityMap: "4K" },
   "32-bit paging at CPL 3": { mode: "paged", cpl: 3 },

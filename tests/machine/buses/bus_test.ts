@@ -275,12 +275,17 @@ Deno.test("an MMIO answer that is too wide is refused at every width, and the re
 
 Deno.test("two handlers on one port are refused, naming who has it", () => {
   using vm = halted();
-  vm.ports.on([0x60, 0x64], { name: "keyboard" });
+  const read = () => 0;
+  vm.ports.on([0x60, 0x64], { name: "keyboard", read });
   const message = "Cannot handle ports 0x64 to 0x70: keyboard has 0x60 to 0x64 already";
-  assertThrows(() => vm.ports.on([0x64, 0x70], {}), RangeError, message);
-  assertThrows(() => vm.ports.on(0x3f8, {}), RangeError, "COM1 has 0x3f8 to 0x3ff already");
-  vm.mmio.on(0x1000_0000, {});
-  assertThrows(() => vm.mmio.on(0x1000_0000, {}), RangeError, "another handler has 0x10000000");
+  assertThrows(() => vm.ports.on([0x64, 0x70], { read }), RangeError, message);
+  assertThrows(() => vm.ports.on(0x3f8, { read }), RangeError, "COM1 has 0x3f8 to 0x3ff already");
+  vm.mmio.on(0x1000_0000, { read });
+  assertThrows(
+    () => vm.mmio.on(0x1000_0000, { read }),
+    RangeError,
+    "another handler has 0x10000000",
+  );
 });
 
 Deno.test("ranges that are none are refused", () => {
@@ -305,7 +310,7 @@ Deno.test("a disposed handler is asked no more, and its range is free", () => {
   vm.run();
   assertEquals([answers, vm.registers.al], [[2, 2], 2]);
   first[Symbol.dispose]();
-  assertThrows(() => vm.ports.on(0x42, {}), RangeError, "already");
+  assertThrows(() => vm.ports.on(0x42, { read: () => 0 }), RangeError, "already");
 });
 
 Deno.test("a handler that can only read or only write answers nothing else", () => {
@@ -327,7 +332,7 @@ Deno.test("the lookup finds the handler whose range holds the address, and none 
       const handles: [Disposable, PortHandler][] = [];
       for (const [first, length] of spans) {
         const addresses = Array.from({ length: length + 1 }, (_, index) => first + index);
-        const handler: PortHandler = {};
+        const handler: PortHandler = { read: () => 0 };
         const isFree = addresses.every((address) => !owners.has(address));
         if (!isFree) {
           assertThrows(() => table.on([first, first + length], handler), RangeError);

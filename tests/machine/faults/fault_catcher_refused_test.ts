@@ -24,7 +24,7 @@ const REFUSED: [
   [
     { mode: "real", memory: 0x1000, origin: 0x40 },
     RangeError,
-    "Cannot load the guest: it lies over the vectors of the fault catcher at 0x0–0x7f",
+    "Cannot load the guest: it lies over the interrupt vectors at 0x0–0x7f",
   ],
   [
     { mode: "protected16", origin: 0x5280 },

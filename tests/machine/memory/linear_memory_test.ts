@@ -109,7 +109,7 @@ Deno.test("an MMIO handler is refused where RAM lies, and taken where only reads
     memory: "64K",
     slots: [{ gpa: 0x20000, size: "4K", readonly: true }],
   });
-  const error = assertThrows(() => vm.mmio.on([0xf000, 0x10fff], {}), RangeError);
+  const error = assertThrows(() => vm.mmio.on([0xf000, 0x10fff], { read: () => 0 }), RangeError);
   assertStringIncludes(error.message, "RAM lies at 0x0–0xffff");
   using _rom = vm.mmio.on(0x20000, { write() {} });
 });

@@ -22,7 +22,7 @@ const layouts: readonly BootLayout[] = [
   { mode: "protected16" },
   { mode: "protected" },
   { mode: "protected", cpl: 3 },
-  { mode: "protected", cpl: 3, ports: false, gates: { 0x80: 0x1_0000 } },
+  { mode: "protected", cpl: 3, ioPermission: false, gates: { 0x80: 0x1_0000 } },
   { mode: "protected", gdt: false, idt: false, tss: false },
   { mode: "paged" },
   { mode: "paged", identityMap: "4K" },

@@ -18,7 +18,6 @@ const USER_TRAPS: ReadonlySet<string> = new Set(["#BP", "#OF"]);
 const FAULT_STACK_INDEX = 1;
 
 const PARAGRAPH = 16;
-const FAR_POINTER_SIZE = 4;
 
 /** The gates that lead to the stubs. In long mode they have a stack of their own. */
 export function faultGates(bits: 16 | 32 | 64): Record<number, Gate> {
@@ -44,21 +43,26 @@ export function faultWrites(bits: 16 | 32 | 64): MemoryWrite[] {
   ];
 }
 
+/** An address as real mode has it in memory: a segment, by its selector, and an offset in that. */
+export interface FarPointer {
+  readonly selector: number;
+  readonly offset: number;
+}
+
 /**
- * The catcher of real mode: one stub, which each vector reaches by another CS, so that it needs 4 bytes and
- * fits where no program lies.
+ * The pointers to the catcher of real mode, by vector: one stub, which each vector reaches by another CS, so that it
+ * needs 4 bytes and fits where no program lies.
  */
-export function realModeFaultWrites(): MemoryWrite[] {
-  const vectors = new Uint8Array(EXCEPTION_VECTORS * FAR_POINTER_SIZE);
-  const view = new DataView(vectors.buffer);
-  for (const { vector } of exceptions) {
-    view.setUint16(vector * FAR_POINTER_SIZE, vector * PARAGRAPH, true);
-    view.setUint16(vector * FAR_POINTER_SIZE + 2, REAL_MODE.faultStub / PARAGRAPH - vector, true);
-  }
-  return [
-    { gpa: REAL_MODE.interruptVectorTable, bytes: vectors, what: "vectors of the fault catcher" },
-    { gpa: REAL_MODE.faultStub, bytes: Uint8Array.from(STUB), what: "fault stub" },
-  ];
+export function realModeFaultVectors(): Record<number, FarPointer> {
+  return Object.fromEntries(exceptions.map(({ vector }) => [vector, {
+    selector: REAL_MODE.faultStub / PARAGRAPH - vector,
+    offset: vector * PARAGRAPH,
+  }]));
+}
+
+/** That stub in memory. */
+export function realModeFaultStub(): MemoryWrite {
+  return { gpa: REAL_MODE.faultStub, bytes: Uint8Array.from(STUB), what: "fault stub" };
 }
 
 /**

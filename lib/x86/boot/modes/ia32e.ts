@@ -30,7 +30,8 @@ export interface Ia32eStart {
 
 /** A state in long mode (IA-32e mode, in Intel's words), with 64-bit or 32-bit code. */
 export function ia32eState(layout: Ia32eLayout, start: Ia32eStart): CpuState {
-  const { memorySize = PROTECTED_MODE.memorySize, cpl = 0, ports = true, levels = 4 } = layout;
+  const { memorySize = PROTECTED_MODE.memorySize, cpl = 0, ioPermission = true, levels = 4 } =
+    layout;
   if (levels !== 4 && levels !== 5) {
     throw new RangeError(
       `Cannot translate addresses by ${levels} levels of tables: there are 4 and 5`,
@@ -40,7 +41,7 @@ export function ia32eState(layout: Ia32eLayout, start: Ia32eStart): CpuState {
     bits: 64,
     codeBits: start.codeBits,
     cpl,
-    opensPorts: cpl === 3 && ports,
+    opensPorts: cpl === 3 && ioPermission,
   });
   const { cr3, writes: pageTables } = layoutPageTables(layout, {
     paging: levels === 5 ? "5-level" : "4-level",

@@ -46,12 +46,7 @@ export function interruptTable(
     const { handler, user, stack = 0 } = typeof given === "object"
       ? given
       : { handler: given, user: true };
-    const vector = Number(key);
-    if (!Number.isInteger(vector) || vector < 0 || vector >= GATES) {
-      throw new RangeError(
-        `Cannot make a gate for vector ${key}: vectors are whole numbers from 0 to ${GATES - 1}`,
-      );
-    }
+    const vector = gateVector(key);
     const offset = handlerOffset(vector, handler, bits);
     const gate = new DataView(bytes.buffer, vector * size, size);
     gate.setUint16(OFFSET_LOW, Number(BigInt.asUintN(16, offset)), true);
@@ -63,6 +58,15 @@ export function interruptTable(
     if (bits === 64) gate.setUint32(OFFSET_HIGH, Number(offset >> 32n), true);
   }
   return bytes;
+}
+
+/** The vector that a key of gates is. @throws {RangeError} When it is none. */
+export function gateVector(key: string): number {
+  const vector = Number(key);
+  if (Number.isInteger(vector) && vector >= 0 && vector < GATES) return vector;
+  throw new RangeError(
+    `Cannot make a gate for vector ${key}: vectors are whole numbers from 0 to ${GATES - 1}`,
+  );
 }
 
 function handlerOffset(vector: number, handler: number | bigint, bits: 16 | 32 | 64): bigint {

@@ -94,10 +94,10 @@ function protectedState(
   layout: ProtectedLayout,
   pageTables?: PageTables,
 ): CpuState {
-  const { memorySize = PROTECTED_MODE.memorySize, cpl = 0, ports = true } = layout;
+  const { memorySize = PROTECTED_MODE.memorySize, cpl = 0, ioPermission = true } = layout;
   const paging = pageTables !== undefined;
   const pae = mode === "pae";
-  const tables = descriptorTables(layout, { bits: 32, cpl, opensPorts: cpl === 3 && ports });
+  const tables = descriptorTables(layout, { bits: 32, cpl, opensPorts: cpl === 3 && ioPermission });
   const writes = checkWrites([...pageTables?.writes ?? [], ...tables.writes], memorySize);
   return withCatcherMapped({
     mode,

@@ -36,5 +36,5 @@ export interface PrivilegeLayout extends ProtectionLayout {
    */
   cpl?: 0 | 3;
   /** Whether code at CPL 3 may use all I/O ports: the TSS has an I/O permission map that says so. Default true. */
-  ports?: boolean;
+  ioPermission?: boolean;
 }

@@ -1,11 +1,12 @@
 import { cr0Flags, RFLAGS_ALWAYS_SET } from "../../registers/flag_tables.ts";
 import type { CpuState } from "../cpu_state.ts";
 import { flagsToValue } from "../../registers/flags.ts";
-import { realModeFaultWrites } from "./fault_stubs.ts";
+import { type FarPointer, realModeFaultStub, realModeFaultVectors } from "./fault_stubs.ts";
 import { hex } from "../../hex.ts";
 import { REAL_MODE } from "../../layout.ts";
-import { checkWrites } from "../../placement.ts";
+import { checkWrites, type MemoryWrite } from "../../placement.ts";
 import { type Segment, SEGMENT_TYPE } from "../../registers/segment.ts";
+import { gateVector } from "./interrupt_table.ts";
 import { segment16, specialRegisters, unusableSegment } from "./common.ts";
 
 /** What a real-mode boot state can be told. All of it has defaults. */
@@ -35,9 +36,14 @@ export interface RealLayout {
   /** SP. Default 0x7c00, or the end of the memory where that is lower. */
   sp?: number;
   /**
-   * Whether the vectors 0 to 31 report what comes through them: their entries of the vector table lead to a
-   * stub at 0x4f0, which writes to port 0xbe. What the guest itself does with that port is an exit like any other.
-   * Default false.
+   * Handlers by vector: physical addresses. Each gets its far pointer in the interrupt vector table, in the code
+   * segment of the start where that reaches it. The other vectors are not written.
+   */
+  gates?: Readonly<Record<number, number>>;
+  /**
+   * Whether the vectors 0 to 31 that `gates` leaves open report what comes through them: their entries of the vector
+   * table lead to a stub at 0x4f0, which writes to port 0xbe. What the guest itself does with that port is an exit like
+   * any other. Default false.
    */
   catchFaults?: boolean;
 }
@@ -47,12 +53,15 @@ const WORD_MAX = 0xffff;
 const SEGMENT_LIMIT = 0xffff;
 const PARAGRAPH = 16;
 
+/** Bytes of an entry of the interrupt vector table (Intel SDM Vol. 3B, 21.1.4). */
+const FAR_POINTER_SIZE = 4;
+
 /**
  * The state of a CPU that starts in real mode: CR0 has ET and NE (which VMX fixes to 1), paging and
  * protection off, every segment 64 KiB long with base 16 × selector, IDTR on the vector table at 0. Nothing is
- * written to memory but what `catchFaults` asks for.
+ * written to memory but what `gates` and `catchFaults` ask for.
  *
- * @throws {RangeError} When a selector, IP or SP has more than 16 bits, or real mode cannot reach `entry`.
+ * @throws {RangeError} When a selector, IP or SP has more than 16 bits, or real mode cannot reach `entry` or a handler.
  * @example
  * ```ts
  * import { realMode } from "./real.ts";
@@ -86,15 +95,59 @@ export function realMode(layout: RealLayout = {}): CpuState {
         limit: REAL_MODE.interruptVectorTableLimit,
       },
     }, { cr0: flagsToValue(cr0Flags, { et: true, ne: true }) }),
-    ...layout.catchFaults ? catcher(memorySize) : { writes: [] },
+    ...vectors(layout, memorySize, cs),
   };
 }
 
-function catcher(memorySize: number): Pick<CpuState, "writes" | "faultCatcher"> {
+function vectors(
+  { gates = {}, catchFaults = false }: RealLayout,
+  memorySize: number,
+  cs: number,
+): Pick<CpuState, "writes" | "faultCatcher"> {
+  const pointers = catchFaults ? realModeFaultVectors() : {};
+  for (const [vector, handler] of Object.entries(gates)) {
+    pointers[gateVector(vector)] = farPointer(vector, handler, cs);
+  }
+  const table = vectorTable(pointers);
+  if (!catchFaults) return { writes: checkWrites(table, memorySize) };
   return {
-    writes: checkWrites(realModeFaultWrites(), memorySize),
+    writes: checkWrites([...table, realModeFaultStub()], memorySize),
     faultCatcher: { format: "real", stubs: REAL_MODE.faultStub },
   };
+}
+
+/** The pointer to a handler: in the segment that code starts in, where that reaches it. */
+function farPointer(vector: string, handler: number, cs: number): FarPointer {
+  if (!Number.isInteger(handler) || handler < 0 || handler >= REAL_MODE.end) {
+    throw new RangeError(
+      `Cannot make a gate for vector ${vector} to ${
+        Number.isInteger(handler) ? hex(handler) : handler
+      }: the last address that real mode reaches is ${hex(REAL_MODE.end - 1)}`,
+    );
+  }
+  const offset = handler - cs * PARAGRAPH;
+  if (offset >= 0 && offset <= WORD_MAX) return { selector: cs, offset };
+  const start = codeAddress({ entry: handler });
+  return { selector: start.cs, offset: start.ip };
+}
+
+/** The entries of the interrupt vector table that have a pointer: those in a row are one write. */
+function vectorTable(pointers: Readonly<Record<number, FarPointer>>): MemoryWrite[] {
+  const runs: { first: number; pointers: FarPointer[] }[] = [];
+  for (const [key, pointer] of Object.entries(pointers)) {
+    const vector = Number(key);
+    const last = runs.at(-1);
+    if (last !== undefined && last.first + last.pointers.length === vector) {
+      last.pointers.push(pointer);
+    } else runs.push({ first: vector, pointers: [pointer] });
+  }
+  return runs.map(({ first, pointers }) => ({
+    gpa: REAL_MODE.interruptVectorTable + first * FAR_POINTER_SIZE,
+    bytes: new Uint8Array(
+      Uint16Array.from(pointers.flatMap(({ offset, selector }) => [offset, selector])).buffer,
+    ),
+    what: "interrupt vectors",
+  }));
 }
 
 function codeAddress({ cs, ip, entry = REAL_MODE.code }: RealLayout): { cs: number; ip: number } {

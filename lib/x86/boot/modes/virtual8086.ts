@@ -10,7 +10,8 @@ import type { PrivilegeLayout } from "./protection_layout.ts";
 import { type RealLayout, realMode } from "./real.ts";
 
 /** What a boot state of virtual-8086 mode can be told. All of it has defaults. */
-export interface Virtual8086Layout extends RealLayout, Omit<PrivilegeLayout, "cpl"> {
+export interface Virtual8086Layout
+  extends Omit<RealLayout, "gates" | "catchFaults">, Omit<PrivilegeLayout, "cpl"> {
   /** Bytes of memory from address 0 on, in which tables must fit. Default 1 MiB. */
   memorySize?: number;
 }
@@ -35,15 +36,17 @@ const PRIVILEGE = 3;
  * ```
  */
 export function virtual8086Mode(layout: Virtual8086Layout = {}): CpuState {
-  const { memorySize = LOW_PROTECTED_MODE.memorySize, ports = true } = layout;
+  const { memorySize = LOW_PROTECTED_MODE.memorySize, ioPermission = true } = layout;
   const tables = descriptorTables(layout, {
     bits: 32,
     cpl: PRIVILEGE,
-    opensPorts: ports,
+    opensPorts: ioPermission,
     taskWithPorts: LOW_PROTECTED_MODE.taskStateSegmentWithPorts,
   });
   const real = realMode({
     ...layout,
+    gates: {},
+    catchFaults: false,
     memorySize,
     entry: layout.entry ?? LOW_PROTECTED_MODE.code,
     sp: layout.sp ?? LOW_PROTECTED_MODE.stackTop,

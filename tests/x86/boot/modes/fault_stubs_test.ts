@@ -13,7 +13,7 @@ function bytesOf({ writes }: CpuState, what: string): Uint8Array<ArrayBuffer> {
 Deno.test("in real mode every vector leads to one stub, and CS tells which it was", () => {
   const state = bootState({ mode: "real", catchFaults: true });
   assertEquals([...bytesOf(state, "fault stub")], STUB);
-  const vectors = new DataView(bytesOf(state, "vectors of the fault catcher").buffer);
+  const vectors = new DataView(bytesOf(state, "interrupt vectors").buffer);
   for (const { vector } of exceptions) {
     const ip = vectors.getUint16(vector * 4, true);
     const cs = vectors.getUint16(vector * 4 + 2, true);

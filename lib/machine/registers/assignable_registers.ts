@@ -1,0 +1,157 @@
+import type { FlagValues } from "../../x86/registers/flags.ts";
+import type { FlagProperties, FlagRegister, FlagsOfRegisters } from "./flag_register.ts";
+
+/** What a whole register can be set to. */
+export type WholeValue = bigint | number;
+
+/** What a register that is made of flags can be set to: all of it, or some of its flags. */
+type Assigned<Name extends keyof FlagsOfRegisters> =
+  | WholeValue
+  | FlagValues<FlagsOfRegisters[Name]>;
+
+/** A register that is made of flags, as it is read. */
+type Flags<Name extends keyof FlagsOfRegisters> =
+  & FlagRegister
+  & FlagProperties<FlagsOfRegisters[Name]>;
+
+/**
+ * The registers that are read as one type and set as several: those of 64 bits, which are bigints, by numbers too, and
+ * those that are made of flags as a whole. No mapped type says that.
+ */
+export interface AssignableRegisters {
+  /** RAX. */
+  get rax(): bigint;
+  set rax(value: WholeValue);
+  /** RBX. */
+  get rbx(): bigint;
+  set rbx(value: WholeValue);
+  /** RCX. */
+  get rcx(): bigint;
+  set rcx(value: WholeValue);
+  /** RDX. */
+  get rdx(): bigint;
+  set rdx(value: WholeValue);
+  /** RSI. */
+  get rsi(): bigint;
+  set rsi(value: WholeValue);
+  /** RDI. */
+  get rdi(): bigint;
+  set rdi(value: WholeValue);
+  /** RBP. */
+  get rbp(): bigint;
+  set rbp(value: WholeValue);
+  /** The stack pointer: an offset in SS. */
+  get rsp(): bigint;
+  set rsp(value: WholeValue);
+  /** R8. */
+  get r8(): bigint;
+  set r8(value: WholeValue);
+  /** R9. */
+  get r9(): bigint;
+  set r9(value: WholeValue);
+  /** R10. */
+  get r10(): bigint;
+  set r10(value: WholeValue);
+  /** R11. */
+  get r11(): bigint;
+  set r11(value: WholeValue);
+  /** R12. */
+  get r12(): bigint;
+  set r12(value: WholeValue);
+  /** R13. */
+  get r13(): bigint;
+  set r13(value: WholeValue);
+  /** R14. */
+  get r14(): bigint;
+  set r14(value: WholeValue);
+  /** R15. */
+  get r15(): bigint;
+  set r15(value: WholeValue);
+  /** The instruction pointer: an offset in CS. */
+  get rip(): bigint;
+  set rip(value: WholeValue);
+  /** CR2: the linear address of the latest page fault. */
+  get cr2(): bigint;
+  set cr2(value: WholeValue);
+  /** CR3: where the page tables are. */
+  get cr3(): bigint;
+  set cr3(value: WholeValue);
+  /** CR8: the task priority. */
+  get cr8(): bigint;
+  set cr8(value: WholeValue);
+  /** IA32_APIC_BASE. */
+  get apic_base(): bigint;
+  set apic_base(value: WholeValue);
+  /** DR0: the address of a breakpoint. */
+  get dr0(): bigint;
+  set dr0(value: WholeValue);
+  /** DR1: the address of a breakpoint. */
+  get dr1(): bigint;
+  set dr1(value: WholeValue);
+  /** DR2: the address of a breakpoint. */
+  get dr2(): bigint;
+  set dr2(value: WholeValue);
+  /** DR3: the address of a breakpoint. */
+  get dr3(): bigint;
+  set dr3(value: WholeValue);
+  /** K0: a mask of AVX-512. */
+  get k0(): bigint;
+  set k0(value: WholeValue);
+  /** K1: a mask of AVX-512. */
+  get k1(): bigint;
+  set k1(value: WholeValue);
+  /** K2: a mask of AVX-512. */
+  get k2(): bigint;
+  set k2(value: WholeValue);
+  /** K3: a mask of AVX-512. */
+  get k3(): bigint;
+  set k3(value: WholeValue);
+  /** K4: a mask of AVX-512. */
+  get k4(): bigint;
+  set k4(value: WholeValue);
+  /** K5: a mask of AVX-512. */
+  get k5(): bigint;
+  set k5(value: WholeValue);
+  /** K6: a mask of AVX-512. */
+  get k6(): bigint;
+  set k6(value: WholeValue);
+  /** K7: a mask of AVX-512. */
+  get k7(): bigint;
+  set k7(value: WholeValue);
+  /** FIP: the latest instruction of x87. */
+  get fip(): bigint;
+  set fip(value: WholeValue);
+  /** FDP: the operand of the latest instruction of x87. */
+  get fdp(): bigint;
+  set fdp(value: WholeValue);
+  /** RFLAGS. */
+  get rflags(): Flags<"rflags">;
+  set rflags(value: Assigned<"rflags">);
+  /** CR0. */
+  get cr0(): Flags<"cr0">;
+  set cr0(value: Assigned<"cr0">);
+  /** CR4. */
+  get cr4(): Flags<"cr4">;
+  set cr4(value: Assigned<"cr4">);
+  /** IA32_EFER. */
+  get efer(): Flags<"efer">;
+  set efer(value: Assigned<"efer">);
+  /** XCR0. */
+  get xcr0(): Flags<"xcr0">;
+  set xcr0(value: Assigned<"xcr0">);
+  /** DR6. */
+  get dr6(): Flags<"dr6">;
+  set dr6(value: Assigned<"dr6">);
+  /** DR7. */
+  get dr7(): Flags<"dr7">;
+  set dr7(value: Assigned<"dr7">);
+  /** MXCSR. */
+  get mxcsr(): Flags<"mxcsr">;
+  set mxcsr(value: Assigned<"mxcsr">);
+  /** x87's control word. */
+  get fcw(): Flags<"fcw">;
+  set fcw(value: Assigned<"fcw">);
+  /** x87's status word. */
+  get fsw(): Flags<"fsw">;
+  set fsw(value: Assigned<"fsw">);
+}
