@@ -1,3 +1,4 @@
+import { contentBytes, type MemoryContent } from "../machine/memory/address_space.ts";
 import { escapeText, formatByte, formatCount } from "./format.ts";
 
 /** The columns that an excerpt may take, so that a page with its labels fits 80. */
@@ -84,4 +85,13 @@ function excerpt(units: string[], start: number, form: Form): string {
 
 function width(units: string[], { separator }: Form): number {
   return units.reduce((sum, unit) => sum + unit.length + separator.length, 0);
+}
+
+/**
+ * What a test expects beside what there is, in the form that the test chose: text where it gave text, else
+ * bytes.
+ */
+export function contentDifference(expected: MemoryContent, received: Uint8Array): Difference {
+  if (typeof expected !== "string") return bytesDifference(contentBytes(expected), received);
+  return textDifference(expected, new TextDecoder().decode(received));
 }

@@ -7,20 +7,19 @@ import type { MsrValues } from "../x86/msrs/msr_number.ts";
 import type { RflagsFlag } from "../x86/registers/flag_tables.ts";
 import type { FlagValues } from "../x86/registers/flags.ts";
 import type { ExceptionName } from "../x86/exceptions/exceptions.ts";
-import type { Matcher } from "./assertion_error.ts";
-import type { FaultFields } from "./expected_fault.ts";
-import { matchEnd, matchExitStatus } from "./matchers/end.ts";
+import { assertResult, type Matcher, type MatcherResult } from "./failure_page.ts";
+import type { FaultFields } from "./patterns/fault.ts";
+import { matchEnd, matchExitStatus, matchTimeLimit } from "./matchers/end.ts";
 import { matchFault } from "./matchers/fault.ts";
 import { matchMemory } from "./matchers/memory.ts";
-import { matchMsrs } from "./matchers/msrs.ts";
+import { matchMsrs, matchRegisters } from "./matchers/registers.ts";
 import { matchPortOutput, matchSerial, matchSerialPart } from "./matchers/output.ts";
-import { matchRegisters } from "./matchers/registers.ts";
-import { matchTimeLimit } from "./matchers/time.ts";
-import { type CpuTranscripts, matchTranscript } from "./matchers/transcript.ts";
-import type { TranscriptOptions } from "./follow_transcripts.ts";
+import {
+  type CpuTranscripts,
+  matchTranscript,
+  type TranscriptOptions,
+} from "./matchers/transcript.ts";
 import type { ExitPattern } from "./patterns/exit_pattern.ts";
-import type { Verdict } from "./verdict.ts";
-import { assertVerdict } from "./failure_page.ts";
 
 /** What can be expected of a stopped machine, as it is or, after `.not`, as it is not. */
 export class StateExpectation {
@@ -148,8 +147,8 @@ export class StateExpectation {
     this.#assert(matchExitStatus(this.#machine, status), this.toHaveExitStatus);
   }
 
-  #assert(verdict: Verdict, matcher: Matcher): void {
-    assertVerdict(this.#machine, verdict, this.#negated, matcher);
+  #assert(result: MatcherResult, matcher: Matcher): void {
+    assertResult(this.#machine, result, this.#negated, matcher);
   }
 }
 
@@ -273,16 +272,16 @@ export class Expectation extends StateExpectation {
     this.#assertRun(() => matchFault(this.#machine, name, fields, options), this.toFault);
   }
 
-  #assertRun(run: () => Verdict, matcher: Matcher): void {
-    let verdict: Verdict;
+  #assertRun(run: () => MatcherResult, matcher: Matcher): void {
+    let result: MatcherResult;
     try {
-      verdict = run();
+      result = run();
     } catch (error) {
       // What went wrong is the test's: its line is the place, not the run loop.
       if (isOfGuest(error)) Error.captureStackTrace(error, matcher);
       throw error;
     }
-    assertVerdict(this.#machine, verdict, false, matcher);
+    assertResult(this.#machine, result, false, matcher);
   }
 }
 

@@ -1,7 +1,59 @@
-import { AssertionError, type Matcher } from "./assertion_error.ts";
 import type { MachineCpu } from "../machine/machine.ts";
 import { statePage } from "../machine/report/state_page.ts";
-import type { Comparison, Verdict } from "./verdict.ts";
+
+/** A method that a test calls to assert something. */
+export type Matcher = (...parameters: never[]) => void;
+
+/**
+ * What a matcher throws when the guest is wrong. Its message is the failure page; its stack begins at the line
+ * of the test.
+ */
+export class AssertionError extends Error {
+  /** The name that reporters print. */
+  override readonly name = "AssertionError";
+
+  /**
+   * What a failed matcher throws.
+   *
+   * @param message The failure page.
+   * @param matcher The function whose frames, and all above it, are cut from the stack.
+   */
+  constructor(message: string, matcher: Matcher) {
+    super(message);
+    // V8 heads the captured stack with the name and message, so both must be there before.
+    Error.captureStackTrace(this, matcher);
+  }
+}
+
+/** One thing that a matcher compared. */
+export interface Comparison {
+  /** What it is: `"al"`, `"physical 0x2000"`. */
+  readonly what: string;
+  /** What the test expects. */
+  readonly expected: string;
+  /** What there is. */
+  readonly received: string;
+  /** A line that points at a place of `received`, below it. */
+  readonly mark?: string;
+  /** Whether they match. */
+  readonly matches: boolean;
+}
+
+/** A matcher's result, before `.not` turns it round. */
+export interface MatcherResult {
+  /** The call, as the test wrote it: `toHaveRegisters({ al: 0xaa })`. */
+  readonly call: string;
+  /** Whether everything matches. */
+  readonly matches: boolean;
+  /** Whether it is about what the guest has done: then nothing can be said before it has run. */
+  readonly isOfRun?: true;
+  /** Why there is nothing that could be compared, so that `.not` would hold whatever the guest does. */
+  readonly absent?: string;
+  /** What was compared. Called only where the text is needed. */
+  readonly comparisons: () => readonly Comparison[];
+  /** More for the failure page: a transcript with its marks. */
+  readonly details?: () => string;
+}
 
 const INDENT = "  ";
 
@@ -11,14 +63,14 @@ const INDENT = "  ";
  *
  * @param negated Whether the test wrote `.not`.
  */
-export function failurePage(machine: MachineCpu, verdict: Verdict, negated: boolean): string {
-  const shown = verdict.comparisons().filter(({ matches }) => matches === negated);
+export function failurePage(machine: MachineCpu, result: MatcherResult, negated: boolean): string {
+  const shown = result.comparisons().filter(({ matches }) => matches === negated);
   const width = Math.max(0, ...shown.map(({ what }) => what.length));
   return [
-    `expect(${cpuText(machine)})${negated ? ".not" : ""}.${verdict.call}`,
+    `expect(${cpuText(machine)})${negated ? ".not" : ""}.${result.call}`,
     "",
     ...shown.flatMap((comparison) => comparisonLines(comparison, width, negated)),
-    ...verdict.details === undefined ? [] : ["", verdict.details()],
+    ...result.details === undefined ? [] : ["", result.details()],
     "",
     statePage(machine),
   ].join("\n");
@@ -45,44 +97,44 @@ function comparisonLines(comparison: Comparison, width: number, negated: boolean
  *
  * @param negated Whether the test wrote `.not`.
  * @param matcher The function that the test called: the stack begins above it.
- * @throws {AssertionError} When the verdict is not what the test wants.
+ * @throws {AssertionError} When the result is not what the test wants.
  * @throws {TypeError} When it would say nothing: of a guest that has not run; negated, of several things at once, or
  *   of one that is not there.
  */
-export function assertVerdict(
+export function assertResult(
   machine: MachineCpu,
-  verdict: Verdict,
+  result: MatcherResult,
   negated: boolean,
   matcher: Matcher,
 ): void {
-  if (verdict.matches !== negated) {
-    checkIsSaying(machine, verdict, negated, matcher);
+  if (result.matches !== negated) {
+    checkIsSaying(machine, result, negated, matcher);
     return;
   }
-  throw new AssertionError(failurePage(machine, verdict, negated), matcher);
+  throw new AssertionError(failurePage(machine, result, negated), matcher);
 }
 
-/** A verdict that holds because nothing was looked at is the test's mistake. */
+/** A result that holds because nothing was looked at is the test's mistake. */
 function checkIsSaying(
   { hasRun }: MachineCpu,
-  verdict: Verdict,
+  result: MatcherResult,
   negated: boolean,
   matcher: Matcher,
 ): void {
-  const call = `expect(vm)${negated ? ".not" : ""}.${verdict.call}`;
-  if (verdict.isOfRun && !hasRun) {
+  const call = `expect(vm)${negated ? ".not" : ""}.${result.call}`;
+  if (result.isOfRun && !hasRun) {
     throw fromMatcher(
       `Cannot tell ${call}: the guest has not run, so it would hold whatever the guest does. Run it first.`,
       matcher,
     );
   }
   if (!negated) return;
-  if (verdict.absent !== undefined) {
-    throw fromMatcher(`Cannot tell ${call}: ${verdict.absent}.`, matcher);
+  if (result.absent !== undefined) {
+    throw fromMatcher(`Cannot tell ${call}: ${result.absent}.`, matcher);
   }
-  if (verdict.comparisons().length === 1) return;
+  if (result.comparisons().length === 1) return;
   throw fromMatcher(
-    `Cannot tell ${call}: it would hold as soon as one of ${verdict.comparisons().length} values differs. ` +
+    `Cannot tell ${call}: it would hold as soon as one of ${result.comparisons().length} values differs. ` +
       "Write an `expect(vm).not` for each.",
     matcher,
   );

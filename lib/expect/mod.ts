@@ -1,15 +1,18 @@
-export * from "./assertion_error.ts";
-export * from "./expect.ts";
-export type { TranscriptOptions } from "./follow_transcripts.ts";
-export type { CpuTranscripts } from "./matchers/transcript.ts";
-export type { Answer } from "./patterns/answer.ts";
-export { AnswerableExitPattern } from "./patterns/answerable_exit_pattern.ts";
-export * from "./patterns/any.ts";
-export * from "./patterns/exit_pattern.ts";
-export * from "./patterns/exits.ts";
-export type { FaultFields } from "./expected_fault.ts";
-export { fault } from "./patterns/fault.ts";
-export type { ExpectedData } from "./patterns/expected_data.ts";
-export * from "./patterns/mmio.ts";
-export * from "./patterns/msr.ts";
-export * from "./patterns/port.ts";
+export { AssertionError, type Matcher } from "./failure_page.ts";
+export { expect, type Expectation, type StateExpectation } from "./expect.ts";
+export type { CpuTranscripts, TranscriptOptions } from "./matchers/transcript.ts";
+export type { Answer, ExpectedData } from "./patterns/access_data.ts";
+export { type Any, any, type ExitPattern } from "./patterns/exit_pattern.ts";
+export {
+  type AnswerableExitPattern,
+  anyExit,
+  exit,
+  type ExitFields,
+  type ExitReason,
+  hlt,
+  shutdown,
+} from "./patterns/exits.ts";
+export { fault, type FaultFields } from "./patterns/fault.ts";
+export { mmioRead, type MmioReadPattern, mmioWrite } from "./patterns/mmio.ts";
+export { rdmsr, type RdmsrPattern, wrmsr, type WrmsrPattern } from "./patterns/msr.ts";
+export { portIn, type PortInPattern, portOut, type PortSize } from "./patterns/port.ts";

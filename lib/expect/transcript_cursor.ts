@@ -1,10 +1,12 @@
 import type { Exit } from "../kvm/exits/exit.ts";
 import type { CaughtFault } from "../machine/faults/caught_fault.ts";
+import { formatCount } from "./format.ts";
 import {
+  definitionOf,
   type ExitPattern,
   MISMATCH,
   type Occurrence,
-  type Verdict,
+  type PatternMatch,
 } from "./patterns/exit_pattern.ts";
 
 /** How far one pattern of a transcript has been matched. */
@@ -74,7 +76,7 @@ export class TranscriptCursor {
 
   /** Whether any pattern is about the port or address of this exit, so that no device may take it away. */
   names(exit: Exit): boolean {
-    return this.#progress.some(({ pattern }) => pattern.definition.names(exit));
+    return this.#progress.some(({ pattern }) => definitionOf(pattern).names(exit));
   }
 
   /**
@@ -82,34 +84,34 @@ export class TranscriptCursor {
    *
    * @param fault The fault, where the exit is one by which the guest's fault catcher reports one.
    */
-  offer(exit: Exit, number: number, fault?: CaughtFault): Verdict {
+  offer(exit: Exit, number: number, fault?: CaughtFault): PatternMatch {
     const offered = { exit, number, fault };
     if (this.#occurrence !== undefined) {
       return this.#take(this.#position, this.#occurrence, offered);
     }
     for (const index of this.#candidates()) {
-      const occurrence = this.#progress[index].pattern.definition.begin();
-      const verdict = this.#take(index, occurrence, offered);
-      if (verdict.matches) return verdict;
+      const occurrence = definitionOf(this.#progress[index].pattern).begin();
+      const match = this.#take(index, occurrence, offered);
+      if (match.matches) return match;
     }
     return MISMATCH;
   }
 
-  #take(index: number, occurrence: Occurrence, { exit, number, fault }: Offered): Verdict {
-    const verdict = fault === undefined
+  #take(index: number, occurrence: Occurrence, { exit, number, fault }: Offered): PatternMatch {
+    const match = fault === undefined
       ? occurrence.offer(exit)
       : occurrence.offerFault?.(fault) ?? MISMATCH;
-    if (!verdict.matches) return verdict;
+    if (!match.matches) return match;
     const progress = this.#progress[index];
-    const count = progress.count + (verdict.complete ? verdict.count ?? 1 : 0);
+    const count = progress.count + (match.complete ? match.count ?? 1 : 0);
     if (count > progress.pattern.maximum) return MISMATCH;
     progress.exits = [progress.exits?.[0] ?? number, number];
     progress.count = count;
-    this.#position = verdict.complete && progress.count === progress.pattern.maximum
+    this.#position = match.complete && progress.count === progress.pattern.maximum
       ? index + 1
       : index;
-    this.#occurrence = verdict.complete ? undefined : occurrence;
-    return verdict;
+    this.#occurrence = match.complete ? undefined : occurrence;
+    return match;
   }
 
   /**
@@ -125,4 +127,49 @@ export class TranscriptCursor {
     }
     return candidates;
   }
+}
+
+/** How many patterns are shown before and after the one that waits. */
+const SHOWN_BEFORE = 8;
+const SHOWN_AFTER = 4;
+
+/** The longest pattern after which the column of its exits is still aligned with the others'. */
+const ALIGNED_WIDTH = 56;
+
+/**
+ * A transcript with its marks, for failure pages: `✓` what has come, `→` what is waited for, and which exits
+ * each pattern took.
+ *
+ * @param first The number of the machine's first exit that the transcript was about.
+ * @param cpu The CPU whose transcript it is, where others have theirs.
+ */
+export function transcriptPage(cursor: TranscriptCursor, first: number, cpu?: number): string {
+  const { progress, position } = cursor;
+  const start = Math.max(0, position - SHOWN_BEFORE);
+  const end = Math.min(progress.length, position + SHOWN_AFTER + 1);
+  const rows = progress.slice(start, end).map((each, index) => ({
+    line: `  ${mark(each, start + index, position)} ${each.pattern.text}`,
+    taken: takenText(each),
+  }));
+  const width = Math.min(ALIGNED_WIDTH, Math.max(...rows.map(({ line }) => line.length)));
+  return [
+    `transcript${cpu === undefined ? "" : ` of CPU ${cpu}`}, from exit ${first} on`,
+    ...start === 0 ? [] : [`    … ${formatCount(start, "pattern")} before`],
+    ...rows.map(({ line, taken }) => `${line.padEnd(width)}  ${taken}`.trimEnd()),
+    ...end === progress.length
+      ? []
+      : [`    … ${formatCount(progress.length - end, "pattern")} more`],
+  ].join("\n");
+}
+
+function mark({ count }: PatternProgress, index: number, position: number): string {
+  if (index === position) return "→";
+  return index < position ? count > 0 ? "✓" : "–" : " ";
+}
+
+function takenText({ exits, count, pattern }: PatternProgress): string {
+  if (exits === undefined) return "";
+  const [first, last] = exits;
+  const place = first === last ? `exit ${first}` : `exits ${first} to ${last}`;
+  return pattern.maximum === 1 ? place : `${place}, ${formatCount(count, "time")}`;
 }

@@ -152,8 +152,8 @@ Deno.test("the answers are handed out in the order of the accesses", () => {
   const cursor = new TranscriptCursor([portIn(1).returns("abcd"), portIn(1).returns(7).times(4)]);
   const answers = [input(1, 1, 2), input(1, 1, 1), input(1, 1, 1), input(1, 1, 3), input(1, 1)].map(
     (exit, index) => {
-      const verdict = cursor.offer(exit, index + 1);
-      return verdict.matches && Array.from(verdict.answer!);
+      const match = cursor.offer(exit, index + 1);
+      return match.matches && Array.from(match.answer!);
     },
   );
   assertEquals(answers, [[0x61, 0x62], [0x63], [0x64], [7, 7, 7], [7]]);

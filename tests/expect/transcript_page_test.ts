@@ -1,7 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { hlt, portIn, portOut } from "@vmexit/vmexit";
-import { TranscriptCursor } from "../../lib/expect/transcript_cursor.ts";
-import { transcriptPage } from "../../lib/expect/transcript_page.ts";
+import { TranscriptCursor, transcriptPage } from "../../lib/expect/transcript_cursor.ts";
 import { input, out } from "./recorded_exits.ts";
 
 Deno.test("the page marks what has come, what was left out, and what is waited for", () => {

@@ -1,6 +1,5 @@
-import { AssertionError } from "../../expect/assertion_error.ts";
+import { AssertionError, failurePage } from "../../expect/failure_page.ts";
 import { expect } from "../../expect/expect.ts";
-import { failurePage } from "../../expect/failure_page.ts";
 import { TranscriptCursor } from "../../expect/transcript_cursor.ts";
 import { asm } from "../../guest/asm.ts";
 import { describeExit } from "../../kvm/exits/describe_exit.ts";
@@ -113,8 +112,8 @@ function exitMismatch(
   received: string,
 ): Mismatch {
   const comparison = { what, expected: expected || "no exit", received, matches: false };
-  const verdict = { call: "toExit(…)", matches: false, comparisons: () => [comparison] };
-  return { what, page: failurePage(vm, verdict, false) };
+  const result = { call: "toExit(…)", matches: false, comparisons: () => [comparison] };
+  return { what, page: failurePage(vm, result, false) };
 }
 
 /** Asks the matchers about what the guest has left. */

@@ -1,9 +1,11 @@
-import { exitText } from "../../machine/report/exit_text.ts";
 import type { Exit } from "../../kvm/exits/exit.ts";
 import type { MachineCpu } from "../../machine/machine.ts";
+import { exitText } from "../../machine/report/exit_text.ts";
+import { TimeLimitError } from "../../machine/run/run_errors.ts";
+import { checkRunOptions, type RunOptions } from "../../machine/run/run_options.ts";
 import { hex } from "../../x86/hex.ts";
+import type { MatcherResult } from "../failure_page.ts";
 import { formatAddress } from "../format.ts";
-import type { Verdict } from "../verdict.ts";
 
 /** The widest value that an `out` writes. */
 const LAST_STATUS = 0xffff_ffff;
@@ -15,7 +17,7 @@ export function matchEnd(
   machine: MachineCpu,
   call: "toBeHalted()" | "toBeShutDown()",
   reason: Exit["reason"],
-): Verdict {
+): MatcherResult {
   const { lastExit, isAtExit } = machine;
   const matches = isAtExit && lastExit?.reason === reason;
   return {
@@ -42,7 +44,7 @@ function lastText({ lastExit, isAtExit, log, number }: MachineCpu): string {
  *
  * @throws {RangeError} When no `out` could write that status.
  */
-export function matchExitStatus(machine: MachineCpu, status: number): Verdict {
+export function matchExitStatus(machine: MachineCpu, status: number): MatcherResult {
   if (!Number.isInteger(status) || status < 0 || status > LAST_STATUS) {
     throw new RangeError(
       `Cannot expect ${String(status)} as an exit status: it is not a whole number from 0 to ${
@@ -63,4 +65,42 @@ export function matchExitStatus(machine: MachineCpu, status: number): Verdict {
       matches: received === status,
     }],
   };
+}
+
+/** Below this, in milliseconds, a guest that would end at once can be taken for one that does not. */
+const SHORTEST = 5;
+
+/**
+ * Runs the machine, and compares how the run ended with a run that is stopped by its time limit.
+ *
+ * @throws {RangeError} When the limit is so short that a guest may not have got to its end.
+ */
+export function matchTimeLimit(machine: MachineCpu, options: RunOptions): MatcherResult {
+  checkRunOptions(options);
+  if (options.timeout !== undefined && options.timeout < SHORTEST) {
+    throw new RangeError(
+      `Cannot tell within ${options.timeout} ms that a guest does not end: give it at least ${SHORTEST} ms`,
+    );
+  }
+  const call = `toRunOutOfTime(${
+    options.timeout === undefined ? "" : `{ timeout: ${options.timeout} }`
+  })`;
+  const expected = "a guest that runs until it is stopped";
+  try {
+    const exit = machine.machine.run(options);
+    const received = `${exitText(exit)}, exit ${machine.log.total}`;
+    return {
+      call,
+      matches: false,
+      comparisons: () => [{ what: "end of the run", expected, received, matches: false }],
+    };
+  } catch (error) {
+    if (!(error instanceof TimeLimitError)) throw error;
+    const received = `stopped after ${error.milliseconds} ms`;
+    return {
+      call,
+      matches: true,
+      comparisons: () => [{ what: "end of the run", expected, received, matches: true }],
+    };
+  }
 }

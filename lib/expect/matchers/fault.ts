@@ -15,8 +15,8 @@ import {
   expectedFaultText,
   type FaultFields,
   faultFieldsText,
-} from "../expected_fault.ts";
-import type { Comparison, Verdict } from "../verdict.ts";
+} from "../patterns/fault.ts";
+import type { Comparison, MatcherResult } from "../failure_page.ts";
 
 /**
  * Runs the machine until its guest faults, and compares the fault.
@@ -29,7 +29,7 @@ export function matchFault(
   name: ExceptionName,
   fields: FaultFields,
   options: RunOptions,
-): Verdict {
+): MatcherResult {
   const expected = expectedFault(name, fields);
   checkRunOptions(options);
   checkCatcher(machine);

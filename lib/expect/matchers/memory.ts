@@ -5,8 +5,8 @@ import {
   type MemoryContent,
 } from "../../machine/memory/address_space.ts";
 import { formatAddress, formatContent, formatCount, hexBytes } from "../format.ts";
-import type { Verdict } from "../verdict.ts";
-import { contentDifference } from "./content.ts";
+import type { MatcherResult } from "../failure_page.ts";
+import { contentDifference } from "../difference.ts";
 
 const MOST_ROWS = 4;
 const PER_ROW = 16;
@@ -21,7 +21,7 @@ export function matchMemory(
   matcher: "toHaveMemory" | "toHaveLinearMemory",
   address: number | bigint,
   content: MemoryContent,
-): Verdict {
+): MatcherResult {
   const expected = contentBytes(content);
   const kind = matcher === "toHaveMemory" ? "physical" : "linear";
   if (expected.length === 0) {

@@ -1,10 +1,9 @@
 import type { MachineCpu } from "../../machine/machine.ts";
 import { contentBytes, type MemoryContent } from "../../machine/memory/address_space.ts";
 import { LAST_PORT } from "../../x86/layout.ts";
-import { textDifference } from "../difference.ts";
+import { contentDifference, textDifference } from "../difference.ts";
 import { formatAddress, formatContent, formatText } from "../format.ts";
-import type { Verdict } from "../verdict.ts";
-import { contentDifference } from "./content.ts";
+import type { MatcherResult } from "../failure_page.ts";
 
 /**
  * Compares all that the guest wrote to one port.
@@ -15,7 +14,7 @@ export function matchPortOutput(
   machine: MachineCpu,
   port: number,
   content: MemoryContent,
-): Verdict {
+): MatcherResult {
   if (!Number.isInteger(port) || port < 0 || port > LAST_PORT) {
     throw new RangeError(
       `Cannot expect output of port ${String(port)}: it is not a whole number from 0 to ${
@@ -51,7 +50,7 @@ export function matchPortOutput(
  *
  * @throws {TypeError} When it is neither, or the machine has no serial line.
  */
-export function matchSerial(machine: MachineCpu, expected: string | RegExp): Verdict {
+export function matchSerial(machine: MachineCpu, expected: string | RegExp): MatcherResult {
   if (typeof expected !== "string" && !(expected instanceof RegExp)) {
     throw new TypeError(
       `Cannot expect a serial line to be ${typeof expected}: give a string or a regular expression`,
@@ -82,7 +81,7 @@ export function matchSerial(machine: MachineCpu, expected: string | RegExp): Ver
  * @throws {TypeError} When it is not a string, or the machine has no serial line.
  * @throws {RangeError} When it is empty: every text contains that.
  */
-export function matchSerialPart(machine: MachineCpu, part: string): Verdict {
+export function matchSerialPart(machine: MachineCpu, part: string): MatcherResult {
   if (typeof part !== "string") {
     throw new TypeError(
       `Cannot expect a serial line to contain ${typeof part}: give a string, or a regular expression to toHaveSerial`,

@@ -1,18 +1,25 @@
 import type { MachineCpu } from "../../machine/machine.ts";
+import { msrEntries } from "../../machine/msrs/msrs.ts";
 import { flagRegisterTables } from "../../machine/registers/flag_register.ts";
 import type { RegisterValues } from "../../machine/registers/registers.ts";
+import {
+  bytesOfLanes,
+  type Lane,
+  LANES,
+  lanesOf,
+} from "../../machine/registers/vector_register.ts";
 import { definedEntries } from "../../x86/defined_entries.ts";
-import { hex } from "../../x86/hex.ts";
 import { flagNames, type FlagTable } from "../../x86/registers/flags.ts";
+import { hex } from "../../x86/hex.ts";
+import { msrName, msrText, type MsrValues } from "../../x86/msrs/msr_number.ts";
 import { registerPlaces } from "../../x86/registers/registers.ts";
 import {
   fpuRegisters,
   simdRegisters,
   x87StackRegisters,
 } from "../../x86/registers/xsave_registers.ts";
+import type { Comparison, MatcherResult } from "../failure_page.ts";
 import { formatInteger } from "../format.ts";
-import type { Comparison, Verdict } from "../verdict.ts";
-import { compareFloat, compareLanes, isLanes } from "./vectors.ts";
 
 const FLAGGED: Readonly<Record<string, FlagTable>> = flagRegisterTables;
 
@@ -36,7 +43,7 @@ export function matchRegisters(
   machine: MachineCpu,
   matcher: "toHaveRegisters" | "toHaveFlags",
   values: RegisterValues | RegisterValues["rflags"],
-): Verdict {
+): MatcherResult {
   const named = matcher === "toHaveFlags" ? { rflags: values } : values as RegisterValues;
   const comparisons = entriesOf(named).flatMap(([path, value]) => compare(machine, path, value));
   if (comparisons.length === 0) {
@@ -158,4 +165,101 @@ function callText(values: object): string {
     return `${key}: ${value}`;
   });
   return `{ ${parts.join(", ")} }`;
+}
+
+type LaneValue = number | bigint;
+
+/** Whether an expectation is a list of lanes. */
+export function isLanes(expected: unknown): expected is ArrayLike<LaneValue> {
+  return Array.isArray(expected) || ArrayBuffer.isView(expected) && "length" in expected;
+}
+
+/**
+ * Compares the lanes of a vector register: those of floating-point numbers after rounding to what a lane can
+ * hold. Not-a-numbers are the same, 0 and -0 are not.
+ *
+ * @param path `"xmm0.f32"`.
+ * @throws {TypeError} When that is no vector, or the lanes are no numbers.
+ * @throws {RangeError} When they are not as many, or one could not be in its lane.
+ */
+export function compareLanes(
+  machine: MachineCpu,
+  path: string,
+  expected: ArrayLike<LaneValue>,
+): Comparison {
+  const received = machine.registers.get(path);
+  const lane = LANES.find((each) => path.endsWith(`.${each}`));
+  if (typeof received !== "object" || lane === undefined) {
+    throw new TypeError(
+      `Cannot expect ${path} as a list: only lanes of vectors are lists, such as "xmm0.f32"`,
+    );
+  }
+  const bytes = bytesOfLanes(`expect ${path}`, lane, received.length, expected);
+  return { what: path, ...laneTexts(lanesOf(bytes, lane), received, lane) };
+}
+
+/** Compares a register of the stack of x87 with a number: with the double that is nearest to it. */
+export function compareFloat(machine: MachineCpu, path: string, expected: number): Comparison {
+  const whole = path.endsWith(".f64") ? path : `${path}.f64`;
+  const received = machine.registers.get(whole) as number;
+  return {
+    what: whole,
+    expected: numberText(expected),
+    received: numberText(received),
+    matches: Object.is(expected, received),
+  };
+}
+
+/** Both lists in the same columns, with a mark at the first lane that differs. */
+function laneTexts(expected: readonly LaneValue[], received: readonly LaneValue[], lane: Lane) {
+  const text = lane.startsWith("u") ? (value: LaneValue) => hex(value) : numberText;
+  const pairs = expected.map((value, index) => [text(value), text(received[index])] as const);
+  const widths = pairs.map(([left, right]) => Math.max(left.length, right.length));
+  const row = (side: 0 | 1) =>
+    `[${pairs.map((pair, index) => pair[side].padStart(widths[index])).join(", ")}]`;
+  const first = expected.findIndex((value, index) => !Object.is(value, received[index]));
+  const column = widths.slice(0, first + 1).reduce((sum, width) => sum + width + 2, 0) - 2;
+  return {
+    expected: row(0),
+    received: row(1),
+    matches: first < 0,
+    ...(first < 0 ? {} : { mark: `${" ".repeat(column)}^ lane ${first}` }),
+  };
+}
+
+function numberText(value: LaneValue): string {
+  return Object.is(value, -0) ? "-0" : String(value);
+}
+
+/**
+ * Compares MSRs by name or number.
+ *
+ * @throws {TypeError} When none is named, or a value is neither number nor bigint.
+ * @throws {RangeError} When there is none of a name, or it could not hold the value.
+ * @throws {MsrError} When the vCPU does not have one.
+ */
+export function matchMsrs(machine: MachineCpu, values: MsrValues): MatcherResult {
+  const entries = typeof values === "object" && values !== null ? msrEntries(values, "expect") : [];
+  if (entries.length === 0) {
+    throw new TypeError(
+      "Cannot expect MSRs: none is named. Write at least one: { LSTAR: 0x1000 }.",
+    );
+  }
+  const comparisons = entries.map(({ index, data: expected }) => {
+    const received = machine.msrs.get(index);
+    const digits = Math.max(expected.toString(16).length, received.toString(16).length);
+    const text = (value: bigint) => formatInteger(value).replace(hex(value), hex(value, digits));
+    return {
+      what: msrText(index),
+      expected: text(expected),
+      received: text(received),
+      matches: expected === received,
+    };
+  });
+  const call = entries.map(({ index, data }) => `${msrName(index) ?? hex(index)}: ${hex(data)}`);
+  return {
+    call: `toHaveMsrs({ ${call.join(", ")} })`,
+    matches: comparisons.every(({ matches }) => matches),
+    comparisons: () => comparisons,
+  };
 }

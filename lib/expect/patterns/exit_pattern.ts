@@ -1,10 +1,25 @@
 import type { AnswerFields, Exit } from "../../kvm/exits/exit.ts";
-import { definedEntries } from "../../x86/defined_entries.ts";
-import type { MachineCpu } from "../../machine/machine.ts";
 import type { CaughtFault } from "../../machine/faults/caught_fault.ts";
+import type { MachineCpu } from "../../machine/machine.ts";
+import { definedEntries } from "../../x86/defined_entries.ts";
+
+/** The type of {@linkcode any}. */
+export type Any = typeof any;
+
+/**
+ * Stands for any port or address in a pattern.
+ *
+ * @example
+ * ```ts
+ * import { any, portOut } from "@vmexit/vmexit";
+ *
+ * const somewhere = portOut(any, "x");
+ * ```
+ */
+export const any: unique symbol = Symbol("any");
 
 /** What an exit is to a pattern that was waiting for it. */
-export type Verdict =
+export type PatternMatch =
   | {
     /** It is what the pattern describes. */
     readonly matches: true;
@@ -25,18 +40,18 @@ export type Verdict =
     readonly matches: false;
   };
 
-/** The verdict of every mismatch. */
-export const MISMATCH: Verdict = { matches: false };
+/** What is something else. */
+export const MISMATCH: PatternMatch = { matches: false };
 
-/** The verdict on an exit that a pattern takes whole and that needs no answer. */
-export const MATCH: Verdict = { matches: true, complete: true };
+/** What a pattern takes whole, and needs no answer. */
+export const MATCH: PatternMatch = { matches: true, complete: true };
 
 /** One occurrence of a pattern being matched. It has state: a text is matched over many exits. */
 export interface Occurrence {
   /** Takes the next exit. A mismatch must leave the state as it was. */
-  offer(exit: Exit): Verdict;
+  offer(exit: Exit): PatternMatch;
   /** Takes the guest's fault, if that is what comes next; without it, none is what the pattern describes. */
-  offerFault?(fault: CaughtFault): Verdict;
+  offerFault?(fault: CaughtFault): PatternMatch;
   /** What it still waits for, for the failure page. */
   readonly text: string;
 }
@@ -55,12 +70,15 @@ export interface PatternDefinition {
   names(exit: Exit): boolean;
 }
 
+/** What a pattern matches, for who follows a transcript. */
+export let definitionOf: (pattern: ExitPattern) => PatternDefinition;
+
 /**
  * One line of a transcript: which exit must come, and how often.
  *
  * Made by {@linkcode portOut}, {@linkcode portIn}, {@linkcode mmioWrite}, {@linkcode mmioRead},
- * {@linkcode rdmsr}, {@linkcode wrmsr}, {@linkcode hlt}, {@linkcode shutdown}, {@linkcode exit}, {@linkcode anyExit} and {@linkcode fault}. It is
- * immutable: each method returns a new one.
+ * {@linkcode rdmsr}, {@linkcode wrmsr}, {@linkcode hlt}, {@linkcode shutdown}, {@linkcode exit},
+ * {@linkcode anyExit} and {@linkcode fault}. It is immutable: each method returns a new one.
  *
  * @example
  * ```ts
@@ -70,18 +88,23 @@ export interface PatternDefinition {
  * ```
  */
 export class ExitPattern {
-  /** What it matches. */
-  readonly definition: PatternDefinition;
+  readonly #definition: PatternDefinition;
+  readonly #saysHowOften: boolean;
   /** How often it must come. */
   readonly minimum: number;
   /** How often it may come. */
   readonly maximum: number;
 
   /** Use the functions above instead. */
-  constructor(definition: PatternDefinition, minimum: number = 1, maximum: number = 1) {
-    this.definition = definition;
-    this.minimum = minimum;
+  constructor(definition: PatternDefinition, minimum?: number, maximum: number = minimum ?? 1) {
+    this.#definition = definition;
+    this.#saysHowOften = minimum !== undefined;
+    this.minimum = minimum ?? 1;
     this.maximum = maximum;
+  }
+
+  static {
+    definitionOf = (pattern) => pattern.#definition;
   }
 
   /**
@@ -95,7 +118,7 @@ export class ExitPattern {
    * @throws {TypeError} When no bound is given, or the pattern says already how often it comes.
    */
   times(count: number | { atLeast?: number; atMost?: number }): ExitPattern {
-    if (this.minimum !== 1 || this.maximum !== 1) {
+    if (this.#saysHowOften) {
       throw new TypeError(
         `Cannot expect ${this.text} ${
           typeof count === "number" ? count : "some"
@@ -107,7 +130,7 @@ export class ExitPattern {
     const named = definedEntries("expect a pattern", bounds);
     if (named.length === 0 || named.some(([name]) => name !== "atLeast" && name !== "atMost")) {
       throw new TypeError(
-        `Cannot expect ${this.definition.text} as often as ${JSON.stringify(count)} says: ` +
+        `Cannot expect ${this.#definition.text} as often as ${JSON.stringify(count)} says: ` +
           "give a number, or { atLeast, atMost } with one of them or both",
       );
     }
@@ -116,11 +139,11 @@ export class ExitPattern {
     const isRange = isWhole(minimum) && (isWhole(maximum) || maximum === Infinity);
     if (!isRange || maximum < Math.max(1, minimum)) {
       throw new RangeError(
-        `Cannot expect ${this.definition.text} ${countText(minimum, maximum)} times: ` +
+        `Cannot expect ${this.#definition.text} ${countText(minimum, maximum)} times: ` +
           "give a whole number from 1 up, or bounds of which the upper is at least 1 and not below the lower",
       );
     }
-    return new ExitPattern(this.definition, minimum, maximum);
+    return new ExitPattern(this.#definition, minimum, maximum);
   }
 
   /**
@@ -135,8 +158,8 @@ export class ExitPattern {
   /** The pattern with its repetition, as failure pages print it. */
   get text(): string {
     const { minimum, maximum } = this;
-    if (minimum === 1 && maximum === 1) return this.definition.text;
-    return `${this.definition.text} × ${countText(minimum, maximum)}`;
+    if (minimum === 1 && maximum === 1) return this.#definition.text;
+    return `${this.#definition.text} × ${countText(minimum, maximum)}`;
   }
 }
 

@@ -1,14 +1,19 @@
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
-import type { AnsweredReason, Exit } from "../../kvm/exits/exit.ts";
-import { takesAnswer } from "../../kvm/exits/exit_answer.ts";
+import type { AnsweredReason, AnswerFields, Exit, ExitAnswers } from "../../kvm/exits/exit.ts";
+import { checkAnswer, takesAnswer } from "../../kvm/exits/exit_answer.ts";
 import { endsRun, fieldsOf, goesOn, placeOf } from "../../kvm/exits/exit_table.ts";
 import { definedEntries } from "../../x86/defined_entries.ts";
 import { hex } from "../../x86/hex.ts";
 import { nearestNames } from "../../x86/nearest_names.ts";
 import { hexBytes } from "../format.ts";
-import { AnswerableExitPattern } from "./answerable_exit_pattern.ts";
-import { checkArguments, holds } from "./values.ts";
-import { ExitPattern, MATCH, MISMATCH, type PatternDefinition } from "./exit_pattern.ts";
+import { checkArguments, holds } from "./access_data.ts";
+import {
+  definitionOf,
+  ExitPattern,
+  MATCH,
+  MISMATCH,
+  type PatternDefinition,
+} from "./exit_pattern.ts";
 
 /** The exit reasons that a pattern can name. */
 export type ExitReason = Exit["reason"];
@@ -148,4 +153,48 @@ function fieldText(value: unknown): string {
   if (value instanceof Uint8Array) return hexBytes(value);
   if (typeof value === "function") return value.name === "" ? "matching" : value.name;
   return Array.isArray(value) ? `[${value.map(fieldText).join(", ")}]` : String(value);
+}
+
+/**
+ * An exit whose guest waits for an answer that is more than data on a bus: {@linkcode exit} without the answer. A
+ * handler of the machine must have one.
+ */
+export class AnswerableExitPattern<Reason extends AnsweredReason> extends ExitPattern {
+  readonly #reason: Reason;
+
+  /** Use {@linkcode exit}. */
+  constructor(definition: PatternDefinition, reason: Reason) {
+    super(definition);
+    this.#reason = reason;
+  }
+
+  /**
+   * Answers the exit: the result of a hypercall, what an MSR reads, an `error` that gives the guest #GP.
+   *
+   * @throws {TypeError} When exits of this reason take no such field.
+   * @throws {RangeError} When a value does not fit its field.
+   */
+  returns(answer: ExitAnswers[Reason]): ExitPattern {
+    const fields = answer as AnswerFields;
+    if (typeof answer !== "object" || answer === null) {
+      throw new TypeError(
+        `Cannot answer ${this.#reason} by ${String(answer)}: give the fields of the answer`,
+      );
+    }
+    checkAnswer(this.#reason, fields);
+    const definition = definitionOf(this);
+    return new ExitPattern({
+      ...definition,
+      begin() {
+        const occurrence = definition.begin();
+        return {
+          text: occurrence.text,
+          offer(exit) {
+            const match = occurrence.offer(exit);
+            return match.matches ? { ...match, fields } : match;
+          },
+        };
+      },
+    });
+  }
 }

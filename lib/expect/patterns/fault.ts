@@ -1,10 +1,13 @@
-import type { ExceptionName } from "../../x86/exceptions/exceptions.ts";
+import type { CaughtFault } from "../../machine/faults/caught_fault.ts";
+import { definedEntries } from "../../x86/defined_entries.ts";
 import {
-  expectedFault,
-  expectedFaultText,
-  type FaultFields,
-  isExpectedFault,
-} from "../expected_fault.ts";
+  type Exception,
+  type ExceptionName,
+  exceptionOf,
+} from "../../x86/exceptions/exceptions.ts";
+import { hex } from "../../x86/hex.ts";
+import { nearestNames } from "../../x86/nearest_names.ts";
+import type { Comparison } from "../failure_page.ts";
 import { ExitPattern, MATCH, MISMATCH } from "./exit_pattern.ts";
 
 /**
@@ -41,4 +44,142 @@ export function fault(name: ExceptionName, fields: FaultFields = {}): ExitPatter
       offerFault: (caught) => isExpectedFault(expected, caught) ? MATCH : MISMATCH,
     }),
   });
+}
+
+/** What a test says of a fault beside its name. Only what is named is compared. */
+export interface FaultFields {
+  /** The error code. In real mode there is none. */
+  readonly errorCode?: number;
+  /** The instruction pointer: a number, or a label of the guest. Of a trap (`#BP`) it is behind it. */
+  readonly rip?: number | bigint | string;
+  /** Of a #PF: the address that could not be used. */
+  readonly cr2?: number | bigint;
+  /** The privilege level of the code. */
+  readonly cpl?: number;
+  /**
+   * Whether it came by the instruction `int`, and is no exception; left out, it must be none. `int3` and `into` are
+   * exceptions, of their own.
+   */
+  readonly software?: boolean;
+}
+
+/** A fault that a test expects. */
+export interface ExpectedFault {
+  /** Which. */
+  readonly exception: Exception;
+  /** What is compared beside that. */
+  readonly fields: FaultFields;
+}
+
+const KNOWN: readonly string[] = ["errorCode", "rip", "cr2", "cpl", "software"];
+const HIGHEST_PRIVILEGE_LEVEL = 3;
+const ERROR_CODE_BITS = 32;
+const ADDRESS_BITS = 64;
+
+/**
+ * Checks what a test expects of a fault.
+ *
+ * @throws {RangeError} When there is no exception of that name, or a value does not fit.
+ * @throws {TypeError} When there is no such field, or such exceptions do not have it.
+ */
+export function expectedFault(
+  name: ExceptionName,
+  fields: FaultFields,
+): ExpectedFault {
+  const exception = exceptionOf(name);
+  const named = definedEntries(`expect ${exception.name} with`, fields);
+  for (const [field, value] of named) checkField(exception, field, value);
+  return { exception, fields: Object.fromEntries(named) };
+}
+
+function checkField({ name, hasErrorCode }: Exception, field: string, value: unknown): void {
+  const refuse = (why: string) => new TypeError(`Cannot expect ${name} with ${field}: ${why}`);
+  if (!KNOWN.includes(field)) {
+    throw refuse(
+      `faults have no such field; the nearest are ${nearestNames(field, KNOWN).join(", ")}`,
+    );
+  }
+  if (field === "errorCode" && !hasErrorCode) {
+    throw refuse("the CPU pushes no error code for it. Leave it out.");
+  }
+  if (field === "cr2" && name !== "#PF") throw refuse("only #PF sets CR2. Leave it out.");
+  if (field === "software" ? typeof value === "boolean" : isWhole(field, value)) return;
+  throw new RangeError(
+    `Cannot expect ${name} with ${field} ${String(value)}: give ${
+      field === "software" ? "true or false" : `a whole number of ${bitsOf(field)} bits`
+    }${field === "rip" ? ", or a label of the guest" : ""}`,
+  );
+}
+
+function bitsOf(field: string): number {
+  if (field === "cpl") return 2;
+  return field === "errorCode" ? ERROR_CODE_BITS : ADDRESS_BITS;
+}
+
+function isWhole(field: string, value: unknown): boolean {
+  if (field === "rip" && typeof value === "string") return true;
+  if (typeof value !== "bigint" && !Number.isSafeInteger(value)) return false;
+  const integer = BigInt(value as number | bigint);
+  if (field === "cpl") return integer >= 0n && integer <= HIGHEST_PRIVILEGE_LEVEL;
+  return BigInt.asUintN(bitsOf(field), integer) === integer;
+}
+
+/** An expected fault as a table of exits would show it: `#GP (errorCode 0x10)`. */
+export function expectedFaultText({ exception, fields }: ExpectedFault): string {
+  const shown = Object.entries(fields).map(([field, value]) => `${field} ${valueText(value)}`);
+  return shown.length === 0 ? exception.name : `${exception.name} (${shown.join(", ")})`;
+}
+
+/** The fields as the test wrote them: `{ errorCode: 0x10 }`. */
+export function faultFieldsText(fields: FaultFields): string {
+  const shown = Object.entries(fields).map(([field, value]) => `${field}: ${valueText(value)}`);
+  return `{ ${shown.join(", ")} }`;
+}
+
+/** Whether a fault is the one expected. @throws {RangeError} When the guest has no label of that name. */
+export function isExpectedFault(expected: ExpectedFault, fault: CaughtFault): boolean {
+  return compareFault(expected, fault).every(({ matches }) => matches);
+}
+
+/**
+ * A fault beside the one expected: its name, and, where that is right, each field.
+ *
+ * @throws {RangeError} When the guest has no label of that name.
+ */
+export function compareFault(
+  { exception, fields }: ExpectedFault,
+  fault: CaughtFault,
+): Comparison[] {
+  if (fault.vector !== exception.vector) {
+    return [{ what: "fault", expected: exception.name, received: fault.text, matches: false }];
+  }
+  const isSame = {
+    what: "fault",
+    expected: exception.name,
+    received: fault.text,
+    matches: true,
+  };
+  // `int 13` is no #GP: what a test says nothing of must not be so by accident.
+  const all = fault.software ? { software: false, ...fields } : fields;
+  const compared = Object.entries(all).map(([field, expected]) => {
+    const received = fault[field as keyof FaultFields];
+    return {
+      what: field,
+      expected: valueText(expected),
+      received: received === undefined ? "none" : valueText(received),
+      matches: field === "rip"
+        ? fault.isAt(expected)
+        : received !== undefined && sameValue(expected, received),
+    };
+  });
+  return [isSame, ...compared];
+}
+
+function sameValue(expected: number | bigint | boolean, received: number | bigint | boolean) {
+  return BigInt(expected) === BigInt(received);
+}
+
+function valueText(value: number | bigint | boolean | string): string {
+  if (typeof value === "string") return JSON.stringify(value);
+  return typeof value === "boolean" ? String(value) : hex(value);
 }

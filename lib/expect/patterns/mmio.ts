@@ -1,17 +1,20 @@
 import type { Exit, MmioExit } from "../../kvm/exits/exit.ts";
 import { LAST_PHYSICAL_ADDRESS } from "../../x86/layout.ts";
 import { formatAddress, formatCount } from "../format.ts";
-import { type Answer, answering } from "./answer.ts";
-import { type Any, any } from "./any.ts";
-import { ExitPattern, MATCH, MISMATCH } from "./exit_pattern.ts";
 import {
+  type Answer,
+  answering,
+  checkArguments,
   checkExpectedData,
+  checkSize,
+  checkValue,
   type ExpectedData,
   expectedDataText,
   expectedLength,
-} from "./expected_data.ts";
-import { checkArguments, checkSize, checkValue, naturalSize } from "./values.ts";
-import { writing } from "./writing.ts";
+  naturalSize,
+  writing,
+} from "./access_data.ts";
+import { type Any, any, definitionOf, ExitPattern, MATCH, MISMATCH } from "./exit_pattern.ts";
 
 /** KVM hands on at most 8 bytes at once, and as few as one where an access crosses a page. */
 const SIZES: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 8];
@@ -91,7 +94,7 @@ export class MmioReadPattern extends ExitPattern {
       isMmio(exit, false) && isWithin(exit, address, expectedLength(answer));
     return new ExitPattern(
       answering(
-        { ...this.definition, text, names },
+        { ...definitionOf(this), text, names },
         answer,
         (exit, done) =>
           isAt(exit, false, address, done, size) ? { size: exit.data.length, count: 1 } : undefined,

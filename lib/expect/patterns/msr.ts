@@ -1,9 +1,16 @@
 import type { Exit, MsrExit } from "../../kvm/exits/exit.ts";
 import { hex } from "../../x86/hex.ts";
 import { type Msr, msrName, msrNumber, msrText } from "../../x86/msrs/msr_number.ts";
-import { type Any, any } from "./any.ts";
-import { ExitPattern, MATCH, MISMATCH, type PatternDefinition } from "./exit_pattern.ts";
-import { checkArguments, checkValue } from "./values.ts";
+import {
+  type Any,
+  any,
+  definitionOf,
+  ExitPattern,
+  MATCH,
+  MISMATCH,
+  type PatternDefinition,
+} from "./exit_pattern.ts";
+import { checkArguments, checkValue } from "./access_data.ts";
 
 const MSR_SIZE = 8;
 const WIDTH = { size: MSR_SIZE, sizes: [MSR_SIZE] };
@@ -30,14 +37,14 @@ export class RdmsrPattern extends ExitPattern {
    * @throws {TypeError} When it is neither number nor bigint.
    */
   returns(value: number | bigint): ExitPattern {
-    checkMsrValue("answer", this.definition.text, value);
+    checkMsrValue("answer", definitionOf(this).text, value);
     const fields = { data: value };
-    return new ExitPattern(answered(this.definition, hex(value), fields));
+    return new ExitPattern(answered(definitionOf(this), hex(value), fields));
   }
 
   /** Answers the read with #GP. */
   faults(): ExitPattern {
-    return new ExitPattern(answered(this.definition, "#GP", FAULT));
+    return new ExitPattern(answered(definitionOf(this), "#GP", FAULT));
   }
 }
 
@@ -58,7 +65,7 @@ export class WrmsrPattern extends ExitPattern {
 
   /** Answers the write with #GP. */
   faults(): ExitPattern {
-    return new ExitPattern(answered(this.definition, "#GP", FAULT));
+    return new ExitPattern(answered(definitionOf(this), "#GP", FAULT));
   }
 }
 
@@ -112,13 +119,13 @@ function answered(
   fields: { readonly data?: number | bigint; readonly error?: number },
 ): PatternDefinition {
   const text = `${head} → ${answer}`;
-  const verdict = { matches: true, complete: true, fields } as const;
+  const match = { matches: true, complete: true, fields } as const;
   return {
     ...definition,
     text,
     begin: () => ({
       text,
-      offer: (exit) => begin().offer(exit).matches ? verdict : MISMATCH,
+      offer: (exit) => begin().offer(exit).matches ? match : MISMATCH,
     }),
   };
 }

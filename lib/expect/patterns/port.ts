@@ -1,12 +1,19 @@
 import type { Exit, IoExit } from "../../kvm/exits/exit.ts";
 import { LAST_PORT } from "../../x86/layout.ts";
 import { formatAddress } from "../format.ts";
-import { type Answer, answering } from "./answer.ts";
-import { type Any, any } from "./any.ts";
-import { ExitPattern, MATCH, MISMATCH } from "./exit_pattern.ts";
-import { checkExpectedData, type ExpectedData, expectedDataText } from "./expected_data.ts";
-import { checkArguments, checkSize, checkValue, naturalSize } from "./values.ts";
-import { writing } from "./writing.ts";
+import {
+  type Answer,
+  answering,
+  checkArguments,
+  checkExpectedData,
+  checkSize,
+  checkValue,
+  type ExpectedData,
+  expectedDataText,
+  naturalSize,
+  writing,
+} from "./access_data.ts";
+import { type Any, any, definitionOf, ExitPattern, MATCH, MISMATCH } from "./exit_pattern.ts";
 
 /** The size of an access to a port. */
 export type PortSize = 1 | 2 | 4;
@@ -85,7 +92,7 @@ export class PortInPattern extends ExitPattern {
     const size = this.#size ?? sizeOf(answer);
     return new ExitPattern(
       answering(
-        { ...this.definition, text: headText("in", port, size) },
+        { ...definitionOf(this), text: headText("in", port, size) },
         answer,
         (exit) => isAt(exit, "in", port, size) ? exit : undefined,
       ),

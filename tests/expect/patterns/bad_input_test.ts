@@ -1,4 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { definitionOf } from "../../../lib/expect/patterns/exit_pattern.ts";
 import { EXIT_CASES } from "../../kvm/exits/exit_cases.ts";
 import {
   any,
@@ -184,6 +185,7 @@ Deno.test("how often a pattern comes is said once, by bounds that have their nam
       () => hlt().times(3).optional(),
       () => hlt().optional().times(3),
       () => hlt().times(2).times(3),
+      () => hlt().times(1).optional(),
     ]
   ) assertThrows(call, TypeError, "it says already how often it comes");
   for (const bounds of [{}, { atleast: 3 }]) {
@@ -208,10 +210,10 @@ Deno.test("a function that answers later, or nothing, judges nothing", () => {
   };
   const later = (() => Promise.resolve(false)) as never;
   for (const pattern of [portOut(0x80, later), exit("IO", { port: later })]) {
-    assertThrows(() => pattern.definition.begin().offer(io), TypeError, "it answered a promise");
+    assertThrows(() => definitionOf(pattern).begin().offer(io), TypeError, "it answered a promise");
   }
   const nothing = portOut(0x80, (() => {}) as never);
-  assertThrows(() => nothing.definition.begin().offer(io), TypeError, "it answered undefined");
+  assertThrows(() => definitionOf(nothing).begin().offer(io), TypeError, "it answered undefined");
   // @ts-expect-error: a promise is no boolean.
   const unused = portOut(0x80, async () => await Promise.resolve(true));
   assert(unused);
