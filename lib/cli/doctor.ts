@@ -1,8 +1,6 @@
 import { chosenKvm, KVM_UNUSABLE, type KvmDevice, kvmDevice } from "../kvm/remote/kvm_choice.ts";
 import { cacheFolder, findNasm, findProgram, installCommand, QEMU } from "../nested/mod.ts";
-import { folderSize } from "./folder_size.ts";
-import { describeKvm, machineProgram } from "./prepare_kvm.ts";
-import { type Processor, processor } from "./processor.ts";
+import { describeKvm, machineProgram, type Processor, processor } from "./prepare_kvm.ts";
 
 const MEGABYTE = 1e6;
 const LABEL_WIDTH = 20;
@@ -60,4 +58,21 @@ export async function doctor(_args: readonly string[]): Promise<number> {
     (choice.kvm === "host" || program !== undefined || canInstall);
   line("tests use", ready ? describeKvm(choice) : "nothing yet: do what is said above");
   return ready ? 0 : 1;
+}
+
+const BLOCK = 512;
+
+/** The bytes that the files below a folder take on the disk; 0 when it does not exist. Sparse files count as they are stored. */
+async function folderSize(folder: string): Promise<number> {
+  let size = 0;
+  try {
+    for await (const { name, isDirectory } of Deno.readDir(folder)) {
+      const path = `${folder}/${name}`;
+      if (isDirectory) size += await folderSize(path);
+      else size += ((await Deno.lstat(path)).blocks ?? 0) * BLOCK;
+    }
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+  return size;
 }

@@ -1,10 +1,14 @@
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { cacheFolder, type NestedMachine, startNested } from "../nested/mod.ts";
-import { captureDeno } from "./capture_deno.ts";
-import type { CommandContext } from "./command_context.ts";
-import { denoFolder } from "./deno_folder.ts";
-import { nestedDeno } from "./nested_deno.ts";
+import {
+  cacheFolder,
+  type FileIn,
+  type NestedMachine,
+  type NestedSession,
+  startNested,
+} from "../nested/mod.ts";
+import { captureDeno, denoFolder, writeAll } from "./run_deno.ts";
+import type { CommandContext, Progress } from "./command_context.ts";
 import { projectFiles, projectRoot } from "./project_files.ts";
 
 const LEFT_OUT: ReadonlySet<string> = new Set([".git", "node_modules"]);
@@ -57,4 +61,79 @@ export async function nestedCommand(
     [subcommand, "--allow-all", "--no-check", "--cached-only", module.href, ...args],
     { cwd, filesIn: [...files, { host: join(cacheFolder(), "bench") }], progress },
   );
+}
+
+/** What a Deno inside is given. */
+interface NestedDenoOptions {
+  /** The working directory, the same inside. */
+  cwd: string;
+  /** Files and folders that it finds inside. */
+  filesIn: readonly FileIn[];
+  /** Files and folders that come back. */
+  filesOut?: readonly string[];
+  /** Hears standard output, beside our own. */
+  onStdout?: (chunk: Uint8Array) => void;
+  /** Is cleared before the first output. */
+  progress: Progress;
+}
+
+/**
+ * Runs `deno` in a nested machine, with its output on our own streams.
+ *
+ * @param session a machine that waits for its command
+ * @param args Deno's arguments
+ * @param options files and directory
+ * @returns its exit code
+ */
+export async function nestedDeno(
+  session: NestedSession,
+  args: readonly string[],
+  options: NestedDenoOptions,
+): Promise<number> {
+  const { cwd, filesIn, filesOut = [], onStdout, progress } = options;
+  // Assembled images are kept by content, so those of earlier runs, and of this one, are of use to all.
+  const images = join(cacheFolder(), "images");
+  const relay = (stream: { writeSync(bytes: Uint8Array): number }) => (chunk: Uint8Array): void => {
+    progress.clear();
+    writeAll(stream, chunk);
+  };
+  const showStdout = relay(Deno.stdout);
+  const { code } = await session.run(["deno", ...args], {
+    cwd,
+    env: {
+      DENO_DIR: denoFolder(),
+      ...guestEnvironment(Deno.env.toObject(), Deno.stdout.isTerminal()),
+    },
+    filesIn: [...filesIn, { host: images }],
+    filesOut: [...filesOut, images],
+    onStdout: (chunk) => {
+      showStdout(chunk);
+      onStdout?.(chunk);
+    },
+    onStderr: relay(Deno.stderr),
+  });
+  return code;
+}
+
+/** The choice has been made: what is a nested machine to us is the command's own machine. */
+const CHOICE = "VMEXIT_KVM";
+
+/** Variables that a command finds inside a nested machine as on the host. */
+const PASSED = /^(VMEXIT_.*|NO_COLOR|FORCE_COLOR|CI|DENO_DIR|XDG_CACHE_HOME|TZ|LANG)$/;
+
+/**
+ * The environment that a nested command gets: what concerns vmexit and the look of its output.
+ *
+ * @param host the host's environment
+ * @param terminal whether the output goes to a terminal; inside it goes to a port, where Deno would show no colours
+ */
+export function guestEnvironment(
+  host: Readonly<Record<string, string>>,
+  terminal: boolean,
+): Record<string, string> {
+  const passed = Object.fromEntries(
+    Object.entries(host).filter(([name]) => PASSED.test(name) && name !== CHOICE),
+  );
+  const coloured = terminal && passed.NO_COLOR === undefined;
+  return coloured ? { FORCE_COLOR: "1", ...passed } : passed;
 }

@@ -2,7 +2,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { createHash } from "node:crypto";
 import type { FileIn } from "../nested/mod.ts";
-import { captureDeno } from "./capture_deno.ts";
+import { captureDeno } from "./run_deno.ts";
 
 interface Module {
   specifier: string;

@@ -1,5 +1,7 @@
+import { join } from "node:path";
+
 /** How {@link runDeno} runs. */
-export interface RunDenoOptions {
+interface RunDenoOptions {
   /** The working directory. */
   cwd: string;
   /** Environment variables beside the inherited ones. */
@@ -30,4 +32,57 @@ export async function runDeno(args: readonly string[], options: RunDenoOptions):
   const { code } = await child.status;
   signal?.throwIfAborted();
   return code;
+}
+
+/** What `deno` printed and how it ended. */
+interface DenoOutput {
+  /** The exit code. */
+  code: number;
+  /** Standard output as text. */
+  stdout: string;
+  /** Standard error as bytes, to be shown as they are. */
+  stderr: Uint8Array;
+}
+
+/**
+ * Runs the Deno that runs us, to its end.
+ *
+ * @param args its arguments
+ * @param options the working directory, and what ends it
+ */
+export async function captureDeno(
+  args: readonly string[],
+  options: { cwd: string; signal?: AbortSignal },
+): Promise<DenoOutput> {
+  const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
+    args: [...args],
+    cwd: options.cwd,
+    stdin: "null",
+    stdout: "piped",
+    stderr: "piped",
+    signal: options.signal,
+  }).output();
+  options.signal?.throwIfAborted();
+  return { code, stdout: new TextDecoder().decode(stdout), stderr };
+}
+
+/** Where Deno keeps what it fetched and transpiled: `$DENO_DIR`, or `deno` in the user's cache folder. */
+export function denoFolder(): string {
+  const told = Deno.env.get("DENO_DIR");
+  if (told !== undefined && told !== "") {
+    return told.startsWith("/") ? told : join(Deno.cwd(), told);
+  }
+  const cache = Deno.env.get("XDG_CACHE_HOME");
+  if (cache?.startsWith("/")) return join(cache, "deno");
+  return join(Deno.env.get("HOME") ?? "/root", ".cache/deno");
+}
+
+/** Writes all of the bytes to one of our own streams before it returns, so that nothing is lost when we exit. */
+export function writeAll(
+  stream: { writeSync(bytes: Uint8Array): number },
+  bytes: Uint8Array,
+): void {
+  for (let written = 0; written < bytes.length;) {
+    written += stream.writeSync(bytes.subarray(written));
+  }
 }

@@ -2,13 +2,10 @@ import { dirname, join, resolve } from "node:path";
 import { bochsVmx } from "../nested/mod.ts";
 import type { CommandContext } from "./command_context.ts";
 import { type Counts, countTests, summary } from "./junit.ts";
-import { permissionArguments } from "./permission_arguments.ts";
-import { chooseKvm, prepareKvm } from "./prepare_kvm.ts";
-import { kvmModule, processor } from "./processor.ts";
-import { runDeno } from "./run_deno.ts";
-import { testArguments } from "./test_arguments.ts";
+import { permissionArguments, testArguments } from "./test_arguments.ts";
+import { chooseKvm, kvmModule, prepareKvm, processor } from "./prepare_kvm.ts";
+import { runDeno, writeAll } from "./run_deno.ts";
 import { testInside, type TestsInside } from "./test_inside.ts";
-import { writeAll } from "./write_all.ts";
 
 /** Options with which `deno test` runs no tests. */
 const RUNS_NOTHING = ["--no-run", "--help", "-h"];

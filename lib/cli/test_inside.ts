@@ -1,18 +1,12 @@
-import { dirname, join, resolve } from "node:path";
+import { dirname, join, matchesGlob, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { NestedError, type NestedMachine, startNested } from "../nested/mod.ts";
-import { captureDeno } from "./capture_deno.ts";
+import { captureDeno, denoFolder, runDeno, writeAll } from "./run_deno.ts";
 import type { CommandContext } from "./command_context.ts";
-import { coverageReport } from "./coverage_report.ts";
-import { denoFolder } from "./deno_folder.ts";
-import type { Counts } from "./junit.ts";
-import { nestedDeno } from "./nested_deno.ts";
-import { permissionArguments } from "./permission_arguments.ts";
+import { type Counts, TestProgress } from "./junit.ts";
+import { nestedDeno } from "./nested_command.ts";
+import { permissionArguments, type TestArguments } from "./test_arguments.ts";
 import { projectFiles } from "./project_files.ts";
-import type { TestArguments } from "./test_arguments.ts";
-import { filesMeant, namedFiles, testFiles } from "./test_files.ts";
-import { TestProgress } from "./test_progress.ts";
-import { writeAll } from "./write_all.ts";
 
 /** How a `deno test` inside ended. */
 export interface TestsInside {
@@ -117,4 +111,86 @@ export async function testInside(
     progress.note(`${error.message}\n\nThis happened ${when}. Tests after it did not run.`);
     return { code: error.exitCode, died: { ...counts, failed: counts.failed + 1 } };
   }
+}
+
+/**
+ * Makes of raw coverage data what `deno test --coverage` makes of it: a table on standard output, and lcov.info and html/ in the folder.
+ *
+ * @param folder the absolute path of the data
+ * @param threshold the percentage below which it fails
+ * @param options the working directory, and what ends it
+ * @returns the exit code: not 0 if the coverage is below the threshold
+ */
+async function coverageReport(
+  folder: string,
+  threshold: string | undefined,
+  options: { cwd: string; signal: AbortSignal },
+): Promise<number> {
+  const limit = threshold === undefined ? [] : [`--threshold=${threshold}`];
+  const code = await runDeno(["coverage", ...limit, folder], options);
+  const lcov = `--output=${join(folder, "lcov.info")}`;
+  await runDeno(["coverage", "--quiet", "--lcov", lcov, folder], options);
+  await runDeno(["coverage", "--quiet", "--html", folder], options);
+  return code;
+}
+
+/** What `deno test` takes for a test file in a folder (its manual, "Running tests"). */
+const TEST_FILE = /(^|[._])test\.(ts|tsx|mts|js|mjs|jsx)$/;
+const TEST_FOLDER = "__tests__";
+const MODULE = /\.(ts|tsx|mts|js|mjs|jsx)$/;
+const DOCUMENT = /\.md$/;
+
+/** Folders that hold no tests of the project. */
+const SKIPPED_FOLDERS: ReadonlySet<string> = new Set([".git", "node_modules", "vendor"]);
+
+/**
+ * The modules below a folder that `deno test` may load: all test files, or, for its doc tests, all modules.
+ *
+ * @param folder where to look
+ * @param all whether to name every module
+ * @returns absolute paths, sorted
+ */
+async function testFiles(folder: string, all = false): Promise<string[]> {
+  const found: string[] = [];
+  const visit = async (path: string, inTestFolder: boolean): Promise<void> => {
+    for await (const { name, isDirectory, isFile } of Deno.readDir(path)) {
+      const child = join(path, name);
+      if (isDirectory && !SKIPPED_FOLDERS.has(name)) {
+        await visit(child, inTestFolder || name === TEST_FOLDER);
+      } else if (isFile && MODULE.test(name) && (all || inTestFolder || TEST_FILE.test(name))) {
+        found.push(child);
+      }
+    }
+  };
+  await visit(folder, false);
+  return found.sort();
+}
+
+/**
+ * The files that paths, folders and patterns on a command line mean.
+ *
+ * @param files candidates, absolute
+ * @param paths as typed; without any, all files are meant
+ * @param cwd what they are relative to
+ */
+export function filesMeant(
+  files: readonly string[],
+  paths: readonly string[],
+  cwd: string,
+): string[] {
+  if (paths.length === 0) return [...files];
+  return files.filter((file) =>
+    paths.some((path) => {
+      const meant = resolve(cwd, path);
+      return file === meant || file.startsWith(`${meant}/`) ||
+        matchesGlob(relative(cwd, file), path.replace(/^\.\//, ""));
+    })
+  );
+}
+
+/** Paths on the command line that name one module or document, whether or not it looks like a test. */
+function namedFiles(paths: readonly string[], cwd: string): string[] {
+  return paths.filter((path) => MODULE.test(path) || DOCUMENT.test(path)).map((path) =>
+    resolve(cwd, path)
+  );
 }

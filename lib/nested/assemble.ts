@@ -1,4 +1,4 @@
-import { capture } from "./capture.ts";
+import { capture } from "./host_program.ts";
 import { NestedError } from "./nested_error.ts";
 
 /**

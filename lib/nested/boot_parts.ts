@@ -1,10 +1,9 @@
 import { requireFreeSpace, withCache } from "./cache_folder.ts";
-import { capture } from "./capture.ts";
+import { capture, findProgram } from "./host_program.ts";
 import { FileLock } from "./file_lock.ts";
-import { findProgram } from "./find_program.ts";
 import { resolveModules } from "./kernel_modules.ts";
 import { NestedError } from "./nested_error.ts";
-import { type Say, unpackPackages } from "./packages.ts";
+import { type ProgressListener, unpackPackages } from "./packages.ts";
 import { makeSealedFolder, openSealedFolder } from "./sealed_folder.ts";
 
 /** The kernel and the shell that a nested machine boots, in the cache. */
@@ -76,7 +75,7 @@ async function firstThatExists(paths: readonly string[]): Promise<string> {
 async function build(
   temporary: string,
   wanted: readonly string[],
-  say: Say,
+  say: ProgressListener,
   signal?: AbortSignal,
 ): Promise<string> {
   const unpacked = `${temporary}/unpacked`;
@@ -124,7 +123,7 @@ async function build(
 export async function bootParts(
   machine: string,
   wanted: readonly string[],
-  say: Say,
+  say: ProgressListener,
   signal?: AbortSignal,
 ): Promise<BootParts> {
   return await withCache(async (cache) => {

@@ -1,8 +1,7 @@
 import { READY } from "./init_script.ts";
-import { LineReader } from "./line_reader.ts";
+import { LineReader, withDeadline } from "./streams.ts";
 import { NestedError } from "./nested_error.ts";
-import type { StartedMachine } from "./started_machine.ts";
-import { within } from "./within.ts";
+import type { StartedMachine } from "./machine_process.ts";
 
 /** How long a machine may take to boot on a busy host. */
 const BOOT_SECONDS = 240;
@@ -21,7 +20,7 @@ export async function bootUntilReady(machine: StartedMachine): Promise<void> {
     if (said === undefined) await process.failure;
     if (said !== READY) throw new NestedError(`The nested machine said ${said}, not ${READY}`);
   };
-  await within(
+  await withDeadline(
     BOOT_SECONDS,
     Promise.race([ready(), process.failure]),
     () => process.lateness(`The nested machine did not come up within ${BOOT_SECONDS} seconds`),

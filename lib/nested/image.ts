@@ -3,17 +3,15 @@ import { bootParts } from "./boot_parts.ts";
 import { requireFreeSpace, withCache } from "./cache_folder.ts";
 import { cpio } from "./cpio.ts";
 import { FileLock } from "./file_lock.ts";
-import { findProgram } from "./find_program.ts";
+import { findProgram } from "./host_program.ts";
 import { guestRoot } from "./guest_root.ts";
 import { initScript } from "./init_script.ts";
-import { KEEP_PROGRAM } from "./keep_program.ts";
+import { KEEP_PROGRAM, WAKE_PROGRAM } from "./guest_programs.ts";
 import { type Nasm, requireNasm } from "./nasm.ts";
 import { NestedError } from "./nested_error.ts";
 import type { MachineProgram, NestedMachine } from "./nested_machine.ts";
-import { installPackages, type Say } from "./packages.ts";
-import { pruneImages } from "./prune_images.ts";
-import { makeSealedFolder, openSealedFolder } from "./sealed_folder.ts";
-import { WAKE_PROGRAM } from "./wake_program.ts";
+import { installPackages, type ProgressListener } from "./packages.ts";
+import { makeSealedFolder, openSealedFolder, pruneImages } from "./sealed_folder.ts";
 
 /** A machine's image in the cache, booted and waiting for its command; held so that nobody replaces it meanwhile. */
 export interface Image extends Disposable {
@@ -30,7 +28,7 @@ export interface ImageOptions {
   /** The machine. */
   machine: NestedMachine;
   /** Hears what is done. */
-  say: Say;
+  say: ProgressListener;
   /** Ends it. */
   signal?: AbortSignal;
 }
@@ -58,7 +56,7 @@ export async function missingPackages(machine: MachineProgram): Promise<string[]
 /** The program that runs the machine; installed first, with what else is missing, when it is missing. */
 export async function requireMachineProgram(
   machine: MachineProgram,
-  say: Say,
+  say: ProgressListener,
   signal?: AbortSignal,
 ): Promise<string> {
   const packages = await missingPackages(machine);

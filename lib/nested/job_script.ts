@@ -1,9 +1,8 @@
-import { FILES_FOLDER } from "./collect_files.ts";
+import { FILES_FOLDER } from "./job_disk.ts";
 import { ALIVE, JOB_FOLDER, STARTED } from "./init_script.ts";
-import { shellQuote } from "./shell_quote.ts";
 
 /** What a run does inside, for {@link jobScript}. */
-export interface Job {
+interface Job {
   /** The program and its arguments. */
   command: readonly string[];
   /** The absolute working directory inside. */
@@ -81,4 +80,14 @@ else
   head -c ${EMPTY_TAR} /dev/zero >&6
 fi
 `;
+}
+
+/**
+ * A word as the POSIX shell reads it back unchanged.
+ *
+ * @param word any text without a NUL
+ * @returns the word, in single quotes where it needs them
+ */
+export function shellQuote(word: string): string {
+  return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;
 }

@@ -14,11 +14,16 @@
  * @module
  */
 export { cacheFolder } from "./cache_folder.ts";
-export type { FileIn } from "./collect_files.ts";
-export type { CommandOptions, CommandResult } from "./command.ts";
+export type { FileIn } from "./job_disk.ts";
+export {
+  type CommandOptions,
+  type CommandResult,
+  NestedSession,
+  type SessionOptions,
+} from "./nested_session.ts";
 export { FileLock } from "./file_lock.ts";
 export { findNasm, type Nasm, requireNasm } from "./nasm.ts";
-export { findProgram } from "./find_program.ts";
+export { findProgram } from "./host_program.ts";
 export {
   type Image,
   type ImageOptions,
@@ -26,7 +31,7 @@ export {
   openImage,
   requireMachineProgram,
 } from "./image.ts";
-export { installCommand, installPackages, type Say } from "./packages.ts";
+export { installCommand, installPackages, type ProgressListener } from "./packages.ts";
 export {
   NESTED_FAILURE,
   NESTED_TIMEOUT,
@@ -34,7 +39,7 @@ export {
   type NestedErrorOptions,
 } from "./nested_error.ts";
 export type { BootParts } from "./boot_parts.ts";
-export type { MachineProcess } from "./machine_process.ts";
+export type { MachineProcess, MachineStreams, StartedMachine } from "./machine_process.ts";
 export type {
   ImageMaking,
   MachineInside,
@@ -43,8 +48,6 @@ export type {
   NestedMachine,
 } from "./nested_machine.ts";
 export type { RunFolder } from "./run_folder.ts";
-export type { MachineStreams, StartedMachine } from "./started_machine.ts";
-export { NestedSession, type SessionOptions } from "./nested_session.ts";
 export { type NestedOptions, runNested, startNested } from "./run_nested.ts";
 export { bochsVmx } from "./bochs/bochs_vmx.ts";
 export { exportKvmImage, importKvmImage } from "./qemu/carry_image.ts";

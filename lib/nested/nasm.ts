@@ -1,9 +1,8 @@
 import { cacheFolder, withCache } from "./cache_folder.ts";
-import { capture } from "./capture.ts";
+import { capture, findProgram } from "./host_program.ts";
 import { FileLock } from "./file_lock.ts";
-import { findProgram } from "./find_program.ts";
 import { NestedError } from "./nested_error.ts";
-import { installPackages, type Say, unpackPackages } from "./packages.ts";
+import { installPackages, type ProgressListener, unpackPackages } from "./packages.ts";
 import { makeSealedFolder, openSealedFolder } from "./sealed_folder.ts";
 
 /** NASM on this host. */
@@ -44,7 +43,7 @@ export async function findNasm(): Promise<Nasm | undefined> {
  * @param signal ends the installation
  * @throws {NestedError} when it cannot be had
  */
-export async function requireNasm(say: Say, signal?: AbortSignal): Promise<Nasm> {
+export async function requireNasm(say: ProgressListener, signal?: AbortSignal): Promise<Nasm> {
   const found = await findNasm();
   if (found !== undefined) return found;
   if (Deno.uid() === 0) {

@@ -1,6 +1,6 @@
 import type { BootParts } from "./boot_parts.ts";
 import type { RunFolder } from "./run_folder.ts";
-import type { StartedMachine } from "./started_machine.ts";
+import type { StartedMachine } from "./machine_process.ts";
 
 /** What is different inside a machine; its `/init` and its root are made with it. */
 export interface MachineInside {

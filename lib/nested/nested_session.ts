@@ -1,20 +1,16 @@
 import { randomBytes } from "node:crypto";
 import { dirname } from "node:path";
-import { collectFiles } from "./collect_files.ts";
-import type { CommandOptions, CommandResult } from "./command.ts";
+import { collectFiles, createJobDisk, type FileIn, fillJobDisk } from "./job_disk.ts";
 import { type Image, openImage } from "./image.ts";
 import { ALIVE, STARTED } from "./init_script.ts";
-import { createJobDisk, fillJobDisk } from "./job_disk.ts";
 import { jobScript } from "./job_script.ts";
-import { LineReader } from "./line_reader.ts";
+import { joined, LineReader, relay, withDeadline } from "./streams.ts";
 import { NestedError } from "./nested_error.ts";
 import type { NestedMachine } from "./nested_machine.ts";
 import { bochsVmx } from "./bochs/bochs_vmx.ts";
-import { joined, relay } from "./relay.ts";
 import { RunFolder } from "./run_folder.ts";
-import type { StartedMachine } from "./started_machine.ts";
+import type { StartedMachine } from "./machine_process.ts";
 import { readTar } from "./tar_reader.ts";
-import { within } from "./within.ts";
 
 /** Which machine to start, and who hears of it. */
 export interface SessionOptions {
@@ -123,7 +119,7 @@ export class NestedSession implements AsyncDisposable {
     const { process } = this.#resumed.started;
     const followed = Promise.race([this.#follow(control, options, marker), process.failure]);
     if (limit === undefined) return await followed;
-    return await within(
+    return await withDeadline(
       limit,
       followed,
       () =>
@@ -178,7 +174,7 @@ export class NestedSession implements AsyncDisposable {
       return control;
     };
     try {
-      return await within(
+      return await withDeadline(
         WAKE_SECONDS,
         Promise.race([wake(), process.failure]),
         () => process.lateness(`The nested machine did not wake within ${WAKE_SECONDS} seconds`),
@@ -227,7 +223,7 @@ export class NestedSession implements AsyncDisposable {
   async #verdict(control: LineReader, silence = SILENCE_SECONDS): Promise<string | undefined> {
     const { process } = this.#resumed.started;
     for (;;) {
-      const line = await within(
+      const line = await withDeadline(
         silence,
         control.next(),
         () =>
@@ -243,4 +239,36 @@ export class NestedSession implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#resumed[Symbol.asyncDispose]();
   }
+}
+
+/** What a command inside is given, and what comes back. */
+export interface CommandOptions {
+  /** Its working directory inside, absolute; the host's current one unless told. */
+  cwd?: string;
+  /** Its environment beside `PATH`, `HOME` and what tells it that it runs nested. Nothing else is inherited. */
+  env?: Record<string, string>;
+  /** Files and folders of the host that it finds inside: absolute paths, or more exactly said. */
+  filesIn?: readonly (string | FileIn)[];
+  /** Files and folders inside: what the command made or changed there is copied to the same path on the host. */
+  filesOut?: readonly string[];
+  /** Hears the command's standard output as it comes; without it the output is returned. */
+  onStdout?: (chunk: Uint8Array) => void;
+  /** Hears the command's standard error as it comes; without it the output is returned. */
+  onStderr?: (chunk: Uint8Array) => void;
+  /** Seconds that the command may take; 1800 unless told. */
+  limit?: number;
+  /** Seconds without a sign of life after which the machine counts as frozen; 120 unless told. */
+  silence?: number;
+}
+
+/** How a command inside ended. */
+export interface CommandResult {
+  /** Its exit code. */
+  code: number;
+  /** Its standard output, if nobody heard it. */
+  stdout: Uint8Array;
+  /** Its standard error, if nobody heard it. */
+  stderr: Uint8Array;
+  /** Paths on the host of the files that were copied back. */
+  files: string[];
 }

@@ -1,9 +1,8 @@
-import { capture, type Captured } from "./capture.ts";
-import { findProgram } from "./find_program.ts";
+import { capture, type Captured, findProgram } from "./host_program.ts";
 import { NestedError } from "./nested_error.ts";
 
 /** Says one short line about what happens. */
-export type Say = (line: string) => void;
+export type ProgressListener = (line: string) => void;
 
 const APT_OPTIONS: readonly string[] = ["-o", "DPkg::Lock::Timeout=120", "-qq"];
 const NO_RECOMMENDS = "--no-install-recommends";
@@ -73,7 +72,7 @@ async function requireApt(packages: readonly string[], why: string): Promise<str
 export async function installPackages(
   packages: readonly string[],
   why: string,
-  say: Say,
+  say: ProgressListener,
   signal?: AbortSignal,
 ): Promise<void> {
   const apt = await requireApt(packages, why);
@@ -120,7 +119,7 @@ export async function unpackPackages(
   find: () => Promise<string[] | undefined>,
   folder: string,
   what: string,
-  say: Say,
+  say: ProgressListener,
   signal?: AbortSignal,
 ): Promise<string[]> {
   const apt = await requireApt([what], "to be unpacked into the cache");

@@ -1,5 +1,9 @@
-import type { CommandOptions, CommandResult } from "./command.ts";
-import { NestedSession, type SessionOptions } from "./nested_session.ts";
+import {
+  type CommandOptions,
+  type CommandResult,
+  NestedSession,
+  type SessionOptions,
+} from "./nested_session.ts";
 
 /** All that can be said about one nested command. */
 export interface NestedOptions extends SessionOptions, CommandOptions {}

@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
+import { FileLock } from "./file_lock.ts";
 
 /** What one file of a sealed folder was when it was sealed. */
-export interface SealedFile {
+interface SealedFile {
   /** Its path within the folder. */
   name: string;
   /** Its size in bytes. */
@@ -13,7 +14,7 @@ export interface SealedFile {
 }
 
 /** The record that completes a folder: one without it does not count. */
-export interface Manifest {
+interface Manifest {
   /** What the folder was made of, for people. */
   made: Record<string, string>;
   /** Its files. */
@@ -69,7 +70,7 @@ export async function sealFolder(
 }
 
 /** What the name of a folder that is being made ends with. */
-export const UNFINISHED = ".new";
+const UNFINISHED = ".new";
 
 /**
  * Makes a sealed folder: beside its place, under a name of its own, so that nobody takes it for finished. When that fails, nothing of it is left.
@@ -116,5 +117,27 @@ export async function openSealedFolder(folder: string): Promise<Manifest | undef
   } catch (error) {
     if (error instanceof Deno.errors.NotCapable) throw error;
     return undefined;
+  }
+}
+
+/** Images of each machine: that of this work tree, and one of another. */
+const IMAGES_KEPT = 2;
+
+/**
+ * Removes what killed builders left, and all of the machine's images but the last used ones, unless somebody holds their lock. The next
+ * version of Deno or of the kernel makes another image, and each takes hundreds of megabytes.
+ */
+export async function pruneImages(images: string, machine: string): Promise<void> {
+  const found: { name: string; used: number }[] = [];
+  for await (const { name, isDirectory } of Deno.readDir(images)) {
+    if (!isDirectory || !name.startsWith(`${machine}-`)) continue;
+    const used = (await Deno.stat(`${images}/${name}`)).mtime?.getTime() ?? 0;
+    found.push({ name, used: name.endsWith(UNFINISHED) ? 0 : used });
+  }
+  found.sort((a, b) => b.used - a.used);
+  for (const [index, { name, used }] of found.entries()) {
+    if (index < IMAGES_KEPT && used > 0) continue;
+    using lock = await FileLock.tryExclusive(`${images}/${name.replace(UNFINISHED, "")}.lock`);
+    if (lock !== undefined) await Deno.remove(`${images}/${name}`, { recursive: true });
   }
 }

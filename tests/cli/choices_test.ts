@@ -1,7 +1,7 @@
 import { assertEquals } from "@std/assert";
-import { guestEnvironment } from "../../lib/cli/guest_environment.ts";
-import { Progress } from "../../lib/cli/progress.ts";
-import { filesMeant } from "../../lib/cli/test_files.ts";
+import { guestEnvironment } from "../../lib/cli/nested_command.ts";
+import { Progress } from "../../lib/cli/command_context.ts";
+import { filesMeant } from "../../lib/cli/test_inside.ts";
 
 Deno.test("a nested command gets what concerns it, not the choice that led there", () => {
   const host = { VMEXIT_TIMEOUT_SCALE: "5", VMEXIT_KVM: "nested", CI: "1", SECRET: "x" };

@@ -1,5 +1,5 @@
 import { assertEquals } from "@std/assert";
-import { TestProgress } from "../../lib/cli/test_progress.ts";
+import { TestProgress } from "../../lib/cli/junit.ts";
 
 function after(output: string, size = output.length): TestProgress {
   const progress = new TestProgress();

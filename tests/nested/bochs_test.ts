@@ -1,12 +1,8 @@
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { assemble } from "../../lib/nested/assemble.ts";
-import {
-  bochsConfiguration,
-  withoutSavePlugin,
-} from "../../lib/nested/bochs/bochs_configuration.ts";
-import { loadKernel } from "../../lib/nested/bochs/boot_parameters.ts";
-import { ADDRESS, BOOT_SECTOR, SECTOR } from "../../lib/nested/bochs/boot_sector.ts";
-import { FrameSplitter } from "../../lib/nested/bochs/frame_splitter.ts";
+import { bochsConfiguration, withoutSavePlugin } from "../../lib/nested/bochs/bochs_machine.ts";
+import { ADDRESS, BOOT_SECTOR, loadKernel, SECTOR } from "../../lib/nested/bochs/boot_disk.ts";
+import { FrameSplitter } from "../../lib/nested/bochs/send_program.ts";
 import { SAVE_PLUGIN_SOURCE } from "../../lib/nested/bochs/save_plugin.ts";
 import { NestedError } from "../../lib/nested/nested_error.ts";
 

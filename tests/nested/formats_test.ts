@@ -1,11 +1,10 @@
 import { assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { cpio } from "../../lib/nested/cpio.ts";
 import { debugfsCommands } from "../../lib/nested/job_disk.ts";
-import { LineReader } from "../../lib/nested/line_reader.ts";
+import { LineReader, UntilMarker } from "../../lib/nested/streams.ts";
 import { NestedError } from "../../lib/nested/nested_error.ts";
-import { shellQuote } from "../../lib/nested/shell_quote.ts";
+import { shellQuote } from "../../lib/nested/job_script.ts";
 import { readTar } from "../../lib/nested/tar_reader.ts";
-import { UntilMarker } from "../../lib/nested/until_marker.ts";
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();

@@ -1,4 +1,4 @@
-import { capture } from "../../lib/nested/capture.ts";
+import { capture } from "../../lib/nested/host_program.ts";
 import { cacheFolder } from "../../lib/nested/mod.ts";
 import { unpackPackages } from "../../lib/nested/packages.ts";
 

@@ -1,5 +1,5 @@
 import { emulatedMachine } from "../../kvm/remote/kvm_choice.ts";
-import { processor } from "../processor.ts";
+import { processor } from "../prepare_kvm.ts";
 
 /** The environment variable that says, inside an emulated machine, which one it is. */
 const NESTED_VARIABLE = "VMEXIT_NESTED";

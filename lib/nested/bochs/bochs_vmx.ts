@@ -4,12 +4,10 @@ import { createJobDisk } from "../job_disk.ts";
 import { NestedError } from "../nested_error.ts";
 import type { ImageMaking, MachineStart, NestedMachine } from "../nested_machine.ts";
 import { JOB_DISK, RunFolder } from "../run_folder.ts";
-import { within } from "../within.ts";
-import { bochsConfiguration, withoutSavePlugin } from "./bochs_configuration.ts";
-import { BochsMachine } from "./bochs_machine.ts";
+import { withDeadline } from "../streams.ts";
+import { bochsConfiguration, BochsMachine, withoutSavePlugin } from "./bochs_machine.ts";
 import { BOOT_DISK, createBootDisk, createEmptyBootDisk } from "./boot_disk.ts";
-import { FREEZE_PROGRAM } from "./freeze_program.ts";
-import { SAVE_PLUGIN, SAVE_PLUGIN_SOURCE, STATE_FOLDER } from "./save_plugin.ts";
+import { FREEZE_PROGRAM, SAVE_PLUGIN, SAVE_PLUGIN_SOURCE, STATE_FOLDER } from "./save_plugin.ts";
 import { SEND_PROGRAM } from "./send_program.ts";
 
 const NAME = "bochs-vmx";
@@ -116,7 +114,7 @@ async function restore(start: MachineStart): Promise<BochsMachine> {
   const { control } = await machine.streams();
   const reader = control.getReader();
   try {
-    await within(
+    await withDeadline(
       RESTORE_SECONDS,
       Promise.race([reader.read(), process.failure]),
       () => process.lateness(`Bochs did not restore its state within ${RESTORE_SECONDS} seconds`),

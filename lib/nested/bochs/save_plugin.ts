@@ -1,5 +1,7 @@
+import { STATIC_ELF_HEADER } from "../guest_programs.ts";
+
 /** The port to which the machine writes a byte when its state shall be saved. Nothing else is there. */
-export const SAVE_PORT = 0x8b00;
+const SAVE_PORT = 0x8b00;
 
 /** The plugin's name in Bochs's configuration. */
 export const SAVE_PLUGIN = "vmexit";
@@ -148,4 +150,26 @@ save_state: dq 0
 methods: times 7 dq 0
 device: times DEVICE_SIZE db 0
 file_end:
+`;
+
+/** NASM source of a static program that has Bochs save the machine's state, and goes on after it: once there, and in each machine that is restored. */
+export const FREEZE_PROGRAM: string = `
+%define SYS_EXIT 60
+%define SYS_IOPL 172
+%define ALL_PORTS 3
+${STATIC_ELF_HEADER}
+start:
+    mov eax, SYS_IOPL
+    mov edi, ALL_PORTS
+    syscall
+    mov edi, eax
+    test eax, eax
+    jnz .exit
+    mov dx, ${SAVE_PORT}
+    out dx, al
+.exit:
+    mov eax, SYS_EXIT
+    syscall
+file_end:
+memory_end:
 `;

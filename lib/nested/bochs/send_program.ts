@@ -1,7 +1,7 @@
-import { STATIC_ELF_HEADER } from "../static_elf_header.ts";
+import { STATIC_ELF_HEADER } from "../guest_programs.ts";
 
 /** Bytes before the content of a frame: the port's index and the content's length. */
-export const FRAME_HEADER = 3;
+const FRAME_HEADER = 3;
 
 /** The parallel port, which Bochs writes to a file as fast as the machine does: its serial ports keep to a baud rate. */
 const PARALLEL_PORT = { data: 0x378, control: 0x37a } as const;
@@ -99,3 +99,39 @@ absolute $
 frame: resb HEADER_SIZE + BUFFER_SIZE
 memory_end:
 `;
+
+/** A piece of what a machine wrote to one of its ports. */
+interface Frame {
+  /** The port's index. */
+  port: number;
+  /** What was written to it. */
+  bytes: Uint8Array;
+}
+
+/** Takes frames out of a stream of bytes, in which they may be spread over chunks: a byte for the port, two for the length, then the content. */
+export class FrameSplitter {
+  #held: Uint8Array = new Uint8Array();
+
+  /**
+   * Takes the next bytes.
+   *
+   * @param chunk what came
+   * @returns the frames that are complete now
+   */
+  push(chunk: Uint8Array): Frame[] {
+    const all = new Uint8Array(this.#held.length + chunk.length);
+    all.set(this.#held);
+    all.set(chunk, this.#held.length);
+    const frames: Frame[] = [];
+    let offset = 0;
+    while (offset + FRAME_HEADER <= all.length) {
+      const start = offset + FRAME_HEADER;
+      const end = start + (all[offset + 1] | all[offset + 2] << 8);
+      if (end > all.length) break;
+      frames.push({ port: all[offset], bytes: all.slice(start, end) });
+      offset = end;
+    }
+    this.#held = all.slice(offset);
+    return frames;
+  }
+}

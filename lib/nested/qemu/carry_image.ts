@@ -3,11 +3,10 @@ import { imageFolder, QEMU_SVM } from "../../kvm/remote/machine_image.ts";
 import { processCalls } from "../../ffi/process_calls.ts";
 import { bootFolder } from "../boot_parts.ts";
 import { withCache } from "../cache_folder.ts";
-import { capture } from "../capture.ts";
+import { capture, findProgram } from "../host_program.ts";
 import { FileLock } from "../file_lock.ts";
-import { findProgram } from "../find_program.ts";
 import { NestedError } from "../nested_error.ts";
-import type { Say } from "../packages.ts";
+import type { ProgressListener } from "../packages.ts";
 import { openSealedFolder, sealFolder } from "../sealed_folder.ts";
 
 /** Fast rather than small: nearly all of it is the machine's memory. */
@@ -51,7 +50,7 @@ export async function exportKvmImage(file: string, signal?: AbortSignal): Promis
 export async function importKvmImage(
   file: string,
   program: string,
-  say: Say,
+  say: ProgressListener,
   signal?: AbortSignal,
 ): Promise<void> {
   await withCache(async (cache) => {

@@ -16,15 +16,13 @@ import { MachineProcess } from "../machine_process.ts";
 import { requireNasm } from "../nasm.ts";
 import { NestedError } from "../nested_error.ts";
 import type { MachineProgram } from "../nested_machine.ts";
-import type { Say } from "../packages.ts";
-import { pruneImages } from "../prune_images.ts";
+import type { ProgressListener } from "../packages.ts";
+import { makeSealedFolder, openSealedFolder, pruneImages } from "../sealed_folder.ts";
 import { CONSOLE_LOG, RunFolder } from "../run_folder.ts";
-import { makeSealedFolder, openSealedFolder } from "../sealed_folder.ts";
-import { STATIC_ELF_HEADER } from "../static_elf_header.ts";
-import { within } from "../within.ts";
+import { STATIC_ELF_HEADER } from "../guest_programs.ts";
+import { withDeadline } from "../streams.ts";
 import { qemuVersion } from "./carry_image.ts";
-import { saveState } from "./machine_state.ts";
-import { Qmp } from "./qmp.ts";
+import { Qmp, saveState } from "./qmp.ts";
 
 /** The program that runs the machine. */
 export const QEMU: MachineProgram = {
@@ -91,7 +89,7 @@ async function makeImage(
     }
     await pause(SETTLE_MILLISECONDS);
   };
-  await within(
+  await withDeadline(
     BOOT_SECONDS,
     Promise.race([qmp.open().then(answered), machine.failure]),
     () => machine.lateness(`The emulated machine did not come up within ${BOOT_SECONDS} seconds`),
@@ -116,7 +114,7 @@ async function pause(milliseconds: number): Promise<void> {
  */
 export async function requireKvmImage(
   program: string,
-  say: Say,
+  say: ProgressListener,
   signal?: AbortSignal,
 ): Promise<void> {
   const identity = processCalls().modified(program);

@@ -1,5 +1,6 @@
-import { LineReader } from "../line_reader.ts";
+import { LineReader } from "../streams.ts";
 import { NestedError } from "../nested_error.ts";
+import { shellQuote } from "../job_script.ts";
 
 /** A client of the QEMU Machine Protocol (QEMU, docs/interop/qmp-spec). */
 export class Qmp {
@@ -54,5 +55,41 @@ export class Qmp {
       }
       if ("return" in answer) return answer.return;
     }
+  }
+}
+
+const POLL_MILLISECONDS = 10;
+
+/** Leaves memory that is a shared file where it is, so that only the state of processors and devices is moved. */
+async function leaveMemory(qmp: Qmp): Promise<void> {
+  const capabilities = [{ capability: "x-ignore-shared", state: true }];
+  await qmp.execute("migrate-set-capabilities", { capabilities });
+}
+
+async function pause(): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve, POLL_MILLISECONDS));
+}
+
+/**
+ * Writes the state of a running machine's processors and devices to a file, and leaves the machine stopped.
+ *
+ * @param qmp its monitor
+ * @param state the file
+ * @throws {NestedError} when QEMU cannot
+ */
+export async function saveState(qmp: Qmp, state: string): Promise<void> {
+  await leaveMemory(qmp);
+  const part = `${state}.part`;
+  // The shell renames it at the end, because QEMU calls the migration completed before all of it is written.
+  const save = `cat > ${shellQuote(part)} && mv ${shellQuote(part)} ${shellQuote(state)}`;
+  await qmp.execute("migrate", { uri: `exec:${save}` });
+  while (true) {
+    const { status, "error-desc": reason } = await qmp.execute("query-migrate");
+    if (status === "failed" || status === "cancelled") {
+      throw new NestedError(`QEMU could not save the machine: ${reason ?? status}`);
+    }
+    const written = await Deno.stat(state).then(() => true, () => false);
+    if (status === "completed" && written) return;
+    await pause();
   }
 }
