@@ -1,7 +1,6 @@
-import { ERRNO } from "./errno.ts";
+import { ERRNO, SystemError } from "./errors.ts";
 import type { Libc } from "./libc.ts";
-import { OwnedFd } from "./owned_fd.ts";
-import { SystemError } from "./system_error.ts";
+import { OwnedFd } from "./handles.ts";
 
 /** Flags of `eventfd(2)` (`sys/eventfd.h`). */
 const EFD = { NONBLOCK: 0x800, CLOEXEC: 0x80000 } as const;

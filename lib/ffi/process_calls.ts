@@ -1,4 +1,4 @@
-import { SystemError } from "./system_error.ts";
+import { SystemError } from "./errors.ts";
 
 /**
  * Numbers of Linux's and glibc's headers, by the expressions that they are in C: a test compares them. On x86-64 and AArch64 they are

@@ -1,5 +1,5 @@
-import { bufferPages } from "./buffer_pages.ts";
-import { HostError } from "./host_error.ts";
+import { bufferPages } from "./pages.ts";
+import { HostError } from "./errors.ts";
 import type { Libc } from "./libc.ts";
 import { cString, processCalls } from "./process_calls.ts";
 

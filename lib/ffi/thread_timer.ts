@@ -1,6 +1,6 @@
 import type { Libc } from "./libc.ts";
-import { countHandle } from "./open_handles.ts";
-import { SystemError } from "./system_error.ts";
+import { countHandle } from "./handles.ts";
+import { SystemError } from "./errors.ts";
 
 const CLOCK_MONOTONIC = 1;
 

@@ -1,5 +1,4 @@
-import { HostError } from "../ffi/host_error.ts";
-import { SystemError } from "../ffi/system_error.ts";
+import { HostError, SystemError } from "../ffi/errors.ts";
 import type { CodeBits } from "./image_parts.ts";
 import { MemoryFile } from "./memory_file.ts";
 import { runTool, type ToolHost, toolHost } from "./tool.ts";

@@ -1,8 +1,7 @@
-import { ERRNO } from "../ffi/errno.ts";
+import { ERRNO, SystemError } from "../ffi/errors.ts";
 import { MFD, SEEK } from "../ffi/files.ts";
 import type { Libc } from "../ffi/libc.ts";
-import { OwnedFd } from "../ffi/owned_fd.ts";
-import { SystemError } from "../ffi/system_error.ts";
+import { OwnedFd } from "../ffi/handles.ts";
 
 /**
  * A file that exists in memory alone (`memfd_create(2)`), which a child process opens by its path. It needs no

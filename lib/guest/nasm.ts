@@ -1,4 +1,4 @@
-import { HostError } from "../ffi/host_error.ts";
+import { HostError } from "../ffi/errors.ts";
 import { hex } from "../x86/hex.ts";
 import { AssemblyError, type Diagnostic, parseDiagnostics, sourceText } from "./diagnostic.ts";
 import type { CodeBits, ImageParts } from "./image_parts.ts";

@@ -1,7 +1,7 @@
-import type { Mapping } from "../ffi/mapping.ts";
+import type { Mapping } from "../ffi/handles.ts";
 import { PAGE_SIZE } from "../ffi/mman.ts";
 import { KVM } from "./abi/constants.ts";
-import { kvm_coalesced_mmio, kvm_coalesced_mmio_ring } from "./abi/structs/coalesced_mmio.ts";
+import { kvm_coalesced_mmio, kvm_coalesced_mmio_ring } from "./abi/structs/memory.ts";
 
 const RING = KVM.COALESCED_MMIO_PAGE_OFFSET * PAGE_SIZE;
 const FIRST = RING + kvm_coalesced_mmio_ring.offsetOf("first");

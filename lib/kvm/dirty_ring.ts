@@ -1,5 +1,5 @@
 import type { Libc } from "../ffi/libc.ts";
-import { Mapping } from "../ffi/mapping.ts";
+import { Mapping } from "../ffi/handles.ts";
 import { PAGE_SIZE } from "../ffi/mman.ts";
 import { KVM, KVM_DIRTY_GFN_F } from "./abi/constants.ts";
 import { kvm_dirty_gfn } from "./abi/structs/memory.ts";

@@ -1,10 +1,10 @@
 import type { Libc } from "../ffi/libc.ts";
-import type { OwnedFd } from "../ffi/owned_fd.ts";
+import type { OwnedFd } from "../ffi/handles.ts";
 import type { Struct, Writable } from "../ffi/struct.ts";
 import type { CapabilityName } from "./abi/capabilities.ts";
 import { type IoctlName, IOCTLS } from "./abi/ioctls.ts";
-import { CapabilityError } from "./capability_error.ts";
-import { ioctl } from "./ioctl.ts";
+import { CapabilityError, KvmError } from "./errors.ts";
+import { ERRNO } from "../ffi/errors.ts";
 
 const U64_SIZE = 8;
 
@@ -148,7 +148,7 @@ export function structBytes<Value>(
 /**
  * A structure followed by data that it points to: one buffer, so that the data lives as long as the call.
  */
-export interface Pointing {
+interface Pointing {
   /** The structure, and the data behind it. */
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Where the data begins in `bytes`; a multiple of 8. */
@@ -162,4 +162,31 @@ export function pointing(libc: Libc, size: number, dataSize: number): Pointing {
   const dataStart = Math.ceil(size / U64_SIZE) * U64_SIZE;
   const bytes = buffer(dataStart + dataSize);
   return { bytes, dataStart, dataAddress: libc.addressOf(bytes) + BigInt(dataStart) };
+}
+
+/**
+ * Makes one ioctl, by name; again where a signal interrupts it. That of a machine's timer does, where `boot` is called
+ * in a handler: `KVM_CREATE_VM` gives up when a signal waits. (`KVM_RUN`, whose EINTR is a result, is made by
+ * {@linkcode Vcpu.run}.)
+ *
+ * @param argument The third argument: a number by value, or the structure's bytes.
+ * @returns What the ioctl returned: 0, or a file descriptor, or a count.
+ * @throws {KvmError} When the kernel refuses.
+ */
+export function ioctl(
+  libc: Libc,
+  fd: OwnedFd,
+  name: IoctlName,
+  argument: number | Uint8Array<ArrayBuffer> = 0,
+  context?: string,
+): number {
+  const request = IOCTLS[name].number;
+  for (;;) {
+    const result = typeof argument === "number"
+      ? libc.ioctl(fd.number, request, argument)
+      : libc.ioctlBuffer(fd.number, request, argument);
+    if (result >= 0) return result;
+    const errno = libc.errno();
+    if (errno !== ERRNO.EINTR) throw new KvmError(name, errno, context);
+  }
 }

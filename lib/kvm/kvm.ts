@@ -1,17 +1,15 @@
-import { ERRNO, errnoName } from "../ffi/errno.ts";
+import { ERRNO, errnoName, HostError } from "../ffi/errors.ts";
 import { O } from "../ffi/files.ts";
-import { HostError } from "../ffi/host_error.ts";
 import type { Libc } from "../ffi/libc.ts";
 import { PAGE_SIZE } from "../ffi/mman.ts";
-import { OwnedFd } from "../ffi/owned_fd.ts";
+import { OwnedFd } from "../ffi/handles.ts";
 import { CAPABILITIES, type CapabilityName } from "./abi/capabilities.ts";
 import type { KvmCpuidEntry2 } from "./abi/structs/cpuid.ts";
 import type { KvmMsrEntry } from "./abi/structs/msr.ts";
-import { cpuidEntries } from "./cpuid_list.ts";
-import { DeviceAttributes } from "./device_attributes.ts";
-import { ioctl } from "./ioctl.ts";
-import { IoctlTarget } from "./ioctl_target.ts";
-import { msrIndices, readMsrs } from "./msr_list.ts";
+import { cpuidEntries } from "./vcpu/vcpu_cpuid.ts";
+import { DeviceAttributes } from "./device.ts";
+import { ioctl, IoctlTarget } from "./ioctl_target.ts";
+import { msrIndices, readMsrs } from "./vcpu/vcpu_msrs.ts";
 import { kvmLibc } from "./remote/kvm_choice.ts";
 import { Vm } from "./vm.ts";
 

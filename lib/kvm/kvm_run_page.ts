@@ -1,4 +1,4 @@
-import type { Mapping } from "../ffi/mapping.ts";
+import type { Mapping } from "../ffi/handles.ts";
 import { kvm_run } from "./abi/structs/run.ts";
 import { decodeExit } from "./exits/decode_exit.ts";
 import type { AnswerFields, Exit } from "./exits/exit.ts";

@@ -1,6 +1,6 @@
 import type { Libc } from "../ffi/libc.ts";
-import { OwnedFd } from "../ffi/owned_fd.ts";
-import { SystemError } from "../ffi/system_error.ts";
+import { OwnedFd } from "../ffi/handles.ts";
+import { SystemError } from "../ffi/errors.ts";
 import {
   kvm_stats_desc,
   kvm_stats_header,

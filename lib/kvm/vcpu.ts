@@ -1,30 +1,27 @@
-import { ERRNO } from "../ffi/errno.ts";
+import { ERRNO } from "../ffi/errors.ts";
 import type { Libc, Pages } from "../ffi/libc.ts";
-import { Mapping } from "../ffi/mapping.ts";
-import { OwnedFd } from "../ffi/owned_fd.ts";
+import { Mapping, OwnedFd } from "../ffi/handles.ts";
 import { CAPABILITIES, type CapabilityName } from "./abi/capabilities.ts";
 import { EXIT_REASON } from "./abi/exit_reasons.ts";
 import { IOCTLS } from "./abi/ioctls.ts";
-import { kvm_guest_debug } from "./abi/structs/debug.ts";
+import { kvm_guest_debug } from "./abi/structs/registers.ts";
 import { kvm_pre_fault_memory } from "./abi/structs/memory.ts";
 import { kvm_enable_cap, kvm_signal_mask } from "./abi/structs/vcpu.ts";
 import { CoalescedRing } from "./coalesced_ring.ts";
 import { DirtyRing } from "./dirty_ring.ts";
-import { DeviceAttributes } from "./device_attributes.ts";
-import { ioctl } from "./ioctl.ts";
-import { IoctlTarget, structBytes } from "./ioctl_target.ts";
-import { KvmError } from "./kvm_error.ts";
+import { DeviceAttributes } from "./device.ts";
+import { ioctl, IoctlTarget, structBytes } from "./ioctl_target.ts";
+import { KvmError } from "./errors.ts";
 import { KvmRunPage } from "./kvm_run_page.ts";
 import { StatsFd } from "./stats_fd.ts";
-import { VcpuApic } from "./vcpu/vcpu_apic.ts";
+import { VcpuApic, VcpuEvents } from "./vcpu/vcpu_events.ts";
 import { VcpuClock } from "./vcpu/vcpu_clock.ts";
 import { VcpuCpuid } from "./vcpu/vcpu_cpuid.ts";
-import { VcpuEvents } from "./vcpu/vcpu_events.ts";
 import { VcpuFpu } from "./vcpu/vcpu_fpu.ts";
 import { VcpuMsrs } from "./vcpu/vcpu_msrs.ts";
 import { VcpuNested } from "./vcpu/vcpu_nested.ts";
 import { VcpuRegisters } from "./vcpu/vcpu_registers.ts";
-import { VcpuXen } from "./vcpu/vcpu_xen.ts";
+import { VcpuXen } from "./xen.ts";
 
 const KVM_RUN = IOCTLS.KVM_RUN.number;
 

@@ -1,26 +1,23 @@
-import { ERRNO } from "../ffi/errno.ts";
+import { ERRNO } from "../ffi/errors.ts";
 import type { Libc, Pages } from "../ffi/libc.ts";
 import { PAGE_SIZE } from "../ffi/mman.ts";
-import { OwnedFd } from "../ffi/owned_fd.ts";
+import { OwnedFd } from "../ffi/handles.ts";
 import { CAPABILITIES, type CapabilityName } from "./abi/capabilities.ts";
 import { KVM_CREATE_DEVICE, KVM_MEM } from "./abi/constants.ts";
 import { kvm_create_device } from "./abi/structs/device.ts";
 import { kvm_userspace_memory_region } from "./abi/structs/memory.ts";
 import { kvm_enable_cap } from "./abi/structs/vcpu.ts";
-import { Device } from "./device.ts";
-import { DeviceAttributes } from "./device_attributes.ts";
-import { ioctl } from "./ioctl.ts";
-import { IoctlTarget, structBytes } from "./ioctl_target.ts";
-import { KvmError } from "./kvm_error.ts";
+import { Device, DeviceAttributes } from "./device.ts";
+import { ioctl, IoctlTarget, structBytes } from "./ioctl_target.ts";
+import { KvmError } from "./errors.ts";
 import { StatsFd } from "./stats_fd.ts";
 import { Vcpu } from "./vcpu.ts";
-import { VmClock } from "./vm/vm_clock.ts";
+import { VmClock, VmPit } from "./vm/vm_timers.ts";
 import { VmEncryption } from "./vm/vm_encryption.ts";
 import { VmFilters } from "./vm/vm_filters.ts";
 import { VmInterrupts } from "./vm/vm_interrupts.ts";
 import { VmMemory } from "./vm/vm_memory.ts";
-import { VmPit } from "./vm/vm_pit.ts";
-import { VmXen } from "./vm/vm_xen.ts";
+import { VmXen } from "./xen.ts";
 
 const U64_SIZE = 8;
 

@@ -1,6 +1,6 @@
 import type { Uart } from "../devices/uart.ts";
 import type { Image } from "../guest/image.ts";
-import { kvm_regs } from "../kvm/abi/structs/regs.ts";
+import { kvm_regs } from "../kvm/abi/structs/registers.ts";
 import type { Exit } from "../kvm/exits/exit.ts";
 import type { Kvm } from "../kvm/kvm.ts";
 import type { KvmRunPage } from "../kvm/kvm_run_page.ts";

@@ -13,7 +13,7 @@ import { KVM_INTERNAL_ERROR, KVM_VCPUEVENT_VALID } from "@vmexit/vmexit/abi";
 import { kvmLibc } from "@vmexit/vmexit/kvm";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { ThreadTimer } from "../../lib/ffi/thread_timer.ts";
-import { ERRNO } from "../../lib/ffi/errno.ts";
+import { ERRNO } from "../../lib/ffi/errors.ts";
 import { levels } from "../kvm/levels.ts";
 
 Deno.test.each(modes(["real", "protected", "long"]))("HLT: in $name mode", ({ options }) => {

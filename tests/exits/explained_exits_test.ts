@@ -8,7 +8,7 @@ import {
   type KvmRun,
 } from "@vmexit/vmexit/abi";
 import type { Libc } from "@vmexit/vmexit/kvm";
-import { ERRNO } from "../../lib/ffi/errno.ts";
+import { ERRNO } from "../../lib/ffi/errors.ts";
 import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import type { Writable } from "../../lib/ffi/struct.ts";
 import { injected, KVM_RUN } from "../machine/injected_libc.ts";

@@ -1,8 +1,7 @@
 import { HostError } from "@vmexit/vmexit";
 import { libc } from "@vmexit/vmexit/kvm";
-import { allocatePages, partOf } from "../../lib/ffi/pages.ts";
+import { allocatePages, bufferPages, partOf } from "../../lib/ffi/pages.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { bufferPages } from "../../lib/ffi/buffer_pages.ts";
 
 Deno.test("pages are zeroed, whole, and begin on a page boundary, wherever the buffer does", () => {
   for (const [buffer, start] of [[0x1000n, 0], [0x1010n, 0xff0], [0x1fffn, 1]] as const) {

@@ -1,5 +1,5 @@
 import { libc } from "@vmexit/vmexit/kvm";
-import { ERRNO } from "../../lib/ffi/errno.ts";
+import { ERRNO } from "../../lib/ffi/errors.ts";
 import { MAP, MAP_FAILED, PROT } from "../../lib/ffi/mman.ts";
 import { assert, assertEquals, assertGreater, assertThrows } from "@std/assert";
 

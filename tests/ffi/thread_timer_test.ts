@@ -1,6 +1,6 @@
 import { SystemError } from "@vmexit/vmexit";
 import { libc, openHandles } from "@vmexit/vmexit/kvm";
-import { ERRNO } from "../../lib/ffi/errno.ts";
+import { ERRNO } from "../../lib/ffi/errors.ts";
 import { ThreadTimer } from "../../lib/ffi/thread_timer.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { fakeLibc } from "./fake_libc.ts";

@@ -1,10 +1,8 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { HostError } from "../../lib/ffi/host_error.ts";
+import { HostError, SystemError } from "../../lib/ffi/errors.ts";
 import type { Libc } from "../../lib/ffi/libc.ts";
-import { openHandles } from "../../lib/ffi/open_handles.ts";
-import { SystemError } from "../../lib/ffi/system_error.ts";
-import { runNasm } from "../../lib/guest/nasm.ts";
-import type { NasmInput } from "../../lib/guest/nasm.ts";
+import { openHandles } from "../../lib/ffi/handles.ts";
+import { type NasmInput, runNasm } from "../../lib/guest/nasm.ts";
 import { type ToolHost, toolHost, type ToolResult } from "../../lib/guest/tool.ts";
 
 const INPUT: NasmInput = { text: "nop\n", origin: 0, bits: 16, folders: [] };

@@ -3,7 +3,7 @@ import { IOCTLS } from "@vmexit/vmexit/abi";
 import { type Libc, openHandles } from "@vmexit/vmexit/kvm";
 import { msiMessage } from "@vmexit/vmexit/x86";
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { ERRNO } from "../../lib/ffi/errno.ts";
+import { ERRNO } from "../../lib/ffi/errors.ts";
 import { injected } from "../machine/injected_libc.ts";
 
 const VECTOR = 0x50;

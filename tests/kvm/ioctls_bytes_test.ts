@@ -18,7 +18,7 @@ import {
   kvm_xen_vcpu_attr,
 } from "@vmexit/vmexit/abi";
 import { kvmLibc } from "@vmexit/vmexit/kvm";
-import { ERRNO } from "../../lib/ffi/errno.ts";
+import { ERRNO } from "../../lib/ffi/errors.ts";
 import { assertEquals, assertThrows } from "@std/assert";
 import { injected } from "../machine/injected_libc.ts";
 import { type Levels, levels, PAGE } from "./levels.ts";

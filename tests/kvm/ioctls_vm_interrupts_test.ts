@@ -1,7 +1,7 @@
 import { KvmError, requires } from "@vmexit/vmexit";
 import { KVM_IOEVENTFD, KVM_IRQ_ROUTING, KVM_IRQCHIP, KVM_IRQFD_FLAG } from "@vmexit/vmexit/abi";
 import { kvmLibc, type Vm } from "@vmexit/vmexit/kvm";
-import { OwnedFd } from "../../lib/ffi/owned_fd.ts";
+import { OwnedFd } from "../../lib/ffi/handles.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { levels } from "./levels.ts";
 

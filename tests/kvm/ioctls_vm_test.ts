@@ -9,7 +9,7 @@ import {
   KVM_PMU_EVENT,
   kvm_sev_cmd,
 } from "@vmexit/vmexit/abi";
-import { ERRNO } from "../../lib/ffi/errno.ts";
+import { ERRNO } from "../../lib/ffi/errors.ts";
 import { assert, assertEquals, assertGreater, assertThrows } from "@std/assert";
 import { injected } from "../machine/injected_libc.ts";
 import { levels, MEMORY_PAGES, PAGE } from "./levels.ts";

@@ -1,6 +1,6 @@
 import { KvmError } from "@vmexit/vmexit";
 import { Kvm, KVM_API_VERSION, openHandles } from "@vmexit/vmexit/kvm";
-import { ERRNO } from "../../lib/ffi/errno.ts";
+import { ERRNO } from "../../lib/ffi/errors.ts";
 import { IOCTLS } from "../../lib/kvm/abi/ioctls.ts";
 import {
   assert,

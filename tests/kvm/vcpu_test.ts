@@ -1,11 +1,10 @@
 import { KvmError } from "@vmexit/vmexit";
 import { Kvm, kvmLibc, openHandles, type Vcpu } from "@vmexit/vmexit/kvm";
-import { ERRNO } from "../../lib/ffi/errno.ts";
+import { ERRNO } from "../../lib/ffi/errors.ts";
 import { allocatePages } from "../../lib/ffi/pages.ts";
 import { EXIT_REASON } from "../../lib/kvm/abi/exit_reasons.ts";
 import { IOCTLS } from "../../lib/kvm/abi/ioctls.ts";
-import { kvm_regs } from "../../lib/kvm/abi/structs/regs.ts";
-import { kvm_sregs } from "../../lib/kvm/abi/structs/sregs.ts";
+import { kvm_regs, kvm_sregs } from "../../lib/kvm/abi/structs/registers.ts";
 import { realMode } from "../../lib/x86/boot/modes/real.ts";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { injected } from "../machine/injected_libc.ts";

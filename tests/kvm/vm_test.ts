@@ -1,6 +1,6 @@
 import { KvmError } from "@vmexit/vmexit";
 import { Kvm, kvmLibc } from "@vmexit/vmexit/kvm";
-import { ERRNO } from "../../lib/ffi/errno.ts";
+import { ERRNO } from "../../lib/ffi/errors.ts";
 import { allocatePages, partOf } from "../../lib/ffi/pages.ts";
 import { assertEquals, assertThrows } from "@std/assert";
 

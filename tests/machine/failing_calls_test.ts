@@ -1,7 +1,7 @@
 import { asm, boot, HostError, Image, KvmError } from "@vmexit/vmexit";
 import { errnoName, openHandles } from "@vmexit/vmexit/kvm";
 import { IOCTLS } from "../../lib/kvm/abi/ioctls.ts";
-import { ERRNO } from "../../lib/ffi/errno.ts";
+import { ERRNO } from "../../lib/ffi/errors.ts";
 import {
   assert,
   assertEquals,

@@ -1,7 +1,7 @@
 import { asm, boot, expect, type Machine, type MpState, portOut } from "@vmexit/vmexit";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { KVM_MP_STATE, KVM_VCPUEVENT_VALID, KVM_X86_SHADOW_INT } from "../../lib/kvm/abi/mod.ts";
-import { kvm_vcpu_events, type KvmVcpuEvents } from "../../lib/kvm/abi/structs/events.ts";
+import { kvm_vcpu_events, type KvmVcpuEvents } from "../../lib/kvm/abi/structs/vcpu.ts";
 import { mpStateOf, vcpuEventState } from "../../lib/machine/interrupts/vcpu_events.ts";
 
 const halted = (): Machine => boot(asm`hlt`);

@@ -3,7 +3,7 @@ import { IOCTLS } from "@vmexit/vmexit/abi";
 import { Kvm, kvmLibc, openHandles } from "@vmexit/vmexit/kvm";
 import { emulatedMachineName } from "../../lib/machine/host/emulated_machine.ts";
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import { ERRNO } from "../../lib/ffi/errno.ts";
+import { ERRNO } from "../../lib/ffi/errors.ts";
 import { ThreadTimer } from "../../lib/ffi/thread_timer.ts";
 import { CAPABILITIES } from "../../lib/kvm/abi/capabilities.ts";
 import { KVM_MP_STATE } from "../../lib/kvm/abi/constants.ts";

@@ -1,4 +1,4 @@
-import { kvm_regs } from "../../kvm/abi/structs/regs.ts";
+import { kvm_regs } from "../../kvm/abi/structs/registers.ts";
 import { type AddressSpace, contentBytes } from "../../machine/memory/address_space.ts";
 import type { Machine } from "../../machine/machine.ts";
 import { flagNames } from "../../x86/registers/flags.ts";

@@ -1,20 +1,14 @@
 import * as enlightenments from "./constants/enlightenments.ts";
 import * as exits from "./constants/exits.ts";
 import * as interrupts from "./constants/interrupts.ts";
-import * as memory from "./constants/memory.ts";
 import * as msrs from "./constants/msrs.ts";
-import * as nested from "./constants/nested.ts";
-import * as stats from "./constants/stats.ts";
 import * as vcpu from "./constants/vcpu.ts";
 import * as vm from "./constants/vm.ts";
 
 export * from "./constants/enlightenments.ts";
 export * from "./constants/exits.ts";
 export * from "./constants/interrupts.ts";
-export * from "./constants/memory.ts";
 export * from "./constants/msrs.ts";
-export * from "./constants/nested.ts";
-export * from "./constants/stats.ts";
 export * from "./constants/vcpu.ts";
 export * from "./constants/vm.ts";
 
@@ -25,10 +19,7 @@ const FAMILIES: readonly Readonly<Record<string, ConstantGroup>>[] = [
   enlightenments,
   exits,
   interrupts,
-  memory,
   msrs,
-  nested,
-  stats,
   vcpu,
   vm,
 ];
@@ -105,3 +96,24 @@ export const CONSTANT_SINCE: Readonly<Record<string, string>> = {
   KVM_DEV_TYPE_LOONGARCH_DMSINTC: "7.1",
   KVM_DEV_TYPE_ARM_VGIC_V5: "7.1",
 };
+
+/**
+ * The name that a value has among constants whose names begin alike (`KVM_SYSTEM_EVENT`),
+ * without what they begin with. Undefined where it has none.
+ *
+ * @example
+ * ```ts
+ * import { constantName, KVM_SYSTEM_EVENT } from "@vmexit/vmexit/abi";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(constantName(KVM_SYSTEM_EVENT, 2), "RESET");
+ * assertEquals(constantName(KVM_SYSTEM_EVENT, 99), undefined);
+ * ```
+ */
+export function constantName<Value extends number | bigint>(
+  group: Readonly<Record<string, Value>>,
+  value: Value,
+): string | undefined {
+  for (const name in group) if (group[name] === value) return name;
+  return undefined;
+}

@@ -1,6 +1,6 @@
 import type { FieldPath } from "../../ffi/struct.ts";
-import { constantName } from "../abi/constant_name.ts";
 import {
+  constantName,
   KVM_EXIT_HYPERV,
   KVM_EXIT_IO,
   KVM_EXIT_XEN,

@@ -1,11 +1,9 @@
-import { ERRNO } from "../../ffi/errno.ts";
+import { ERRNO, HostError } from "../../ffi/errors.ts";
 import { O } from "../../ffi/files.ts";
-import { HostError } from "../../ffi/host_error.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { libc as localLibc } from "../../ffi/real_libc.ts";
 import { processCalls } from "../../ffi/process_calls.ts";
-import { QEMU_SVM } from "./machine_image.ts";
-import { requireImage } from "./require_image.ts";
+import { QEMU_SVM, requireImage } from "./machine_image.ts";
 import { RemoteLibc } from "./remote_libc.ts";
 
 /** The environment variable that makes the choice. */

@@ -1,9 +1,8 @@
 import { MFD, O, SEEK } from "../../ffi/files.ts";
-import { HostError } from "../../ffi/host_error.ts";
+import { HostError, SystemError } from "../../ffi/errors.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { MAP, MAP_FAILED, PROT } from "../../ffi/mman.ts";
 import { type ProcessCalls, processCalls } from "../../ffi/process_calls.ts";
-import { SystemError } from "../../ffi/system_error.ts";
 import { IMAGE_FILES, type MachineImage } from "./machine_image.ts";
 import { qemuArguments } from "./qemu_arguments.ts";
 import { NOTES, SIGNAL_SIZE, WINDOW, WINDOW_MEMORY, WINDOW_SIZE } from "./window.ts";

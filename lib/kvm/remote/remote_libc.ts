@@ -1,4 +1,4 @@
-import { ERRNO } from "../../ffi/errno.ts";
+import { ERRNO } from "../../ffi/errors.ts";
 import { SC } from "../../ffi/files.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { MAP_FAILED, PAGE_SIZE } from "../../ffi/mman.ts";
@@ -8,12 +8,11 @@ import { KVM } from "../abi/constants.ts";
 import type { IoctlReferences } from "../abi/ioctl_references.ts";
 import { IOCTLS } from "../abi/ioctls.ts";
 import type { MachineImage } from "./machine_image.ts";
-import { wholePages } from "./page_allocator.ts";
+import { wholePages, WindowMemory } from "./window_memory.ts";
 import { endedError, signalElsewhere } from "./machine_process.ts";
 import { inAgent, RemoteMachine } from "./remote_machine.ts";
 import { type Places, TranslatedArgument } from "./translated_argument.ts";
 import { DATA_SIZE, OWN_CALL, SYSTEM_CALL, WINDOW, WINDOW_SIZE } from "./window.ts";
-import { WindowMemory } from "./window_memory.ts";
 
 const KVM_RUN = IOCTLS.KVM_RUN.number;
 /** The ioctls that refer to something beyond their argument, by request. */

@@ -1,10 +1,8 @@
-import { ERRNO } from "../../ffi/errno.ts";
-import { HostError } from "../../ffi/host_error.ts";
+import { ERRNO, HostError, SystemError } from "../../ffi/errors.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { MADV } from "../../ffi/mman.ts";
 import { processCalls } from "../../ffi/process_calls.ts";
 import { readText } from "../../ffi/read_text.ts";
-import { SystemError } from "../../ffi/system_error.ts";
 import type { MachineImage } from "./machine_image.ts";
 import {
   endedError,

@@ -1,6 +1,6 @@
 import { SEEK } from "../../ffi/files.ts";
-import { OwnedFd } from "../../ffi/owned_fd.ts";
-import { SystemError } from "../../ffi/system_error.ts";
+import { OwnedFd } from "../../ffi/handles.ts";
+import { SystemError } from "../../ffi/errors.ts";
 import type { RemoteLibc } from "./remote_libc.ts";
 import { inAgent } from "./remote_machine.ts";
 import { DATA_SIZE, OWN_CALL, WINDOW } from "./window.ts";

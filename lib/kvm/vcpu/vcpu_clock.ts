@@ -1,5 +1,5 @@
 import { KVM_VCPU_TSC } from "../abi/constants.ts";
-import type { DeviceAttributes } from "../device_attributes.ts";
+import type { DeviceAttributes } from "../device.ts";
 import type { IoctlTarget } from "../ioctl_target.ts";
 
 const OFFSET = { group: KVM_VCPU_TSC.CTRL, attr: KVM_VCPU_TSC.OFFSET };

@@ -1,7 +1,9 @@
 import type { Writable } from "../../ffi/struct.ts";
 import { kvm_cpuid2, type KvmCpuidEntry2 } from "../abi/structs/cpuid.ts";
-import { cpuidEntries } from "../cpuid_list.ts";
-import { type IoctlTarget, structBytes } from "../ioctl_target.ts";
+import { type IoctlOptions, type IoctlTarget, structBytes } from "../ioctl_target.ts";
+import { ERRNO } from "../../ffi/errors.ts";
+import type { IoctlName } from "../abi/ioctls.ts";
+import { KvmError } from "../errors.ts";
 
 /**
  * What CPUID answers on a vCPU. Each throws a KvmError when the kernel refuses, and a CapabilityError when
@@ -29,4 +31,44 @@ export class VcpuCpuid {
   getSupportedHvCpuid(): KvmCpuidEntry2[] {
     return cpuidEntries(this.#target, "KVM_GET_SUPPORTED_HV_CPUID");
   }
+}
+
+/** CPUID entries to ask for at first; the kernel says E2BIG as long as there are more. */
+const CPUID_ENTRIES = 128;
+
+/** Far more than KVM ever has (its KVM_MAX_CPUID_ENTRIES is 256): asking for yet more would never end. */
+const MOST_CPUID_ENTRIES = 4096;
+
+/** A leaf that no CPU has, in entries that the kernel has not written. */
+const UNWRITTEN = 0xffff_ffff;
+
+/** The bytes of it, which may be more than the entries take. */
+function cpuidBytes(
+  target: IoctlTarget,
+  name: IoctlName,
+  options: IoctlOptions,
+): Uint8Array<ArrayBuffer> {
+  for (let entries = CPUID_ENTRIES;; entries *= 2) {
+    const bytes = structBytes(kvm_cpuid2, { nent: entries }, entries);
+    if (name === "KVM_GET_CPUID2") bytes.fill(0xff, kvm_cpuid2.size);
+    try {
+      target.call(name, bytes, options);
+      return bytes;
+    } catch (error) {
+      const tooFew = error instanceof KvmError && error.errno === ERRNO.E2BIG;
+      if (!tooFew || entries >= MOST_CPUID_ENTRIES) throw error;
+    }
+  }
+}
+
+/** Asks for a `struct kvm_cpuid2`, with more room as long as the kernel says that there are more entries. */
+export function cpuidEntries(
+  target: IoctlTarget,
+  name: IoctlName,
+  options: IoctlOptions = {},
+): KvmCpuidEntry2[] {
+  const { entries } = kvm_cpuid2.read(new DataView(cpuidBytes(target, name, options).buffer));
+  // Linux 6.1 does not say how many entries KVM_GET_CPUID2 has written.
+  const end = entries.findIndex((entry) => entry.function === UNWRITTEN);
+  return end < 0 ? entries : entries.slice(0, end);
 }

@@ -1,5 +1,11 @@
 import type { Writable } from "../../ffi/struct.ts";
-import { kvm_fpu, kvm_xcrs, kvm_xsave, type KvmFpu, type KvmXcrs } from "../abi/structs/fpu.ts";
+import {
+  kvm_fpu,
+  kvm_xcrs,
+  kvm_xsave,
+  type KvmFpu,
+  type KvmXcrs,
+} from "../abi/structs/registers.ts";
 import { buffer, type IoctlTarget } from "../ioctl_target.ts";
 
 /**

@@ -1,6 +1,9 @@
-import type { KvmMsrEntry } from "../abi/structs/msr.ts";
-import type { IoctlTarget } from "../ioctl_target.ts";
-import { readMsrs, writeMsrs } from "../msr_list.ts";
+import { kvm_msr_list, kvm_msrs, type KvmMsrEntry } from "../abi/structs/msr.ts";
+import { type IoctlOptions, type IoctlTarget, structBytes } from "../ioctl_target.ts";
+import type { Writable } from "../../ffi/struct.ts";
+import { ERRNO } from "../../ffi/errors.ts";
+import type { IoctlName } from "../abi/ioctls.ts";
+import { KvmError, MsrError } from "../errors.ts";
 
 /** The model-specific registers of a vCPU. */
 export class VcpuMsrs {
@@ -29,4 +32,66 @@ export class VcpuMsrs {
   setMsrs(entries: readonly { readonly index: number; readonly data: number | bigint }[]): void {
     writeMsrs(this.#target, entries);
   }
+}
+
+/** The kernel takes so many in one call: less than MAX_IO_MSRS of its x86.c, which is 256. */
+const MOST_MSRS = 255;
+
+/**
+ * Reads MSRs, however many.
+ *
+ * @throws {MsrError} When one of them cannot be read.
+ */
+export function readMsrs(
+  target: IoctlTarget,
+  indices: readonly number[],
+  options: IoctlOptions = {},
+): KvmMsrEntry[] {
+  const read: KvmMsrEntry[] = [];
+  while (read.length < indices.length) {
+    const part = indices.slice(read.length, read.length + MOST_MSRS);
+    const entries = part.map((index) => ({ index }));
+    const bytes = structBytes(kvm_msrs, { entries }, part.length);
+    const count = target.call("KVM_GET_MSRS", bytes, options);
+    if (count < part.length) throw new MsrError("KVM_GET_MSRS", indices, read.length + count);
+    read.push(...kvm_msrs.read(new DataView(bytes.buffer)).entries);
+  }
+  return read;
+}
+
+/**
+ * Sets MSRs in their order, however many.
+ *
+ * @throws {MsrError} When one of them is refused; those before it are set.
+ */
+function writeMsrs(
+  target: IoctlTarget,
+  entries: readonly Pick<Writable<KvmMsrEntry>, "index" | "data">[],
+): void {
+  for (let done = 0; done < entries.length; done += MOST_MSRS) {
+    const part = entries.slice(done, done + MOST_MSRS);
+    const bytes = structBytes(kvm_msrs, { entries: part }, part.length);
+    const count = target.call("KVM_SET_MSRS", bytes);
+    if (count === part.length) continue;
+    const list = entries.map(({ index }) => index ?? 0);
+    throw new MsrError("KVM_SET_MSRS", list, done + count, BigInt(part[count].data ?? 0));
+  }
+}
+
+/** Asks for a list of MSR numbers: first how many there are, then for them. */
+export function msrIndices(
+  target: IoctlTarget,
+  name: IoctlName & ("KVM_GET_MSR_INDEX_LIST" | "KVM_GET_MSR_FEATURE_INDEX_LIST"),
+): number[] {
+  const count = structBytes(kvm_msr_list, {});
+  try {
+    target.call(name, count);
+    return [];
+  } catch (error) {
+    if (!(error instanceof KvmError) || error.errno !== ERRNO.E2BIG) throw error;
+  }
+  const nmsrs = new DataView(count.buffer).getUint32(kvm_msr_list.offsetOf("nmsrs"), true);
+  const bytes = structBytes(kvm_msr_list, { nmsrs }, nmsrs);
+  target.call(name, bytes);
+  return kvm_msr_list.read(new DataView(bytes.buffer)).indices;
 }

@@ -1,9 +1,16 @@
 import type { Writable } from "../../ffi/struct.ts";
-import { ERRNO } from "../../ffi/errno.ts";
+import { ERRNO } from "../../ffi/errors.ts";
 import { KVM_REG } from "../abi/constants.ts";
-import { kvm_debugregs, type KvmDebugregs } from "../abi/structs/debug.ts";
-import { kvm_regs, type KvmRegs } from "../abi/structs/regs.ts";
-import { kvm_sregs, kvm_sregs2, type KvmSregs, type KvmSregs2 } from "../abi/structs/sregs.ts";
+import {
+  kvm_debugregs,
+  kvm_regs,
+  kvm_sregs,
+  kvm_sregs2,
+  type KvmDebugregs,
+  type KvmRegs,
+  type KvmSregs,
+  type KvmSregs2,
+} from "../abi/structs/registers.ts";
 import {
   kvm_one_reg,
   kvm_reg_list,
@@ -11,7 +18,7 @@ import {
   type KvmTranslation,
 } from "../abi/structs/vcpu.ts";
 import { type IoctlTarget, pointing, structBytes } from "../ioctl_target.ts";
-import { KvmError } from "../kvm_error.ts";
+import { KvmError } from "../errors.ts";
 import type { KvmRunPage } from "../kvm_run_page.ts";
 
 /** Where CR8 lies in `struct kvm_sregs`. */

@@ -1,6 +1,5 @@
 import { KVM_MSR_FILTER } from "../abi/constants.ts";
-import { kvm_msr_filter } from "../abi/structs/msr.ts";
-import { kvm_pmu_event_filter } from "../abi/structs/pmu.ts";
+import { kvm_msr_filter, kvm_pmu_event_filter } from "../abi/structs/msr.ts";
 import { type IoctlTarget, pointing, structBytes } from "../ioctl_target.ts";
 
 const BITS_PER_LONG = 64;

@@ -1,16 +1,17 @@
 import type { Writable } from "../../ffi/struct.ts";
 import { KVM_IRQCHIP } from "../abi/constants.ts";
-import { kvm_hyperv_eventfd, type KvmHypervEventfd } from "../abi/structs/hyperv.ts";
+import { kvm_hyperv_eventfd, type KvmHypervEventfd } from "../abi/structs/enlightenments.ts";
 import {
   kvm_ioeventfd,
   kvm_irq_level,
+  kvm_irq_routing,
   kvm_irqfd,
   kvm_msi,
   type KvmIoeventfd,
   type KvmIrqfd,
+  type KvmIrqRoutingEntry,
   type KvmMsi,
 } from "../abi/structs/irq.ts";
-import { kvm_irq_routing, type KvmIrqRoutingEntry } from "../abi/structs/irq_routing.ts";
 import {
   kvm_irqchip,
   type KvmIoapicState,

@@ -1,17 +1,15 @@
 import type { Libc, Pages } from "../../ffi/libc.ts";
 import { PAGE_SIZE } from "../../ffi/mman.ts";
-import { OwnedFd } from "../../ffi/owned_fd.ts";
+import { OwnedFd } from "../../ffi/handles.ts";
 import type { Writable } from "../../ffi/struct.ts";
 import {
-  kvm_coalesced_mmio_zone,
-  type KvmCoalescedMmioZone,
-} from "../abi/structs/coalesced_mmio.ts";
-import {
   kvm_clear_dirty_log,
+  kvm_coalesced_mmio_zone,
   kvm_create_guest_memfd,
   kvm_dirty_log,
   kvm_memory_attributes,
   kvm_userspace_memory_region2,
+  type KvmCoalescedMmioZone,
   type KvmMemoryAttributes,
 } from "../abi/structs/memory.ts";
 import { type IoctlTarget, pointing } from "../ioctl_target.ts";

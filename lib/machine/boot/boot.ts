@@ -1,10 +1,9 @@
-import { HostError } from "../../ffi/host_error.ts";
+import { HostError } from "../../ffi/errors.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { AssemblyError } from "../../guest/diagnostic.ts";
 import type { Image } from "../../guest/image.ts";
 import { Kvm } from "../../kvm/kvm.ts";
-import { KvmError } from "../../kvm/kvm_error.ts";
-import { MsrError } from "../../kvm/msr_error.ts";
+import { KvmError, MsrError } from "../../kvm/errors.ts";
 import { kvmLibc } from "../../kvm/remote/kvm_choice.ts";
 import type { Vm } from "../../kvm/vm.ts";
 import type { CpuState } from "../../x86/boot/cpu_state.ts";

@@ -1,4 +1,4 @@
-import { HostError } from "../../ffi/host_error.ts";
+import { HostError } from "../../ffi/errors.ts";
 import { emulatorLacks } from "../host/emulated_machine.ts";
 import type { CoalescedRing } from "../../kvm/coalesced_ring.ts";
 import type { HandlerTable } from "./bus.ts";

@@ -1,7 +1,7 @@
 import type { AddressRange, Bus, HandlerTable } from "./bus.ts";
 import { Notification, type NotifyOptions } from "./notification.ts";
 import type { Libc } from "../../ffi/libc.ts";
-import { CapabilityError } from "../../kvm/capability_error.ts";
+import { CapabilityError } from "../../kvm/errors.ts";
 import type { Vm } from "../../kvm/vm.ts";
 import type { CoalescedWrites } from "./coalesced_writes.ts";
 import { formatAddress } from "../../x86/hex.ts";

@@ -1,4 +1,4 @@
-import { HostError } from "../../ffi/host_error.ts";
+import { HostError } from "../../ffi/errors.ts";
 import type { Kvm } from "../../kvm/kvm.ts";
 import { type CpuidEntry, hasCpuidFeature, withCpuidFeatures } from "../../x86/cpuid/cpuid.ts";
 import type { CpuidFeature } from "../../x86/cpuid/cpuid_features.ts";

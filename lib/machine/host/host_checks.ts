@@ -1,5 +1,5 @@
-import { HostError } from "../../ffi/host_error.ts";
-import { CapabilityError } from "../../kvm/capability_error.ts";
+import { HostError } from "../../ffi/errors.ts";
+import { CapabilityError } from "../../kvm/errors.ts";
 import type { Kvm } from "../../kvm/kvm.ts";
 import type { CpuState } from "../../x86/boot/cpu_state.ts";
 import { type CpuidEntry, cpuidVendor, hasCpuidFeature } from "../../x86/cpuid/cpuid.ts";

@@ -1,7 +1,7 @@
-import { HostError } from "../../ffi/host_error.ts";
+import { HostError } from "../../ffi/errors.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { Kvm } from "../../kvm/kvm.ts";
-import { KvmError } from "../../kvm/kvm_error.ts";
+import { KvmError } from "../../kvm/errors.ts";
 import {
   emulatedMachineName,
   type EmulatorLack,

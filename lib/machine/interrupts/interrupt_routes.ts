@@ -1,6 +1,6 @@
 import type { Writable } from "../../ffi/struct.ts";
 import { KVM, KVM_IRQ_ROUTING, KVM_IRQCHIP } from "../../kvm/abi/constants.ts";
-import type { KvmIrqRoutingEntry } from "../../kvm/abi/structs/irq_routing.ts";
+import type { KvmIrqRoutingEntry } from "../../kvm/abi/structs/irq.ts";
 import { checkMsiMessage, type MsiMessage } from "../../x86/apic/msi_message.ts";
 
 /** Where a GSI goes: to a pin of a controller in the kernel, or to the local APICs as a message. */

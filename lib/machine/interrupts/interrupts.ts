@@ -1,6 +1,6 @@
 import type { Libc } from "../../ffi/libc.ts";
 import { KVM_IRQCHIP, KVM_IRQFD_FLAG } from "../../kvm/abi/constants.ts";
-import { CapabilityError } from "../../kvm/capability_error.ts";
+import { CapabilityError } from "../../kvm/errors.ts";
 import type { Vm } from "../../kvm/vm.ts";
 import { checkMsiMessage, type MsiMessage } from "../../x86/apic/msi_message.ts";
 import { type IoapicState, ioapicState, type PicState, picState } from "./irqchip.ts";

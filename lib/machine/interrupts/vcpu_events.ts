@@ -1,5 +1,5 @@
 import { KVM_MP_STATE, KVM_VCPUEVENT_VALID, KVM_X86_SHADOW_INT } from "../../kvm/abi/mod.ts";
-import type { KvmVcpuEvents } from "../../kvm/abi/structs/events.ts";
+import type { KvmVcpuEvents } from "../../kvm/abi/structs/vcpu.ts";
 import { type ExceptionName, exceptionOf } from "../../x86/exceptions/exceptions.ts";
 import { nearestNames } from "../../x86/nearest_names.ts";
 

@@ -1,7 +1,6 @@
-import { ERRNO } from "../../ffi/errno.ts";
-import { HostError } from "../../ffi/host_error.ts";
+import { ERRNO, HostError } from "../../ffi/errors.ts";
 import { PAGE_SIZE } from "../../ffi/mman.ts";
-import { KvmError } from "../../kvm/kvm_error.ts";
+import { KvmError } from "../../kvm/errors.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { MemorySlot } from "./memory_slots.ts";
 import { KVM_DIRTY_LOG } from "../../kvm/abi/mod.ts";

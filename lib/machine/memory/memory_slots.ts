@@ -1,5 +1,5 @@
 import { SC } from "../../ffi/files.ts";
-import { HostError } from "../../ffi/host_error.ts";
+import { HostError } from "../../ffi/errors.ts";
 import type { Libc, Pages } from "../../ffi/libc.ts";
 import { PAGE_SIZE } from "../../ffi/mman.ts";
 import { allocateHugePages, allocatePages, partOf } from "../../ffi/pages.ts";

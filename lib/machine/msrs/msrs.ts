@@ -1,5 +1,5 @@
 import type { Kvm } from "../../kvm/kvm.ts";
-import { MsrError } from "../../kvm/msr_error.ts";
+import { MsrError } from "../../kvm/errors.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import { definedEntries } from "../../x86/defined_entries.ts";
 import { hex } from "../../x86/hex.ts";

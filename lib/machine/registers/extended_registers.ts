@@ -1,5 +1,5 @@
-import { HostError } from "../../ffi/host_error.ts";
-import { kvm_debugregs } from "../../kvm/abi/structs/debug.ts";
+import { HostError } from "../../ffi/errors.ts";
+import { kvm_debugregs } from "../../kvm/abi/structs/registers.ts";
 import { flagMask, flagNames, type FlagValues } from "../../x86/registers/flags.ts";
 import { hex } from "../../x86/hex.ts";
 import { xcr0Flags } from "../../x86/registers/xcr0_flags.ts";

@@ -1,10 +1,7 @@
-import { kvm_regs } from "../../kvm/abi/structs/regs.ts";
-import { kvm_sregs } from "../../kvm/abi/structs/sregs.ts";
+import { kvm_debugregs, kvm_regs, kvm_sregs, kvm_xsave } from "../../kvm/abi/structs/registers.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { GeneralRegisters, SpecialRegisters } from "../../x86/boot/cpu_state.ts";
 import { XsaveArea, type XsaveLayout, xsaveLayout } from "../../x86/registers/xsave.ts";
-import { kvm_debugregs } from "../../kvm/abi/structs/debug.ts";
-import { kvm_xsave } from "../../kvm/abi/structs/fpu.ts";
 
 const TR_TYPE = kvm_sregs.offsetOf("tr.type");
 /** The bit that tells the type of a busy TSS from that of an available one (Intel SDM Vol. 3A, 7.2.2). */

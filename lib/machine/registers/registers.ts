@@ -1,6 +1,5 @@
-import { kvm_regs } from "../../kvm/abi/structs/regs.ts";
+import { kvm_dtable, kvm_regs, kvm_segment, kvm_sregs } from "../../kvm/abi/structs/registers.ts";
 import type { StructLayout } from "../../ffi/struct.ts";
-import { kvm_dtable, kvm_segment, kvm_sregs } from "../../kvm/abi/structs/sregs.ts";
 import type { DescriptorTable, SegmentName } from "../../x86/boot/cpu_state.ts";
 import { definedEntries } from "../../x86/defined_entries.ts";
 import { RFLAGS_ALWAYS_SET } from "../../x86/registers/flag_tables.ts";

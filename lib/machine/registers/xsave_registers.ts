@@ -1,4 +1,4 @@
-import { HostError } from "../../ffi/host_error.ts";
+import { HostError } from "../../ffi/errors.ts";
 import { getFlag } from "../../x86/registers/flags.ts";
 import { fswFlags } from "../../x86/registers/fpu_flags.ts";
 import type { CpuidFeature } from "../../x86/cpuid/cpuid_features.ts";

@@ -1,5 +1,5 @@
 import type { SourceLine } from "../../guest/image_parts.ts";
-import { kvm_regs } from "../../kvm/abi/structs/regs.ts";
+import { kvm_regs } from "../../kvm/abi/structs/registers.ts";
 import { flagNames } from "../../x86/registers/flags.ts";
 import { rflagsFlags } from "../../x86/registers/flag_tables.ts";
 import { hex, hexBytes } from "../../x86/hex.ts";

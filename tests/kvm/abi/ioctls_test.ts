@@ -1,7 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { CAPABILITIES } from "../../../lib/kvm/abi/capabilities.ts";
-import { ioctlNumber } from "../../../lib/kvm/abi/ioctl_number.ts";
-import { IOCTLS } from "../../../lib/kvm/abi/ioctls.ts";
+import { ioctlNumber, IOCTLS } from "../../../lib/kvm/abi/ioctls.ts";
 import { STRUCTS } from "../../../lib/kvm/abi/structs/mod.ts";
 
 const NUMBERS: [name: keyof typeof IOCTLS, number: number][] = [

@@ -6,7 +6,7 @@ import { ThreadTimer } from "../../../lib/ffi/thread_timer.ts";
 import { emulatedMachine, remoteLibc } from "../../../lib/kvm/remote/kvm_choice.ts";
 import { RemoteLibc } from "../../../lib/kvm/remote/remote_libc.ts";
 import { RemoteMachine } from "../../../lib/kvm/remote/remote_machine.ts";
-import { requireImage } from "../../../lib/kvm/remote/require_image.ts";
+import { requireImage } from "../../../lib/kvm/remote/machine_image.ts";
 import { notedMachines } from "../../../lib/kvm/remote/machine_process.ts";
 import { OWN_CALL, SYSTEM_CALL, WINDOW } from "../../../lib/kvm/remote/window.ts";
 import { assert, assertEquals, assertLess, assertStringIncludes, assertThrows } from "@std/assert";

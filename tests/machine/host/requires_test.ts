@@ -1,7 +1,7 @@
 import { type HostFacts, type Needs, requires, unmetNeeds } from "@vmexit/vmexit";
 import { openHandles } from "@vmexit/vmexit/kvm";
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { ERRNO } from "../../../lib/ffi/errno.ts";
+import { ERRNO } from "../../../lib/ffi/errors.ts";
 import { askHost } from "../../../lib/machine/host/requires.ts";
 import { injected } from "../injected_libc.ts";
 import { withCpuidFeatures, withCpuidVendor } from "../../../lib/x86/mod.ts";

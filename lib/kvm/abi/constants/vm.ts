@@ -88,3 +88,70 @@ export const KVM_DEV_TYPE = {
 export const KVM_CREATE_DEVICE = {
   TEST: 1,
 } as const;
+
+/** Flags of a memory slot (api.rst 4.35). */
+export const KVM_MEM = {
+  LOG_DIRTY_PAGES: 1,
+  READONLY: 2,
+  GUEST_MEMFD: 4,
+} as const;
+
+/** Bits of `kvm_memory_attributes.attributes` (api.rst 4.141). */
+export const KVM_MEMORY_ATTRIBUTE = {
+  PRIVATE: 8n,
+} as const;
+
+/** Bits of `kvm_create_guest_memfd.flags` (api.rst 4.142). */
+export const GUEST_MEMFD_FLAG = {
+  MMAP: 1n,
+  INIT_SHARED: 2n,
+} as const;
+
+/** Arguments of KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 (api.rst 7). */
+export const KVM_DIRTY_LOG = {
+  MANUAL_PROTECT_ENABLE: 1,
+  INITIALLY_SET: 2,
+} as const;
+
+/**
+ * Bits of `kvm_dirty_gfn.flags`: dirty when KVM wrote it, reset when the process has read it (api.rst 7,
+ * KVM_CAP_DIRTY_LOG_RING).
+ */
+export const KVM_DIRTY_GFN_F = {
+  DIRTY: 1,
+  RESET: 2,
+  MASK: 3,
+} as const;
+
+/** The type in `kvm_stats_desc.flags`. */
+export const KVM_STATS_TYPE = {
+  SHIFT: 0,
+  MASK: 0xf,
+  CUMULATIVE: 0,
+  INSTANT: 1,
+  PEAK: 2,
+  LINEAR_HIST: 3,
+  LOG_HIST: 4,
+  MAX: 4,
+} as const;
+
+/** The unit in `kvm_stats_desc.flags`. */
+export const KVM_STATS_UNIT = {
+  SHIFT: 4,
+  MASK: 0xf0,
+  NONE: 0,
+  BYTES: 0x10,
+  SECONDS: 0x20,
+  CYCLES: 0x30,
+  BOOLEAN: 0x40,
+  MAX: 0x40,
+} as const;
+
+/** The base of the exponent in `kvm_stats_desc.flags`. */
+export const KVM_STATS_BASE = {
+  SHIFT: 8,
+  MASK: 0xf00,
+  POW10: 0,
+  POW2: 0x100,
+  MAX: 0x100,
+} as const;

@@ -9,15 +9,17 @@ import {
   u8,
   union,
 } from "../../../ffi/struct.ts";
-import type { KvmDebugExitArch } from "./debug.ts";
+import {
+  kvm_regs,
+  kvm_sregs,
+  type KvmDebugExitArch,
+  type KvmRegs,
+  type KvmSregs,
+} from "./registers.ts";
 import type { KvmExitSnpReqCerts } from "./encryption.ts";
-import { kvm_vcpu_events, type KvmVcpuEvents } from "./events.ts";
-import type { KvmHypervExit } from "./hyperv.ts";
-import { kvm_regs, type KvmRegs } from "./regs.ts";
-import { run_exits } from "./run_exits.ts";
-import { run_exits_of_others } from "./run_exits_of_others.ts";
-import { kvm_sregs, type KvmSregs } from "./sregs.ts";
-import type { KvmXenExit } from "./xen.ts";
+import { kvm_vcpu_events, type KvmVcpuEvents } from "./vcpu.ts";
+import type { KvmHypervExit, KvmXenExit } from "./enlightenments.ts";
+import { run_exits, run_exits_of_others } from "./run_exits.ts";
 
 /** What {@linkcode kvm_sync_regs} reads as. */
 export type KvmSyncRegs = {

@@ -1,4 +1,4 @@
-import { PageAllocator } from "../../../lib/kvm/remote/page_allocator.ts";
+import { PageAllocator } from "../../../lib/kvm/remote/window_memory.ts";
 import { assert, assertEquals } from "@std/assert";
 import fc from "fast-check";
 

@@ -1,6 +1,6 @@
 import { SystemError } from "@vmexit/vmexit";
 import { errnoName } from "@vmexit/vmexit/kvm";
-import { ERRNO } from "../../lib/ffi/errno.ts";
+import { ERRNO } from "../../lib/ffi/errors.ts";
 import { assertEquals } from "@std/assert";
 import { constants } from "node:os";
 

@@ -1,4 +1,6 @@
-import { errnoName } from "../ffi/errno.ts";
+import { errnoName, HostError } from "../ffi/errors.ts";
+import { CAPABILITIES, type CapabilityName } from "./abi/capabilities.ts";
+import { type IoctlName, IOCTLS } from "./abi/ioctls.ts";
 
 /**
  * What an errno of an ioctl tends to mean, where that is more than its name says. Keys: `IOCTL ERRNO`, then
@@ -89,4 +91,95 @@ export class KvmError extends Error {
     this.ioctl = ioctl;
     this.errno = errno;
   }
+}
+
+/**
+ * An ioctl was refused before the kernel was asked: `KVM_CHECK_EXTENSION` says that this host's KVM lacks
+ * the capability that the ioctl needs. A test can catch it to skip by name and reason.
+ *
+ * @example
+ * ```ts
+ * import { CapabilityError } from "@vmexit/vmexit";
+ * import { assertStringIncludes } from "@std/assert";
+ *
+ * const error = new CapabilityError("KVM_GET_SREGS2", "KVM_CAP_SREGS2");
+ * assertStringIncludes(error.message, "KVM_GET_SREGS2: this host's KVM lacks KVM_CAP_SREGS2");
+ * ```
+ */
+export class CapabilityError extends HostError {
+  /** The ioctl, by the name it has in `<linux/kvm.h>`. */
+  readonly ioctl: IoctlName;
+  /** What the host's KVM lacks. */
+  readonly capability: CapabilityName;
+
+  /** The refusal of one ioctl. */
+  constructor(ioctl: IoctlName, capability: CapabilityName) {
+    const since = IOCTLS[ioctl].since ?? CAPABILITIES[capability].since;
+    super(
+      `Cannot call ${ioctl}: this host's KVM lacks ${capability}. ` +
+        (since === undefined
+          ? "Its CPU, or the kernel's configuration, does not offer it."
+          : `It takes Linux ${since} or newer, and a CPU and a kernel configuration that offer it.`),
+    );
+    this.ioctl = ioctl;
+    this.capability = capability;
+  }
+}
+
+/** KVM refused one MSR of a list; it takes them in order, and stops there. */
+export class MsrError extends Error {
+  /** The name that reporters print. */
+  override readonly name = "MsrError";
+  /** The ioctl: `"KVM_SET_MSRS"` or `"KVM_GET_MSRS"`. */
+  readonly ioctl: IoctlName;
+  /** The number of the MSR that was refused. */
+  readonly index: number;
+  /** Its place in the list, from 0: as many were done before it. */
+  readonly position: number;
+  /** The value that was to be set; undefined for KVM_GET_MSRS. */
+  readonly data: bigint | undefined;
+  /** The numbers of the MSRs before it: they were read, or set. */
+  readonly done: readonly number[];
+  /** The numbers of the MSRs behind it: KVM did not come to them. */
+  readonly notTried: readonly number[];
+
+  /**
+   * The refusal of one MSR.
+   *
+   * @param list The MSRs that were asked for.
+   * @param position Of the one that was refused.
+   * @param data The value that was to be set, where one was.
+   * @param name What the MSR is called, where that is known.
+   */
+  constructor(
+    ioctl: IoctlName,
+    list: readonly number[],
+    position: number,
+    data?: bigint,
+    name?: string,
+  ) {
+    const msr = `MSR 0x${list[position].toString(16)}${name === undefined ? "" : ` ${name}`}`;
+    super(
+      data === undefined
+        ? `${ioctl} refused ${msr}, ${
+          position + 1
+        } of ${list.length}: this vCPU does not have it, or does not ` +
+          "let it be read. Ask Kvm.getMsrIndexList() for those it can have."
+        : `${ioctl} refused ${msr} = 0x${data.toString(16)}, ${
+          position + 1
+        } of ${list.length}: this vCPU does not ` +
+          `have it (its CPUID decides), or not with this value. ${done(position)}`,
+    );
+    this.ioctl = ioctl;
+    this.index = list[position];
+    this.position = position;
+    this.data = data;
+    this.done = list.slice(0, position);
+    this.notTried = list.slice(position + 1);
+  }
+}
+
+function done(position: number): string {
+  if (position === 0) return "None was set.";
+  return position === 1 ? "The one before it is set." : `The ${position} before it are set.`;
 }

@@ -1,5 +1,5 @@
 import { KvmError } from "@vmexit/vmexit";
-import { ERRNO } from "../../lib/ffi/errno.ts";
+import { ERRNO } from "../../lib/ffi/errors.ts";
 import { assertEquals } from "@std/assert";
 
 Deno.test("the message has the ioctl, errno's name, what was being done and the likely cause", () => {
