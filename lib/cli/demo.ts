@@ -1,7 +1,7 @@
 import { kvmInUse, processorAndKernel } from "./demo/kvm_in_use.ts";
 import { runScenario } from "./demo/run_scenario.ts";
 import type { Scenario } from "./demo/scenario.ts";
-import { scenarios as guestsOfTheDemo } from "./demo/scenarios/mod.ts";
+import { scenarios as guestsOfTheDemo } from "../../guests/demo/scenarios.ts";
 import { style } from "./demo/style.ts";
 
 /** Exit codes of the demo. */

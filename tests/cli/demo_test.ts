@@ -1,7 +1,7 @@
 import { asm, hlt, portIn, portOut, shutdown } from "@vmexit/vmexit";
 import { demo, type DemoOptions } from "../../lib/cli/demo.ts";
 import type { Scenario } from "../../lib/cli/demo/scenario.ts";
-import { scenarios } from "../../lib/cli/demo/scenarios/mod.ts";
+import { scenarios } from "../../guests/demo/scenarios.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 
 /** Runs the demo, and returns its exit code and its text. */

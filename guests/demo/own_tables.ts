@@ -1,8 +1,5 @@
-import { hlt, shutdown } from "../../../expect/patterns/exits.ts";
-import { mmioWrite } from "../../../expect/patterns/mmio.ts";
-import { portIn, portOut } from "../../../expect/patterns/port.ts";
-import type { LongOptions } from "../../../machine/boot/boot_options.ts";
-import type { Scenario } from "../scenario.ts";
+import { hlt, type LongOptions, mmioWrite, portIn, portOut, shutdown } from "../../mod.ts";
+import type { Scenario } from "../../lib/cli/demo/scenario.ts";
 
 const CONSOLE = 0x1000;
 const DEVICE = 0x8000;
@@ -32,7 +29,7 @@ export const ownTables: readonly Scenario[] = [{
   title: "Long mode, its own page tables",
   sentence:
     "In 32 KiB, with linear 0x0000–0x3fff on physical 0x4000–0x7fff, a guest greets,\ntakes a byte, stores four at linear 0x2000, and writes to linear 0x4000, which\nis physical 0x8000: no memory.",
-  guest: new URL("../../../../guests/long_mode_own_tables.asm", import.meta.url),
+  guest: new URL("../long_mode_own_tables.asm", import.meta.url),
   options,
   ports: [[CONSOLE, { name: "console", write() {}, read: () => 0xaa }]],
   mmio: [[[DEVICE, DEVICE_LAST], { name: "device", write() {} }]],
@@ -63,7 +60,7 @@ export const ownTables: readonly Scenario[] = [{
   title: "Long mode, a page that is read-only",
   sentence:
     "In the same machine a guest writes to its second page, then to its first, which\nis read-only: a page fault, and without an IDT the end.",
-  guest: new URL("../../../../guests/read_only_page.asm", import.meta.url),
+  guest: new URL("../read_only_page.asm", import.meta.url),
   options,
   exits: [shutdown()],
   end: "SHUTDOWN",

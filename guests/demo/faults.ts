@@ -1,7 +1,5 @@
-import { hlt, shutdown } from "../../../expect/patterns/exits.ts";
-import { fault } from "../../../expect/patterns/fault.ts";
-import { mmioWrite } from "../../../expect/patterns/mmio.ts";
-import type { Scenario } from "../scenario.ts";
+import { fault, hlt, mmioWrite, shutdown } from "../../mod.ts";
+import type { Scenario } from "../../lib/cli/demo/scenario.ts";
 
 const HOLE = 0x200000;
 const ROM = 0x10000;
@@ -11,7 +9,7 @@ export const faults: readonly Scenario[] = [{
   name: "triple-fault",
   title: "A triple fault",
   sentence: "An exception, and an IDT too short to handle it.",
-  guest: new URL("../../../../guests/triple_fault.asm", import.meta.url),
+  guest: new URL("../triple_fault.asm", import.meta.url),
   options: {},
   exits: [shutdown()],
   end: "SHUTDOWN",
@@ -19,7 +17,7 @@ export const faults: readonly Scenario[] = [{
   name: "page-fault",
   title: "A page fault",
   sentence: "A guest with a fault catcher: the fault says what it was, where, and why.",
-  guest: new URL("../../../../guests/page_fault.asm", import.meta.url),
+  guest: new URL("../page_fault.asm", import.meta.url),
   options: { catchFaults: true, mappings: [{ linear: HOLE, size: 0x200000, present: false }] },
   exits: [fault("#PF", { errorCode: 0x2, cr2: HOLE, rip: "stray" })],
   end: "fault",
@@ -28,7 +26,7 @@ export const faults: readonly Scenario[] = [{
   name: "endless-loop",
   title: "An endless loop",
   sentence: "A guest that never exits, until the time limit stops it where it is.",
-  guest: new URL("../../../../guests/endless_loop.asm", import.meta.url),
+  guest: new URL("../endless_loop.asm", import.meta.url),
   options: { timeout: 50 },
   exits: [],
   end: "time limit",
@@ -37,7 +35,7 @@ export const faults: readonly Scenario[] = [{
   title: "A write to read-only memory",
   sentence:
     "A guest reads a ROM at 0x10000, writes to it, which is an MMIO exit, and reads\nit again.",
-  guest: new URL("../../../../guests/read_only_memory.asm", import.meta.url),
+  guest: new URL("../read_only_memory.asm", import.meta.url),
   options: {
     memory: "64K",
     slots: [{ gpa: ROM, size: "4K", readonly: true, content: "ROM" }],
@@ -51,7 +49,7 @@ export const faults: readonly Scenario[] = [{
   name: "garbage",
   title: "Garbage",
   sentence: "Bytes that are no instruction: #UD, which nothing handles.",
-  guest: new URL("../../../../guests/garbage.asm", import.meta.url),
+  guest: new URL("../garbage.asm", import.meta.url),
   options: {},
   exits: [shutdown()],
   end: "SHUTDOWN",

@@ -1,4 +1,4 @@
-import type { Scenario } from "../scenario.ts";
+import type { Scenario } from "../../lib/cli/demo/scenario.ts";
 import { faults } from "./faults.ts";
 import { longModePages } from "./long_mode_pages.ts";
 import { ownTables } from "./own_tables.ts";

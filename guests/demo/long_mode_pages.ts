@@ -1,9 +1,6 @@
-import { hlt } from "../../../expect/patterns/exits.ts";
-import { mmioRead } from "../../../expect/patterns/mmio.ts";
-import { portOut } from "../../../expect/patterns/port.ts";
-import type { Machine } from "../../../machine/machine.ts";
-import { LONG_MODE, PORT } from "../../../x86/layout.ts";
-import type { ExpectedMemory, Scenario } from "../scenario.ts";
+import { hlt, type Machine, mmioRead, portOut } from "../../mod.ts";
+import { LONG_MODE, PORT } from "../../lib/x86/mod.ts";
+import type { ExpectedMemory, Scenario } from "../../lib/cli/demo/scenario.ts";
 
 const DEVICE = 0x200000;
 const GREETING = "Hello, console!\n";
@@ -42,7 +39,7 @@ export const longModePages: readonly Scenario[] = [{
 
 function defaultMachine() {
   return {
-    guest: new URL("../../../../guests/long_mode_pages.asm", import.meta.url),
+    guest: new URL("../long_mode_pages.asm", import.meta.url),
     prepare: (vm: Machine) => vm.memory.write(LONG_MODE.morePageTablesEnd, STACK),
     mmio: [[DEVICE, { name: "device", read: () => 0x12 }]],
     exits: [portOut(PORT.com1, GREETING, 1), mmioRead(DEVICE, 1), hlt()],

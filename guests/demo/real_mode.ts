@@ -1,7 +1,5 @@
-import { hlt } from "../../../expect/patterns/exits.ts";
-import { mmioRead, mmioWrite } from "../../../expect/patterns/mmio.ts";
-import { portIn, portOut } from "../../../expect/patterns/port.ts";
-import type { Scenario } from "../scenario.ts";
+import { hlt, mmioRead, mmioWrite, portIn, portOut } from "../../mod.ts";
+import type { Scenario } from "../../lib/cli/demo/scenario.ts";
 
 const CONSOLE = 0x1000;
 const NOWHERE = 0x2000;
@@ -13,7 +11,7 @@ export const realMode: readonly Scenario[] = [{
   title: "Real mode, every kind of exit",
   sentence:
     "In 4 KiB of memory a guest greets, takes a byte, writes it where there is no\nmemory, reads from there, and halts.",
-  guest: new URL("../../../../guests/real_mode.asm", import.meta.url),
+  guest: new URL("../real_mode.asm", import.meta.url),
   options: { mode: "real", memory: "4K" },
   ports: [[CONSOLE, { name: "console", write() {}, read: () => 0xaa }]],
   mmio: [[NOWHERE, { name: "device", write() {}, read: () => 0xbb }]],
