@@ -1,6 +1,7 @@
 import type { AnswerFields, Exit } from "../../kvm/exits/exit.ts";
 import type { CaughtFault } from "../../machine/faults/caught_fault.ts";
 import type { MachineCpu } from "../../machine/machine.ts";
+import { checkedForCaller } from "../../machine/run/run_errors.ts";
 import { definedEntries } from "../../x86/defined_entries.ts";
 
 /** The type of {@linkcode any}. */
@@ -118,32 +119,34 @@ export class ExitPattern {
    * @throws {TypeError} When no bound is given, or the pattern says already how often it comes.
    */
   times(count: number | { atLeast?: number; atMost?: number }): ExitPattern {
-    if (this.#saysHowOften) {
-      throw new TypeError(
-        `Cannot expect ${this.text} ${
-          typeof count === "number" ? count : "some"
-        } times: it says already how often ` +
-          "it comes. Say all of it at once: .times({ atLeast: 0, atMost: 3 })",
-      );
-    }
-    const bounds = typeof count === "number" ? { atLeast: count, atMost: count } : count;
-    const named = definedEntries("expect a pattern", bounds);
-    if (named.length === 0 || named.some(([name]) => name !== "atLeast" && name !== "atMost")) {
-      throw new TypeError(
-        `Cannot expect ${this.#definition.text} as often as ${JSON.stringify(count)} says: ` +
-          "give a number, or { atLeast, atMost } with one of them or both",
-      );
-    }
-    const { atLeast: minimum = 0, atMost: maximum = Infinity } = bounds;
-    const isWhole = (bound: number) => Number.isSafeInteger(bound) && bound >= 0;
-    const isRange = isWhole(minimum) && (isWhole(maximum) || maximum === Infinity);
-    if (!isRange || maximum < Math.max(1, minimum)) {
-      throw new RangeError(
-        `Cannot expect ${this.#definition.text} ${countText(minimum, maximum)} times: ` +
-          "give a whole number from 1 up, or bounds of which the upper is at least 1 and not below the lower",
-      );
-    }
-    return new ExitPattern(this.#definition, minimum, maximum);
+    return checkedForCaller(this.times, () => {
+      if (this.#saysHowOften) {
+        throw new TypeError(
+          `Cannot expect ${this.text} ${
+            typeof count === "number" ? count : "some"
+          } times: it says already how often ` +
+            "it comes. Say all of it at once: .times({ atLeast: 0, atMost: 3 })",
+        );
+      }
+      const bounds = typeof count === "number" ? { atLeast: count, atMost: count } : count;
+      const named = definedEntries("expect a pattern", bounds);
+      if (named.length === 0 || named.some(([name]) => name !== "atLeast" && name !== "atMost")) {
+        throw new TypeError(
+          `Cannot expect ${this.#definition.text} as often as ${JSON.stringify(count)} says: ` +
+            "give a number, or { atLeast, atMost } with one of them or both",
+        );
+      }
+      const { atLeast: minimum = 0, atMost: maximum = Infinity } = bounds;
+      const isWhole = (bound: number) => Number.isSafeInteger(bound) && bound >= 0;
+      const isRange = isWhole(minimum) && (isWhole(maximum) || maximum === Infinity);
+      if (!isRange || maximum < Math.max(1, minimum)) {
+        throw new RangeError(
+          `Cannot expect ${this.#definition.text} ${countText(minimum, maximum)} times: ` +
+            "give a whole number from 1 up, or bounds of which the upper is at least 1 and not below the lower",
+        );
+      }
+      return new ExitPattern(this.#definition, minimum, maximum);
+    });
   }
 
   /**
@@ -152,7 +155,9 @@ export class ExitPattern {
    * @throws {TypeError} When the pattern says already how often it comes.
    */
   optional(): ExitPattern {
-    return this.times({ atMost: 1 });
+    return checkedForCaller(this.optional, () => {
+      return this.times({ atMost: 1 });
+    });
   }
 
   /** The pattern with its repetition, as failure pages print it. */

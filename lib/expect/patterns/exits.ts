@@ -2,6 +2,7 @@ import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import type { AnsweredReason, AnswerFields, Exit, ExitAnswers } from "../../kvm/exits/exit.ts";
 import { checkAnswer, takesAnswer } from "../../kvm/exits/exit_answer.ts";
 import { endsRun, fieldsOf, goesOn, placeOf } from "../../kvm/exits/exit_table.ts";
+import { checkedForCaller } from "../../machine/run/run_errors.ts";
 import { definedEntries } from "../../x86/defined_entries.ts";
 import { hex } from "../../x86/hex.ts";
 import { nearestNames } from "../../x86/nearest_names.ts";
@@ -59,44 +60,46 @@ export function exit<Reason extends ExitReason>(
   reason: Reason,
   fields: ExitFields<Reason> = {},
 ): ExitPattern {
-  checkArguments("exit", arguments, ["reason", "fields"]);
-  if (!REASONS.includes(reason)) {
-    throw new RangeError(
-      `Cannot expect an exit ${
-        JSON.stringify(reason)
-      }: there is none of that name; the nearest are ${
-        nearestNames(String(reason), REASONS).join(", ")
-      }`,
-    );
-  }
-  const wanted = definedEntries(`expect ${reason} with`, fields);
-  const known = fieldsOf(reason);
-  const unknown = wanted.find(([name]) => !known.includes(name));
-  if (unknown !== undefined) {
-    throw new TypeError(
-      `Cannot expect ${reason} with ${
-        unknown[0]
-      }: such exits have no field of that name; the nearest are ${
-        nearestNames(unknown[0], known).join(", ")
-      }`,
-    );
-  }
-  // A device may take exits that are elsewhere.
-  const placeFields = placeOf(reason);
-  const place = wanted.filter(([name]) => placeFields.includes(name));
-  const shown = wanted.map(([name, value]) => `${name} ${fieldText(value)}`).join(", ");
-  const text = shown === "" ? reason : `${reason} (${shown})`;
-  const definition: PatternDefinition = {
-    text,
-    names: (received) => received.reason === reason && has(received, place),
-    begin: () => ({
+  return checkedForCaller(exit, () => {
+    checkArguments("exit", arguments, ["reason", "fields"]);
+    if (!REASONS.includes(reason)) {
+      throw new RangeError(
+        `Cannot expect an exit ${
+          JSON.stringify(reason)
+        }: there is none of that name; the nearest are ${
+          nearestNames(String(reason), REASONS).join(", ")
+        }`,
+      );
+    }
+    const wanted = definedEntries(`expect ${reason} with`, fields);
+    const known = fieldsOf(reason);
+    const unknown = wanted.find(([name]) => !known.includes(name));
+    if (unknown !== undefined) {
+      throw new TypeError(
+        `Cannot expect ${reason} with ${
+          unknown[0]
+        }: such exits have no field of that name; the nearest are ${
+          nearestNames(unknown[0], known).join(", ")
+        }`,
+      );
+    }
+    // A device may take exits that are elsewhere.
+    const placeFields = placeOf(reason);
+    const place = wanted.filter(([name]) => placeFields.includes(name));
+    const shown = wanted.map(([name, value]) => `${name} ${fieldText(value)}`).join(", ");
+    const text = shown === "" ? reason : `${reason} (${shown})`;
+    const definition: PatternDefinition = {
       text,
-      offer: (received) => received.reason === reason && has(received, wanted) ? MATCH : MISMATCH,
-    }),
-  };
-  return takesAnswer(reason)
-    ? new AnswerableExitPattern(definition, reason)
-    : new ExitPattern(definition);
+      names: (received) => received.reason === reason && has(received, place),
+      begin: () => ({
+        text,
+        offer: (received) => received.reason === reason && has(received, wanted) ? MATCH : MISMATCH,
+      }),
+    };
+    return takesAnswer(reason)
+      ? new AnswerableExitPattern(definition, reason)
+      : new ExitPattern(definition);
+  });
 }
 
 /** The guest executes HLT. */
@@ -175,26 +178,28 @@ export class AnswerableExitPattern<Reason extends AnsweredReason> extends ExitPa
    * @throws {RangeError} When a value does not fit its field.
    */
   returns(answer: ExitAnswers[Reason]): ExitPattern {
-    const fields = answer as AnswerFields;
-    if (typeof answer !== "object" || answer === null) {
-      throw new TypeError(
-        `Cannot answer ${this.#reason} by ${String(answer)}: give the fields of the answer`,
-      );
-    }
-    checkAnswer(this.#reason, fields);
-    const definition = definitionOf(this);
-    return new ExitPattern({
-      ...definition,
-      begin() {
-        const occurrence = definition.begin();
-        return {
-          text: occurrence.text,
-          offer(exit) {
-            const match = occurrence.offer(exit);
-            return match.matches ? { ...match, fields } : match;
-          },
-        };
-      },
+    return checkedForCaller(this.returns, () => {
+      const fields = answer as AnswerFields;
+      if (typeof answer !== "object" || answer === null) {
+        throw new TypeError(
+          `Cannot answer ${this.#reason} by ${String(answer)}: give the fields of the answer`,
+        );
+      }
+      checkAnswer(this.#reason, fields);
+      const definition = definitionOf(this);
+      return new ExitPattern({
+        ...definition,
+        begin() {
+          const occurrence = definition.begin();
+          return {
+            text: occurrence.text,
+            offer(exit) {
+              const match = occurrence.offer(exit);
+              return match.matches ? { ...match, fields } : match;
+            },
+          };
+        },
+      });
     });
   }
 }

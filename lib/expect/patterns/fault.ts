@@ -1,4 +1,5 @@
 import type { CaughtFault } from "../../machine/faults/caught_fault.ts";
+import { checkedForCaller } from "../../machine/run/run_errors.ts";
 import { definedEntries } from "../../x86/defined_entries.ts";
 import {
   type Exception,
@@ -32,17 +33,19 @@ import { ExitPattern, MATCH, MISMATCH } from "./exit_pattern.ts";
  * ```
  */
 export function fault(name: ExceptionName, fields: FaultFields = {}): ExitPattern {
-  const expected = expectedFault(name, fields);
-  const text = expectedFaultText(expected);
-  return new ExitPattern({
-    text,
-    isFault: true,
-    names: () => false,
-    begin: () => ({
+  return checkedForCaller(fault, () => {
+    const expected = expectedFault(name, fields);
+    const text = expectedFaultText(expected);
+    return new ExitPattern({
       text,
-      offer: () => MISMATCH,
-      offerFault: (caught) => isExpectedFault(expected, caught) ? MATCH : MISMATCH,
-    }),
+      isFault: true,
+      names: () => false,
+      begin: () => ({
+        text,
+        offer: () => MISMATCH,
+        offerFault: (caught) => isExpectedFault(expected, caught) ? MATCH : MISMATCH,
+      }),
+    });
   });
 }
 

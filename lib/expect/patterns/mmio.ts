@@ -1,4 +1,5 @@
 import type { Exit, MmioExit } from "../../kvm/exits/exit.ts";
+import { checkedForCaller } from "../../machine/run/run_errors.ts";
 import { LAST_PHYSICAL_ADDRESS } from "../../x86/layout.ts";
 import { formatAddress, formatCount } from "../format.ts";
 import {
@@ -39,19 +40,22 @@ const SIZES: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 8];
  * ```
  */
 export function mmioWrite(address: number | Any, data?: ExpectedData, size?: number): ExitPattern {
-  checkArguments("mmioWrite", arguments, ["address", "data", "size"]);
-  checkAddress(address, size);
-  checkExpectedData(`at ${addressText(address)}`, data, { size, sizes: SIZES });
-  const width = size ?? naturalSize(data);
-  const text = `${headText("write", address, width)} ${expectedDataText(data)}`;
-  const names = (exit: Exit) => isMmio(exit, true) && isWithin(exit, address, expectedLength(data));
-  return new ExitPattern(
-    writing(
-      { text, names },
-      data,
-      (exit, done) => isAt(exit, true, address, done, width) ? exit.data : undefined,
-    ),
-  );
+  return checkedForCaller(mmioWrite, () => {
+    checkArguments("mmioWrite", arguments, ["address", "data", "size"]);
+    checkAddress(address, size);
+    checkExpectedData(`at ${addressText(address)}`, data, { size, sizes: SIZES });
+    const width = size ?? naturalSize(data);
+    const text = `${headText("write", address, width)} ${expectedDataText(data)}`;
+    const names = (exit: Exit) =>
+      isMmio(exit, true) && isWithin(exit, address, expectedLength(data));
+    return new ExitPattern(
+      writing(
+        { text, names },
+        data,
+        (exit, done) => isAt(exit, true, address, done, width) ? exit.data : undefined,
+      ),
+    );
+  });
 }
 
 /**
@@ -86,20 +90,27 @@ export class MmioReadPattern extends ExitPattern {
    * @throws {TypeError} When it is neither number, bigint, text nor bytes.
    */
   returns(answer: Answer): ExitPattern {
-    const address = this.#address;
-    checkValue("answer", `at ${addressText(address)}`, answer, { size: this.#size, sizes: SIZES });
-    const size = this.#size ?? naturalSize(answer);
-    const text = headText("read", address, size);
-    const names = (exit: Exit) =>
-      isMmio(exit, false) && isWithin(exit, address, expectedLength(answer));
-    return new ExitPattern(
-      answering(
-        { ...definitionOf(this), text, names },
-        answer,
-        (exit, done) =>
-          isAt(exit, false, address, done, size) ? { size: exit.data.length, count: 1 } : undefined,
-      ),
-    );
+    return checkedForCaller(this.returns, () => {
+      const address = this.#address;
+      checkValue("answer", `at ${addressText(address)}`, answer, {
+        size: this.#size,
+        sizes: SIZES,
+      });
+      const size = this.#size ?? naturalSize(answer);
+      const text = headText("read", address, size);
+      const names = (exit: Exit) =>
+        isMmio(exit, false) && isWithin(exit, address, expectedLength(answer));
+      return new ExitPattern(
+        answering(
+          { ...definitionOf(this), text, names },
+          answer,
+          (exit, done) =>
+            isAt(exit, false, address, done, size)
+              ? { size: exit.data.length, count: 1 }
+              : undefined,
+        ),
+      );
+    });
   }
 }
 
@@ -120,9 +131,11 @@ export class MmioReadPattern extends ExitPattern {
  * ```
  */
 export function mmioRead(address: number | Any, size?: number): MmioReadPattern {
-  checkArguments("mmioRead", arguments, ["address", "size"]);
-  checkAddress(address, size);
-  return new MmioReadPattern(address, size);
+  return checkedForCaller(mmioRead, () => {
+    checkArguments("mmioRead", arguments, ["address", "size"]);
+    checkAddress(address, size);
+    return new MmioReadPattern(address, size);
+  });
 }
 
 function isMmio(exit: Exit, isWrite: boolean): exit is MmioExit {

@@ -1,4 +1,5 @@
 import type { Exit, MsrExit } from "../../kvm/exits/exit.ts";
+import { checkedForCaller } from "../../machine/run/run_errors.ts";
 import { hex } from "../../x86/hex.ts";
 import { type Msr, msrName, msrNumber, msrText } from "../../x86/msrs/msr_number.ts";
 import {
@@ -37,9 +38,11 @@ export class RdmsrPattern extends ExitPattern {
    * @throws {TypeError} When it is neither number nor bigint.
    */
   returns(value: number | bigint): ExitPattern {
-    checkMsrValue("answer", definitionOf(this).text, value);
-    const fields = { data: value };
-    return new ExitPattern(answered(definitionOf(this), hex(value), fields));
+    return checkedForCaller(this.returns, () => {
+      checkMsrValue("answer", definitionOf(this).text, value);
+      const fields = { data: value };
+      return new ExitPattern(answered(definitionOf(this), hex(value), fields));
+    });
   }
 
   /** Answers the read with #GP. */
@@ -85,7 +88,9 @@ export class WrmsrPattern extends ExitPattern {
  * ```
  */
 export function rdmsr(msr: Msr | Any): RdmsrPattern {
-  return new RdmsrPattern(msr === any ? any : msrNumber(msr));
+  return checkedForCaller(rdmsr, () => {
+    return new RdmsrPattern(msr === any ? any : msrNumber(msr));
+  });
 }
 
 /**
@@ -99,10 +104,12 @@ export function rdmsr(msr: Msr | Any): RdmsrPattern {
  * @throws {TypeError} When the value is neither number nor bigint.
  */
 export function wrmsr(msr: Msr | Any, value?: number | bigint): WrmsrPattern {
-  checkArguments("wrmsr", arguments, ["msr", "value"]);
-  const number = msr === any ? any : msrNumber(msr);
-  if (value !== undefined) checkMsrValue("expect", `X86_WRMSR ${placeText(number)}`, value);
-  return new WrmsrPattern(number, value);
+  return checkedForCaller(wrmsr, () => {
+    checkArguments("wrmsr", arguments, ["msr", "value"]);
+    const number = msr === any ? any : msrNumber(msr);
+    if (value !== undefined) checkMsrValue("expect", `X86_WRMSR ${placeText(number)}`, value);
+    return new WrmsrPattern(number, value);
+  });
 }
 
 function definition(text: string, matches: (exit: Exit) => boolean): PatternDefinition {

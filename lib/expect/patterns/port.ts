@@ -1,4 +1,5 @@
 import type { Exit, IoExit } from "../../kvm/exits/exit.ts";
+import { checkedForCaller } from "../../machine/run/run_errors.ts";
 import { LAST_PORT } from "../../x86/layout.ts";
 import { formatAddress } from "../format.ts";
 import {
@@ -41,18 +42,20 @@ const SIZES: readonly PortSize[] = [1, 2, 4];
  * ```
  */
 export function portOut(port: number | Any, data?: ExpectedData, size?: PortSize): ExitPattern {
-  checkArguments("portOut", arguments, ["port", "data", "size"]);
-  checkPort(port, size);
-  checkExpectedData(`at ${portText(port)}`, data, { size, sizes: SIZES });
-  const width = size ?? sizeOf(data);
-  const text = `${headText("out", port, width)} ${expectedDataText(data)}`;
-  return new ExitPattern(
-    writing(
-      { text, names: (exit) => isAt(exit, "out", port, undefined) },
-      data,
-      (exit) => isAt(exit, "out", port, width) ? exit.data : undefined,
-    ),
-  );
+  return checkedForCaller(portOut, () => {
+    checkArguments("portOut", arguments, ["port", "data", "size"]);
+    checkPort(port, size);
+    checkExpectedData(`at ${portText(port)}`, data, { size, sizes: SIZES });
+    const width = size ?? sizeOf(data);
+    const text = `${headText("out", port, width)} ${expectedDataText(data)}`;
+    return new ExitPattern(
+      writing(
+        { text, names: (exit) => isAt(exit, "out", port, undefined) },
+        data,
+        (exit) => isAt(exit, "out", port, width) ? exit.data : undefined,
+      ),
+    );
+  });
 }
 
 /**
@@ -87,16 +90,18 @@ export class PortInPattern extends ExitPattern {
    * @throws {TypeError} When it is neither number, bigint, text nor bytes.
    */
   returns(answer: Answer): ExitPattern {
-    const port = this.#port;
-    checkValue("answer", `at ${portText(port)}`, answer, { size: this.#size, sizes: SIZES });
-    const size = this.#size ?? sizeOf(answer);
-    return new ExitPattern(
-      answering(
-        { ...definitionOf(this), text: headText("in", port, size) },
-        answer,
-        (exit) => isAt(exit, "in", port, size) ? exit : undefined,
-      ),
-    );
+    return checkedForCaller(this.returns, () => {
+      const port = this.#port;
+      checkValue("answer", `at ${portText(port)}`, answer, { size: this.#size, sizes: SIZES });
+      const size = this.#size ?? sizeOf(answer);
+      return new ExitPattern(
+        answering(
+          { ...definitionOf(this), text: headText("in", port, size) },
+          answer,
+          (exit) => isAt(exit, "in", port, size) ? exit : undefined,
+        ),
+      );
+    });
   }
 }
 
@@ -116,9 +121,11 @@ export class PortInPattern extends ExitPattern {
  * ```
  */
 export function portIn(port: number | Any, size?: PortSize): PortInPattern {
-  checkArguments("portIn", arguments, ["port", "size"]);
-  checkPort(port, size);
-  return new PortInPattern(port, size);
+  return checkedForCaller(portIn, () => {
+    checkArguments("portIn", arguments, ["port", "size"]);
+    checkPort(port, size);
+    return new PortInPattern(port, size);
+  });
 }
 
 /** The width of accesses that carry data, where the test does not say it; undefined where any will do. */

@@ -14,6 +14,7 @@ import {
   portIn,
   portOut,
   type PortSize,
+  rdmsr,
   wrmsr,
 } from "@vmexit/vmexit";
 
@@ -217,4 +218,29 @@ Deno.test("a function that answers later, or nothing, judges nothing", () => {
   // @ts-expect-error: a promise is no boolean.
   const unused = portOut(0x80, async () => await Promise.resolve(true));
   assert(unused);
+});
+
+Deno.test("a pattern that is refused says so at the test's line", () => {
+  const calls: (() => unknown)[] = [
+    () => portOut(0x10000),
+    () => portIn(1, 3 as PortSize),
+    () => portIn(1).returns(-1),
+    () => mmioWrite(-1),
+    () => mmioRead(-1),
+    () => mmioRead(1).returns(-1),
+    () => rdmsr("NONE" as never),
+    () => rdmsr("LSTAR").returns(-1),
+    () => wrmsr("LSTAR", -1),
+    () => exit("NONE" as "HLT"),
+    () => exit("HYPERCALL").returns(5 as never),
+    () => fault("#XY" as never),
+    () => hlt().times(-1),
+    () => hlt().times(2).optional(),
+  ];
+  const frames = calls.map((call) => {
+    const { stack, message } = assertThrows(call, Error);
+    return [message, stack!.slice(stack!.indexOf("\n    at ")).split("\n")[1]];
+  });
+  const elsewhere = frames.filter(([, frame]) => !/bad_input_test\.ts:\d+/.test(frame));
+  assertEquals(elsewhere, []);
 });
