@@ -60,7 +60,7 @@ Deno.test("inside a test's own helper it is the helper's line, and the test's is
   const here = lineOfThisFile(1);
   const error = failureOf(() => assertPrints(vm, "x"));
   const [first, second] = framesOf(error.stack!);
-  assertEquals([first.startsWith("error_location_test.ts:"), first === here, second], [
+  assertEquals([first.startsWith("failure_page_test.ts:"), first === here, second], [
     true,
     false,
     here,

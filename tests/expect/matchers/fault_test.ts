@@ -13,7 +13,7 @@ import {
   UnhandledExitError,
 } from "@vmexit/vmexit";
 import { exceptionOf } from "@vmexit/vmexit/x86";
-import { failureOf } from "./messages.ts";
+import { failureOf } from "../messages.ts";
 
 const PROTECTION = asm`
   bits 64
@@ -131,12 +131,12 @@ Deno.test("the failure and the errors begin at the line of the test", () => {
     { catchFaults: true },
   );
   const error = assertThrows(() => expect(vm).toFault("#UD"), UnhandledExitError);
-  assertStringIncludes(error.stack!.split("\n    at ")[1], "to_fault_test");
+  assertStringIncludes(error.stack!.split("\n    at ")[1], "fault_test");
   vm.ports.on(0x80, { write() {} });
   const failure = assertThrows(() => expect(vm).toFault("#GP"), AssertionError);
-  assertStringIncludes(failure.stack!.split("\n    at ")[1], "to_fault_test");
+  assertStringIncludes(failure.stack!.split("\n    at ")[1], "fault_test");
   const unexpected = assertThrows(() => expect(vm).toRunOutOfTime(), GuestFaultError);
-  assertStringIncludes(unexpected.stack!.split("\n    at ")[1], "to_fault_test");
+  assertStringIncludes(unexpected.stack!.split("\n    at ")[1], "fault_test");
 });
 
 Deno.test("a transcript has faults among its exits, and goes on behind a trap", () => {

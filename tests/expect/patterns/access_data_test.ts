@@ -1,11 +1,9 @@
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertThrows } from "@std/assert";
 import { definitionOf } from "../../../lib/expect/patterns/exit_pattern.ts";
-import { EXIT_CASES } from "../../kvm/exits/exit_cases.ts";
 import {
   any,
   type Exit,
   exit,
-  type ExitReason,
   type ExpectedData,
   fault,
   hlt,
@@ -14,7 +12,6 @@ import {
   portIn,
   portOut,
   type PortSize,
-  rdmsr,
   wrmsr,
 } from "@vmexit/vmexit";
 
@@ -72,21 +69,6 @@ const OUT_OF_RANGE: Record<string, Refusal> = {
     () => mmioRead(0x60).returns([]),
     "Cannot answer no bytes at 0x60: give at least one",
   ],
-  "no times": [
-    () => hlt().times(0),
-    "Cannot expect HLT 0 times: give a whole number from 1 up",
-  ],
-  "half a time": [() => hlt().times(1.5), "Cannot expect HLT 1.5 times"],
-  "not-a-number times": [() => hlt().times(NaN), "Cannot expect HLT NaN"],
-  "endless times": [() => hlt().times(Infinity), "Cannot expect HLT Infinity times"],
-  "bounds the wrong way round": [
-    () => hlt().times({ atLeast: 3, atMost: 2 }),
-    "Cannot expect HLT 3 to 2 times",
-  ],
-  "a reason that does not exist": [
-    () => exit("HALT" as ExitReason),
-    'Cannot expect an exit "HALT": there is none of that name; the nearest are HLT, IO',
-  ],
 };
 
 for (const [name, [call, message]] of Object.entries(OUT_OF_RANGE)) {
@@ -103,45 +85,6 @@ for (const value of [null, true, {}, new Uint16Array(1)]) {
     assertThrows(() => portIn(0x80).returns(data), TypeError, "Cannot answer ");
   });
 }
-
-Deno.test("a pattern is immutable: repeating it makes another", () => {
-  const once = portOut(0x80, "ab");
-  const thrice = once.times(3);
-  assertEquals([once.minimum, once.maximum], [1, 1]);
-  assertEquals([thrice.minimum, thrice.maximum], [3, 3]);
-  assert(once !== thrice);
-});
-
-Deno.test("a pattern's text has its port, width, data and repetition", () => {
-  const texts = [
-    portOut(0x80),
-    portOut(any, "A"),
-    portOut(0x80, 0x1234, 2).times(3),
-    portOut(0x80, "Hello\n").optional(),
-    portOut(0x80, [1, 2]).times({ atLeast: 2 }),
-    portOut(0x80, function isOdd(bytes) {
-      return bytes[0] % 2 === 1;
-    }),
-    portIn(0x60, 4),
-    portIn(0x60).returns(0x1c),
-    mmioWrite(0x2000, [0xaa]),
-    mmioRead(any, 1).returns("x"),
-    exit("IO", { port: 0x80, direction: "in", size: (size) => size > 1 }),
-  ].map(({ text }) => text);
-  assertEquals(texts, [
-    "IO out 0x80 any value",
-    'IO out any port byte 0x41 "A"',
-    "IO out 0x80 word 0x1234 × 3",
-    'IO out 0x80 byte "Hello\\n" × 0 to 1',
-    "IO out 0x80 byte 01 02 × 2 or more",
-    "IO out 0x80 isOdd",
-    "IO in 0x60 dword",
-    "IO in 0x60 byte → 0x1c",
-    "MMIO write 0x2000 0xaa",
-    'MMIO read any address 1 byte → 0x78 "x"',
-    "IO (port 0x80, direction in, size size)",
-  ]);
-});
 
 const table: Record<string, number> = {};
 
@@ -164,40 +107,6 @@ for (const [name, call] of Object.entries(UNDEFINED)) {
   });
 }
 
-Deno.test("a field that such exits do not have is a mistake, which a function would take for undefined", () => {
-  const misspelt = { prot: (port: unknown) => port !== 0x80 };
-  assertThrows(
-    () => exit("IO", misspelt as never),
-    TypeError,
-    "Cannot expect IO with prot: such exits have no field of that name; the nearest are port",
-  );
-  assertThrows(() => exit("HLT", { port: 1 } as never), TypeError, "Cannot expect HLT with port");
-  for (const { reason, payload } of EXIT_CASES) {
-    // A name that the kernel's number does not have is undefined there.
-    const named = Object.entries(payload).filter(([, value]) => value !== undefined);
-    exit(reason as "HLT", Object.fromEntries(named) as never);
-  }
-  exit("UNKNOWN_TO_VMEXIT", { payload: (bytes) => bytes.length > 0 });
-});
-
-Deno.test("how often a pattern comes is said once, by bounds that have their names", () => {
-  for (
-    const call of [
-      () => hlt().times(3).optional(),
-      () => hlt().optional().times(3),
-      () => hlt().times(2).times(3),
-      () => hlt().times(1).optional(),
-    ]
-  ) assertThrows(call, TypeError, "it says already how often it comes");
-  for (const bounds of [{}, { atleast: 3 }]) {
-    assertThrows(
-      () => hlt().times(bounds as { atLeast?: number }),
-      TypeError,
-      "give a number, or { atLeast, atMost }",
-    );
-  }
-});
-
 Deno.test("a function that answers later, or nothing, judges nothing", () => {
   const io: Exit = {
     reason: "IO",
@@ -218,29 +127,4 @@ Deno.test("a function that answers later, or nothing, judges nothing", () => {
   // @ts-expect-error: a promise is no boolean.
   const unused = portOut(0x80, async () => await Promise.resolve(true));
   assert(unused);
-});
-
-Deno.test("a pattern that is refused says so at the test's line", () => {
-  const calls: (() => unknown)[] = [
-    () => portOut(0x10000),
-    () => portIn(1, 3 as PortSize),
-    () => portIn(1).returns(-1),
-    () => mmioWrite(-1),
-    () => mmioRead(-1),
-    () => mmioRead(1).returns(-1),
-    () => rdmsr("NONE" as never),
-    () => rdmsr("LSTAR").returns(-1),
-    () => wrmsr("LSTAR", -1),
-    () => exit("NONE" as "HLT"),
-    () => exit("HYPERCALL").returns(5 as never),
-    () => fault("#XY" as never),
-    () => hlt().times(-1),
-    () => hlt().times(2).optional(),
-  ];
-  const frames = calls.map((call) => {
-    const { stack, message } = assertThrows(call, Error);
-    return [message, stack!.slice(stack!.indexOf("\n    at ")).split("\n")[1]];
-  });
-  const elsewhere = frames.filter(([, frame]) => !/bad_input_test\.ts:\d+/.test(frame));
-  assertEquals(elsewhere, []);
 });

@@ -1,14 +1,6 @@
-import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
-import {
-  asm,
-  boot,
-  expect,
-  hlt,
-  type Machine,
-  type RegisterValues,
-  UnhandledExitError,
-} from "@vmexit/vmexit";
-import { failureOf, linesFrom } from "./messages.ts";
+import { assertStringIncludes, assertThrows } from "@std/assert";
+import { asm, boot, expect, hlt, type Machine, type RegisterValues } from "@vmexit/vmexit";
+import { failureOf } from "./messages.ts";
 
 /** One halted guest for all tests that only look. */
 let halted: Machine;
@@ -83,85 +75,6 @@ for (const [name, call] of Object.entries(DIFFERING)) {
     assertStringIncludes(failureOf(() => call(halted, false)).message, "expect(vm).to");
   });
 }
-
-Deno.test("only the registers that differ are shown, aligned and by name", () => {
-  const values = { ax: 0x5669, rax: 0x10n, "cs.base": 5, rflags: { cf: false, zf: false } };
-  assertEquals(linesFrom(() => expect(halted).toHaveRegisters(values), "expect", 8), [
-    'expect(vm).toHaveRegisters({ ax: 0x5669, rax: 0x10, "cs.base": 0x5, rflags: { cf: false, zf: false } })',
-    "",
-    "  rax        expected 0x00000010",
-    "             received 0x12345669",
-    "  cs.base    expected 0x5",
-    "             received 0x0",
-    "  rflags.cf  expected false",
-    "             received true",
-  ]);
-});
-
-Deno.test("a register of flags is shown with their names", () => {
-  assertEquals(linesFrom(() => expect(halted).toHaveRegisters({ rflags: 0x42 }), "  rflags", 2), [
-    "  rflags  expected 0x42 (ZF)",
-    "          received 0x03 (CF)",
-  ]);
-});
-
-Deno.test("memory of more than a row is shown in the rows that differ", () => {
-  halted.memory.write(0x900, "0123456789abcdef0123456789ABCDEF");
-  const expected = "0123456789abcdef0123456789abcdef";
-  assertEquals(linesFrom(() => expect(halted).toHaveMemory(0x900, expected), "  physical", 8), [
-    '  physical 0x900  expected "0123456789abcdef0123456789abcdef"',
-    '                  received "0123456789abcdef0123456789ABCDEF"',
-    "                                                      ^ character 26",
-    "",
-    "6 of 32 bytes differ, the first at 0x91a",
-    "  0x910  expected 30 31 32 33 34 35 36 37 38 39 61 62 63 64 65 66",
-    "         received 30 31 32 33 34 35 36 37 38 39 41 42 43 44 45 46",
-    "                                                ^^ ^^ ^^ ^^ ^^ ^^",
-  ]);
-});
-
-Deno.test("what a guest that has not run did is none", () => {
-  using vm = boot(
-    asm`
-    mov al, 3
-    out 0xf4, al
-  `,
-    { exitPort: 0xf4, serial: false },
-  );
-  const halt = failureOf(() => expect(vm).toBeHalted()).message;
-  assertStringIncludes(halt, "received none: the guest has not run");
-  const status = failureOf(() => expect(vm).toHaveExitStatus(3)).message;
-  assertStringIncludes(status, "received none: the guest has not written to its exit port");
-  assertThrows(() => expect(vm).toHaveSerial(""), TypeError, "booted with `serial: false`");
-  vm.run();
-  expect(vm).toHaveExitStatus(3);
-  expect(vm).not.toHaveExitStatus(4);
-  const other = linesFrom(() => expect(vm).toHaveExitStatus(4), "  exit status", 2);
-  assertEquals(other, ["  exit status  expected 0x4", "               received 0x3"]);
-});
-
-Deno.test("a guest that loops for ever runs out of time, and can be run on", () => {
-  using vm = boot(asm`
-  again:
-    cmp al, 1
-    jne again
-    hlt
-  `);
-  expect(vm).toRunOutOfTime({ timeout: 5 });
-  expect(vm).not.toBeHalted();
-  vm.registers.al = 1;
-  const { message } = failureOf(() => expect(vm).toRunOutOfTime());
-  assertStringIncludes(message, "expected a guest that runs until it is stopped");
-  assertStringIncludes(message, "received HLT, exit 1");
-});
-
-Deno.test("an exit that nobody answers is an error of toRunOutOfTime, not a failure", () => {
-  using vm = boot(asm`
-    out 0x80, al
-  `);
-  const error = assertThrows(() => expect(vm).toRunOutOfTime(), UnhandledExitError);
-  assertStringIncludes(error.stack!.split("\n    at ")[1], "matchers_test.ts");
-});
 
 type Refusal = [call: () => void, kind: new () => Error, message: string];
 
@@ -326,25 +239,4 @@ Deno.test("what a guest has not done says nothing before it has run", () => {
   vm.run();
   for (const call of calls.slice(0, 1).concat(calls.slice(2, -1))) call();
   assertThrows(calls.at(-1)!, TypeError, "the guest has not written to its exit port");
-});
-
-Deno.test("a guest that was run on from its halt, and stopped, is not halted", () => {
-  using vm = boot(asm`
-    hlt
-    jmp $
-  `);
-  vm.run();
-  expect(vm).toBeHalted();
-  expect(vm).toRunOutOfTime({ timeout: 5 });
-  expect(vm).not.toBeHalted();
-  assertStringIncludes(
-    failureOf(() => expect(vm).toBeHalted()).message,
-    "received HLT, from where the guest ran on until it was stopped",
-  );
-});
-
-Deno.test("a guest that was stopped by its time limit has run", () => {
-  using vm = boot(asm`jmp $`);
-  expect(vm).toRunOutOfTime({ timeout: 5 });
-  expect(vm).not.toHaveSerialContaining("panic");
 });

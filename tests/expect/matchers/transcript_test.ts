@@ -14,7 +14,7 @@ import {
   shutdown,
   UnhandledExitError,
 } from "@vmexit/vmexit";
-import { failureOf, linesFrom } from "./messages.ts";
+import { failureOf, linesFrom } from "../messages.ts";
 
 Deno.test("answers reach al, ax and eax, and string instructions of each width", () => {
   using vm = boot(asm`
@@ -162,7 +162,7 @@ Deno.test("a read that nobody answers is an error that says how, at the test's l
     UnhandledExitError,
     "portIn(0x64).returns(0)",
   );
-  assertStringIncludes(error.stack!.split("\n    at ")[1], "to_exit_test.ts");
+  assertStringIncludes(error.stack!.split("\n    at ")[1], "transcript_test.ts");
 });
 
 const counting = asm`
