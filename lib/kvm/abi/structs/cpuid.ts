@@ -24,14 +24,7 @@ export const kvm_cpuid_entry: Struct<KvmCpuidEntry> = struct("kvm_cpuid_entry", 
 export type KvmCpuid = {
   nent: number;
   padding: number;
-  entries: {
-    function: number;
-    eax: number;
-    ebx: number;
-    ecx: number;
-    edx: number;
-    padding: number;
-  }[];
+  entries: KvmCpuidEntry[];
 };
 
 /** `struct kvm_cpuid`: the legacy KVM_SET_CPUID (api.rst 4.20). */
@@ -71,16 +64,7 @@ export const kvm_cpuid_entry2: Struct<KvmCpuidEntry2> = struct("kvm_cpuid_entry2
 export type KvmCpuid2 = {
   nent: number;
   padding: number;
-  entries: {
-    function: number;
-    index: number;
-    flags: number;
-    eax: number;
-    ebx: number;
-    ecx: number;
-    edx: number;
-    padding: number[];
-  }[];
+  entries: KvmCpuidEntry2[];
 };
 
 /**

@@ -158,17 +158,11 @@ export type KvmIrqRoutingEntry = {
   flags: number;
   pad: number;
   u: {
-    irqchip: { irqchip: number; pin: number };
-    msi: { address_lo: number; address_hi: number; data: number; pad: number; devid: number };
-    adapter: {
-      ind_addr: bigint;
-      summary_addr: bigint;
-      ind_offset: bigint;
-      summary_offset: number;
-      adapter_id: number;
-    };
-    hv_sint: { vcpu: number; sint: number };
-    xen_evtchn: { port: number; vcpu: number; priority: number };
+    irqchip: KvmIrqRoutingIrqchip;
+    msi: KvmIrqRoutingMsi;
+    adapter: KvmIrqRoutingS390Adapter;
+    hv_sint: KvmIrqRoutingHvSint;
+    xen_evtchn: KvmIrqRoutingXenEvtchn;
     pad: number[];
   };
 };
@@ -193,26 +187,7 @@ export const kvm_irq_routing_entry: Struct<KvmIrqRoutingEntry> = struct("kvm_irq
 export type KvmIrqRouting = {
   nr: number;
   flags: number;
-  entries: {
-    gsi: number;
-    type: number;
-    flags: number;
-    pad: number;
-    u: {
-      irqchip: { irqchip: number; pin: number };
-      msi: { address_lo: number; address_hi: number; data: number; pad: number; devid: number };
-      adapter: {
-        ind_addr: bigint;
-        summary_addr: bigint;
-        ind_offset: bigint;
-        summary_offset: number;
-        adapter_id: number;
-      };
-      hv_sint: { vcpu: number; sint: number };
-      xen_evtchn: { port: number; vcpu: number; priority: number };
-      pad: number[];
-    };
-  }[];
+  entries: KvmIrqRoutingEntry[];
 };
 
 /** `struct kvm_irq_routing`: KVM_SET_GSI_ROUTING replaces the whole table (api.rst 4.52). */

@@ -112,24 +112,7 @@ export type KvmIrqchip = {
   pad: number;
   chip: {
     dummy: Uint8Array;
-    pic: {
-      last_irr: number;
-      irr: number;
-      imr: number;
-      isr: number;
-      priority_add: number;
-      irq_base: number;
-      read_reg_select: number;
-      poll: number;
-      special_mask: number;
-      init_state: number;
-      auto_eoi: number;
-      rotate_on_auto_eoi: number;
-      special_fully_nested_mode: number;
-      init4: number;
-      elcr: number;
-      elcr_mask: number;
-    };
+    pic: KvmPicState;
     ioapic: KvmIoapicState;
   };
 };
@@ -223,8 +206,7 @@ export const kvm_pit_state: Struct<KvmPitState> = struct("kvm_pit_state", {
 });
 
 /** What {@linkcode kvm_pit_state2} reads as. */
-export type KvmPitState2 = {
-  channels: KvmPitChannelState[];
+export type KvmPitState2 = KvmPitState & {
   flags: number;
   reserved: number[];
 };

@@ -59,7 +59,7 @@ export const kvm_msr_filter_range: Struct<KvmMsrFilterRange> = struct("kvm_msr_f
 /** What {@linkcode kvm_msr_filter} reads as. */
 export type KvmMsrFilter = {
   flags: number;
-  ranges: { flags: number; nmsrs: number; base: number; bitmap: bigint }[];
+  ranges: KvmMsrFilterRange[];
 };
 
 /**

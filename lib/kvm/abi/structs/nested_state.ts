@@ -74,15 +74,8 @@ export type KvmNestedState = {
   format: number;
   size: number;
   hdr: {
-    vmx: {
-      vmxon_pa: bigint;
-      vmcs12_pa: bigint;
-      smm: { flags: number };
-      pad: number;
-      flags: number;
-      preemption_timer_deadline: bigint;
-    };
-    svm: { vmcb_pa: bigint; gpat: bigint };
+    vmx: KvmVmxNestedStateHdr;
+    svm: KvmSvmNestedStateHdr;
     pad: Uint8Array;
   };
   data: { vmx: KvmVmxNestedStateData[]; svm: KvmSvmNestedStateData[] };

@@ -160,24 +160,7 @@ export const kvm_sregs: Struct<KvmSregs> = struct("kvm_sregs", {
 });
 
 /** What {@linkcode kvm_sregs2} reads as. */
-export type KvmSregs2 = {
-  cs: KvmSegment;
-  ds: KvmSegment;
-  es: KvmSegment;
-  fs: KvmSegment;
-  gs: KvmSegment;
-  ss: KvmSegment;
-  tr: KvmSegment;
-  ldt: KvmSegment;
-  gdt: KvmDtable;
-  idt: KvmDtable;
-  cr0: bigint;
-  cr2: bigint;
-  cr3: bigint;
-  cr4: bigint;
-  cr8: bigint;
-  efer: bigint;
-  apic_base: bigint;
+export type KvmSregs2 = Omit<KvmSregs, "interrupt_bitmap"> & {
   flags: bigint;
   pdptrs: bigint[];
 };
@@ -226,7 +209,7 @@ export const kvm_guest_debug_arch: Struct<KvmGuestDebugArch> = struct("kvm_guest
 export type KvmGuestDebug = {
   control: number;
   pad: number;
-  arch: { debugreg: bigint[] };
+  arch: KvmGuestDebugArch;
 };
 
 /** `struct kvm_guest_debug`: `control` is of `KVM_GUESTDBG`. KVM_SET_GUEST_DEBUG (api.rst 4.87). */

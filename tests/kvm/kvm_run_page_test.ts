@@ -1,0 +1,153 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { EXIT_REASON, kvm_run, type KvmRun, type Writable } from "@vmexit/vmexit/abi";
+import type { Mapping } from "../../lib/ffi/handles.ts";
+import { KvmRunPage } from "../../lib/kvm/kvm_run_page.ts";
+
+const PAGE = 4096;
+
+/** A page whose every byte is set, as an exit before may have left it, with these members. */
+function page(run: Writable<KvmRun>): { page: KvmRunPage; view: DataView; read(): KvmRun } {
+  const view = new DataView(new Uint8Array(2 * PAGE).fill(0xee).buffer);
+  kvm_run.write(view, 0, run);
+  return {
+    page: new KvmRunPage({ view } as unknown as Mapping),
+    view,
+    read: () => kvm_run.read(view),
+  };
+}
+
+const MMIO_BYTES = [0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88];
+const MMIO_WORDS: [len: number, low: number, high: number][] = [
+  [1, 0x11, 0],
+  [2, 0x2211, 0],
+  [3, 0x33_2211, 0],
+  [4, 0x4433_2211, 0],
+  [5, 0x4433_2211, 0x55],
+  [8, 0x4433_2211, 0x8877_6655],
+];
+Deno.test.each(MMIO_WORDS)(
+  "an MMIO write of %i bytes has those bytes, and none that an earlier one has left behind them",
+  (len, low, high) => {
+    const { page: run } = page({
+      exit_reason: EXIT_REASON.MMIO,
+      mmio: { phys_addr: 0x1_2345_6000, data: MMIO_BYTES, len, is_write: 1 },
+    });
+    assertEquals(
+      [run.mmioAddress, run.mmioLength, run.mmioIsWrite, run.mmioLow, run.mmioHigh],
+      [0x1_2345_6000, len, true, low, high],
+    );
+  },
+);
+
+Deno.test("an MMIO read is answered by words or by bytes", () => {
+  const { page: run, read } = page({
+    exit_reason: EXIT_REASON.MMIO,
+    mmio: { len: 8, is_write: 0 },
+  });
+  assertEquals(run.mmioIsWrite, false);
+  run.setMmioWords(0x4433_2211, 0x8877_6655);
+  assertEquals([...read().mmio.data], MMIO_BYTES);
+  run.setMmioData(Uint8Array.of(1, 2));
+  assertEquals([...read().mmio.data], [1, 2, ...MMIO_BYTES.slice(2)]);
+});
+
+Deno.test("the elements of a port access lie one behind the other, where the kernel says", () => {
+  for (
+    const [size, values] of [[1, [0xee, 0xfe]], [2, [0x1234, 0xfedc]], [4, [
+      1,
+      0xffff_fffe,
+    ]]] as const
+  ) {
+    const { page: run, view } = page({
+      exit_reason: EXIT_REASON.IO,
+      io: { direction: 1, size, port: 0x3f8, count: 2, data_offset: PAGE },
+    });
+    assertEquals(
+      [run.ioDirection, run.ioSize, run.ioPort, run.ioCount],
+      [1, size, 0x3f8, 2],
+    );
+    values.forEach((value, index) => run.setIoElement(index, size, value));
+    assertEquals(values.map((_, index) => run.ioElement(index, size)), [...values]);
+    assertEquals(view.getUint8(PAGE + 2 * size), 0xee);
+    run.setIoData(Uint8Array.of(7));
+    assertEquals(view.getUint8(PAGE), 7);
+  }
+});
+
+Deno.test("what an answer leaves out is 0, whatever an earlier exit has left there", () => {
+  const msr = { error: 1, reason: 1, index: 0x10, data: 0xaaaa };
+  const read = page({ exit_reason: EXIT_REASON.X86_RDMSR, msr });
+  read.page.answer({ data: 5 });
+  assertEquals([read.read().msr.data, read.read().msr.error], [5n, 0]);
+  read.page.answer({ error: 1 });
+  assertEquals([read.read().msr.data, read.read().msr.error], [0n, 1]);
+  const write = page({ exit_reason: EXIT_REASON.X86_WRMSR, msr });
+  write.page.answer({});
+  // What the guest writes is its own.
+  assertEquals([write.read().msr.data, write.read().msr.error], [0xaaaan, 0]);
+  const call = page({ exit_reason: EXIT_REASON.HYPERCALL, hypercall: { ret: 7 } });
+  call.page.answer({});
+  assertEquals(call.read().hypercall.ret, 0n);
+});
+
+Deno.test("an answer that cannot be is an error, and nothing of it is written", () => {
+  const { page: run, read } = page({
+    exit_reason: EXIT_REASON.X86_RDMSR,
+    msr: { error: 1, data: 0xaaaa },
+  });
+  const refused = (
+    answer: Record<string, number | bigint>,
+    error: typeof TypeError | typeof RangeError,
+    text: string,
+  ) => {
+    assertThrows(() => run.answer(answer), error as typeof RangeError, text);
+    assertEquals([read().msr.data, read().msr.error], [0xaaaan, 1]);
+  };
+  refused({ data: 1, ret: 1 }, TypeError, "by ret: it takes data and error");
+  refused(
+    { data: 1, error: 256 },
+    RangeError,
+    "with error 256: it is not a whole number of 8 bits",
+  );
+  refused({ data: 2n ** 64n }, RangeError, "is not a whole number of 64 bits");
+  refused({ data: -1 }, RangeError, "is not a whole number of 64 bits");
+  refused({ data: 1.5 }, RangeError, "is not a whole number of 64 bits");
+  run.exitReason = EXIT_REASON.HLT;
+  assertThrows(() => run.answer({}), TypeError, "Cannot answer an exit of reason 5");
+});
+
+Deno.test("what the kernel says beside the exit, and what it is told", () => {
+  const { page: run, read } = page({
+    ready_for_interrupt_injection: 1,
+    if_flag: 0,
+    cr8: 9,
+    apic_base: 0xfee0_0900,
+  });
+  assertEquals(
+    [run.readyForInterruptInjection, run.ifFlag, run.cr8, run.apicBase],
+    [true, false, 9n, 0xfee0_0900n],
+  );
+  run.cr8 = 3n;
+  run.exitReason = EXIT_REASON.INTR;
+  run.immediateExit = true;
+  run.requestInterruptWindow = true;
+  const { cr8, exit_reason, immediate_exit, request_interrupt_window } = read();
+  assertEquals([cr8, exit_reason, immediate_exit, request_interrupt_window], [3n, 10, 1, 1]);
+  run.immediateExit = false;
+  run.requestInterruptWindow = false;
+  assertEquals([read().immediate_exit, read().request_interrupt_window], [0, 0]);
+});
+
+Deno.test("an MSR's exit: its number, why it is one, the value in halves, and the answer", () => {
+  const { page: run, read } = page({
+    exit_reason: EXIT_REASON.X86_WRMSR,
+    msr: { error: 0, reason: 4, index: 0xc000_0082, data: 0x1122_3344_5566_7788n },
+  });
+  assertEquals(
+    [run.msrIndex, run.msrReason, run.msrError, run.msrLow, run.msrHigh, run.msrData],
+    [0xc000_0082, 4, 0, 0x5566_7788, 0x1122_3344, 0x1122_3344_5566_7788n],
+  );
+  run.msrError = 1;
+  run.msrData = 9n;
+  assertEquals([read().msr.error, read().msr.data], [1, 9n]);
+});
