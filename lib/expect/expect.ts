@@ -1,3 +1,4 @@
+import type { Address } from "../guest/address.ts";
 import type { MemoryContent } from "../machine/memory/address_space.ts";
 import { MachineCpu } from "../machine/machine.ts";
 import type { RunOptions } from "../machine/run/run_options.ts";
@@ -68,23 +69,23 @@ export class StateExpectation {
   }
 
   /**
-   * Memory holds this content at a guest physical address.
+   * Memory holds this content at a guest physical address, or where a label was loaded.
    *
    * @throws {AssertionError} When a byte differs.
-   * @throws {RangeError} When there is no memory.
+   * @throws {RangeError} When there is no such label, or no memory.
    */
-  toHaveMemory(gpa: number, content: MemoryContent): void {
+  toHaveMemory(gpa: Address, content: MemoryContent): void {
     const { memory } = this.#machine;
     this.#assert(matchMemory(memory, "toHaveMemory", gpa, content), this.toHaveMemory);
   }
 
   /**
-   * Memory holds this content at a linear address, through the guest's page tables.
+   * Memory holds this content at a linear address or a label, through the guest's page tables.
    *
    * @throws {AssertionError} When a byte differs.
    * @throws {RangeError} When it is not mapped, or there is no memory.
    */
-  toHaveLinearMemory(linear: number | bigint, content: MemoryContent): void {
+  toHaveLinearMemory(linear: Address, content: MemoryContent): void {
     this.#assert(
       matchMemory(this.#machine.linear, "toHaveLinearMemory", linear, content),
       this.toHaveLinearMemory,
@@ -233,7 +234,7 @@ export class Expectation extends StateExpectation {
    *   jmp again
    * `);
    * expect(vm).toRunOutOfTime({ timeout: 10 });
-   * expect(vm).toHaveRegisters({ rip: vm.image.symbol("again") });
+   * expect(vm).toHaveRegisters({ rip: "again" });
    * ```
    */
   toRunOutOfTime(options: RunOptions = {}): void {

@@ -73,7 +73,7 @@ export class AsmSource {
    *     hlt
    *   message: db "hello"
    * `.assemble({ origin: 0x7c00 });
-   * assertEquals(image.symbols.message, 0x7c04);
+   * assertEquals(image.symbols.message, 0x7c04n);
    * assertEquals(image.bytes[3], 0xf4);
    * ```
    */

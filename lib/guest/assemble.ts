@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { AssemblyError, type Diagnostic, formatDiagnostic } from "./diagnostic.ts";
+import { checkAddress } from "./address.ts";
 import { Image } from "./image.ts";
 import { DiskCache, hashDependencies, ImageCache, readsSurroundings } from "./image_cache.ts";
 import type { CodeBits, ImageParts } from "./image_parts.ts";
@@ -9,7 +10,7 @@ import { nasmIdentity, type ToolHost, toolHost } from "./tool.ts";
 /** How a source is to be assembled. */
 export interface AssembleOptions {
   /** The address of the first byte, where the source has no `org` of its own. Without it: 0. */
-  readonly origin?: number;
+  readonly origin?: number | bigint;
   /** The width of code where the source has no `bits` of its own. Without it: 16, as in NASM. */
   readonly bits?: CodeBits;
   /**
@@ -69,9 +70,14 @@ export function assemble(
   by: Assembler = assembler,
 ): Image {
   const { origin = 0, bits = 16, warnings = "print" } = options;
-  checkOptions(origin, bits);
+  checkBits(bits);
   const { text, folders } = source;
-  const input: NasmInput = { text, folders, origin, bits };
+  const input: NasmInput = {
+    text,
+    folders,
+    origin: checkAddress(origin, "an image's origin"),
+    bits,
+  };
   const parts = readsSurroundings(text)
     ? readNasmRecord(input, runNasm(input, by.host))
     : cachedParts(input, by);
@@ -89,7 +95,7 @@ export function assemble(
 function cachedParts(input: NasmInput, { host, memory, disk }: Assembler): ImageParts {
   const identity = nasmIdentity();
   const key = createHash("sha256")
-    .update(JSON.stringify([CACHE_FORMAT, identity, input]))
+    .update(JSON.stringify([CACHE_FORMAT, identity, { ...input, origin: String(input.origin) }]))
     .digest("hex");
   const inMemory = memory?.get(key);
   if (inMemory !== undefined) return inMemory.value;
@@ -108,12 +114,7 @@ function cachedParts(input: NasmInput, { host, memory, disk }: Assembler): Image
   return parts;
 }
 
-function checkOptions(origin: number, bits: CodeBits): void {
-  if (!Number.isSafeInteger(origin) || origin < 0) {
-    throw new RangeError(
-      `Cannot assemble for the origin ${origin}: it is not a whole number from 0 to 2^53 - 1`,
-    );
-  }
+function checkBits(bits: CodeBits): void {
   if (!CODE_BITS.includes(bits)) {
     throw new RangeError(`Cannot assemble for ${bits} bits: code on x86 has 16, 32 or 64`);
   }

@@ -1,3 +1,4 @@
+import { hex } from "../x86/hex.ts";
 import type { Struct } from "../ffi/struct.ts";
 import {
   ELF32,
@@ -14,8 +15,11 @@ import type { CodeBits, ImageParts } from "./image_parts.ts";
 /** How an ELF file is to be taken. */
 export interface ElfOptions {
   /**
-   * Where its segments lie: at their physical addresses, the default, as boot loaders and Firecracker place them, or
-   * at their virtual ones. They differ in kernels that are linked for the upper half.
+   * Where its segments are loaded and it starts. `"physical"`, the default: at the physical addresses of its segments
+   * (`p_paddr`), as boot loaders and Firecracker place them. `"virtual"`: at the virtual ones (`p_vaddr`), wherever the
+   * page tables that the machine boots with put those; a kernel in the upper half takes the option `mappings`.
+   *
+   * Its symbols have the linker's, virtual, addresses in any case: those that its code runs at once it has set paging up.
    */
   readonly addresses?: "physical" | "virtual";
 }
@@ -54,26 +58,28 @@ export function readElf(file: Uint8Array, { addresses = "physical" }: ElfOptions
   if (segments.length === 0) {
     throw new TypeError(`Cannot load the ELF file: it has no segment to load; ${LINK}`);
   }
-  const start = (segment: ElfProgramHeader) =>
-    addresses === "physical" ? segment.p_paddr : segment.p_vaddr;
-  const place = (virtual: ElfWord) => {
-    const address = BigInt(virtual);
-    const home = segments.find((segment) => {
-      const first = BigInt(segment.p_vaddr);
-      return address >= first && address < first + BigInt(segment.p_memsz);
-    });
-    return home === undefined ? address : address - BigInt(home.p_vaddr) + BigInt(start(home));
-  };
+  const isVirtual = addresses === "virtual";
   return {
     segments: segments.map((segment) => ({
-      address: safeNumber(start(segment), "the address of a segment"),
+      address: BigInt(segment.p_vaddr),
+      ...isVirtual || segment.p_vaddr === segment.p_paddr
+        ? {}
+        : { loadAddress: BigInt(segment.p_paddr) },
       bytes: contentOf(bytes, segment),
-      size: safeNumber(segment.p_memsz, "the size of a segment"),
+      size: sizeOf(segment),
     })),
-    entry: safeNumber(place(header.e_entry), "its entry"),
+    entry: isVirtual ? BigInt(header.e_entry) : physicalEntry(header, segments),
     bits,
-    ...readElfSymbols({ bytes, structs, header, place }),
+    ...readElfSymbols({ bytes, structs, header }),
   };
+}
+
+function physicalEntry({ e_entry }: ElfHeader, segments: readonly ElfProgramHeader[]): bigint {
+  const entry = BigInt(e_entry);
+  const home = segments.find(({ p_vaddr, p_memsz }) =>
+    entry >= BigInt(p_vaddr) && entry < BigInt(p_vaddr) + BigInt(p_memsz)
+  );
+  return home === undefined ? entry : entry - BigInt(home.p_vaddr) + BigInt(home.p_paddr);
 }
 
 function identify(bytes: Uint8Array): ElfStructs {
@@ -123,13 +129,12 @@ function contentOf(
   return slice(bytes, segment.p_offset, segment.p_filesz, "a segment").slice();
 }
 
-function safeNumber(value: ElfWord, what: string): number {
-  if (BigInt(value) <= BigInt(Number.MAX_SAFE_INTEGER)) return Number(value);
+function sizeOf({ p_memsz }: ElfProgramHeader): number {
+  if (BigInt(p_memsz) <= BigInt(Number.MAX_SAFE_INTEGER)) return Number(p_memsz);
   throw new RangeError(
-    `Cannot load the ELF file: ${what} is 0x${
-      value.toString(16)
-    }, beyond 2^53; guests lie at physical addresses ` +
-      "(AT(…) in a linker script)",
+    `Cannot load the ELF file: the size of a segment is ${
+      hex(p_memsz)
+    }, beyond 2^53; it is damaged`,
   );
 }
 
@@ -141,8 +146,6 @@ export interface ElfFile {
   readonly structs: ElfStructs;
   /** Its header. */
   readonly header: ElfHeader;
-  /** Where an address of the linker's lies in memory. */
-  place(virtual: ElfWord): bigint;
 }
 
 /** A part of the file. @throws {RangeError} When it reaches past its end. */
@@ -197,7 +200,7 @@ const SYMBOL_TYPE_MASK = 0xf;
 const NAMED_TYPES: readonly number[] = [0, 1, 2];
 
 /**
- * The names in an ELF file's symbol table: labels at the addresses where they lie in memory, and constants. None where
+ * The names in an ELF file's symbol table: labels, at their virtual addresses, and constants. None where
  * it was stripped.
  *
  * @throws {RangeError} When the table points past the file's end.
@@ -210,12 +213,10 @@ export function readElfSymbols(file: ElfFile): Pick<ImageParts, "labels" | "cons
     entrySize: header.e_shentsize,
     what: "a section header",
   });
-  const labels: Record<string, number> = Object.create(null);
-  const constants: Record<string, number> = Object.create(null);
+  const labels: Record<string, bigint> = Object.create(null);
+  const constants: Record<string, bigint> = Object.create(null);
   for (const { name, symbol } of namedSymbols(file, sections)) {
-    const isConstant = symbol.st_shndx === SHN.ABS;
-    const value = Number(isConstant ? symbol.st_value : file.place(symbol.st_value));
-    if (Number.isSafeInteger(value)) (isConstant ? constants : labels)[name] = value;
+    (symbol.st_shndx === SHN.ABS ? constants : labels)[name] = BigInt(symbol.st_value);
   }
   return { labels, constants };
 }

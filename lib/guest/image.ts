@@ -1,6 +1,7 @@
 import { hex } from "../x86/hex.ts";
 import { nearestNames } from "../x86/nearest_names.ts";
 import type { CodeBits, FlatOptions, ImageParts, ImageSegment } from "./image_parts.ts";
+import { checkAddress } from "./address.ts";
 import { atCaller, callSite, localPath } from "./call_site.ts";
 import type { Diagnostic } from "./diagnostic.ts";
 import { type ElfOptions, readElf } from "./elf.ts";
@@ -26,54 +27,57 @@ const MAXIMUM_FLAT_SIZE = 1 << 30;
  * import { assertEquals } from "@std/assert";
  *
  * const image = Image.fromBytes(new Uint8Array([0x90, 0xf4]), { origin: 0x7c00 });
- * assertEquals(image.entry, 0x7c00);
+ * assertEquals(image.entry, 0x7c00n);
  * ```
  */
 export class Image {
-  /** The guest-physical address that it was assembled for, and of the first of {@linkcode Image.bytes}. */
-  readonly origin: number;
-  /** The address where execution starts: the label `_start` where there is one, else the origin. */
-  readonly entry: number;
+  /** The address that it was assembled or linked to be loaded at: that of the first of {@linkcode Image.bytes}. */
+  readonly origin: bigint;
+  /** The linear address where execution starts: the label `_start` where there is one, else the origin. */
+  readonly entry: bigint;
   /** The width of the code at the entry. */
   readonly bits: CodeBits;
-  /** The stretches of memory that it fills, by address. */
+  /** The stretches of memory that it fills, in the order in which they lie when it is loaded. */
   readonly segments: readonly ImageSegment[];
   /**
-   * Every label's address and every constant's value by name; a local label as `main.loop`. Values that a
-   * `number` cannot hold exactly are left out. {@linkcode Image.symbol} refuses a name that is not there.
+   * Every label's linear address and every constant's value by name; a local label as `main.loop`.
+   * {@linkcode Image.symbol} refuses a name that is not there.
    */
-  readonly symbols: Readonly<Record<string, number>>;
+  readonly symbols: Readonly<Record<string, bigint>>;
   /** Which source line became which bytes, by address. */
   readonly lines: readonly SourceLine[];
   /** What the assembler warned of. */
   readonly warnings: readonly Diagnostic[];
-  readonly #labels: readonly [name: string, address: number][];
+  readonly #labels: readonly [name: string, address: bigint][];
+  readonly #constants: ReadonlySet<string>;
   #bytes?: Uint8Array<ArrayBuffer>;
 
   /**
    * Checks the parts and puts them in the order of their addresses.
    *
-   * @throws {RangeError} When segments overlap, there is none, or an address is not a whole number from 0 to
-   * 2^53 − 1.
+   * @throws {RangeError} When segments overlap, there is none, or an address is not one of 64 bits.
    */
   constructor(parts: ImageParts) {
-    this.segments = [...parts.segments].sort((a, b) => a.address - b.address);
+    this.segments = [...parts.segments].sort((a, b) => order(loadAddressOf(a), loadAddressOf(b)));
     checkSegments(this.segments);
-    this.origin = checkAddress("origin", parts.origin ?? this.segments[0].address);
-    if (this.segments[0].address < this.origin) {
+    const lowest = loadAddressOf(this.segments[0]);
+    this.origin = checkAddress(parts.origin ?? lowest, "an image's origin");
+    if (lowest < this.origin) {
       throw new RangeError(
-        `Cannot make an image with the origin ${hex(this.origin)}: it has bytes at ` +
-          `${hex(this.segments[0].address)}, below it`,
+        `Cannot make an image with the origin ${hex(this.origin)}: it has bytes at ${
+          hex(lowest)
+        }, below it`,
       );
     }
-    this.entry = checkAddress("entry", parts.entry ?? this.origin);
+    this.entry = checkAddress(parts.entry ?? this.origin, "an image's entry");
     this.bits = parts.bits ?? 16;
     // Without a prototype, so that `symbols.constructor` is what the guest defines or undefined.
     this.symbols = Object.freeze(
       Object.assign(Object.create(null), parts.constants, parts.labels),
     );
-    this.#labels = Object.entries(parts.labels ?? {}).sort(([, a], [, b]) => a - b);
-    this.lines = [...parts.lines ?? []].sort((a, b) => a.address - b.address);
+    this.#labels = Object.entries(parts.labels ?? {}).sort(([, a], [, b]) => order(a, b));
+    this.#constants = new Set(Object.keys(parts.constants ?? {}));
+    this.lines = [...parts.lines ?? []].sort((a, b) => order(a.address, b.address));
     this.warnings = parts.warnings ?? [];
   }
 
@@ -81,7 +85,7 @@ export class Image {
    * An image of a flat binary: its bytes as they are.
    *
    * @throws {TypeError} When `bytes` is not a `Uint8Array`.
-   * @throws {RangeError} When it is empty, or an address is not a whole number from 0 to 2^53 − 1.
+   * @throws {RangeError} When it is empty, or an address is not one of 64 bits.
    */
   static fromBytes(bytes: Uint8Array, options: FlatOptions): Image {
     return atCaller(Image.fromBytes, () => {
@@ -90,20 +94,26 @@ export class Image {
           `Cannot make an image of ${typeof bytes}: give a Uint8Array, as Deno.readFileSync returns`,
         );
       }
-      const { origin, entry, bits, symbols } = options;
+      const { origin, entry, bits, symbols = {} } = options;
+      const address = checkAddress(origin, "an image's origin");
       return new Image({
-        segments: [{ address: origin, bytes: new Uint8Array(bytes), size: bytes.length }],
-        origin,
-        entry,
+        segments: [{ address, bytes: new Uint8Array(bytes), size: bytes.length }],
+        entry: entry === undefined ? undefined : checkAddress(entry, "an image's entry"),
         bits,
-        labels: symbols,
+        labels: Object.fromEntries(
+          Object.entries(symbols).map((
+            [name, value],
+          ) => [name, checkAddress(value, `the symbol ${name}`)]),
+        ),
       });
     });
   }
 
   /**
-   * An image of a linked ELF executable for x86, 32 or 64 bits: its loadable segments at their physical addresses
-   * (`p_paddr`), its entry, and the symbols of its symbol table.
+   * An image of a linked ELF executable for x86, 32 or 64 bits: its loadable segments, which lie at their physical
+   * addresses (`p_paddr`), its entry there, and the symbols of its symbol table, at the virtual addresses that the
+   * linker gave them. A kernel of the upper half that sets its page tables up by itself is known by its symbols before
+   * and after.
    *
    * @throws {TypeError} When the file is not such an executable; the message says how to link one.
    * @throws {RangeError} When it is damaged.
@@ -157,8 +167,12 @@ export class Image {
 
   /** The bytes of memory from its origin to its end, `.bss` included. */
   get size(): number {
-    const ends = this.segments.map((segment) => segment.address + segment.size);
-    return Math.max(...ends) - this.origin;
+    return Math.max(...this.segments.map((part) => this.offsetOf(part) + part.size));
+  }
+
+  /** How many bytes a segment is loaded behind the origin. */
+  offsetOf(segment: ImageSegment): number {
+    return Number(loadAddressOf(segment) - this.origin);
   }
 
   /**
@@ -166,7 +180,7 @@ export class Image {
    *
    * @throws {RangeError} When the guest defines no such name. The message names the most similar ones.
    */
-  symbol(name: string): number {
+  symbol(name: string): bigint {
     const value = this.symbols[name];
     if (value !== undefined) return value;
     const names = Object.keys(this.symbols);
@@ -178,29 +192,43 @@ export class Image {
     );
   }
 
-  /** The last label at or before `address`, within the image. */
-  symbolAt(address: number): SymbolOffset | undefined {
-    const inside = this.lineAt(address) !== undefined ||
-      this.segments.some((part) => address >= part.address && address < part.address + part.size);
-    const index = lastNotAfter(this.#labels, address, ([, value]) => value);
-    if (!inside || index < 0) return undefined;
-    const [name, value] = this.#labels[index];
-    return { name, offset: address - value };
+  /** Whether a symbol is a constant (`equ`, an offset in a `struc`), and no place in the image. */
+  isConstant(name: string): boolean {
+    return this.#constants.has(name);
   }
 
-  /** The source line whose bytes cover `address`. */
-  lineAt(address: number): SourceLine | undefined {
-    const line = this.lines[lastNotAfter(this.lines, address, (line) => line.address)];
-    return line !== undefined && address < line.address + line.length ? line : undefined;
+  /** The last label at or before the linear address, within the image. */
+  symbolAt(address: number | bigint): SymbolOffset | undefined {
+    const linear = BigInt(address);
+    const inside = this.lineAt(linear) !== undefined || this.segmentAt(linear) !== undefined;
+    const index = lastNotAfter(this.#labels, linear, ([, value]) => value);
+    if (!inside || index < 0) return undefined;
+    const [name, value] = this.#labels[index];
+    return { name, offset: Number(linear - value) };
+  }
+
+  /** The source line whose bytes cover the linear address. */
+  lineAt(address: number | bigint): SourceLine | undefined {
+    const linear = BigInt(address);
+    const line = this.lines[lastNotAfter(this.lines, linear, (line) => line.address)];
+    return line !== undefined && linear < line.address + BigInt(line.length) ? line : undefined;
+  }
+
+  /** The segment that has the linear address. */
+  segmentAt(address: number | bigint): ImageSegment | undefined {
+    const linear = BigInt(address);
+    return this.segments.find((part) =>
+      linear >= part.address && linear < part.address + BigInt(part.size)
+    );
   }
 
   /**
-   * The address of the first byte that a source line became.
+   * The linear address of the first byte that a source line became.
    *
    * @param file The file's whole path, or the end of it: `"boot.asm"`.
    * @param line From 1.
    */
-  addressOf(file: string, line: number): number | undefined {
+  addressOf(file: string, line: number): bigint | undefined {
     return this.lines.find((candidate) =>
       candidate.line === line &&
       (candidate.file === file || candidate.file.endsWith(`/${file}`))
@@ -209,53 +237,55 @@ export class Image {
 
   #flatten(): Uint8Array<ArrayBuffer> {
     const filled = this.segments.filter((segment) => segment.bytes.length > 0);
-    const end = Math.max(this.origin, ...filled.map((part) => part.address + part.bytes.length));
-    if (end - this.origin > MAXIMUM_FLAT_SIZE) {
+    const end = Math.max(0, ...filled.map((part) => this.offsetOf(part) + part.bytes.length));
+    if (end > MAXIMUM_FLAT_SIZE) {
       throw new RangeError(
         `Cannot give the image's bytes in one piece: it reaches from ${hex(this.origin)} to ${
-          hex(end)
-        }; ` +
-          "take its segments",
+          hex(this.origin + BigInt(end))
+        }; take its segments`,
       );
     }
-    const bytes = new Uint8Array(end - this.origin);
-    for (const part of filled) bytes.set(part.bytes, part.address - this.origin);
+    const bytes = new Uint8Array(end);
+    for (const part of filled) bytes.set(part.bytes, this.offsetOf(part));
     return bytes;
   }
 }
 
-function checkAddress(what: string, address: number): number {
-  if (Number.isSafeInteger(address) && address >= 0) return address;
-  throw new RangeError(
-    `Cannot use ${address} as an image's ${what}: it is not a whole number from 0 to 2^53 - 1`,
-  );
+/** Where a segment lies when its image is loaded. */
+export function loadAddressOf({ address, loadAddress = address }: ImageSegment): bigint {
+  return loadAddress;
 }
 
 function checkSegments(segments: readonly ImageSegment[]): void {
   if (segments.every((segment) => segment.size === 0)) {
     throw new RangeError("Cannot make an image: it has no bytes; give it at least one instruction");
   }
-  let previous: ImageSegment | undefined;
+  let end = 0n;
+  let previous = "";
   for (const segment of segments) {
-    checkAddress("segment address", segment.address);
-    checkAddress("segment end", segment.address + segment.size);
-    if (previous !== undefined && segment.address < previous.address + previous.size) {
+    if (segment.size === 0) continue;
+    checkAddress(segment.address, "an image's segment address");
+    const start = checkAddress(loadAddressOf(segment), "an image's segment address");
+    const last = BigInt(segment.size - 1);
+    checkAddress(segment.address + last, "an image's segment end");
+    checkAddress(start + last, "an image's segment end");
+    if (start < end) {
       throw new RangeError(
-        `Cannot make an image: its segments at ${hex(previous.address)} (${
-          hex(previous.size)
-        } bytes) and ` +
-          `${hex(segment.address)} overlap`,
+        `Cannot make an image: its segments at ${previous} and ${hex(start)} overlap`,
       );
     }
-    if (segment.size > 0) previous = segment;
+    end = start + last + 1n;
+    previous = `${hex(start)} (${hex(segment.size)} bytes)`;
   }
 }
+
+const order = (a: bigint, b: bigint) => a < b ? -1 : a > b ? 1 : 0;
 
 /** The index of the last item whose key is at most `key`, or -1. The items are sorted by it. */
 function lastNotAfter<Item>(
   items: readonly Item[],
-  key: number,
-  keyOf: (item: Item) => number,
+  key: bigint,
+  keyOf: (item: Item) => bigint,
 ): number {
   let low = 0;
   let high = items.length;

@@ -2,8 +2,8 @@ import type { Diagnostic } from "./diagnostic.ts";
 
 /** A source line and the bytes that it became. */
 export interface SourceLine {
-  /** The address of its first byte, as the guest's code refers to it. */
-  readonly address: number;
+  /** The linear address of its first byte, as the guest's code refers to it. */
+  readonly address: bigint;
   /** How many bytes it became. */
   readonly length: number;
   /** The file it stands in: a path, or the URL of a module that is no local file. */
@@ -19,8 +19,13 @@ export type CodeBits = 16 | 32 | 64;
 
 /** A stretch of guest memory that an image fills. */
 export interface ImageSegment {
-  /** The guest-physical address of its first byte. */
-  readonly address: number;
+  /** The linear address of its first byte, as the guest's code refers to it. */
+  readonly address: bigint;
+  /**
+   * The address where it lies when the guest is loaded, where that is another: `p_paddr` of an ELF file, a section's
+   * start where it has a `vstart=`. Without it: `address`.
+   */
+  readonly loadAddress?: bigint;
   /** What it holds at the start. May be empty. */
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** How many bytes of memory it takes. Those past `bytes` are zero (`.bss`). */
@@ -31,16 +36,16 @@ export interface ImageSegment {
 export interface ImageParts {
   /** The stretches of memory it fills, by address, none overlapping. */
   readonly segments: readonly ImageSegment[];
-  /** The address that it was assembled for. Without it: the lowest segment's. */
-  readonly origin?: number;
-  /** Where execution starts. Without it: the origin. */
-  readonly entry?: number;
+  /** The address that it was assembled for. Without it: the lowest at which a segment is loaded. */
+  readonly origin?: bigint;
+  /** The linear address where execution starts. Without it: the origin. */
+  readonly entry?: bigint;
   /** The width of the code at the entry. Without it: 16. */
   readonly bits?: CodeBits;
   /** Addresses by label. */
-  readonly labels?: Readonly<Record<string, number>>;
+  readonly labels?: Readonly<Record<string, bigint>>;
   /** Constants by name (`equ`, offsets in a `struc`). */
-  readonly constants?: Readonly<Record<string, number>>;
+  readonly constants?: Readonly<Record<string, bigint>>;
   /** Which source line became which bytes. */
   readonly lines?: readonly SourceLine[];
   /** What the assembler warned of. */
@@ -49,12 +54,12 @@ export interface ImageParts {
 
 /** How a flat binary is to be taken. */
 export interface FlatOptions {
-  /** The guest-physical address of its first byte. */
-  readonly origin: number;
+  /** The address of its first byte, for which its code was made. */
+  readonly origin: number | bigint;
   /** Where execution starts. Without it: the origin. */
-  readonly entry?: number;
+  readonly entry?: number | bigint;
   /** The width of its code. Without it: 16. */
   readonly bits?: CodeBits;
   /** Addresses by name, for tests and failure pages. */
-  readonly symbols?: Readonly<Record<string, number>>;
+  readonly symbols?: Readonly<Record<string, number | bigint>>;
 }

@@ -8,7 +8,7 @@ export interface ListingContext {
   /** The image's bytes, from `origin` on. */
   readonly bytes: Uint8Array;
   /** The address of the first of them. */
-  readonly origin: number;
+  readonly origin: bigint;
   /** The path of the file that an `%include` of this name reached. */
   includedFile(name: string): string;
 }
@@ -156,13 +156,13 @@ function measure(pieces: readonly Piece[]): Measured[] {
     const { section, offset } = piece;
     const end = ends.get(section) ?? section.length;
     ends.set(section, offset);
-    return { ...piece, address: section.virtualStart + offset, length: end - offset };
+    return { ...piece, address: section.virtualStart + BigInt(offset), length: end - offset };
   }).reverse();
 }
 
 function agrees(line: Measured, { bytes, origin }: ListingContext): boolean {
   const shown = /^[0-9A-F]*/.exec(line.shown)![0].match(/../g) ?? [];
-  const at = line.section.start - origin + line.offset;
+  const at = Number(line.section.start - origin) + line.offset;
   return shown.every((byte, index) => bytes[at + index] === parseInt(byte, 16));
 }
 

@@ -3,9 +3,9 @@ export interface MapSection {
   /** Its name: `.text`. */
   readonly name: string;
   /** The address that its labels count from. */
-  readonly virtualStart: number;
+  readonly virtualStart: bigint;
   /** The address where its bytes lie in the image. */
-  readonly start: number;
+  readonly start: bigint;
   /** Bytes. */
   readonly length: number;
   /** Whether it has bytes in the image; else it is memory alone (`nobits`). */
@@ -14,14 +14,14 @@ export interface MapSection {
 
 /** What the map file of `nasm -f bin` says. */
 export interface NasmMap {
-  /** The address that the source was assembled for. A bigint, since NASM takes any 64-bit one. */
+  /** The address that the source was assembled for. */
   readonly origin: bigint;
   /** In the order of the file. */
   readonly sections: readonly MapSection[];
   /** Addresses by label. */
-  readonly labels: Readonly<Record<string, number>>;
+  readonly labels: Readonly<Record<string, bigint>>;
   /** Constants by name. */
-  readonly constants: Readonly<Record<string, number>>;
+  readonly constants: Readonly<Record<string, bigint>>;
 }
 
 const ORIGIN = /^-- Program origin -+\s+([0-9A-F]+)$/m;
@@ -50,8 +50,8 @@ export function parseMap(text: string, firstLabel?: string): NasmMap | undefined
     [, virtualStart, start, length, kind, name],
   ) => ({
     name,
-    virtualStart: parseInt(virtualStart, 16),
-    start: parseInt(start, 16),
+    virtualStart: BigInt(`0x${virtualStart}`),
+    start: BigInt(`0x${start}`),
     length: parseInt(length, 16),
     hasBytes: kind === "progbits",
   }));
@@ -62,8 +62,8 @@ function parseSymbols(
   text: string,
   firstLabel: string | undefined,
 ): Pick<NasmMap, "labels" | "constants"> {
-  const labels: Record<string, number> = Object.create(null);
-  const constants: Record<string, number> = Object.create(null);
+  const labels: Record<string, bigint> = Object.create(null);
+  const constants: Record<string, bigint> = Object.create(null);
   const at = text.indexOf(SYMBOLS_HEADING);
   let inSection = false;
   for (const row of at < 0 ? [] : text.slice(at).split("\n")) {
@@ -72,14 +72,15 @@ function parseSymbols(
     const [, value, whole] = (inSection ? LABEL : CONSTANT).exec(row) ?? [];
     if (whole === undefined || whole === firstLabel || whole.startsWith(MACRO_LOCAL)) continue;
     const name = whole.startsWith(`${firstLabel}.`) ? whole.slice(firstLabel!.length) : whole;
-    const number = inSection ? parseInt(value, 16) : constantValue(BigInt(`0x${value}`));
-    if (Number.isSafeInteger(number)) (inSection ? labels : constants)[name] = number;
+    const integer = BigInt(`0x${value}`);
+    if (inSection) labels[name] = integer;
+    else constants[name] = constantValue(integer);
   }
   return { labels, constants };
 }
 
 /** NASM writes -1 as 2^64 - 1. Small negative numbers are taken as such; a large one is more likely an upper address. */
-function constantValue(value: bigint): number {
+function constantValue(value: bigint): bigint {
   const signed = BigInt.asIntN(64, value);
-  return Number(signed > SMALLEST_CONSTANT ? signed : value);
+  return signed > SMALLEST_CONSTANT && signed < 0n ? signed : value;
 }

@@ -1,3 +1,4 @@
+export type { Address } from "./address.ts";
 export {
   asm,
   type AsmFileOptions,
@@ -16,5 +17,5 @@ export {
   type Instruction,
 } from "./disassemble.ts";
 export type { ElfOptions } from "./elf.ts";
-export * from "./image.ts";
+export { Image, type SymbolOffset } from "./image.ts";
 export * from "./image_parts.ts";

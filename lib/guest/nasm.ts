@@ -12,7 +12,7 @@ export interface NasmInput {
   /** The text, with `%line` directives that say where it comes from. */
   readonly text: string;
   /** The origin where the text has no `org` of its own. */
-  readonly origin: number;
+  readonly origin: bigint;
   /** The width of code where the text has no `bits` of its own. */
   readonly bits: CodeBits;
   /** Where `%include` and `incbin` look, in this order. The first is NASM's working directory. */
@@ -51,7 +51,6 @@ const ENTRY_LABEL = "_start";
 /**
  * Reads what NASM wrote into an image's parts, but for `bits`, which the text may have said itself.
  *
- * @throws {RangeError} When the text's origin is more than 2^53 − 1.
  * @throws {HostError} When the map is not one of NASM's.
  */
 export function readNasmRecord(input: NasmInput, record: NasmRecord): ImageParts {
@@ -61,20 +60,19 @@ export function readNasmRecord(input: NasmInput, record: NasmRecord): ImageParts
       `Cannot read NASM's map; it begins ${JSON.stringify(record.map.slice(0, 80))}`,
     );
   }
-  if (map.origin > BigInt(Number.MAX_SAFE_INTEGER)) {
-    throw new RangeError(
-      `Cannot use ${
-        hex(map.origin)
-      } as an image's origin: it is more than 2^53 - 1. The origin is where the ` +
-        "code lies in physical memory; give a section that runs at another address its vstart=",
-    );
-  }
-  const origin = Number(map.origin);
+  const { origin } = map;
   const { bytes } = record;
-  const memoryOnly = map.sections.filter((section) => !section.hasBytes && section.length > 0)
-    .map(({ start, length }) => ({ address: start, bytes: new Uint8Array(0), size: length }));
   return {
-    segments: [{ address: origin, bytes, size: bytes.length }, ...memoryOnly],
+    segments: map.sections.filter(({ length }) => length > 0).map((section) => {
+      const { virtualStart, start, length, hasBytes } = section;
+      const from = Number(start - origin);
+      return {
+        address: virtualStart,
+        ...start === virtualStart ? {} : { loadAddress: start },
+        bytes: hasBytes ? bytes.slice(from, from + length) : new Uint8Array(0),
+        size: length,
+      };
+    }),
     origin,
     entry: map.labels[ENTRY_LABEL] ?? origin,
     labels: map.labels,

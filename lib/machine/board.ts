@@ -28,6 +28,7 @@ import type { RunOptions } from "./run/run_options.ts";
 import { MsrIntercepts } from "./msrs/msr_intercepts.ts";
 import type { DirtyPages } from "./memory/dirty_pages.ts";
 import { nextInstruction } from "./memory/linear_memory.ts";
+import { LoadedImage } from "./memory/loaded_image.ts";
 import { BackedMemory, type MemorySlots } from "./memory/physical_memory.ts";
 import { PortRecorder } from "./buses/port_output.ts";
 import { RunLoop } from "./run/run_loop.ts";
@@ -92,6 +93,8 @@ export class Board implements Disposable {
   readonly irqchip: Irqchip;
   /** Memory by guest physical address. */
   readonly memory: BackedMemory;
+  /** Where the guest was loaded. */
+  readonly loaded: LoadedImage;
   /** The last exits. */
   readonly log: ExitRecorder;
   /** What the guest wrote to its ports. */
@@ -135,7 +138,9 @@ export class Board implements Disposable {
     this.catchesFaults = settings.faultCatcher !== undefined;
     this.log = new ExitRecorder(settings.recordExits);
     this.intercepts = new MsrIntercepts(vm, this.handlers, () => this.#disposed);
+    this.loaded = new LoadedImage(image);
     this.memory = new BackedMemory(parts.slots, {
+      addressOf: (label) => this.loaded.physicalOf(label),
       checkUsable: () => this.checkUsable("use the memory"),
       checkIsNoDevice: (first, last) => this.devices.mmio.checkIsFree(first, last),
       nextInstructions: () => this.cpus.map(nextInstruction).filter((each) => each !== undefined),

@@ -18,7 +18,7 @@ import { LinearMemory } from "./memory/linear_memory.ts";
 import type { BackedMemory } from "./memory/physical_memory.ts";
 import type { MsrIntercepts } from "./msrs/msr_intercepts.ts";
 import { Msrs } from "./msrs/msrs.ts";
-import { codeLocation, linearInstructionPointer } from "./registers/code_location.ts";
+import { labelAddress, linearInstructionPointer } from "./registers/code_location.ts";
 import type { RegisterStore } from "./registers/register_store.ts";
 import { type Registers, registersOf } from "./registers/registers.ts";
 import type { StoppedCpu } from "./report/stopped_cpu.ts";
@@ -119,19 +119,19 @@ export class Cpu implements StoppedCpu {
   /** A CPU whose registers are still to be set. */
   constructor(number: number, { vcpu, store }: VcpuAndRegisters, machine: CpuOwner) {
     const { image, hasSmm, irqchip, memory, intercepts, kvm } = machine;
-    const registers = registersOf(store);
+    const registers = registersOf(store, (label) => image.symbol(label));
+    const addressOf = (label: string) => labelAddress({ registers, image }, label);
     const checkUsable = (what: string) => machine.checkUsable(what);
     this.number = number;
     this.machine = machine;
     this.vcpu = vcpu;
     this.store = store;
     this.registers = registers;
-    this.linear = new LinearMemory(memory, registers);
+    this.linear = new LinearMemory(memory, registers, addressOf);
     this.debug = new DebugControl({
       vcpu,
       nextInstruction: () => linearInstructionPointer(registers),
-      addressOf: (label) =>
-        BigInt(image.symbol(label) + codeLocation({ registers, image }).imageBase),
+      addressOf,
       checkUsable,
     });
     this.interrupts = new InterruptQueue(vcpu, () => registers.rflags.if);

@@ -1,4 +1,4 @@
-export * from "./memory/address_space.ts";
+export { AddressSpace, contentBytes, type MemoryContent } from "./memory/address_space.ts";
 export * from "./boot/boot.ts";
 export * from "./boot/boot_options.ts";
 export type { Guest, SmmOptions, VmCapabilities } from "./boot/boot_options.ts";

@@ -53,7 +53,7 @@ Deno.test("inject.exception in real mode pushes no error code", () => {
   vm.run();
   vm.inject.exception("#GP");
   vm.run();
-  assertEquals(vm.registers.bx, vm.image.symbol("handler") - 2);
+  assertEquals(vm.registers.rbx, vm.image.symbol("handler") - 2n);
 });
 
 Deno.test("inject.exception: what no CPU would raise so is refused", () => {

@@ -156,9 +156,14 @@ const REFUSED: Record<string, Refusal> = {
     "rflags.qf",
   ],
   "a value of a register that is none": [
-    () => expect(halted).toHaveRegisters({ rax: "5" } as never),
+    () => expect(halted).toHaveRegisters({ rax: null } as never),
     TypeError,
-    "Cannot expect rax as 5: it is not a number, bigint or boolean",
+    "Cannot expect rax as null: it is not a number, bigint, boolean or label",
+  ],
+  "a text for a register that is no label": [
+    () => expect(halted).toHaveRegisters({ rax: "5" }),
+    RangeError,
+    "Cannot find the symbol 5",
   ],
   "a value too wide for its register": [
     () => expect(halted).toHaveRegisters({ al: 0x100 }),

@@ -151,7 +151,7 @@ Deno.test("a literal spliced into another keeps its own lines", () => {
   const outerLine = markedLine(import.meta.url, "outer");
   const twice = [["mov al, 1", innerLine - 1], ["mov al, 2", innerLine]];
   assertEquals(texts, [...twice, ...twice, ["mov al, 3", outerLine]]);
-  assertEquals(image.symbols.first, 0);
+  assertEquals(image.symbols.first, 0n);
 });
 
 Deno.test("a literal may consist of another alone, and be spliced on its first and last line", () => {
@@ -314,6 +314,6 @@ Deno.test("local labels before the first label are their own", () => {
     last: nop
     .next: nop
   `.assemble();
-  assertEquals({ ...symbols }, { ".next": 0, ".done": 2, first: 3, last: 4, "last.next": 5 });
+  assertEquals({ ...symbols }, { ".next": 0n, ".done": 2n, first: 3n, last: 4n, "last.next": 5n });
   assertThrows(() => asm`jmp .nowhere`.assemble(), Error, "symbol `.nowhere' not defined");
 });

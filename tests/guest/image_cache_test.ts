@@ -172,7 +172,7 @@ Deno.test("the cache in memory is bounded, and keeps what was used last", () => 
   assertEquals(cache.get("other 0"), undefined);
   const bytes = new Uint8Array(9 << 20);
   cache.set("large", {
-    value: { segments: [{ address: 0, bytes, size: bytes.length }] },
+    value: { segments: [{ address: 0n, bytes, size: bytes.length }] },
     dependencies: [],
   });
   assertEquals(cache.get("large"), undefined);

@@ -3,7 +3,7 @@ import { Image } from "../../lib/guest/image.ts";
 import type { ImageParts, ImageSegment } from "../../lib/guest/image_parts.ts";
 
 const segment = (address: number, size: number, ...bytes: number[]): ImageSegment => ({
-  address,
+  address: BigInt(address),
   size,
   bytes: new Uint8Array(bytes),
 });
@@ -11,15 +11,15 @@ const segment = (address: number, size: number, ...bytes: number[]): ImageSegmen
 Deno.test("a flat binary starts at its origin unless another entry is given", () => {
   const bytes = new Uint8Array([0x90, 0xf4]);
   const image = Image.fromBytes(bytes, { origin: 0x7c00 });
-  assertEquals([image.origin, image.entry, image.bits, image.size], [0x7c00, 0x7c00, 16, 2]);
-  assertEquals(Image.fromBytes(bytes, { origin: 0x7c00, entry: 0x7c01 }).entry, 0x7c01);
+  assertEquals([image.origin, image.entry, image.bits, image.size], [0x7c00n, 0x7c00n, 16, 2]);
+  assertEquals(Image.fromBytes(bytes, { origin: 0x7c00, entry: 0x7c01 }).entry, 0x7c01n);
   bytes[0] = 0;
   assertEquals(image.bytes[0], 0x90);
 });
 
 Deno.test("a flat binary may bring symbols", () => {
   const image = Image.fromBytes(new Uint8Array(4), { origin: 0, symbols: { main: 2 } });
-  assertEquals(image.symbol("main"), 2);
+  assertEquals(image.symbol("main"), 2n);
   assertEquals(image.symbolAt(3), { name: "main", offset: 1 });
 });
 
@@ -56,7 +56,7 @@ const REFUSED: [what: string, make: () => Image, error: typeof TypeError, messag
   ],
   [
     "a segment below its origin",
-    () => new Image({ segments: [segment(0x1000, 1, 1)], origin: 0x2000 }),
+    () => new Image({ segments: [segment(0x1000, 1, 1)], origin: 0x2000n }),
     RangeError,
     "below it",
   ],
@@ -71,8 +71,8 @@ Deno.test("segments are sorted, gaps are zeros, and what is zero at the end is o
   const image = new Image({
     segments: [segment(0x1008, 8, 3), segment(0x1000, 4, 1, 2)],
   });
-  assertEquals(image.segments.map(({ address }) => address), [0x1000, 0x1008]);
-  assertEquals([image.origin, image.size], [0x1000, 0x10]);
+  assertEquals(image.segments.map(({ address }) => address), [0x1000n, 0x1008n]);
+  assertEquals([image.origin, image.size], [0x1000n, 0x10]);
   assertEquals([...image.bytes], [1, 2, 0, 0, 0, 0, 0, 0, 3]);
 });
 
@@ -84,13 +84,13 @@ Deno.test("an image that spreads too far has segments and no bytes in one piece"
 
 const PARTS: ImageParts = {
   segments: [segment(0x100, 0x10, 1)],
-  labels: { main: 0x100, "main.loop": 0x104, message: 0x108 },
-  constants: { port: 0x105 },
+  labels: { main: 0x100n, "main.loop": 0x104n, message: 0x108n },
+  constants: { port: 0x105n },
 };
 
 Deno.test("an unknown symbol is refused with the most similar names", () => {
   const image = new Image(PARTS);
-  assertEquals(image.symbol("port"), 0x105);
+  assertEquals(image.symbol("port"), 0x105n);
   assertThrows(() => image.symbol("mesage"), RangeError, "near it are message");
   assertThrows(
     () => new Image({ segments: PARTS.segments }).symbol("main"),
@@ -112,4 +112,32 @@ Deno.test("an address is told by the label before it, constants aside, within th
   assertEquals(image.symbolAt(0x10f), { name: "message", offset: 7 });
   assertEquals(image.symbolAt(0x110), undefined);
   assertEquals(image.symbolAt(0xff), undefined);
+});
+
+const UPPER = 0xffff_ffff_8010_0000n;
+
+Deno.test("what lies elsewhere than its code runs is known by the addresses of the code", () => {
+  const image = new Image({
+    segments: [
+      { ...segment(0, 4, 1, 2), address: UPPER, loadAddress: 0x10_0000n },
+      segment(0x1000, 1, 3),
+    ],
+    labels: { low: 0x1000n, kernel: UPPER, "kernel.data": UPPER + 2n },
+  });
+  assertEquals([image.origin, image.size], [0x1000n, 0xf_f004]);
+  assertEquals([image.bytes[0], ...image.bytes.slice(-2)], [3, 1, 2]);
+  assertEquals(image.symbolAt(UPPER + 1n), { name: "kernel", offset: 1 });
+  assertEquals(image.symbolAt(UPPER + 3n), { name: "kernel.data", offset: 1 });
+  assertEquals(image.symbolAt(0x10_0001), undefined);
+  assertEquals(image.segmentAt(UPPER + 3n)?.size, 4);
+});
+
+Deno.test("a number that is not exact is no address", () => {
+  assertThrows(
+    () => Image.fromBytes(new Uint8Array(1), { origin: 2 ** 63 }),
+    RangeError,
+    "above 2^53 only a bigint is exact",
+  );
+  assertThrows(() => Image.fromBytes(new Uint8Array(1), { origin: 2n ** 64n }), RangeError);
+  assertEquals(Image.fromBytes(new Uint8Array(1), { origin: UPPER }).entry, UPPER);
 });

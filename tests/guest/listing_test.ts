@@ -8,7 +8,7 @@ import { markedLine } from "./marked_line.ts";
 /** Address, length, line counted from the source's first, and text, of every line. */
 const rowsOf = (source: AsmSource, origin = 0) =>
   source.assemble({ origin, warnings: "collect" }).lines
-    .map(({ address, length, line, text }) => [address, length, line - source.line, text]);
+    .map(({ address, length, line, text }) => [Number(address), length, line - source.line, text]);
 
 Deno.test("each instruction has its address, its length, its line and its text", () => {
   const source = asm`
@@ -116,7 +116,7 @@ Deno.test("sections: a line has the address that its labels have", () => {
     [0x7c05, 1, 7, 'db "y"'],
     [0x100000, 1, 5, "high: nop"],
   ]);
-  assertEquals(image.symbols.high, 0x100000);
+  assertEquals(image.symbols.high, 0x100000n);
   assertEquals(image.bytes[8], 0x90);
 });
 
@@ -154,20 +154,20 @@ Deno.test("a line is found by an address anywhere in it, and an address by a lin
   const line = markedLine(import.meta.url, "found");
   for (const address of [0x101, 0x102, 0x103]) assertEquals(image.lineAt(address)?.line, line);
   for (const address of [0xff, 0x105]) assertEquals(image.lineAt(address), undefined);
-  assertEquals(image.addressOf(import.meta.filename!, line), 0x101);
-  assertEquals(image.addressOf("listing_test.ts", line), 0x101);
+  assertEquals(image.addressOf(import.meta.filename!, line), 0x101n);
+  assertEquals(image.addressOf("listing_test.ts", line), 0x101n);
   assertEquals(image.addressOf("test.ts", line), undefined);
   assertEquals(image.addressOf("listing_test.ts", 1), undefined);
 });
 
 Deno.test("a row that does not agree with the image's bytes is left out", () => {
   const listing = "     1 00000000 90    nop\n     2 00000001 F4    hlt\n";
-  const section = { name: ".text", virtualStart: 0, start: 0, length: 2, hasBytes: true };
+  const section = { name: ".text", virtualStart: 0n, start: 0n, length: 2, hasBytes: true };
   const lines = (...bytes: number[]) =>
     parseListing(listing, {
       sections: [section],
       bytes: new Uint8Array(bytes),
-      origin: 0,
+      origin: 0n,
       includedFile: (name) => name,
     }).map(({ text }) => text);
   assertEquals(lines(0x90, 0xf4), ["nop", "hlt"]);
@@ -188,12 +188,12 @@ Deno.test("whatever the listing says, reading it ends and its lines lie in order
       "     9 00000004 90                      nop",
     ),
   );
-  const section = { name: ".text", virtualStart: 0, start: 0, length: 16, hasBytes: true };
+  const section = { name: ".text", virtualStart: 0n, start: 0n, length: 16, hasBytes: true };
   fc.assert(fc.property(fc.array(row), (rows) => {
     const lines = parseListing(rows.join("\n"), {
       sections: [section],
       bytes: new Uint8Array(16).fill(0x90),
-      origin: 0,
+      origin: 0n,
       includedFile: (name) => name,
     });
     for (const line of lines) assert(line.length > 0);

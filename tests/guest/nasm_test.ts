@@ -5,7 +5,7 @@ import { openHandles } from "../../lib/ffi/handles.ts";
 import { type NasmInput, runNasm } from "../../lib/guest/nasm.ts";
 import { type ToolHost, toolHost, type ToolResult } from "../../lib/guest/tool.ts";
 
-const INPUT: NasmInput = { text: "nop\n", origin: 0, bits: 16, folders: [] };
+const INPUT: NasmInput = { text: "nop\n", origin: 0n, bits: 16, folders: [] };
 
 /** A host on which NASM answers so, whatever it is asked. */
 function hostWhere(

@@ -42,7 +42,7 @@ Deno.test("a guest that loops for ever is stopped by the time limit, and can be 
 
   const error = assertThrows(() => vm.run(), TimeLimitError, "endless_loop.asm");
 
-  const { start, size } = { start: vm.image.origin, size: vm.image.size };
+  const { start, size } = { start: vm.image.origin, size: BigInt(vm.image.size) };
   assert(error.rip >= start && error.rip < start + size, `stopped at ${error.rip}`);
   assertEquals(vm.log.total, 0);
   const { rcx } = vm.registers;

@@ -31,7 +31,7 @@ export function finalState(vm: Machine, scenario: Scenario): string[] {
 /** Where expected memory is, as a page of checks names it. */
 export function placeOf(vm: Machine, { at, linear = false }: ExpectedMemory): {
   readonly space: AddressSpace;
-  readonly address: number;
+  readonly address: number | bigint;
   readonly text: string;
 } {
   const address = typeof at === "string" ? vm.image.symbol(at) : at;

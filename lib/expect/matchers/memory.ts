@@ -1,3 +1,4 @@
+import type { Address } from "../../guest/address.ts";
 import {
   addressAfter,
   type AddressSpace,
@@ -14,14 +15,16 @@ const PER_ROW = 16;
 /**
  * Compares memory with bytes, a list of byte values, or text.
  *
- * @throws {RangeError} When the content is empty or not bytes, or there is no memory.
+ * @throws {RangeError} When the content is empty or not bytes, or there is no such label or no memory.
  */
 export function matchMemory(
-  space: AddressSpace<number | bigint>,
+  space: AddressSpace,
   matcher: "toHaveMemory" | "toHaveLinearMemory",
-  address: number | bigint,
+  where: Address,
   content: MemoryContent,
 ): MatcherResult {
+  const address = space.addressOf(where);
+  const label = typeof where === "string" ? JSON.stringify(where) : undefined;
   const expected = contentBytes(content);
   const kind = matcher === "toHaveMemory" ? "physical" : "linear";
   if (expected.length === 0) {
@@ -32,10 +35,10 @@ export function matchMemory(
   const received = space.read(address, expected.length);
   const matches = expected.every((byte, index) => byte === received[index]);
   return {
-    call: `${matcher}(${formatAddress(address)}, ${formatContent(content)})`,
+    call: `${matcher}(${label ?? formatAddress(address)}, ${formatContent(content)})`,
     matches,
     comparisons: () => [{
-      what: `${kind} ${formatAddress(address)}`,
+      what: `${kind} ${formatAddress(address)}${label === undefined ? "" : ` (${where})`}`,
       ...contentDifference(content, received),
       matches,
     }],

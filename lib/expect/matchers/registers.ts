@@ -65,7 +65,8 @@ function entriesOf(values: unknown): [string, unknown][] {
   return definedEntries("expect", values);
 }
 
-function compare(machine: MachineCpu, path: string, expected: unknown): Comparison[] {
+function compare(machine: MachineCpu, path: string, given: unknown): Comparison[] {
+  const expected = typeof given === "string" ? machine.image.symbol(given) : given;
   if (isLanes(expected)) return [compareLanes(machine, path, expected)];
   if (typeof expected === "number" && x87StackRegisters.has(path.replace(/\.f64$/, ""))) {
     return [compareFloat(machine, path, expected)];
@@ -107,7 +108,7 @@ function checkValue(path: string, expected: unknown): asserts expected is Regist
   if (typeof expected === "boolean") return;
   if (typeof expected !== "number" && typeof expected !== "bigint") {
     throw new TypeError(
-      `Cannot expect ${path} as ${String(expected)}: it is not a number, bigint or boolean`,
+      `Cannot expect ${path} as ${String(expected)}: it is not a number, bigint, boolean or label`,
     );
   }
   if (typeof expected === "number" && !Number.isSafeInteger(expected)) {
@@ -160,6 +161,7 @@ function callText(values: object): string {
     if (typeof value === "bigint" || Number.isSafeInteger(value)) {
       return `${key}: ${hex(value as number | bigint)}`;
     }
+    if (typeof value === "string") return `${key}: ${JSON.stringify(value)}`;
     if (isLanes(value)) return `${key}: [${Array.from(value, String).join(", ")}]`;
     if (typeof value === "object" && value !== null) return `${key}: ${callText(value)}`;
     return `${key}: ${value}`;

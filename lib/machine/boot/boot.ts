@@ -1,7 +1,6 @@
 import { HostError } from "../../ffi/errors.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { AssemblyError } from "../../guest/diagnostic.ts";
-import type { Image } from "../../guest/image.ts";
 import { Kvm } from "../../kvm/kvm.ts";
 import { KvmError, MsrError } from "../../kvm/errors.ts";
 import { kvmLibc } from "../../kvm/remote/kvm_choice.ts";
@@ -168,8 +167,9 @@ function startCpu(cpu: Cpu, { starts, state, msrs, irqchip }: BootPlan): void {
 }
 
 /** Writes the mode's tables and the guest into memory. */
-function load(board: Board, { image, state, loadAddress }: BootPlan): void {
-  loadGuest(board, image, state, loadAddress);
+function load(board: Board, { state, loadAddress }: BootPlan): void {
+  for (const { gpa, bytes } of state.writes) board.memory.write(gpa, bytes);
+  board.loaded.load(board.memory, board.cpus[0].linear, loadAddress);
   checkTablesAreWhole(board, state);
 }
 
@@ -186,29 +186,5 @@ function checkTablesAreWhole({ memory }: Board, { writes, faultCatcher }: CpuSta
         (gpa + bytes.length - 1).toString(16)
       }. Load it elsewhere${faultCatcher === undefined ? "" : ", or leave out `catchFaults`"}.`,
     );
-  }
-}
-
-function loadGuest(
-  { memory, cpus: [cpu] }: Board,
-  image: Image,
-  state: CpuState,
-  at: number | undefined,
-): void {
-  for (const { gpa, bytes } of state.writes) memory.write(gpa, bytes);
-  for (const { address, bytes, size } of image.segments) {
-    try {
-      const zeroed = new Uint8Array(size);
-      zeroed.set(bytes);
-      if (at === undefined) cpu.linear.write(address, zeroed);
-      else memory.write(at + address - image.origin, zeroed);
-    } catch (error) {
-      if (!(error instanceof RangeError)) throw error;
-      throw new RangeError(
-        `Cannot load ${size} bytes of the guest at ${at === undefined ? "linear" : "physical"} 0x${
-          ((at ?? image.origin) + address - image.origin).toString(16)
-        }: they do not fit the machine's memory. Give it more with the \`memory\` option, or load the guest elsewhere. ${error.message}`,
-      );
-    }
   }
 }

@@ -1,3 +1,4 @@
+import type { Address } from "../../guest/address.ts";
 import type { CapabilityName } from "../../kvm/abi/capabilities.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import type { Convention } from "../../x86/boot/boot_state.ts";
@@ -42,7 +43,7 @@ export interface SmmOptions {
 /** A CPU that starts at once: an element of the option `cpus`. */
 export interface CpuOptions {
   /** Where it starts: a linear address, or a label of the guest. Default where CPU 0 does. */
-  readonly entry?: number | string;
+  readonly entry?: Address;
   /** Its RSP. Default 1 KiB below that of the CPU before it. */
   readonly stack?: number;
   /** Registers at the start, over what the mode, and the option `registers`, set. */
@@ -92,14 +93,14 @@ export interface CommonOptions {
    * The linear address that the guest is assembled for, and where it lies, unless its source has an `org` of
    * its own.
    */
-  readonly origin?: number;
+  readonly origin?: number | bigint;
   /** The physical address of its first byte, where that is not what the page tables make of its origin. */
   readonly load?: number;
   /**
    * Where execution starts: a linear address, or a label of the guest. By default `_start`, where there is
    * one, else the origin.
    */
-  readonly entry?: number | string;
+  readonly entry?: Address;
   /** Registers at the start, over what the mode sets. */
   readonly registers?: RegisterValues;
   /**
@@ -172,7 +173,7 @@ export interface GateOptions extends CommonOptions {
    * 32-bit code. In real mode each gets its far pointer in the interrupt vector table at 0, in the code segment in
    * which the guest starts where that reaches it; the other vectors are not written.
    */
-  readonly gates?: Readonly<Record<number, number | string>>;
+  readonly gates?: Readonly<Record<number, Address>>;
 }
 
 /** A machine that starts in real mode. */

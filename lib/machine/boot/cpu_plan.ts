@@ -92,7 +92,7 @@ export interface GuestStart {
   /** The guest, for its labels. */
   readonly image: Image;
   /** The linear address at which CPU 0 starts. */
-  readonly entry: number;
+  readonly entry: bigint;
   /** The state in which it does. */
   readonly state: CpuState;
 }
@@ -131,8 +131,8 @@ function planStart(
   if (options.registers !== undefined) start.push(options.registers);
   if (own.stack !== undefined) start.push({ rsp: BigInt(own.stack) });
   if (own.entry !== undefined) {
-    const address = typeof own.entry === "string" ? image.symbol(own.entry) : own.entry;
-    start.push({ rip: (registers.rip ?? 0n) + BigInt(address - entry) });
+    const address = typeof own.entry === "string" ? image.symbol(own.entry) : BigInt(own.entry);
+    start.push({ rip: (registers.rip ?? 0n) + address - entry });
   }
   if (own.registers !== undefined) start.push(own.registers);
   return start;

@@ -1,5 +1,6 @@
 import { AsmSource } from "../../guest/asm_source.ts";
 import { Image } from "../../guest/image.ts";
+import { type Address, checkAddress } from "../../guest/address.ts";
 import type { BootLayout, ModeDefaults } from "../../x86/boot/boot_state.ts";
 import type { Mode } from "../../x86/boot/cpu_state.ts";
 import type { BootOptions, GateOptions, Guest } from "./boot_options.ts";
@@ -14,7 +15,7 @@ export interface GuestPlacement {
   /** The physical address of its first byte, where that is not what the page tables make of its origin. */
   readonly loadAddress: number | undefined;
   /** The linear address at which it starts. */
-  readonly entry: number;
+  readonly entry: bigint;
   /** What the mode's boot state is told. */
   readonly layout: BootLayout;
 }
@@ -37,7 +38,7 @@ export function placeGuest(
   const entry = entryOf(image, options.entry);
   const started = realModeStart(options, image, entry, loadAddress);
   const gates = gatesOf(options, image, movedBy(options, image, loadAddress));
-  const layout = { ...started, mode, memorySize, entry, gates } as BootLayout;
+  const layout = { ...started, mode, memorySize, entry: exact(entry), gates } as BootLayout;
   return { image, loadAddress, entry, layout };
 }
 
@@ -64,7 +65,7 @@ function loadAddressOf(
 ): number | undefined {
   if (load !== undefined || cs === undefined) return load;
   return guest instanceof AsmSource && origin === undefined
-    ? cs * PARAGRAPH + image.origin
+    ? cs * PARAGRAPH + Number(image.origin)
     : undefined;
 }
 
@@ -72,18 +73,23 @@ function loadAddressOf(
 function realModeStart(
   options: BootOptions & { cs?: number; ip?: number },
   image: Image,
-  entry: number,
+  entry: bigint,
   loadAddress: number | undefined,
 ): BootOptions {
   const { cs, ip } = options;
   if (cs === undefined || ip !== undefined) return options;
   const moved = movedBy(options, image, loadAddress);
-  return { ...options, ip: entry + moved - cs * PARAGRAPH } as BootOptions;
+  return { ...options, ip: Number(entry) + moved - cs * PARAGRAPH } as BootOptions;
 }
 
-function entryOf(image: Image, entry: number | string | undefined): number {
+function entryOf(image: Image, entry: Address | undefined): bigint {
   if (typeof entry === "string") return image.symbol(entry);
-  return entry ?? image.entry;
+  return entry === undefined ? image.entry : checkAddress(entry, "the guest's entry");
+}
+
+/** Boot states of modes without 64-bit addresses take numbers. */
+function exact(address: bigint): number | bigint {
+  return address <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(address) : address;
 }
 
 /** What is to be added to labels that are offsets in the segment in which the guest starts. */
@@ -92,16 +98,20 @@ function movedBy(
   image: Image,
   loadAddress: number | undefined,
 ): number {
-  return cs === undefined || loadAddress === undefined ? 0 : loadAddress - image.origin;
+  return cs === undefined || loadAddress === undefined ? 0 : loadAddress - Number(image.origin);
 }
 
 /** The addresses of handlers that were given as labels. */
-function gatesOf(options: BootOptions, image: Image, moved: number): Record<number, number> {
+function gatesOf(
+  options: BootOptions,
+  image: Image,
+  moved: number,
+): Record<number, number | bigint> {
   const { gates = {} } = options as GateOptions;
   return Object.fromEntries(
     Object.entries(gates).map(([vector, handler]) => [
       vector,
-      typeof handler === "string" ? image.symbol(handler) + moved : handler,
+      typeof handler === "string" ? exact(image.symbol(handler) + BigInt(moved)) : handler,
     ]),
   );
 }

@@ -68,7 +68,7 @@ export function placeSmmHandler(memory: PhysicalMemory, vcpu: Vcpu, smm: SmmHand
 }
 
 function handlerBytes(handler: SmmOptions["handler"], image: Image): Uint8Array {
-  if (typeof handler === "string") return jumpTo(image.symbol(handler), `label ${handler}`);
+  if (typeof handler === "string") return jumpTo(Number(image.symbol(handler)), `label ${handler}`);
   if (typeof handler === "number") return jumpTo(handler, "address");
   if (handler instanceof AsmSource) {
     return flatBytes(handler.assemble({ origin: SYSTEM_MANAGEMENT.entry, bits: 16 }));
@@ -80,10 +80,10 @@ function handlerBytes(handler: SmmOptions["handler"], image: Image): Uint8Array 
   );
 }
 
-function flatBytes({ segments, origin }: Image): Uint8Array {
-  const end = Math.max(...segments.map(({ address, size }) => address + size));
-  const bytes = new Uint8Array(end - origin);
-  for (const { address, bytes: part } of segments) bytes.set(part, address - origin);
+/** With the zeros of its `.bss`. */
+function flatBytes(image: Image): Uint8Array {
+  const bytes = new Uint8Array(image.size);
+  bytes.set(image.bytes);
   return bytes;
 }
 

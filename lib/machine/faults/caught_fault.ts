@@ -117,7 +117,7 @@ export class CaughtFault implements FaultRecord {
    */
   isAt(place: number | bigint | string): boolean {
     if (typeof place !== "string") return BigInt(place) === this.rip;
-    const address = BigInt(this.#image.symbol(place));
+    const address = this.#image.symbol(place);
     // A guest that is loaded above a real-mode segment's base has labels that are no offsets.
     return address === this.rip || address === this.linear;
   }

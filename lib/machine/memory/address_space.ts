@@ -1,3 +1,5 @@
+import type { Address } from "../../guest/address.ts";
+
 const BYTE_BITS = 8;
 
 /**
@@ -8,7 +10,7 @@ export type MemoryContent = Uint8Array | readonly number[] | string;
 
 /**
  * Guest memory seen through one kind of address: physical ({@linkcode PhysicalMemory}) or linear
- * ({@linkcode LinearMemory}, where addresses above 2^53 are bigints). All integers are little-endian, as on
+ * ({@linkcode LinearMemory}). A label of the guest serves wherever an address does. All integers are little-endian, as on
  * x86.
  *
  * Every method throws a `RangeError` that names the slots there are, or the page-table entry that is
@@ -26,11 +28,18 @@ export type MemoryContent = Uint8Array | readonly number[] | string;
  * console.log(vm.memory.u32(0x800).toString(16)); // 12345678
  * ```
  */
-export abstract class AddressSpace<Address extends number | bigint = number> {
+export abstract class AddressSpace<Own extends number | bigint = number | bigint> {
   /** Fills `target` from `address` on. */
-  protected abstract load(address: Address, target: Uint8Array): void;
+  protected abstract load(address: Own, target: Uint8Array): void;
   /** Stores `bytes` from `address` on. */
-  protected abstract store(address: Address, bytes: Uint8Array): void;
+  protected abstract store(address: Own, bytes: Uint8Array): void;
+
+  /**
+   * The address that a label has here; an address as it is.
+   *
+   * @throws {RangeError} When the guest defines no such label (the message has the nearest), or it is no address.
+   */
+  abstract addressOf(where: Address): Own;
 
   /** A copy of `length` bytes from `address` on. */
   read(address: Address, length: number): Uint8Array<ArrayBuffer> {
@@ -38,13 +47,13 @@ export abstract class AddressSpace<Address extends number | bigint = number> {
       throw new RangeError(`Cannot read ${length} bytes: it is not a count of bytes`);
     }
     const bytes = new Uint8Array(length);
-    this.load(address, bytes);
+    this.load(this.addressOf(address), bytes);
     return bytes;
   }
 
   /** Stores `content` from `address` on. */
   write(address: Address, content: MemoryContent): void {
-    this.store(address, contentBytes(content));
+    this.store(this.addressOf(address), contentBytes(content));
   }
 
   /** The byte at `address`. */
@@ -94,8 +103,9 @@ export abstract class AddressSpace<Address extends number | bigint = number> {
   string(address: Address, length?: number): string {
     if (length !== undefined) return new TextDecoder().decode(this.read(address, length));
     const bytes: number[] = [];
+    const start = this.addressOf(address);
     for (let offset = 0;; offset++) {
-      const byte = this.u8(addressAfter(address, offset));
+      const byte = this.u8(addressAfter(start, offset));
       if (byte === 0) return new TextDecoder().decode(new Uint8Array(bytes));
       bytes.push(byte);
     }
@@ -117,17 +127,14 @@ export abstract class AddressSpace<Address extends number | bigint = number> {
     }
     const view = new DataView(new ArrayBuffer(8));
     view.setBigUint64(0, integer, true);
-    this.store(address, new Uint8Array(view.buffer, 0, size));
+    this.store(this.addressOf(address), new Uint8Array(view.buffer, 0, size));
   }
 }
 
 /** The address `by` bytes behind `address`, of its own type. */
-export function addressAfter<Address extends number | bigint>(
-  address: Address,
-  by: number,
-): Address {
+export function addressAfter<Own extends number | bigint>(address: Own, by: number): Own {
   const after = typeof address === "bigint" ? address + BigInt(by) : Number(address) + by;
-  return after as Address;
+  return after as Own;
 }
 
 /**

@@ -1,4 +1,5 @@
 import { PAGE_SIZE } from "../../ffi/mman.ts";
+import { type Address, checkAddress } from "../../guest/address.ts";
 import { describeWalk } from "../../x86/paging/describe_walk.ts";
 import { type PageWalk, walkPageTables } from "../../x86/paging/page_walk.ts";
 import { pagingModeOf } from "../../x86/paging/paging_mode.ts";
@@ -14,13 +15,23 @@ const ENTRY_SIZE = 8;
  * off, as the physical addresses that they are then: `vm.linear`. Permissions are not asked: the host may
  * read and write what is mapped.
  */
-export class LinearMemory extends AddressSpace<number | bigint> {
+export class LinearMemory extends AddressSpace<bigint> {
   readonly #memory: BackedMemory;
   readonly #registers: Registers;
+  readonly #labelAddress: (label: string) => bigint;
 
-  /** The linear addresses of the vCPU that `registers` are of. */
-  constructor(memory: BackedMemory, registers: Registers) {
+  /**
+   * The linear addresses of the vCPU that `registers` are of.
+   *
+   * @param labelAddress The linear address of a label.
+   */
+  constructor(
+    memory: BackedMemory,
+    registers: Registers,
+    labelAddress: (label: string) => bigint,
+  ) {
     super();
+    this.#labelAddress = labelAddress;
     this.#memory = memory;
     this.#registers = registers;
   }
@@ -30,12 +41,8 @@ export class LinearMemory extends AddressSpace<number | bigint> {
    *
    * @throws {RangeError} When it is not mapped; the message has each page-table entry that was passed.
    */
-  toPhysical(linear: number | bigint): number {
-    if (typeof linear === "number" && !Number.isSafeInteger(linear)) {
-      throw new RangeError(
-        `Cannot translate linear ${linear}: a number holds whole addresses up to 2^53 - 1 exactly; give a bigint`,
-      );
-    }
+  toPhysical(where: Address): number {
+    const linear = this.addressOf(where);
     if (!this.#pagingIsOn) return Number(linear);
     const walk = this.walk(linear);
     if ("physical" in walk.result) return walk.result.physical;
@@ -49,7 +56,8 @@ export class LinearMemory extends AddressSpace<number | bigint> {
    * The walk of the page tables for a linear address, with every entry that it passed, as CR4 and EFER have
    * them now.
    */
-  walk(linear: number | bigint): PageWalk {
+  walk(where: Address): PageWalk {
+    const linear = this.addressOf(where);
     const { cr3, cr4, efer } = this.#registers;
     return walkPageTables({
       cr3,
@@ -61,15 +69,42 @@ export class LinearMemory extends AddressSpace<number | bigint> {
     });
   }
 
+  /** See {@linkcode AddressSpace.addressOf}. */
+  override addressOf(where: Address): bigint {
+    if (typeof where === "string") return this.#labelAddress(where);
+    return checkAddress(where, "a linear address");
+  }
+
+  /**
+   * Where the bytes from a linear address on lie in physical memory, in ranges as long as they can be.
+   *
+   * @throws {RangeError} When one is not mapped.
+   */
+  ranges(
+    address: bigint,
+    length: number,
+  ): { start: number; physical: number; length: number }[] {
+    const ranges: { start: number; physical: number; length: number }[] = [];
+    for (let start = 0; start < length;) {
+      const physical = this.toPhysical(addressAfter(address, start));
+      const size = Math.min(length - start, PAGE_SIZE - physical % PAGE_SIZE);
+      const last = ranges.at(-1);
+      if (last !== undefined && last.physical + last.length === physical) last.length += size;
+      else ranges.push({ start, physical, length: size });
+      start += size;
+    }
+    return ranges;
+  }
+
   /** See {@linkcode AddressSpace}. */
-  protected override load(address: number | bigint, target: Uint8Array): void {
+  protected override load(address: bigint, target: Uint8Array): void {
     for (const { piece, start } of this.#pieces("read", address, target.length)) {
       target.set(pieceBytes(piece), start);
     }
   }
 
   /** See {@linkcode AddressSpace}. */
-  protected override store(address: number | bigint, content: Uint8Array): void {
+  protected override store(address: bigint, content: Uint8Array): void {
     for (const { piece, start } of this.#pieces("write", address, content.length)) {
       storePiece(piece, content.subarray(start, start + piece.length));
     }
@@ -80,21 +115,19 @@ export class LinearMemory extends AddressSpace<number | bigint> {
     return pagingModeOf({ cr0: cr0.value, cr4: cr4.value, efer: efer.value }) !== undefined;
   }
 
-  /** The memory behind a range, cut at page boundaries; all of it is found before any of it is used. */
+  /** The memory behind a range, in pieces; all of it is found before any of it is used. */
   #pieces(
     verb: string,
-    address: number | bigint,
+    address: bigint,
     length: number,
   ): { piece: MemoryPiece; start: number }[] {
     const pieces = [];
-    for (let start = 0; start < length;) {
-      const linear = addressAfter(address, start);
-      const physical = this.toPhysical(linear);
-      const end = Math.min(length, start + PAGE_SIZE - physical % PAGE_SIZE);
-      // Slots are made of whole pages: what lies in one page lies in one slot.
-      const [piece] = this.#memory.pieces(verb, physical, end - start);
-      pieces.push({ piece, start });
-      start = end;
+    for (const { start, physical, length: size } of this.ranges(address, length)) {
+      let at = start;
+      for (const piece of this.#memory.pieces(verb, physical, size)) {
+        pieces.push({ piece, start: at });
+        at += piece.length;
+      }
     }
     return pieces;
   }

@@ -1,4 +1,5 @@
 import type { Pages } from "../../ffi/libc.ts";
+import { type Address, checkAddress } from "../../guest/address.ts";
 import { AddressSpace } from "./address_space.ts";
 import type { BackedSlot, MemorySlot, SlotOptions } from "./memory_slots.ts";
 import { formatAddress } from "../../x86/hex.ts";
@@ -41,6 +42,8 @@ export interface MemorySlots extends Disposable {
 
 /** What a machine's memory asks of the machine. */
 export interface MemoryOwner {
+  /** The guest physical address of a label. */
+  addressOf(label: string): number;
   /** Throws where the machine is disposed. */
   checkUsable(): void;
   /** Throws where a range of guest physical addresses has MMIO handlers. */
@@ -64,7 +67,7 @@ export interface MemoryOwner {
  * console.log(vm.memory.dirty()); // [ 12288 ]
  * ```
  */
-export interface PhysicalMemory extends AddressSpace {
+export interface PhysicalMemory extends AddressSpace<number> {
   /** The slots there are, by address. */
   readonly slots: readonly MemorySlot[];
 
@@ -110,14 +113,14 @@ export interface PhysicalMemory extends AddressSpace {
    * The `length` bytes at `gpa` themselves, not a copy: what the guest writes shows in them, and what is
    * written to them shows to the guest. They must lie in one slot. A view ends with its machine: it has no bytes then.
    */
-  view(gpa: number, length: number): Uint8Array<ArrayBuffer>;
+  view(gpa: Address, length: number): Uint8Array<ArrayBuffer>;
 
   /** The slot that backs `gpa`, or undefined. */
   slotAt(gpa: number): MemorySlot | undefined;
 }
 
 /** {@linkcode PhysicalMemory}, with the memory behind it. */
-export class BackedMemory extends AddressSpace implements PhysicalMemory {
+export class BackedMemory extends AddressSpace<number> implements PhysicalMemory {
   readonly #slots: MemorySlots;
   readonly #owner: MemoryOwner;
 
@@ -170,8 +173,9 @@ export class BackedMemory extends AddressSpace implements PhysicalMemory {
   }
 
   /** See {@linkcode PhysicalMemory.view}. */
-  view(gpa: number, length: number): Uint8Array<ArrayBuffer> {
+  view(where: Address, length: number): Uint8Array<ArrayBuffer> {
     this.#owner.checkUsable();
+    const gpa = this.addressOf(where);
     const slot = this.slotAt(gpa);
     const isCount = Number.isSafeInteger(length) && length >= 0;
     if (slot === undefined || !isCount || gpa + length > slot.gpa + slot.size) {
@@ -229,6 +233,13 @@ export class BackedMemory extends AddressSpace implements PhysicalMemory {
       done += piece.length;
     }
     return pieces;
+  }
+
+  /** See {@linkcode AddressSpace.addressOf}. */
+  override addressOf(where: Address): number {
+    this.#owner.checkUsable();
+    if (typeof where === "string") return this.#owner.addressOf(where);
+    return Number(checkAddress(where, "a physical address"));
   }
 
   /** See {@linkcode AddressSpace}. */

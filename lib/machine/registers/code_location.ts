@@ -1,31 +1,57 @@
 import type { CodeBits } from "../../guest/image_parts.ts";
-import type { Image } from "../../guest/image.ts";
+import { type Image, loadAddressOf } from "../../guest/image.ts";
 import type { Registers } from "./registers.ts";
 
 /** Where a stopped guest's next instruction is. */
 export interface CodeLocation {
   /** Its linear address: the base of CS and rip. */
-  readonly linear: number;
+  readonly linear: bigint;
+  /** What to subtract from linear addresses to find them in the image. */
+  readonly imageBase: bigint;
   /**
-   * What to subtract from linear addresses to find them in the image: guests that start at CS:IP are
-   * assembled for offsets in CS.
+   * What to add to the image's labels to have their linear addresses: guests that start at CS:IP are assembled for
+   * offsets in CS.
    */
-  readonly imageBase: number;
+  readonly segmentBase: bigint;
   /** The width of the code. */
   readonly bits: CodeBits;
 }
 
+/** Of which CPU, and of which guest. */
+interface CodeOf {
+  readonly registers: Registers;
+  readonly image: Image;
+}
+
 /** Where a stopped guest's next instruction is. */
-export function codeLocation(
-  { registers, image }: { readonly registers: Registers; readonly image: Image },
-): CodeLocation {
-  const linear = Number(linearInstructionPointer(registers));
-  const base = Number(registers.cs.base);
-  // A guest that has halted may be just behind its last instruction.
-  const hasLine = (address: number) =>
-    (image.lineAt(address) ?? image.lineAt(address - 1)) !== undefined;
-  const isOffset = !hasLine(linear) && hasLine(linear - base);
-  return { linear, imageBase: isOffset ? base : 0, bits: codeBits(registers) };
+export function codeLocation({ registers, image }: CodeOf): CodeLocation {
+  const linear = linearInstructionPointer(registers);
+  const isCode = (base: bigint) => {
+    const address = linear - base;
+    // A guest that has halted may be just behind its last instruction.
+    return [address, address - 1n].some((each) =>
+      (image.lines.length > 0 ? image.lineAt(each) : image.segmentAt(each)) !== undefined
+    );
+  };
+  const bits = codeBits(registers);
+  if (isCode(0n)) return { linear, imageBase: 0n, segmentBase: 0n, bits };
+  const { base } = registers.cs;
+  if (isCode(base)) return { linear, imageBase: base, segmentBase: base, bits };
+  // A kernel of the upper half runs where it was loaded until it has set paging up.
+  const imageBase = image.segments
+    .map((segment) => loadAddressOf(segment) - segment.address)
+    .find((moved) => moved !== 0n && isCode(moved));
+  return { linear, imageBase: imageBase ?? 0n, segmentBase: 0n, bits };
+}
+
+/**
+ * The linear address of a label, or the value of a constant.
+ *
+ * @throws {RangeError} When the guest defines no such name; the message has the nearest.
+ */
+export function labelAddress(cpu: CodeOf, label: string): bigint {
+  const value = cpu.image.symbol(label);
+  return cpu.image.isConstant(label) ? value : value + codeLocation(cpu).segmentBase;
 }
 
 /** How wide the code is that CS selects. */

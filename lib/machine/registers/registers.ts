@@ -40,11 +40,14 @@ export type ControlRegisterName = "cr2" | "cr3" | "cr8" | "apic_base";
 /** The registers that hold a descriptor table. */
 export type TableRegisterName = "gdt" | "idt";
 
-/** The registers of a vCPU by name, as {@linkcode Registers} has them and tests set and expect them. */
+/**
+ * The registers of a vCPU by name, as {@linkcode Registers} has them and tests set and expect them. A string is a label of
+ * the guest, and stands for what `mov rsi, label` would load.
+ */
 export type RegisterValues =
-  & { readonly [Name in Exclude<GeneralRegister, "rflags">]?: bigint | number }
-  & { readonly [Name in PartialRegister]?: number }
-  & { readonly [Name in ControlRegisterName]?: bigint | number }
+  & { readonly [Name in Exclude<GeneralRegister, "rflags">]?: bigint | number | string }
+  & { readonly [Name in PartialRegister]?: number | bigint | string }
+  & { readonly [Name in ControlRegisterName]?: bigint | number | string }
   & {
     readonly [Name in MainFlagRegister]?: bigint | number | FlagValues<FlagsOfRegisters[Name]>;
   }
@@ -121,8 +124,17 @@ export interface RegisterAccess {
   set(values: RegisterValues): void;
 }
 
-/** The registers that `store` holds, by name. */
-export function registersOf(store: RegisterStore): Registers {
+/**
+ * The registers that `store` holds, by name.
+ *
+ * @param symbol The value of a symbol of the guest.
+ */
+export function registersOf(
+  store: RegisterStore,
+  symbol: (name: string) => bigint,
+): Registers {
+  const numberOf = (value: bigint | number | string) =>
+    typeof value === "string" ? symbol(value) : value;
   const registers = extendedRegisters(store) as Registers;
   const define = (name: string, get: () => unknown, set?: (value: never) => void) =>
     Object.defineProperty(registers, name, { enumerable: true, get, set });
@@ -133,7 +145,8 @@ export function registersOf(store: RegisterStore): Registers {
     define(
       name,
       () => readRegister(name as GeneralRegister, store.view("general").getBigUint64(offset, true)),
-      (value: bigint | number) => {
+      (given: bigint | number | string) => {
+        const value = numberOf(given);
         checkIsNumber(name, value);
         const full = store.view("general").getBigUint64(offset, true);
         const changed = writeRegister(name, full, value);
@@ -143,7 +156,7 @@ export function registersOf(store: RegisterStore): Registers {
   }
   for (const name of WHOLE) {
     const { read, write } = quadword(store, name);
-    define(name, read, write);
+    define(name, read, (value: bigint | number | string) => write(numberOf(value)));
   }
   for (const name of FLAGGED) {
     const { read, write } = quadword(store, name);
@@ -151,7 +164,7 @@ export function registersOf(store: RegisterStore): Registers {
     define(name, get, set);
   }
   for (const name of [...SEGMENTS, ...TABLES]) {
-    const members = structureMembers(store, name);
+    const members = structureMembers(store, name, numberOf);
     define(name, () => members);
   }
   define("get", () => (path: string) => readPath(registers, path));
@@ -176,7 +189,11 @@ function quadword(store: RegisterStore, name: string) {
 }
 
 /** A segment or a descriptor table: an object whose properties are the fields of its structure. */
-function structureMembers(store: RegisterStore, name: SegmentName | TableRegisterName): object {
+function structureMembers(
+  store: RegisterStore,
+  name: SegmentName | TableRegisterName,
+  numberOf: (value: bigint | number | string) => bigint | number,
+): object {
   const members = Object.create(checkNames(name));
   const layout: StructLayout = SEGMENTS.includes(name as SegmentName) ? kvm_segment : kvm_dtable;
   const start = kvm_sregs.offsetOf(name);
@@ -185,8 +202,8 @@ function structureMembers(store: RegisterStore, name: SegmentName | TableRegiste
     Object.defineProperty(members, member, {
       enumerable: true,
       get: () => readInteger(store.view("special"), start + offset, size),
-      set: (value: bigint | number) => {
-        kvm_sregs.write(store.change("special"), 0, { [name]: { [member]: value } });
+      set: (value: bigint | number | string) => {
+        kvm_sregs.write(store.change("special"), 0, { [name]: { [member]: numberOf(value) } });
       },
     });
   }

@@ -43,5 +43,5 @@ export function wholeNumber(name: string, value: unknown, width: number): bigint
 /** What TypeScript refuses, `BigInt` would take: `true` as 1, `""` as 0. @throws {TypeError} */
 export function checkIsNumber(name: string, value: unknown): asserts value is bigint | number {
   if (typeof value === "bigint" || typeof value === "number") return;
-  throw new TypeError(`Cannot set ${name} as ${value}: give a number or a bigint`);
+  throw new TypeError(`Cannot set ${name} as ${value}: give a number, a bigint or a label`);
 }

@@ -45,7 +45,7 @@ function placeText(cpu: StoppedCpu): string {
   const { mpState } = cpu;
   const isHalted = mpState === "HALTED" || (isAtExit && lastExit?.reason === "HLT");
   // A CPU that has halted stands behind its HLT, which has one byte.
-  const address = isHalted ? linear - 1 : linear;
+  const address = isHalted ? linear - 1n : linear;
   const line = image.lineAt(address - imageBase);
   const symbol = image.symbolAt(address - imageBase);
   const state = isAtExit && lastExit?.reason === "HLT" ? "halted" : STATES[mpState];

@@ -25,7 +25,7 @@ export class CodeView {
   }
 
   /** As much of memory from a linear address on as is mapped, at most `length` bytes. */
-  bytes(address: number, length: number): Uint8Array {
+  bytes(address: bigint, length: number): Uint8Array {
     const { linear } = this.#machine;
     try {
       return linear.read(address, length);
@@ -34,7 +34,7 @@ export class CodeView {
     }
     const bytes: number[] = [];
     try {
-      while (bytes.length < length) bytes.push(linear.u8(address + bytes.length));
+      while (bytes.length < length) bytes.push(linear.u8(address + BigInt(bytes.length)));
     } catch {
       // The end of what is mapped.
     }
@@ -48,10 +48,10 @@ export class CodeView {
    * @param count How many are wanted at least from `end` on.
    * @returns Undefined where there is no disassembler.
    */
-  instructions(address: number, end: number, count: number): readonly Instruction[] | undefined {
-    const index = this.#known.findIndex((each) => Number(each.address) === address);
+  instructions(address: bigint, end: bigint, count: number): readonly Instruction[] | undefined {
+    const index = this.#known.findIndex((each) => each.address === address);
     if (index !== -1) return this.#known.slice(index);
-    const code = this.bytes(address, end - address + count * LONGEST_INSTRUCTION);
+    const code = this.bytes(address, Number(end - address) + count * LONGEST_INSTRUCTION);
     const { bits } = this.place;
     const { instructions, unavailable } = disassemble(code, { bits, origin: address });
     if (unavailable !== undefined) return undefined;
@@ -86,11 +86,11 @@ const USES_MEMORY = /\[|^(rep\w* )?(movs|stos|lods|scas|cmps|ins|outs)|^(push|po
  * behind all others, HLT included. So the instruction is the one at rip or the one that ends there, and the
  * exit tells which of the two it can be.
  */
-export function exitingInstruction(machine: StoppedCpu, code: CodeView): number {
+export function exitingInstruction(machine: StoppedCpu, code: CodeView): bigint {
   const record = machine.log.latestOf(machine.number);
   const next = code.place.linear;
   if (!machine.isAtExit || record === undefined) return next;
-  if (record.fault !== undefined) return Number(machine.fault!.linear);
+  if (record.fault !== undefined) return machine.fault!.linear;
   const isUnanswered = !record.isWrite && record.answeredBy === undefined;
   switch (record.reason) {
     case EXIT_REASON.HLT:
@@ -104,7 +104,7 @@ export function exitingInstruction(machine: StoppedCpu, code: CodeView): number 
   }
 }
 
-function ofPort(machine: StoppedCpu, code: CodeView, record: ExitRecord): number | undefined {
+function ofPort(machine: StoppedCpu, code: CodeView, record: ExitRecord): bigint | undefined {
   const { immediate, plain, string } = PORT_OPCODES[record.isWrite ? "out" : "in"];
   const repeats = repeatsAt(machine, code);
   const ended = before(machine, code, (bytes) =>
@@ -119,7 +119,7 @@ function hasValue({ registers }: StoppedCpu, { value, size }: ExitRecord): boole
   return value === BigInt.asUintN(BYTE_BITS * size, registers.rax);
 }
 
-function ofMemory(machine: StoppedCpu, code: CodeView, record: ExitRecord): number | undefined {
+function ofMemory(machine: StoppedCpu, code: CodeView, record: ExitRecord): bigint | undefined {
   if (repeatsAt(machine, code) && isBesideIndex(machine, record)) return undefined;
   return before(machine, code, (_bytes, text) => text !== undefined && USES_MEMORY.test(text));
 }
@@ -143,26 +143,26 @@ function before(
   { image }: StoppedCpu,
   code: CodeView,
   isIt: (bytes: Uint8Array, text: string | undefined) => boolean,
-): number | undefined {
+): bigint | undefined {
   const { linear, imageBase } = code.place;
-  const line = image.lineAt(linear - imageBase - 1);
+  const line = image.lineAt(linear - imageBase - 1n);
   if (line === undefined) return beforeByOpcode(code, isIt);
   const start = line.address + imageBase;
   const instructions = code.instructions(start, linear, 2);
   if (instructions === undefined) {
-    return isIt(code.bytes(start, linear - start), undefined) ? start : undefined;
+    return isIt(code.bytes(start, Number(linear - start)), undefined) ? start : undefined;
   }
-  const last = instructions.find((each) => Number(each.address) + each.bytes.length === linear);
-  return last !== undefined && isIt(last.bytes, last.text) ? Number(last.address) : undefined;
+  const last = instructions.find((each) => each.address + BigInt(each.bytes.length) === linear);
+  return last !== undefined && isIt(last.bytes, last.text) ? last.address : undefined;
 }
 
 /** Without source lines: the one or two bytes before rip, where they are an opcode that is looked for. */
 function beforeByOpcode(
   code: CodeView,
   isIt: (bytes: Uint8Array, text: string | undefined) => boolean,
-): number | undefined {
+): bigint | undefined {
   const { linear } = code.place;
-  const bytes = linear < 2 ? new Uint8Array() : code.bytes(linear - 2, 2);
+  const bytes = linear < 2n ? new Uint8Array() : code.bytes(linear - 2n, 2);
   if (bytes.length < 2 || !isIt(bytes, undefined)) return undefined;
-  return isIt(bytes.subarray(1), undefined) ? linear - 1 : linear - 2;
+  return isIt(bytes.subarray(1), undefined) ? linear - 1n : linear - 2n;
 }

@@ -105,8 +105,8 @@ function tripleFault({ lastExit, isAtExit, catchesFaults }: StoppedCpu): string[
 }
 
 /** A guest that lacks its HLT runs on into whatever lies behind it, which nothing else on the page shows. */
-function lastByte({ image, lastExit }: StoppedCpu, address: number, next: number): string[] {
-  const ends = image.segments.map((segment) => segment.address + segment.size);
+function lastByte({ image, lastExit }: StoppedCpu, address: bigint, next: bigint): string[] {
+  const ends = image.segments.map((segment) => segment.address + BigInt(segment.size));
   if (lastExit?.reason === "HLT" || address === next || !ends.includes(next)) return [];
   return [
     "  the guest's bytes end here: what is executed next is not its code (is a hlt missing?)",
@@ -132,7 +132,7 @@ function sourceLines(lines: readonly SourceLine[], here: SourceLine): string[] {
 function instructions(
   { image }: StoppedCpu,
   code: CodeView,
-  address: number,
+  address: bigint,
   isKnown: boolean,
 ): string[] {
   const bytes = code.bytes(address, BYTES_SHOWN);
@@ -141,7 +141,7 @@ function instructions(
   if (instructions === undefined) return [`  → ${hex(address)}  ${hexBytes(bytes)}`];
   const { imageBase } = code.place;
   const rows = instructions.slice(0, INSTRUCTIONS_SHOWN)
-    .filter((each) => !isKnown || image.lineAt(Number(each.address) - imageBase))
+    .filter((each) => !isKnown || image.lineAt(each.address - imageBase))
     .map(({ address, bytes, text }) => ({ at: hex(address), bytes: hexBytes(bytes), text }));
   const width = Math.max(...rows.map(({ bytes }) => bytes.length));
   return rows.map(({ at, bytes, text }, index) =>

@@ -1,4 +1,6 @@
 import { HostError } from "../../ffi/errors.ts";
+import { type Address, checkAddress } from "../../guest/address.ts";
+import { atCaller } from "../../guest/call_site.ts";
 import { EXIT_REASON, KVM_GUESTDBG } from "../../kvm/abi/mod.ts";
 import type { DebugExit } from "../../kvm/exits/exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
@@ -93,7 +95,7 @@ export interface GuestDebug {
    * @throws {RangeError} When there is no such label, it is no address, or all 4 debug registers are taken.
    * @throws {HostError} When debug registers are asked for where they do not stop a guest.
    */
-  breakAt(where: string | number | bigint, options?: BreakOptions): Breakpoint;
+  breakAt(where: Address, options?: BreakOptions): Breakpoint;
 
   /**
    * Stops the guest behind each instruction that has written to some bytes at a linear address, or accessed
@@ -104,7 +106,7 @@ export interface GuestDebug {
    *   registers are taken.
    * @throws {HostError} Where debug registers do not stop a guest: in the nested machine of QEMU.
    */
-  watch(where: string | number | bigint, options?: WatchOptions): Breakpoint;
+  watch(where: Address, options?: WatchOptions): Breakpoint;
 
   /**
    * Stops the guest at each `int3` that it executes; rip is at it, and the guest takes no #BP. To go on, move
@@ -134,24 +136,25 @@ export class DebugControl implements GuestDebug {
   }
 
   /** See {@linkcode GuestDebug.breakAt}. */
-  breakAt(where: string | number | bigint, { by = this.#means() }: BreakOptions = {}): Breakpoint {
-    if (by !== "register" && by !== "step") {
-      throw new RangeError(`Cannot break by ${String(by)}: give "register" or "step"`);
-    }
-    const address = typeof where === "string" ? this.#parts.addressOf(where) : toAddress(where);
-    return this.#add({ address, size: 1, on: "execute", by, hits: 0 });
+  breakAt(where: Address, { by = this.#means() }: BreakOptions = {}): Breakpoint {
+    return atCaller(this.breakAt, () => {
+      if (by !== "register" && by !== "step") {
+        throw new RangeError(`Cannot break by ${String(by)}: give "register" or "step"`);
+      }
+      const address = this.#addressOf(where, "a breakpoint's address");
+      return this.#add({ address, size: 1, on: "execute", by, hits: 0 });
+    });
   }
 
   /** See {@linkcode GuestDebug.watch}. */
-  watch(
-    where: string | number | bigint,
-    { size = 1, on = "write" }: WatchOptions = {},
-  ): Breakpoint {
-    const address = typeof where === "string" ? this.#parts.addressOf(where) : toAddress(where);
-    if (on !== "write" && on !== "access") {
-      throw new RangeError(`Cannot watch for ${JSON.stringify(on)}: give "write" or "access"`);
-    }
-    return this.#add({ address, size, on, by: "register", hits: 0 });
+  watch(where: Address, { size = 1, on = "write" }: WatchOptions = {}): Breakpoint {
+    return atCaller(this.watch, () => {
+      const address = this.#addressOf(where, "a watchpoint's address");
+      if (on !== "write" && on !== "access") {
+        throw new RangeError(`Cannot watch for ${JSON.stringify(on)}: give "write" or "access"`);
+      }
+      return this.#add({ address, size, on, by: "register", hits: 0 });
+    });
   }
 
   /** See {@linkcode GuestDebug.stopAtInt3}. */
@@ -262,6 +265,10 @@ export class DebugControl implements GuestDebug {
     };
   }
 
+  #addressOf(where: Address, what: string): bigint {
+    return typeof where === "string" ? this.#parts.addressOf(where) : checkAddress(where, what);
+  }
+
   #means(): BreakpointMeans {
     return emulatorLacks("breakpoints") ? "step" : "register";
   }
@@ -271,14 +278,5 @@ function noRegisters(): HostError {
   return new HostError(
     "Cannot set a breakpoint by a debug register: QEMU, whose SVM this nested machine's KVM runs on, loads DR7 at " +
       'VMRUN without putting it in force. For a breakpoint give `by: "step"`; watchpoints take KVM hardware.',
-  );
-}
-
-function toAddress(value: number | bigint): bigint {
-  if (typeof value === "bigint" || Number.isSafeInteger(value)) return BigInt(value);
-  throw new RangeError(
-    `Cannot break at ${
-      String(value)
-    }: it is no linear address; give a whole number, a bigint or a label`,
   );
 }

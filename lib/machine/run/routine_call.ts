@@ -1,3 +1,4 @@
+import type { Address } from "../../guest/address.ts";
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import { KVM_EXIT_IO } from "../../kvm/abi/mod.ts";
 import type { CodeBits } from "../../guest/image_parts.ts";
@@ -6,7 +7,7 @@ import type { DebugExit, Exit } from "../../kvm/exits/exit.ts";
 import { formatAddress, hex } from "../../x86/hex.ts";
 import { PORT } from "../../x86/layout.ts";
 import { type MpState, mpStateNumber } from "../interrupts/vcpu_events.ts";
-import { codeBits, codeLocation } from "../registers/code_location.ts";
+import { codeBits, labelAddress } from "../registers/code_location.ts";
 import type { Registers, RegisterValues } from "../registers/registers.ts";
 import { CallError, isOfGuest } from "./run_errors.ts";
 import type { CpuRunner } from "./cpu_runner.ts";
@@ -40,9 +41,6 @@ export interface CallOptions extends Pick<RunOptions, "timeout"> {
    */
   readonly returns?: ResultType;
 }
-
-/** Where a routine is: a label, or a linear address. */
-export type Address = string | number | bigint;
 
 /** An argument of a call by the C convention: an integer, or a label, for its address. */
 export type CallArgument = number | bigint | string;
@@ -270,8 +268,7 @@ export class RoutineCall {
   #addressOf(place: Address): bigint {
     const { image, registers } = this.runner.parts.cpu;
     if (typeof place === "string") {
-      return BigInt(image.symbol(place)) +
-        BigInt(codeLocation({ registers, image }).imageBase);
+      return labelAddress({ registers, image }, place);
     }
     const isAddress = typeof place === "bigint"
       ? BigInt.asUintN(64, place) === place

@@ -14,7 +14,8 @@ import {
   type ObservedExit,
   type RunOptions,
 } from "./run_options.ts";
-import { type Address, type CallInput, type CallOptions, RoutineCall } from "./routine_call.ts";
+import type { Address } from "../../guest/address.ts";
+import { type CallInput, type CallOptions, RoutineCall } from "./routine_call.ts";
 import type { ExitRecorder } from "../exits/exit_log.ts";
 import { scaledTimeout, type TimeLimit } from "./time_limit.ts";
 

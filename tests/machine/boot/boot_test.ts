@@ -18,7 +18,7 @@ Deno.test("a guest starts in real mode at 0x500, or in long mode where it says b
   using real = boot(asm`hlt`);
   assertEquals(
     [real.mode, real.registers.rip, real.image.origin],
-    ["real", 0x500n, 0x500] as unknown[],
+    ["real", 0x500n, 0x500n] as unknown[],
   );
   using long = boot(asm`
     bits 64
@@ -37,7 +37,7 @@ Deno.test("origin: the guest is assembled for it and lies there", () => {
     `,
     { origin: 0x7c00 },
   );
-  assertEquals(vm.image.symbol("message"), 0x7c05);
+  assertEquals(vm.image.symbol("message"), 0x7c05n);
   vm.run();
   assertEquals([vm.registers.al, vm.memory.u8(0x7c05)], [0x42, 0x42]);
 });
@@ -50,7 +50,7 @@ Deno.test("an org in the source has the last word on the origin", () => {
     hlt
   message: db 0x43
   `);
-  assertEquals([vm.image.origin, vm.registers.rip], [0x8000, 0x8000n] as unknown[]);
+  assertEquals([vm.image.origin, vm.registers.rip], [0x8000n, 0x8000n] as unknown[]);
   vm.run();
   assertEquals(vm.registers.al, 0x43);
 });
@@ -108,7 +108,7 @@ Deno.test("cs with ip, with a label to start at, and with an image that lies whe
   `,
     { cs: 0x1000, ip: 0x100 },
   );
-  assertEquals(offset.image.origin, 0x100);
+  assertEquals(offset.image.origin, 0x100n);
   assertEquals(offset.memory.u8(0x10105), 0x45);
   using label = boot(
     asm`
@@ -283,7 +283,8 @@ Deno.test("options that are out of range leave nothing open", () => {
     [{ registers: { al: 256 } }, "Cannot set al as 0x100"],
     [{ registers: { foo: 1 } as never }, 'Cannot find a register "foo"'],
     [{ ds: 0x10000 }, "Cannot set ds"],
-    [{ entry: -1 }, "Cannot start real mode at"],
+    [{ entry: -1 }, "Cannot use -1 as the guest's entry"],
+    [{ entry: 0x110000 }, "Cannot start real mode at 0x110000"],
     [{ cs: 0, ip: 0x10000 }, "Cannot set ip"],
     [{ timeout: 0 }, "Cannot limit a run"],
   ];

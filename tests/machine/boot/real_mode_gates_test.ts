@@ -26,7 +26,7 @@ Deno.test.each(["real", "unreal"] as const)(
     vm.registers.rip = vm.image.symbol("divides");
     expect(vm).toExit([hlt()]);
     expect(vm).toHaveRegisters({ cx: 0xd1d });
-    const dos = vm.image.symbol("dos");
+    const dos = Number(vm.image.symbol("dos"));
     expect(vm).toHaveMemory(0x84, [dos & 0xff, dos >> 8, 0, 0]);
     expect(vm).toHaveMemory(0x88, [0, 0, 0, 0]);
   },

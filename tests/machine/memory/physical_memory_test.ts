@@ -3,7 +3,7 @@ import { libc } from "@vmexit/vmexit/kvm";
 import { allocatePages } from "../../../lib/ffi/pages.ts";
 import { type BackedSlot, slotOf } from "../../../lib/machine/memory/memory_slots.ts";
 import { BackedMemory } from "../../../lib/machine/memory/physical_memory.ts";
-import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 
 const PAGE = 4096;
@@ -20,7 +20,7 @@ function memory(): BackedMemory {
   const slots = [page(0, 0), page(2, PAGE), page(1, 0x10000)];
   return new BackedMemory(
     { slots, add: refuse, move: refuse, delete: refuse, dirty: refuse, [Symbol.dispose]() {} },
-    { checkUsable() {}, checkIsNoDevice() {}, nextInstructions: () => [] },
+    { addressOf: refuse, checkUsable() {}, checkIsNoDevice() {}, nextInstructions: () => [] },
   );
 }
 
@@ -114,9 +114,10 @@ Deno.test("an address without memory is an error that names the slots there are"
 Deno.test("addresses and lengths that are none are refused", () => {
   const m = memory();
   for (const address of [-1, 0.5, NaN, Infinity, 2 ** 53]) {
-    assertThrows(() => m.u8(address), RangeError, "no memory is there", String(address));
-    assertThrows(() => m.setU8(address, 1), RangeError, "no memory is there", String(address));
-    assertThrows(() => m.view(address, 1), RangeError, "no memory is there", String(address));
+    const message = `Cannot use ${address} as a physical address`;
+    assertThrows(() => m.u8(address), RangeError, message);
+    assertThrows(() => m.setU8(address, 1), RangeError, message);
+    assertThrows(() => m.view(address, 1), RangeError, message);
   }
   for (const length of [-1, 0.5, NaN, Infinity]) {
     assertThrows(() => m.read(0, length), RangeError, "Cannot", String(length));
@@ -190,9 +191,4 @@ Deno.test("a read-only slot is read like memory, and a write to it is an MMIO ex
   // The host may: it is the one who burns the ROM.
   vm.memory.setU8(0x200000, 0x53);
   assertEquals(vm.memory.u8(0x200000), 0x53);
-});
-
-Deno.test("a message about a mistyped address shows it as it was given", () => {
-  const error = assertThrows(() => memory().u8(1.5), RangeError);
-  assertStringIncludes((error as Error).message, "at physical 1.5:");
 });

@@ -24,7 +24,7 @@ function teller(rewrite: (vm: Machine, at: number, value: number) => void): numb
     write(_port, value) {
       told.push(Number(value));
       if (told.length === ROUNDS) return vm.stop();
-      rewrite(vm, vm.image.symbols.again + OPERAND, told.length + 1);
+      rewrite(vm, Number(vm.image.symbols.again) + OPERAND, told.length + 1);
     },
   });
   vm.run();
@@ -121,7 +121,7 @@ Deno.test("what a view takes back of the guest's own changes to its code is as i
     `,
     { memory: "4K" },
   );
-  const view = vm.memory.view(vm.image.symbols.again + OPERAND, 1);
+  const view = vm.memory.view(Number(vm.image.symbols.again) + OPERAND, 1);
   const told: number[] = [];
   vm.ports.on(PORT, {
     write(_port, value) {
@@ -144,7 +144,7 @@ Deno.test("a view that nobody holds any more was written, all the same", () => {
     `,
     { memory: "4K" },
   );
-  const at = vm.image.symbols.again + OPERAND;
+  const at = Number(vm.image.symbols.again) + OPERAND;
   const told: number[] = [];
   vm.ports.on(PORT, {
     write(_port, value) {
@@ -213,7 +213,7 @@ Deno.test("a breakpoint byte that is put and taken away: the guest runs into it,
     `,
     { memory: "4K" },
   );
-  const at = vm.image.symbols.again;
+  const at = Number(vm.image.symbols.again);
   const original = vm.memory.u8(at);
   const stops: unknown[] = [];
   vm.memory.setU8(at, HLT);

@@ -167,9 +167,12 @@ Deno.test("a value that does not fit its register is refused", () => {
   assertThrows(() => registers.ah = 256, RangeError, "Cannot set ah as 0x100");
   assertThrows(() => registers.cr8 = -1n, RangeError, "Cannot set cr8");
   assertThrows(() => registers.cs.limit = 2 ** 32, RangeError);
-  for (const value of ["1", true, null, undefined]) {
+  for (const value of [true, null, undefined, {}]) {
     assertThrows(() => registers.cr3 = value as never, Error, "Cannot set cr3");
     assertThrows(() => registers.rax = value as never, Error, "Cannot set rax");
+  }
+  for (const values of [{ cr3: "1" }, { rax: "1" }, { al: "1" }]) {
+    assertThrows(() => registers.set(values), RangeError, "Cannot find the symbol 1");
   }
 });
 

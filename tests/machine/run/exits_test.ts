@@ -162,16 +162,16 @@ Deno.test("an answer to an instruction that rip was set away from is refused, by
   const message = "Cannot answer exit 1: rip, or cs, was set while the instruction waited";
   vm.exits().next();
   const { rip } = vm.registers;
-  vm.registers.rip = BigInt(elsewhere);
+  vm.registers.rip = elsewhere;
   assertThrows(() => vm.answer(5), TypeError, message);
   using handler = vm.ports.on(0x42, { read: () => 6 });
   assertThrows(() => vm.run(), TypeError, message);
   handler[Symbol.dispose]();
   vm.registers.set({ rip, ah: 7 });
   vm.answer(5);
-  vm.registers.rip = BigInt(elsewhere);
+  vm.registers.rip = elsewhere;
   vm.run();
-  assertEquals([vm.registers.ax, vm.registers.rip], [0x705, BigInt(elsewhere + 1)]);
+  assertEquals([vm.registers.ax, vm.registers.rip], [0x705, elsewhere + 1n]);
 });
 
 Deno.test("an answer to a string instruction is in the log as its first element", () => {
