@@ -83,11 +83,13 @@ function choose(files: readonly string[], count: number, seed: number) {
   }
 }
 
-/** Which tests noticed the fault in the copy: `"own tests"`, `"all tests"`, or nothing. */
+/** Which tests noticed the fault in the copy, those first that are nearest to it; nothing where none did. */
 async function noticedBy(path: string): Promise<string | undefined> {
-  let folder = dirname(path).replace(/^lib/, "tests");
+  const namesake = path.replace(/^lib/, "tests").replace(/\.ts$/, "_test.ts");
+  let folder = dirname(namesake);
   while (!await exists(join(copy, folder))) folder = dirname(folder);
-  if (!await passes([folder])) return "own tests";
+  if (await exists(join(copy, namesake)) && !await passes([namesake])) return "its own tests";
+  if (!await passes([folder])) return "its folder's tests";
   return await passes([]) ? undefined : "all tests";
 }
 
