@@ -7,10 +7,11 @@ import {
   KVM_VCPUEVENT_VALID,
   type KvmGuestDebug,
 } from "@vmexit/vmexit/abi";
-import type { Vm } from "@vmexit/vmexit/kvm";
+import { ERRNO, kvmLibc, type Vm } from "@vmexit/vmexit/kvm";
 import { assert, assertEquals, assertGreater, assertThrows } from "@std/assert";
 import { injected } from "../machine/injected_libc.ts";
-import { levels } from "./levels.ts";
+import { ThreadTimer, TIMER_SIGNAL } from "../../lib/ffi/thread_timer.ts";
+import { ENTRY, levels } from "./levels.ts";
 
 const irqchip = (vm: Vm) => vm.createIrqchip();
 /** `sti`, `nop`, `hlt`. */
@@ -154,11 +155,38 @@ Deno.test("setGuestDebug gives the kernel its flags and the debug registers", ()
   assertEquals(on.vcpu.kvmRun.exit().reason, "DEBUG");
 });
 
-Deno.test("setSignalMask takes a mask and takes it back", () => {
-  using on = levels();
-  on.vcpu.setSignalMask(1n << 9n);
+Deno.test("setSignalMask: a signal that it blocks does not end a run, and does once the mask is taken back", () => {
+  const SPIN_MILLISECONDS = 60;
+  using probe = levels();
+  const cycles = new Uint8Array(
+    Uint32Array.of(probe.vcpu.clock.getTscKhz() * SPIN_MILLISECONDS).buffer,
+  );
+  const code = [
+    ...[0x0f, 0x31], // rdtsc
+    ...[0x66, 0x89, 0xc3], // mov ebx, eax
+    ...[0x0f, 0x31], // next: rdtsc
+    ...[0x66, 0x29, 0xd8], // sub eax, ebx
+    ...[0x66, 0x3d, ...cycles], // cmp eax, cycles
+    ...[0x72, 0xf3], // jb next
+    0xf4, // hlt
+  ];
+  using on = levels({ code });
+  using timer = new ThreadTimer(kvmLibc());
+  const run = () => {
+    timer.arm(SPIN_MILLISECONDS / 4);
+    try {
+      const errno = on.vcpu.run();
+      return errno === 0 ? on.vcpu.kvmRun.exit().reason : errno;
+    } finally {
+      timer.disarm();
+    }
+  };
+  // Signal 1 is bit 0. What is blocked meanwhile comes when the run has ended.
+  on.vcpu.setSignalMask(1n << BigInt(TIMER_SIGNAL - 1));
+  assertEquals(run(), "HLT");
   on.vcpu.setSignalMask(undefined);
-  assertEquals([on.vcpu.run(), on.vcpu.kvmRun.exit().reason], [0, "HLT"]);
+  on.vcpu.registers.setRegs({ ...on.vcpu.registers.getRegs(), rip: BigInt(ENTRY) });
+  assertEquals(run(), ERRNO.EINTR);
 });
 
 Deno.test("enableCap of a vCPU: one that is a VM's is refused by the kernel", () => {
