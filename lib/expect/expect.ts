@@ -21,6 +21,7 @@ import {
   type TranscriptOptions,
 } from "./matchers/transcript.ts";
 import type { ExitPattern } from "./patterns/exit_pattern.ts";
+import type { PortSize } from "./patterns/port.ts";
 
 /** What can be expected of a stopped machine, as it is or, after `.not`, as it is not. */
 export class StateExpectation {
@@ -95,10 +96,12 @@ export class StateExpectation {
   /**
    * The guest has written exactly this to a port, whoever answered.
    *
-   * @throws {AssertionError} When it has not.
+   * @param size The width of each `out` in bytes: 1, 2 or 4. Wider ones bring their lowest byte first. Default 1.
+   * @throws {AssertionError} When it has not, or by writes of another width.
+   * @throws {RangeError} When there is no such port or width, or the content is not bytes.
    */
-  toHavePortOutput(port: number, content: MemoryContent): void {
-    this.#assert(matchPortOutput(this.#machine, port, content), this.toHavePortOutput);
+  toHavePortOutput(port: number, content: MemoryContent, size: PortSize = 1): void {
+    this.#assert(matchPortOutput(this.#machine, port, content, size), this.toHavePortOutput);
   }
 
   /**

@@ -47,8 +47,8 @@ export interface MatcherResult {
   readonly matches: boolean;
   /** Whether it is about what the guest has done: then nothing can be said before it has run. */
   readonly isOfRun?: true;
-  /** Why there is nothing that could be compared, so that `.not` would hold whatever the guest does. */
-  readonly absent?: string;
+  /** Why `.not` would hold by something else than what the test names: nothing was there to compare. */
+  readonly objection?: string;
   /** What was compared. Called only where the text is needed. */
   readonly comparisons: () => readonly Comparison[];
   /** More for the failure page: a transcript with its marks. */
@@ -98,8 +98,8 @@ function comparisonLines(comparison: Comparison, width: number, negated: boolean
  * @param negated Whether the test wrote `.not`.
  * @param matcher The function that the test called: the stack begins above it.
  * @throws {AssertionError} When the result is not what the test wants.
- * @throws {TypeError} When it would say nothing: of a guest that has not run; negated, of several things at once, or
- *   of one that is not there.
+ * @throws {TypeError} When it would say nothing: of a guest that has not run; negated, of several things at once, or of
+ *   one that is not there.
  */
 export function assertResult(
   machine: MachineCpu,
@@ -129,8 +129,8 @@ function checkIsSaying(
     );
   }
   if (!negated) return;
-  if (result.absent !== undefined) {
-    throw fromMatcher(`Cannot tell ${call}: ${result.absent}.`, matcher);
+  if (result.objection !== undefined) {
+    throw fromMatcher(`Cannot tell ${call}: ${result.objection}.`, matcher);
   }
   if (result.comparisons().length === 1) return;
   throw fromMatcher(

@@ -57,7 +57,7 @@ export function matchExitStatus(machine: MachineCpu, status: number): MatcherRes
     call: `toHaveExitStatus(${formatAddress(status)})`,
     matches: received === status,
     isOfRun: true,
-    absent: received === undefined ? NO_STATUS : undefined,
+    objection: received === undefined ? NO_STATUS : undefined,
     comparisons: () => [{
       what: "exit status",
       expected: formatAddress(status),

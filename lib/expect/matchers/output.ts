@@ -3,17 +3,21 @@ import { contentBytes, type MemoryContent } from "../../machine/memory/address_s
 import { LAST_PORT } from "../../x86/layout.ts";
 import { contentDifference, textDifference } from "../difference.ts";
 import { formatAddress, formatContent, formatText } from "../format.ts";
+import { checkSize } from "../patterns/access_data.ts";
+import { PORT_SIZES, type PortSize } from "../patterns/port.ts";
 import type { MatcherResult } from "../failure_page.ts";
 
 /**
  * Compares all that the guest wrote to one port.
  *
- * @throws {RangeError} When there is no such port, or the content is not bytes.
+ * @param size The width of each `out`.
+ * @throws {RangeError} When there is no such port or width, or the content is not bytes.
  */
 export function matchPortOutput(
   machine: MachineCpu,
   port: number,
   content: MemoryContent,
+  size: PortSize = 1,
 ): MatcherResult {
   if (!Number.isInteger(port) || port < 0 || port > LAST_PORT) {
     throw new RangeError(
@@ -22,22 +26,33 @@ export function matchPortOutput(
       }`,
     );
   }
+  checkSize(`at port ${formatAddress(port)}`, { size, sizes: PORT_SIZES });
+  const { portOutput } = machine;
   const expected = contentBytes(content);
-  const received = machine.portOutput.bytes(port);
-  const dropped = machine.portOutput.dropped(port);
-  const matches = dropped === 0 && expected.length === received.length &&
+  const received = portOutput.bytes(port);
+  const dropped = portOutput.dropped(port);
+  const sizes = portOutput.sizes(port);
+  const isSame = dropped === 0 && expected.length === received.length &&
     expected.every((byte, index) => byte === received[index]);
+  const isOfWidth = sizes.every((each) => each === size);
+  const matches = isSame && isOfWidth;
+  const width = isOfWidth ? "" : `, in accesses of ${sizes.join(" and ")} bytes`;
   return {
-    call: `toHavePortOutput(${formatAddress(port)}, ${formatContent(content)})`,
+    call: `toHavePortOutput(${formatAddress(port)}, ${formatContent(content)}${
+      size === 1 ? "" : `, ${size}`
+    })`,
     matches,
     isOfRun: true,
+    objection: isSame && !isOfWidth
+      ? `the guest has written just that${width}, and ${size} is asked for`
+      : undefined,
     comparisons: () => {
       const difference = contentDifference(content, received);
       const rest = dropped === 0 ? "" : ` and ${dropped} bytes more that were not kept`;
       return [{
         what: `output of port ${formatAddress(port)}`,
         ...difference,
-        received: difference.received + rest,
+        received: difference.received + rest + width,
         matches,
       }];
     },

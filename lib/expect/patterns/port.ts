@@ -21,7 +21,8 @@ export type PortSize = 1 | 2 | 4;
 
 /** The accesses that `in` and `out` make, by their bytes, as tables of exits name them. */
 const ACCESS: Readonly<Record<PortSize, string>> = { 1: "byte", 2: "word", 4: "dword" };
-const SIZES: readonly PortSize[] = [1, 2, 4];
+/** The widths that there are. */
+export const PORT_SIZES: readonly PortSize[] = [1, 2, 4];
 
 /**
  * The guest writes to an I/O port.
@@ -45,7 +46,7 @@ export function portOut(port: number | Any, data?: ExpectedData, size?: PortSize
   return checkedForCaller(portOut, () => {
     checkArguments("portOut", arguments, ["port", "data", "size"]);
     checkPort(port, size);
-    checkExpectedData(`at ${portText(port)}`, data, { size, sizes: SIZES });
+    checkExpectedData(`at ${portText(port)}`, data, { size, sizes: PORT_SIZES });
     const width = size ?? sizeOf(data);
     const text = `${headText("out", port, width)} ${expectedDataText(data)}`;
     return new ExitPattern(
@@ -92,7 +93,7 @@ export class PortInPattern extends ExitPattern {
   returns(answer: Answer): ExitPattern {
     return checkedForCaller(this.returns, () => {
       const port = this.#port;
-      checkValue("answer", `at ${portText(port)}`, answer, { size: this.#size, sizes: SIZES });
+      checkValue("answer", `at ${portText(port)}`, answer, { size: this.#size, sizes: PORT_SIZES });
       const size = this.#size ?? sizeOf(answer);
       return new ExitPattern(
         answering(
@@ -152,7 +153,7 @@ function checkPort(port: number | Any, size: number | undefined): void {
       }`,
     );
   }
-  checkSize(`at ${portText(port)}`, { size, sizes: SIZES });
+  checkSize(`at ${portText(port)}`, { size, sizes: PORT_SIZES });
 }
 
 function headText(direction: IoExit["direction"], port: number | Any, size?: PortSize): string {

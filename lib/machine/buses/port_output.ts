@@ -5,6 +5,9 @@ const CAPACITY = 1 << 16;
 
 const INITIAL_CAPACITY = 64;
 
+/** The widths of the accesses that `out` makes. */
+const SIZES = [1, 2, 4];
+
 /**
  * What a guest wrote to its ports, whoever answered: the first 64 KiB of each, in order, wider elements with
  * their lowest byte first.
@@ -14,6 +17,8 @@ export interface PortOutput {
   bytes(port: number): Uint8Array<ArrayBuffer>;
   /** How many bytes were written to `port` after the first 64 KiB, and are lost. */
   dropped(port: number): number;
+  /** The widths in bytes (1, 2, 4) of the writes to `port`, ascending. */
+  sizes(port: number): number[];
 }
 
 /** {@linkcode PortOutput}, to which the run loop adds. */
@@ -32,6 +37,12 @@ export class PortRecorder implements PortOutput {
     return this.#streams.get(port)?.dropped ?? 0;
   }
 
+  /** See {@linkcode PortOutput.sizes}. */
+  sizes(port: number): number[] {
+    const seen = this.#streams.get(port)?.sizes ?? 0;
+    return SIZES.filter((size) => (seen & size) !== 0);
+  }
+
   /** Adds one element. */
   add(port: number, value: number, size: number): void {
     if (port !== this.#latestPort || this.#latest === undefined) {
@@ -41,12 +52,15 @@ export class PortRecorder implements PortOutput {
       this.#latestPort = port;
     }
     const stream = this.#latest;
+    stream.sizes |= size;
     for (let index = 0; index < size; index++) stream.add((value >>> (BYTE_BITS * index)) & 0xff);
   }
 }
 
 class Stream {
   dropped = 0;
+  /** The widths of its writes, or-ed: each is a bit of its own. */
+  sizes = 0;
   #buffer = new Uint8Array(INITIAL_CAPACITY);
   #length = 0;
 

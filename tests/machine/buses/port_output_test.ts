@@ -11,6 +11,7 @@ Deno.test("what was written to each port is kept apart, in order, low bytes firs
   assertEquals(output.bytes(0x11), new Uint8Array([2, 3]));
   assertEquals(output.bytes(0x12), new Uint8Array(0));
   assertEquals([output.dropped(0x10), output.dropped(0x12)], [0, 0]);
+  assertEquals([output.sizes(0x10), output.sizes(0x11), output.sizes(0x12)], [[1, 4], [2], []]);
 });
 
 Deno.test("64 KiB are kept of each port, and what came after is counted", () => {

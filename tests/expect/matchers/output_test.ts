@@ -1,0 +1,41 @@
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { asm, boot, expect, type Machine } from "@vmexit/vmexit";
+import { failureOf, linesFrom } from "../messages.ts";
+
+/** A guest that has written "AB" to port 0x80 by one `out` of a word. */
+function wordWritten(): Machine {
+  const vm = boot(asm`
+    mov ax, "AB"
+    out 0x80, ax
+    hlt
+  `);
+  vm.ports.on(0x80, { write() {} });
+  vm.run();
+  return vm;
+}
+
+Deno.test("output of another width is another output", () => {
+  using vm = wordWritten();
+  assertEquals(linesFrom(() => expect(vm).toHavePortOutput(0x80, "AB"), "  output", 2), [
+    '  output of port 0x80  expected "AB"',
+    '                       received "AB", in accesses of 2 bytes',
+  ]);
+  expect(vm).toHavePortOutput(0x80, "AB", 2);
+  expect(vm).not.toHavePortOutput(0x80, "AC", 2);
+  const { message } = failureOf(() => expect(vm).toHavePortOutput(0x80, "AB", 4));
+  assertStringIncludes(message, 'expect(vm).toHavePortOutput(0x80, "AB", 4)');
+});
+
+Deno.test("that the guest has written it by another width is no reason for .not to hold", () => {
+  using vm = wordWritten();
+  assertThrows(
+    () => expect(vm).not.toHavePortOutput(0x80, "AB"),
+    TypeError,
+    "the guest has written just that, in accesses of 2 bytes, and 1 is asked for",
+  );
+  assertThrows(
+    () => expect(vm).toHavePortOutput(0x80, "AB", 3 as never),
+    RangeError,
+    "access of 3",
+  );
+});
