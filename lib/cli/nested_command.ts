@@ -28,7 +28,7 @@ const LEFT_OUT: ReadonlySet<string> = new Set([".git", "node_modules"]);
  * ```ts no-run
  * import { bochsVmx } from "@vmexit/vmexit/nested";
  * import { nestedCommand } from "./nested_command.ts";
- * import { Progress } from "./progress.ts";
+ * import { Progress } from "./command_context.ts";
  *
  * const context = { progress: new Progress(), signal: new AbortController().signal };
  * await nestedCommand(new URL("./main.ts", import.meta.url), ["demo"], bochsVmx(), context);

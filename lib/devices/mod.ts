@@ -1,2 +1,2 @@
-export * from "./exit_port.ts";
-export * from "./uart.ts";
+export { ExitPort } from "./exit_port.ts";
+export { Uart } from "./uart.ts";

@@ -7,9 +7,9 @@ export {
   type AsmTag,
   type AsmValue,
 } from "./asm.ts";
-export { AsmSource, type AsmSourceParts } from "./asm_source.ts";
+export { AsmSource } from "./asm_source.ts";
 export type { AssembleOptions } from "./assemble.ts";
-export { AssemblyError, type Diagnostic, formatDiagnostic } from "./diagnostic.ts";
+export { AssemblyError, type Diagnostic } from "./diagnostic.ts";
 export {
   disassemble,
   type DisassembleOptions,

@@ -1,4 +1,4 @@
-export { AddressSpace, contentBytes, type MemoryContent } from "./memory/address_space.ts";
+export type { AddressSpace, MemoryContent } from "./memory/address_space.ts";
 export * from "./boot/boot.ts";
 export * from "./boot/boot_options.ts";
 export type { Guest, SmmOptions, VmCapabilities } from "./boot/boot_options.ts";
@@ -11,7 +11,7 @@ export {
   type InterleavingRange,
   interleavings,
 } from "./run/interleaving.ts";
-export { Cpuid, emulatedCpuid, supportedCpuid } from "./cpuid/cpuid.ts";
+export type { Cpuid } from "./cpuid/cpuid.ts";
 export type { CpuidOptions } from "./cpuid/cpuid_options.ts";
 export type { DirtyPagesOption } from "./memory/dirty_pages.ts";
 export type { ExitHandler, HandledReason } from "./exits/exit_handlers.ts";
@@ -73,13 +73,11 @@ export {
 export {
   type CamelCase,
   type CapabilityNeed,
-  type HostFacts,
   type Needs,
   type OtherNeed,
   type Requirement,
   requires,
   type RequiringTest,
-  unmetNeeds,
 } from "./host/requires.ts";
 export type { PhysicalMemory } from "./memory/physical_memory.ts";
 export type { MemorySlot, SlotOptions } from "./memory/memory_slots.ts";
@@ -103,4 +101,4 @@ export type {
 } from "./registers/vector_register.ts";
 export type { WholeRegister } from "./registers/whole_register.ts";
 export type { X87Number, X87Register } from "./registers/x87_register.ts";
-export { type Size, sizeInBytes } from "./memory/size.ts";
+export type { Size } from "./memory/size.ts";

@@ -10,7 +10,7 @@ export type Size = number | string;
  *
  * @example
  * ```ts
- * import { sizeInBytes } from "@vmexit/vmexit";
+ * import { sizeInBytes } from "./size.ts";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(sizeInBytes("4K"), 4096);

@@ -3,14 +3,13 @@ import {
   boot,
   type BootOptions,
   type CpuidOptions,
-  emulatedCpuid,
   expect,
   HostError,
   type Machine,
-  supportedCpuid,
 } from "@vmexit/vmexit";
 import { Kvm, openHandles } from "@vmexit/vmexit/kvm";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { emulatedCpuid, supportedCpuid } from "../../../lib/machine/cpuid/cpuid.ts";
 
 /** Asks CPUID, and stores the answer's registers at 0x800. */
 const ASK = asm`

@@ -1,4 +1,5 @@
-import { type HostFacts, type Needs, requires, unmetNeeds } from "@vmexit/vmexit";
+import { type Needs, requires } from "@vmexit/vmexit";
+import { type HostFacts, unmetNeeds } from "../../../lib/machine/host/requires.ts";
 import { openHandles } from "@vmexit/vmexit/kvm";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { ERRNO } from "../../../lib/ffi/errors.ts";

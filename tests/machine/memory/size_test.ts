@@ -1,4 +1,4 @@
-import { sizeInBytes } from "@vmexit/vmexit";
+import { sizeInBytes } from "../../../lib/machine/memory/size.ts";
 import { assertEquals, assertThrows } from "@std/assert";
 
 Deno.test("a size is a number of bytes, or text with a binary unit", () => {
