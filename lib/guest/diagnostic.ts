@@ -48,7 +48,7 @@ const NAME_IN_MESSAGE = /[`'"]([^`'"]+)['"]/;
  *
  * @example
  * ```ts
- * import { formatDiagnostic } from "./diagnostic.ts";
+ * import { formatDiagnostic } from "@vmexit/vmexit";
  * import { assertEquals } from "@std/assert";
  *
  * const text = formatDiagnostic({

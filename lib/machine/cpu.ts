@@ -149,6 +149,7 @@ export class Cpu implements StoppedCpu {
       vcpu,
       intercepts,
       store,
+      symbol: (name) => image.symbol(name),
       checkUsable: () => checkUsable("use the MSRs"),
     });
     this.cpuid = new Cpuid(() => {

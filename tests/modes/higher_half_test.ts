@@ -131,9 +131,15 @@ Deno.test("a kernel of the upper half starts there, where the machine's page tab
     memory: "4M",
     mappings,
     entry: "kernel",
-    registers: { rbx: "ticks" },
+    registers: { rbx: "ticks", dr0: "inner", gs: { base: "text" } },
+    msrs: { LSTAR: "finished" },
   });
-  expect(vm).toHaveRegisters({ rip: "kernel", rbx: "ticks" });
+  expect(vm).toHaveRegisters({ rip: "kernel", rbx: "ticks", dr0: "inner", "gs.base": "text" });
+  expect(vm).toHaveMsrs({ LSTAR: "finished" });
+  vm.registers.rcx = "text";
+  vm.msrs.set({ LSTAR: "inner" });
+  assertEquals(vm.registers.rcx, image.symbol("text"));
+  expect(vm).toHaveMsrs({ LSTAR: image.symbol("inner") });
   expect(vm).toExit([portOut(0x80, "k"), hlt()]);
   assertEquals([vm.memory.u64("ticks"), vm.linear.u64(vm.registers.rbx)], [42n, 42n]);
 });
@@ -180,6 +186,8 @@ Deno.test("a label that the guest does not have is refused with the nearest, at 
     () => expect(vm).toHaveLinearMemory("tick", [41]),
     () => expect(vm).toHaveRegisters({ rax: "tick" }),
     () => vm.registers.set({ rip: "tick" }),
+    () => vm.registers.dr0 = "tick",
+    () => vm.msrs.set({ LSTAR: "tick" }),
     () => vm.debug.breakAt("tick"),
     () => vm.debug.watch("tick"),
     () => boot(Image.fromElf(file), { mode: "long", entry: "tick" }),

@@ -34,9 +34,9 @@ export function placeOf(vm: Machine, { at, linear = false }: ExpectedMemory): {
   readonly address: number | bigint;
   readonly text: string;
 } {
-  const address = typeof at === "string" ? vm.image.symbol(at) : at;
-  const kind = linear ? "linear" : "physical";
-  return { space: linear ? vm.linear : vm.memory, address, text: `${kind} ${hex(address)}` };
+  const space = linear ? vm.linear : vm.memory;
+  const address = space.addressOf(at);
+  return { space, address, text: `${linear ? "linear" : "physical"} ${hex(address)}` };
 }
 
 function section(heading: string, lines: readonly string[]): string[] {

@@ -241,7 +241,9 @@ function numberText(value: LaneValue): string {
  * @throws {MsrError} When the vCPU does not have one.
  */
 export function matchMsrs(machine: MachineCpu, values: MsrValues): MatcherResult {
-  const entries = typeof values === "object" && values !== null ? msrEntries(values, "expect") : [];
+  const entries = typeof values === "object" && values !== null
+    ? msrEntries(values, (name) => machine.image.symbol(name), "expect")
+    : [];
   if (entries.length === 0) {
     throw new TypeError(
       "Cannot expect MSRs: none is named. Write at least one: { LSTAR: 0x1000 }.",

@@ -84,6 +84,7 @@ export function planBoot(guest: Guest, options: BootOptions): BootPlan {
   const state = bootState(layout);
   const smm = options.smm && smmHandler(options.smm, image, memorySize);
   const { irqchip = cpus.waitForSipi } = options;
+  const symbol = (name: string) => image.symbol(name);
   return {
     image,
     mode,
@@ -105,7 +106,7 @@ export function planBoot(guest: Guest, options: BootOptions): BootPlan {
     state,
     loadAddress,
     starts: planStarts(options, cpus, { image, entry, state }),
-    msrs: [...msrEntries(state.msrs ?? {}), ...msrEntries(options.msrs ?? {})],
+    msrs: [...msrEntries(state.msrs ?? {}, symbol), ...msrEntries(options.msrs ?? {}, symbol)],
     smm,
     ports: handlersOf("ports", options.ports),
     mmio: handlersOf("mmio", options.mmio),

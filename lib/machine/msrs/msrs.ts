@@ -35,6 +35,8 @@ interface MsrsInit {
   readonly intercepts: MsrIntercepts;
   /** Its registers: some are MSRs, too. */
   readonly store: RegisterStore;
+  /** The value of a symbol of the guest. */
+  readonly symbol: (name: string) => bigint;
   /** Throws where the machine is disposed. */
   readonly checkUsable: () => void;
 }
@@ -89,7 +91,7 @@ export class Msrs {
    */
   set(values: MsrValues): void {
     this.#parts.checkUsable();
-    setMsrs(this.#parts, msrEntries(values));
+    setMsrs(this.#parts, msrEntries(values, this.#parts.symbol));
   }
 
   /**
@@ -99,7 +101,7 @@ export class Msrs {
    */
   setEach(values: MsrValues): MsrOutcome[] {
     this.#parts.checkUsable();
-    return msrEntries(values).map((entry) => {
+    return msrEntries(values, this.#parts.symbol).map((entry) => {
       const outcome = { index: entry.index, name: msrName(entry.index), value: entry.data };
       try {
         setMsrs(this.#parts, [entry]);
@@ -213,24 +215,28 @@ export function setMsrs(
 /**
  * MSRs by number with their values.
  *
+ * @param symbol The value of a symbol of the guest.
  * @param verb What is to be done with them, for errors.
  * @throws {RangeError} When there is none of a name, or a value is no whole number of 64 bits.
  * @throws {TypeError} When a value is neither number nor bigint.
  */
 export function msrEntries(
   values: MsrValues,
+  symbol: (name: string) => bigint,
   verb: "set" | "expect" = "set",
 ): MsrEntry[] {
   return definedEntries(verb, values).map(([msr, value]) => ({
     index: msrNumber(msr as Msr),
-    data: checkedValue(verb, msr, value),
+    data: checkedValue(verb, msr, typeof value === "string" ? symbol(value) : value),
   }));
 }
 
 function checkedValue(verb: string, msr: string, value: unknown): bigint {
   const shown = /^\d/.test(msr) ? hex(Number(msr)) : msr;
   if (typeof value !== "bigint" && typeof value !== "number") {
-    throw new TypeError(`Cannot ${verb} ${shown} as ${String(value)}: give a number or a bigint`);
+    throw new TypeError(
+      `Cannot ${verb} ${shown} as ${String(value)}: give a number, a bigint or a label`,
+    );
   }
   if (typeof value === "number" && !Number.isSafeInteger(value)) {
     throw new RangeError(

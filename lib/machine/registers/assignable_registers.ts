@@ -4,6 +4,9 @@ import type { FlagProperties, FlagRegister, FlagsOfRegisters } from "./flag_regi
 /** What a whole register can be set to. */
 export type WholeValue = bigint | number;
 
+/** What a register that may hold an address can be set to: a label stands for what `mov rsi, label` would load. */
+export type WholeValueOrLabel = WholeValue | string;
+
 /** What a register that is made of flags can be set to: all of it, or some of its flags. */
 type Assigned<Name extends keyof FlagsOfRegisters> =
   | WholeValue
@@ -21,61 +24,61 @@ type Flags<Name extends keyof FlagsOfRegisters> =
 export interface AssignableRegisters {
   /** RAX. */
   get rax(): bigint;
-  set rax(value: WholeValue);
+  set rax(value: WholeValueOrLabel);
   /** RBX. */
   get rbx(): bigint;
-  set rbx(value: WholeValue);
+  set rbx(value: WholeValueOrLabel);
   /** RCX. */
   get rcx(): bigint;
-  set rcx(value: WholeValue);
+  set rcx(value: WholeValueOrLabel);
   /** RDX. */
   get rdx(): bigint;
-  set rdx(value: WholeValue);
+  set rdx(value: WholeValueOrLabel);
   /** RSI. */
   get rsi(): bigint;
-  set rsi(value: WholeValue);
+  set rsi(value: WholeValueOrLabel);
   /** RDI. */
   get rdi(): bigint;
-  set rdi(value: WholeValue);
+  set rdi(value: WholeValueOrLabel);
   /** RBP. */
   get rbp(): bigint;
-  set rbp(value: WholeValue);
+  set rbp(value: WholeValueOrLabel);
   /** The stack pointer: an offset in SS. */
   get rsp(): bigint;
-  set rsp(value: WholeValue);
+  set rsp(value: WholeValueOrLabel);
   /** R8. */
   get r8(): bigint;
-  set r8(value: WholeValue);
+  set r8(value: WholeValueOrLabel);
   /** R9. */
   get r9(): bigint;
-  set r9(value: WholeValue);
+  set r9(value: WholeValueOrLabel);
   /** R10. */
   get r10(): bigint;
-  set r10(value: WholeValue);
+  set r10(value: WholeValueOrLabel);
   /** R11. */
   get r11(): bigint;
-  set r11(value: WholeValue);
+  set r11(value: WholeValueOrLabel);
   /** R12. */
   get r12(): bigint;
-  set r12(value: WholeValue);
+  set r12(value: WholeValueOrLabel);
   /** R13. */
   get r13(): bigint;
-  set r13(value: WholeValue);
+  set r13(value: WholeValueOrLabel);
   /** R14. */
   get r14(): bigint;
-  set r14(value: WholeValue);
+  set r14(value: WholeValueOrLabel);
   /** R15. */
   get r15(): bigint;
-  set r15(value: WholeValue);
+  set r15(value: WholeValueOrLabel);
   /** The instruction pointer: an offset in CS. */
   get rip(): bigint;
-  set rip(value: WholeValue);
+  set rip(value: WholeValueOrLabel);
   /** CR2: the linear address of the latest page fault. */
   get cr2(): bigint;
-  set cr2(value: WholeValue);
+  set cr2(value: WholeValueOrLabel);
   /** CR3: where the page tables are. */
   get cr3(): bigint;
-  set cr3(value: WholeValue);
+  set cr3(value: WholeValueOrLabel);
   /** CR8: the task priority. */
   get cr8(): bigint;
   set cr8(value: WholeValue);
@@ -84,16 +87,16 @@ export interface AssignableRegisters {
   set apic_base(value: WholeValue);
   /** DR0: the address of a breakpoint. */
   get dr0(): bigint;
-  set dr0(value: WholeValue);
+  set dr0(value: WholeValueOrLabel);
   /** DR1: the address of a breakpoint. */
   get dr1(): bigint;
-  set dr1(value: WholeValue);
+  set dr1(value: WholeValueOrLabel);
   /** DR2: the address of a breakpoint. */
   get dr2(): bigint;
-  set dr2(value: WholeValue);
+  set dr2(value: WholeValueOrLabel);
   /** DR3: the address of a breakpoint. */
   get dr3(): bigint;
-  set dr3(value: WholeValue);
+  set dr3(value: WholeValueOrLabel);
   /** K0: a mask of AVX-512. */
   get k0(): bigint;
   set k0(value: WholeValue);

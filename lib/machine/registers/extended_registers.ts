@@ -26,7 +26,7 @@ import {
   type VectorLaneValues,
   type VectorRegister,
 } from "./vector_register.ts";
-import { wholeNumber } from "./whole_register.ts";
+import { type LabelReader, wholeNumber } from "./whole_register.ts";
 import type { X87Number, X87Register } from "./x87_register.ts";
 import { XsaveRegisters } from "./xsave_registers.ts";
 
@@ -60,7 +60,10 @@ export type ExtendedRegisterValues =
   & { readonly [Path in `${VectorRegisterName}.${Lane}`]?: readonly (number | bigint)[] }
   & { readonly [Name in X87StackRegister]?: bigint | number }
   & { readonly [Path in `${X87StackRegister}.f64`]?: number }
-  & { readonly [Name in WideRegister | NarrowRegister]?: bigint | number }
+  & { readonly [Name in BreakpointRegister]?: bigint | number | string }
+  & {
+    readonly [Name in Exclude<WideRegister, BreakpointRegister> | NarrowRegister]?: bigint | number;
+  }
   & {
     readonly [Name in ExtendedFlagRegister]?:
       | bigint
@@ -89,9 +92,9 @@ let shared: object | undefined;
  * An object without registers of its own that has those of {@linkcode ExtendedRegisters} from its prototype,
  * and refuses names that are none.
  */
-export function extendedRegisters(store: RegisterStore): object {
+export function extendedRegisters(store: RegisterStore, numberOf: LabelReader): object {
   const registers = Object.create(shared ??= sharedAccessors());
-  files.set(registers, new ExtendedFile(store));
+  files.set(registers, new ExtendedFile(store, numberOf));
   return registers;
 }
 
@@ -99,10 +102,12 @@ export function extendedRegisters(store: RegisterStore): object {
 class ExtendedFile {
   readonly xsave: XsaveRegisters;
   readonly #store: RegisterStore;
+  readonly #numberOf: LabelReader;
   readonly #plain = new Map<string, RegisterAccessors>();
 
-  constructor(store: RegisterStore) {
+  constructor(store: RegisterStore, numberOf: LabelReader) {
     this.#store = store;
+    this.#numberOf = numberOf;
     this.xsave = new XsaveRegisters(store);
   }
 
@@ -118,7 +123,7 @@ class ExtendedFile {
   #make(name: string): RegisterAccessors {
     const store = this.#store;
     if (name === "xcr0") return xcr0(store);
-    if (name.startsWith("dr")) return debugRegister(store, name);
+    if (name.startsWith("dr")) return debugRegister(store, name, this.#numberOf);
     const { width, places } = opmaskRegisters.get(name) ?? fpuRegisters[name as FpuRegister];
     const read = () => integerOf(this.xsave.read(name, places));
     const write = (value: unknown) => {
@@ -198,13 +203,17 @@ function missingInXcr0(value: bigint, missing: bigint): Error {
   );
 }
 
-function debugRegister(store: RegisterStore, name: string): RegisterAccessors {
+function debugRegister(
+  store: RegisterStore,
+  name: string,
+  numberOf: LabelReader,
+): RegisterAccessors {
   const isFlagged = name === "dr6" || name === "dr7";
   const offset = isFlagged ? kvm_debugregs.offsetOf(name) : kvm_debugregs.offsetOf("db") +
     BREAKPOINTS.indexOf(name as BreakpointRegister) * BREAKPOINT_SIZE;
   const read = () => store.view("debug").getBigUint64(offset, true);
   const write = (value: unknown) => {
-    const integer = wholeNumber(name, value, isFlagged ? DEBUG_WIDTH : U64);
+    const integer = wholeNumber(name, numberOf(value), isFlagged ? DEBUG_WIDTH : U64);
     store.change("debug").setBigUint64(offset, integer, true);
   };
   return isFlagged ? flagAccessors(name, read, write) : { get: read, set: write };

@@ -21,7 +21,7 @@ import {
 } from "./extended_registers.ts";
 import { checkNames, namesIn, unknownRegister } from "./register_names.ts";
 import type { RegisterStore } from "./register_store.ts";
-import { checkIsNumber, wholeNumber, WholeRegister } from "./whole_register.ts";
+import { checkIsNumber, type LabelReader, wholeNumber, WholeRegister } from "./whole_register.ts";
 
 const SEGMENTS: readonly SegmentName[] = ["cs", "ds", "es", "fs", "gs", "ss", "tr", "ldt"];
 const TABLES: readonly TableRegisterName[] = ["gdt", "idt"];
@@ -40,6 +40,11 @@ export type ControlRegisterName = "cr2" | "cr3" | "cr8" | "apic_base";
 /** The registers that hold a descriptor table. */
 export type TableRegisterName = "gdt" | "idt";
 
+/** Some members of a segment or a table; the base may be a label. */
+type WithBase<Members> = Partial<Omit<Members, "base">> & {
+  readonly base?: bigint | number | string;
+};
+
 /**
  * The registers of a vCPU by name, as {@linkcode Registers} has them and tests set and expect them. A string is a label of
  * the guest, and stands for what `mov rsi, label` would load.
@@ -51,10 +56,10 @@ export type RegisterValues =
   & {
     readonly [Name in MainFlagRegister]?: bigint | number | FlagValues<FlagsOfRegisters[Name]>;
   }
-  & { readonly [Name in SegmentName]?: number | Partial<Segment> }
-  & { readonly [Name in TableRegisterName]?: Partial<DescriptorTable> }
+  & { readonly [Name in SegmentName]?: number | WithBase<Segment> }
+  & { readonly [Name in TableRegisterName]?: WithBase<DescriptorTable> }
   & { readonly [Path in `${FlagRegisterName}.${string}`]?: boolean | number }
-  & { readonly [Path in `${SegmentName | TableRegisterName}.${string}`]?: bigint | number }
+  & { readonly [Path in `${SegmentName | TableRegisterName}.${string}`]?: bigint | number | string }
   & ExtendedRegisterValues;
 
 /**
@@ -133,9 +138,8 @@ export function registersOf(
   store: RegisterStore,
   symbol: (name: string) => bigint,
 ): Registers {
-  const numberOf = (value: bigint | number | string) =>
-    typeof value === "string" ? symbol(value) : value;
-  const registers = extendedRegisters(store) as Registers;
+  const numberOf = (value: unknown) => typeof value === "string" ? symbol(value) : value;
+  const registers = extendedRegisters(store, numberOf) as Registers;
   const define = (name: string, get: () => unknown, set?: (value: never) => void) =>
     Object.defineProperty(registers, name, { enumerable: true, get, set });
 
@@ -156,7 +160,7 @@ export function registersOf(
   }
   for (const name of WHOLE) {
     const { read, write } = quadword(store, name);
-    define(name, read, (value: bigint | number | string) => write(numberOf(value)));
+    define(name, read, (value: unknown) => write(numberOf(value)));
   }
   for (const name of FLAGGED) {
     const { read, write } = quadword(store, name);
@@ -179,7 +183,7 @@ function quadword(store: RegisterStore, name: string) {
   const offset = isGeneral ? kvm_regs.offsetOf(name) : kvm_sregs.offsetOf(name as "cr3");
   return {
     read: () => store.view(set).getBigUint64(offset, true),
-    write: (value: bigint | number) => {
+    write: (value: unknown) => {
       const integer = wholeNumber(name, value, QUADWORD);
       // Bit 1 of RFLAGS is always set: KVM sets it too, whatever it is given.
       const stored = isGeneral ? integer | RFLAGS_ALWAYS_SET : integer;
@@ -192,7 +196,7 @@ function quadword(store: RegisterStore, name: string) {
 function structureMembers(
   store: RegisterStore,
   name: SegmentName | TableRegisterName,
-  numberOf: (value: bigint | number | string) => bigint | number,
+  numberOf: LabelReader,
 ): object {
   const members = Object.create(checkNames(name));
   const layout: StructLayout = SEGMENTS.includes(name as SegmentName) ? kvm_segment : kvm_dtable;

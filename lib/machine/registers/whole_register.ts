@@ -45,3 +45,6 @@ export function checkIsNumber(name: string, value: unknown): asserts value is bi
   if (typeof value === "bigint" || typeof value === "number") return;
   throw new TypeError(`Cannot set ${name} as ${value}: give a number, a bigint or a label`);
 }
+
+/** What a register is set to, with the address of a label in place of its name. */
+export type LabelReader = (value: unknown) => unknown;

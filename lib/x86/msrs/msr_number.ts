@@ -9,8 +9,8 @@ export type MsrName = keyof typeof MSRS | keyof typeof MSR_ALIASES | MsrFamilyNa
 /** An MSR, by its name or by its number. */
 export type Msr = MsrName | number;
 
-/** Values by MSR: `{ LSTAR: 0xffff_8000_0000_1000n, 0xc0000084: 0x200 }`. */
-export type MsrValues = { readonly [Name in Msr]?: number | bigint };
+/** Values by MSR: `{ LSTAR: 0xffff_8000_0000_1000n, 0xc0000084: 0x200 }`. A string is a label of the guest. */
+export type MsrValues = { readonly [Name in Msr]?: number | bigint | string };
 
 const LAST_MSR = 0xffff_ffff;
 const DECIMAL = /^(0|[1-9]\d*)$/;

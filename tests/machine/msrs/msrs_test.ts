@@ -118,7 +118,13 @@ const NOT_SET: readonly [what: string, values: unknown, kind: typeof RangeError,
   ["a negative value", { LSTAR: -1 }, RangeError, "its two's complement is 0xffffffffffffffff"],
   ["a number beyond 2^53", { LSTAR: 2 ** 60 }, RangeError, "give a bigint"],
   ["a fraction", { LSTAR: 0.5 }, RangeError, "give a bigint"],
-  ["a text", { [LSTAR]: "1" }, TypeError, "0xc0000082 as 1: give a number or a bigint"],
+  ["a text that is no label", { [LSTAR]: "1" }, RangeError, "Cannot find the symbol 1"],
+  [
+    "nothing",
+    { [LSTAR]: null },
+    TypeError,
+    "0xc0000082 as null: give a number, a bigint or a label",
+  ],
 ];
 
 for (const [what, values, kind, text] of NOT_SET) {
