@@ -24,13 +24,13 @@ async function benchmarks(folder: string): Promise<string[]> {
 }
 
 /**
- * `vmexit bench [FILE ...] [arguments]`: runs benchmark modules by `deno bench`, by default all `bench/*_bench.ts`, on this machine's KVM or an
- * emulated machine's. A `bench/compile.ts` is run on the host first.
+ * `vmexit bench [FILE ...] [arguments]`: runs benchmark modules by `deno bench`, by default all `bench/*_bench.ts`, on
+ * this machine's KVM or an emulated machine's. A `bench/compile.ts` is run on the host first.
  *
- * @param args files, then arguments of `deno bench`; behind `--` those of the modules
- * @param context who hears of it, what ends it
- * @returns the first exit code that is not 0
- * @throws {TypeError} when there is no benchmark
+ * @param args Files, then arguments of `deno bench`; behind `--` those of the modules.
+ * @param context Who hears of it, what ends it.
+ * @returns The first exit code that is not 0.
+ * @throws {TypeError} When there is no benchmark.
  */
 export async function bench(args: readonly string[], context: CommandContext): Promise<number> {
   const { signal } = context;

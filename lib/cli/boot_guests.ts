@@ -4,14 +4,14 @@ import { nestedCommand } from "./nested_command.ts";
 import { chooseKvm, prepareKvm } from "./prepare_kvm.ts";
 
 /**
- * Runs a command that boots guests: here, or, where the KVM is one that cannot be reached from here, the same command line inside
- * the emulated machine.
+ * Runs a command that boots guests: here, or, where the KVM is one that cannot be reached from here, the same command
+ * line inside the emulated machine.
  *
- * @param main the module of the command line
- * @param commandLine the command's name and its arguments
- * @param command runs it here
- * @param context who hears of it, what ends it
- * @returns the exit code
+ * @param main The module of the command line.
+ * @param commandLine The command's name and its arguments.
+ * @param command Runs it here.
+ * @param context Who hears of it, what ends it.
+ * @returns The exit code.
  */
 export async function bootGuests(
   main: URL,

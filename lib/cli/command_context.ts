@@ -8,15 +8,18 @@ export interface CommandContext {
 
 const CLEAR_LINE = "\r\x1b[K";
 
-/** One short line on standard error that says what is being done: rewritten in place on a terminal, plain lines elsewhere. */
+/**
+ * One short line on standard error that says what is being done: rewritten in place on a terminal, plain lines
+ * elsewhere.
+ */
 export class Progress implements Disposable {
   readonly #rewrites: boolean;
   readonly #write: (text: string) => void;
   #shown = false;
 
   /**
-   * @param rewrites whether the line can be rewritten
-   * @param write where it goes
+   * @param rewrites Whether the line can be rewritten.
+   * @param write Where it goes.
    */
   constructor(
     rewrites: boolean = Deno.stderr.isTerminal(),
@@ -61,7 +64,7 @@ export class Interrupted extends Error {
   /** What the command exits with. */
   readonly exitCode: number;
 
-  /** @param signal which signal came */
+  /** @param signal Which signal came. */
   constructor(signal: keyof typeof SIGNAL_NUMBER) {
     super(`stopped by ${signal}`);
     this.exitCode = SIGNAL_EXIT_BASE + SIGNAL_NUMBER[signal];

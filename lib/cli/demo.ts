@@ -25,8 +25,8 @@ export interface DemoOptions {
 }
 
 /**
- * `vmexit demo [--list] [NAME…]`: boots the example guests, all or those that are named, and prints each exit as it happens, what the
- * guest left, and whether all of it is as it must be.
+ * `vmexit demo [--list] [NAME…]`: boots the example guests, all or those that are named, and prints each exit as it
+ * happens, what the guest left, and whether all of it is as it must be.
  *
  * @returns The exit code: 0 where all matched, 1 where something did not, 64 where the arguments are wrong.
  * @throws {HostError | KvmError | AssemblyError} When this host cannot boot a guest.

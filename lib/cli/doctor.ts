@@ -24,8 +24,8 @@ function remedy(
 /**
  * `vmexit doctor`: prints what this machine has, which KVM tests would use and what to do about what is missing.
  *
- * @param _args none
- * @returns 0 if tests can run now or after a set-up that needs nobody, else 1
+ * @param _args None.
+ * @returns 0 if tests can run now or after a set-up that needs nobody, else 1.
  */
 export async function doctor(_args: readonly string[]): Promise<number> {
   const line = (label: string, text: string) => console.log(`${label.padEnd(LABEL_WIDTH)}${text}`);
@@ -62,7 +62,10 @@ export async function doctor(_args: readonly string[]): Promise<number> {
 
 const BLOCK = 512;
 
-/** The bytes that the files below a folder take on the disk; 0 when it does not exist. Sparse files count as they are stored. */
+/**
+ * The bytes that the files below a folder take on the disk; 0 when it does not exist. Sparse files count as they are
+ * stored.
+ */
 async function folderSize(folder: string): Promise<number> {
   let size = 0;
   try {

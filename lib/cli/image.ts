@@ -10,14 +10,14 @@ import {
 import type { CommandContext } from "./command_context.ts";
 
 /**
- * `vmexit image export FILE` and `vmexit image import FILE`: packs the emulated machine that has the KVM (its kernel, its agent, its
- * state), and unpacks it on a host that cannot fetch the kernel.
+ * `vmexit image export FILE` and `vmexit image import FILE`: packs the emulated machine that has the KVM (its kernel,
+ * its agent, its state), and unpacks it on a host that cannot fetch the kernel.
  *
- * @param args `export` or `import`, and the file
- * @param context who hears of it, what ends it
- * @returns the exit code
- * @throws {TypeError} when the arguments are others
- * @throws {NestedError} when the file is none, or another version's
+ * @param args `export` or `import`, and the file.
+ * @param context Who hears of it, what ends it.
+ * @returns The exit code.
+ * @throws {TypeError} When the arguments are others.
+ * @throws {NestedError} When the file is none, or another version's.
  */
 export async function image(args: readonly string[], context: CommandContext): Promise<number> {
   const [verb, name, ...rest] = args;

@@ -32,9 +32,10 @@ function casesOf(suite: string): Case[] {
 }
 
 /**
- * Counts the tests of a JUnit report that `deno test` wrote. Steps are not counted: Deno writes them as `test > step` beside their test.
+ * Counts the tests of a JUnit report that `deno test` wrote. Steps are not counted: Deno writes them as `test > step`
+ * beside their test.
  *
- * @param xml the report
+ * @param xml The report.
  */
 export function countTests(xml: string): Counts {
   const counts: Counts = { passed: 0, failed: 0, skipped: 0 };
@@ -51,7 +52,8 @@ export function countTests(xml: string): Counts {
 }
 
 /**
- * How a test run ended, as its last lines: how many tests were skipped, where some were, and how many passed and failed.
+ * How a test run ended, as its last lines: how many tests were skipped, where some were, and how many passed and
+ * failed.
  *
  * @example
  * ```ts
@@ -79,8 +81,8 @@ const OUTCOME: Readonly<Record<string, keyof Counts>> = {
 };
 
 /**
- * Reads along what `deno test` prints, so that something can be said of tests whose machine dies under them: by then they have written no report. It knows
- * the form that Deno prints unless told otherwise.
+ * Reads along what `deno test` prints, so that something can be said of tests whose machine dies under them: by then
+ * they have written no report. It knows the form that Deno prints unless told otherwise.
  */
 export class TestProgress {
   readonly #decoder = new TextDecoder();

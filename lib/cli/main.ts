@@ -62,8 +62,9 @@ function complain(message: string): void {
 /**
  * Runs a command of the command line.
  *
- * @param args the command's name and its arguments
- * @returns the exit code: that of the tests; {@linkcode NestedError.exitCode} when the nested machine failed; 130 or 143 after SIGINT or SIGTERM
+ * @param args The command's name and its arguments.
+ * @returns The exit code: that of the tests; {@linkcode NestedError.exitCode} when the nested machine failed; 130 or
+ *   143 after SIGINT or SIGTERM.
  *
  * @example
  * ```ts no-run

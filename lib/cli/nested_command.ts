@@ -14,15 +14,16 @@ import { projectFiles, projectRoot } from "./project_files.ts";
 const LEFT_OUT: ReadonlySet<string> = new Set([".git", "node_modules"]);
 
 /**
- * Runs a module in a nested machine as `deno run -A` or `deno bench -A` would run it here, in the same folder and with the same files. For commands that need a KVM
- * where the host has none: give them their own command line again, and they find a /dev/kvm.
+ * Runs a module in a nested machine as `deno run -A` or `deno bench -A` would run it here, in the same folder and with
+ * the same files. For commands that need a KVM where the host has none: give them their own command line again, and
+ * they find a /dev/kvm.
  *
- * @param module where the module is: a file or a URL in Deno's cache
- * @param args its arguments
- * @param machine the machine to run it in
- * @param context who hears of it, what ends it
- * @param subcommand what Deno is to do with it
- * @returns its exit code
+ * @param module Where the module is: a file or a URL in Deno's cache.
+ * @param args Its arguments.
+ * @param machine The machine to run it in.
+ * @param context Who hears of it, what ends it.
+ * @param subcommand What Deno is to do with it.
+ * @returns Its exit code.
  *
  * @example
  * ```ts no-run
@@ -80,10 +81,10 @@ interface NestedDenoOptions {
 /**
  * Runs `deno` in a nested machine, with its output on our own streams.
  *
- * @param session a machine that waits for its command
- * @param args Deno's arguments
- * @param options files and directory
- * @returns its exit code
+ * @param session A machine that waits for its command.
+ * @param args Deno's arguments.
+ * @param options Files and directory.
+ * @returns Its exit code.
  */
 export async function nestedDeno(
   session: NestedSession,
@@ -124,8 +125,8 @@ const PASSED = /^(VMEXIT_.*|NO_COLOR|FORCE_COLOR|CI|DENO_DIR|XDG_CACHE_HOME|TZ|L
 /**
  * The environment that a nested command gets: what concerns vmexit and the look of its output.
  *
- * @param host the host's environment
- * @param terminal whether the output goes to a terminal; inside it goes to a port, where Deno would show no colours
+ * @param host The host's environment.
+ * @param terminal Whether the output goes to a terminal; inside it goes to a port, where Deno would show no colours.
  */
 export function guestEnvironment(
   host: Readonly<Record<string, string>>,

@@ -33,8 +33,8 @@ export function machineProgram({ kvm }: KvmChoice): MachineProgram | undefined {
 /**
  * Which KVM a command is to use; if it is not this machine's, the person is told why.
  *
- * @param context who is told
- * @throws {RangeError} when `VMEXIT_KVM` has a value that is none
+ * @param context Who is told.
+ * @throws {RangeError} When `VMEXIT_KVM` has a value that is none.
  */
 export function chooseKvm({ progress }: CommandContext): KvmChoice {
   const choice = chosenKvm();
@@ -43,12 +43,13 @@ export function chooseKvm({ progress }: CommandContext): KvmChoice {
 }
 
 /**
- * Sees to it that the KVM can be used: NASM, and the emulated machine's program and image, are installed and made where they are missing.
+ * Sees to it that the KVM can be used: NASM, and the emulated machine's program and image, are installed and made where
+ * they are missing.
  *
- * @param choice which KVM
- * @param context who hears of it, what ends it
- * @returns environment variables for a program that uses it, which finds NASM by them
- * @throws {NestedError} when something cannot be had
+ * @param choice Which KVM.
+ * @param context Who hears of it, what ends it.
+ * @returns Environment variables for a program that uses it, which finds NASM by them.
+ * @throws {NestedError} When something cannot be had.
  */
 export async function prepareKvm(
   choice: KvmChoice,
@@ -80,7 +81,7 @@ export interface Processor {
 /**
  * Reads /proc/cpuinfo.
  *
- * @param path the file; another only in tests
+ * @param path The file; another only in tests.
  */
 export async function processor(path = "/proc/cpuinfo"): Promise<Processor> {
   const text = await Deno.readTextFile(path).catch(() => "");
@@ -93,7 +94,9 @@ export async function processor(path = "/proc/cpuinfo"): Promise<Processor> {
   };
 }
 
-/** The part of KVM that drives a processor's virtualization, with the processor's vendor: `"kvm_intel on GenuineIntel"`. */
+/**
+ * The part of KVM that drives a processor's virtualization, with the processor's vendor: `"kvm_intel on GenuineIntel"`.
+ */
 export function kvmModule({ vendor, extension }: Processor): string {
   if (extension === undefined) return `no known module on ${vendor}`;
   return `${extension === "VT-x (vmx)" ? "kvm_intel" : "kvm_amd"} on ${vendor}`;

@@ -27,8 +27,9 @@ async function exists(path: string): Promise<boolean> {
 }
 
 /**
- * The folder that a project takes: that of the nearest configuration at or above the working directory, or of the workspace around it. A configuration
- * further out that is no workspace's is somebody else's, and so is what lies beside it.
+ * The folder that a project takes: that of the nearest configuration at or above the working directory, or of the
+ * workspace around it. A configuration further out that is no workspace's is somebody else's, and so is what lies
+ * beside it.
  */
 export async function projectRoot(cwd: string): Promise<string> {
   let root: string | undefined;
@@ -57,14 +58,14 @@ function jsrDocuments(specifier: string): URL[] {
 }
 
 /**
- * Every file that tests need beside the project's own: local modules outside of it, and from Deno's cache the remote modules, npm packages and
- * transpiled modules, so that nothing is fetched or transpiled inside.
+ * Every file that tests need beside the project's own: local modules outside of it, and from Deno's cache the remote
+ * modules, npm packages and transpiled modules, so that nothing is fetched or transpiled inside.
  *
- * @param roots URLs of the modules to start from
- * @param cwd the working directory
- * @param options options of `deno info` that decide how modules are found
- * @param denoDir Deno's cache
- * @param signal ends it
+ * @param roots URLs of the modules to start from.
+ * @param cwd The working directory.
+ * @param options Options of `deno info` that decide how modules are found.
+ * @param denoDir Deno's cache.
+ * @param signal Ends it.
  */
 export async function projectFiles(
   roots: readonly URL[],

@@ -13,9 +13,9 @@ interface RunDenoOptions {
 /**
  * Runs the Deno that runs us, with our standard streams.
  *
- * @param args its arguments
- * @param options where, with what, and what ends it
- * @returns its exit code
+ * @param args Its arguments.
+ * @param options Where, with what, and what ends it.
+ * @returns Its exit code.
  */
 export async function runDeno(args: readonly string[], options: RunDenoOptions): Promise<number> {
   const { cwd, env, signal } = options;
@@ -47,8 +47,8 @@ interface DenoOutput {
 /**
  * Runs the Deno that runs us, to its end.
  *
- * @param args its arguments
- * @param options the working directory, and what ends it
+ * @param args Its arguments.
+ * @param options The working directory, and what ends it.
  */
 export async function captureDeno(
   args: readonly string[],

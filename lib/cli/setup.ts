@@ -17,13 +17,14 @@ const NO_INSTALL_OPTION = "--no-install";
 const OPTIONS: readonly string[] = [C_COMPILER_OPTION, NO_INSTALL_OPTION];
 
 /**
- * `vmexit setup [--c-compiler] [--no-install]`: fetches and makes all that tests need, and does nothing where it is there already.
+ * `vmexit setup [--c-compiler] [--no-install]`: fetches and makes all that tests need, and does nothing where it is
+ * there already.
  *
- * @param args the command's arguments
- * @param context who hears of it, what ends it
- * @returns the exit code
- * @throws {TypeError} when an argument is not known
- * @throws {NestedError} when something cannot be had
+ * @param args The command's arguments.
+ * @param context Who hears of it, what ends it.
+ * @returns The exit code.
+ * @throws {TypeError} When an argument is not known.
+ * @throws {NestedError} When something cannot be had.
  */
 export async function setup(args: readonly string[], context: CommandContext): Promise<number> {
   const { progress, signal } = context;

@@ -65,8 +65,8 @@ export interface TestArguments {
 /**
  * Tells the arguments of `deno test` apart, as far as it matters who gets them.
  *
- * @param args as typed
- * @returns the parts
+ * @param args As typed.
+ * @returns The parts.
  */
 export function testArguments(args: readonly string[]): TestArguments {
   const end = args.indexOf("--");
@@ -135,11 +135,11 @@ async function configuresPermissions(cwd: string): Promise<boolean> {
 }
 
 /**
- * The permissions for tests when the command line names none: those that deno.json has for them, else all, because guests need memory mappings,
- * the assembler and the device.
+ * The permissions for tests when the command line names none: those that deno.json has for them, else all, because
+ * guests need memory mappings, the assembler and the device.
  *
- * @param parsed what the command line has
- * @param cwd where the search for deno.json begins
+ * @param parsed What the command line has.
+ * @param cwd Where the search for deno.json begins.
  */
 export async function permissionArguments(parsed: TestArguments, cwd: string): Promise<string[]> {
   if (parsed.permissions) return [];

@@ -28,12 +28,12 @@ function count({ code, died }: TestsInside, report: string | undefined): Counts 
 }
 
 /**
- * `vmexit test [deno test arguments]`: sees to it that there is a KVM, runs `deno test` with the same arguments, and prints as its last line how many
- * tests passed and failed.
+ * `vmexit test [deno test arguments]`: sees to it that there is a KVM, runs `deno test` with the same arguments, and
+ * prints as its last line how many tests passed and failed.
  *
- * @param args the arguments of `deno test`
- * @param context who hears of it, what ends it
- * @returns the exit code of `deno test`
+ * @param args The arguments of `deno test`.
+ * @param context Who hears of it, what ends it.
+ * @returns The exit code of `deno test`.
  */
 export async function testCommand(
   args: readonly string[],

@@ -42,15 +42,15 @@ async function prepare(
 }
 
 /**
- * Runs `deno test` inside a machine whose KVM cannot be reached from outside: the machine is resumed while the modules are checked on the host, which is a
- * hundred times faster at it.
+ * Runs `deno test` inside a machine whose KVM cannot be reached from outside: the machine is resumed while the modules
+ * are checked on the host, which is a hundred times faster at it.
  *
- * @param machine the machine
- * @param parsed what the command line has
- * @param report where its JUnit report comes to lie
- * @param context who hears of it, what ends it
- * @returns how it ended
- * @throws {NestedError} when files are to be watched
+ * @param machine The machine.
+ * @param parsed What the command line has.
+ * @param report Where its JUnit report comes to lie.
+ * @param context Who hears of it, what ends it.
+ * @returns How it ended.
+ * @throws {NestedError} When files are to be watched.
  */
 export async function testInside(
   machine: NestedMachine,
@@ -114,12 +114,13 @@ export async function testInside(
 }
 
 /**
- * Makes of raw coverage data what `deno test --coverage` makes of it: a table on standard output, and lcov.info and html/ in the folder.
+ * Makes of raw coverage data what `deno test --coverage` makes of it: a table on standard output, and lcov.info and
+ * html/ in the folder.
  *
- * @param folder the absolute path of the data
- * @param threshold the percentage below which it fails
- * @param options the working directory, and what ends it
- * @returns the exit code: not 0 if the coverage is below the threshold
+ * @param folder The absolute path of the data.
+ * @param threshold The percentage below which it fails.
+ * @param options The working directory, and what ends it.
+ * @returns The exit code: not 0 if the coverage is below the threshold.
  */
 async function coverageReport(
   folder: string,
@@ -146,9 +147,9 @@ const SKIPPED_FOLDERS: ReadonlySet<string> = new Set([".git", "node_modules", "v
 /**
  * The modules below a folder that `deno test` may load: all test files, or, for its doc tests, all modules.
  *
- * @param folder where to look
- * @param all whether to name every module
- * @returns absolute paths, sorted
+ * @param folder Where to look.
+ * @param all Whether to name every module.
+ * @returns Absolute paths, sorted.
  */
 async function testFiles(folder: string, all = false): Promise<string[]> {
   const found: string[] = [];
@@ -169,9 +170,9 @@ async function testFiles(folder: string, all = false): Promise<string[]> {
 /**
  * The files that paths, folders and patterns on a command line mean.
  *
- * @param files candidates, absolute
- * @param paths as typed; without any, all files are meant
- * @param cwd what they are relative to
+ * @param files Candidates, absolute.
+ * @param paths As typed; without any, all files are meant.
+ * @param cwd What they are relative to.
  */
 export function filesMeant(
   files: readonly string[],

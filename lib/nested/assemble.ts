@@ -4,12 +4,12 @@ import { NestedError } from "./nested_error.ts";
 /**
  * Assembles a source of our own to plain bytes.
  *
- * @param nasm the path of NASM
- * @param name what the result is called in messages
- * @param source NASM source
- * @param defines values for names that the source leaves open
- * @returns the bytes
- * @throws {NestedError} when NASM refuses the source
+ * @param nasm The path of NASM.
+ * @param name What the result is called in messages.
+ * @param source NASM source.
+ * @param defines Values for names that the source leaves open.
+ * @returns The bytes.
+ * @throws {NestedError} When NASM refuses the source.
  */
 export async function assemble(
   nasm: string,

@@ -114,11 +114,11 @@ async function build(
 /**
  * The kernel, its modules and busybox from the cache; downloaded and unpacked first when they are missing or damaged.
  *
- * @param machine the machine's name: each has its own set of modules
- * @param wanted the modules it needs
- * @param say is told what is downloaded
- * @param signal ends the download
- * @throws {NestedError} when the packages cannot be had
+ * @param machine The machine's name: each has its own set of modules.
+ * @param wanted The modules it needs.
+ * @param say Is told what is downloaded.
+ * @param signal Ends the download.
+ * @throws {NestedError} When the packages cannot be had.
  */
 export async function bootParts(
   machine: string,

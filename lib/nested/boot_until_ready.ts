@@ -9,8 +9,8 @@ const BOOT_SECONDS = 240;
 /**
  * Waits until a machine that boots says that it is ready.
  *
- * @param machine the machine
- * @throws {NestedError} with the end of the console, when it does not come up
+ * @param machine The machine.
+ * @throws {NestedError} With the end of the console, when it does not come up.
  */
 export async function bootUntilReady(machine: StartedMachine): Promise<void> {
   const { process } = machine;

@@ -15,7 +15,7 @@ const UNWRITABLE: ReadonlySet<string> = new Set([
 /**
  * Where everything that is fetched or built is kept: `$XDG_CACHE_HOME/vmexit`, or `~/.cache/vmexit`.
  *
- * @returns the absolute path; the folder need not exist yet
+ * @returns The absolute path; the folder need not exist yet.
  *
  * @example
  * ```ts
@@ -31,9 +31,9 @@ export function cacheFolder(): string {
 /**
  * Makes the cache folder and does something with it.
  *
- * @param body what to do
- * @throws {NestedError} when the system lets nothing be written there
- * @throws what `body` throws else
+ * @param body What to do.
+ * @throws {NestedError} When the system lets nothing be written there.
+ * @throws What `body` throws else.
  */
 export async function withCache<T>(body: (folder: string) => Promise<T>): Promise<T> {
   const folder = cacheFolder();
@@ -58,8 +58,8 @@ const MEGABYTE = 1e6;
 /**
  * Checks, before anything is fetched or made, that there is room for it.
  *
- * @param folder a folder on the disk
- * @throws {NestedError} when the disk is too full
+ * @param folder A folder on the disk.
+ * @throws {NestedError} When the disk is too full.
  */
 export async function requireFreeSpace(folder: string): Promise<void> {
   const { bavail, bsize } = await statfs(folder);

@@ -16,11 +16,11 @@ function padded(length: number): number {
 }
 
 /**
- * An archive in cpio's "newc" format, which the kernel unpacks as its first root file system
- * (Linux, Documentation/driver-api/early-userspace/buffer-format.rst).
+ * An archive in cpio's "newc" format, which the kernel unpacks as its first root file system (Linux,
+ * Documentation/driver-api/early-userspace/buffer-format.rst).
  *
- * @param entries what it holds; a directory stands before what is in it
- * @returns the archive
+ * @param entries What it holds; a directory stands before what is in it.
+ * @returns The archive.
  */
 export function cpio(entries: readonly CpioEntry[]): Uint8Array<ArrayBuffer> {
   const encoder = new TextEncoder();

@@ -1,6 +1,6 @@
 /**
- * The beginning of a static x86-64 program in NASM: with `nasm -f bin` the whole becomes an ELF file. The program's own text defines `start`,
- * `file_end` (behind what is stored) and `memory_end` (behind what is not).
+ * The beginning of a static x86-64 program in NASM: with `nasm -f bin` the whole becomes an ELF file. The program's own
+ * text defines `start`, `file_end` (behind what is stored) and `memory_end` (behind what is not).
  */
 export const STATIC_ELF_HEADER: string = `
 bits 64
@@ -21,9 +21,10 @@ program_header:
 `;
 
 /**
- * NASM source of a static program that a resumed machine runs first: `wake SECONDS NANOSECONDS < seed` sets the wall clock, mixes 64
- * bytes of seed into the kernel's random pool and makes its generator use them at once. Without it every resume of one
- * snapshot would have the same time and draw the same random numbers. Assembled with `nasm -f bin` it is a whole ELF file.
+ * NASM source of a static program that a resumed machine runs first: `wake SECONDS NANOSECONDS < seed` sets the wall
+ * clock, mixes 64 bytes of seed into the kernel's random pool and makes its generator use them at once. Without it
+ * every resume of one snapshot would have the same time and draw the same random numbers. Assembled with `nasm -f bin`
+ * it is a whole ELF file.
  */
 export const WAKE_PROGRAM: string = `
 %define SYS_READ 0
@@ -104,13 +105,14 @@ memory_end:
 `;
 
 /**
- * NASM source of a static program that holds two virtual machines open for as long as the nested machine lives: one without an interrupt controller,
- * one with. It exits once it holds them; a child of it goes on.
+ * NASM source of a static program that holds two virtual machines open for as long as the nested machine lives: one
+ * without an interrupt controller, one with. It exits once it holds them; a child of it goes on.
  *
- * With the first VM, and with the first vCPU of either kind, Linux patches its own code (the static keys `preempt_notifier_key`,
- * `kvm_has_noapic_vcpu` and `apic_sw_disabled`), and again when the last one goes. QEMU before 8.1 may keep a stale translation of such code when
- * the other processor executes it meanwhile: both processors then take the same breakpoint for ever. Since nothing is patched any more,
- * that cannot happen, and a VM is made and closed in less time.
+ * With the first VM, and with the first vCPU of either kind, Linux patches its own code (the static keys
+ * `preempt_notifier_key`, `kvm_has_noapic_vcpu` and `apic_sw_disabled`), and again when the last one goes. QEMU before
+ * 8.1 may keep a stale translation of such code when the other processor executes it meanwhile: both processors then
+ * take the same breakpoint for ever. Since nothing is patched any more, that cannot happen, and a VM is made and closed
+ * in less time.
  */
 export const KEEP_PROGRAM: string = `
 %define SYS_OPEN 2

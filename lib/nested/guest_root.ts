@@ -22,10 +22,10 @@ const PROGRAMS: Readonly<Record<string, string>> = { keep: KEEP_PROGRAM, wake: W
 /**
  * The files of a nested machine's root: busybox, Deno, NASM, the libraries they need, the kernel's modules and `/init`.
  *
- * @param parts kernel modules and busybox
- * @param nasm the host's NASM
- * @param inside what is different in this machine
- * @returns entries for an initramfs, directories first
+ * @param parts Kernel modules and busybox.
+ * @param nasm The host's NASM.
+ * @param inside What is different in this machine.
+ * @returns Entries for an initramfs, directories first.
  */
 export async function guestRoot(
   parts: BootParts,
@@ -77,8 +77,8 @@ export async function guestRoot(
 /**
  * The shared libraries that a program is linked with, and its dynamic loader, as `ldd` lists them.
  *
- * @param program its path
- * @returns absolute paths; empty for a static program
+ * @param program Its path.
+ * @returns Absolute paths; empty for a static program.
  */
 async function sharedLibraries(program: string): Promise<string[]> {
   const ldd = await findProgram("ldd");

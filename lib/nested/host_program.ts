@@ -21,11 +21,11 @@ interface CaptureOptions {
 /**
  * Runs a program of the host to its end and collects what it prints, in the C locale.
  *
- * @param program its path
- * @param args its arguments
- * @param options directory, environment and abort signal
- * @returns exit code and output
- * @throws what `Deno.Command` throws when the program cannot be started; the signal's reason when it was aborted
+ * @param program Its path.
+ * @param args Its arguments.
+ * @param options Directory, environment and abort signal.
+ * @returns Exit code and output.
+ * @throws What `Deno.Command` throws when the program cannot be started; the signal's reason when it was aborted.
  */
 export async function capture(
   program: string,
@@ -56,9 +56,9 @@ const SYSTEM_FOLDERS: readonly string[] = ["/usr/local/sbin", "/usr/sbin", "/sbi
 /**
  * Finds a program by name in the folders given, then in `PATH`, then where system tools lie.
  *
- * @param name the program's file name, such as `"mke2fs"`
- * @param folders folders to look in first
- * @returns its absolute path, or `undefined` when it is nowhere
+ * @param name The program's file name, such as `"mke2fs"`.
+ * @param folders Folders to look in first.
+ * @returns Its absolute path, or `undefined` when it is nowhere.
  *
  * @example
  * ```ts

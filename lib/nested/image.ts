@@ -42,7 +42,7 @@ const DISK_PACKAGE = "e2fsprogs";
 /**
  * The Debian packages that this host lacks to run a machine and that cannot be unpacked into the cache.
  *
- * @param machine the machine's program
+ * @param machine The machine's program.
  */
 export async function missingPackages(machine: MachineProgram): Promise<string[]> {
   const packages: string[] = [];
@@ -100,12 +100,12 @@ async function ingredients(
 }
 
 /**
- * The image of a machine that waits for its command, from the cache; made first, with all that it needs, when it is missing or
- * damaged. While the result is held, no other process replaces it.
+ * The image of a machine that waits for its command, from the cache; made first, with all that it needs, when it is
+ * missing or damaged. While the result is held, no other process replaces it.
  *
- * @param options the machine and who hears of it
- * @param discard whether to make it anew even if it looks whole
- * @throws {NestedError} when something it is made of cannot be had, or the machine does not boot
+ * @param options The machine and who hears of it.
+ * @param discard Whether to make it anew even if it looks whole.
+ * @throws {NestedError} When something it is made of cannot be had, or the machine does not boot.
  */
 export async function openImage(options: ImageOptions, discard = false): Promise<Image> {
   const { machine, say, signal } = options;

@@ -1,6 +1,9 @@
 import type { MachineInside } from "./nested_machine.ts";
 
-/** Names of the ports from a nested machine to its host, in the order of the file descriptors that they have inside, from 3 on. */
+/**
+ * Names of the ports from a nested machine to its host, in the order of the file descriptors that they have inside,
+ * from 3 on.
+ */
 export const PORTS = ["control", "stdout", "stderr", "files"] as const;
 
 /** One of {@link PORTS}. */
@@ -36,8 +39,8 @@ export const ROOT_FOLDERS: readonly string[] = [
  * `/init` of a nested machine. It loads the modules, makes sure that /dev/kvm and Deno work, says "ready" and waits for
  * `run SECONDS NANOSECONDS`. All before that line is in the image, all after it happens in each run.
  *
- * @param inside what is different in this machine
- * @returns the shell script
+ * @param inside What is different in this machine.
+ * @returns The shell script.
  */
 export function initScript(inside: MachineInside): string {
   return `#!/bin/busybox sh

@@ -33,7 +33,7 @@ function word(text: string): string {
 /**
  * The commands that make debugfs write entries to a disk.
  *
- * @param entries in any order; folders on the way to an entry are made
+ * @param entries In any order; folders on the way to an entry are made.
  */
 export function debugfsCommands(entries: readonly DiskEntry[]): string[] {
   const made = new Set([""]);
@@ -81,10 +81,10 @@ async function e2fsProgram(name: string): Promise<string> {
 /**
  * Formats a run's disk and writes its files. No root is needed.
  *
- * @param run the run's folder
- * @param entries the files; those that cannot be read are left out
- * @param signal ends it
- * @throws {NestedError} when the host's disk is full or e2fsprogs is missing
+ * @param run The run's folder.
+ * @param entries The files; those that cannot be read are left out.
+ * @param signal Ends it.
+ * @throws {NestedError} When the host's disk is full or e2fsprogs is missing.
  */
 export async function fillJobDisk(
   run: string,
@@ -133,8 +133,8 @@ export const FILES_FOLDER = "/files";
 /**
  * Lists all files below the paths given, as they shall lie on the run's disk.
  *
- * @param inputs files and folders; one that does not exist is passed over
- * @throws {NestedError} when a path is not absolute
+ * @param inputs Files and folders; one that does not exist is passed over.
+ * @throws {NestedError} When a path is not absolute.
  */
 export async function collectFiles(inputs: readonly FileIn[]): Promise<DiskEntry[]> {
   const entries = new Map<string, DiskEntry>();

@@ -44,10 +44,11 @@ const ALIVE_SECONDS = 3;
 const EMPTY_TAR = 1024;
 
 /**
- * The shell script that a resumed machine runs: it puts files in place, runs the command with its output on the ports while it says that it lives, reports the exit code and
- * sends back what is new; find compares whole seconds, hence the one second less. File descriptors 3 to 6 are the ports control, stdout, stderr and files.
+ * The shell script that a resumed machine runs: it puts files in place, runs the command with its output on the ports
+ * while it says that it lives, reports the exit code and sends back what is new; find compares whole seconds, hence the
+ * one second less. File descriptors 3 to 6 are the ports control, stdout, stderr and files.
  *
- * @param job what to run
+ * @param job What to run.
  */
 export function jobScript(job: Job): string {
   const environment = Object.entries(job.env).map(([name, value]) => `${name}=${value}`);
@@ -85,8 +86,8 @@ fi
 /**
  * A word as the POSIX shell reads it back unchanged.
  *
- * @param word any text without a NUL
- * @returns the word, in single quotes where it needs them
+ * @param word Any text without a NUL.
+ * @returns The word, in single quotes where it needs them.
  */
 export function shellQuote(word: string): string {
   return /^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`;

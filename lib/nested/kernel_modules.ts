@@ -12,8 +12,8 @@ export function moduleName(file: string): string {
 /**
  * The names of the modules that a module needs, from the `depends=` entry of its `.modinfo` section.
  *
- * @param module the uncompressed module
- * @returns names, with underscores
+ * @param module The uncompressed module.
+ * @returns Names, with underscores.
  */
 export function moduleDependencies(module: Uint8Array): string[] {
   const text = new TextDecoder("latin1").decode(module);
@@ -21,7 +21,10 @@ export function moduleDependencies(module: Uint8Array): string[] {
   return entry.split(",").filter((name) => name !== "").map((name) => name.replaceAll("-", "_"));
 }
 
-/** Uncompresses a module by the ending of its file name. `xz` is asked for `.xz`, which neither the web nor Node unpacks. */
+/**
+ * Uncompresses a module by the ending of its file name. `xz` is asked for `.xz`, which neither the web nor Node
+ * unpacks.
+ */
 async function uncompress(
   file: string,
   xz: (bytes: Uint8Array) => Promise<Uint8Array>,
@@ -53,12 +56,13 @@ export interface KernelModule {
 }
 
 /**
- * The modules wanted and all that they depend on, in an order in which they can be loaded. Those built into the kernel are left out.
+ * The modules wanted and all that they depend on, in an order in which they can be loaded. Those built into the kernel
+ * are left out.
  *
- * @param folder `lib/modules/VERSION` of the kernel's package
- * @param wanted names of modules
- * @param xz uncompresses `.xz`
- * @throws {NestedError} when a module is neither in the folder nor built in
+ * @param folder `lib/modules/VERSION` of the kernel's package.
+ * @param wanted Names of modules.
+ * @param xz Uncompresses `.xz`.
+ * @throws {NestedError} When a module is neither in the folder nor built in.
  */
 export async function resolveModules(
   folder: string,

@@ -55,9 +55,9 @@ export class MachineProcess implements AsyncDisposable {
   /**
    * Starts a machine's program in the run's folder.
    *
-   * @param program its path
-   * @param args its arguments
-   * @param options whose it is, where it runs, what ends it
+   * @param program Its path.
+   * @param args Its arguments.
+   * @param options Whose it is, where it runs, what ends it.
    */
   static async start(
     program: string,
@@ -137,6 +137,8 @@ export interface StartedMachine extends AsyncDisposable {
   readonly process: MachineProcess;
   /** Waits until the machine is there, and gives the same streams each time. */
   streams(): Promise<MachineStreams>;
-  /** Gives the machine, which waits for it, its word to start, in one line without its end; the job disk must be filled. */
+  /**
+   * Gives the machine, which waits for it, its word to start, in one line without its end; the job disk must be filled.
+   */
   tell(word: string): Promise<void>;
 }

@@ -1,7 +1,7 @@
 /**
  * Runs commands in a machine that has /dev/kvm, on hosts that have none: Bochs emulates an Intel processor with its
- * virtualization extension, a small Linux inside has a real KVM. Correct, but slow: times measured inside mean nothing. And
- * makes the image of the machine whose KVM `boot` uses from outside, by QEMU.
+ * virtualization extension, a small Linux inside has a real KVM. Correct, but slow: times measured inside mean nothing.
+ * And makes the image of the machine whose KVM `boot` uses from outside, by QEMU.
  *
  * @example
  * ```ts no-run

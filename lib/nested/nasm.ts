@@ -22,7 +22,7 @@ function unpackedFolder(): string {
 /**
  * Finds NASM: in `PATH`, else the copy unpacked in the cache.
  *
- * @returns where it is and its version, or `undefined` when there is none
+ * @returns Where it is and its version, or `undefined` when there is none.
  */
 export async function findNasm(): Promise<Nasm | undefined> {
   const inPath = await findProgram("nasm");
@@ -36,12 +36,12 @@ export async function findNasm(): Promise<Nasm | undefined> {
 }
 
 /**
- * Finds NASM or gets it: installed with apt-get where we are root, so that editors and a plain `deno test` find it too; otherwise
- * unpacked into the cache, which needs no root.
+ * Finds NASM or gets it: installed with apt-get where we are root, so that editors and a plain `deno test` find it too;
+ * otherwise unpacked into the cache, which needs no root.
  *
- * @param say is told what is installed
- * @param signal ends the installation
- * @throws {NestedError} when it cannot be had
+ * @param say Is told what is installed.
+ * @param signal Ends the installation.
+ * @throws {NestedError} When it cannot be had.
  */
 export async function requireNasm(say: ProgressListener, signal?: AbortSignal): Promise<Nasm> {
   const found = await findNasm();

@@ -13,8 +13,8 @@ export const NESTED_FAILURE = 2;
 export const NESTED_TIMEOUT = 124;
 
 /**
- * The nested machine, or what it is made of, failed; the command that was to run in it is not to blame. The message says
- * what to do next and ends with the last lines of the machine's console where there is one.
+ * The nested machine, or what it is made of, failed; the command that was to run in it is not to blame. The message
+ * says what to do next and ends with the last lines of the machine's console where there is one.
  *
  * @example
  * ```ts
@@ -33,8 +33,8 @@ export class NestedError extends Error {
   /**
    * Makes the error.
    *
-   * @param message what happened and what to do next
-   * @param options the cause, and the end of the console log
+   * @param message What happened and what to do next.
+   * @param options The cause, and the end of the console log.
    */
   constructor(message: string, options: NestedErrorOptions = {}) {
     const lines = (options.console ?? "").split("\n").filter((line) => line.trim() !== "");

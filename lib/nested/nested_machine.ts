@@ -55,7 +55,8 @@ export interface MachineProgram {
 }
 
 /**
- * A machine that has a /dev/kvm of its own, as a value: what it needs and how it is started. The runner knows machines only by this.
+ * A machine that has a /dev/kvm of its own, as a value: what it needs and how it is started. The runner knows machines
+ * only by this.
  *
  * @example
  * ```ts
@@ -81,11 +82,14 @@ export interface NestedMachine extends MachineProgram {
   /** All else that its image depends on, as text: another text is another image. */
   readonly recipe: string;
   /**
-   * Boots the machine and leaves in the folder what {@link NestedMachine.start} starts it from: booted, and waiting for its word.
+   * Boots the machine and leaves in the folder what {@link NestedMachine.start} starts it from: booted, and waiting for
+   * its word.
    *
-   * @throws {NestedError} with the end of the console, when the machine does not come up
+   * @throws {NestedError} With the end of the console, when the machine does not come up.
    */
   makeImage(making: ImageMaking): Promise<void>;
-  /** Starts the machine from its image. The run's folder has an empty job disk, which is filled before the word is told. */
+  /**
+   * Starts the machine from its image. The run's folder has an empty job disk, which is filled before the word is told.
+   */
   start(start: MachineStart): Promise<StartedMachine>;
 }

@@ -92,10 +92,11 @@ export class NestedSession implements AsyncDisposable {
   /**
    * Runs the session's one command. If the snapshot turns out to be unusable, it is made anew, once.
    *
-   * @param command the program and its arguments; `deno`, `nasm` and busybox's tools are there
-   * @param options its files, environment, output and time limit
-   * @returns its exit code, what it printed, and the files that came back
-   * @throws {NestedError} when the machine dies, panics or does not answer within the limit, a disk is full, or the session has had its command
+   * @param command The program and its arguments; `deno`, `nasm` and busybox's tools are there.
+   * @param options Its files, environment, output and time limit.
+   * @returns Its exit code, what it printed, and the files that came back.
+   * @throws {NestedError} When the machine dies, panics or does not answer within the limit, a disk is full, or the
+   *   session has had its command.
    */
   async run(command: readonly string[], options: CommandOptions = {}): Promise<CommandResult> {
     if (this.#used) {

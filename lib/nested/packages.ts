@@ -60,14 +60,15 @@ async function requireApt(packages: readonly string[], why: string): Promise<str
 }
 
 /**
- * Installs Debian packages with apt-get, as root or through sudo, and says so before it does. The package lists are refreshed
- * only when the first try fails.
+ * Installs Debian packages with apt-get, as root or through sudo, and says so before it does. The package lists are
+ * refreshed only when the first try fails.
  *
- * @param packages names of the packages
- * @param why what they are for, in a few words
- * @param say is told what is about to be installed
- * @param signal ends the installation
- * @throws {NestedError} with the exact command to type, when there is no apt-get, no root and no sudo, or apt-get fails
+ * @param packages Names of the packages.
+ * @param why What they are for, in a few words.
+ * @param say Is told what is about to be installed.
+ * @param signal Ends the installation.
+ * @throws {NestedError} With the exact command to type, when there is no apt-get, no root and no sudo, or apt-get
+ *   fails.
  */
 export async function installPackages(
   packages: readonly string[],
@@ -104,16 +105,16 @@ export async function installPackages(
 }
 
 /**
- * The packages that `find` names, downloaded with apt-get and unpacked into a folder. No root is needed, unless the package
- * lists are missing or stale.
+ * The packages that `find` names, downloaded with apt-get and unpacked into a folder. No root is needed, unless the
+ * package lists are missing or stale.
  *
- * @param find names the packages from the package lists; `undefined` when the lists do not know them
- * @param folder where their files are put, as if it were `/`
- * @param what what is fetched, for messages
- * @param say is told what is about to be downloaded
- * @param signal ends the download
- * @returns the packages' names
- * @throws {NestedError} with the command to type, when they cannot be found or downloaded
+ * @param find Names the packages from the package lists; `undefined` when the lists do not know them.
+ * @param folder Where their files are put, as if it were `/`.
+ * @param what What is fetched, for messages.
+ * @param say Is told what is about to be downloaded.
+ * @param signal Ends the download.
+ * @returns The packages' names.
+ * @throws {NestedError} With the command to type, when they cannot be found or downloaded.
  */
 export async function unpackPackages(
   find: () => Promise<string[] | undefined>,

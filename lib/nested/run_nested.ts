@@ -11,9 +11,9 @@ export interface NestedOptions extends SessionOptions, CommandOptions {}
 /**
  * Starts to resume a nested machine, so that it comes up while its command is still being prepared.
  *
- * @param options which machine, who hears of the progress, what ends it
- * @returns a session that takes one command; dispose it to end the machine and remove its temporary files
- * @throws {NestedError} when something that the machine is made of cannot be had
+ * @param options Which machine, who hears of the progress, what ends it.
+ * @returns A session that takes one command; dispose it to end the machine and remove its temporary files.
+ * @throws {NestedError} When something that the machine is made of cannot be had.
  *
  * @example
  * ```ts no-run
@@ -29,12 +29,13 @@ export async function startNested(options: SessionOptions = {}): Promise<NestedS
 }
 
 /**
- * Runs a command in a machine that has /dev/kvm, on a host that has none. What the machine needs is fetched and cached first.
+ * Runs a command in a machine that has /dev/kvm, on a host that has none. What the machine needs is fetched and cached
+ * first.
  *
- * @param command the program and its arguments; `deno`, `nasm` and busybox's tools are there
- * @param options files in and out, environment, output, time limit, machine
- * @returns the command's exit code, its output, and the files that came back
- * @throws {NestedError} when the machine cannot be had or fails; a command that fails is a result and no error
+ * @param command The program and its arguments; `deno`, `nasm` and busybox's tools are there.
+ * @param options Files in and out, environment, output, time limit, machine.
+ * @returns The command's exit code, its output, and the files that came back.
+ * @throws {NestedError} When the machine cannot be had or fails; a command that fails is a result and no error.
  *
  * @example
  * ```ts no-run

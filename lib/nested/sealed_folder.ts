@@ -45,12 +45,13 @@ async function filesBelow(folder: string, prefix = ""): Promise<string[]> {
 }
 
 /**
- * Completes a folder: records size, time and SHA-256 of every file in a manifest, then moves the folder to its final place in one step, so that whoever
- * finds it there finds it whole. What was at that place is removed. Call it under a lock.
+ * Completes a folder: records size, time and SHA-256 of every file in a manifest, then moves the folder to its final
+ * place in one step, so that whoever finds it there finds it whole. What was at that place is removed. Call it under a
+ * lock.
  *
- * @param folder the finished folder, on the same file system as `target`
- * @param target its final path
- * @param made what it was made of, for people
+ * @param folder The finished folder, on the same file system as `target`.
+ * @param target Its final path.
+ * @param made What it was made of, for people.
  */
 export async function sealFolder(
   folder: string,
@@ -73,12 +74,12 @@ export async function sealFolder(
 const UNFINISHED = ".new";
 
 /**
- * Makes a sealed folder: beside its place, under a name of its own, so that nobody takes it for finished. When that fails, nothing of it is left.
- * Call it under a lock.
+ * Makes a sealed folder: beside its place, under a name of its own, so that nobody takes it for finished. When that
+ * fails, nothing of it is left. Call it under a lock.
  *
- * @param target its final path
- * @param make puts the files into the folder that it is given, and says what they are made of
- * @throws what `make` throws
+ * @param target Its final path.
+ * @param make Puts the files into the folder that it is given, and says what they are made of.
+ * @throws What `make` throws.
  */
 export async function makeSealedFolder(
   target: string,
@@ -96,11 +97,11 @@ export async function makeSealedFolder(
 }
 
 /**
- * Checks a sealed folder. A file whose size and time of modification are as recorded counts as unchanged; one whose time differs is
- * read through and must have the recorded SHA-256.
+ * Checks a sealed folder. A file whose size and time of modification are as recorded counts as unchanged; one whose
+ * time differs is read through and must have the recorded SHA-256.
  *
- * @param folder the path that {@link sealFolder} moved it to
- * @returns its manifest, or `undefined` when it is missing, incomplete or damaged
+ * @param folder The path that {@link sealFolder} moved it to.
+ * @returns Its manifest, or `undefined` when it is missing, incomplete or damaged.
  */
 export async function openSealedFolder(folder: string): Promise<Manifest | undefined> {
   try {
@@ -124,8 +125,8 @@ export async function openSealedFolder(folder: string): Promise<Manifest | undef
 const IMAGES_KEPT = 2;
 
 /**
- * Removes what killed builders left, and all of the machine's images but the last used ones, unless somebody holds their lock. The next
- * version of Deno or of the kernel makes another image, and each takes hundreds of megabytes.
+ * Removes what killed builders left, and all of the machine's images but the last used ones, unless somebody holds
+ * their lock. The next version of Deno or of the kernel makes another image, and each takes hundreds of megabytes.
  */
 export async function pruneImages(images: string, machine: string): Promise<void> {
   const found: { name: string; used: number }[] = [];

@@ -4,7 +4,7 @@ export class LineReader {
   readonly #decoder = new TextDecoder();
   #rest = "";
 
-  /** @param stream UTF-8 text */
+  /** @param stream UTF-8 text. */
   constructor(stream: ReadableStream<Uint8Array>) {
     this.#reader = stream.getReader();
   }
@@ -24,12 +24,15 @@ export class LineReader {
   }
 }
 
-/** Splits a stream of bytes at a marker that may be spread over chunks. What stands before the marker is passed on as early as possible. */
+/**
+ * Splits a stream of bytes at a marker that may be spread over chunks. What stands before the marker is passed on as
+ * early as possible.
+ */
 export class UntilMarker {
   readonly #marker: Uint8Array;
   #held: Uint8Array = new Uint8Array();
 
-  /** @param marker the text that ends the stream */
+  /** @param marker The text that ends the stream. */
   constructor(marker: string) {
     this.#marker = new TextEncoder().encode(marker);
   }
@@ -37,8 +40,8 @@ export class UntilMarker {
   /**
    * Takes the next bytes.
    *
-   * @param chunk what came
-   * @returns the bytes that are surely before the marker, and whether the marker has come
+   * @param chunk What came.
+   * @returns The bytes that are surely before the marker, and whether the marker has come.
    */
   push(chunk: Uint8Array): { bytes: Uint8Array; ended: boolean } {
     const all = new Uint8Array(this.#held.length + chunk.length);
@@ -62,9 +65,9 @@ export class UntilMarker {
 /**
  * Passes on what stands before a marker in a stream, as it comes, and stops reading there.
  *
- * @param stream the bytes
- * @param marker what ends them
- * @param hear is given each chunk
+ * @param stream The bytes.
+ * @param marker What ends them.
+ * @param hear Is given each chunk.
  */
 export async function relay(
   stream: ReadableStream<Uint8Array>,
@@ -96,9 +99,9 @@ export function joined(chunks: readonly Uint8Array[]): Uint8Array {
 /**
  * Waits for a promise, but not longer than a number of seconds.
  *
- * @param seconds the limit
- * @param promise what is waited for
- * @param late makes the error that is thrown when the time is over
+ * @param seconds The limit.
+ * @param promise What is waited for.
+ * @param late Makes the error that is thrown when the time is over.
  */
 export async function withDeadline<T>(
   seconds: number,

@@ -54,11 +54,11 @@ class BlockReader {
 }
 
 /**
- * The files and folders of a tar archive (ustar with GNU's long names, as busybox writes it); links and devices are passed over. It
- * stops at the archive's end mark and does not wait for the end of the stream.
+ * The files and folders of a tar archive (ustar with GNU's long names, as busybox writes it); links and devices are
+ * passed over. It stops at the archive's end mark and does not wait for the end of the stream.
  *
- * @param stream the archive
- * @throws {NestedError} when the archive is cut short
+ * @param stream The archive.
+ * @throws {NestedError} When the archive is cut short.
  */
 export async function* readTar(stream: ReadableStream<Uint8Array>): AsyncGenerator<TarEntry> {
   const reader = new BlockReader(stream);

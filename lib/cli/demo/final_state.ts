@@ -19,7 +19,10 @@ const RESET_VECTOR = 0xfff0n;
 /** Registers that are shown whether or not the guest has changed them. */
 const ALWAYS_SHOWN: ReadonlySet<string> = new Set(["rsp", "rip"]);
 
-/** What a stopped guest has left: its output, its registers, and the memory that is looked at. Lines, with headings at their left. */
+/**
+ * What a stopped guest has left: its output, its registers, and the memory that is looked at. Lines, with headings at
+ * their left.
+ */
 export function finalState(vm: Machine, scenario: Scenario): string[] {
   return [
     ...section("output", output(vm, scenario)),

@@ -34,7 +34,8 @@ interface Mismatch {
 }
 
 /**
- * Boots a scenario's guest and reports its exits as they happen, what it left, and whether all of that is as it must be.
+ * Boots a scenario's guest and reports its exits as they happen, what it left, and whether all of that is as it must
+ * be.
  *
  * @returns Whether it is.
  * @throws What {@linkcode boot} throws, and {@linkcode Machine.exits} but for the guest's own failures.
@@ -71,7 +72,10 @@ function bootScenario({ guest, options, prepare, ports = [], mmio = [] }: Scenar
   return vm;
 }
 
-/** Runs the guest and compares its exits, each when it happens: the page about a wrong one shows the guest where it caused it. */
+/**
+ * Runs the guest and compares its exits, each when it happens: the page about a wrong one shows the guest where it
+ * caused it.
+ */
 function runToEnd(vm: Machine, scenario: Scenario, { write, style }: Report): Mismatch[] {
   const cursor = new TranscriptCursor(scenario.exits);
   const mismatches: Mismatch[] = [];

@@ -13,7 +13,10 @@ export interface Style {
 const RESET = 0;
 const SELECT_GRAPHIC_RENDITION = { strong: 1, faint: 2, good: 32, bad: 31 } as const;
 
-/** The style for a terminal, by escape sequences (ECMA-48, SGR), or, for a file or a pipe, the one that leaves text as it is. */
+/**
+ * The style for a terminal, by escape sequences (ECMA-48, SGR), or, for a file or a pipe, the one that leaves text as
+ * it is.
+ */
 export function style(colours: boolean): Style {
   const set = (code: number) => (text: string) =>
     colours ? `\x1b[${code}m${text}\x1b[${RESET}m` : text;

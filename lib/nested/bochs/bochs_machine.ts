@@ -13,7 +13,10 @@ import { SAVE_PLUGIN } from "./save_plugin.ts";
 const POLL_MILLISECONDS = 10;
 const CHUNK = 1 << 16;
 
-/** Bochs, which writes all that the machine sends to one file. The machine reads its word from the first bytes of the job disk, which ext4 leaves alone. */
+/**
+ * Bochs, which writes all that the machine sends to one file. The machine reads its word from the first bytes of the
+ * job disk, which ext4 leaves alone.
+ */
 export class BochsMachine implements StartedMachine {
   /** Its process. */
   readonly process: MachineProcess;
@@ -35,9 +38,9 @@ export class BochsMachine implements StartedMachine {
   /**
    * Starts Bochs in the run's folder.
    *
-   * @param program its path
-   * @param args its arguments
-   * @param options the machine's name, the run's folder, an abort signal
+   * @param program Its path.
+   * @param args Its arguments.
+   * @param options The machine's name, the run's folder, an abort signal.
    */
   static async start(
     program: string,
@@ -93,11 +96,11 @@ const OUTPUT_FILE = "output";
 const MEGABYTE = 2 ** 20;
 
 /**
- * Bochs's configuration (bochsrc(5)). Disks are volatile, because a saved state has a copy of one that is not. Time counts instructions: it passes as
- * fast as the machine runs, and faster while it is idle.
+ * Bochs's configuration (bochsrc(5)). Disks are volatile, because a saved state has a copy of one that is not. Time
+ * counts instructions: it passes as fast as the machine runs, and faster while it is idle.
  *
- * @param machine bytes of memory, and how many instructions are a second
- * @returns the text of a bochsrc
+ * @param machine Bytes of memory, and how many instructions are a second.
+ * @returns The text of a bochsrc.
  */
 export function bochsConfiguration(
   machine: { memory: number; instructionsPerSecond: number },
@@ -131,7 +134,7 @@ debugger_log: -
 /**
  * The configuration that Bochs saved with a machine's state, without the plugin that saved it.
  *
- * @param saved the file `config` of the state
+ * @param saved The file `config` of the state.
  */
 export function withoutSavePlugin(saved: string): string {
   return saved.replace(new RegExp(`\\b${SAVE_PLUGIN}=\\w+, *`), "");

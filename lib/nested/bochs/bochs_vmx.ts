@@ -12,7 +12,10 @@ import { SEND_PROGRAM } from "./send_program.ts";
 
 const NAME = "bochs-vmx";
 const MEMORY = 2 ** 30;
-/** More than Bochs reaches, so that timers fire less often for the work done; the more there are, the longer an idle second takes. */
+/**
+ * More than Bochs reaches, so that timers fire less often for the work done; the more there are, the longer an idle
+ * second takes.
+ */
 const INSTRUCTIONS_PER_SECOND = 200_000_000;
 
 const CONFIGURATION_FILE = "bochsrc";
@@ -48,7 +51,10 @@ while [ "$word" != run ]; do
 done
 `;
 
-/** On one slow processor, V8's threads for compiling and collecting cost more than they save: tests then take twice as long. */
+/**
+ * On one slow processor, V8's threads for compiling and collecting cost more than they save: tests then take twice as
+ * long.
+ */
 const ONE_THREAD = { DENO_V8_FLAGS: "--single-threaded" };
 
 /** What Bochs says while all is well, and its frame around what it says otherwise. */
@@ -128,9 +134,10 @@ async function restore(start: MachineStart): Promise<BochsMachine> {
 }
 
 /**
- * Bochs, emulating an Intel processor with VMX, so that Linux's kvm_intel works inside: nested guests, EPT, VPID and unrestricted guests. One processor. A guest that never ends with interrupts disabled hangs the whole machine.
+ * Bochs, emulating an Intel processor with VMX, so that Linux's kvm_intel works inside: nested guests, EPT, VPID and
+ * unrestricted guests. One processor. A guest that never ends with interrupts disabled hangs the whole machine.
  *
- * @returns the machine, for {@linkcode NestedOptions.machine}
+ * @returns The machine, for {@linkcode NestedOptions.machine}.
  *
  * @example
  * ```ts

@@ -22,10 +22,10 @@ export async function createEmptyBootDisk(run: string): Promise<void> {
 /**
  * Makes the disk with its boot sector, kernel and first root file system.
  *
- * @param run the run's folder
- * @param making what the image is made with
- * @param memory bytes of the machine's memory
- * @throws {NestedError} when the kernel is none, or does not fit
+ * @param run The run's folder.
+ * @param making What the image is made with.
+ * @param memory Bytes of the machine's memory.
+ * @throws {NestedError} When the kernel is none, or does not fit.
  */
 export async function createBootDisk(
   run: string,
@@ -62,7 +62,10 @@ export async function createBootDisk(
   }
 }
 
-/** Fields of the setup header, which the kernel's image and its parameters share (Linux, Documentation/arch/x86/boot.rst). */
+/**
+ * Fields of the setup header, which the kernel's image and its parameters share (Linux,
+ * Documentation/arch/x86/boot.rst).
+ */
 const HEADER = {
   setupSectors: 0x1f1,
   jumpLength: 0x201,
@@ -97,7 +100,10 @@ interface LoadedKernel {
   kernel: Uint8Array<ArrayBuffer>;
 }
 
-/** The memory map of a Bochs machine. Its BIOS keeps the ACPI tables at the end of memory: the last megabyte is left to them. */
+/**
+ * The memory map of a Bochs machine. Its BIOS keeps the ACPI tables at the end of memory: the last megabyte is left to
+ * them.
+ */
 function memoryMap(memory: number): readonly (readonly [number, number, number])[] {
   return [
     [0, BIOS_DATA, MEMORY_TYPE.usable],
@@ -111,11 +117,11 @@ function memoryMap(memory: number): readonly (readonly [number, number, number])
 /**
  * Takes a kernel's bzImage apart as a boot loader does, and fills in its parameters.
  *
- * @param image the bzImage
- * @param commandLine what the kernel is told
- * @param memory bytes of the machine's memory
- * @param initramfs bytes of its first root file system
- * @throws {NestedError} when it is no bzImage
+ * @param image The bzImage.
+ * @param commandLine What the kernel is told.
+ * @param memory Bytes of the machine's memory.
+ * @param initramfs Bytes of its first root file system.
+ * @throws {NestedError} When it is no bzImage.
  */
 export function loadKernel(
   image: Uint8Array,
@@ -161,9 +167,10 @@ export const ADDRESS = {
 export const SECTOR = 512;
 
 /**
- * NASM source of the first sector of a disk that boots Linux: it reads the parts that follow it on the disk to their addresses, and enters the kernel's 32-bit
- * entry point (Linux, Documentation/arch/x86/boot.rst). The BIOS reads to below 1 MiB only; from there the parts are copied
- * in real mode with segments of 4 GiB. `PARAMETERS_SECTORS`, `KERNEL_SECTORS` and `INITRAMFS_SECTORS` are the parts' lengths.
+ * NASM source of the first sector of a disk that boots Linux: it reads the parts that follow it on the disk to their
+ * addresses, and enters the kernel's 32-bit entry point (Linux, Documentation/arch/x86/boot.rst). The BIOS reads to
+ * below 1 MiB only; from there the parts are copied in real mode with segments of 4 GiB. `PARAMETERS_SECTORS`,
+ * `KERNEL_SECTORS` and `INITRAMFS_SECTORS` are the parts' lengths.
  */
 export const BOOT_SECTOR: string = `
 bits 16

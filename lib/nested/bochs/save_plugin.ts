@@ -10,9 +10,10 @@ export const SAVE_PLUGIN = "vmexit";
 export const STATE_FOLDER = "state";
 
 /**
- * NASM source of a plugin for Bochs that saves the machine's state when the machine writes to a port. Bochs can restore a state without a window, but save
- * one only at the press of a button, which neither its debugger nor a display without a window has. Assembled with `nasm -f bin` it is a
- * shared library as Bochs's own plugins are: one entry point, and a device whose methods do nothing but for the one that registers the port.
+ * NASM source of a plugin for Bochs that saves the machine's state when the machine writes to a port. Bochs can restore
+ * a state without a window, but save one only at the press of a button, which neither its debugger nor a display
+ * without a window has. Assembled with `nasm -f bin` it is a shared library as Bochs's own plugins are: one entry
+ * point, and a device whose methods do nothing but for the one that registers the port.
  */
 export const SAVE_PLUGIN_SOURCE: string = `
 bits 64
@@ -152,7 +153,10 @@ device: times DEVICE_SIZE db 0
 file_end:
 `;
 
-/** NASM source of a static program that has Bochs save the machine's state, and goes on after it: once there, and in each machine that is restored. */
+/**
+ * NASM source of a static program that has Bochs save the machine's state, and goes on after it: once there, and in
+ * each machine that is restored.
+ */
 export const FREEZE_PROGRAM: string = `
 %define SYS_EXIT 60
 %define SYS_IOPL 172

@@ -3,15 +3,17 @@ import { STATIC_ELF_HEADER } from "../guest_programs.ts";
 /** Bytes before the content of a frame: the port's index and the content's length. */
 const FRAME_HEADER = 3;
 
-/** The parallel port, which Bochs writes to a file as fast as the machine does: its serial ports keep to a baud rate. */
+/**
+ * The parallel port, which Bochs writes to a file as fast as the machine does: its serial ports keep to a baud rate.
+ */
 const PARALLEL_PORT = { data: 0x378, control: 0x37a } as const;
 /** Printer selected and not being initialized; with and without the strobe that makes it take the data. */
 const CONTROL = { strobe: 0x0d, rest: 0x0c } as const;
 
 /**
- * NASM source of a static program that sends what is written to the file descriptors 3 to 6 through the parallel port, in frames: one byte for the port,
- * counted from 0, two for the length, then the bytes. It never ends. It runs before all else, so that the last words of a command are
- * known even if the guest that it runs next hangs the machine.
+ * NASM source of a static program that sends what is written to the file descriptors 3 to 6 through the parallel port,
+ * in frames: one byte for the port, counted from 0, two for the length, then the bytes. It never ends. It runs before
+ * all else, so that the last words of a command are known even if the guest that it runs next hangs the machine.
  */
 export const SEND_PROGRAM: string = `
 %define SYS_READ 0
@@ -108,15 +110,18 @@ interface Frame {
   bytes: Uint8Array;
 }
 
-/** Takes frames out of a stream of bytes, in which they may be spread over chunks: a byte for the port, two for the length, then the content. */
+/**
+ * Takes frames out of a stream of bytes, in which they may be spread over chunks: a byte for the port, two for the
+ * length, then the content.
+ */
 export class FrameSplitter {
   #held: Uint8Array = new Uint8Array();
 
   /**
    * Takes the next bytes.
    *
-   * @param chunk what came
-   * @returns the frames that are complete now
+   * @param chunk What came.
+   * @returns The frames that are complete now.
    */
   push(chunk: Uint8Array): Frame[] {
     const all = new Uint8Array(this.#held.length + chunk.length);

@@ -22,9 +22,9 @@ async function tar(args: readonly string[], what: string, signal?: AbortSignal):
 /**
  * Packs the image of the machine whose KVM tests use, and the kernel that it is made of, into a file.
  *
- * @param file its path; a compressed tar archive
- * @param signal ends it
- * @throws {NestedError} when it cannot be written
+ * @param file Its path; a compressed tar archive.
+ * @param signal Ends it.
+ * @throws {NestedError} When it cannot be written.
  */
 export async function exportKvmImage(file: string, signal?: AbortSignal): Promise<void> {
   await withCache(async (cache) => {
@@ -38,14 +38,14 @@ export async function exportKvmImage(file: string, signal?: AbortSignal): Promis
 }
 
 /**
- * Unpacks what {@linkcode exportKvmImage} packed. Its state is kept where this host's QEMU is of the version that saved it; else the
- * machine is still to be booted, by the kernel that came along.
+ * Unpacks what {@linkcode exportKvmImage} packed. Its state is kept where this host's QEMU is of the version that saved
+ * it; else the machine is still to be booted, by the kernel that came along.
  *
- * @param file its path
- * @param program the path of QEMU
- * @param say is told what is done
- * @param signal ends it
- * @throws {NestedError} when the file is none of that kind, is damaged, or was packed by another version of vmexit
+ * @param file Its path.
+ * @param program The path of QEMU.
+ * @param say Is told what is done.
+ * @param signal Ends it.
+ * @throws {NestedError} When the file is none of that kind, is damaged, or was packed by another version of vmexit.
  */
 export async function importKvmImage(
   file: string,

@@ -105,12 +105,13 @@ async function pause(milliseconds: number): Promise<void> {
 }
 
 /**
- * Makes the image of the machine whose KVM tests use where there is no other, unless it is in the cache, whole and made by this QEMU.
+ * Makes the image of the machine whose KVM tests use where there is no other, unless it is in the cache, whole and made
+ * by this QEMU.
  *
- * @param program the path of QEMU
- * @param say is told what is done
- * @param signal ends it
- * @throws {NestedError} when something it is made of cannot be had, or the machine does not boot
+ * @param program The path of QEMU.
+ * @param say Is told what is done.
+ * @param signal Ends it.
+ * @throws {NestedError} When something it is made of cannot be had, or the machine does not boot.
  */
 export async function requireKvmImage(
   program: string,

@@ -9,8 +9,8 @@ export class Qmp {
   readonly #gone: Promise<never>;
 
   /**
-   * @param stdio the streams that QEMU's monitor speaks on
-   * @param gone rejects when QEMU has ended, and knows why
+   * @param stdio The streams that QEMU's monitor speaks on.
+   * @param gone Rejects when QEMU has ended, and knows why.
    */
   constructor(
     stdio: { input: WritableStream<Uint8Array>; output: ReadableStream<Uint8Array> },
@@ -30,10 +30,10 @@ export class Qmp {
   /**
    * Runs a command and waits for its answer; events in between are passed over.
    *
-   * @param command such as `"migrate"`
-   * @param args its arguments
-   * @returns what QEMU returned
-   * @throws {NestedError} when QEMU refuses it
+   * @param command Such as `"migrate"`.
+   * @param args Its arguments.
+   * @returns What QEMU returned.
+   * @throws {NestedError} When QEMU refuses it.
    */
   async execute(
     command: string,
@@ -73,9 +73,9 @@ async function pause(): Promise<void> {
 /**
  * Writes the state of a running machine's processors and devices to a file, and leaves the machine stopped.
  *
- * @param qmp its monitor
- * @param state the file
- * @throws {NestedError} when QEMU cannot
+ * @param qmp Its monitor.
+ * @param state The file.
+ * @throws {NestedError} When QEMU cannot.
  */
 export async function saveState(qmp: Qmp, state: string): Promise<void> {
   await leaveMemory(qmp);
