@@ -45,6 +45,7 @@ const NAMES = new Map<number, string>(
 /**
  * The name of an errno value as the manual pages write it, or `errno 71` for one that has none here.
  *
+ * @param errno As {@linkcode Libc.errno} gives it.
  * @example
  * ```ts
  * import { errnoName } from "@vmexit/vmexit/kvm";

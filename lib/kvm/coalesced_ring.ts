@@ -59,6 +59,8 @@ export class CoalescedRing {
   /**
    * Hands out the writes in the order in which the guest made them. Each leaves the ring before it is handed
    * out.
+   *
+   * @param take Called for each write, with its place, its value in two halves and its bytes.
    */
   drain(take: CoalescedWriteTaker): void {
     for (;;) {

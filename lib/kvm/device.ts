@@ -49,6 +49,7 @@ export class DeviceAttributes {
   /**
    * Whether there is such an attribute (`KVM_HAS_DEVICE_ATTR`, api.rst 4.81).
    *
+   * @param attribute Its group and number.
    * @throws {CapabilityError} When the kernel has no attributes here.
    */
   hasDeviceAttr({ group, attr }: AttributeName): boolean {
@@ -77,6 +78,8 @@ export class DeviceAttributes {
   /**
    * Sets an attribute from its bytes (`KVM_SET_DEVICE_ATTR`, api.rst 4.80).
    *
+   * @param attribute Its group and number.
+   * @param value Its bytes, as many as the attribute has.
    * @throws {CapabilityError} When the kernel has no attributes here.
    * @throws {KvmError} When the kernel refuses: ENXIO where there is no such attribute.
    */

@@ -42,7 +42,11 @@ export class IoctlTarget {
     this.#ask = ask;
   }
 
-  /** What `KVM_CHECK_EXTENSION` says of a capability now. */
+  /**
+   * What `KVM_CHECK_EXTENSION` says of a capability now.
+   *
+   * @param name With `KVM_CAP_`.
+   */
   capability(name: CapabilityName): number {
     return this.#ask(name);
   }
@@ -66,7 +70,12 @@ export class IoctlTarget {
     return ioctl(this.libc, this.#fd, name, argument, context);
   }
 
-  /** Makes an ioctl that fills a structure, and reads it. Throws as {@linkcode IoctlTarget.call} does. */
+  /**
+   * Makes an ioctl that fills a structure, and reads it. Throws as {@linkcode IoctlTarget.call} does.
+   *
+   * @param layout The structure's.
+   * @param value What of it the kernel reads; the rest is zero.
+   */
   get<Value>(
     name: IoctlName,
     layout: Struct<Value>,
@@ -94,14 +103,23 @@ export class IoctlTarget {
     return this.call(name, structBytes(layout, value), options);
   }
 
-  /** Makes an ioctl that fills a 64-bit number. */
+  /**
+   * Makes an ioctl that fills a 64-bit number.
+   *
+   * @param name The header's name.
+   */
   getU64(name: IoctlName): bigint {
     const bytes = buffer(U64_SIZE);
     this.call(name, bytes);
     return new DataView(bytes.buffer).getBigUint64(0, true);
   }
 
-  /** Makes an ioctl that takes the address of a 64-bit number. */
+  /**
+   * Makes an ioctl that takes the address of a 64-bit number.
+   *
+   * @param name The header's name.
+   * @param value 0 to 2^64 − 1.
+   */
   setU64(name: IoctlName, value: bigint): void {
     const bytes = buffer(U64_SIZE);
     new DataView(bytes.buffer).setBigUint64(0, value, true);

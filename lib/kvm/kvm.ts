@@ -86,6 +86,8 @@ export class Kvm implements Disposable {
   /**
    * What the kernel says of a capability (`KVM_CHECK_EXTENSION`): 0 where it lacks it, else 1 or more; some
    * are numbers with a meaning of their own.
+   *
+   * @param name With `KVM_CAP_`.
    */
   capability(name: CapabilityName): number {
     return ioctl(this.#libc, this.#fd, "KVM_CHECK_EXTENSION", CAPABILITIES[name].number, name);
@@ -152,6 +154,7 @@ export class Kvm implements Disposable {
   /**
    * What the host offers, by MSRs of {@linkcode Kvm.getMsrFeatureIndexList} (`KVM_GET_MSRS`, api.rst 4.18).
    *
+   * @param indices Their numbers.
    * @throws {MsrError} When one of them is no feature MSR; it says which.
    * @throws {CapabilityError} When the kernel lacks the capability.
    */

@@ -117,7 +117,12 @@ export class KvmRunPage {
     return this.#mapping.view.getUint32(IO_COUNT, true);
   }
 
-  /** For IO: the element at `index`. */
+  /**
+   * For IO: the element at `index`.
+   *
+   * @param index From 0 to `ioCount` − 1.
+   * @param size Bytes of it: `ioSize`.
+   */
   ioElement(index: number, size: 1 | 2 | 4): number {
     const view = this.#mapping.view;
     const offset = this.#ioData(view) + index * size;
@@ -125,7 +130,13 @@ export class KvmRunPage {
     return size === 2 ? view.getUint16(offset, true) : view.getUint32(offset, true);
   }
 
-  /** For IO: sets the element at `index`, which the guest reads. */
+  /**
+   * For IO: sets the element at `index`, which the guest reads.
+   *
+   * @param index From 0 to `ioCount` − 1.
+   * @param size Bytes of it: `ioSize`.
+   * @param value Its low `size` bytes count.
+   */
   setIoElement(index: number, size: 1 | 2 | 4, value: number): void {
     const view = this.#mapping.view;
     const offset = this.#ioData(view) + index * size;
@@ -134,7 +145,11 @@ export class KvmRunPage {
     else view.setUint32(offset, value, true);
   }
 
-  /** For IO: sets all elements from their bytes. */
+  /**
+   * For IO: sets all elements from their bytes.
+   *
+   * @param bytes `ioSize` × `ioCount` of them, the first element first.
+   */
   setIoData(bytes: Uint8Array): void {
     const view = this.#mapping.view;
     new Uint8Array(view.buffer, this.#ioData(view), bytes.length).set(bytes);
@@ -167,14 +182,23 @@ export class KvmRunPage {
     return this.#mmioWord(WORD_SIZE);
   }
 
-  /** For an MMIO read: what the guest gets, as two halves. */
+  /**
+   * For an MMIO read: what the guest gets, as two halves.
+   *
+   * @param low The low 32 bits.
+   * @param high The high 32 bits.
+   */
   setMmioWords(low: number, high: number): void {
     const view = this.#mapping.view;
     view.setUint32(MMIO_DATA, low, true);
     view.setUint32(MMIO_DATA + WORD_SIZE, high, true);
   }
 
-  /** For an MMIO read: what the guest gets, as bytes. */
+  /**
+   * For an MMIO read: what the guest gets, as bytes.
+   *
+   * @param bytes `mmioLength` of them, at most 8.
+   */
   setMmioData(bytes: Uint8Array): void {
     new Uint8Array(this.#mapping.view.buffer, MMIO_DATA, bytes.length).set(bytes);
   }
@@ -227,6 +251,7 @@ export class KvmRunPage {
   /**
    * Answers the latest exit, one of {@linkcode ExitAnswers}.
    *
+   * @param answer The answer's fields, by name; those left out become 0.
    * @throws {TypeError} When exits of its reason take no answer, or none with such a field.
    * @throws {RangeError} When a value does not fit its field.
    */

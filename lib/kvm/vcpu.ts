@@ -182,6 +182,8 @@ export class Vcpu implements Disposable {
    * Fills the second-level page tables for a range before the guest touches it (`KVM_PRE_FAULT_MEMORY`,
    * api.rst 4.143).
    *
+   * @param gpa The first guest physical address, a multiple of 4096.
+   * @param size Bytes, a multiple of 4096.
    * @returns How many bytes of it are left: a signal, or memory that is not there, ends it early.
    * @throws {CapabilityError} When the kernel lacks the capability.
    */

@@ -112,6 +112,8 @@ export class Vm implements Disposable {
   /**
    * What the kernel says of a capability for this VM (`KVM_CHECK_EXTENSION`, api.rst 4.4): 0 where it lacks
    * it, else 1 or more.
+   *
+   * @param name With `KVM_CAP_`.
    */
   capability(name: CapabilityName): number {
     return ioctl(this.#libc, this.#fd, "KVM_CHECK_EXTENSION", CAPABILITIES[name].number, name);
@@ -134,6 +136,7 @@ export class Vm implements Disposable {
   /**
    * Sets a memory slot (`KVM_SET_USER_MEMORY_REGION`).
    *
+   * @param region Its number, address and memory.
    * @throws {RangeError} When the address or the size is not a multiple of 4096.
    * @throws {KvmError} When the kernel refuses: EEXIST where it overlaps another slot.
    */
@@ -163,6 +166,7 @@ export class Vm implements Disposable {
   /**
    * Deletes a memory slot (`KVM_SET_USER_MEMORY_REGION` with size 0, api.rst 4.35).
    *
+   * @param slot Its number.
    * @throws {KvmError} When the kernel refuses: EINVAL where there is no such slot.
    */
   deleteMemorySlot(slot: number): void {
@@ -175,6 +179,9 @@ export class Vm implements Disposable {
    * Where Intel processors without unrestricted guest get the pages that they need to emulate real mode: 4
    * pages at `taskState` and one at `identityMap`. No slot may lie there. AMD processors take and ignore
    * it.
+   *
+   * @param taskState The guest physical address of 4 pages, below 4 GiB.
+   * @param identityMap That of one page, below 4 GiB.
    */
   setRealModePages(taskState: number, identityMap: number): void {
     const address = new Uint8Array(U64_SIZE);
@@ -192,6 +199,7 @@ export class Vm implements Disposable {
    * Says which vCPU starts, before the first is created; without it that is 0 (`KVM_SET_BOOT_CPU_ID`,
    * api.rst 4.41).
    *
+   * @param id A vCPU id.
    * @throws {KvmError} When the kernel refuses.
    * @throws {CapabilityError} When the kernel lacks the capability.
    */
@@ -217,6 +225,8 @@ export class Vm implements Disposable {
   /**
    * Whether the kernel has a device of this type (`KVM_CREATE_DEVICE` with `KVM_CREATE_DEVICE_TEST`,
    * api.rst 4.79).
+   *
+   * @param type Of `KVM_DEV_TYPE`.
    */
   hasDevice(type: number): boolean {
     const value = { type, flags: KVM_CREATE_DEVICE.TEST };
@@ -241,6 +251,7 @@ export class Vm implements Disposable {
   /**
    * Creates a virtual CPU (`KVM_CREATE_VCPU`).
    *
+   * @param id From 0 to what KVM_CAP_MAX_VCPU_ID says; on x86 also its APIC id.
    * @throws {KvmError} When the kernel refuses: EEXIST where there is one of this id.
    */
   createVcpu(id: number): Vcpu {

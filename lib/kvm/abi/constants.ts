@@ -101,6 +101,8 @@ export const CONSTANT_SINCE: Readonly<Record<string, string>> = {
  * The name that a value has among constants whose names begin alike (`KVM_SYSTEM_EVENT`),
  * without what they begin with. Undefined where it has none.
  *
+ * @param group The constants, by their names.
+ * @param value What one of them may have.
  * @example
  * ```ts
  * import { constantName, KVM_SYSTEM_EVENT } from "@vmexit/vmexit/abi";

@@ -24,7 +24,11 @@ export class VcpuClock {
     return this.#target.call("KVM_GET_TSC_KHZ");
   }
 
-  /** Sets how fast its TSC counts, in kHz (`KVM_SET_TSC_KHZ`, api.rst 4.55). */
+  /**
+   * Sets how fast its TSC counts, in kHz (`KVM_SET_TSC_KHZ`, api.rst 4.55).
+   *
+   * @param kilohertz The frequency.
+   */
   setTscKhz(kilohertz: number): void {
     this.#target.call("KVM_SET_TSC_KHZ", kilohertz, { context: `with ${kilohertz} kHz` });
   }
@@ -41,6 +45,8 @@ export class VcpuClock {
   /**
    * Sets what is added to the host's TSC (`KVM_SET_DEVICE_ATTR` of `KVM_VCPU_TSC_OFFSET`, devices/vcpu.rst
    * 4.1).
+   *
+   * @param offset In cycles, modulo 2^64.
    */
   setTscOffset(offset: bigint): void {
     const bytes = new Uint8Array(U64_SIZE);

@@ -22,7 +22,11 @@ export class VcpuCpuid {
     return cpuidEntries(this.#target, "KVM_GET_CPUID2");
   }
 
-  /** Replaces all leaves, before the first run (`KVM_SET_CPUID2`, api.rst 4.46). */
+  /**
+   * Replaces all leaves, before the first run (`KVM_SET_CPUID2`, api.rst 4.46).
+   *
+   * @param entries A leaf and a subleaf each, in any order.
+   */
   setCpuid2(entries: readonly Writable<KvmCpuidEntry2>[]): void {
     this.#target.call("KVM_SET_CPUID2", structBytes(kvm_cpuid2, { entries }, entries.length));
   }

@@ -31,6 +31,8 @@ export class VcpuEvents {
   /**
    * Sets it; `flags` of `KVM_VCPUEVENT_VALID` say which optional fields count (`KVM_SET_VCPU_EVENTS`,
    * api.rst 4.32).
+   *
+   * @param events What is left out becomes 0.
    */
   setVcpuEvents(events: Writable<KvmVcpuEvents>): void {
     this.#target.set("KVM_SET_VCPU_EVENTS", kvm_vcpu_events, events);
@@ -67,6 +69,7 @@ export class VcpuEvents {
   /**
    * Sets one of `KVM_MP_STATE` (`KVM_SET_MP_STATE`, api.rst 4.39).
    *
+   * @param state Of `KVM_MP_STATE`.
    * @throws {KvmError} EINVAL for all but RUNNABLE where the kernel has no local APIC.
    */
   setMpState(state: number): void {
@@ -83,7 +86,11 @@ export class VcpuEvents {
     this.#target.setU64("KVM_X86_SETUP_MCE", capabilities);
   }
 
-  /** Injects a machine check into a bank (`KVM_X86_SET_MCE`, api.rst 4.106). */
+  /**
+   * Injects a machine check into a bank (`KVM_X86_SET_MCE`, api.rst 4.106).
+   *
+   * @param check The bank's number, and the values of its registers.
+   */
   x86SetMce(check: Writable<KvmX86Mce>): void {
     this.#target.set("KVM_X86_SET_MCE", kvm_x86_mce, check);
   }
@@ -110,6 +117,7 @@ export class VcpuApic {
   /**
    * Sets its page of registers (`KVM_SET_LAPIC`, api.rst 4.58).
    *
+   * @param regs 1024 bytes: the registers at their offsets in the page (Intel SDM Vol. 3A, table 10-1).
    * @throws {RangeError} When it has not 1024 bytes.
    */
   setLapic(regs: Uint8Array): void {
@@ -124,6 +132,8 @@ export class VcpuApic {
   /**
    * Whether accesses of the task priority end in TPR_ACCESS exits (`KVM_TPR_ACCESS_REPORTING`; the kernel's
    * documentation has no section for it).
+   *
+   * @param enabled Whether they do.
    */
   tprAccessReporting(enabled: boolean): void {
     const value = { enabled: enabled ? 1 : 0 };
@@ -133,6 +143,8 @@ export class VcpuApic {
   /**
    * Where the guest keeps its virtual APIC page, for TPR reporting; 0 for nowhere (`KVM_SET_VAPIC_ADDR`;
    * the kernel's documentation has no section for it).
+   *
+   * @param gpa A guest physical address.
    */
   setVapicAddr(gpa: number): void {
     this.#target.set("KVM_SET_VAPIC_ADDR", kvm_vapic_addr, { vapic_addr: gpa });

@@ -31,6 +31,8 @@ export class VcpuFpu {
   /**
    * Sets it whole; what is left out becomes 0 (`KVM_SET_FPU`, api.rst 4.23). KVM ignores `mxcsr`: set it in
    * the XSAVE area.
+   *
+   * @param fpu The registers; `fpr` and `xmm` have 16 bytes each.
    */
   setFpu(fpu: Writable<KvmFpu>): void {
     this.#target.set("KVM_SET_FPU", kvm_fpu, fpu);

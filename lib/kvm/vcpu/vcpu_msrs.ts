@@ -17,6 +17,7 @@ export class VcpuMsrs {
   /**
    * MSRs by their numbers, in the order of the list (`KVM_GET_MSRS`, api.rst 4.18).
    *
+   * @param indices Their numbers.
    * @throws {MsrError} When one of them cannot be read; it says which.
    */
   getMsrs(indices: readonly number[]): KvmMsrEntry[] {
@@ -26,6 +27,7 @@ export class VcpuMsrs {
   /**
    * Sets MSRs in the order of the list (`KVM_SET_MSRS`, api.rst 4.19).
    *
+   * @param entries Their numbers (`index`) and values (`data`).
    * @throws {MsrError} When one of them is refused; it says which. Those before it are set, those behind it
    * are not.
    */

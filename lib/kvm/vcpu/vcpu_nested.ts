@@ -49,7 +49,11 @@ export class VcpuNested {
     return { ...state, data: bytes.slice(kvm_nested_state.size, filled) };
   }
 
-  /** Sets where it stands (`KVM_SET_NESTED_STATE`, api.rst 4.115). */
+  /**
+   * Sets where it stands (`KVM_SET_NESTED_STATE`, api.rst 4.115).
+   *
+   * @param state What {@linkcode VcpuNested.getNestedState} gave, or as much of it as is meant.
+   */
   setNestedState({ format, flags, hdr, data = new Uint8Array() }: NestedStateToSet): void {
     const size = kvm_nested_state.size + data.length;
     const bytes = buffer(size);

@@ -91,8 +91,10 @@ export class VcpuRegisters {
   }
 
   /**
-   * Sets them all as {@linkcode VcpuRegisters.setSregs} does; those left out become 0 (`KVM_SET_SREGS2`, api.rst 4.132).
+   * Sets them all as {@linkcode VcpuRegisters.setSregs} does; those left out become 0 (`KVM_SET_SREGS2`, api.rst
+   * 4.132).
    *
+   * @param registers Numbers of 64 bits, and the hidden parts of segments.
    * @throws {CapabilityError} When the kernel lacks the capability.
    */
   setSregs2(registers: Writable<KvmSregs2>): void {
@@ -108,6 +110,7 @@ export class VcpuRegisters {
   /**
    * Sets them all; those left out become 0 (`KVM_SET_DEBUGREGS`, api.rst 4.34).
    *
+   * @param registers `db` are DR0 to DR3.
    * @throws {CapabilityError} When the kernel lacks the capability.
    */
   setDebugregs(registers: Writable<KvmDebugregs>): void {
@@ -118,6 +121,7 @@ export class VcpuRegisters {
    * Where the guest's page tables, as the vCPU stands, put a linear address (`KVM_TRANSLATE`, api.rst
    * 4.15).
    *
+   * @param linearAddress Above 2^53 only a bigint is exact.
    * @returns `valid` is 0 where they put it nowhere.
    */
   translate(linearAddress: number | bigint): KvmTranslation {
@@ -146,6 +150,8 @@ export class VcpuRegisters {
 
   /**
    * A register's bytes by its id, of `KVM_REG` and `KVM_X86_REG_TYPE` (`KVM_GET_ONE_REG`, api.rst 4.69).
+   *
+   * @param id With its size in it: bits of `KVM_REG`.
    * @throws {CapabilityError} When the kernel lacks the capability.
    */
   getOneReg(id: bigint): Uint8Array<ArrayBuffer> {
@@ -158,6 +164,8 @@ export class VcpuRegisters {
   /**
    * Sets a register by its id (`KVM_SET_ONE_REG`, api.rst 4.68).
    *
+   * @param id With its size in it: bits of `KVM_REG`.
+   * @param value As many bytes as that says.
    * @throws {CapabilityError} When the kernel lacks the capability.
    * @throws {RangeError} When it has another size.
    */

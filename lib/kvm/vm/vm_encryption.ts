@@ -28,13 +28,19 @@ export class VmEncryption {
   /**
    * Pins memory that will be encrypted (`KVM_MEMORY_ENCRYPT_REG_REGION`, api.rst 4.111).
    *
+   * @param pages Memory of this process.
    * @throws {KvmError} When the kernel refuses.
    */
   memoryEncryptRegRegion(pages: Pages): void {
     this.#target.set("KVM_MEMORY_ENCRYPT_REG_REGION", kvm_enc_region, region(pages));
   }
 
-  /** Takes that back (`KVM_MEMORY_ENCRYPT_UNREG_REGION`, api.rst 4.112). @throws {KvmError} */
+  /**
+   * Takes that back (`KVM_MEMORY_ENCRYPT_UNREG_REGION`, api.rst 4.112).
+   *
+   * @param pages The same.
+   * @throws {KvmError}
+   */
   memoryEncryptUnregRegion(pages: Pages): void {
     this.#target.set("KVM_MEMORY_ENCRYPT_UNREG_REGION", kvm_enc_region, region(pages));
   }

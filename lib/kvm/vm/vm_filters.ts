@@ -75,7 +75,11 @@ export class VmFilters {
     this.#target.call("KVM_X86_SET_MSR_FILTER", bytes);
   }
 
-  /** Says which events the guest may count (`KVM_SET_PMU_EVENT_FILTER`, api.rst 4.120). */
+  /**
+   * Says which events the guest may count (`KVM_SET_PMU_EVENT_FILTER`, api.rst 4.120).
+   *
+   * @param filter The events, and whether they are allowed or denied.
+   */
   setPmuEventFilter({ action, events, fixedCounterBitmap, flags }: PmuEventFilter): void {
     const value = { action, events, fixed_counter_bitmap: fixedCounterBitmap, flags };
     const bytes = structBytes(kvm_pmu_event_filter, value, events.length);

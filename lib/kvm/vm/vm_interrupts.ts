@@ -65,13 +65,19 @@ export class VmInterrupts {
   /**
    * Sets a controller's state: `chip.pic` or `chip.ioapic` (`KVM_SET_IRQCHIP`, api.rst 4.27).
    *
+   * @param chip As {@linkcode VmInterrupts.getIrqchip} gives it.
    * @throws {TypeError} When members that share their bytes are given and say different things.
    */
   setIrqchip(chip: Writable<KvmIrqchip>): void {
     this.#target.set("KVM_SET_IRQCHIP", kvm_irqchip, chip);
   }
 
-  /** Sets the level of a GSI (`KVM_IRQ_LINE`, api.rst 4.25). */
+  /**
+   * Sets the level of a GSI (`KVM_IRQ_LINE`, api.rst 4.25).
+   *
+   * @param irq The GSI.
+   * @param level 1 raises the line, 0 lowers it.
+   */
   irqLine(irq: number, level: 0 | 1): void {
     this.#target.set("KVM_IRQ_LINE", kvm_irq_level, { irq, level });
   }
@@ -79,6 +85,8 @@ export class VmInterrupts {
   /**
    * The same, and what came of it (`KVM_IRQ_LINE_STATUS`, api.rst 4.25).
    *
+   * @param irq The GSI.
+   * @param level 1 raises the line, 0 lowers it.
    * @returns Above 0 when that many CPUs got it, 0 when it was merged into one that is pending, below 0
    *   when it was masked.
    */
@@ -89,6 +97,7 @@ export class VmInterrupts {
   /**
    * Sends a message-signalled interrupt (`KVM_SIGNAL_MSI`, api.rst 4.71).
    *
+   * @param message Its address and data, as a device would write them (Intel SDM Vol. 3A, 10.11).
    * @returns Above 0 when it was delivered, 0 when the guest blocked it.
    */
   signalMsi(message: Writable<KvmMsi>): number {
@@ -97,6 +106,8 @@ export class VmInterrupts {
 
   /**
    * Replaces the whole table of GSIs; `type` is of `KVM_IRQ_ROUTING` (`KVM_SET_GSI_ROUTING`, api.rst 4.52).
+   *
+   * @param entries All that there shall be; `u` has the member that belongs to `type`.
    */
   setGsiRouting(entries: readonly Writable<KvmIrqRoutingEntry>[]): void {
     const bytes = structBytes(kvm_irq_routing, { entries }, entries.length);
@@ -105,6 +116,8 @@ export class VmInterrupts {
 
   /**
    * Binds an eventfd to a GSI, or unbinds it; `flags` are of `KVM_IRQFD_FLAG` (`KVM_IRQFD`, api.rst 4.75).
+   *
+   * @param binding `fd` is the eventfd's descriptor.
    */
   irqfd(binding: Writable<KvmIrqfd>): void {
     this.#target.set("KVM_IRQFD", kvm_irqfd, binding);
@@ -113,6 +126,8 @@ export class VmInterrupts {
   /**
    * Binds an eventfd to writes of an address or port, which then make no exit; `flags` are of
    * `KVM_IOEVENTFD` (`KVM_IOEVENTFD`, api.rst 4.59).
+   *
+   * @param binding `fd` is the eventfd's descriptor; `len` is 0, 1, 2, 4 or 8.
    */
   ioeventfd(binding: Writable<KvmIoeventfd>): void {
     this.#target.set("KVM_IOEVENTFD", kvm_ioeventfd, binding);
@@ -121,6 +136,8 @@ export class VmInterrupts {
   /**
    * Binds an eventfd to the Hyper-V connection `conn_id`, or unbinds it (`KVM_HYPERV_EVENTFD`, api.rst
    * 4.113).
+   *
+   * @param binding `fd` is the eventfd's descriptor.
    */
   hypervEventfd(binding: Writable<KvmHypervEventfd>): void {
     this.#target.set("KVM_HYPERV_EVENTFD", kvm_hyperv_eventfd, binding);

@@ -69,6 +69,7 @@ export class VmMemory {
    * Which pages of a slot were written since the last question, a bit a page (`KVM_GET_DIRTY_LOG`, api.rst
    * 4.8). The slot must log them.
    *
+   * @param slot Its number.
    * @throws {RangeError} When the VM has no such slot.
    */
   getDirtyLog(slot: number): Uint8Array<ArrayBuffer> {
@@ -84,6 +85,7 @@ export class VmMemory {
    * Makes pages clean, once `KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2` is enabled (`KVM_CLEAR_DIRTY_LOG`, api.rst
    * 4.117).
    *
+   * @param range The slot, its pages, and a bit for each.
    * @throws {RangeError} When the VM has no such slot, or the bitmap is shorter than the pages.
    */
   clearDirtyLog({ slot, firstPage, pages, bitmap }: DirtyPages): void {
@@ -119,6 +121,7 @@ export class VmMemory {
    * How many pages KVM may use for page tables of its own (`KVM_SET_NR_MMU_PAGES`; the kernel's
    * documentation has no section for it).
    *
+   * @param pages How many, 20 at the least.
    * @throws {KvmError} EINVAL below 20.
    */
   setNrMmuPages(pages: number): void {
@@ -128,6 +131,7 @@ export class VmMemory {
   /**
    * Sets a slot that may have a guest_memfd behind it (`KVM_SET_USER_MEMORY_REGION2`, api.rst 4.140).
    *
+   * @param region Its number, address and memory.
    * @throws {RangeError} When the address or the size is not a multiple of 4096.
    */
   setUserMemoryRegion2(region: MemoryRegion2): void {
@@ -155,6 +159,8 @@ export class VmMemory {
   /**
    * Makes memory private or shared; `attributes` are of `KVM_MEMORY_ATTRIBUTE`
    * (`KVM_SET_MEMORY_ATTRIBUTES`, api.rst 4.141).
+   *
+   * @param attributes `address` and `size` are multiples of 4096.
    */
   setMemoryAttributes(attributes: Writable<KvmMemoryAttributes>): void {
     this.#target.set("KVM_SET_MEMORY_ATTRIBUTES", kvm_memory_attributes, attributes);
@@ -163,6 +169,8 @@ export class VmMemory {
   /**
    * Creates a file of guest memory that this process cannot read; `flags` are of `GUEST_MEMFD_FLAG`
    * (`KVM_CREATE_GUEST_MEMFD`, api.rst 4.142). The caller closes it.
+   *
+   * @param size Bytes, a multiple of 4096.
    */
   createGuestMemfd(size: number, flags: bigint = 0n): OwnedFd {
     const fd = this.#target.set("KVM_CREATE_GUEST_MEMFD", kvm_create_guest_memfd, { size, flags });
@@ -172,12 +180,18 @@ export class VmMemory {
   /**
    * Lets writes to a zone make no exits until the next one (`KVM_REGISTER_COALESCED_MMIO`, api.rst 4.116).
    * `pio` 1 makes it a zone of ports.
+   *
+   * @param zone `addr` is a guest physical address, or a port; `size` in bytes.
    */
   registerCoalescedMmio(zone: Writable<KvmCoalescedMmioZone>): void {
     this.#target.set("KVM_REGISTER_COALESCED_MMIO", kvm_coalesced_mmio_zone, zone);
   }
 
-  /** Takes that back (`KVM_UNREGISTER_COALESCED_MMIO`, api.rst 4.116). */
+  /**
+   * Takes that back (`KVM_UNREGISTER_COALESCED_MMIO`, api.rst 4.116).
+   *
+   * @param zone The same.
+   */
   unregisterCoalescedMmio(zone: Writable<KvmCoalescedMmioZone>): void {
     this.#target.set("KVM_UNREGISTER_COALESCED_MMIO", kvm_coalesced_mmio_zone, zone);
   }

@@ -27,7 +27,11 @@ export class VmClock {
     return this.#target.get("KVM_GET_CLOCK", kvm_clock_data);
   }
 
-  /** Sets kvmclock (`KVM_SET_CLOCK`, api.rst 4.30). */
+  /**
+   * Sets kvmclock (`KVM_SET_CLOCK`, api.rst 4.30).
+   *
+   * @param clock `clock` in nanoseconds.
+   */
   setClock(clock: Writable<Pick<KvmClockData, "clock" | "flags" | "realtime">>): void {
     this.#target.set("KVM_SET_CLOCK", kvm_clock_data, clock);
   }
@@ -39,6 +43,8 @@ export class VmClock {
 
   /**
    * Sets how fast the TSC of new vCPUs counts, in kHz, before the first (`KVM_SET_TSC_KHZ`, api.rst 4.55).
+   *
+   * @param kilohertz The frequency.
    */
   setTscKhz(kilohertz: number): void {
     this.#target.call("KVM_SET_TSC_KHZ", kilohertz, {
@@ -76,7 +82,12 @@ export class VmPit {
     return this.#target.get("KVM_GET_PIT2", kvm_pit_state2);
   }
 
-  /** Sets its counters (`KVM_SET_PIT2`, api.rst 4.73). @throws {KvmError} ENXIO where there is none. */
+  /**
+   * Sets its counters (`KVM_SET_PIT2`, api.rst 4.73).
+   *
+   * @param state What is left out becomes 0.
+   * @throws {KvmError} ENXIO where there is none.
+   */
   setPit2(state: Writable<KvmPitState2>): void {
     this.#target.set("KVM_SET_PIT2", kvm_pit_state2, state);
   }
@@ -85,6 +96,7 @@ export class VmPit {
    * Whether ticks that the guest missed are made up for (`KVM_REINJECT_CONTROL`; the kernel's documentation
    * has no section for it).
    *
+   * @param reinject Whether they are.
    * @throws {KvmError} ENXIO where there is no PIT.
    */
   reinjectControl(reinject: boolean): void {

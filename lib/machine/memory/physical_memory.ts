@@ -102,7 +102,7 @@ export interface PhysicalMemory extends AddressSpace<number> {
    * last. What the test itself writes is not noted.
    *
    * The guest's page tables are among them where its processor has set accessed or dirty bits in them; on Intel processors
-   * all that it has walked, changed or not (Intel SDM Vol. 3C, 29.3.5).
+   * all that it has walked, changed or not (Intel SDM Vol. 3C, 28.3.5).
    *
    * @param options `keep` leaves them dirty: the next question has them again.
    * @throws {TypeError} When the machine was booted without `dirtyPages`.
