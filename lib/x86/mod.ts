@@ -9,50 +9,56 @@ export * from "./paging/canonical.ts";
 export * from "./boot/protocols/linux.ts";
 export * from "./boot/protocols/unikernel.ts";
 export * from "./boot/cpu_state.ts";
-export * from "./cpuid/cpuid.ts";
+export {
+  type CpuidAnswer,
+  type CpuidEntry,
+  cpuidEntry,
+  cpuidFeatureNames,
+  cpuidFeaturePlace,
+  cpuidVendor,
+  hasCpuidFeature,
+  withCpuidAnswer,
+  withCpuidFeatures,
+} from "./cpuid/cpuid.ts";
 export * from "./cpuid/cpuid_features.ts";
 export * from "./cpuid/cpuid_strings.ts";
-export * from "./registers/debug_flags.ts";
+export * from "./registers/flag_tables.ts";
 export * from "./registers/debug_registers.ts";
-export * from "./paging/describe_walk.ts";
+export {
+  describeWalk,
+  type PagePermissions,
+  type PageWalk,
+  type PageWalkOptions,
+  type Translation,
+  type WalkedEntry,
+  type WalkFault,
+  type WalkFaultKind,
+  walkPageTables,
+} from "./paging/page_walk.ts";
 export * from "./entry_checks/explain_entry_failure.ts";
 export * from "./registers/extended_precision.ts";
 export * from "./exceptions/describe_fault.ts";
-export * from "./exceptions/describe_page_fault.ts";
-export * from "./exceptions/error_codes.ts";
-export * from "./exceptions/exception_frame.ts";
 export * from "./exceptions/exceptions.ts";
-export * from "./registers/flag_tables.ts";
+export * from "./exceptions/exception_frame.ts";
 export * from "./registers/flags.ts";
-export * from "./registers/fpu_flags.ts";
 export * from "./entry_checks/guest_state_checks.ts";
-export * from "./apic/delivery_mode.ts";
 export * from "./apic/local_apic.ts";
 export * from "./apic/msi_message.ts";
 export * from "./layout.ts";
-export * from "./boot/modes/compatibility.ts";
-export type { Ia32eLayout } from "./boot/modes/ia32e.ts";
 export * from "./boot/modes/long.ts";
-export * from "./boot/modes/paging_layout.ts";
+export type { PagingLayout } from "./boot/modes/paging_layout.ts";
 export * from "./boot/modes/protected.ts";
-export * from "./boot/modes/protected16.ts";
-export * from "./boot/modes/protection_layout.ts";
+export type { PrivilegeLayout, ProtectionLayout } from "./boot/modes/descriptor_tables.ts";
 export * from "./boot/modes/real.ts";
 export * from "./boot/modes/system_management.ts";
-export * from "./boot/modes/unreal.ts";
 export * from "./boot/modes/virtual8086.ts";
-export * from "./msrs/msr_families.ts";
 export * from "./msrs/msr_number.ts";
 export * from "./msrs/msrs.ts";
 export * from "./paging/page_levels.ts";
 export * from "./paging/page_mapping.ts";
 export * from "./paging/page_tables.ts";
-export * from "./paging/page_walk.ts";
-export * from "./paging/paging_mode.ts";
 export * from "./placement.ts";
 export * from "./registers/registers.ts";
 export * from "./registers/segment.ts";
 export * from "./entry_checks/vmrun_checks.ts";
-export * from "./registers/xcr0_flags.ts";
 export * from "./registers/xsave.ts";
-export * from "./registers/xsave_registers.ts";

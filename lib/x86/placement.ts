@@ -28,7 +28,7 @@ export interface Placement {
  * @throws {RangeError} Naming both things that overlap, or the one whose address is outside or is none.
  * @example
  * ```ts
- * import { checkPlacements } from "./placement.ts";
+ * import { checkPlacements } from "@vmexit/vmexit/x86";
  * import { assertThrows } from "@std/assert";
  *
  * assertThrows(

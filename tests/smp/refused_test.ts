@@ -7,7 +7,7 @@ import { ERRNO } from "../../lib/ffi/errors.ts";
 import { ThreadTimer } from "../../lib/ffi/thread_timer.ts";
 import { CAPABILITIES } from "../../lib/kvm/abi/capabilities.ts";
 import { KVM_MP_STATE } from "../../lib/kvm/abi/constants.ts";
-import { withCpuidTopology } from "../../lib/x86/cpuid/cpuid_topology.ts";
+import { withCpuidTopology } from "../../lib/x86/cpuid/cpuid.ts";
 import { failingAt, injected } from "../machine/injected_libc.ts";
 
 const guest = asm`

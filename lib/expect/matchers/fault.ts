@@ -7,7 +7,7 @@ import {
 } from "../../machine/run/run_errors.ts";
 import type { MachineCpu } from "../../machine/machine.ts";
 import { checkRunOptions, type RunOptions } from "../../machine/run/run_options.ts";
-import { describeWalk } from "../../x86/paging/describe_walk.ts";
+import { describeWalk } from "../../x86/paging/page_walk.ts";
 import type { ExceptionName } from "../../x86/exceptions/exceptions.ts";
 import {
   compareFault,

@@ -13,11 +13,7 @@ import { flagNames, type FlagTable } from "../../x86/registers/flags.ts";
 import { hex } from "../../x86/hex.ts";
 import { msrName, msrText, type MsrValues } from "../../x86/msrs/msr_number.ts";
 import { registerPlaces } from "../../x86/registers/registers.ts";
-import {
-  fpuRegisters,
-  simdRegisters,
-  x87StackRegisters,
-} from "../../x86/registers/xsave_registers.ts";
+import { fpuRegisters, simdRegisters, x87StackRegisters } from "../../x86/registers/xsave.ts";
 import type { Comparison, MatcherResult } from "../failure_page.ts";
 import { formatInteger } from "../format.ts";
 

@@ -2,12 +2,14 @@ import type { Address } from "../../guest/address.ts";
 import type { CapabilityName } from "../../kvm/abi/capabilities.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import type { Convention } from "../../x86/boot/boot_state.ts";
-import type { CompatibilityLayout } from "../../x86/boot/modes/compatibility.ts";
-import type { LongLayout } from "../../x86/boot/modes/long.ts";
-import type { PaeLayout, PagedLayout, ProtectedLayout } from "../../x86/boot/modes/protected.ts";
-import type { Protected16Layout } from "../../x86/boot/modes/protected16.ts";
-import type { RealLayout } from "../../x86/boot/modes/real.ts";
-import type { UnrealLayout } from "../../x86/boot/modes/unreal.ts";
+import type { CompatibilityLayout, LongLayout } from "../../x86/boot/modes/long.ts";
+import type {
+  PaeLayout,
+  PagedLayout,
+  Protected16Layout,
+  ProtectedLayout,
+} from "../../x86/boot/modes/protected.ts";
+import type { RealLayout, UnrealLayout } from "../../x86/boot/modes/real.ts";
 import type { Virtual8086Layout } from "../../x86/boot/modes/virtual8086.ts";
 import type { MsrValues } from "../../x86/msrs/msr_number.ts";
 import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";

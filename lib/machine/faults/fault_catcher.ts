@@ -10,7 +10,7 @@ import {
   frameSlotBytes,
 } from "../../x86/exceptions/exception_frame.ts";
 import { exceptions } from "../../x86/exceptions/exceptions.ts";
-import { faultVector } from "../../x86/boot/modes/fault_stubs.ts";
+import { faultVector } from "../../x86/boot/modes/fault_catcher.ts";
 import { rflagsFlags } from "../../x86/registers/flag_tables.ts";
 import { getFlag } from "../../x86/registers/flags.ts";
 import { PORT } from "../../x86/layout.ts";

@@ -2,11 +2,7 @@ import { KVM } from "../../kvm/abi/constants.ts";
 import type { Vm } from "../../kvm/vm.ts";
 import type { KvmPicState } from "../../kvm/abi/structs/irqchip.ts";
 import type { IoapicRegisters } from "../../kvm/vm/vm_interrupts.ts";
-import {
-  DELIVERY_MODES,
-  type DeliveryMode,
-  type TriggerMode,
-} from "../../x86/apic/delivery_mode.ts";
+import { DELIVERY_MODES, type DeliveryMode, type TriggerMode } from "../../x86/apic/local_apic.ts";
 
 /** Which interrupt controllers the kernel emulates: see {@linkcode CommonOptions.irqchip}. */
 export type Irqchip = boolean | "split";

@@ -1,8 +1,8 @@
 import { PAGE_SIZE } from "../../ffi/mman.ts";
 import { type Address, checkAddress } from "../../guest/address.ts";
-import { describeWalk } from "../../x86/paging/describe_walk.ts";
+import { describeWalk } from "../../x86/paging/page_walk.ts";
 import { type PageWalk, walkPageTables } from "../../x86/paging/page_walk.ts";
-import { pagingModeOf } from "../../x86/paging/paging_mode.ts";
+import { pagingModeOf } from "../../x86/paging/page_levels.ts";
 import { addressAfter, AddressSpace } from "./address_space.ts";
 import { type BackedMemory, type MemoryPiece, pieceBytes, storePiece } from "./physical_memory.ts";
 import { linearInstructionPointer } from "../registers/code_location.ts";

@@ -14,7 +14,7 @@ import { type MemorySlots, pieceBytes, storePiece } from "./physical_memory.ts";
 import { PAGE_SIZE } from "../../ffi/mman.ts";
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import { describeExit } from "../../kvm/exits/describe_exit.ts";
-import { unrealMode } from "../../x86/boot/modes/unreal.ts";
+import { unrealMode } from "../../x86/boot/modes/real.ts";
 
 /** Bits 16 and up of a slot's number in KVM say which address space it is in (api.rst 4.35). */
 const ADDRESS_SPACE_SHIFT = 16;

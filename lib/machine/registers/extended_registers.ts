@@ -2,7 +2,7 @@ import { HostError } from "../../ffi/errors.ts";
 import { kvm_debugregs } from "../../kvm/abi/structs/registers.ts";
 import { flagMask, flagNames, type FlagValues } from "../../x86/registers/flags.ts";
 import { hex } from "../../x86/hex.ts";
-import { xcr0Flags } from "../../x86/registers/xcr0_flags.ts";
+import { xcr0Flags } from "../../x86/registers/flag_tables.ts";
 import {
   type FpuRegister,
   fpuRegisters,
@@ -14,7 +14,7 @@ import {
   simdRegisters,
   type X87StackRegister,
   x87StackRegisters,
-} from "../../x86/registers/xsave_registers.ts";
+} from "../../x86/registers/xsave.ts";
 import { flagAccessors, type FlagsOfRegisters, type RegisterAccessors } from "./flag_register.ts";
 import { checkNames } from "./register_names.ts";
 import type { RegisterStore } from "./register_store.ts";

@@ -7,26 +7,28 @@ import {
   setFlag,
 } from "../../x86/registers/flags.ts";
 import { WholeRegister } from "./whole_register.ts";
-import { type Dr6Flag, dr6Flags, type Dr7Flag, dr7Flags } from "../../x86/registers/debug_flags.ts";
 import {
   type Cr0Flag,
   cr0Flags,
   type Cr4Flag,
   cr4Flags,
+  type Dr6Flag,
+  dr6Flags,
+  type Dr7Flag,
+  dr7Flags,
   type EferFlag,
   eferFlags,
-  type RflagsFlag,
-  rflagsFlags,
-} from "../../x86/registers/flag_tables.ts";
-import {
   type FcwFlag,
   fcwFlags,
   type FswFlag,
   fswFlags,
   type MxcsrFlag,
   mxcsrFlags,
-} from "../../x86/registers/fpu_flags.ts";
-import { type Xcr0Flag, xcr0Flags } from "../../x86/registers/xcr0_flags.ts";
+  type RflagsFlag,
+  rflagsFlags,
+  type Xcr0Flag,
+  xcr0Flags,
+} from "../../x86/registers/flag_tables.ts";
 
 /** The flags that have several bits. */
 export type FlagFieldName = "iopl" | "pc" | "rc" | "top" | `${"rw" | "len"}${0 | 1 | 2 | 3}`;

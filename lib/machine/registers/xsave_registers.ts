@@ -1,16 +1,15 @@
 import { HostError } from "../../ffi/errors.ts";
 import { getFlag } from "../../x86/registers/flags.ts";
-import { fswFlags } from "../../x86/registers/fpu_flags.ts";
+import { fswFlags, type Xcr0Flag } from "../../x86/registers/flag_tables.ts";
 import type { CpuidFeature } from "../../x86/cpuid/cpuid_features.ts";
-import type { Xcr0Flag } from "../../x86/registers/xcr0_flags.ts";
-import type { XsavePlace } from "../../x86/registers/xsave.ts";
 import {
   fpuRegisters,
   MMX_WIDTH,
   mmxPlaces,
   simdRegisters,
   x87StackRegisters,
-} from "../../x86/registers/xsave_registers.ts";
+  type XsavePlace,
+} from "../../x86/registers/xsave.ts";
 import type { RegisterStore } from "./register_store.ts";
 import {
   bytesOfInteger,

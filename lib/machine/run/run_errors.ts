@@ -1,4 +1,4 @@
-import { describeWalk } from "../../x86/paging/describe_walk.ts";
+import { describeWalk } from "../../x86/paging/page_walk.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
 import type { StoppedCpu } from "../report/stopped_cpu.ts";
 import { statePage } from "../report/state_page.ts";

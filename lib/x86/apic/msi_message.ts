@@ -6,7 +6,7 @@ import {
   FIRST_APIC_VECTOR,
   LAST_VECTOR,
   type TriggerMode,
-} from "./delivery_mode.ts";
+} from "./local_apic.ts";
 
 /** A message-signalled interrupt: a write of `data` to `address` (Intel SDM Vol. 3A, 10.11). */
 export interface MsiMessage {

@@ -2,19 +2,23 @@ import { linuxEntry, type LinuxLayout } from "./protocols/linux.ts";
 import { unikernelEntry, type UnikernelLayout } from "./protocols/unikernel.ts";
 import type { CpuState, Mode } from "./cpu_state.ts";
 import { LINUX, LOW_PROTECTED_MODE, PROTECTED_MODE, REAL_MODE } from "../layout.ts";
-import { type CompatibilityLayout, compatibilityMode } from "./modes/compatibility.ts";
-import { type LongLayout, longMode } from "./modes/long.ts";
+import {
+  type CompatibilityLayout,
+  compatibilityMode,
+  type LongLayout,
+  longMode,
+} from "./modes/long.ts";
 import {
   type PaeLayout,
   paeMode,
   type PagedLayout,
   pagedMode,
+  type Protected16Layout,
+  protected16Mode,
   type ProtectedLayout,
   protectedMode,
 } from "./modes/protected.ts";
-import { type Protected16Layout, protected16Mode } from "./modes/protected16.ts";
-import { type RealLayout, realMode } from "./modes/real.ts";
-import { type UnrealLayout, unrealMode } from "./modes/unreal.ts";
+import { type RealLayout, realMode, type UnrealLayout, unrealMode } from "./modes/real.ts";
 import { type Virtual8086Layout, virtual8086Mode } from "./modes/virtual8086.ts";
 
 /** The states in which 64-bit code is entered by convention. */
@@ -87,7 +91,7 @@ export const conventionDefaults: Readonly<Record<Convention, ModeDefaults>> = {
  * @throws {RangeError} When the layout cannot be; see the function of each mode.
  * @example
  * ```ts
- * import { bootState } from "./boot_state.ts";
+ * import { bootState } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(bootState({ mode: "protected" }).registers.rip, 0x1_0000n);

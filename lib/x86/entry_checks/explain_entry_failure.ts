@@ -35,8 +35,7 @@ const SVM_EXIT_ERR: ReadonlySet<bigint> = new Set([0xffff_ffffn, 0xffff_ffff_fff
  * @param reason `hardware_entry_failure_reason` of the FAIL_ENTRY exit.
  * @example
  * ```ts
- * import { explainEntryFailure } from "./explain_entry_failure.ts";
- * import { longMode } from "../boot/modes/long.ts";
+ * import { explainEntryFailure, longMode } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * const state = longMode();

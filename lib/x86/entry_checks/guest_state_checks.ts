@@ -1,4 +1,4 @@
-import { controlRegisterRules } from "./control_register_rules.ts";
+import { controlRegisterRules, pointerRules } from "./control_register_rules.ts";
 import { executionRules } from "./execution_rules.ts";
 import {
   type GuestState,
@@ -6,9 +6,7 @@ import {
   type GuestStateViolation,
   violations,
 } from "./guest_state.ts";
-import { pointerRules } from "./pointer_rules.ts";
-import { segmentRules } from "./segment_rules.ts";
-import { systemSegmentRules } from "./system_segment_rules.ts";
+import { segmentRules, systemSegmentRules } from "./segment_rules.ts";
 
 export type {
   CheckedGuestState,
@@ -36,8 +34,7 @@ export const guestStateRules: readonly GuestStateRule[] = [
  * @returns The rules that are broken: empty for a sound state.
  * @example
  * ```ts
- * import { checkGuestState } from "./guest_state_checks.ts";
- * import { longMode } from "../boot/modes/long.ts";
+ * import { checkGuestState, longMode } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * const state = longMode();

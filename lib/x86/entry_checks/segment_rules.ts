@@ -3,9 +3,8 @@ import type { SegmentName } from "../boot/cpu_state.ts";
 import { cr0Flags } from "../registers/flag_tables.ts";
 import { getFlag } from "../registers/flags.ts";
 import { hex } from "../hex.ts";
-import type { Segment } from "../registers/segment.ts";
-import type { GuestStateRule } from "./guest_state.ts";
-import { granularityMisfit, segmentRule as rule } from "./segment_rule.ts";
+import { type Segment, SEGMENT_TYPE } from "../registers/segment.ts";
+import type { CheckedGuestState, GuestStateRule } from "./guest_state.ts";
 
 const ACCESSED = 0x1;
 const READABLE = 0x2;
@@ -17,6 +16,46 @@ const READ_WRITE_EXPAND_DOWN_DATA = 7;
 const LAST_NON_CONFORMING_TYPE = 11;
 const REQUESTED_PRIVILEGE = 0x3;
 const VIRTUAL_8086_LIMIT = 0xffff;
+
+/** What is wrong with a segment, or false. */
+type SegmentVerdict = false | string;
+
+/** Checks one segment. */
+type SegmentCheck = (
+  segment: Segment,
+  state: CheckedGuestState,
+  name: SegmentName,
+) => SegmentVerdict;
+
+/** A rule of Intel SDM Vol. 3C, 26.3.1.2 that is asked of each of some segments. */
+function rule(
+  text: string,
+  names: readonly SegmentName[],
+  check: SegmentCheck,
+): GuestStateRule {
+  return {
+    rule: text,
+    section: "Intel SDM Vol. 3C, 26.3.1.2",
+    broken: (state) =>
+      names.flatMap((name) => {
+        const verdict = check(state.specialRegisters[name], state, name);
+        return verdict === false ? [] : [`${name.toUpperCase()}: ${verdict}`];
+      }),
+  };
+}
+
+/** The low bits of a limit that a granularity of 4 KiB cannot clear. */
+const LOW_LIMIT = 0xfff;
+/** The highest limit that a granularity of bytes can express. */
+const BYTE_LIMIT_MAX = 0xf_ffff;
+
+/** Says when G does not fit the limit: any of bits 11:0 clear needs G = 0, any of bits 31:20 set needs G = 1. */
+function granularityMisfit({ g, limit }: Segment): SegmentVerdict {
+  const needsBytes = (limit & LOW_LIMIT) !== LOW_LIMIT;
+  const needsPages = limit > BYTE_LIMIT_MAX;
+  const fits = g === 1 ? !needsBytes : !needsPages;
+  return !fits && `limit is ${hex(limit)}, g is ${g}`;
+}
 
 /** The access rights of every segment in virtual-8086 mode: 0xf3. */
 const VIRTUAL_8086_RIGHTS: Partial<Segment> = {
@@ -182,4 +221,46 @@ function counts(name: SegmentName, { unusable }: Segment): boolean {
 
 function rpl({ selector }: Segment): number {
   return selector & REQUESTED_PRIVILEGE;
+}
+
+/** A busy 16-bit TSS, which only guests outside IA-32e mode may have. */
+const BUSY_TSS_16 = 3;
+const TABLE_INDICATOR = 0x4;
+
+/** Checks on TR and LDTR (Intel SDM Vol. 3C, 26.3.1.2). */
+export const systemSegmentRules: readonly GuestStateRule[] = [
+  rule("TR is usable", ["tr"], ({ unusable }) => unusable === 1 && "unusable is 1"),
+  rule(
+    "TR is a busy TSS: of type 11, or 3 outside IA-32e mode",
+    ["tr"],
+    ({ type }, { ia32e }) =>
+      type !== SEGMENT_TYPE.busyTss && (ia32e || type !== BUSY_TSS_16) && `type is ${type}`,
+  ),
+  rule(
+    "A usable LDTR is of type 2",
+    ["ldt"],
+    ({ type, unusable }) =>
+      !unusable && type !== SEGMENT_TYPE.localDescriptorTable && `type is ${type}`,
+  ),
+  system(
+    "selects a descriptor in the GDT (TI = 0)",
+    ({ selector }) => Boolean(selector & TABLE_INDICATOR) && `selector is ${hex(selector)}`,
+  ),
+  system(
+    "has a canonical base",
+    ({ base }, { linearAddressBits }) =>
+      !isCanonical(base, linearAddressBits) && `base is ${hex(base)}`,
+  ),
+  system("is a system segment (S = 0)", ({ s }) => s !== 0 && `s is ${s}`),
+  system("is present", ({ present }) => present !== 1 && `present is ${present}`),
+  system("has a granularity (G) that fits the limit", granularityMisfit),
+];
+
+/** A rule for TR, and for LDTR where that is usable. */
+function system(text: string, check: SegmentCheck): GuestStateRule {
+  return rule(
+    `TR, and LDTR where usable, ${text}`,
+    ["tr", "ldt"],
+    (segment, state, name) => !(name === "ldt" && segment.unusable) && check(segment, state, name),
+  );
 }

@@ -59,8 +59,7 @@ export const vmrunRules: readonly GuestStateRule[] = [
  * @returns The rules that are broken: empty for a sound state.
  * @example
  * ```ts
- * import { checkVmrunState } from "./vmrun_checks.ts";
- * import { realMode } from "../boot/modes/real.ts";
+ * import { checkVmrunState, realMode } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(checkVmrunState(realMode()), []);

@@ -66,7 +66,7 @@ export function frameSlotBytes(format: FrameFormat): 2 | 4 | 8 {
  *
  * @example
  * ```ts
- * import { exceptionFrame } from "./exception_frame.ts";
+ * import { exceptionFrame } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * const stack = [0x10n, 0x1_0023n, 0x8n, 0x2n];

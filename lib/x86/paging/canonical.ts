@@ -12,7 +12,7 @@ const REGISTER_BITS = 64;
  *
  * @example
  * ```ts
- * import { isCanonical } from "./canonical.ts";
+ * import { isCanonical } from "@vmexit/vmexit/x86";
  * import { assert, assertFalse } from "@std/assert";
  *
  * assert(isCanonical(0xffff_8000_0000_0000n));

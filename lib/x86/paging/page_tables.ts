@@ -66,7 +66,7 @@ interface Table {
  *   areas have no room for all tables, or lie where entries or CR3 cannot reach them.
  * @example
  * ```ts
- * import { buildPageTables } from "./page_tables.ts";
+ * import { buildPageTables } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * const { cr3, writes } = buildPageTables({

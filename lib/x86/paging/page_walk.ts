@@ -10,9 +10,9 @@ import {
   type PageSizeName,
   pagingFormats,
   type PagingMode,
+  pagingModeOf,
 } from "./page_levels.ts";
-import { pagingModeOf } from "./paging_mode.ts";
-import { addressOf4MPage, type EntryFeatures, reservedBits } from "./reserved_bits.ts";
+import { hex } from "../hex.ts";
 
 /** What to walk. */
 export interface PageWalkOptions {
@@ -119,7 +119,7 @@ const QUADWORD_MASK = 7;
  *
  * @example
  * ```ts
- * import { walkPageTables } from "./page_walk.ts";
+ * import { walkPageTables } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * const walk = walkPageTables({ cr3: 0x1000n, linear: 0x4000, read: () => 0n });
@@ -219,4 +219,134 @@ function physicalAddress({ entry, pageSize }: WalkedEntry, linear: bigint): numb
   const offsetMask = BigInt(PAGE_SIZE[pageSize!] - 1);
   const base = pageSize === "4M" ? addressOf4MPage(entry) : entry & PAGE_ENTRY_ADDRESS;
   return Number((base & ~offsetMask) | (linear & offsetMask));
+}
+
+/** What decides how an entry is read. */
+interface EntryFeatures {
+  /** The paging mode. */
+  paging: PagingMode;
+  /** EFER.NXE. */
+  noExecute: boolean;
+  /** PS counts: always but in 32-bit paging, where it needs CR4.PSE. */
+  largePages: boolean;
+  /** The CPU's physical-address width. */
+  physicalAddressBits: number;
+}
+
+const XD = flagsToValue(pageEntryFlags, { xd: true });
+const PS = flagsToValue(pageEntryFlags, { ps: true });
+/** Bits 62:52, which software has to itself in long mode and which are reserved in PAE paging. */
+const ABOVE_ADDRESS = bitsFrom(52, 62);
+/** Bits 2:1 and 8:6 of PAE's PDPTE. Bit 5 is reserved as well, but QEMU's emulation sets it: it is A elsewhere. */
+const PDPTE_RESERVED = 0x1c6n;
+/** Bit 21 of the entry of a 4 MiB page. */
+const PSE_RESERVED = 1n << 21n;
+const PSE_36_FIRST_BIT = 13;
+const PSE_36_LAST_BIT = 20;
+/** Bits 39:32 of the address lie in bits 20:13 of the entry: 19 lower. */
+const PSE_36_DISTANCE = 19;
+
+/**
+ * Bits that must be 0 in a present entry (Intel SDM Vol. 3A, 4.7, and tables 4-4 to 4-20).
+ *
+ * @param pageSize The page that the entry maps; undefined where it leads to a table.
+ */
+export function reservedBits(
+  level: PageLevel,
+  pageSize: PageSizeName | undefined,
+  { paging, noExecute, physicalAddressBits }: EntryFeatures,
+): bigint {
+  if (paging === "32-bit") return pageSize === "4M" ? reservedIn4MPage(physicalAddressBits) : 0n;
+  let reserved = PAGE_ENTRY_ADDRESS & bitsFrom(physicalAddressBits, 63);
+  if (!noExecute || !level.hasPermissions) reserved |= XD;
+  if (!level.hasPermissions) reserved |= PDPTE_RESERVED;
+  else if (level.page === undefined) reserved |= PS;
+  if (paging === "PAE") reserved |= ABOVE_ADDRESS;
+  if (pageSize === "2M" || pageSize === "1G") {
+    // Bit 12 of an entry that maps a large page is its PAT bit; the address starts above the page size.
+    reserved |= BigInt(PAGE_SIZE[pageSize] - 1) & PAGE_ENTRY_ADDRESS & ~BigInt(PAGE_SIZE["4K"]);
+  }
+  return reserved;
+}
+
+/** The physical address in the entry of a 4 MiB page, PSE-36's bits 39:32 included. */
+function addressOf4MPage(entry: bigint): bigint {
+  const high = entry & bitsFrom(PSE_36_FIRST_BIT, PSE_36_LAST_BIT);
+  return BigInt.asUintN(32, entry) & ~BigInt(PAGE_SIZE["4M"] - 1) |
+    high << BigInt(PSE_36_DISTANCE);
+}
+
+function reservedIn4MPage(physicalAddressBits: number): bigint {
+  const first = Math.max(PSE_36_FIRST_BIT, physicalAddressBits - PSE_36_DISTANCE);
+  return PSE_RESERVED | bitsFrom(first, PSE_36_LAST_BIT);
+}
+
+function bitsFrom(first: number, last: number): bigint {
+  return first > last ? 0n : (1n << BigInt(last + 1)) - (1n << BigInt(first));
+}
+
+const DIGITS_PER_BYTE = 2;
+
+/**
+ * A walk in lines to read: the address, each entry that was passed, and where it led or why it did not.
+ *
+ * @example
+ * ```ts
+ * import { describeWalk, walkPageTables } from "@vmexit/vmexit/x86";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const walk = walkPageTables({ cr3: 0x1000n, linear: 0x4000, read: () => undefined });
+ * assertEquals(describeWalk(walk), [
+ *   "linear 0x4000, cr3 0x1000",
+ *   "not mapped: there is no memory where the PML4E would be",
+ * ]);
+ * ```
+ */
+export function describeWalk({ linear, cr3, paging, levels, result }: PageWalk): string[] {
+  const digits = pagingFormats[paging].entrySize * DIGITS_PER_BYTE;
+  return [
+    `linear ${hex(linear)}, cr3 ${hex(cr3)}${paging === "4-level" ? "" : `, ${paging} paging`}`,
+    ...levels.map((entry) => describeEntry(entry, digits)),
+    "physical" in result
+      ? `physical ${hex(result.physical)} in a ${result.pageSize} page: ${
+        describePermissions(result.writable, result.user, result.executable)
+      }`
+      : `not mapped: ${describeFault(result)}`,
+  ];
+}
+
+function describeEntry(walked: WalkedEntry, digits: number): string {
+  const { level, gpa, entry, present, writable, user, noExecute, accessed, dirty } = walked;
+  const place = `${level.padEnd("PML4E".length)} at ${hex(gpa)}: ${hex(entry, digits)}`;
+  if (!present) return `${place} not present`;
+  const marks = [
+    describePermissions(writable, user, !noExecute),
+    ...(accessed ? ["accessed"] : []),
+    ...(dirty && walked.pageSize !== undefined ? ["dirty"] : []),
+    ...(walked.pageSize === undefined ? [] : [`${walked.pageSize} page`]),
+  ];
+  return `${place} ${marks.join(", ")}`;
+}
+
+function describePermissions(writable: boolean, user: boolean, executable: boolean): string {
+  return [
+    writable ? "writable" : "read-only",
+    user ? "user" : "supervisor",
+    executable ? "executable" : "no-execute",
+  ].join(", ");
+}
+
+function describeFault({ fault, level }: WalkFault): string {
+  switch (fault) {
+    case "not-present":
+      return `the ${level} is not present`;
+    case "reserved-bit":
+      return `the ${level} has a reserved bit set`;
+    case "outside-memory":
+      return `there is no memory where the ${level} would be`;
+    case "too-wide":
+      return "the address has more than the 32 bits of linear addresses outside long mode";
+    case "non-canonical":
+      return "the address is not canonical";
+  }
 }

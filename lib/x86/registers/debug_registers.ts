@@ -46,7 +46,7 @@ const DR7 = 7;
  *   execution is longer than a byte.
  * @example
  * ```ts
- * import { debugRegisters } from "./debug_registers.ts";
+ * import { debugRegisters } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * const registers = debugRegisters([{ address: 0x1000n, size: 4, on: "write" }]);

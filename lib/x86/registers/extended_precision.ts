@@ -19,7 +19,7 @@ const EXCESS = SIGNIFICAND - DOUBLE_FRACTION - 1n;
  *
  * @example
  * ```ts
- * import { numberToExtended } from "./extended_precision.ts";
+ * import { numberToExtended } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(numberToExtended(1), 0x3fff_8000_0000_0000_0000n);
@@ -51,7 +51,7 @@ export function numberToExtended(value: number): bigint {
  * @param bits Its 80 bits.
  * @example
  * ```ts
- * import { extendedToNumber } from "./extended_precision.ts";
+ * import { extendedToNumber } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(extendedToNumber(0x3fff_8000_0000_0000_0000n), 1);

@@ -130,3 +130,134 @@ export const pageEntryFlags: FlagTable<PageEntryFlag> = {
   g: at(8),
   xd: at(63),
 };
+
+/** Flags of MXCSR (Intel SDM Vol. 1, 10.2.3). `rc` has two bits. */
+export type MxcsrFlag =
+  | ("ie" | "de" | "ze" | "oe" | "ue" | "pe" | "daz" | "im" | "dm" | "zm" | "om" | "um" | "pm")
+  | ("rc" | "ftz");
+
+/** Flags of the x87 control word (Intel SDM Vol. 1, 8.1.5). `pc` and `rc` have two bits. */
+export type FcwFlag = "im" | "dm" | "zm" | "om" | "um" | "pm" | "pc" | "rc" | "x";
+
+/** Flags of the x87 status word (Intel SDM Vol. 1, 8.1.3). `top` has three bits. */
+export type FswFlag =
+  | ("ie" | "de" | "ze" | "oe" | "ue" | "pe" | "sf" | "es" | "c0" | "c1" | "c2" | "top" | "c3")
+  | "b";
+
+/** MXCSR by name. */
+export const mxcsrFlags: FlagTable<MxcsrFlag> = {
+  ie: at(0),
+  de: at(1),
+  ze: at(2),
+  oe: at(3),
+  ue: at(4),
+  pe: at(5),
+  daz: at(6),
+  im: at(7),
+  dm: at(8),
+  zm: at(9),
+  om: at(10),
+  um: at(11),
+  pm: at(12),
+  rc: at(13, 2),
+  ftz: at(15),
+};
+
+/** The x87 control word by name. */
+export const fcwFlags: FlagTable<FcwFlag> = {
+  im: at(0),
+  dm: at(1),
+  zm: at(2),
+  om: at(3),
+  um: at(4),
+  pm: at(5),
+  pc: at(8, 2),
+  rc: at(10, 2),
+  x: at(12),
+};
+
+/** The x87 status word by name. */
+export const fswFlags: FlagTable<FswFlag> = {
+  ie: at(0),
+  de: at(1),
+  ze: at(2),
+  oe: at(3),
+  ue: at(4),
+  pe: at(5),
+  sf: at(6),
+  es: at(7),
+  c0: at(8),
+  c1: at(9),
+  c2: at(10),
+  top: at(11, 3),
+  c3: at(14),
+  b: at(15),
+};
+
+/** Flags of DR6, the debug status (Intel SDM Vol. 3B, 17.2.3). `bld` and `rtm` read 0 when they are set. */
+export type Dr6Flag = "b0" | "b1" | "b2" | "b3" | "bld" | "bd" | "bs" | "bt" | "rtm";
+
+/**
+ * Flags of DR7, the debug control (Intel SDM Vol. 3B, 17.2.4). `rw0` to `rw3` and `len0` to `len3` have two
+ * bits.
+ */
+export type Dr7Flag =
+  | ("l0" | "g0" | "l1" | "g1" | "l2" | "g2" | "l3" | "g3" | "le" | "ge" | "rtm" | "gd")
+  | ("rw0" | "len0" | "rw1" | "len1" | "rw2" | "len2" | "rw3" | "len3");
+
+/** DR6 by name. */
+export const dr6Flags: FlagTable<Dr6Flag> = {
+  b0: at(0),
+  b1: at(1),
+  b2: at(2),
+  b3: at(3),
+  bld: at(11),
+  bd: at(13),
+  bs: at(14),
+  bt: at(15),
+  rtm: at(16),
+};
+
+/** DR7 by name. */
+export const dr7Flags: FlagTable<Dr7Flag> = {
+  l0: at(0),
+  g0: at(1),
+  l1: at(2),
+  g1: at(3),
+  l2: at(4),
+  g2: at(5),
+  l3: at(6),
+  g3: at(7),
+  le: at(8),
+  ge: at(9),
+  rtm: at(11),
+  gd: at(13),
+  rw0: at(16, 2),
+  len0: at(18, 2),
+  rw1: at(20, 2),
+  len1: at(22, 2),
+  rw2: at(24, 2),
+  len2: at(26, 2),
+  rw3: at(28, 2),
+  len3: at(30, 2),
+};
+
+/** Flags of XCR0 (Intel SDM Vol. 3A, 2.6), which are the numbers of the XSAVE area's state components too. */
+export type Xcr0Flag =
+  | ("x87" | "sse" | "avx" | "bndregs" | "bndcsr" | "opmask" | "zmm_hi256" | "hi16_zmm")
+  | ("pkru" | "tilecfg" | "tiledata");
+
+/** XCR0 by name. */
+export const xcr0Flags: FlagTable<Xcr0Flag> = {
+  x87: at(0),
+  sse: at(1),
+  avx: at(2),
+  bndregs: at(3),
+  bndcsr: at(4),
+  opmask: at(5),
+  zmm_hi256: at(6),
+  hi16_zmm: at(7),
+  pkru: at(9),
+  tilecfg: at(17),
+  tiledata: at(18),
+};

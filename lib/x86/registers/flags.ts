@@ -29,8 +29,7 @@ export type FlagValues<Name extends string = string> = { readonly [N in Name]?: 
  * @throws {TypeError} When a field of several bits is given as a boolean.
  * @example
  * ```ts
- * import { flagsToValue } from "./flags.ts";
- * import { cr0Flags, rflagsFlags } from "./flag_tables.ts";
+ * import { cr0Flags, flagsToValue, rflagsFlags } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(flagsToValue(cr0Flags, { pe: true, pg: true }), 0x8000_0001n);
@@ -54,8 +53,7 @@ export function flagsToValue<Name extends string>(
  * @throws {RangeError} When the register has no flag of that name.
  * @example
  * ```ts
- * import { getFlag } from "./flags.ts";
- * import { rflagsFlags } from "./flag_tables.ts";
+ * import { getFlag, rflagsFlags } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(getFlag(rflagsFlags, "zf", 0x46n), true);
@@ -75,8 +73,7 @@ export function getFlag(table: FlagTable, name: string, value: bigint): FlagValu
  * @throws {TypeError} When a field of several bits is given as a boolean.
  * @example
  * ```ts
- * import { setFlag } from "./flags.ts";
- * import { rflagsFlags } from "./flag_tables.ts";
+ * import { rflagsFlags, setFlag } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(setFlag(rflagsFlags, "if", 0x2n, true), 0x202n);
@@ -113,8 +110,7 @@ export function setFlag(
  *
  * @example
  * ```ts
- * import { flagNames } from "./flags.ts";
- * import { cr0Flags } from "./flag_tables.ts";
+ * import { cr0Flags, flagNames } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(flagNames(cr0Flags, 0x31n), ["PE", "ET", "NE"]);

@@ -94,7 +94,7 @@ export function registerPlace(name: string): RegisterPlace {
  * @throws {RangeError} When there is no such register.
  * @example
  * ```ts
- * import { readRegister } from "./registers.ts";
+ * import { readRegister } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(readRegister("ah", 0x1234n), 0x12);
@@ -121,7 +121,7 @@ export function readRegister<Name extends RegisterName>(
  * @throws {RangeError} When there is no such register, or the value does not fit it.
  * @example
  * ```ts
- * import { writeRegister } from "./registers.ts";
+ * import { writeRegister } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(writeRegister("al", 0x1234n, 0xff), 0x12ffn);

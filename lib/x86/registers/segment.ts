@@ -85,7 +85,7 @@ const ATTRIBUTE_WORD_BITS = 16;
  * @throws {RangeError} When there are neither 8 nor 16 bytes, or the bigint has more than 64 bits.
  * @example
  * ```ts
- * import { descriptorToSegment } from "./segment.ts";
+ * import { descriptorToSegment } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * const code = descriptorToSegment(0x00af_9b00_0000_ffffn, 0x08);
@@ -118,7 +118,7 @@ export function descriptorToSegment(descriptor: Uint8Array | bigint, selector: n
  *   16-byte descriptor is asked for code or data, or the limit cannot be expressed.
  * @example
  * ```ts
- * import { descriptorToSegment, segmentToDescriptor } from "./segment.ts";
+ * import { descriptorToSegment, segmentToDescriptor } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * const data = descriptorToSegment(0x00cf_9300_0000_ffffn, 0x10);

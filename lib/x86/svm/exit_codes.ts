@@ -93,7 +93,7 @@ const names: ReadonlyMap<bigint, string> = new Map(
  * @returns `"VMEXIT_…"`, or undefined where the manual has none.
  * @example
  * ```ts
- * import { svmExitName } from "./exit_codes.ts";
+ * import { svmExitName } from "@vmexit/vmexit/svm";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(svmExitName(0x7bn), "VMEXIT_IOIO");

@@ -115,7 +115,7 @@ export const svmInterceptBits: ReadonlyMap<string, number> = new Map([
  * @throws {RangeError} When there is no intercept of a name.
  * @example
  * ```ts
- * import { svmInterceptWords } from "./intercepts.ts";
+ * import { svmInterceptWords } from "@vmexit/vmexit/svm";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(svmInterceptWords(["exception_14", "ioio_prot", "vmrun"]), [0, 0, 0x4000, 1 << 27, 1, 0]);

@@ -25,7 +25,7 @@ const PORT_SHIFT = 16;
  *
  * @example
  * ```ts
- * import { svmIoExit } from "./io_exit.ts";
+ * import { svmIoExit } from "@vmexit/vmexit/svm";
  * import { assertEquals } from "@std/assert";
  *
  * const { port, direction, size } = svmIoExit(0x3f8_0010n);

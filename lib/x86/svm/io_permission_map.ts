@@ -18,7 +18,7 @@ export const IO_PERMISSION_MAP_SIZE = 0x3000;
  *
  * @example
  * ```ts
- * import { IoPermissionMap } from "./io_permission_map.ts";
+ * import { IoPermissionMap } from "@vmexit/vmexit/svm";
  * import { assertEquals } from "@std/assert";
  *
  * const map = new IoPermissionMap().intercept(0x60).intercept([0x3f8, 0x3ff]);

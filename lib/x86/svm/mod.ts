@@ -4,8 +4,8 @@
  *
  * @example What an SVM hypervisor saw last
  * ```ts
- * import { assertEquals } from "@std/assert";
  * import { svmExitName } from "@vmexit/vmexit/svm";
+ * import { assertEquals } from "@std/assert";
  *
  * assertEquals(svmExitName(0x78n), "VMEXIT_HLT");
  * ```
@@ -23,7 +23,3 @@ export * from "./io_permission_map.ts";
 export * from "./msr_permission_map.ts";
 export * from "./nested_page_tables.ts";
 export * from "./vmcb.ts";
-export * from "./vmcb_control_area.ts";
-export * from "./vmcb_guest.ts";
-export * from "./vmcb_save_area.ts";
-export * from "./vmcb_segment.ts";

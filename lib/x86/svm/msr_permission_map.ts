@@ -35,7 +35,7 @@ const WRITE_BIT = 1;
  *
  * @example
  * ```ts
- * import { MsrPermissionMap } from "./msr_permission_map.ts";
+ * import { MsrPermissionMap } from "@vmexit/vmexit/svm";
  * import { assertEquals } from "@std/assert";
  *
  * const map = new MsrPermissionMap().intercept("EFER", "write");

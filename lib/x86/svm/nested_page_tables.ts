@@ -51,7 +51,7 @@ export const nestedPageFaultFlags: FlagTable<
  *   width.
  * @example
  * ```ts
- * import { nestedPageTables } from "./nested_page_tables.ts";
+ * import { nestedPageTables } from "@vmexit/vmexit/svm";
  * import { assertEquals } from "@std/assert";
  *
  * const { cr3, writes } = nestedPageTables({

@@ -17,7 +17,7 @@ export const REGION_ALIGNMENT = 4096;
  * @throws {RangeError} When the address is not a multiple of 4096, or the region ends past the width.
  * @example
  * ```ts
- * import { placeRegion } from "./place_region.ts";
+ * import { placeRegion } from "@vmexit/vmexit/svm";
  * import { assertEquals } from "@std/assert";
  *
  * const { gpa, bytes } = placeRegion("VMCS", 0x3000, new Uint8Array(4096));

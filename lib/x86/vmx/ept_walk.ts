@@ -1,5 +1,5 @@
 import { PHYSICAL_ADDRESS_BITS } from "../paging/canonical.ts";
-import { getFlag } from "../registers/flags.ts";
+import { flagAt, type FlagTable, getFlag } from "../registers/flags.ts";
 import { hex } from "../hex.ts";
 import {
   entryOffset,
@@ -9,14 +9,14 @@ import {
   type PageLevel,
 } from "../paging/page_levels.ts";
 import {
+  decodeEptPointer,
   EPT_ENTRY_SIZE,
   eptAddressBits,
   eptEntryFlags,
   eptLevels,
   type EptPageSize,
 } from "./ept_entry.ts";
-import { decodeEptPointer } from "./ept_pointer.ts";
-import { memoryTypeName, type VmxMemoryType } from "./memory_type.ts";
+import { memoryTypeName, type VmxMemoryType } from "./vmx_basic.ts";
 
 /** What to walk. */
 export interface EptWalkOptions {
@@ -87,7 +87,7 @@ export interface EptWalk {
  * @throws {RangeError} When the pointer has a reserved walk length.
  * @example
  * ```ts
- * import { walkEpt } from "./ept_walk.ts";
+ * import { walkEpt } from "@vmexit/vmexit/vmx";
  * import { assertEquals } from "@std/assert";
  *
  * const walk = walkEpt({ pointer: 0x1018n, guest: 0x4000, read: () => 0n });
@@ -186,3 +186,30 @@ function translation(
     ignorePat: getFlag(eptEntryFlags, "ipat", entry) === true,
   };
 }
+
+/** Flags of the exit qualification of an EPT violation (Intel SDM Vol. 3C, table 27-7). */
+export type EptViolationFlag =
+  | ("read" | "write" | "fetch" | "readable" | "writable" | "executable" | "user_executable")
+  | ("linear_valid" | "final" | "user_linear" | "writable_linear" | "execute_disable_linear")
+  | "nmi_unblocking_iret";
+
+/**
+ * The exit qualification of an EPT violation by name: what was tried (`read`, `write`, `fetch`), what the
+ * entries allow, and, where `linear_valid` is set, whether the guest's own address was translated (`final`)
+ * or an entry of its page tables.
+ */
+export const eptViolationFlags: FlagTable<EptViolationFlag> = {
+  read: flagAt(0),
+  write: flagAt(1),
+  fetch: flagAt(2),
+  readable: flagAt(3),
+  writable: flagAt(4),
+  executable: flagAt(5),
+  user_executable: flagAt(6),
+  linear_valid: flagAt(7),
+  final: flagAt(8),
+  user_linear: flagAt(9),
+  writable_linear: flagAt(10),
+  execute_disable_linear: flagAt(11),
+  nmi_unblocking_iret: flagAt(12),
+};

@@ -110,7 +110,7 @@ const ENTRY_FAILURE = 31;
  *
  * @example
  * ```ts
- * import { vmxExitReason } from "./exit_reasons.ts";
+ * import { vmxExitReason } from "@vmexit/vmexit/vmx";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(vmxExitReason(30).name, "I/O instruction");

@@ -32,7 +32,7 @@ export const vmInstructionErrors: Readonly<Record<number, string>> = {
  *
  * @example
  * ```ts
- * import { vmInstructionError } from "./instruction_errors.ts";
+ * import { vmInstructionError } from "@vmexit/vmexit/vmx";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(vmInstructionError(7), "VM entry with invalid control field(s)");

@@ -23,7 +23,7 @@ const FIRST_PORT_OF_B = 0x8000;
  *
  * @example
  * ```ts
- * import { VmxIoBitmaps } from "./io_bitmaps.ts";
+ * import { VmxIoBitmaps } from "@vmexit/vmexit/vmx";
  * import { assertEquals } from "@std/assert";
  *
  * const bitmaps = new VmxIoBitmaps().intercept([0x7fff, 0x8000]);

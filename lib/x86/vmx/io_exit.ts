@@ -27,7 +27,7 @@ const PORT_BITS = 16;
  *
  * @example
  * ```ts
- * import { vmxIoExit } from "./io_exit.ts";
+ * import { vmxIoExit } from "@vmexit/vmexit/vmx";
  * import { assertEquals } from "@std/assert";
  *
  * const { port, direction, size } = vmxIoExit(0x3f8_0008n);

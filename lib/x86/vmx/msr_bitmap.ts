@@ -33,7 +33,7 @@ const RANGES: readonly BitmapRange[] = [
  *
  * @example
  * ```ts
- * import { VmxMsrBitmap } from "./msr_bitmap.ts";
+ * import { VmxMsrBitmap } from "@vmexit/vmexit/vmx";
  * import { assertEquals } from "@std/assert";
  *
  * const bitmap = new VmxMsrBitmap().intercept("LSTAR", "write");

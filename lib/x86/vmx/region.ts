@@ -20,7 +20,7 @@ const REGION_ALIGNMENT = 4096;
  * @throws {RangeError} When the revision identifier has more than 31 bits.
  * @example
  * ```ts
- * import { vmxonRegion } from "./region.ts";
+ * import { vmxonRegion } from "@vmexit/vmexit/vmx";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals([...vmxonRegion(0x12).subarray(0, 5)], [0x12, 0, 0, 0, 0]);

@@ -41,8 +41,8 @@ const PAT_RESET = 0x0007_0406_0007_0406n;
  *
  * @example
  * ```ts
- * import { vmcsAccessRights } from "./vmcs_state.ts";
- * import { descriptorToSegment } from "../registers/segment.ts";
+ * import { vmcsAccessRights } from "@vmexit/vmexit/vmx";
+ * import { descriptorToSegment } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(vmcsAccessRights(descriptorToSegment(0x00af_9b00_0000_ffffn, 0x08)), 0xa09bn);
@@ -60,8 +60,8 @@ export function vmcsAccessRights(segment: Segment): bigint {
  *
  * @example
  * ```ts
- * import { vmcsGuest } from "./vmcs_state.ts";
- * import { longMode } from "../boot/modes/long.ts";
+ * import { vmcsGuest } from "@vmexit/vmexit/vmx";
+ * import { longMode } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * const { guest_rip, guest_tr_access_rights } = vmcsGuest(longMode());

@@ -10,7 +10,7 @@ import type { CpuState, Mode } from "../../../lib/x86/boot/cpu_state.ts";
 import { getFlag } from "../../../lib/x86/registers/flags.ts";
 import { rflagsFlags } from "../../../lib/x86/registers/flag_tables.ts";
 import { checkGuestState } from "../../../lib/x86/entry_checks/guest_state_checks.ts";
-import { pagingModeOf } from "../../../lib/x86/paging/paging_mode.ts";
+import { pagingModeOf } from "../../../lib/x86/paging/page_levels.ts";
 import { descriptorToSegment } from "../../../lib/x86/registers/segment.ts";
 import { checkVmrunState } from "../../../lib/x86/entry_checks/vmrun_checks.ts";
 import { memoryOf } from "../memory_of.ts";

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import type { CpuState } from "../../../lib/x86/boot/cpu_state.ts";
-import { pointerRules } from "../../../lib/x86/entry_checks/pointer_rules.ts";
+import { pointerRules } from "../../../lib/x86/entry_checks/control_register_rules.ts";
 import {
   checkGuestState,
   type GuestState,

@@ -1,4 +1,4 @@
-import { systemSegmentRules } from "../../../lib/x86/entry_checks/system_segment_rules.ts";
+import { systemSegmentRules } from "../../../lib/x86/entry_checks/segment_rules.ts";
 import { realMode } from "../../../lib/x86/boot/modes/real.ts";
 import { testBreaches } from "./breach.ts";
 

@@ -1,7 +1,10 @@
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
-import { type DescribedFault, describeFault } from "../../../lib/x86/exceptions/describe_fault.ts";
-import { describePageFault } from "../../../lib/x86/exceptions/describe_page_fault.ts";
+import {
+  type DescribedFault,
+  describeFault,
+  describePageFault,
+} from "../../../lib/x86/exceptions/describe_fault.ts";
 import { type PageWalk, walkPageTables } from "../../../lib/x86/paging/page_walk.ts";
 
 const AT = { linear: 0x1_0023n };

@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
-import { describeWalk } from "../../../lib/x86/paging/describe_walk.ts";
 import {
+  describeWalk,
   type PageWalk,
   type PageWalkOptions,
   walkPageTables,

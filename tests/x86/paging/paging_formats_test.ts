@@ -1,13 +1,11 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { describeWalk } from "../../../lib/x86/paging/describe_walk.ts";
+import { describeWalk, type PageWalk, walkPageTables } from "../../../lib/x86/paging/page_walk.ts";
 import { cr4Flags, eferFlags } from "../../../lib/x86/registers/flag_tables.ts";
 import { flagsToValue } from "../../../lib/x86/registers/flags.ts";
-import type { PagingMode } from "../../../lib/x86/paging/page_levels.ts";
+import { type PagingMode, pagingModeOf } from "../../../lib/x86/paging/page_levels.ts";
 import type { PageMapping } from "../../../lib/x86/paging/page_mapping.ts";
 import { buildPageTables, type PageTables } from "../../../lib/x86/paging/page_tables.ts";
-import { type PageWalk, walkPageTables } from "../../../lib/x86/paging/page_walk.ts";
-import { pagingModeOf } from "../../../lib/x86/paging/paging_mode.ts";
 import { memoryOf } from "../memory_of.ts";
 
 const MIB = 2 ** 20;

@@ -6,9 +6,11 @@ import {
   opmaskRegisters,
   simdRegisters,
   x87StackRegisters,
-} from "../../../lib/x86/registers/xsave_registers.ts";
-import { XsaveArea, type XsaveLayout, xsaveLayout } from "../../../lib/x86/registers/xsave.ts";
-import { type Xcr0Flag, xcr0Flags } from "../../../lib/x86/registers/xcr0_flags.ts";
+  XsaveArea,
+  type XsaveLayout,
+  xsaveLayout,
+} from "../../../lib/x86/registers/xsave.ts";
+import { type Xcr0Flag, xcr0Flags } from "../../../lib/x86/registers/flag_tables.ts";
 
 /** CPUID leaf 0xD of a CPU with AVX-512 and protection keys. */
 const SUBLEAVES = [

@@ -10,11 +10,16 @@ import {
   svmInterceptWords,
 } from "../../../lib/x86/svm/intercepts.ts";
 import { svmIoExit } from "../../../lib/x86/svm/io_exit.ts";
-import { readVmcb, vmcb, writeVmcb } from "../../../lib/x86/svm/vmcb.ts";
-import { vmcb_control_area } from "../../../lib/x86/svm/vmcb_control_area.ts";
-import { vmcbGuest } from "../../../lib/x86/svm/vmcb_guest.ts";
-import { vmcb_save_area } from "../../../lib/x86/svm/vmcb_save_area.ts";
-import { segmentToVmcb, vmcbToSegment } from "../../../lib/x86/svm/vmcb_segment.ts";
+import {
+  readVmcb,
+  segmentToVmcb,
+  vmcb,
+  vmcb_control_area,
+  vmcb_save_area,
+  vmcbGuest,
+  vmcbToSegment,
+  writeVmcb,
+} from "../../../lib/x86/svm/vmcb.ts";
 
 /**
  * Where Linux 6.1.170 has the members of `struct vmcb_control_area` and `struct vmcb_save_area`: offsets and

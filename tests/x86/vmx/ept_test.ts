@@ -1,9 +1,12 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { PAGE_SIZE } from "../../../lib/x86/paging/page_levels.ts";
-import type { EptMapping } from "../../../lib/x86/vmx/ept_mapping.ts";
-import { decodeEptPointer, eptPointer } from "../../../lib/x86/vmx/ept_pointer.ts";
-import { buildEptTables, type EptTables } from "../../../lib/x86/vmx/ept_tables.ts";
+import {
+  buildEptTables,
+  type EptMapping,
+  type EptTables,
+} from "../../../lib/x86/vmx/ept_tables.ts";
+import { decodeEptPointer, eptPointer } from "../../../lib/x86/vmx/ept_entry.ts";
 import { type EptWalk, walkEpt } from "../../../lib/x86/vmx/ept_walk.ts";
 import { memoryOf } from "../memory_of.ts";
 

@@ -2,27 +2,28 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { bootState } from "../../../lib/x86/boot/boot_state.ts";
 import { flagNames, flagsToValue, type FlagTable } from "../../../lib/x86/registers/flags.ts";
-import { adjustVmxControls, vmxCapability } from "../../../lib/x86/vmx/adjust_controls.ts";
 import {
+  adjustVmxControls,
   pinBasedControls,
   primaryProcessorBasedControls,
   secondaryProcessorBasedControls,
   vmEntryControls,
   vmExitControls,
+  vmxCapability,
 } from "../../../lib/x86/vmx/controls.ts";
 import { vmxExitReason, vmxExitReasonNames } from "../../../lib/x86/vmx/exit_reasons.ts";
-import { featureControlFlags } from "../../../lib/x86/vmx/feature_control.ts";
+import { decodeVmxBasic, featureControlFlags } from "../../../lib/x86/vmx/vmx_basic.ts";
 import { vmInstructionError } from "../../../lib/x86/vmx/instruction_errors.ts";
 import { vmxIoExit } from "../../../lib/x86/vmx/io_exit.ts";
 import { readVmcsHeader, vmcsRegion, vmxonRegion } from "../../../lib/x86/vmx/region.ts";
 import {
+  vmcsEncodings,
   vmcsField,
+  type VmcsFieldName,
   type VmcsFieldType,
   type VmcsFieldWidth,
-} from "../../../lib/x86/vmx/vmcs_field.ts";
-import { vmcsEncodings, type VmcsFieldName } from "../../../lib/x86/vmx/vmcs_fields.ts";
+} from "../../../lib/x86/vmx/vmcs_fields.ts";
 import { isIa32e, vmcsAccessRights, vmcsGuest, vmcsHost } from "../../../lib/x86/vmx/vmcs_state.ts";
-import { decodeVmxBasic } from "../../../lib/x86/vmx/vmx_basic.ts";
 import { PINNED_ENCODINGS } from "./pinned_encodings.ts";
 
 Deno.test("VMCS fields have the encodings of the kernel's header", () => {

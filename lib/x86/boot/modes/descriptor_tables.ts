@@ -1,6 +1,6 @@
 import type { DescriptorTable, FaultCatcherPlace, SegmentName } from "../cpu_state.ts";
 import type { MemoryWrite } from "../../placement.ts";
-import { faultGates, faultWrites } from "./fault_stubs.ts";
+import { faultGates, faultWrites } from "./fault_catcher.ts";
 import { PROTECTED_MODE, SELECTOR, SYSTEM_CALL_VECTOR } from "../../layout.ts";
 import {
   DESCRIPTOR_SIZE,
@@ -11,14 +11,12 @@ import {
 } from "../../registers/segment.ts";
 import { unusableSegment } from "./common.ts";
 import { type Gate, interruptTable } from "./interrupt_table.ts";
-import type { ProtectionLayout } from "./protection_layout.ts";
-import { taskState } from "./task_state.ts";
 
 /** How wide code is. */
 type Bits = 16 | 32 | 64;
 
 /** What a mode needs of its descriptor tables. */
-export interface TableNeeds {
+interface TableNeeds {
   /** How wide code is at CPL 0, and so are handlers. */
   bits: Bits;
   /** How wide the code that starts is; as wide as handlers where left out. */
@@ -32,7 +30,7 @@ export interface TableNeeds {
 }
 
 /** Segment and table registers of a mode with protection, and the memory that they stand for. */
-export interface DescriptorTables {
+interface DescriptorTables {
   /** What to load. */
   registers: Record<SegmentName, Segment> & Record<"gdt" | "idt", DescriptorTable>;
   /** The GDT, TSS, IDT, fault stubs and `int 0x80` handler, as far as there are any. */
@@ -221,4 +219,88 @@ function tableRegister(writes: readonly MemoryWrite[], what: string): Descriptor
   const write = writes.find((each) => each.what === what);
   if (write === undefined) return { base: 0n, limit: 0 };
   return { base: BigInt(write.gpa), limit: write.bytes.length - 1 };
+}
+
+/** Bytes of a TSS of 32 or 64 bits without an I/O permission map. */
+const TSS_SIZE = 104;
+
+/** A bit for each of 65,536 ports, and the byte of ones that must follow (Intel SDM Vol. 1, 19.5.2). */
+const IO_MAP_SIZE = 65_536 / 8;
+const IO_MAP_END = 0xff;
+/** Where a TSS keeps the offset of its I/O permission map (Intel SDM Vol. 3A, 7.2.1 and 7.7). */
+const IO_MAP_BASE = 102;
+/** ESP0, followed by SS0, and RSP0: the stack for CPL 0, at the same offset in TSSs of 32 and 64 bits. */
+const STACK_0 = 4;
+const STACK_SEGMENT_0 = 8;
+/** IST1 in a TSS of 64 bits (Intel SDM Vol. 3A, 7.7). */
+const FAULT_STACK = 36;
+
+/** What a task-state segment is to have. */
+interface TaskState {
+  /** Whether it is one of long mode. */
+  is64Bit: boolean;
+  /** Whether there is a stack for handlers that CPL 3 enters. */
+  hasKernelStack: boolean;
+  /** Whether the fault catcher's stubs have a stack of their own (IST1), which long mode alone can give them. */
+  hasFaultStack: boolean;
+  /** Whether code at CPL 3 may use all ports. */
+  opensPorts: boolean;
+}
+
+/** The bytes of a task-state segment. */
+function taskState(
+  { is64Bit, hasKernelStack, hasFaultStack, opensPorts }: TaskState,
+): Uint8Array<ArrayBuffer> {
+  const bytes = new Uint8Array(TSS_SIZE + (opensPorts ? IO_MAP_SIZE + 1 : 0));
+  const view = new DataView(bytes.buffer);
+  if (hasKernelStack) {
+    view.setUint32(STACK_0, PROTECTED_MODE.kernelStackTop, true);
+    if (!is64Bit) view.setUint16(STACK_SEGMENT_0, SELECTOR.data, true);
+  }
+  if (hasFaultStack) view.setBigUint64(FAULT_STACK, BigInt(PROTECTED_MODE.faultStackTop), true);
+  // Without a map this offset is past the limit: then no port is open to CPL 3.
+  view.setUint16(IO_MAP_BASE, TSS_SIZE, true);
+  if (opensPorts) bytes[bytes.length - 1] = IO_MAP_END;
+  return bytes;
+}
+
+/** What every boot state with descriptor tables can be told. All of it has defaults. */
+export interface ProtectionLayout {
+  /** Bytes of memory from address 0 on, in which tables must fit. */
+  memorySize?: number;
+  /**
+   * Address of the GDT, or false for none: then nothing is written, GDTR has limit 0, and segments are
+   * there only in the hidden part of their registers; a guest must not load them anew. Default 0x5000.
+   */
+  gdt?: number | false;
+  /** Address of the IDT, 256 gates, or false for none (limit 0). Default 0x6000. */
+  idt?: number | false;
+  /**
+   * Address of the TSS, or false for none (limit 0). Default 0x5100; with an I/O permission map 0xc000, and
+   * 0x1000 in virtual-8086 mode.
+   */
+  tss?: number | false;
+  /**
+   * Handlers by vector: linear addresses. Each gets an interrupt gate that CPL 3 may use; all other gates are
+   * absent. Handlers run at CPL 0, and in long mode as 64-bit code.
+   */
+  gates?: Readonly<Record<number, number | bigint>>;
+  /**
+   * Whether the vectors 0 to 31 that `gates` leaves open report what comes through them: a stub for each at
+   * 0x5280, which writes to port 0xbe. What the guest itself does with that port is an exit like any other. Needs a
+   * GDT, an IDT and a TSS. In long mode it has a stack of its own below 0x5400. Default false.
+   */
+  catchFaults?: boolean;
+}
+
+/** What boot states that can start at CPL 3 can be told. */
+export interface PrivilegeLayout extends ProtectionLayout {
+  /**
+   * The privilege level to start at. At 3 the TSS has a stack for CPL 0, the identity map's pages are user
+   * pages, and, unless `gates` has another handler, `int 0x80` enters one that executes HLT at CPL 0 and returns.
+   * Default 0.
+   */
+  cpl?: 0 | 3;
+  /** Whether code at CPL 3 may use all I/O ports: the TSS has an I/O permission map that says so. Default true. */
+  ioPermission?: boolean;
 }

@@ -1,7 +1,7 @@
 import { cr0Flags, RFLAGS_ALWAYS_SET } from "../../registers/flag_tables.ts";
 import type { CpuState } from "../cpu_state.ts";
 import { flagsToValue } from "../../registers/flags.ts";
-import { type FarPointer, realModeFaultStub, realModeFaultVectors } from "./fault_stubs.ts";
+import { type FarPointer, realModeFaultStub, realModeFaultVectors } from "./fault_catcher.ts";
 import { hex } from "../../hex.ts";
 import { REAL_MODE } from "../../layout.ts";
 import { checkWrites, type MemoryWrite } from "../../placement.ts";
@@ -64,7 +64,7 @@ const FAR_POINTER_SIZE = 4;
  * @throws {RangeError} When a selector, IP or SP has more than 16 bits, or real mode cannot reach `entry` or a handler.
  * @example
  * ```ts
- * import { realMode } from "./real.ts";
+ * import { realMode } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * const { registers, specialRegisters } = realMode({ cs: 0x7c0, ip: 0x10 });
@@ -178,4 +178,32 @@ function word(name: string, value: number): number {
       Number.isInteger(value) ? hex(value) : value
     }: in real mode it has ${WORD_BITS} bits; give 0 to ${hex(WORD_MAX)}`,
   );
+}
+
+/** What an unreal-mode boot state can be told: what real mode's can. */
+export type UnrealLayout = RealLayout;
+
+const LIMIT = 0xffff_ffff;
+
+/**
+ * The state of a CPU that starts in unreal mode ("big real mode"): {@linkcode realMode}, but DS, ES, FS and GS have
+ * limits of 4 GiB, as they stay when a program loads them in protected mode and goes back. Offsets of 32 bits
+ * reach all that memory; CS and SS keep their 64 KiB.
+ *
+ * @throws {RangeError} As {@linkcode realMode} does.
+ * @example
+ * ```ts
+ * import { unrealMode } from "@vmexit/vmexit/x86";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { ds, cs } = unrealMode({ ds: 0x100 }).specialRegisters;
+ * assertEquals([ds.base, ds.limit, cs.limit], [0x1000n, 0xffff_ffff, 0xffff]);
+ * ```
+ */
+export function unrealMode(layout: UnrealLayout = {}): CpuState {
+  const state = realMode(layout);
+  for (const name of ["ds", "es", "fs", "gs"] as const) {
+    Object.assign(state.specialRegisters[name], { limit: LIMIT, g: 1 });
+  }
+  return { ...state, mode: "unreal" };
 }

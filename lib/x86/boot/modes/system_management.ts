@@ -42,7 +42,7 @@ const ALIGNMENT = 0x8000;
  * @throws {RangeError} When SMBASE is no multiple of 32 KiB below 4 GiB.
  * @example
  * ```ts
- * import { systemManagementEntry } from "./system_management.ts";
+ * import { systemManagementEntry } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * const { handler, segments } = systemManagementEntry();

@@ -5,8 +5,7 @@ import { LOW_PROTECTED_MODE } from "../../layout.ts";
 import { checkWrites } from "../../placement.ts";
 import { SEGMENT_TYPE } from "../../registers/segment.ts";
 import { specialRegisters } from "./common.ts";
-import { descriptorTables } from "./descriptor_tables.ts";
-import type { PrivilegeLayout } from "./protection_layout.ts";
+import { descriptorTables, type PrivilegeLayout } from "./descriptor_tables.ts";
 import { type RealLayout, realMode } from "./real.ts";
 
 /** What a boot state of virtual-8086 mode can be told. All of it has defaults. */
@@ -28,7 +27,7 @@ const PRIVILEGE = 3;
  *   or tables do not fit the memory or lie on each other (both are named).
  * @example
  * ```ts
- * import { virtual8086Mode } from "./virtual8086.ts";
+ * import { virtual8086Mode } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * const { registers, specialRegisters } = virtual8086Mode({ cs: 0x1000, ip: 0 });

@@ -8,7 +8,7 @@ import { buildPageTables } from "../../paging/page_tables.ts";
 import { checkWrites } from "../../placement.ts";
 import { DESCRIPTOR_SIZE, descriptorToSegment } from "../../registers/segment.ts";
 import { specialRegisters, unusableSegment } from "../modes/common.ts";
-import { identityMap } from "../modes/identity_map.ts";
+import { identityMap } from "../modes/paging_layout.ts";
 
 /** What the Linux convention can be told. All of it has defaults. */
 export interface LinuxLayout {
@@ -67,7 +67,7 @@ const IDT_SIZE = 8;
  * @throws {RangeError} When a mapping cannot be, or tables do not fit the memory.
  * @example
  * ```ts
- * import { linuxEntry } from "./linux.ts";
+ * import { linuxEntry } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * const { registers, specialRegisters } = linuxEntry();

@@ -20,7 +20,7 @@ export interface UnikernelLayout extends LongLayout {
  * @throws {RangeError} As {@linkcode longMode} does, or when the number of the CPU is none.
  * @example
  * ```ts
- * import { unikernelEntry } from "./unikernel.ts";
+ * import { unikernelEntry } from "@vmexit/vmexit/x86";
  * import { assertEquals } from "@std/assert";
  *
  * const { registers, specialRegisters } = unikernelEntry({ cpuNumber: 1 });

@@ -2,6 +2,10 @@ import type { MemoryWrite } from "../../placement.ts";
 import { PORT, PROTECTED_MODE, REAL_MODE } from "../../layout.ts";
 import type { Gate } from "./interrupt_table.ts";
 import { EXCEPTION_VECTORS, exceptions } from "../../exceptions/exceptions.ts";
+import type { CpuState } from "../cpu_state.ts";
+import { describeWalk, walkPageTables } from "../../paging/page_walk.ts";
+import { hex } from "../../hex.ts";
+import { pagingModeOf } from "../../paging/page_levels.ts";
 
 /**
  * `out PORT.fault, al`, and a jump back to it. The same bytes in code of 16, 32 and 64 bits; they change no
@@ -89,4 +93,53 @@ export function faultVector(
 
 function isAtOut(offset: number): boolean {
   return offset === 0 || offset === OUT_SIZE;
+}
+
+/** What the CPU uses by linear addresses when it delivers a fault to the catcher. */
+const NEEDED: ReadonlySet<string> = new Set([
+  "GDT",
+  "TSS",
+  "IDT",
+  "fault stubs",
+  "stack of the fault stubs",
+]);
+
+const QUADWORD = 8;
+
+/**
+ * The state itself; a state with a fault catcher only if its page tables map all that the catcher needs onto
+ * itself: without that the first fault would be a triple fault.
+ *
+ * @throws {RangeError} Where they do not; the message has the walk.
+ */
+export function withCatcherMapped(state: CpuState): CpuState {
+  const { specialRegisters, writes } = state;
+  if (state.faultCatcher === undefined || pagingModeOf(specialRegisters) === undefined) {
+    return state;
+  }
+  const { cr3, cr4, efer } = specialRegisters;
+  const read = (gpa: number): bigint => {
+    const write = writes.find((each) => gpa >= each.gpa && gpa < each.gpa + each.bytes.length);
+    if (write === undefined) return 0n;
+    const view = new DataView(write.bytes.buffer, write.bytes.byteOffset, write.bytes.byteLength);
+    const offset = gpa - write.gpa;
+    return offset + QUADWORD <= write.bytes.length ? view.getBigUint64(offset, true) : 0n;
+  };
+  for (const { what, gpa, bytes } of writes) {
+    if (!NEEDED.has(what)) continue;
+    for (const linear of [gpa, gpa + bytes.length - 1]) {
+      const walk = walkPageTables({ cr3, cr4, efer, linear, read });
+      if ("physical" in walk.result && walk.result.physical === linear) {
+        if (what !== "fault stubs" || walk.result.executable) continue;
+      }
+      throw new RangeError(
+        `Cannot catch faults: the page tables do not map the ${what} at ${hex(gpa)} onto itself${
+          what === "fault stubs" ? ", for code" : ""
+        }. Map its page, or leave out \`catchFaults\`.\n${
+          describeWalk(walk).map((line) => `  ${line}`).join("\n")
+        }`,
+      );
+    }
+  }
+  return state;
 }

@@ -2,7 +2,7 @@ import { assertEquals } from "@std/assert";
 import { type BootLayout, bootState } from "../../../../lib/x86/boot/boot_state.ts";
 import type { CpuState } from "../../../../lib/x86/boot/cpu_state.ts";
 import { exceptions } from "../../../../lib/x86/exceptions/exceptions.ts";
-import { faultVector } from "../../../../lib/x86/boot/modes/fault_stubs.ts";
+import { faultVector } from "../../../../lib/x86/boot/modes/fault_catcher.ts";
 
 const STUB = [0xe6, 0xbe, 0xeb, 0xfc];
 
