@@ -3,7 +3,7 @@ import type { MemoryContent } from "../machine/memory/address_space.ts";
 import { MachineCpu } from "../machine/machine.ts";
 import type { RunOptions } from "../machine/run/run_options.ts";
 import type { RegisterValues } from "../machine/registers/registers.ts";
-import { isOfGuest } from "../machine/run/run_errors.ts";
+import { checkedForCaller, fromCaller } from "../machine/run/run_errors.ts";
 import type { MsrValues } from "../x86/msrs/msr_number.ts";
 import type { RflagsFlag } from "../x86/registers/flag_tables.ts";
 import type { FlagValues } from "../x86/registers/flags.ts";
@@ -23,7 +23,13 @@ import {
 import type { ExitPattern } from "./patterns/exit_pattern.ts";
 import type { PortSize } from "./patterns/port.ts";
 
-/** What can be expected of a stopped machine, as it is or, after `.not`, as it is not. */
+/**
+ * What can be expected of a stopped machine, as it is or, after `.not`, as it is not.
+ *
+ * Every matcher throws a `TypeError` where it would hold by accident: of what a guest has done that has not run; after
+ * `.not`, of several values of which one alone need differ, of an exit status that nobody wrote, and of a port's output
+ * that is the same in accesses of another width.
+ */
 export class StateExpectation {
   readonly #machine: MachineCpu;
   readonly #negated: boolean;
@@ -40,21 +46,25 @@ export class StateExpectation {
    * register of x87's stack given as a number by the nearest double.
    *
    * @throws {AssertionError} When one differs.
-   * @throws {RangeError} When there is no register of a name, or it could not hold the value.
-   * @throws {TypeError} When none is named.
+   * @throws {RangeError} When there is no register or label of a name, or the register could not hold the value.
+   * @throws {TypeError} When none is named, or a value is undefined, or true or false for what is no flag.
    */
   toHaveRegisters(values: RegisterValues): void {
-    this.#assert(matchRegisters(this.#machine, "toHaveRegisters", values), this.toHaveRegisters);
+    this.#assert(
+      () => matchRegisters(this.#machine, "toHaveRegisters", values),
+      this.toHaveRegisters,
+    );
   }
 
   /**
    * RFLAGS has these flags. Only those that are named are compared.
    *
    * @throws {AssertionError} When one differs.
-   * @throws {RangeError} When there is no flag of a name.
+   * @throws {RangeError} When there is no flag of a name, or it could not hold the value.
+   * @throws {TypeError} When none is named, or a value is undefined.
    */
   toHaveFlags(flags: FlagValues<RflagsFlag>): void {
-    this.#assert(matchRegisters(this.#machine, "toHaveFlags", flags), this.toHaveFlags);
+    this.#assert(() => matchRegisters(this.#machine, "toHaveFlags", flags), this.toHaveFlags);
   }
 
   /**
@@ -63,10 +73,10 @@ export class StateExpectation {
    * @throws {AssertionError} When one differs.
    * @throws {RangeError} When there is none of a name, or it could not hold the value.
    * @throws {MsrError} When the vCPU does not have one.
-   * @throws {TypeError} When none is named.
+   * @throws {TypeError} When none is named, or a value is undefined.
    */
   toHaveMsrs(values: MsrValues): void {
-    this.#assert(matchMsrs(this.#machine, values), this.toHaveMsrs);
+    this.#assert(() => matchMsrs(this.#machine, values), this.toHaveMsrs);
   }
 
   /**
@@ -77,7 +87,7 @@ export class StateExpectation {
    */
   toHaveMemory(gpa: Address, content: MemoryContent): void {
     const { memory } = this.#machine;
-    this.#assert(matchMemory(memory, "toHaveMemory", gpa, content), this.toHaveMemory);
+    this.#assert(() => matchMemory(memory, "toHaveMemory", gpa, content), this.toHaveMemory);
   }
 
   /**
@@ -88,7 +98,7 @@ export class StateExpectation {
    */
   toHaveLinearMemory(linear: Address, content: MemoryContent): void {
     this.#assert(
-      matchMemory(this.#machine.linear, "toHaveLinearMemory", linear, content),
+      () => matchMemory(this.#machine.linear, "toHaveLinearMemory", linear, content),
       this.toHaveLinearMemory,
     );
   }
@@ -101,45 +111,48 @@ export class StateExpectation {
    * @throws {RangeError} When there is no such port or width, or the content is not bytes.
    */
   toHavePortOutput(port: number, content: MemoryContent, size: PortSize = 1): void {
-    this.#assert(matchPortOutput(this.#machine, port, content, size), this.toHavePortOutput);
+    this.#assert(() => matchPortOutput(this.#machine, port, content, size), this.toHavePortOutput);
   }
 
   /**
    * The text on the serial line is this string, or has a match of this regular expression.
    *
    * @throws {AssertionError} When it is not.
+   * @throws {RangeError} When every text has a match of the expression.
    * @throws {TypeError} When the machine was booted with `serial: false`.
    */
   toHaveSerial(text: string | RegExp): void {
-    this.#assert(matchSerial(this.#machine, text), this.toHaveSerial);
+    this.#assert(() => matchSerial(this.#machine, text), this.toHaveSerial);
   }
 
   /**
    * The text on the serial line has this string in it.
    *
    * @throws {AssertionError} When it has not.
+   * @throws {RangeError} When it is empty: every text contains that.
    * @throws {TypeError} When the machine was booted with `serial: false`.
    */
   toHaveSerialContaining(text: string): void {
-    this.#assert(matchSerialPart(this.#machine, text), this.toHaveSerialContaining);
+    this.#assert(() => matchSerialPart(this.#machine, text), this.toHaveSerialContaining);
   }
 
   /**
-   * The guest's latest exit was HLT.
+   * The guest's latest exit was HLT, and it stands there.
    *
    * @throws {AssertionError} When it was another, or the guest has not run.
    */
   toBeHalted(): void {
-    this.#assert(matchEnd(this.#machine, "toBeHalted()", "HLT"), this.toBeHalted);
+    this.#assert(() => matchEnd(this.#machine, "toBeHalted()", "HLT"), this.toBeHalted);
   }
 
   /**
-   * The guest's latest exit was SHUTDOWN: it has triple-faulted.
+   * The guest's latest exit was SHUTDOWN: it has triple-faulted. A run ends there without an error only with
+   * `until: "shutdown"`, or in a transcript by {@linkcode shutdown}.
    *
    * @throws {AssertionError} When it was another, or the guest has not run.
    */
   toBeShutDown(): void {
-    this.#assert(matchEnd(this.#machine, "toBeShutDown()", "SHUTDOWN"), this.toBeShutDown);
+    this.#assert(() => matchEnd(this.#machine, "toBeShutDown()", "SHUTDOWN"), this.toBeShutDown);
   }
 
   /**
@@ -148,11 +161,11 @@ export class StateExpectation {
    * @throws {AssertionError} When it has not, or another value.
    */
   toHaveExitStatus(status: number): void {
-    this.#assert(matchExitStatus(this.#machine, status), this.toHaveExitStatus);
+    this.#assert(() => matchExitStatus(this.#machine, status), this.toHaveExitStatus);
   }
 
-  #assert(result: MatcherResult, matcher: Matcher): void {
-    assertResult(this.#machine, result, this.#negated, matcher);
+  #assert(match: () => MatcherResult, matcher: Matcher): void {
+    assertResult(this.#machine, checkedForCaller(matcher, match), this.#negated, matcher);
   }
 }
 
@@ -173,21 +186,24 @@ export class Expectation extends StateExpectation {
 
   /**
    * Runs the guest, which must cause exactly these exits in this order; reads are answered as the patterns
-   * say. It stops when the last pattern has come as often as it must: of what the guest would do next nothing is said,
-   * unless `then: "silence"` asks for it. After a HLT in the middle the guest is
-   * run on. A later call goes on where this one stopped.
+   * say. After a HLT in the middle the guest is run on.
+   *
+   * It stops as soon as the last pattern has come as often as it must, with the instruction of that exit done: of what
+   * the guest would do next nothing is said. End with {@linkcode hlt} where it is to end, or ask for
+   * `then: "silence"`. A later call goes on where this one stopped.
    *
    * Exits that a device of the machine answers may come in between, unless a pattern names their port or
    * address.
    *
    * On a machine with several CPUs a transcript is about this CPU's exits; those of the others are their handlers'. An
    * object has transcripts for several CPUs in one run, by their numbers: `{ 0: [hlt()], 1: [hlt()] }`. Which of two
-   * CPUs comes first does not matter. A CPU whose transcript is done may go on, and halt, but has no other exits that
-   * nobody answers.
+   * CPUs comes first does not matter. A CPU whose transcript is done may go on, loop and halt, but has no other exits
+   * that nobody answers, until all transcripts are done.
    *
    * @throws {AssertionError} At the first exit that is not the one expected, and when the time limit is over.
    * @throws {UnhandledExitError} When a read matches a pattern that has no answer, and no device has one.
-   * @throws {TypeError} When the transcript is none.
+   * @throws {TypeError} When the transcript is none, there is no option of a name, or the machine was booted without
+   *   `catchFaults` and a fault is expected.
    * @throws {RangeError} When its last pattern may be left out: it would never be waited for.
    *
    * @example
@@ -276,16 +292,10 @@ export class Expectation extends StateExpectation {
     this.#assertRun(() => matchFault(this.#machine, name, fields, options), this.toFault);
   }
 
-  #assertRun(run: () => MatcherResult, matcher: Matcher): void {
-    let result: MatcherResult;
-    try {
-      result = run();
-    } catch (error) {
-      // What went wrong is the test's: its line is the place, not the run loop.
-      if (isOfGuest(error)) Error.captureStackTrace(error, matcher);
-      throw error;
-    }
-    assertResult(this.#machine, result, false, matcher);
+  /** @param prepare Checks what the test expects, and gives what runs the guest. */
+  #assertRun(prepare: () => () => MatcherResult, matcher: Matcher): void {
+    const run = checkedForCaller(matcher, prepare);
+    assertResult(this.#machine, fromCaller(matcher, run), false, matcher);
   }
 }
 
@@ -310,8 +320,8 @@ export class Expectation extends StateExpectation {
  * ```
  */
 export function expect(machine: MachineCpu): Expectation {
-  if (!(machine instanceof MachineCpu)) {
+  return checkedForCaller(expect, () => {
+    if (machine instanceof MachineCpu) return new Expectation(machine);
     throw new TypeError("Cannot expect anything of that: it is not a machine that boot() made");
-  }
-  return new Expectation(machine);
+  });
 }

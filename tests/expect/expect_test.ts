@@ -210,6 +210,16 @@ const REFUSED: Record<string, Refusal> = {
     TypeError,
     "Cannot expect a serial line to be number: give a string or a regular expression",
   ],
+  "an expression that every serial text matches": [
+    () => expect(halted).toHaveSerial(/x*/),
+    RangeError,
+    "Cannot expect a serial line to match /x*/: every text does",
+  ],
+  "memory of words": [
+    () => expect(halted).toHaveMemory(0x800, new Uint16Array([0x201]) as never),
+    TypeError,
+    "Cannot take [object Uint16Array] as bytes",
+  ],
   "a part of a serial text that is none": [
     () => expect(halted).toHaveSerialContaining(/h/ as never),
     TypeError,
@@ -223,8 +233,12 @@ const REFUSED: Record<string, Refusal> = {
 };
 
 for (const [name, [call, kind, message]] of Object.entries(REFUSED)) {
-  Deno.test(`a matcher refuses ${name}`, () => {
-    assertThrows(call, kind, message);
+  Deno.test(`a matcher refuses ${name}, at the line of the test`, () => {
+    const { stack, message: told } = assertThrows(call, kind, message);
+    assertStringIncludes(
+      stack!.slice(stack!.indexOf(told) + told.length).split("\n")[1],
+      "expect_test.ts",
+    );
   });
 }
 

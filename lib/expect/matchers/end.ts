@@ -71,11 +71,12 @@ export function matchExitStatus(machine: MachineCpu, status: number): MatcherRes
 const SHORTEST = 5;
 
 /**
- * Runs the machine, and compares how the run ended with a run that is stopped by its time limit.
+ * Checks a time limit that a guest is to reach.
  *
+ * @returns What runs the machine, and compares how the run ended with a run that is stopped by its time limit.
  * @throws {RangeError} When the limit is so short that a guest may not have got to its end.
  */
-export function matchTimeLimit(machine: MachineCpu, options: RunOptions): MatcherResult {
+export function matchTimeLimit(machine: MachineCpu, options: RunOptions): () => MatcherResult {
   checkRunOptions(options);
   if (options.timeout !== undefined && options.timeout < SHORTEST) {
     throw new RangeError(
@@ -85,22 +86,23 @@ export function matchTimeLimit(machine: MachineCpu, options: RunOptions): Matche
   const call = `toRunOutOfTime(${
     options.timeout === undefined ? "" : `{ timeout: ${options.timeout} }`
   })`;
-  const expected = "a guest that runs until it is stopped";
+  return () => {
+    const { matches, received } = runToLimit(machine, options);
+    const expected = "a guest that runs until it is stopped";
+    return {
+      call,
+      matches,
+      comparisons: () => [{ what: "end of the run", expected, received, matches }],
+    };
+  };
+}
+
+function runToLimit(machine: MachineCpu, options: RunOptions) {
   try {
     const exit = machine.machine.run(options);
-    const received = `${exitText(exit)}, exit ${machine.log.total}`;
-    return {
-      call,
-      matches: false,
-      comparisons: () => [{ what: "end of the run", expected, received, matches: false }],
-    };
+    return { matches: false, received: `${exitText(exit)}, exit ${machine.log.total}` };
   } catch (error) {
     if (!(error instanceof TimeLimitError)) throw error;
-    const received = `stopped after ${error.milliseconds} ms`;
-    return {
-      call,
-      matches: true,
-      comparisons: () => [{ what: "end of the run", expected, received, matches: true }],
-    };
+    return { matches: true, received: `stopped after ${error.milliseconds} ms` };
   }
 }

@@ -10,6 +10,7 @@ import { checkRunOptions, type RunOptions } from "../../machine/run/run_options.
 import { describeWalk } from "../../x86/paging/page_walk.ts";
 import type { ExceptionName } from "../../x86/exceptions/exceptions.ts";
 import {
+  checkCanFault,
   compareFault,
   expectedFault,
   expectedFaultText,
@@ -19,50 +20,45 @@ import {
 import type { Comparison, MatcherResult } from "../failure_page.ts";
 
 /**
- * Runs the machine until its guest faults, and compares the fault.
+ * Checks what a test expects of a fault.
  *
+ * @returns What runs the machine until its guest faults, and compares the fault.
  * @throws {TypeError} When the machine has no fault catcher, or such exceptions do not have a field.
- * @throws {RangeError} When there is no exception of that name, or a value does not fit.
+ * @throws {RangeError} When there is no exception or label of that name, or a value does not fit.
  */
 export function matchFault(
   machine: MachineCpu,
   name: ExceptionName,
   fields: FaultFields,
   options: RunOptions,
-): MatcherResult {
+): () => MatcherResult {
   const expected = expectedFault(name, fields);
   checkRunOptions(options);
-  checkCatcher(machine);
+  checkCanFault(machine, expected);
   const shown = Object.keys(expected.fields).length === 0 ? "" : `, ${faultFieldsText(fields)}`;
   const call = `toFault(${JSON.stringify(name)}${shown})`;
-  const end = runToFault(machine, options);
-  if (typeof end === "string") {
+  return () => {
+    const end = runToFault(machine, options);
+    if (typeof end === "string") {
+      return {
+        call,
+        matches: false,
+        comparisons: () => [{
+          what: "end of the run",
+          expected: expectedFaultText(expected),
+          received: end,
+          matches: false,
+        }],
+      };
+    }
+    const comparisons = compareFault(expected, end);
     return {
       call,
-      matches: false,
-      comparisons: () => [{
-        what: "end of the run",
-        expected: expectedFaultText(expected),
-        received: end,
-        matches: false,
-      }],
+      matches: comparisons.every(({ matches }) => matches),
+      comparisons: () => comparisons,
+      ...isTold(end, comparisons) ? {} : { details: () => faultDetails(end, comparisons) },
     };
-  }
-  const comparisons = compareFault(expected, end);
-  return {
-    call,
-    matches: comparisons.every(({ matches }) => matches),
-    comparisons: () => comparisons,
-    ...isTold(end, comparisons) ? {} : { details: () => faultDetails(end, comparisons) },
   };
-}
-
-/** @throws {TypeError} When the machine has no fault catcher. */
-export function checkCatcher(machine: MachineCpu): void {
-  if (machine.catchesFaults) return;
-  throw new TypeError(
-    "Cannot expect a fault: the machine was booted without `catchFaults: true`, so that its guest reports none",
-  );
 }
 
 /** Whether the comparisons say all there is to say of the fault. */

@@ -7,6 +7,11 @@ import { checkSize } from "../patterns/access_data.ts";
 import { PORT_SIZES, type PortSize } from "../patterns/port.ts";
 import type { MatcherResult } from "../failure_page.ts";
 
+const ASCII = String.fromCharCode(...Array(0x80).keys());
+
+/** Texts of which a regular expression that says something matches not each: none, each character, and all of them. */
+const ANY_TEXT: readonly string[] = ["", ...ASCII, ASCII];
+
 /**
  * Compares all that the guest wrote to one port.
  *
@@ -64,11 +69,17 @@ export function matchPortOutput(
  * regular expression.
  *
  * @throws {TypeError} When it is neither, or the machine has no serial line.
+ * @throws {RangeError} When the regular expression matches every text.
  */
 export function matchSerial(machine: MachineCpu, expected: string | RegExp): MatcherResult {
   if (typeof expected !== "string" && !(expected instanceof RegExp)) {
     throw new TypeError(
       `Cannot expect a serial line to be ${typeof expected}: give a string or a regular expression`,
+    );
+  }
+  if (expected instanceof RegExp && ANY_TEXT.every((text) => text.search(expected) !== -1)) {
+    throw new RangeError(
+      `Cannot expect a serial line to match ${expected}: every text does. Name what is to be in it.`,
     );
   }
   const received = machine.serial.text;

@@ -12,7 +12,6 @@ import {
 } from "../../machine/run/run_options.ts";
 import type { MatcherResult } from "../failure_page.ts";
 import { formatCount } from "../format.ts";
-import { checkCatcher } from "./fault.ts";
 import { definitionOf, ExitPattern } from "../patterns/exit_pattern.ts";
 import { TranscriptCursor, transcriptPage } from "../transcript_cursor.ts";
 
@@ -20,10 +19,11 @@ import { TranscriptCursor, transcriptPage } from "../transcript_cursor.ts";
 export type CpuTranscripts = { readonly [cpu: number]: readonly ExitPattern[] };
 
 /**
- * Runs the machine along a transcript, or one for each of several CPUs, and answers as it says, until its last pattern
- * has come or an exit is not the one expected.
+ * Checks a transcript, or one for each of several CPUs.
  *
  * @param cpu The CPU that a single transcript is about.
+ * @returns What runs the machine along it, and answers as it says, until its last pattern has come or an exit is not the
+ *   one expected.
  * @throws {TypeError} When the transcript is none.
  * @throws {RangeError} When its last pattern may be left out, or there is no such CPU.
  */
@@ -31,7 +31,7 @@ export function matchTranscript(
   cpu: MachineCpu,
   patterns: readonly ExitPattern[] | CpuTranscripts,
   options: TranscriptOptions,
-): MatcherResult {
+): () => MatcherResult {
   checkRunOptions(options, ["then"]);
   if (options.then !== undefined && options.then !== "silence") {
     throw new RangeError(
@@ -46,35 +46,37 @@ export function matchTranscript(
     ? [[cpu.number, patterns]]
     : transcriptsOf(cpu, patterns);
   for (const [, each] of transcripts) checkPatterns(each, cpu);
-  const cursors = new Map(
-    transcripts.map(([number, each]) => [number, new TranscriptCursor(each)]),
-  );
-  const first = log.total + 1;
-  const { number, at, received } = followTranscripts(machine, cursors, options);
-  // A CPU without a transcript can break the silence behind the others'.
-  const waiting = cursors.get(at);
-  const showsCpus = machine.cpus.length > 1;
-  return {
-    call: isOne
-      ? callText(patterns)
-      : `toExit({ ${
-        transcripts.map(([each, { length }]) => `${each}: [${formatCount(length, "pattern")}]`)
-          .join(", ")
-      } })`,
-    matches: received === undefined,
-    comparisons: () => [{
-      what: `exit ${number}${showsCpus ? ` of CPU ${at}` : ""}`,
-      expected: waiting?.isDone === false ? waiting.expected : "nothing more",
-      received: received ?? "",
+  return () => {
+    const cursors = new Map(
+      transcripts.map(([number, each]) => [number, new TranscriptCursor(each)]),
+    );
+    const first = log.total + 1;
+    const { number, at, received } = followTranscripts(machine, cursors, options);
+    // A CPU without a transcript can break the silence behind the others'.
+    const waiting = cursors.get(at);
+    const showsCpus = machine.cpus.length > 1;
+    return {
+      call: isOne
+        ? callText(patterns)
+        : `toExit({ ${
+          transcripts.map(([each, { length }]) => `${each}: [${formatCount(length, "pattern")}]`)
+            .join(", ")
+        } })`,
       matches: received === undefined,
-    }],
-    details: () =>
-      [
-        ...[...cursors].map(([each, cursor]) =>
-          transcriptPage(cursor, first, isOne ? undefined : each)
-        ),
-        ...remedies(cpu.machine, cursors),
-      ].join("\n"),
+      comparisons: () => [{
+        what: `exit ${number}${showsCpus ? ` of CPU ${at}` : ""}`,
+        expected: waiting?.isDone === false ? waiting.expected : "nothing more",
+        received: received ?? "",
+        matches: received === undefined,
+      }],
+      details: () =>
+        [
+          ...[...cursors].map(([each, cursor]) =>
+            transcriptPage(cursor, first, isOne ? undefined : each)
+          ),
+          ...remedies(cpu.machine, cursors),
+        ].join("\n"),
+    };
   };
 }
 
@@ -137,7 +139,7 @@ function checkPatterns(patterns: readonly ExitPattern[], cpu: MachineCpu): void 
         "End with one that must come, such as hlt().",
     );
   }
-  if (patterns.some((pattern) => definitionOf(pattern).isFault)) checkCatcher(cpu);
+  for (const pattern of patterns) definitionOf(pattern).check?.(cpu);
 }
 
 const ANSWERED_BY = "transcript";

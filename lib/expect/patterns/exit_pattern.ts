@@ -61,8 +61,8 @@ export interface Occurrence {
 export interface PatternDefinition {
   /** The pattern as a table of exits would show it: `IO out 0x1000 "A"`. */
   readonly text: string;
-  /** Whether it is about faults, which only a guest with a fault catcher reports. */
-  readonly isFault?: boolean;
+  /** Throws where a machine, as it was booted, can have no such exit. */
+  check?(machine: MachineCpu): void;
   /** Why no such exit can come on the machine as it is set up, and what to do about it; undefined where one can. */
   remedy?(machine: MachineCpu): string | undefined;
   /** Begins an occurrence. */

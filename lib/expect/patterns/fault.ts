@@ -1,3 +1,4 @@
+import type { MachineCpu } from "../../machine/machine.ts";
 import type { CaughtFault } from "../../machine/faults/caught_fault.ts";
 import { checkedForCaller } from "../../machine/run/run_errors.ts";
 import { definedEntries } from "../../x86/defined_entries.ts";
@@ -38,7 +39,7 @@ export function fault(name: ExceptionName, fields: FaultFields = {}): ExitPatter
     const text = expectedFaultText(expected);
     return new ExitPattern({
       text,
-      isFault: true,
+      check: (machine) => checkCanFault(machine, expected),
       names: () => false,
       begin: () => ({
         text,
@@ -93,6 +94,21 @@ export function expectedFault(
   const named = definedEntries(`expect ${exception.name} with`, fields);
   for (const [field, value] of named) checkField(exception, field, value);
   return { exception, fields: Object.fromEntries(named) };
+}
+
+/**
+ * Checks that a machine's guest can report such a fault.
+ *
+ * @throws {TypeError} When the machine has no fault catcher.
+ * @throws {RangeError} When its guest has no label of that name.
+ */
+export function checkCanFault(machine: MachineCpu, { fields: { rip } }: ExpectedFault): void {
+  if (!machine.catchesFaults) {
+    throw new TypeError(
+      "Cannot expect a fault: the machine was booted without `catchFaults: true`, so that its guest reports none",
+    );
+  }
+  if (typeof rip === "string") machine.image.symbol(rip);
 }
 
 function checkField({ name, hasErrorCode }: Exception, field: string, value: unknown): void {

@@ -145,6 +145,13 @@ export function addressAfter<Own extends number | bigint>(address: Own, by: numb
 export function contentBytes(content: MemoryContent): Uint8Array {
   if (typeof content === "string") return new TextEncoder().encode(content);
   if (content instanceof Uint8Array) return content;
+  if (!Array.isArray(content)) {
+    throw new TypeError(
+      `Cannot take ${
+        Object.prototype.toString.call(content)
+      } as bytes: give a Uint8Array, a list of byte values or text`,
+    );
+  }
   return Uint8Array.from(content, (byte, index) => {
     if (!Number.isInteger(byte) || byte < 0 || byte > 0xff) {
       throw new RangeError(`Cannot store ${byte} as a byte: element ${index} is not from 0 to 255`);

@@ -39,3 +39,9 @@ Deno.test("that the guest has written it by another width is no reason for .not 
     "access of 3",
   );
 });
+
+Deno.test("an expression of an empty text, and one of what must not be in it, say something", () => {
+  using vm = wordWritten();
+  expect(vm).toHaveSerial(/^$/);
+  expect(vm).toHaveSerial(/^[^!]*$/);
+});
