@@ -1,10 +1,10 @@
 import { assemble, type AssembleOptions } from "./assemble.ts";
-import type { CodeBits } from "./image_parts.ts";
+import type { CodeBits } from "./image_init.ts";
 import { atCaller } from "./call_site.ts";
 import type { Image } from "./image.ts";
 
 /** What an {@linkcode AsmSource} is made of. */
-export interface AsmSourceParts {
+export interface AsmSourceInit {
   /** The file it stands in: a path, or the URL of a module that is no local file. */
   readonly file: string;
   /** The line where it begins, from 1. */
@@ -28,14 +28,14 @@ export class AsmSource {
   readonly line: number;
   /** Where its `%include` and `incbin` look, in this order: the folder of its file first. */
   readonly folders: readonly string[];
-  readonly #parts: AsmSourceParts;
+  readonly #init: AsmSourceInit;
 
   /** Made by the `asm` tag and by `asm.file`. */
-  constructor(parts: AsmSourceParts) {
-    this.file = parts.file;
-    this.line = parts.line;
-    this.folders = parts.folders;
-    this.#parts = parts;
+  constructor(init: AsmSourceInit) {
+    this.file = init.file;
+    this.line = init.line;
+    this.folders = init.folders;
+    this.#init = init;
   }
 
   /**
@@ -46,7 +46,7 @@ export class AsmSource {
    * @throws {Deno.errors.NotCapable} When its file may not be read.
    */
   get text(): string {
-    return this.#parts.compose();
+    return this.#init.compose();
   }
 
   /** The width of code that it sets first with `bits` or `use16` (…), or undefined where it sets none. */

@@ -3,7 +3,7 @@ import { AssemblyError, type Diagnostic, formatDiagnostic } from "./diagnostic.t
 import { checkAddress } from "./address.ts";
 import { Image } from "./image.ts";
 import { DiskCache, hashDependencies, ImageCache, readsSurroundings } from "./image_cache.ts";
-import type { CodeBits, ImageParts } from "./image_parts.ts";
+import type { CodeBits, ImageInit } from "./image_init.ts";
 import { type NasmInput, readNasmRecord, runNasm } from "./nasm.ts";
 import { nasmIdentity, type ToolHost, toolHost } from "./tool.ts";
 
@@ -92,7 +92,7 @@ export function assemble(
   });
 }
 
-function cachedParts(input: NasmInput, { host, memory, disk }: Assembler): ImageParts {
+function cachedParts(input: NasmInput, { host, memory, disk }: Assembler): ImageInit {
   const identity = nasmIdentity();
   const key = createHash("sha256")
     .update(JSON.stringify([CACHE_FORMAT, identity, { ...input, origin: String(input.origin) }]))

@@ -45,25 +45,6 @@ const NAME_IN_MESSAGE = /[`'"]([^`'"]+)['"]/;
 /**
  * A diagnostic for people: its place and message, the source line, and a mark below the part that NASM names,
  * or below the start of the line.
- *
- * @example
- * ```ts
- * import { formatDiagnostic } from "@vmexit/vmexit";
- * import { assertEquals } from "@std/assert";
- *
- * const text = formatDiagnostic({
- *   file: "boot.asm",
- *   line: 3,
- *   severity: "error",
- *   message: "symbol `mesage' not defined",
- *   text: "  mov si, mesage",
- * });
- * assertEquals(text.split("\n"), [
- *   "boot.asm:3: error: symbol `mesage' not defined",
- *   "      mov si, mesage",
- *   "              ^^^^^^",
- * ]);
- * ```
  */
 export function formatDiagnostic(diagnostic: Diagnostic): string {
   const { file, line, severity, message, text } = diagnostic;

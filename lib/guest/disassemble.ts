@@ -1,6 +1,6 @@
 import { HostError, SystemError } from "../ffi/errors.ts";
-import type { CodeBits } from "./image_parts.ts";
-import { MemoryFile } from "./memory_file.ts";
+import type { CodeBits } from "./image_init.ts";
+import { MemoryFile } from "./tool.ts";
 import { runTool, type ToolHost, toolHost } from "./tool.ts";
 
 /** How code is to be disassembled. */

@@ -1,11 +1,11 @@
 import { hex } from "../x86/hex.ts";
 import { nearestNames } from "../x86/nearest_names.ts";
-import type { CodeBits, FlatOptions, ImageParts, ImageSegment } from "./image_parts.ts";
+import type { CodeBits, FlatOptions, ImageInit, ImageSegment } from "./image_init.ts";
 import { checkAddress } from "./address.ts";
 import { atCaller, callSite, localPath } from "./call_site.ts";
 import type { Diagnostic } from "./diagnostic.ts";
 import { type ElfOptions, readElf } from "./elf.ts";
-import type { SourceLine } from "./image_parts.ts";
+import type { SourceLine } from "./image_init.ts";
 
 /** A label, and how far behind it an address lies. */
 export interface SymbolOffset {
@@ -53,15 +53,15 @@ export class Image {
   #bytes?: Uint8Array<ArrayBuffer>;
 
   /**
-   * Checks the parts and puts them in the order of their addresses.
+   * Checks the segments and puts them in the order of their addresses.
    *
    * @throws {RangeError} When segments overlap, there is none, or an address is not one of 64 bits.
    */
-  constructor(parts: ImageParts) {
-    this.segments = [...parts.segments].sort((a, b) => order(loadAddressOf(a), loadAddressOf(b)));
+  constructor(init: ImageInit) {
+    this.segments = [...init.segments].sort((a, b) => order(loadAddressOf(a), loadAddressOf(b)));
     checkSegments(this.segments);
     const lowest = loadAddressOf(this.segments[0]);
-    this.origin = checkAddress(parts.origin ?? lowest, "an image's origin");
+    this.origin = checkAddress(init.origin ?? lowest, "an image's origin");
     if (lowest < this.origin) {
       throw new RangeError(
         `Cannot make an image with the origin ${hex(this.origin)}: it has bytes at ${
@@ -69,16 +69,16 @@ export class Image {
         }, below it`,
       );
     }
-    this.entry = checkAddress(parts.entry ?? this.origin, "an image's entry");
-    this.bits = parts.bits ?? 16;
+    this.entry = checkAddress(init.entry ?? this.origin, "an image's entry");
+    this.bits = init.bits ?? 16;
     // Without a prototype, so that `symbols.constructor` is what the guest defines or undefined.
     this.symbols = Object.freeze(
-      Object.assign(Object.create(null), parts.constants, parts.labels),
+      Object.assign(Object.create(null), init.constants, init.labels),
     );
-    this.#labels = Object.entries(parts.labels ?? {}).sort(([, a], [, b]) => order(a, b));
-    this.#constants = new Set(Object.keys(parts.constants ?? {}));
-    this.lines = [...parts.lines ?? []].sort((a, b) => order(a.address, b.address));
-    this.warnings = parts.warnings ?? [];
+    this.#labels = Object.entries(init.labels ?? {}).sort(([, a], [, b]) => order(a, b));
+    this.#constants = new Set(Object.keys(init.constants ?? {}));
+    this.lines = [...init.lines ?? []].sort((a, b) => order(a.address, b.address));
+    this.warnings = init.warnings ?? [];
   }
 
   /**

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { cacheFolder, permitted } from "./cache_folder.ts";
-import type { ImageParts } from "./image_parts.ts";
+import type { ImageInit } from "./image_init.ts";
 import type { NasmRecord } from "./nasm.ts";
 
 /** A file that decides what an image is, beside its own text. */
@@ -75,10 +75,10 @@ const MAXIMUM_BYTES = 8 << 20;
 
 /** Keeps the images that were used last, by the hash of what they are made from, for the life of the process. */
 export class ImageCache {
-  readonly #entries: Map<string, CacheEntry<ImageParts>> = new Map();
+  readonly #entries: Map<string, CacheEntry<ImageInit>> = new Map();
 
   /** What is kept under `key`, or undefined. */
-  get(key: string): CacheEntry<ImageParts> | undefined {
+  get(key: string): CacheEntry<ImageInit> | undefined {
     const entry = this.#entries.get(key);
     if (entry === undefined || !areCurrent(entry.dependencies)) return undefined;
     // A Map remembers the order of insertion: the first key is the one unused for longest.
@@ -88,7 +88,7 @@ export class ImageCache {
   }
 
   /** Keeps it, and drops the one unused for longest where there are too many. */
-  set(key: string, image: CacheEntry<ImageParts>): void {
+  set(key: string, image: CacheEntry<ImageInit>): void {
     const bytes = image.value.segments.reduce((sum, segment) => sum + segment.bytes.length, 0);
     if (bytes > MAXIMUM_BYTES) return;
     this.#entries.delete(key);

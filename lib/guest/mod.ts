@@ -18,4 +18,4 @@ export {
 } from "./disassemble.ts";
 export type { ElfOptions } from "./elf.ts";
 export { Image, type SymbolOffset } from "./image.ts";
-export * from "./image_parts.ts";
+export * from "./image_init.ts";

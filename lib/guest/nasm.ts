@@ -1,10 +1,10 @@
 import { HostError } from "../ffi/errors.ts";
 import { hex } from "../x86/hex.ts";
 import { AssemblyError, type Diagnostic, parseDiagnostics, sourceText } from "./diagnostic.ts";
-import type { CodeBits, ImageParts } from "./image_parts.ts";
+import type { CodeBits, ImageInit } from "./image_init.ts";
 import { parseListing } from "./listing.ts";
-import { parseMap } from "./map_file.ts";
-import { MemoryFile } from "./memory_file.ts";
+import { parseMap } from "./listing.ts";
+import { MemoryFile } from "./tool.ts";
 import { runTool, type ToolHost, type ToolResult } from "./tool.ts";
 
 /** What NASM is to assemble. */
@@ -53,7 +53,7 @@ const ENTRY_LABEL = "_start";
  *
  * @throws {HostError} When the map is not one of NASM's.
  */
-export function readNasmRecord(input: NasmInput, record: NasmRecord): ImageParts {
+export function readNasmRecord(input: NasmInput, record: NasmRecord): ImageInit {
   const map = parseMap(record.map, FIRST_LABEL);
   if (map === undefined) {
     throw new HostError(

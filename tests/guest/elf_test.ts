@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { ELF32, ELF64, type ElfStructs } from "../../lib/guest/elf_structs.ts";
+import { ELF32, ELF64, type ElfStructs } from "../../lib/guest/elf.ts";
 import { Image } from "../../lib/guest/image.ts";
 import { firstFrame, markedLine } from "./marked_line.ts";
 

@@ -3,7 +3,7 @@ import { asm } from "../../lib/guest/asm.ts";
 import { assemble } from "../../lib/guest/assemble.ts";
 import { AssemblyError } from "../../lib/guest/diagnostic.ts";
 import { type CacheEntry, DiskCache, ImageCache } from "../../lib/guest/image_cache.ts";
-import type { ImageParts } from "../../lib/guest/image_parts.ts";
+import type { ImageInit } from "../../lib/guest/image_init.ts";
 import { type CountingAssembler, countingAssembler } from "./counting_assembler.ts";
 
 /** A cache folder of its own, in place of the user's, until the end of the block. */
@@ -163,7 +163,7 @@ Deno.test("what reads the clock or the environment is not kept", () => {
 
 Deno.test("the cache in memory is bounded, and keeps what was used last", () => {
   const cache = new ImageCache();
-  const image: CacheEntry<ImageParts> = { value: { segments: [] }, dependencies: [] };
+  const image: CacheEntry<ImageInit> = { value: { segments: [] }, dependencies: [] };
   cache.set("used", image);
   for (let index = 0; index < 1000; index++) {
     cache.set(`other ${index}`, image);

@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { Image } from "../../lib/guest/image.ts";
-import type { ImageParts, ImageSegment } from "../../lib/guest/image_parts.ts";
+import type { ImageInit, ImageSegment } from "../../lib/guest/image_init.ts";
 
 const segment = (address: number, size: number, ...bytes: number[]): ImageSegment => ({
   address: BigInt(address),
@@ -82,7 +82,7 @@ Deno.test("an image that spreads too far has segments and no bytes in one piece"
   assertThrows(() => image.bytes, RangeError, "take its segments");
 });
 
-const PARTS: ImageParts = {
+const PARTS: ImageInit = {
   segments: [segment(0x100, 0x10, 1)],
   labels: { main: 0x100n, "main.loop": 0x104n, message: 0x108n },
   constants: { port: 0x105n },

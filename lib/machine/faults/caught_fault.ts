@@ -1,5 +1,5 @@
 import { disassemble } from "../../guest/disassemble.ts";
-import type { CodeBits } from "../../guest/image_parts.ts";
+import type { CodeBits } from "../../guest/image_init.ts";
 import type { Image } from "../../guest/image.ts";
 import { type DescribedFault, describeFault } from "../../x86/exceptions/describe_fault.ts";
 import { type ExceptionName, exceptions } from "../../x86/exceptions/exceptions.ts";

@@ -1,4 +1,4 @@
-import type { CodeBits } from "../../guest/image_parts.ts";
+import type { CodeBits } from "../../guest/image_init.ts";
 import { type Image, loadAddressOf } from "../../guest/image.ts";
 import type { Registers } from "./registers.ts";
 

@@ -1,4 +1,4 @@
-import type { SourceLine } from "../../guest/image_parts.ts";
+import type { SourceLine } from "../../guest/image_init.ts";
 import { kvm_regs } from "../../kvm/abi/structs/registers.ts";
 import { flagNames } from "../../x86/registers/flags.ts";
 import { rflagsFlags } from "../../x86/registers/flag_tables.ts";

@@ -1,7 +1,7 @@
 import type { Address } from "../../guest/address.ts";
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import { KVM_EXIT_IO } from "../../kvm/abi/mod.ts";
-import type { CodeBits } from "../../guest/image_parts.ts";
+import type { CodeBits } from "../../guest/image_init.ts";
 import { exitText } from "../report/exit_text.ts";
 import type { DebugExit, Exit } from "../../kvm/exits/exit.ts";
 import { formatAddress, hex } from "../../x86/hex.ts";

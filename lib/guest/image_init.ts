@@ -33,7 +33,7 @@ export interface ImageSegment {
 }
 
 /** What an {@linkcode Image} is made of. */
-export interface ImageParts {
+export interface ImageInit {
   /** The stretches of memory it fills, by address, none overlapping. */
   readonly segments: readonly ImageSegment[];
   /** The address that it was assembled for. Without it: the lowest at which a segment is loaded. */
