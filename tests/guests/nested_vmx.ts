@@ -155,7 +155,7 @@ export function bootNested(nested: NestedGuest): Machine {
 
   const ept = buildEptTables({
     areas: [AT.ept],
-    mappings: [{ guest: 0, physical: AT.guestMemory, size: GUEST_MEMORY_SIZE, ...mapping }],
+    mappings: [{ gpa: 0, hpa: AT.guestMemory, size: GUEST_MEMORY_SIZE, ...mapping }],
   });
   const basic = decodeVmxBasic(vm.msrs.get("IA32_VMX_BASIC"));
   const values: VmcsValues = {

@@ -10,11 +10,11 @@ import {
   requires,
 } from "@vmexit/vmexit";
 import {
+  buildNestedPageTables,
   IO_PERMISSION_MAP_SIZE,
   IoPermissionMap,
   MsrPermissionMap,
   nestedPageFaultFlags,
-  nestedPageTables,
   placeRegion,
   readVmcb,
   svmExitName,
@@ -81,9 +81,9 @@ function bootNested(nested: NestedGuest): Machine & Disposable {
   const { code: origin, bits } = modeDefaults[mode];
   vm.memory.write(AT.guestMemory + origin, code.assemble({ origin, bits }).bytes);
 
-  const tables = nestedPageTables({
+  const tables = buildNestedPageTables({
     areas: [AT.nestedTables],
-    mappings: [{ guest: 0, physical: AT.guestMemory, size: GUEST_MEMORY_SIZE }],
+    mappings: [{ gpa: 0, hpa: AT.guestMemory, size: GUEST_MEMORY_SIZE }],
   });
   const block = new Uint8Array(vmcb.size);
   writeVmcb(block, {

@@ -170,11 +170,11 @@ Deno.test(
     assertEquals(flags, ["WRITE", "READABLE", "EXECUTABLE"]);
     const { result } = walkEpt({
       pointer: eptPointer({ root: AT.ept.start }),
-      guest: 0x9000,
+      gpa: 0x9000,
       read: (gpa) => vm.memory.u64(gpa),
     });
-    assert("physical" in result && result.readable && !result.writable && result.executable);
-    assertEquals(result.physical, AT.guestMemory + 0x9000);
+    assert("hpa" in result && result.readable && !result.writable && result.executable);
+    assertEquals(result.hpa, AT.guestMemory + 0x9000);
   },
 );
 
@@ -191,11 +191,11 @@ Deno.test(
     const walk = () =>
       walkEpt({
         pointer: eptPointer({ root: AT.ept.start }),
-        guest: 0x9000,
+        gpa: 0x9000,
         read: (gpa) => vm.memory.u64(gpa),
       });
-    const { gpa, entry } = walk().levels[3];
-    vm.memory.setU64(gpa, entry & ~0x5n);
+    const { hpa, entry } = walk().levels[3];
+    vm.memory.setU64(hpa, entry & ~0x5n);
     const exits = recordNestedExits(vm);
 
     vm.run();

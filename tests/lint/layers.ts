@@ -40,7 +40,6 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
     svm: ["hex.ts", "nearest_names.ts", "registers", "paging", "boot", "virtualization"],
     vmx: [
       "hex.ts",
-      "layout.ts",
       "nearest_names.ts",
       "placement.ts",
       "registers",

@@ -1,4 +1,5 @@
 import { nearestNames } from "../nearest_names.ts";
+import type { IoExit } from "../virtualization/ports.ts";
 
 /** Exit codes that are no row of registers or vectors (AMD APM Vol. 2, Appendix C). */
 const NAMED = {
@@ -125,4 +126,36 @@ function row(prefix: string, suffix: string, first: number, count: number): [str
     { length: count },
     (_, index) => [`${prefix}${index}${suffix}`, BigInt(first + index)],
   );
+}
+
+const TYPE_IN = 1;
+const STRING = 1 << 2;
+const REPEATED = 1 << 3;
+const SIZE_SHIFT = 4;
+const SIZE_MASK = 7;
+const PORT_SHIFT = 16;
+
+/**
+ * What `exitinfo1` says of a `VMEXIT_IOIO` (AMD APM Vol. 2, figure 15-2); `exitinfo2` is the address of the
+ * instruction behind it.
+ *
+ * @example
+ * ```ts
+ * import { svmIoExit } from "@vmexit/vmexit/svm";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const { port, direction, size } = svmIoExit(0x3f8_0010n);
+ * assertEquals([port, direction, size], [0x3f8, "out", 1]);
+ * ```
+ */
+export function svmIoExit(exitinfo1: bigint): IoExit {
+  const info = Number(BigInt.asUintN(32, exitinfo1));
+  return {
+    port: info >>> PORT_SHIFT,
+    direction: info & TYPE_IN ? "in" : "out",
+    // Of the three bits one is set, and it weighs what it means: 1, 2 or 4 bytes.
+    size: info >>> SIZE_SHIFT & SIZE_MASK,
+    string: (info & STRING) !== 0,
+    repeated: (info & REPEATED) !== 0,
+  };
 }

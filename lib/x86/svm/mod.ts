@@ -12,14 +12,16 @@
  *
  * @module
  */
-export { MsrMap } from "../virtualization/msr_map.ts";
-export type { MappedMsrs, MsrMapAccess } from "../virtualization/msr_range.ts";
+export { type MappedMsrs, MsrMap, type MsrMapAccess } from "../virtualization/msr_map.ts";
 export { placeRegion } from "../virtualization/place_region.ts";
-export type { InterceptedPorts, PortAccessSize } from "../virtualization/port_range.ts";
+export {
+  type InterceptedPorts,
+  type IoExit,
+  type PortAccessSize,
+  PortMap,
+} from "../virtualization/ports.ts";
 export * from "./exit_codes.ts";
 export * from "./intercepts.ts";
-export * from "./io_exit.ts";
-export * from "./io_permission_map.ts";
-export * from "./msr_permission_map.ts";
+export * from "./permission_maps.ts";
 export * from "./nested_page_tables.ts";
 export * from "./vmcb.ts";

@@ -8,9 +8,9 @@ import { buildPageTables, type PageTables, type TableArea } from "../paging/page
 export interface NestedMapping
   extends Pick<PageMapping, "size" | "pageSize" | "writable" | "executable"> {
   /** The first address, as the nested guest sees it. */
-  guest: number;
+  gpa: number;
   /** Where it leads: an address of the guest hypervisor. The same where left out. */
-  physical?: number;
+  hpa?: number;
 }
 
 /** What to build. */
@@ -51,31 +51,31 @@ export const nestedPageFaultFlags: FlagTable<
  *   width.
  * @example
  * ```ts
- * import { nestedPageTables } from "@vmexit/vmexit/svm";
+ * import { buildNestedPageTables } from "@vmexit/vmexit/svm";
  * import { assertEquals } from "@std/assert";
  *
- * const { cr3, writes } = nestedPageTables({
+ * const { cr3, writes } = buildNestedPageTables({
  *   areas: [{ start: 0x4_0000, end: 0x5_0000 }],
- *   mappings: [{ guest: 0, physical: 0x8_0000, size: 0x1_0000 }],
+ *   mappings: [{ gpa: 0, hpa: 0x8_0000, size: 0x1_0000 }],
  * });
  * assertEquals([cr3, writes.length], [0x4_0000n, 4]);
  * ```
  */
-export function nestedPageTables(
+export function buildNestedPageTables(
   { areas, mappings, physicalAddressBits = PHYSICAL_ADDRESS_BITS }: NestedPageTableOptions,
 ): PageTables {
   const end = 2 ** physicalAddressBits;
   return buildPageTables({
     areas,
-    mappings: mappings.map(({ guest, physical = guest, size, ...rest }) => {
-      if (physical + size > end) {
+    mappings: mappings.map(({ gpa, hpa = gpa, size, ...rest }) => {
+      if (hpa + size > end) {
         throw new RangeError(
-          `Cannot map guest-physical ${hex(guest)} to ${
-            hex(physical)
+          `Cannot map guest-physical ${hex(gpa)} to ${
+            hex(hpa)
           }: physical addresses have ${physicalAddressBits} bits; stay below ${hex(end)}`,
         );
       }
-      return { ...rest, linear: guest, physical, size, user: true };
+      return { ...rest, linear: gpa, physical: hpa, size, user: true };
     }),
   });
 }

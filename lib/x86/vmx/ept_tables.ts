@@ -61,8 +61,8 @@ interface Table {
  * const { pointer, writes } = buildEptTables({
  *   areas: [{ start: 0x4_0000, end: 0x5_0000 }],
  *   mappings: [
- *     { guest: 0, physical: 0x8_0000, size: 0x1_0000 },
- *     { guest: 0xfee0_0000, size: 0x1000, memoryType: "UC", executable: false },
+ *     { gpa: 0, hpa: 0x8_0000, size: 0x1_0000 },
+ *     { gpa: 0xfee0_0000, size: 0x1000, memoryType: "UC", executable: false },
  *   ],
  * });
  * assertEquals([pointer, writes.length], [0x4_001en, 6]);
@@ -81,38 +81,38 @@ export function buildEptTables(
   const frames = tableFrames(areas);
   const writes: MemoryWrite[] = [];
 
-  function newTable({ table }: PageLevel, guest: number): Table {
+  function newTable({ table }: PageLevel, gpa: number): Table {
     const frame = frames.next();
     if (frame.done) {
       throw new RangeError(
         `Cannot place the EPT ${table} of guest-physical ${
-          hex(guest)
+          hex(gpa)
         }: all ${writes.length} tables that there is room for are used; give the areas more room`,
       );
     }
     const bytes = new Uint8Array(PAGE_TABLE_SIZE);
     const isRoot = writes.length === 0;
-    const what = isRoot ? `EPT ${table}` : `EPT ${table} of guest-physical ${hex(guest)}`;
+    const what = isRoot ? `EPT ${table}` : `EPT ${table} of guest-physical ${hex(gpa)}`;
     writes.push({ gpa: frame.value, bytes, what });
     return { gpa: frame.value, view: new DataView(bytes.buffer), tables: new Map() };
   }
 
-  function mapPage({ guest, size, entry }: Page): void {
+  function mapPage({ gpa, size, entry }: Page): void {
     let table = root;
     for (const [depth, level] of levels.entries()) {
-      const offset = entryOffset(level, BigInt(guest), EPT_ENTRY_SIZE);
+      const offset = entryOffset(level, BigInt(gpa), EPT_ENTRY_SIZE);
       const used = table.view.getBigUint64(offset, true) !== 0n;
       const maps = level.page === size;
       if (used && (maps || !table.tables.has(offset))) {
         throw new RangeError(
-          `Cannot map guest-physical ${hex(guest)}: another mapping has it; give each address one`,
+          `Cannot map guest-physical ${hex(gpa)}: another mapping has it; give each address one`,
         );
       }
       if (maps) {
         table.view.setBigUint64(offset, entry, true);
         return;
       }
-      const below = table.tables.get(offset) ?? newTable(levels[depth + 1], guest);
+      const below = table.tables.get(offset) ?? newTable(levels[depth + 1], gpa);
       table.tables.set(offset, below);
       table.view.setBigUint64(offset, BigInt(below.gpa) | TABLE_FLAGS, true);
       table = below;
@@ -136,7 +136,7 @@ export function buildEptTables(
 const TABLE_FLAGS = flagsToValue(eptEntryFlags, { r: true, w: true, x: true });
 
 interface Page {
-  guest: number;
+  gpa: number;
   size: EptPageSize;
   entry: bigint;
 }
@@ -152,17 +152,17 @@ function* pagesOf(mapping: Required<EptMapping>): Generator<Page> {
   });
   const large = flagsToValue(eptEntryFlags, { ps: true });
   for (let done = 0; done < mapping.size;) {
-    const guest = mapping.guest + done;
-    const physical = mapping.physical + done;
-    const size = pageSize === "auto" ? fitting(guest, physical, mapping.size - done) : pageSize;
-    yield { guest, size, entry: BigInt(physical) | flags | (size === "4K" ? 0n : large) };
+    const gpa = mapping.gpa + done;
+    const hpa = mapping.hpa + done;
+    const size = pageSize === "auto" ? fitting(gpa, hpa, mapping.size - done) : pageSize;
+    yield { gpa, size, entry: BigInt(hpa) | flags | (size === "4K" ? 0n : large) };
     done += PAGE_SIZE[size];
   }
 }
 
-function fitting(guest: number, physical: number, left: number): EptPageSize {
+function fitting(gpa: number, hpa: number, left: number): EptPageSize {
   const large = PAGE_SIZE["2M"];
-  return guest % large === 0 && physical % large === 0 && left >= large ? "2M" : "4K";
+  return gpa % large === 0 && hpa % large === 0 && left >= large ? "2M" : "4K";
 }
 
 function* tableFrames(areas: readonly TableArea[]): Generator<number> {
@@ -174,9 +174,9 @@ function* tableFrames(areas: readonly TableArea[]): Generator<number> {
 /** A range of a guest's physical addresses, where it leads, and what may be done there. */
 export interface EptMapping {
   /** The first address, as the nested guest sees it. */
-  guest: number;
+  gpa: number;
   /** Where it leads: an address of the guest hypervisor. The same where left out. */
-  physical?: number;
+  hpa?: number;
   /** Length in bytes. */
   size: number;
   /**
@@ -209,7 +209,7 @@ function checkEptMapping(
   physicalAddressBits: number,
 ): Required<EptMapping> {
   const checked: Required<EptMapping> = {
-    physical: mapping.guest,
+    hpa: mapping.gpa,
     pageSize: "auto",
     readable: true,
     writable: true,
@@ -218,8 +218,8 @@ function checkEptMapping(
     ignorePat: false,
     ...mapping,
   };
-  const { guest, physical, size, pageSize, readable, writable, executable } = checked;
-  const what = `guest-physical ${show(guest)}`;
+  const { gpa, hpa, size, pageSize, readable, writable, executable } = checked;
+  const what = `guest-physical ${show(gpa)}`;
   if (!["4K", "2M", "1G", "auto"].includes(pageSize)) {
     throw new RangeError(
       `Cannot map ${what} with pages of "${pageSize}": EPT has "4K", "2M", "1G" and "auto"`,
@@ -227,14 +227,14 @@ function checkEptMapping(
   }
   if (size <= 0) throw new RangeError(`Cannot map ${size} bytes at ${what}: give a page or more`);
   const page = PAGE_SIZE[pageSize === "auto" ? "4K" : pageSize];
-  for (const [name, amount] of Object.entries({ guest, physical, size })) {
+  for (const [name, amount] of Object.entries({ gpa, hpa, size })) {
     if (Number.isSafeInteger(amount) && amount >= 0 && amount % page === 0) continue;
     throw new RangeError(
       `Cannot map ${what}: \`${name}\` is ${show(amount)}; give a multiple of ${hex(page)}`,
     );
   }
-  refusePast(what, guest + size, eptAddressBits(walkLength), "with these levels guest-physical");
-  refusePast(`${what} to ${hex(physical)}`, physical + size, physicalAddressBits, "physical");
+  refusePast(what, gpa + size, eptAddressBits(walkLength), "with these levels guest-physical");
+  refusePast(`${what} to ${hex(hpa)}`, hpa + size, physicalAddressBits, "physical");
   if (writable && !readable) {
     throw new RangeError(
       `Cannot map ${what} as writable and not readable: EPT has no such pages; make it readable`,

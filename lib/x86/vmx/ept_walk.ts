@@ -23,9 +23,9 @@ export interface EptWalkOptions {
   /** The EPT pointer. */
   pointer: bigint;
   /** The guest-physical address to translate. */
-  guest: number;
+  gpa: number;
   /** The 8 bytes at a physical address that is a multiple of 8, or undefined where there is no memory. */
-  read: (gpa: number) => bigint | undefined;
+  read: (hpa: number) => bigint | undefined;
   /** The CPU's physical-address width; entry bits above are reserved. 52, the architecture's, by default. */
   physicalAddressBits?: number;
   /** The CPU has execute-only translations (IA32_VMX_EPT_VPID_CAP). Default true. */
@@ -37,7 +37,7 @@ export interface WalkedEptEntry {
   /** Which level's. */
   level: PageEntryLevel;
   /** Where it lies. */
-  gpa: number;
+  hpa: number;
   /** Its 64 bits. */
   entry: bigint;
 }
@@ -45,7 +45,7 @@ export interface WalkedEptEntry {
 /** Where the address leads, and what every entry on the way allows. */
 export interface EptTranslation {
   /** The physical address. */
-  physical: number;
+  hpa: number;
   /** The page that it lies in. */
   pageSize: EptPageSize;
   /** May be read. */
@@ -75,7 +75,7 @@ export interface EptFault {
 export interface EptWalk {
   /** The entries that were read, root first. */
   levels: WalkedEptEntry[];
-  /** `"physical" in result` tells the two apart. */
+  /** `"hpa" in result` tells the two apart. */
   result: EptTranslation | EptFault;
 }
 
@@ -90,12 +90,12 @@ export interface EptWalk {
  * import { walkEpt } from "@vmexit/vmexit/vmx";
  * import { assertEquals } from "@std/assert";
  *
- * const walk = walkEpt({ pointer: 0x1018n, guest: 0x4000, read: () => 0n });
+ * const walk = walkEpt({ pointer: 0x1018n, gpa: 0x4000, read: () => 0n });
  * assertEquals(walk.result, { fault: "EPT violation", level: "PML4E" });
  * ```
  */
 export function walkEpt(options: EptWalkOptions): EptWalk {
-  const { pointer, guest, read, executeOnly = true } = options;
+  const { pointer, gpa, read, executeOnly = true } = options;
   const { physicalAddressBits = PHYSICAL_ADDRESS_BITS } = options;
   const { root, walkLength } = decodeEptPointer(pointer);
   if (walkLength === undefined) {
@@ -109,15 +109,15 @@ export function walkEpt(options: EptWalkOptions): EptWalk {
     result: { fault: kind, level: entry },
   });
   const format = eptLevels(walkLength);
-  if (guest >= 2 ** eptAddressBits(walkLength)) return fault("EPT violation", format[0]);
+  if (gpa >= 2 ** eptAddressBits(walkLength)) return fault("EPT violation", format[0]);
 
   let table = root;
   let permissions = ALL;
   for (const level of format) {
-    const gpa = table + entryOffset(level, BigInt(guest), EPT_ENTRY_SIZE);
-    const entry = read(gpa);
+    const hpa = table + entryOffset(level, BigInt(gpa), EPT_ENTRY_SIZE);
+    const entry = read(hpa);
     if (entry === undefined) return fault("outside-memory", level);
-    levels.push({ level: level.entry, gpa, entry });
+    levels.push({ level: level.entry, hpa, entry });
     const own = entry & ALL;
     if (own === 0n) return fault("EPT violation", level);
     const page = pageOf(level, entry);
@@ -126,7 +126,7 @@ export function walkEpt(options: EptWalkOptions): EptWalk {
     }
     permissions &= own;
     if (page !== undefined) {
-      return { levels, result: translation(entry, page, guest, permissions) };
+      return { levels, result: translation(entry, page, gpa, permissions) };
     }
     table = Number(entry & PAGE_ENTRY_ADDRESS);
   }
@@ -173,11 +173,11 @@ function memoryType(entry: bigint): VmxMemoryType | undefined {
 function translation(
   entry: bigint,
   pageSize: EptPageSize,
-  guest: number,
+  gpa: number,
   permissions: bigint,
 ): EptTranslation {
   return {
-    physical: Number(entry & PAGE_ENTRY_ADDRESS) + guest % PAGE_SIZE[pageSize],
+    hpa: Number(entry & PAGE_ENTRY_ADDRESS) + gpa % PAGE_SIZE[pageSize],
     pageSize,
     readable: (permissions & READ) !== 0n,
     writable: (permissions & WRITE) !== 0n,

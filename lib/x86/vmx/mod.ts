@@ -12,10 +12,14 @@
  *
  * @module
  */
-export { MsrMap } from "../virtualization/msr_map.ts";
-export type { MappedMsrs, MsrMapAccess } from "../virtualization/msr_range.ts";
+export { type MappedMsrs, MsrMap, type MsrMapAccess } from "../virtualization/msr_map.ts";
 export { placeRegion } from "../virtualization/place_region.ts";
-export type { InterceptedPorts, PortAccessSize } from "../virtualization/port_range.ts";
+export {
+  type InterceptedPorts,
+  type IoExit,
+  type PortAccessSize,
+  PortMap,
+} from "../virtualization/ports.ts";
 export * from "./controls.ts";
 export * from "./ept_entry.ts";
 export * from "./ept_tables.ts";
@@ -28,10 +32,7 @@ export {
   type VmxBasic,
   type VmxMemoryType,
 } from "./vmx_basic.ts";
-export * from "./instruction_errors.ts";
-export * from "./io_bitmaps.ts";
-export * from "./io_exit.ts";
-export * from "./msr_bitmap.ts";
+export * from "./bitmaps.ts";
 export * from "./region.ts";
 export * from "./vmcs_fields.ts";
 export * from "./vmcs_state.ts";

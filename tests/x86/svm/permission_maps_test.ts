@@ -3,12 +3,13 @@ import fc from "fast-check";
 import { MSRS } from "../../../lib/x86/msrs/msrs.ts";
 import { placeRegion } from "../../../lib/x86/virtualization/place_region.ts";
 import { walkPageTables } from "../../../lib/x86/paging/page_walk.ts";
-import { IO_PERMISSION_MAP_SIZE, IoPermissionMap } from "../../../lib/x86/svm/io_permission_map.ts";
 import {
+  IO_PERMISSION_MAP_SIZE,
+  IoPermissionMap,
   MSR_PERMISSION_MAP_SIZE,
   MsrPermissionMap,
-} from "../../../lib/x86/svm/msr_permission_map.ts";
-import { nestedPageTables } from "../../../lib/x86/svm/nested_page_tables.ts";
+} from "../../../lib/x86/svm/permission_maps.ts";
+import { buildNestedPageTables } from "../../../lib/x86/svm/nested_page_tables.ts";
 import { memoryOf } from "../memory_of.ts";
 
 /** Ports close to each other, so that ranges and questions meet. */
@@ -171,9 +172,9 @@ Deno.test("regions are refused where they are misaligned, or past the physical-a
 Deno.test("nested page tables are long-mode tables whose pages are user's, at every size", () => {
   for (const pageSize of ["4K", "2M", "1G"] as const) {
     const size = pageSize === "4K" ? 2 ** 21 : 2 ** 30;
-    const { cr3, writes } = nestedPageTables({
+    const { cr3, writes } = buildNestedPageTables({
       areas: [{ start: 0x1000, end: 0x10_0000 }],
-      mappings: [{ guest: 0, physical: 2 * size, size, pageSize, writable: false }],
+      mappings: [{ gpa: 0, hpa: 2 * size, size, pageSize, writable: false }],
     });
     const { result, levels } = walkPageTables({
       cr3,
@@ -191,9 +192,9 @@ Deno.test("nested page tables are long-mode tables whose pages are user's, at ev
   }
   assertThrows(
     () =>
-      nestedPageTables({
+      buildNestedPageTables({
         areas: [{ start: 0x1000, end: 0x9000 }],
-        mappings: [{ guest: 0x1000, physical: 2 ** 40 - 0x1000, size: 0x2000 }],
+        mappings: [{ gpa: 0x1000, hpa: 2 ** 40 - 0x1000, size: 0x2000 }],
         physicalAddressBits: 40,
       }),
     RangeError,

@@ -2,14 +2,18 @@ import { assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { bootState } from "../../../lib/x86/boot/boot_state.ts";
 import { descriptorToSegment } from "../../../lib/x86/registers/segment.ts";
-import { svmExitCode, svmExitCodes, svmExitName } from "../../../lib/x86/svm/exit_codes.ts";
+import {
+  svmExitCode,
+  svmExitCodes,
+  svmExitName,
+  svmIoExit,
+} from "../../../lib/x86/svm/exit_codes.ts";
 import {
   type SvmIntercept,
   svmInterceptBits,
   svmInterceptNames,
   svmInterceptWords,
 } from "../../../lib/x86/svm/intercepts.ts";
-import { svmIoExit } from "../../../lib/x86/svm/io_exit.ts";
 import {
   readVmcb,
   segmentToVmcb,

@@ -1,7 +1,11 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
-import { VMX_IO_BITMAP_SIZE, VmxIoBitmaps } from "../../../lib/x86/vmx/io_bitmaps.ts";
-import { VMX_MSR_BITMAP_SIZE, VmxMsrBitmap } from "../../../lib/x86/vmx/msr_bitmap.ts";
+import {
+  VMX_IO_BITMAP_SIZE,
+  VMX_MSR_BITMAP_SIZE,
+  VmxIoBitmaps,
+  VmxMsrBitmap,
+} from "../../../lib/x86/vmx/bitmaps.ts";
 
 /** Ports close to each other and to the end of bitmap A, so that ranges and questions meet. */
 const port = fc.integer({ min: 0x7fe0, max: 0x8020 });

@@ -11,10 +11,13 @@ import {
   vmExitControls,
   vmxCapability,
 } from "../../../lib/x86/vmx/controls.ts";
-import { vmxExitReason, vmxExitReasonNames } from "../../../lib/x86/vmx/exit_reasons.ts";
+import {
+  vmInstructionError,
+  vmxExitReason,
+  vmxExitReasonNames,
+  vmxIoExit,
+} from "../../../lib/x86/vmx/exit_reasons.ts";
 import { decodeVmxBasic, featureControlFlags } from "../../../lib/x86/vmx/vmx_basic.ts";
-import { vmInstructionError } from "../../../lib/x86/vmx/instruction_errors.ts";
-import { vmxIoExit } from "../../../lib/x86/vmx/io_exit.ts";
 import { readVmcsHeader, vmcsRegion, vmxonRegion } from "../../../lib/x86/vmx/region.ts";
 import {
   vmcsEncodings,

@@ -1,10 +1,55 @@
-import { MsrMap } from "../virtualization/msr_map.ts";
+import { PortMap } from "../virtualization/ports.ts";
 import {
   findMsrRange,
   type MappedMsrs,
+  MsrMap,
   type MsrMapAccess,
   type MsrMapRange,
-} from "../virtualization/msr_range.ts";
+} from "../virtualization/msr_map.ts";
+
+/** Bytes of each of VMX's two I/O bitmaps. */
+export const VMX_IO_BITMAP_SIZE = 0x1000;
+
+/**
+ * VMX's I/O bitmaps: a bit for each port, A for ports 0 to 0x7fff and B for 0x8000 to 0xffff, by which a
+ * guest leaves at IN, OUT, INS and OUTS while the control `use_io_bitmaps` is set (Intel SDM Vol. 3C, 24.6.4
+ * and 25.1.3). An access of several bytes is intercepted when one of its ports is, and always when it passes
+ * port 0xffff.
+ *
+ * They are views: over their own bytes, or over guest memory, whose bitmaps they then change at once.
+ *
+ * @example
+ * ```ts
+ * import { VmxIoBitmaps } from "@vmexit/vmexit/vmx";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const bitmaps = new VmxIoBitmaps().intercept([0x7fff, 0x8000]);
+ * assertEquals([bitmaps.a[0xfff], bitmaps.b[0]], [0x80, 0x01]);
+ * assertEquals([bitmaps.intercepts(0x7ffe), bitmaps.intercepts(0x7ffe, 2)], [false, true]);
+ * ```
+ */
+export class VmxIoBitmaps extends PortMap {
+  /** Bitmap A, 4 KiB, for the guest's memory. Its address goes into `address_of_io_bitmap_a`. */
+  readonly a: Uint8Array<ArrayBuffer>;
+  /** Bitmap B, 4 KiB, for the guest's memory. Its address goes into `address_of_io_bitmap_b`. */
+  readonly b: Uint8Array<ArrayBuffer>;
+
+  /**
+   * Bitmaps over these bytes; over new ones, which intercept nothing, where none are given.
+   *
+   * @param a 4 KiB, such as `vm.memory.view(gpa, VMX_IO_BITMAP_SIZE)`.
+   * @param b 4 KiB.
+   * @throws {RangeError} When there are more or fewer.
+   */
+  constructor(
+    a: Uint8Array<ArrayBuffer> = new Uint8Array(VMX_IO_BITMAP_SIZE),
+    b: Uint8Array<ArrayBuffer> = new Uint8Array(VMX_IO_BITMAP_SIZE),
+  ) {
+    super({ "I/O bitmap A": a, "I/O bitmap B": b }, VMX_IO_BITMAP_SIZE);
+    this.a = a;
+    this.b = b;
+  }
+}
 
 /** Bytes of VMX's MSR bitmap. */
 export const VMX_MSR_BITMAP_SIZE = 0x1000;

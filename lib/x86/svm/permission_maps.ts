@@ -1,10 +1,47 @@
-import { MsrMap } from "../virtualization/msr_map.ts";
+import { PortMap } from "../virtualization/ports.ts";
 import {
   findMsrRange,
   type MappedMsrs,
+  MsrMap,
   type MsrMapAccess,
   type MsrMapRange,
-} from "../virtualization/msr_range.ts";
+} from "../virtualization/msr_map.ts";
+
+/** Bytes of SVM's I/O permission map: three pages (AMD APM Vol. 2, 15.10.1). */
+export const IO_PERMISSION_MAP_SIZE = 0x3000;
+
+/**
+ * SVM's I/O permission map, IOPM: a bit for each port, by which VMRUN's guest leaves at IN, OUT, INS and OUTS
+ * while the intercept `ioio_prot` is set (AMD APM Vol. 2, 15.10.1). An access of several bytes is intercepted
+ * when one of its ports is; what would pass port 0xffff has its bits in the third page.
+ *
+ * It is a view: over its own bytes, or over guest memory, whose map it then changes at once.
+ *
+ * @example
+ * ```ts
+ * import { IoPermissionMap } from "@vmexit/vmexit/svm";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const map = new IoPermissionMap().intercept(0x60).intercept([0x3f8, 0x3ff]);
+ * assertEquals([map.intercepts(0x60), map.intercepts(0x61), map.intercepts(0x3f5, 4)], [true, false, true]);
+ * assertEquals(map.bytes[0x60 / 8], 1);
+ * ```
+ */
+export class IoPermissionMap extends PortMap {
+  /** The map itself, 12 KiB, for the guest's memory. Its address goes into the VMCB's `iopm_base_pa`. */
+  readonly bytes: Uint8Array<ArrayBuffer>;
+
+  /**
+   * A map over these bytes; over new ones, which intercept nothing, where none are given.
+   *
+   * @param bytes 12 KiB, such as `vm.memory.view(gpa, IO_PERMISSION_MAP_SIZE)`.
+   * @throws {RangeError} When there are more or fewer.
+   */
+  constructor(bytes: Uint8Array<ArrayBuffer> = new Uint8Array(IO_PERMISSION_MAP_SIZE)) {
+    super({ "an I/O permission map": bytes }, IO_PERMISSION_MAP_SIZE);
+    this.bytes = bytes;
+  }
+}
 
 /** Bytes of SVM's MSR permission map: two pages (AMD APM Vol. 2, 15.11). */
 export const MSR_PERMISSION_MAP_SIZE = 0x2000;

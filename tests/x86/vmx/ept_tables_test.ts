@@ -16,8 +16,8 @@ function build(...mappings: EptMapping[]): EptTables {
   return buildEptTables({ areas: [AREA], mappings });
 }
 
-function walk({ pointer, writes }: EptTables, guest: number): EptWalk["result"] {
-  return walkEpt({ pointer, guest, read: memoryOf(writes) }).result;
+function walk({ pointer, writes }: EptTables, gpa: number): EptWalk["result"] {
+  return walkEpt({ pointer, gpa, read: memoryOf(writes) }).result;
 }
 
 Deno.test("an EPT pointer has the manual's bits, and its address is aligned down", () => {
@@ -79,14 +79,14 @@ Deno.test("EPT's entries have the manual's bits at every page size", () => {
       ],
     ] as const
   ) {
-    const tables = build({ guest: 0, physical: 0x4000_0000, ...mapping });
-    const { levels } = walkEpt({ ...tables, guest: 0, read: memoryOf(tables.writes) });
+    const tables = build({ gpa: 0, hpa: 0x4000_0000, ...mapping });
+    const { levels } = walkEpt({ ...tables, gpa: 0, read: memoryOf(tables.writes) });
     assertEquals(levels.map(({ entry }) => entry), [...entries]);
   }
 });
 
 Deno.test("tables are placed from the area's start, root first, and say what they are", () => {
-  const { root, pointer, writes, end } = build({ guest: 0x8000_0000, physical: 0, size: 0x1000 });
+  const { root, pointer, writes, end } = build({ gpa: 0x8000_0000, hpa: 0, size: 0x1000 });
   assertEquals([root, pointer, end], [0x1_0000, 0x1_001en, 0x1_4000]);
   assertEquals(writes.map(({ gpa, what }) => [gpa, what]), [
     [0x1_0000, "EPT PML4"],
@@ -98,10 +98,10 @@ Deno.test("tables are placed from the area's start, root first, and say what the
 
 const sizes = fc.constantFrom("4K", "2M", "1G");
 const mappings = fc.tuple(sizes, fc.nat(100), fc.nat(100), fc.integer({ min: 1, max: 3 }))
-  .chain(([pageSize, guest, physical, count]) =>
+  .chain(([pageSize, gpa, hpa, count]) =>
     fc.record({
-      guest: fc.constant(guest * PAGE_SIZE[pageSize]),
-      physical: fc.constant(physical * PAGE_SIZE[pageSize]),
+      gpa: fc.constant(gpa * PAGE_SIZE[pageSize]),
+      hpa: fc.constant(hpa * PAGE_SIZE[pageSize]),
       size: fc.constant(count * PAGE_SIZE[pageSize]),
       pageSize: fc.constant(pageSize),
       readable: fc.constant(true),
@@ -115,28 +115,28 @@ const mappings = fc.tuple(sizes, fc.nat(100), fc.nat(100), fc.integer({ min: 1, 
 Deno.test("walking what was built gives every address back, with its page and permissions", () => {
   fc.assert(fc.property(mappings, fc.nat(), fc.constantFrom(4, 5), (mapping, at, walkLength) => {
     const tables = buildEptTables({ areas: [AREA], mappings: [mapping], walkLength });
-    const { guest, physical, size, ...rest } = mapping;
+    const { gpa, hpa, size, ...rest } = mapping;
     const offset = at % size;
-    assertEquals(walk(tables, guest + offset), { physical: physical + offset, ...rest });
-    assert("fault" in walk(tables, guest + size));
-    if (guest > 0) assert("fault" in walk(tables, guest - 1));
+    assertEquals(walk(tables, gpa + offset), { hpa: hpa + offset, ...rest });
+    assert("fault" in walk(tables, gpa + size));
+    if (gpa > 0) assert("fault" in walk(tables, gpa - 1));
   }));
 });
 
 Deno.test("automatic pages are of 2 MiB where both addresses allow it, and of 4 KiB elsewhere", () => {
   const tables = build(
-    { guest: 0x1f_f000, physical: 0x3f_f000, size: 0x40_1000 },
-    { guest: 0x100_0000, physical: 0x1000, size: 0x20_0000 },
+    { gpa: 0x1f_f000, hpa: 0x3f_f000, size: 0x40_1000 },
+    { gpa: 0x100_0000, hpa: 0x1000, size: 0x20_0000 },
   );
-  const pageOf = (guest: number) => {
-    const result = walk(tables, guest);
+  const pageOf = (gpa: number) => {
+    const result = walk(tables, gpa);
     return "pageSize" in result ? result.pageSize : undefined;
   };
   assertEquals([0x1f_f000, 0x20_0000, 0x40_0000, 0x100_0000].map(pageOf), ["4K", "2M", "2M", "4K"]);
 });
 
 Deno.test("a walk tells a violation from a misconfiguration, and at which level", () => {
-  const tables = build({ guest: 0, size: 0x1000 }, { guest: 0x20_0000, size: 0x20_0000 });
+  const tables = build({ gpa: 0, size: 0x1000 }, { gpa: 0x20_0000, size: 0x20_0000 });
   assertEquals(walk(tables, 0x1000), { fault: "EPT violation", level: "PTE" });
   assertEquals(walk(tables, 2 ** 39), { fault: "EPT violation", level: "PML4E" });
   assertEquals(walk(tables, 2 ** 48), { fault: "EPT violation", level: "PML4E" });
@@ -145,7 +145,7 @@ Deno.test("a walk tells a violation from a misconfiguration, and at which level"
   const withLast = (entry: bigint, options = {}) =>
     walkEpt({
       pointer: tables.pointer,
-      guest: 0,
+      gpa: 0,
       read: (gpa) => gpa === 0x1_3000 ? entry : read(gpa),
       ...options,
     }).result;
@@ -153,71 +153,71 @@ Deno.test("a walk tells a violation from a misconfiguration, and at which level"
   assertEquals<unknown>(withLast(0x2n), misconfigured); // write-only
   assertEquals<unknown>(withLast(0x6n), misconfigured); // write and execute
   assertEquals<unknown>(withLast(0x4n, { executeOnly: false }), misconfigured);
-  assert("physical" in withLast(0x4n));
+  assert("hpa" in withLast(0x4n));
   assertEquals<unknown>(withLast(0x17n), misconfigured); // memory type 2
   assertEquals<unknown>(withLast(0x1_0000_0000_0037n, { physicalAddressBits: 46 }), misconfigured);
   assertEquals(
-    walkEpt({ pointer: tables.pointer, guest: 0, read: () => undefined }).result,
+    walkEpt({ pointer: tables.pointer, gpa: 0, read: () => undefined }).result,
     { fault: "outside-memory", level: "PML4E" },
   );
   const reserved = walkEpt({
     pointer: tables.pointer,
-    guest: 0,
+    gpa: 0,
     read: (gpa) => read(gpa)! | (gpa === 0x1_0000 ? 0x80n : 0n),
   });
   assertEquals<unknown>(reserved.result, { fault: "EPT misconfiguration", level: "PML4E" });
   const misplaced = walkEpt({
     pointer: tables.pointer,
-    guest: 0x20_0000,
+    gpa: 0x20_0000,
     read: (gpa) => read(gpa)! | (gpa === 0x1_2008 ? 0x1000n : 0n),
   });
   assertEquals<unknown>(misplaced.result, { fault: "EPT misconfiguration", level: "PDE" });
   assertThrows(
-    () => walkEpt({ pointer: 0x6n, guest: 0, read }),
+    () => walkEpt({ pointer: 0x6n, gpa: 0, read }),
     RangeError,
     "Cannot walk EPT from the pointer 0x6: its walk length is reserved",
   );
 });
 
 Deno.test("every entry on the way takes permissions away", () => {
-  const tables = build({ guest: 0, size: 0x1000 });
+  const tables = build({ gpa: 0, size: 0x1000 });
   const read = memoryOf(tables.writes);
   const { result } = walkEpt({
     pointer: tables.pointer,
-    guest: 0,
+    gpa: 0,
     read: (gpa) => read(gpa)! & (gpa === 0x1_1000 ? ~2n : gpa === 0x1_2000 ? ~4n : ~0n),
   });
-  assert("physical" in result);
+  assert("hpa" in result);
   assertEquals([result.readable, result.writable, result.executable], [true, false, false]);
 });
 
 Deno.test("mappings that cannot be are refused, each with its reason", () => {
   for (
     const [mapping, message] of [
-      [{ guest: 0x1001 }, "`guest` is 0x1001; give a multiple of 0x1000"],
-      [{ guest: 0, physical: 0x10 }, "`physical` is 0x10"],
-      [{ guest: 0, size: 0x1800 }, "`size` is 0x1800"],
-      [{ guest: 0, size: 0 }, "Cannot map 0 bytes"],
-      [{ guest: 0x1000, pageSize: "2M", size: 0x20_0000 }, "give a multiple of 0x200000"],
-      [{ guest: 0, pageSize: "4M" as never }, 'pages of "4M": EPT has "4K", "2M", "1G"'],
-      [{ guest: 0, readable: false }, "as writable and not readable"],
+      [{ gpa: 0x1001 }, "`gpa` is 0x1001; give a multiple of 0x1000"],
+      [{ gpa: 0, hpa: 0x10 }, "`hpa` is 0x10"],
+      [{ gpa: 0, size: 0x1800 }, "`size` is 0x1800"],
+      [{ gpa: 0, size: 0 }, "Cannot map 0 bytes"],
+      [{ gpa: 0x1000, pageSize: "2M", size: 0x20_0000 }, "give a multiple of 0x200000"],
+      [{ gpa: 0, pageSize: "4M" as never }, 'pages of "4M": EPT has "4K", "2M", "1G"'],
+      [{ gpa: 0, readable: false }, "as writable and not readable"],
       [
-        { guest: 0, readable: false, writable: false, executable: false },
+        { gpa: 0, readable: false, writable: false, executable: false },
         "without a permission",
       ],
-      [{ guest: 2 ** 48 }, "guest-physical addresses have 48 bits"],
-      [{ guest: 0, memoryType: "XX" as never }, 'the memory type "XX"'],
-    ] as [Partial<EptMapping> & { guest: number }, string][]
+      [{ gpa: 2 ** 48 }, "guest-physical addresses have 48 bits"],
+      [{ gpa: 0, memoryType: "XX" as never }, 'the memory type "XX"'],
+    ] as [Partial<EptMapping> & { gpa: number }, string][]
   ) {
     assertThrows(() => build({ size: 0x1000, ...mapping }), RangeError, message);
   }
 });
 
 Deno.test("a mapping past the physical-address width is refused, and one up to it is not", () => {
-  const at = (physical: number, physicalAddressBits?: number) =>
+  const at = (hpa: number, physicalAddressBits?: number) =>
     buildEptTables({
       areas: [AREA],
-      mappings: [{ guest: 0, physical, size: 0x2000 }],
+      mappings: [{ gpa: 0, hpa, size: 0x2000 }],
       physicalAddressBits,
     });
   at(2 ** 39 - 0x2000, 39);
@@ -232,18 +232,18 @@ Deno.test("a mapping past the physical-address width is refused, and one up to i
 Deno.test("overlaps, misaligned areas and areas that are too small are refused", () => {
   for (
     const second of [
-      { guest: 0x20_0000, size: 0x1000 },
-      { guest: 0x20_0000, size: 0x20_0000, pageSize: "2M" },
-      { guest: 0, size: 2 ** 30, pageSize: "1G" },
+      { gpa: 0x20_0000, size: 0x1000 },
+      { gpa: 0x20_0000, size: 0x20_0000, pageSize: "2M" },
+      { gpa: 0, size: 2 ** 30, pageSize: "1G" },
     ] as const
   ) {
     assertThrows(
-      () => build({ guest: 0x20_0000, size: 0x20_0000 }, second),
+      () => build({ gpa: 0x20_0000, size: 0x20_0000 }, second),
       RangeError,
       "another mapping has it",
     );
   }
-  const mappings = [{ guest: 0, size: 0x1000 }];
+  const mappings = [{ gpa: 0, size: 0x1000 }];
   assertThrows(
     () => buildEptTables({ areas: [{ start: 0x1_0000, end: 0x1_3000 }], mappings }),
     RangeError,
