@@ -85,12 +85,11 @@ function choose(files: readonly string[], count: number, seed: number) {
 
 /** Which tests noticed the fault in the copy, those first that are nearest to it; nothing where none did. */
 async function noticedBy(path: string): Promise<string | undefined> {
-  const namesake = path.replace(/^lib/, "tests").replace(/\.ts$/, "_test.ts");
-  let folder = dirname(namesake);
-  while (!await exists(join(copy, folder))) folder = dirname(folder);
-  if (await exists(join(copy, namesake)) && !await passes([namesake])) return "its own tests";
-  if (!await passes([folder])) return "its folder's tests";
-  return await passes([]) ? undefined : "all tests";
+  const nearest = path.replace(/^lib/, "tests").replace(/\.ts$/, "_test.ts");
+  for (let tests = nearest; tests !== "tests"; tests = dirname(tests)) {
+    if (await exists(join(copy, tests)) && !await passes(tests)) return tests;
+  }
+  return await passes() ? undefined : "all tests";
 }
 
 async function exists(path: string): Promise<boolean> {
@@ -98,7 +97,7 @@ async function exists(path: string): Promise<boolean> {
 }
 
 /** Whether the tests pass; false as well where they do not end. */
-async function passes(paths: readonly string[]): Promise<boolean> {
+async function passes(...paths: readonly string[]): Promise<boolean> {
   const { success } = await new Deno.Command("timeout", {
     args: [
       `--kill-after=5`,
