@@ -51,6 +51,10 @@ const MATCHING: Record<string, [ExitPattern[], Exit[]]> = {
       out(1, [0, 0, 1, 0], 4),
     ],
   ],
+  "accesses of one exit, each by itself": [
+    [portOut(1, 0x41).times(2), portOut(1, isOdd).times(2), portOut(1).times(3)],
+    [out(1, [0x41, 0x41]), out(1, [1, 3]), out(1, [1, 2, 3])],
+  ],
   "any value of one width": [[portOut(1, any, 2)], [out(1, [5, 6], 2)]],
   "a function that judges": [[portOut(1, isOdd)], [out(1, 3)]],
   "any value": [[portOut(1)], [out(1, 99)]],
@@ -111,6 +115,17 @@ const FAILING: Record<string, [ExitPattern[], Exit[], taken: number]> = {
   "a text in words": [[portOut(1, "AB")], [out(1, "AB", 2)], 0],
   "bytes of a wider access": [[portOut(1, [0x41, 0])], [out(1, [0x41, 0], 2)], 0],
   "a byte written as a dword": [[portOut(1, 0x41)], [out(1, [0x41, 0, 0, 0], 4)], 0],
+  "three bytes of one exit, whose first is the number and the others 0": [
+    [portOut(1, 0x41)],
+    [out(1, [0x41, 0, 0])],
+    0,
+  ],
+  "several accesses of one exit, where one is meant": [[portOut(1)], [out(1, [1, 2])], 0],
+  "several accesses of one exit, one of which the function refuses": [
+    [portOut(1, isOdd).times(2)],
+    [out(1, [1, 2])],
+    0,
+  ],
   "a byte asked for as a dword": [[portIn(1).returns(0x1c)], [input(1, 4)], 0],
   "a text asked for in words": [[portIn(1).returns("ab")], [input(1, 2)], 0],
   "a byte of MMIO written as a dword": [[mmioWrite(8, 5)], [store(8, 5, 0, 0, 0)], 0],

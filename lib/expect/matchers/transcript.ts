@@ -22,8 +22,8 @@ export type CpuTranscripts = { readonly [cpu: number]: readonly ExitPattern[] };
  * Checks a transcript, or one for each of several CPUs.
  *
  * @param cpu The CPU that a single transcript is about.
- * @returns What runs the machine along it, and answers as it says, until its last pattern has come or an exit is not the
- *   one expected.
+ * @returns What runs the machine along it, and answers as it says, until its last pattern has come or an exit is not
+ *   the one expected.
  * @throws {TypeError} When the transcript is none.
  * @throws {RangeError} When its last pattern may be left out, or there is no such CPU.
  */
@@ -128,7 +128,8 @@ function checkPatterns(patterns: readonly ExitPattern[], cpu: MachineCpu): void 
   patterns.forEach((pattern, index) => {
     if (!(pattern instanceof ExitPattern)) {
       throw new TypeError(
-        `Cannot expect a transcript: element ${index} is no pattern. Use portOut, portIn, mmioWrite, mmioRead, hlt, shutdown, exit, anyExit or fault.`,
+        `Cannot expect a transcript: element ${index} is no pattern. Use portOut, portIn, mmioWrite, mmioRead, ` +
+          "rdmsr, wrmsr, hlt, shutdown, exit, anyExit or fault.",
       );
     }
   });
@@ -150,8 +151,8 @@ const SILENCE = 10;
 /** How a transcript is followed. */
 export interface TranscriptOptions extends RunOptions {
   /**
-   * What must come behind the last pattern. Left out, nothing is said of it: the guest is stopped there. `"silence"`: it
-   * is run on for 10 ms (times `VMEXIT_TIMEOUT_SCALE`), in which it may halt, but has no other exit, whoever would
+   * What must come behind the last pattern. Left out, nothing is said of it: the guest is stopped there. `"silence"`:
+   * it is run on for 10 ms (times `VMEXIT_TIMEOUT_SCALE`), in which it may halt, but has no other exit, whoever would
    * answer it; a CPU that has halted is left alone.
    */
   readonly then?: "silence";

@@ -83,7 +83,7 @@ export function checkSize(where: string, { size, sizes }: Width): void {
   throw new RangeError(
     `Cannot expect an access of ${size} bytes ${where}: the widths there are ${
       sizes.join(", ")
-    }. Leave it out to accept any.`,
+    }. Leave it out for that of the data.`,
   );
 }
 
@@ -179,7 +179,7 @@ export function expectedDataText(data: ExpectedData | undefined): string {
  * What is still to come of data of which `done` bytes have, after the pattern's own text; empty before the
  * first.
  */
-export function remainingText(data: ExpectedData | undefined, done: number): string {
+function remainingText(data: ExpectedData | undefined, done: number): string {
   if (done === 0 || !isContent(data)) return "";
   return `, from byte ${done} on: ${formatBytes(contentBytes(data).subarray(done))}`;
 }
@@ -190,27 +190,32 @@ export function expectedLength(data: ExpectedData | undefined): number {
 }
 
 /**
- * How many bytes of an occurrence's data are done after `bytes`, or undefined where they are not what was
- * expected.
- *
- * @param done How many bytes of expected data earlier accesses have taken.
+ * Whether an exit's bytes are what was expected: of text and bytes, the part behind the `done` bytes that earlier exits
+ * have brought; of all else, each access by itself, of which a string instruction can make several in one exit.
  */
-export function takeData(
+function takeData(
   data: ExpectedData | undefined,
-  bytes: Uint8Array,
+  { data: bytes, size }: WriteAccess,
   done: number,
-): { done: number; complete: boolean } | undefined {
-  if (data === undefined || data === any) return { done: 0, complete: true };
-  if (typeof data === "function") {
-    return holds(data, bytes) ? { done: 0, complete: true } : undefined;
+): PatternMatch {
+  if (isContent(data)) {
+    const expected = contentBytes(data);
+    const end = done + bytes.length;
+    const isNext = end <= expected.length &&
+      bytes.every((byte, index) => byte === expected[done + index]);
+    return isNext ? { matches: true, complete: end === expected.length } : MISMATCH;
   }
-  if (typeof data === "number" || typeof data === "bigint") {
-    return littleEndianInteger(bytes) === BigInt(data) ? { done: 0, complete: true } : undefined;
+  const count = bytes.length / size;
+  for (let index = 0; index < count; index++) {
+    if (!isExpected(data, bytes.subarray(index * size, (index + 1) * size))) return MISMATCH;
   }
-  const expected = contentBytes(data);
-  if (done + bytes.length > expected.length) return undefined;
-  if (!bytes.every((byte, index) => byte === expected[done + index])) return undefined;
-  return { done: done + bytes.length, complete: done + bytes.length === expected.length };
+  return { matches: true, complete: true, count };
+}
+
+function isExpected(data: Exclude<ExpectedData, MemoryContent> | undefined, bytes: Uint8Array) {
+  if (data === undefined || data === any) return true;
+  if (typeof data === "function") return holds(data, bytes);
+  return littleEndianInteger(bytes) === BigInt(data);
 }
 
 /**
@@ -232,16 +237,24 @@ function isContent(data: ExpectedData | undefined): data is MemoryContent {
   return typeof data === "object" || typeof data === "string";
 }
 
+/** An access that writes. */
+export interface WriteAccess {
+  /** Bytes of one element. */
+  readonly size: number;
+  /** What is written: more than one element by string instructions. */
+  readonly data: Uint8Array;
+}
+
 /**
  * The definition of a pattern of writes.
  *
  * @param definition What it is called, and which exits it names.
- * @param dataOf What the guest writes, where an exit is the write that comes after `done` bytes; else undefined.
+ * @param accessOf The access, where an exit is the write that comes after `done` bytes; else undefined.
  */
 export function writing(
   definition: Pick<PatternDefinition, "text" | "names">,
   data: ExpectedData | undefined,
-  dataOf: (exit: Exit, done: number) => Uint8Array | undefined,
+  accessOf: (exit: Exit, done: number) => WriteAccess | undefined,
 ): PatternDefinition {
   return {
     ...definition,
@@ -252,11 +265,11 @@ export function writing(
           return definition.text + remainingText(data, done);
         },
         offer(exit) {
-          const bytes = dataOf(exit, done);
-          const taken = bytes === undefined ? undefined : takeData(data, bytes, done);
-          if (taken === undefined) return MISMATCH;
-          done = taken.done;
-          return { matches: true, complete: taken.complete };
+          const access = accessOf(exit, done);
+          if (access === undefined) return MISMATCH;
+          const match = takeData(data, access, done);
+          if (match.matches) done += access.data.length;
+          return match;
         },
       };
     },
@@ -283,10 +296,10 @@ export interface ReadAccess {
  * @param definition The pattern without its answer.
  * @param accessOf The access, where an exit is the read that comes after `done` bytes; else undefined.
  */
-export function answering<Access extends ReadAccess>(
+export function answering(
   definition: PatternDefinition,
   answer: Answer,
-  accessOf: (exit: Parameters<Occurrence["offer"]>[0], done: number) => Access | undefined,
+  accessOf: (exit: Exit, done: number) => ReadAccess | undefined,
 ): PatternDefinition {
   const text = `${definition.text} → ${answerText(answer)}`;
   return {

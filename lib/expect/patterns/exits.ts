@@ -113,8 +113,8 @@ export function shutdown(): ExitPattern {
 }
 
 /**
- * Any exit that a guest has while all is well with it: no fault ({@linkcode fault}), no SHUTDOWN ({@linkcode shutdown}),
- * no error of KVM's. A read needs a device of the machine to answer it.
+ * Any exit that a guest has while all is well with it: no fault ({@linkcode fault}), no SHUTDOWN
+ * ({@linkcode shutdown}), no error of KVM's. A read needs a device of the machine to answer it.
  */
 export function anyExit(): ExitPattern {
   return new ExitPattern({

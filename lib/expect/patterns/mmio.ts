@@ -52,7 +52,8 @@ export function mmioWrite(address: number | Any, data?: ExpectedData, size?: num
       writing(
         { text, names },
         data,
-        (exit, done) => isAt(exit, true, address, done, width) ? exit.data : undefined,
+        (exit, done) =>
+          isAt(exit, true, address, done, width) ? { size: exit.len, data: exit.data } : undefined,
       ),
     );
   });

@@ -30,8 +30,8 @@ export const PORT_SIZES: readonly PortSize[] = [1, 2, 4];
  * @param port Which port, or {@linkcode any}.
  * @param data What it writes: a number is one `out`; text and bytes may take several, one element each (so
  * `"Hello"` is five `out dx, al`, or one `rep outsb`). Left out, or {@linkcode any}, any one `out` matches.
- * @param size The width of each `out` in bytes. Left out, the narrowest that holds the number, and 1 for text and bytes:
- * an `out dx, eax` of 0 is `portOut(port, 0, 4)`.
+ * @param size The width of each `out` in bytes. Left out, the narrowest that holds the number, 1 for text and bytes, and
+ * any for a function: an `out dx, eax` of 0 is `portOut(port, 0, 4)`.
  * @throws {RangeError} When there is no such port or width, or no `out` could bring the data.
  * @throws {TypeError} When the data is none.
  *
@@ -53,7 +53,7 @@ export function portOut(port: number | Any, data?: ExpectedData, size?: PortSize
       writing(
         { text, names: (exit) => isAt(exit, "out", port, undefined) },
         data,
-        (exit) => isAt(exit, "out", port, width) ? exit.data : undefined,
+        (exit) => isAt(exit, "out", port, width) ? exit : undefined,
       ),
     );
   });
@@ -84,8 +84,9 @@ export class PortInPattern extends ExitPattern {
 
   /**
    * Answers the read. A number answers one access, of which a string instruction makes several
-   * ({@linkcode ExitPattern.times}); text and bytes are handed out in order, over as many accesses as they last. Where the pattern has no width, it is the narrowest that
-   * holds the number, and 1 for text and bytes: an `in eax, dx` is `portIn(port, 4).returns(0)`.
+   * ({@linkcode ExitPattern.times}); text and bytes are handed out in order, over as many accesses as they last. Where
+   * the pattern has no width, it is the narrowest that holds the number, and 1 for text and bytes: an `in eax, dx` is
+   * `portIn(port, 4).returns(0)`.
    *
    * @throws {RangeError} When no `in` could carry the answer.
    * @throws {TypeError} When it is neither number, bigint, text nor bytes.
