@@ -1,7 +1,7 @@
 import type { Address } from "../guest/address.ts";
 import type { MemoryContent } from "../machine/memory/address_space.ts";
 import { MachineCpu } from "../machine/machine.ts";
-import type { RunOptions } from "../machine/run/run_options.ts";
+import type { CallInput, RunOptions } from "../machine/run/run_options.ts";
 import type { RegisterValues } from "../machine/registers/registers.ts";
 import { checkedForCaller, fromCaller } from "../machine/run/run_errors.ts";
 import type { MsrValues } from "../x86/msrs/msr_number.ts";
@@ -17,6 +17,7 @@ import { matchMsrs, matchRegisters } from "./matchers/registers.ts";
 import { matchPortOutput, matchSerial, matchSerialPart } from "./matchers/output.ts";
 import {
   type CpuTranscripts,
+  matchCall,
   matchTranscript,
   type TranscriptOptions,
 } from "./matchers/transcript.ts";
@@ -290,6 +291,57 @@ export class Expectation extends StateExpectation {
    */
   toFault(name: ExceptionName, fields: FaultFields = {}, options: RunOptions = {}): void {
     this.#assertRun(() => matchFault(this.#machine, name, fields, options), this.toFault);
+  }
+
+  /**
+   * Calls one routine of the guest, as {@linkcode MachineCpu.call} does: its exits must be exactly those of the
+   * transcript, in this order, whoever else would answer them, and then it must return. Reads are answered as the
+   * patterns say.
+   *
+   * @param routine A label, or a linear address.
+   * @param given Registers by name, or the arguments by the C convention.
+   * @param transcript Its exits; an empty list for a routine that has none.
+   * @throws {AssertionError} At the first exit that is not the one expected, when it returns before the last has come,
+   *   and when the time limit is over.
+   * @throws {CallError} When it comes back with another RSP or CS, or does not return.
+   * @throws {UnhandledExitError} When a read matches a pattern that has no answer, and no device has one.
+   * @throws {TypeError | RangeError} As {@linkcode MachineCpu.call} does, and when the transcript is none.
+   *
+   * @example
+   * ```ts no-eval
+   * import { asm, boot, expect, portIn, portOut } from "@vmexit/vmexit";
+   *
+   * using vm = boot(asm`
+   *   hlt
+   * uart_putc:
+   *   mov ah, al
+   *   mov dx, 0x3fd
+   * .wait:
+   *   in al, dx
+   *   test al, 0x20
+   *   jz .wait
+   *   mov al, ah
+   *   mov dx, 0x3f8
+   *   out dx, al
+   *   ret
+   * `);
+   * expect(vm).toCall("uart_putc", { al: 0x41 }, [
+   *   portIn(0x3fd).returns(0),
+   *   portIn(0x3fd).returns(0x20),
+   *   portOut(0x3f8, "A"),
+   * ]);
+   * ```
+   */
+  toCall(
+    routine: Address,
+    given: CallInput,
+    transcript: readonly ExitPattern[],
+    options: Pick<RunOptions, "timeout"> = {},
+  ): void {
+    this.#assertRun(
+      () => matchCall(this.#machine, { routine, given }, transcript, options),
+      this.toCall,
+    );
   }
 
   /** @param prepare Checks what the test expects, and gives what runs the guest. */

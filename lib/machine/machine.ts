@@ -1,5 +1,6 @@
 import type { MmioHandler, PortHandler } from "../devices/handlers.ts";
 import type { Uart } from "../devices/uart.ts";
+import type { Address } from "../guest/address.ts";
 import type { Image } from "../guest/image.ts";
 import type { AnswerFields, Exit } from "../kvm/exits/exit.ts";
 import type { Mode } from "../x86/boot/cpu_state.ts";
@@ -23,8 +24,13 @@ import type { Registers } from "./registers/registers.ts";
 import { checkedForCaller, fromCaller } from "./run/run_errors.ts";
 import type { GuestDebug } from "./run/guest_debug.ts";
 import type { InterleavingOptions } from "./run/interleaving.ts";
-import type { CallInput, CallOptions } from "./run/routine_call.ts";
-import type { ExitsOptions, ObservedExit, RunOptions } from "./run/run_options.ts";
+import type {
+  CallInput,
+  CallOptions,
+  ExitsOptions,
+  ObservedExit,
+  RunOptions,
+} from "./run/run_options.ts";
 
 const INDEX = /^\d+$/;
 
@@ -269,14 +275,7 @@ export class MachineCpu {
    *
    * using vm = boot(asm`
    *   hlt
-   * uart_putc:               ; AL to the serial line, when it is ready
-   *   mov ah, al
-   *   mov dx, 0x3fd
-   * .wait:
-   *   in al, dx
-   *   test al, 0x20
-   *   jz .wait
-   *   mov al, ah
+   * uart_putc:
    *   mov dx, 0x3f8
    *   out dx, al
    *   ret
@@ -286,14 +285,14 @@ export class MachineCpu {
    * ```
    */
   call(
-    routine: string | number | bigint,
+    routine: Address,
     given: CallInput = {},
     options: CallOptions = {},
   ): bigint {
     const { runControl } = this.#board;
     using call = checkedForCaller(
       this.call,
-      () => runControl.beginCall(this.number, routine, given, options),
+      () => runControl.prepareCall(this.number, routine, given, options).enter(),
     );
     return fromCaller(this.call, () => runControl.call(call, options));
   }

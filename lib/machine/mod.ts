@@ -48,7 +48,6 @@ export {
   TimeLimitError,
   UnhandledExitError,
 } from "./run/run_errors.ts";
-export type { CallArgument, CallInput, CallOptions, ResultType } from "./run/routine_call.ts";
 export type {
   BreakOptions,
   Breakpoint,
@@ -62,7 +61,17 @@ export type { InterruptEvent, Interrupts } from "./interrupts/interrupts.ts";
 export type { InterruptRoute } from "./interrupts/interrupt_routes.ts";
 export type { LinearMemory } from "./memory/linear_memory.ts";
 export type { Machine, MachineCpu } from "./machine.ts";
-export type { ExitAnswer, ExitsOptions, ObservedExit, RunOptions } from "./run/run_options.ts";
+export type {
+  CallArgument,
+  CallInput,
+  CallOptions,
+  ExitAnswer,
+  ExitsOptions,
+  ObservedExit,
+  ResultType,
+  RoutineCallee,
+  RunOptions,
+} from "./run/run_options.ts";
 export type { MpState, PendingException, VcpuEventState } from "./interrupts/vcpu_events.ts";
 export {
   generalProtection,

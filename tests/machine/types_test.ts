@@ -66,8 +66,11 @@ Deno.test("types refuse what no mode has, and the run does where the guest's bit
 });
 
 Deno.test("registers of 64 bits are set by numbers and bigints, flag registers whole or by flags, and read as they are", () => {
-  using vm = boot(asm`hlt`);
+  using vm = boot(asm`
+    start: hlt
+  `);
   const { registers } = vm;
+  registers.rsi = "start";
   registers.rip = 0x1000;
   registers.rax = 5;
   registers.rbx = 5n;
@@ -80,6 +83,7 @@ Deno.test("registers of 64 bits are set by numbers and bigints, flag registers w
   registers.mxcsr = 0x1f80;
   const rip: bigint = registers.rip;
   assertEquals([rip, registers.rbx, registers.cr3, registers.dr0], [0x1000n, 6n, 0x2000n, 0x3000n]);
+  assertEquals(registers.rsi, 0x500n);
   assertEquals([registers.rflags.cf, registers.rflags.if, registers.cr0.mp], [true, true, true]);
   // @ts-expect-error a boolean is no value of a register
   assertThrows(() => registers.rax = true, TypeError);

@@ -173,7 +173,7 @@ Deno.test("an exit that does not match names its CPU, and where the others are",
     RangeError,
     "transcript of CPU 2: the machine",
   );
-  assertThrows(() => expect(vm).toExit({}), TypeError, "it has no patterns");
+  assertThrows(() => expect(vm).toExit({}), TypeError, "give a list of patterns");
 });
 
 Deno.test("an exit that nobody answers holds up the machine, says its CPU, and can be answered", () => {

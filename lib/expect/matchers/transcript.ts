@@ -5,9 +5,11 @@ import type { Machine, MachineCpu } from "../../machine/machine.ts";
 import { exitText } from "../../machine/report/exit_text.ts";
 import { TimeLimitError } from "../../machine/run/run_errors.ts";
 import {
+  checkCallOptions,
   checkRunOptions,
   type ExitAnswer,
   type ObservedExit,
+  type RoutineCallee,
   type RunOptions,
 } from "../../machine/run/run_options.ts";
 import type { MatcherResult } from "../failure_page.ts";
@@ -80,6 +82,63 @@ export function matchTranscript(
   };
 }
 
+/**
+ * Checks a call of a routine, and the transcript of it.
+ *
+ * @returns What calls it: its exits must be those of the transcript, and no others, until it returns.
+ * @throws {TypeError} When the transcript is none, or the CPU cannot call.
+ * @throws {RangeError} When there is no such label or register, or a value does not fit.
+ */
+export function matchCall(
+  cpu: MachineCpu,
+  call: RoutineCallee,
+  patterns: readonly ExitPattern[],
+  options: Pick<RunOptions, "timeout">,
+): () => MatcherResult {
+  checkCallOptions(options);
+  checkElements(patterns, cpu);
+  const { machine, log, number: own } = cpu;
+  const cursor = new TranscriptCursor(patterns);
+  const offering = offer(new Map([[own, cursor]]), log);
+  const { before } = offering;
+  const exits = machine.exits({ ...options, before, cpus: [own], call });
+  return () => {
+    const first = log.total + 1;
+    const received = followCall(exits, offering, cursor);
+    return {
+      call: `toCall(${JSON.stringify(call.routine)}, …, [${
+        formatCount(patterns.length, "pattern")
+      }])`,
+      matches: received === undefined,
+      comparisons: () => [{
+        what: `exit ${received?.startsWith("nothing") ? log.total + 1 : log.total}`,
+        expected: [cursor.expected, cursor.isDone ? "its return" : ""].filter(Boolean)
+          .join(", or "),
+        received: received ?? "",
+        matches: received === undefined,
+      }],
+      details: () => transcriptPage(cursor, first),
+    };
+  };
+}
+
+/** What came in place of the transcript and the return; undefined where those came. */
+function followCall(
+  exits: Iterable<ObservedExit>,
+  offering: Offering,
+  cursor: TranscriptCursor,
+): string | undefined {
+  try {
+    for (const { exit, fault } of exits) {
+      if (!offering.isForeseen) return fault?.text ?? exitText(exit);
+    }
+  } catch (error) {
+    if (!(error instanceof TimeLimitError)) throw error;
+    return `nothing within ${error.milliseconds} ms: it still ran`;
+  }
+  return cursor.isDone ? undefined : "nothing: it has returned";
+}
+
 /** Why what is waited for cannot come, where that is known. */
 function remedies(
   { cpus }: Machine,
@@ -117,13 +176,28 @@ function transcriptsOf(
 }
 
 function checkPatterns(patterns: readonly ExitPattern[], cpu: MachineCpu): void {
+  checkElements(patterns, cpu);
+  if (patterns.length === 0) {
+    throw new TypeError("Cannot expect a transcript: it has no patterns. Write at least hlt().");
+  }
+  const last = patterns[patterns.length - 1];
+  if (last.minimum > 0) return;
+  throw new RangeError(
+    `Cannot expect a transcript: its last pattern, ${last.text}, may be left out, so it would never be waited for. ` +
+      "End with one that must come, such as hlt().",
+  );
+}
+
+function checkElements(patterns: readonly ExitPattern[], cpu: MachineCpu): void {
   if ((patterns as unknown) instanceof ExitPattern) {
     throw new TypeError(
       "Cannot expect a transcript: it is a pattern, and a transcript is a list of them. Write toExit([…]) around it.",
     );
   }
-  if (!Array.isArray(patterns) || patterns.length === 0) {
-    throw new TypeError("Cannot expect a transcript: it has no patterns. Write at least hlt().");
+  if (!Array.isArray(patterns)) {
+    throw new TypeError(
+      `Cannot expect ${String(patterns)} as a transcript: give a list of patterns`,
+    );
   }
   patterns.forEach((pattern, index) => {
     if (!(pattern instanceof ExitPattern)) {
@@ -133,13 +207,6 @@ function checkPatterns(patterns: readonly ExitPattern[], cpu: MachineCpu): void 
       );
     }
   });
-  const last: ExitPattern = patterns[patterns.length - 1];
-  if (last.minimum === 0) {
-    throw new RangeError(
-      `Cannot expect a transcript: its last pattern, ${last.text}, may be left out, so it would never be waited for. ` +
-        "End with one that must come, such as hlt().",
-    );
-  }
   for (const pattern of patterns) definitionOf(pattern).check?.(cpu);
 }
 
@@ -178,18 +245,7 @@ export function followTranscripts(
   { then, ...options }: TranscriptOptions,
 ): TranscriptOutcome {
   const { log, cpus } = machine;
-  let isForeseen = false;
-  const before = (
-    exit: Exit,
-    fault: CaughtFault | undefined,
-    cpu: number,
-  ): ExitAnswer | undefined => {
-    const match = cursors.get(cpu)?.offer(exit, log.total, fault);
-    isForeseen = match?.matches ?? false;
-    return match?.matches
-      ? { by: ANSWERED_BY, bytes: match.answer, fields: match.fields }
-      : undefined;
-  };
+  const offering = offer(cursors, log);
   const waiting = () => [...cursors].find(([, { isDone }]) => !isDone)?.[0];
   const nothing = (why: string) => ({
     number: log.total + 1,
@@ -201,9 +257,11 @@ export function followTranscripts(
   try {
     for (;;) {
       const total = log.total;
-      for (const observed of machine.exits({ ...options, before, cpus: running })) {
+      for (
+        const observed of machine.exits({ ...options, before: offering.before, cpus: running })
+      ) {
         const { number, cpu, exit } = observed;
-        if (isForeseen) {
+        if (offering.isForeseen) {
           if (waiting() === undefined) {
             return (then === "silence" ? noise(machine) : undefined) ??
               { number, at: cpu, received: undefined };
@@ -227,6 +285,29 @@ export function followTranscripts(
     const received = `nothing within ${error.milliseconds} ms: the guest still ran`;
     return { number: log.total + 1, at: waiting()!, received };
   }
+}
+
+/** What offers each CPU's exits to its transcript, and whether the latest was foreseen there. */
+interface Offering {
+  isForeseen: boolean;
+  before(exit: Exit, fault: CaughtFault | undefined, cpu: number): ExitAnswer | undefined;
+}
+
+function offer(
+  cursors: ReadonlyMap<number, TranscriptCursor>,
+  log: { readonly total: number },
+): Offering {
+  const offering: Offering = {
+    isForeseen: false,
+    before(exit, fault, cpu) {
+      const match = cursors.get(cpu)?.offer(exit, log.total, fault);
+      offering.isForeseen = match?.matches ?? false;
+      return match?.matches
+        ? { by: ANSWERED_BY, bytes: match.answer, fields: match.fields }
+        : undefined;
+    },
+  };
+  return offering;
 }
 
 /** The first exit that breaks the silence behind a transcript; undefined where none does. */

@@ -11,42 +11,7 @@ import { codeBits, labelAddress } from "../registers/code_location.ts";
 import type { Registers, RegisterValues } from "../registers/registers.ts";
 import { CallError, isOfGuest } from "./run_errors.ts";
 import type { CpuRunner } from "./cpu_runner.ts";
-import type { RunOptions } from "./run_options.ts";
-
-/** A type of C that a routine returns, by its width and whether it has a sign. */
-export type ResultType = `${"u" | "i"}${8 | 16 | 32 | 64}`;
-
-/**
- * How {@linkcode MachineCpu.call} calls a routine.
- *
- * @example
- * ```ts no-eval
- * import { asm, boot } from "@vmexit/vmexit";
- *
- * using vm = boot(asm`
- *   bits 64
- *   hlt
- * add:
- *   lea eax, [rdi+rsi]
- *   ret
- * `);
- * console.log(vm.call("add", [1, -2], { returns: "i32" })); // -1n
- * ```
- */
-export interface CallOptions extends Pick<RunOptions, "timeout"> {
-  /**
-   * What of the accumulator is the result: of a C function that returns `int`, `"i32"`, of one that returns `bool`,
-   * `"u8"`; the rest of RAX is undefined then. Twice as wide as a register it is in two of them: EDX:EAX, DX:AX.
-   * Default all of RAX, EAX or AX, without a sign.
-   */
-  readonly returns?: ResultType;
-}
-
-/** An argument of a call by the C convention: an integer, or a label, for its address. */
-export type CallArgument = number | bigint | string;
-
-/** What a routine is given: registers, or arguments by the C convention. */
-export type CallInput = RegisterValues | readonly CallArgument[];
+import type { CallArgument, CallInput, ResultType } from "./run_options.ts";
 
 /** Where the first arguments of 64-bit code are (System V ABI, AMD64 supplement, 3.2.3). */
 const ARGUMENT_REGISTERS = ["rdi", "rsi", "rdx", "rcx", "r8", "r9"] as const;
@@ -115,22 +80,25 @@ export class RoutineCall {
   /** The CPU that runs it. */
   readonly runner: CpuRunner;
   readonly #bits: CodeBits;
-  /** The state before the call that the CPU is brought back to. */
-  readonly #before: { readonly rip: bigint; readonly rsp: bigint; readonly mpState: MpState };
-  readonly #code: { readonly selector: number; readonly base: bigint };
-  /** The stack pointer when the routine has returned. */
-  readonly #sp: bigint;
-  /** The linear address that it returns to. */
-  readonly #returnsTo: bigint;
-  readonly #breakpoint: Disposable | undefined;
   readonly #returns: ResultType;
+  readonly #rip: bigint;
+  readonly #input: { readonly values: RegisterValues; readonly stacked: readonly bigint[] };
+  /** The state before the call that the CPU is brought back to. */
+  #before!: { readonly rip: bigint; readonly rsp: bigint; readonly mpState: MpState };
+  #code!: { readonly selector: number; readonly base: bigint };
+  /** The stack pointer when the routine has returned. */
+  #sp!: bigint;
+  /** The linear address that it returns to. */
+  #returnsTo!: bigint;
+  #breakpoint: Disposable | undefined;
+  #lastExit: Exit | undefined;
 
   /**
-   * Brings a CPU to the first instruction of a routine.
+   * A call that is still to be made.
    *
    * @param routine A label, or a linear address.
-   * @throws {RangeError} When there is no such label, an argument does not fit, or there is no memory for the stack.
-   * @throws {TypeError} When a register is given that the call sets, or the CPU waits for a SIPI.
+   * @throws {RangeError} When there is no such label, or an argument does not fit.
+   * @throws {TypeError} When a register is given that the call sets.
    */
   constructor(
     runner: CpuRunner,
@@ -138,8 +106,7 @@ export class RoutineCall {
     given: CallInput,
     returns: ResultType | undefined,
   ) {
-    const { cpu, debug } = runner.parts;
-    const { registers, linear } = cpu;
+    const { registers } = runner.parts.cpu;
     this.runner = runner;
     this.name = typeof routine === "string" ? routine : formatAddress(routine);
     this.#bits = codeBits(registers);
@@ -154,9 +121,21 @@ export class RoutineCall {
         }"`,
       );
     }
-    const rip = BigInt.asUintN(64, this.#addressOf(routine) - registers.cs.base);
-    const { values, stacked } = this.#input(given);
-    const { mpState } = cpu;
+    this.#rip = BigInt.asUintN(64, this.#addressOf(routine) - registers.cs.base);
+    this.#input = this.#read(given);
+  }
+
+  /**
+   * Brings the CPU to the routine's first instruction.
+   *
+   * @throws {RangeError} When there is no such register, a value does not fit, or there is no memory for the stack.
+   * @throws {TypeError} When the CPU waits for a SIPI.
+   */
+  enter(): this {
+    const { runner } = this;
+    const { cpu, debug } = runner.parts;
+    const { registers, linear, mpState } = cpu;
+    const { values, stacked } = this.#input;
     if (mpState !== "RUNNABLE" && mpState !== "HALTED") {
       throw this.#refused(TypeError, `CPU ${cpu.number} has not been started: it is ${mpState}`);
     }
@@ -187,11 +166,14 @@ export class RoutineCall {
           `vm.registers.rsp = … (${error.message})`,
       );
     }
-    registers.set({ rip, rsp: (registers.rsp & ~mask) | (frame.sp & mask) });
+    registers.set({ rip: this.#rip, rsp: (registers.rsp & ~mask) | (frame.sp & mask) });
     this.#breakpoint = isReached && this.#mayExecute(stub)
       ? undefined
       : debug.breakAt(this.#returnsTo);
     if (mpState === "HALTED") setMpState(runner, "RUNNABLE");
+    this.#lastExit = runner.lastExit;
+    runner.parts.loop.setCall(this);
+    return this;
   }
 
   /** Whether the latest exit is that of the routine's return. To be asked at an exit that nobody has been told of. */
@@ -238,6 +220,7 @@ export class RoutineCall {
     const result = this.#result(registers);
     const { rip, rsp, mpState } = this.#before;
     registers.set({ rip, rsp });
+    this.runner.lastExit = this.#lastExit;
     if (mpState === "HALTED") setMpState(this.runner, mpState);
     return result;
   }
@@ -252,17 +235,22 @@ export class RoutineCall {
     );
   }
 
-  /** An error of its run: one about the guest says that it is the routine's. */
-  explained(error: unknown): unknown {
-    if (isOfGuest(error) && !(error instanceof CallError)) {
-      error.message = `${this.name} did not return. ${error.message}`;
+  /** Runs `body`, in which the routine runs: an error about the guest says that it is the routine's. */
+  explaining<Result>(body: () => Result): Result {
+    try {
+      return body();
+    } catch (error) {
+      if (isOfGuest(error) && !(error instanceof CallError)) {
+        error.message = `${this.name} did not return. ${error.message}`;
+      }
+      throw error;
     }
-    return error;
   }
 
   /** Takes away what the call needed, whether the routine has returned or not. */
   [Symbol.dispose](): void {
     this.#breakpoint?.[Symbol.dispose]();
+    this.runner.parts.loop.setCall(undefined);
   }
 
   #addressOf(place: Address): bigint {
@@ -278,7 +266,7 @@ export class RoutineCall {
   }
 
   /** The registers that a call sets, and the words that it pushes. */
-  #input(given: CallInput): { values: RegisterValues; stacked: readonly bigint[] } {
+  #read(given: CallInput): { values: RegisterValues; stacked: readonly bigint[] } {
     if (typeof given !== "object" || given === null) {
       throw this.#refused(
         TypeError,

@@ -9,18 +9,21 @@ import { FaultCatcher } from "../faults/fault_catcher.ts";
 import { GuestFaultError, TimeLimitError, UnhandledExitError } from "./run_errors.ts";
 import { ofCpu } from "../report/cpus_section.ts";
 import {
+  type CallInput,
+  type CallOptions,
+  checkCallOptions,
   checkRunOptions,
   type ExitsOptions,
   type ObservedExit,
   type RunOptions,
 } from "./run_options.ts";
 import type { Address } from "../../guest/address.ts";
-import { type CallInput, type CallOptions, RoutineCall } from "./routine_call.ts";
+import { RoutineCall } from "./routine_call.ts";
 import type { ExitRecorder } from "../exits/exit_log.ts";
 import { scaledTimeout, type TimeLimit } from "./time_limit.ts";
 
 /** The options that {@linkcode Machine.exits} has beside those of all runs. */
-const OF_EXITS: readonly string[] = ["before", "cpus"];
+const OF_EXITS: readonly string[] = ["before", "call", "cpus"];
 
 /** What run control needs of its machine. */
 export interface RunControlInit {
@@ -90,14 +93,16 @@ export class RunControl {
     return this.#drive(options, () => this.#runOneInstruction(this.#parts.runners[cpu]));
   }
 
-  /** Brings a CPU to the first instruction of a routine: see {@linkcode MachineCpu.call}. */
-  beginCall(
+  /** Checks a call of a routine: see {@linkcode MachineCpu.call}. */
+  prepareCall(
     cpu: number,
     routine: Address,
     given: CallInput,
-    { returns, timeout = this.#parts.timeout }: CallOptions,
+    options: CallOptions,
   ): RoutineCall {
+    const { returns, timeout = this.#parts.timeout } = options;
     const runner = this.#parts.runners[cpu];
+    checkCallOptions(options);
     this.checkStopped("call a routine");
     this.#checkIsAlive();
     scaledTimeout(timeout);
@@ -112,23 +117,20 @@ export class RunControl {
 
   /** Runs a routine until it returns, and gives its result. */
   call(call: RoutineCall, options: CallOptions): bigint {
-    const { runner, runner: { parts: { loop } } } = call;
-    loop.setCall(call);
-    try {
-      const exit = this.#drive(options, () => this.#runAlone(runner));
-      if (exit !== undefined) throw call.ended(exit);
-    } catch (error) {
-      throw call.explained(error);
-    } finally {
-      loop.setCall(undefined);
-    }
+    const run = () => this.#runAlone(call.runner, () => this.#runToEnd());
+    const exit = call.explaining(() => this.#drive(options, run));
+    if (exit !== undefined) throw call.ended(exit);
     return call.finish();
   }
 
   /** See {@linkcode Machine.exits}. */
   exits(options: ExitsOptions): Generator<ObservedExit, void, void> {
     checkRunOptions(options, OF_EXITS);
-    return this.#exits(options);
+    const { call, cpus: [first] = [0], timeout } = options;
+    if (call === undefined) return this.#exits(options);
+    this.#checkCpus(options.cpus);
+    const { routine, given = {} } = call;
+    return this.#exitsOf(this.prepareCall(first, routine, given, { timeout }), options);
   }
 
   *#exits(options: ExitsOptions): Generator<ObservedExit, void, void> {
@@ -146,6 +148,22 @@ export class RunControl {
       const isEnd = observed.fault !== undefined ||
         !(goesOn(observed.exit) || this.#isParked(observed.exit));
       if (isEnd || this.#stopAsked) return;
+    }
+  }
+
+  *#exitsOf(
+    prepared: RoutineCall,
+    { before, timeout }: ExitsOptions,
+  ): Generator<ObservedExit, void, void> {
+    this.checkStopped("call a routine");
+    using call = prepared.enter();
+    const next = () => this.#runAlone(call.runner, () => this.#observe(before));
+    for (let used = 0;;) {
+      const observed = call.explaining(() => this.#drive({ timeout }, next, used));
+      if (observed === undefined) return void call.finish();
+      used += this.#parts.limit.elapsed;
+      yield observed;
+      if (this.#stopAsked) throw call.ended(observed.exit);
     }
   }
 
@@ -310,18 +328,19 @@ export class RunControl {
     this.#isStepping = true;
     debug.step(true);
     try {
-      return this.#runAlone(runner)!;
+      return this.#runAlone(runner, () => this.#runToEnd())!;
     } finally {
       this.#isStepping = false;
       debug.step(false);
     }
   }
 
-  #runAlone(runner: CpuRunner): Exit | undefined {
+  /** Runs one CPU while the others stand still. */
+  #runAlone<Result>(runner: CpuRunner, body: () => Result): Result {
     this.#parts.scheduler?.seize(runner);
     this.#runner = this.#alone = runner;
     try {
-      return this.#runToEnd();
+      return body();
     } finally {
       this.#alone = undefined;
     }

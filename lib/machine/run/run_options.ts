@@ -1,5 +1,7 @@
+import type { Address } from "../../guest/address.ts";
 import type { AnswerFields, Exit } from "../../kvm/exits/exit.ts";
 import { nearestNames } from "../../x86/nearest_names.ts";
+import type { RegisterValues } from "../registers/registers.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
 
 /** How one run is made. */
@@ -19,6 +21,7 @@ export interface RunOptions {
 }
 
 const OF_RUNS: readonly string[] = ["timeout", "until"];
+const OF_CALLS: readonly string[] = ["timeout", "returns"];
 
 /**
  * Checks the names of a run's options.
@@ -27,7 +30,15 @@ const OF_RUNS: readonly string[] = ["timeout", "until"];
  * @throws {TypeError} When there is no option of a name.
  */
 export function checkRunOptions(options: object, more: readonly string[] = []): void {
-  const known = [...OF_RUNS, ...more];
+  checkNames(options, [...OF_RUNS, ...more]);
+}
+
+/** The same of a call's options. @throws {TypeError} When there is no option of a name. */
+export function checkCallOptions(options: CallOptions): void {
+  checkNames(options, OF_CALLS);
+}
+
+function checkNames(options: object, known: readonly string[]): void {
   const unknown = Object.keys(options).find((name) => !known.includes(name));
   if (unknown === undefined) return;
   throw new TypeError(
@@ -47,6 +58,49 @@ export interface ExitAnswer {
   readonly fields?: AnswerFields;
 }
 
+/** A type of C that a routine returns, by its width and whether it has a sign. */
+export type ResultType = `${"u" | "i"}${8 | 16 | 32 | 64}`;
+
+/**
+ * How {@linkcode MachineCpu.call} calls a routine.
+ *
+ * @example
+ * ```ts no-eval
+ * import { asm, boot } from "@vmexit/vmexit";
+ *
+ * using vm = boot(asm`
+ *   bits 64
+ *   hlt
+ * add:
+ *   lea eax, [rdi+rsi]
+ *   ret
+ * `);
+ * console.log(vm.call("add", [1, -2], { returns: "i32" })); // -1n
+ * ```
+ */
+export interface CallOptions extends Pick<RunOptions, "timeout"> {
+  /**
+   * What of the accumulator is the result: of a C function that returns `int`, `"i32"`, of one that returns `bool`,
+   * `"u8"`; the rest of RAX is undefined then. Twice as wide as a register it is in two of them: EDX:EAX, DX:AX.
+   * Default all of RAX, EAX or AX, without a sign.
+   */
+  readonly returns?: ResultType;
+}
+
+/** An argument of a call by the C convention: an integer, or a label, for its address. */
+export type CallArgument = number | bigint | string;
+
+/** What a routine is given: registers, or arguments by the C convention. */
+export type CallInput = RegisterValues | readonly CallArgument[];
+
+/** A routine that is called. */
+export interface RoutineCallee {
+  /** A label, or a linear address. */
+  readonly routine: Address;
+  /** What it is given. Default nothing. */
+  readonly given?: CallInput;
+}
+
 /** How exits are iterated. */
 export interface ExitsOptions extends RunOptions {
   /**
@@ -60,6 +114,11 @@ export interface ExitsOptions extends RunOptions {
   ) => ExitAnswer | undefined;
   /** The numbers of the CPUs that run; the others stand still. Default all. */
   readonly cpus?: readonly number[];
+  /**
+   * The exits are those of one routine, which is called as {@linkcode MachineCpu.call} does, on the first of `cpus`. Its
+   * return, which is no exit, ends them; they go on behind a HLT, and behind a fault that is repaired.
+   */
+  readonly call?: RoutineCallee;
 }
 
 /** An exit as {@linkcode Machine.exits} gives it. */

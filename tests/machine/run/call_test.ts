@@ -147,6 +147,13 @@ Deno.test("what cannot be called is refused at the test's line, and the CPU stan
     TypeError,
     'it cannot return "int" in 64-bit code',
   );
+  refused(vm, () => vm.call("difference", [1, 2], { tiemout: 5 } as never), TypeError, "tiemout");
+  refused(
+    vm,
+    () => vm.call("difference", [1, 2], { until: "halted" } as never),
+    TypeError,
+    "until",
+  );
   refused(vm, () => vm.call("difference", [1, 2], { timeout: 0 }), RangeError, "0 ms");
   vm.registers.rsp = 0n;
   refused(vm, () => vm.call("uart_putc"), RangeError, "no memory for its stack, below rsp 0x0");
