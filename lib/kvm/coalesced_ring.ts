@@ -3,10 +3,11 @@ import { PAGE_SIZE } from "../ffi/mman.ts";
 import { KVM } from "./abi/constants.ts";
 import { kvm_coalesced_mmio, kvm_coalesced_mmio_ring } from "./abi/structs/memory.ts";
 
-const RING = KVM.COALESCED_MMIO_PAGE_OFFSET * PAGE_SIZE;
-const FIRST = RING + kvm_coalesced_mmio_ring.offsetOf("first");
-const LAST = RING + kvm_coalesced_mmio_ring.offsetOf("last");
-const ENTRIES = RING + kvm_coalesced_mmio_ring.size;
+/** Where the ring lies in a vCPU's mapping. */
+export const COALESCED_RING: number = KVM.COALESCED_MMIO_PAGE_OFFSET * PAGE_SIZE;
+const FIRST = COALESCED_RING + kvm_coalesced_mmio_ring.offsetOf("first");
+const LAST = COALESCED_RING + kvm_coalesced_mmio_ring.offsetOf("last");
+const ENTRIES = COALESCED_RING + kvm_coalesced_mmio_ring.size;
 
 const ENTRY_SIZE = kvm_coalesced_mmio.size;
 const ADDRESS = kvm_coalesced_mmio.offsetOf("phys_addr");

@@ -152,7 +152,6 @@ export class Board implements Disposable {
       irqchip,
       pit,
       portOutput: this.portOutput,
-      isShared: parts.cpus.length > 1,
       checkIsNoRam: (first, last) => this.memory.checkIsNoRam(first, last),
     });
     this.cpus = parts.cpus.map((cpu, number) => new Cpu(number, cpu, this));

@@ -371,3 +371,35 @@ Deno.test("whatever CPUs there are, nothing is left open", () => {
   }
   assertEquals(openHandles(), before);
 });
+
+Deno.test("coalesced writes of several CPUs reach their handler, each CPU's in its order, and none twice", () => {
+  const DEVICE = 0xe000_0000;
+  const WRITES = 400;
+  const SECOND = 0x1_0000;
+  using vm = boot(
+    asm`
+      bits 32
+      xor eax, eax
+      jmp start
+    second:
+      mov eax, ${SECOND}
+    start:
+      mov edi, ${DEVICE}
+      mov ecx, ${WRITES}
+    next:
+      mov [edi], eax
+      inc eax
+      loop next
+      hlt
+    `,
+    { mode: "protected", cpus: [{}, { entry: "second" }] },
+  );
+  const seen: number[] = [];
+  vm.mmio.coalesce([DEVICE, DEVICE + 3], { write: (_, value) => void seen.push(Number(value)) });
+  vm.run();
+  const counted = (first: number) => Array.from({ length: WRITES }, (_, index) => first + index);
+  assertEquals(seen.filter((value) => value < SECOND), counted(0));
+  assertEquals(seen.filter((value) => value >= SECOND), counted(SECOND));
+  // Most of them made no exits.
+  assert(vm.log.total < WRITES, `${vm.log.total} exits`);
+});

@@ -1,7 +1,6 @@
 import { asm, boot, type BootOptions, HostError, KvmError, type Machine } from "@vmexit/vmexit";
 import { IOCTLS } from "@vmexit/vmexit/abi";
 import { Kvm, kvmLibc, openHandles } from "@vmexit/vmexit/kvm";
-import { emulatedMachineName } from "../../lib/machine/host/emulated_machine.ts";
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { ERRNO } from "../../lib/ffi/errors.ts";
 import { ThreadTimer } from "../../lib/ffi/thread_timer.ts";
@@ -210,12 +209,4 @@ Deno.test("a vCPU that waits is started by INIT and SIPI: KVM_RUN says EAGAIN, a
   assertEquals(second.events.getMpState(), KVM_MP_STATE.RUNNABLE);
   const { cs } = second.registers.getSregs();
   assertEquals([cs.selector, cs.base], [0x1200, 0x12000n] as unknown[]);
-});
-
-Deno.test("coalesced writes of several CPUs are refused where they would be lost", () => {
-  const name = emulatedMachineName();
-  using vm = boot(guest, { cpus: [{}, {}] });
-  const coalesce = () => vm.mmio.coalesce([0xe000_0000, 0xe000_0fff], { write() {} });
-  if (name === "qemu-svm") assertThrows(coalesce, HostError, "they would be lost");
-  else coalesce()[Symbol.dispose]();
 });

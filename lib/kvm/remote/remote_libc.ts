@@ -8,6 +8,7 @@ import { KVM } from "../abi/constants.ts";
 import type { IoctlReferences } from "../abi/ioctl_references.ts";
 import { IOCTLS } from "../abi/ioctls.ts";
 import type { MachineImage } from "./machine_image.ts";
+import { CoalescedRings, type CopiedMapping } from "./coalesced_rings.ts";
 import { wholePages, WindowMemory } from "./window_memory.ts";
 import { endedError, signalElsewhere } from "./machine_process.ts";
 import { inAgent, RemoteMachine } from "./remote_machine.ts";
@@ -43,16 +44,6 @@ const EVENTFD_SIZE = 8;
 const TIMER_NUMBER_BITS = 32n;
 const MOST_TIMERS = (WINDOW.pages - WINDOW.timers) / ITIMERSPEC.size;
 
-/** A mapping of one of the machine's descriptors, and its copy in the window. */
-interface CopiedMapping {
-  readonly descriptor: number;
-  /** Its address in the agent. */
-  readonly real: number;
-  /** Its copy's offset in the window. */
-  readonly copy: number;
-  readonly length: number;
-}
-
 /**
  * The C library of an emulated machine with a KVM: the calls are made there, by the agent, and the memory of guests is shared. To
  * whoever calls, it is a {@linkcode Libc} like another; the machine is started by the first call that needs it, and again by
@@ -69,6 +60,7 @@ export class RemoteLibc {
   /** Copies of `kvm_run`, by the vCPU's descriptor. */
   readonly #runs = new Map<number, CopiedMapping>();
   readonly #rings: CopiedMapping[] = [];
+  readonly #coalesced: CoalescedRings;
   /** Those that are open. */
   readonly #descriptors = new Set<number>();
   /** When the time limit that is in force ends, by this process's clock. */
@@ -90,6 +82,7 @@ export class RemoteLibc {
     this.#local = local;
     this.#image = image;
     this.#grace = grace;
+    this.#coalesced = new CoalescedRings(local);
   }
 
   /** Its calls. */
@@ -173,6 +166,7 @@ export class RemoteLibc {
     this.#memory = new WindowMemory(this.#local, this.#machine, () => this.#flushSoon());
     this.#runs.clear();
     this.#rings.length = 0;
+    this.#coalesced.clear();
     this.#descriptors.clear();
     this.#limitEnds = Infinity;
     return this.#machine;
@@ -308,7 +302,10 @@ export class RemoteLibc {
     this.#ringsOut();
     this.#machine!.send();
     const result = this.#returned(this.#machine!.result(at));
-    return REFERENCES.get(request)?.returnsDescriptor ? this.#newDescriptor(result) : result;
+    if (!REFERENCES.get(request)?.returnsDescriptor) return result;
+    const made = this.#newDescriptor(result);
+    if (request === IOCTLS.KVM_CREATE_VCPU.number) this.#coalesced.addVcpu(made, fd);
+    return made;
   }
 
   #ioctlBuffer(fd: number, request: number, buffer: Uint8Array<ArrayBuffer>): number {
@@ -339,10 +336,12 @@ export class RemoteLibc {
     const { written } = this.#memory!;
     written.take(this.#tell);
     this.#ringsIn();
+    this.#coalesced.beforeRun(mapping);
     const at = machine.add(OWN_CALL.run, own, mapping.real, inAgent(mapping.copy));
     this.#ringsOut();
     machine.send(this.#runLimit());
     written.guestStopped();
+    this.#coalesced.afterRun(mapping);
     return this.#returned(machine.result(at));
   }
 
@@ -409,7 +408,10 @@ export class RemoteLibc {
     machine.hold(1);
     const mapping = { descriptor: fd, real, copy, length };
     if (offset === DIRTY_RING_OFFSET) this.#rings.push(mapping);
-    else this.#runs.set(fd, mapping);
+    else {
+      this.#runs.set(fd, mapping);
+      this.#coalesced.map(mapping, machine.address);
+    }
     return machine.address + BigInt(copy);
   }
 
@@ -426,6 +428,7 @@ export class RemoteLibc {
     if (mapping === undefined) return 0;
     // A dirty ring has the descriptor of its vCPU, whose kvm_run stays.
     if (this.#runs.get(mapping.descriptor) === mapping) this.#runs.delete(mapping.descriptor);
+    this.#coalesced.unmap(mapping);
     const ring = this.#rings.indexOf(mapping);
     if (ring >= 0) this.#rings.splice(ring, 1);
     machine.add(SYSTEM_CALL.munmap, mapping.real, mapping.length);

@@ -1,5 +1,3 @@
-import { HostError } from "../../ffi/errors.ts";
-import { emulatorLacks } from "../host/emulated_machine.ts";
 import type { CoalescedRing } from "../../kvm/coalesced_ring.ts";
 import type { HandlerTable } from "./bus.ts";
 import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
@@ -16,8 +14,6 @@ export interface CoalescedWritesInit {
   readonly ports: HandlerTable<PortHandler>;
   readonly mmio: HandlerTable<MmioHandler>;
   readonly portOutput: PortRecorder;
-  /** Whether several CPUs share the ring. */
-  readonly isShared: boolean;
 }
 
 /** The writes that made no exits, on their way from the kernel's ring to the handlers that take them. */
@@ -28,19 +24,6 @@ export class CoalescedWrites {
   /** Those of one machine. */
   constructor(parts: CoalescedWritesInit) {
     this.#parts = parts;
-  }
-
-  /**
-   * Refuses zones where the ring cannot be followed: an emulated machine's KVM has one for all CPUs, of which each has a copy here.
-   *
-   * @throws {HostError} For a machine of several CPUs on such a KVM.
-   */
-  checkIsPossible(): void {
-    if (!this.#parts.isShared || !emulatorLacks("coalescedWrites")) return;
-    throw new HostError(
-      "Cannot coalesce writes of several CPUs in this emulated machine (qemu-svm): they would be lost. Take them as exits, with " +
-        "on(), or boot one CPU.",
-    );
   }
 
   /** Counts a zone that is made (+1) or gone (-1): as long as there is none, the ring is not looked at. */

@@ -176,7 +176,6 @@ export class MachineBus<Handler extends { readonly write?: unknown }>
   coalesce(range: AddressRange, handler: Handler): Disposable {
     const [first, last] = boundsOf(range);
     const { vm, isPort, attachments, coalesced, what } = this.#parts;
-    coalesced.checkIsPossible();
     if (handler.write === undefined) {
       throw new TypeError(
         `Cannot coalesce the writes to ${what} ${formatAddress(first)} to ${

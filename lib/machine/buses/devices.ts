@@ -39,8 +39,6 @@ export interface DevicesInit {
   readonly irqchip: Irqchip;
   readonly pit: boolean;
   readonly portOutput: PortRecorder;
-  /** Whether there are several CPUs. */
-  readonly isShared: boolean;
   /** Throws where a range of physical addresses has RAM. */
   readonly checkIsNoRam: (first: number, last: number) => void;
 }
@@ -61,7 +59,7 @@ export class Devices implements Disposable {
   readonly #interrupts: Interrupts | undefined;
 
   /** Those of one machine. */
-  constructor({ libc, vm, vcpu, irqchip, pit, portOutput, isShared, checkIsNoRam }: DevicesInit) {
+  constructor({ libc, vm, vcpu, irqchip, pit, portOutput, checkIsNoRam }: DevicesInit) {
     const what = "physical addresses";
     const attachments = this.#attachments;
     this.mmioTable = new HandlerTable(what, LAST_PHYSICAL_ADDRESS, checkIsNoRam);
@@ -70,7 +68,6 @@ export class Devices implements Disposable {
       ports: this.portTable,
       mmio: this.mmioTable,
       portOutput,
-      isShared,
     });
     this.ports = new MachineBus({
       libc,

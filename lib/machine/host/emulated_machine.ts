@@ -25,9 +25,7 @@ export type EmulatorLack =
   /** Stepping traps. */
   | "singleStep"
   /** The time limit ends a guest that loops with interrupts off. */
-  | "interruptsTimeLimit"
-  /** Coalesced writes of several CPUs arrive. */
-  | "coalescedWrites";
+  | "interruptsTimeLimit";
 
 /** Which emulated machines lack it, and how that is said. */
 export const EMULATORS_LACK: Readonly<
@@ -40,11 +38,6 @@ export const EMULATORS_LACK: Readonly<
   interruptsTimeLimit: {
     machines: ["bochs-vmx"],
     text: "a guest that loops with interrupts off cannot be interrupted",
-  },
-  // There is one ring for all CPUs, of which each has a copy on this side.
-  coalescedWrites: {
-    machines: ["qemu-svm"],
-    text: "coalesced writes of several CPUs are lost",
   },
 };
 
