@@ -3,7 +3,8 @@ import type { CType } from "../ffi/c_type.ts";
 import { u16, u32, u64, u8 } from "../ffi/scalar.ts";
 import { type Struct, struct } from "../ffi/struct.ts";
 import { hex } from "../x86/hex.ts";
-import type { CodeBits, ImageInit } from "./image_init.ts";
+import { readDwarfLines } from "./dwarf_lines.ts";
+import type { CodeBits, ImageInit, SourceLine } from "./image_init.ts";
 
 /** A value that is 32 bits wide in one class of ELF files (a number) and 64 in the other (a bigint). */
 export type ElfWord = number | bigint;
@@ -28,6 +29,8 @@ export interface ElfHeader {
   readonly e_shentsize: number;
   /** How many section headers. */
   readonly e_shnum: number;
+  /** The index of the section with their names. */
+  readonly e_shstrndx: number;
 }
 
 /** `Elf32_Phdr` and `Elf64_Phdr`. */
@@ -46,8 +49,12 @@ export interface ElfProgramHeader {
   readonly p_memsz: ElfWord;
 }
 
-/** `Elf32_Shdr` and `Elf64_Shdr`, as far as a symbol table needs them. */
+/** `Elf32_Shdr` and `Elf64_Shdr`, as far as symbols and lines need them. */
 export interface ElfSectionHeader {
+  /** Where its name lies in the section of names. */
+  readonly sh_name: number;
+  /** `SHF_COMPRESSED` and its like. */
+  readonly sh_flags: ElfWord;
   /** `SHT_SYMTAB` and its like. */
   readonly sh_type: number;
   /** Where its bytes lie in the file. */
@@ -220,6 +227,7 @@ export function readElf(file: Uint8Array, { addresses = "physical" }: ElfOptions
     entry: isVirtual ? BigInt(header.e_entry) : physicalEntry(header, segments),
     bits,
     ...readElfSymbols({ bytes, structs, header }),
+    lines: () => readElfLines({ bytes, structs, header }),
   };
 }
 
@@ -343,6 +351,8 @@ export function readAt<Value>(
 
 // elf.h
 const SHT_SYMTAB = 2;
+const SHT_NOBITS = 8;
+const SHF_COMPRESSED = 0x800n;
 const SHN = { UNDEF: 0, ABS: 0xfff1 } as const;
 const SYMBOL_TYPE_MASK = 0xf;
 /** `STT_NOTYPE`, `STT_OBJECT` and `STT_FUNC`: not the names of sections and files. */
@@ -355,13 +365,7 @@ const NAMED_TYPES: readonly number[] = [0, 1, 2];
  * @throws {RangeError} When the table points past the file's end.
  */
 export function readElfSymbols(file: ElfFile): Pick<ImageInit, "labels" | "constants"> {
-  const { bytes, structs, header } = file;
-  const sections = readTable(bytes, structs.sectionHeader, {
-    offset: header.e_shoff,
-    count: header.e_shnum,
-    entrySize: header.e_shentsize,
-    what: "a section header",
-  });
+  const sections = sectionHeaders(file);
   const labels: Record<string, bigint> = Object.create(null);
   const constants: Record<string, bigint> = Object.create(null);
   for (const { name, symbol } of namedSymbols(file, sections)) {
@@ -398,4 +402,41 @@ function* namedSymbols(
     const wanted = NAMED_TYPES.includes(symbol.st_info & SYMBOL_TYPE_MASK);
     if (name !== "" && wanted && symbol.st_shndx !== SHN.UNDEF) yield { name, symbol };
   }
+}
+
+function sectionHeaders({ bytes, structs, header }: ElfFile): ElfSectionHeader[] {
+  return readTable(bytes, structs.sectionHeader, {
+    offset: header.e_shoff,
+    count: header.e_shnum,
+    entrySize: header.e_shentsize,
+    what: "a section header",
+  });
+}
+
+/** The source lines in an ELF file's debug information; none where it has none, or compressed. */
+function readElfLines(file: ElfFile): SourceLine[] {
+  const sections = sectionHeaders(file);
+  const names = contentOfSection(file, sections[file.header.e_shstrndx]);
+  const content = (name: string) =>
+    contentOfSection(file, sections.find(({ sh_name }) => startsAt(names, sh_name, `${name}\0`)));
+  return readDwarfLines({
+    lines: content(".debug_line"),
+    lineStrings: content(".debug_line_str"),
+    strings: content(".debug_str"),
+  });
+}
+
+function startsAt(bytes: Uint8Array, offset: number, text: string): boolean {
+  return [...text].every((character, index) => bytes[offset + index] === character.charCodeAt(0));
+}
+
+function contentOfSection(
+  { bytes }: ElfFile,
+  section: ElfSectionHeader | undefined,
+): Uint8Array<ArrayBuffer> {
+  const isThere = section !== undefined && section.sh_type !== SHT_NOBITS &&
+    (BigInt(section.sh_flags) & SHF_COMPRESSED) === 0n;
+  return isThere
+    ? slice(bytes, section.sh_offset, section.sh_size, "a section")
+    : new Uint8Array(0);
 }

@@ -44,12 +44,12 @@ export class Image {
    * {@linkcode Image.symbol} refuses a name that is not there.
    */
   readonly symbols: Readonly<Record<string, bigint>>;
-  /** Which source line became which bytes, by address. */
-  readonly lines: readonly SourceLine[];
   /** What the assembler warned of. */
   readonly warnings: readonly Diagnostic[];
   readonly #labels: readonly [name: string, address: bigint][];
   readonly #constants: ReadonlySet<string>;
+  #lines: readonly SourceLine[] | (() => readonly SourceLine[]);
+  #linesAreSorted = false;
   #bytes?: Uint8Array<ArrayBuffer>;
 
   /**
@@ -77,7 +77,7 @@ export class Image {
     );
     this.#labels = Object.entries(init.labels ?? {}).sort(([, a], [, b]) => order(a, b));
     this.#constants = new Set(Object.keys(init.constants ?? {}));
-    this.lines = [...init.lines ?? []].sort((a, b) => order(a.address, b.address));
+    this.#lines = init.lines ?? [];
     this.warnings = init.warnings ?? [];
   }
 
@@ -165,6 +165,21 @@ export class Image {
     return this.#bytes ??= this.#flatten();
   }
 
+  /**
+   * Which source line became which bytes, by address. Those of an ELF file are read from its debug information (DWARF)
+   * at the first access, where it has any: `gcc -g`, `nasm -g -F dwarf` (NASM 2.16 numbers the lines of one section of
+   * code in each file right, and those of further ones wrong).
+   */
+  get lines(): readonly SourceLine[] {
+    if (!this.#linesAreSorted) {
+      const lines = typeof this.#lines === "function" ? this.#lines() : this.#lines;
+      this.#lines = lines.flatMap((line) => this.#within(line))
+        .sort((a, b) => order(a.address, b.address));
+      this.#linesAreSorted = true;
+    }
+    return this.#lines as readonly SourceLine[];
+  }
+
   /** The bytes of memory from its origin to its end, `.bss` included. */
   get size(): number {
     return Math.max(...this.segments.map((part) => this.offsetOf(part) + part.size));
@@ -233,6 +248,14 @@ export class Image {
       candidate.line === line &&
       (candidate.file === file || candidate.file.endsWith(`/${file}`))
     )?.address;
+  }
+
+  /** A line as far as its segment reaches: a table's row has no end where another section's follows. */
+  #within(line: SourceLine): SourceLine[] {
+    const segment = this.segmentAt(line.address);
+    if (segment === undefined) return [];
+    const room = Number(segment.address + BigInt(segment.size) - line.address);
+    return [line.length <= room ? line : { ...line, length: room }];
   }
 
   #flatten(): Uint8Array<ArrayBuffer> {

@@ -46,8 +46,8 @@ export interface ImageInit {
   readonly labels?: Readonly<Record<string, bigint>>;
   /** Constants by name (`equ`, offsets in a `struc`). */
   readonly constants?: Readonly<Record<string, bigint>>;
-  /** Which source line became which bytes. */
-  readonly lines?: readonly SourceLine[];
+  /** Which source line became which bytes; a function reads them when they are asked for first. */
+  readonly lines?: readonly SourceLine[] | (() => readonly SourceLine[]);
   /** What the assembler warned of. */
   readonly warnings?: readonly Diagnostic[];
 }

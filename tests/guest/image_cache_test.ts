@@ -61,6 +61,7 @@ Deno.test("another process finds the whole image on the disk", () => {
   assertEquals(warm.runs.length, 0);
   assertEquals(again, image);
   assertEquals([...again.segments], [...image.segments]);
+  assertEquals(again.lines, image.lines);
   assertEquals(again.symbolAt(0x104), image.symbolAt(0x104));
 });
 

@@ -15,10 +15,11 @@ import { firstFrame, markedLine } from "../guest/marked_line.ts";
 const KERNEL = 0xffff_ffff_8000_0000n;
 const LOADED_AT = 0x10_0000n;
 
-const SOURCE = `
+/** NASM gives right lines to one section of code in each file. */
+const BOOT = `
 bits 64
-KERNEL equ 0xffffffff80000000
-global _start, kernel, inner, ticks, text, finished
+global _start
+extern kernel
 
 section .boot progbits alloc exec write
 _start:
@@ -34,6 +35,11 @@ upper:                                       ; a page directory pointer table, a
 directory:
     dq 0x83                                  ; physical 0, 2 MiB
     times 511 dq 0
+`;
+
+const KERNEL_SOURCE = `
+bits 64
+global kernel, inner, ticks, text, finished
 
 section .text
 kernel:
@@ -73,12 +79,15 @@ function run(command: string, ...args: string[]): void {
 function linkKernel(): Uint8Array {
   const folder = Deno.makeTempDirSync({ prefix: "vmexit-kernel-" });
   try {
-    const [source, object, script, kernel] = ["asm", "o", "ld", "elf"]
-      .map((extension) => `${folder}/kernel.${extension}`);
-    Deno.writeTextFileSync(source, SOURCE);
+    const [script, kernel] = [`${folder}/kernel.ld`, `${folder}/kernel.elf`];
     Deno.writeTextFileSync(script, SCRIPT);
-    run("nasm", "-f", "elf64", "-o", object, source);
-    run("ld", "-static", "--no-warn-rwx-segments", "-T", script, "-o", kernel, object);
+    const objects = Object.entries({ boot: BOOT, kernel: KERNEL_SOURCE }).map(([name, text]) => {
+      const [source, object] = [`${folder}/${name}.asm`, `${folder}/${name}.o`];
+      Deno.writeTextFileSync(source, text);
+      run("nasm", "-f", "elf64", "-g", "-F", "dwarf", "-o", object, source);
+      return object;
+    });
+    run("ld", "-static", "--no-warn-rwx-segments", "-T", script, "-o", kernel, ...objects);
     return Deno.readFileSync(kernel);
   } finally {
     Deno.removeSync(folder, { recursive: true });
@@ -86,6 +95,10 @@ function linkKernel(): Uint8Array {
 }
 
 const file = linkKernel();
+
+/** The number of the line of a source that is so. */
+const lineOf = (source: string, text: string) =>
+  source.split("\n").findIndex((line) => line.trim() === text) + 1;
 
 /** The state page of a machine: that of an expectation that fails. */
 function pageOf(vm: Machine): string {
@@ -98,13 +111,20 @@ Deno.test("a kernel of the upper half starts where it was loaded, and is known b
   const inner = image.symbol("inner");
   assert(inner > KERNEL);
   assertEquals([image.origin, image.entry, vm.registers.rip], [LOADED_AT, LOADED_AT, LOADED_AT]);
-  assertStringIncludes(pageOf(vm), "guest at 0x100000 in 64-bit mode\n  _start\n  → 0x100000  ");
+  const before = pageOf(vm);
+  assertStringIncludes(before, "guest at 0x100000 in 64-bit mode\n");
+  assertStringIncludes(before, `boot.asm:${lineOf(BOOT, "mov rax, cr3")}  _start\n`);
+  assertStringIncludes(before, "→ 0x100000  ");
 
   using breakpoint = vm.debug.breakAt("inner");
   assertEquals([vm.run().reason, breakpoint.hits, breakpoint.address], ["DEBUG", 1, inner]);
   expect(vm).toHaveRegisters({ rip: "inner", rsi: "text" });
   const page = pageOf(vm);
-  assertStringIncludes(page, `guest at 0x${inner.toString(16)} in 64-bit mode\n  inner\n`);
+  assertStringIncludes(page, `guest at 0x${inner.toString(16)} in 64-bit mode\n`);
+  assertStringIncludes(
+    page,
+    `kernel.asm:${lineOf(KERNEL_SOURCE, "inc qword [rel ticks]")}  inner\n`,
+  );
   assertStringIncludes(page, `→ 0x${inner.toString(16)}  48 ff 05 `);
   assertStringIncludes(page, "inc qword [rel 0xffffffff80");
 
@@ -117,7 +137,9 @@ Deno.test("a kernel of the upper half starts where it was loaded, and is known b
   assertEquals(vm.linear.toPhysical("ticks"), Number(image.symbol("ticks") - KERNEL));
   assertEquals(vm.linear.walk("ticks").linear, image.symbol("ticks"));
   assertEquals(vm.registers.rip, image.symbol("finished") + 1n);
-  assertStringIncludes(pageOf(vm), "  finished\n  → 0xffffffff80");
+  const halted = pageOf(vm);
+  assertStringIncludes(halted, `kernel.asm:${lineOf(KERNEL_SOURCE, "hlt")}  finished\n`);
+  assertStringIncludes(halted, "→ 0xffffffff80");
 });
 
 Deno.test("a kernel of the upper half starts there, where the machine's page tables have it", () => {

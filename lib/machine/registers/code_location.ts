@@ -26,17 +26,15 @@ interface CodeOf {
 /** Where a stopped guest's next instruction is. */
 export function codeLocation({ registers, image }: CodeOf): CodeLocation {
   const linear = linearInstructionPointer(registers);
-  const isCode = (base: bigint) => {
-    const address = linear - base;
-    // A guest that has halted may be just behind its last instruction.
-    return [address, address - 1n].some((each) =>
-      (image.lines.length > 0 ? image.lineAt(each) : image.segmentAt(each)) !== undefined
-    );
-  };
+  // A guest that has halted may be just behind its last instruction.
+  const hasLine = (base: bigint) =>
+    [0n, 1n].some((behind) => image.lineAt(linear - base - behind) !== undefined);
+  const isCode = (base: bigint) =>
+    [0n, 1n].some((behind) => image.segmentAt(linear - base - behind) !== undefined);
   const bits = codeBits(registers);
-  if (isCode(0n)) return { linear, imageBase: 0n, segmentBase: 0n, bits };
   const { base } = registers.cs;
-  if (isCode(base)) return { linear, imageBase: base, segmentBase: base, bits };
+  if (!hasLine(0n) && hasLine(base)) return { linear, imageBase: base, segmentBase: base, bits };
+  if (isCode(0n)) return { linear, imageBase: 0n, segmentBase: 0n, bits };
   // A kernel of the upper half runs where it was loaded until it has set paging up.
   const imageBase = image.segments
     .map((segment) => loadAddressOf(segment) - segment.address)
