@@ -1,7 +1,7 @@
 import type { Libc } from "../ffi/libc.ts";
 import { OwnedFd } from "../ffi/handles.ts";
 import type { CapabilityName } from "./abi/capabilities.ts";
-import { type IoctlOptions, IoctlTarget, pointing } from "./ioctl_target.ts";
+import { type IoctlOptions, IoctlTarget, structWithData } from "./ioctl_target.ts";
 import { kvm_device_attr } from "./abi/structs/device.ts";
 import { ERRNO } from "../ffi/errors.ts";
 import { KvmError } from "./errors.ts";
@@ -90,7 +90,7 @@ export class DeviceAttributes {
   }
 
   #argument({ group, attr }: AttributeName, size: number) {
-    const place = pointing(this.#target.libc, kvm_device_attr.size, size);
+    const place = structWithData(this.#target.libc, kvm_device_attr.size, size);
     const view = new DataView(place.bytes.buffer);
     kvm_device_attr.write(view, 0, { group, attr, addr: place.dataAddress });
     return place;

@@ -166,7 +166,7 @@ export function structBytes<Value>(
 /**
  * A structure followed by data that it points to: one buffer, so that the data lives as long as the call.
  */
-interface Pointing {
+interface StructWithData {
   /** The structure, and the data behind it. */
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Where the data begins in `bytes`; a multiple of 8. */
@@ -176,7 +176,7 @@ interface Pointing {
 }
 
 /** Makes room for a structure of `size` bytes and `dataSize` bytes that it points to. */
-export function pointing(libc: Libc, size: number, dataSize: number): Pointing {
+export function structWithData(libc: Libc, size: number, dataSize: number): StructWithData {
   const dataStart = Math.ceil(size / U64_SIZE) * U64_SIZE;
   const bytes = buffer(dataStart + dataSize);
   return { bytes, dataStart, dataAddress: libc.addressOf(bytes) + BigInt(dataStart) };

@@ -30,10 +30,18 @@ Deno.test("HYPERCALL: MAP_GPA_RANGE is answered by the transcript, and the guest
 Deno.test("HYPERCALL: a handler answers it, and one that nobody answers says how", () => {
   using vm = boot(MAP_GPA_RANGE, { mode: "long", capabilities: EXIT_HYPERCALL });
   assertThrows(() => vm.run(), Error, 'vm.on("HYPERCALL", () => ({ ret: 0 }))');
+  const results: Record<string, number> = {};
+  for (const nothing of [{}, { ret: results["typo"] }]) {
+    using _handler = vm.on("HYPERCALL", () => nothing as { ret: number });
+    assertThrows(() => vm.run(), TypeError, "Cannot answer an exit");
+  }
   vm.on("HYPERCALL", ({ args }) => ({ ret: args[1] }));
   vm.run();
   assertEquals(vm.registers.rax, 3n);
   assertThrows(() => exit("HYPERCALL").returns({ result: 1 } as never), TypeError, "it takes ret");
+  assertThrows(() => exit("HYPERCALL").returns({} as never), TypeError, "waits for ret");
+  assertThrows(() => exit("X86_RDMSR").returns({}), TypeError, "waits for data or error");
+  assertThrows(() => exit("HYPERCALL").returns({ ret: results["typo"] }), TypeError, "undefined");
   assertThrows(() => exit("HYPERCALL").returns({ ret: 2n ** 64n }), RangeError, "64 bits");
   assertThrows(() => exit("HYPERCALL").returns(5 as never), TypeError, "give the fields");
 });

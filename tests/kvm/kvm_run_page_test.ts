@@ -1,5 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { EXIT_REASON, kvm_run, type KvmRun, type Writable } from "@vmexit/vmexit/abi";
+import type { AnswerFields } from "@vmexit/vmexit/kvm";
 import type { Mapping } from "../../lib/ffi/handles.ts";
 import { KvmRunPage } from "../../lib/kvm/kvm_run_page.ts";
 
@@ -86,7 +87,7 @@ Deno.test("what an answer leaves out is 0, whatever an earlier exit has left the
   // What the guest writes is its own.
   assertEquals([write.read().msr.data, write.read().msr.error], [0xaaaan, 0]);
   const call = page({ exit_reason: EXIT_REASON.HYPERCALL, hypercall: { ret: 7 } });
-  call.page.answer({});
+  call.page.answer({ ret: 0 });
   assertEquals(call.read().hypercall.ret, 0n);
 });
 
@@ -96,7 +97,7 @@ Deno.test("an answer that cannot be is an error, and nothing of it is written", 
     msr: { error: 1, data: 0xaaaa },
   });
   const refused = (
-    answer: Record<string, number | bigint>,
+    answer: AnswerFields,
     error: typeof TypeError | typeof RangeError,
     text: string,
   ) => {
@@ -109,6 +110,10 @@ Deno.test("an answer that cannot be is an error, and nothing of it is written", 
     RangeError,
     "with error 256: it is not a whole number of 8 bits",
   );
+  refused({}, TypeError, "Cannot answer an exit by nothing: its guest waits for data or error");
+  const table: Record<string, number> = {};
+  refused({ data: table["typo"] }, TypeError, "with data undefined: give a value");
+  refused({ data: 1, error: table["typo"] }, TypeError, "with error undefined");
   refused({ data: 2n ** 64n }, RangeError, "is not a whole number of 64 bits");
   refused({ data: -1 }, RangeError, "is not a whole number of 64 bits");
   refused({ data: 1.5 }, RangeError, "is not a whole number of 64 bits");

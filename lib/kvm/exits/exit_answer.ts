@@ -4,15 +4,17 @@ import type { AnsweredReason, AnswerFields } from "./exit.ts";
 import { EXITS } from "./exit_table.ts";
 
 /** Where the fields of an answer lie in `kvm_run`, and how many bits they have. */
-type Places = ReadonlyMap<string, { readonly offset: number; readonly bits: 8 | 64 }>;
+type FieldLocations = ReadonlyMap<string, { readonly offset: number; readonly bits: 8 | 64 }>;
 
-const PLACES: ReadonlyMap<number, Places> = new Map(
+const LOCATIONS: ReadonlyMap<number, FieldLocations> = new Map(
   Object.entries(EXITS).flatMap(([reason, { answer }]) =>
-    answer === undefined ? [] : [[EXIT_REASON[reason as AnsweredReason], places(answer)]]
+    answer === undefined ? [] : [[EXIT_REASON[reason as AnsweredReason], locate(answer)]]
   ),
 );
 
-function places(paths: Readonly<Record<string, Parameters<typeof kvm_run.offsetOf>[0]>>): Places {
+function locate(
+  paths: Readonly<Record<string, Parameters<typeof kvm_run.offsetOf>[0]>>,
+): FieldLocations {
   return new Map(
     Object.entries(paths).map(([field, path]) => [
       field,
@@ -23,25 +25,24 @@ function places(paths: Readonly<Record<string, Parameters<typeof kvm_run.offsetO
 
 /** The fields that an answer to exits of a reason has; none where they take no answer. */
 export function answerFields(reason: string): readonly string[] {
-  return [...PLACES.get(EXIT_REASON[reason as AnsweredReason])?.keys() ?? []];
+  return [...LOCATIONS.get(EXIT_REASON[reason as AnsweredReason])?.keys() ?? []];
 }
 
 /** Whether exits of a reason take an answer. */
 export function takesAnswer(reason: string): reason is AnsweredReason {
-  return PLACES.has(EXIT_REASON[reason as AnsweredReason]);
+  return LOCATIONS.has(EXIT_REASON[reason as AnsweredReason]);
 }
 
 /**
  * Checks an answer before there is an exit.
  *
- * @throws {TypeError} When exits of that reason take none with such a field.
+ * @param reason The exits' reason.
+ * @param answer Its fields, by name.
+ * @throws {TypeError} When exits of that reason take none with such a field, or it says nothing.
  * @throws {RangeError} When a value does not fit its field.
  */
 export function checkAnswer(reason: AnsweredReason, answer: AnswerFields): void {
-  const known = PLACES.get(EXIT_REASON[reason])!;
-  for (const [field, value] of Object.entries(answer)) {
-    if (value !== undefined) checkField(known, field, value);
-  }
+  checkFields(EXIT_REASON[reason], LOCATIONS.get(EXIT_REASON[reason])!, answer);
 }
 
 /**
@@ -49,42 +50,56 @@ export function checkAnswer(reason: AnsweredReason, answer: AnswerFields): void 
  *
  * @param view Over the vCPU's mapping, from its first byte.
  * @param reason The exit's number.
- * @throws {TypeError} When exits of that reason take no answer, or none with such a field.
+ * @param answer Its fields, by name; those left out become 0.
+ * @throws {TypeError} When exits of that reason take no answer, or none with such a field, or it says nothing.
  * @throws {RangeError} When a value does not fit its field. Nothing is written then.
  */
 export function writeAnswer(view: DataView, reason: number, answer: AnswerFields): void {
-  const known = PLACES.get(reason);
-  if (known === undefined) {
+  const fields = LOCATIONS.get(reason);
+  if (fields === undefined) {
     throw new TypeError(
       `Cannot answer an exit of reason ${reason}: its guest waits for nothing. Return undefined to let it run on.`,
     );
   }
-  const given = Object.entries(answer).filter(([, value]) => value !== undefined);
-  for (const [field, value] of given) checkField(known, field, value);
-  for (const { offset, bits } of known.values()) {
-    if (bits === 8) view.setUint8(offset, 0);
-    else view.setBigUint64(offset, 0n, true);
-  }
-  for (const [field, value] of given) {
-    const { offset, bits } = known.get(field)!;
+  checkFields(reason, fields, answer);
+  for (const [field, { offset, bits }] of fields) {
+    const value = answer[field] ?? 0;
     if (bits === 8) view.setUint8(offset, Number(value));
     else view.setBigUint64(offset, BigInt(value), true);
   }
 }
 
-function checkField(known: Places, field: string, value: unknown): void {
-  const place = known.get(field);
-  if (place === undefined) {
+function checkFields(reason: number, fields: FieldLocations, answer: AnswerFields): void {
+  const given = Object.entries(answer);
+  // A write that is accepted has nothing to say.
+  if (given.length === 0 && reason !== EXIT_REASON.X86_WRMSR) {
     throw new TypeError(
-      `Cannot answer an exit by ${field}: it takes ${[...known.keys()].join(" and ")}`,
+      `Cannot answer an exit by nothing: its guest waits for ${namesOf(fields)}`,
+    );
+  }
+  for (const [field, value] of given) checkField(fields, field, value);
+}
+
+function checkField(fields: FieldLocations, field: string, value: unknown): void {
+  const location = fields.get(field);
+  if (location === undefined) {
+    throw new TypeError(`Cannot answer an exit by ${field}: it takes ${namesOf(fields, "and")}`);
+  }
+  if (value === undefined) {
+    throw new TypeError(
+      `Cannot answer an exit with ${field} undefined: give a value, or leave it out where another field says enough`,
     );
   }
   const isWhole = typeof value === "bigint" ||
     (typeof value === "number" && Number.isSafeInteger(value));
-  if (isWhole && BigInt.asUintN(place.bits, BigInt(value)) === BigInt(value)) return;
+  if (isWhole && BigInt.asUintN(location.bits, BigInt(value)) === BigInt(value)) return;
   throw new RangeError(
     `Cannot answer an exit with ${field} ${
       String(value)
-    }: it is not a whole number of ${place.bits} bits`,
+    }: it is not a whole number of ${location.bits} bits`,
   );
+}
+
+function namesOf(fields: FieldLocations, between = "or"): string {
+  return [...fields.keys()].join(` ${between} `);
 }

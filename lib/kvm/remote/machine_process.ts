@@ -39,7 +39,7 @@ wait $machine
 echo "QEMU's exit status: $?" >&2`;
 
 /** The process's own descriptors of a machine, its supervisor, and where its window is. */
-export interface MachineParts {
+export interface MachineHandles {
   /** Where the window is mapped. */
   readonly address: bigint;
   /** The window's file. */
@@ -62,7 +62,7 @@ export interface MachineParts {
 
 /** A machine of this process, as its notes have it. */
 export interface NotedMachine {
-  readonly parts: MachineParts;
+  readonly parts: MachineHandles;
   /** The thread that holds it, or one of `HOLDER`. */
   readonly holder: number;
 }
@@ -78,7 +78,7 @@ export interface NotedMachine {
 export function startMachine(
   libc: Libc,
   image: MachineImage,
-): { readonly parts: MachineParts; readonly monitor: number } {
+): { readonly parts: MachineHandles; readonly monitor: number } {
   const calls = processCalls();
   using opened = new DisposableStack();
   using lent = new DisposableStack();
@@ -154,9 +154,9 @@ function loadState(calls: ProcessCalls, monitor: number): void {
 }
 
 /** Writes down in the window what other isolates need to use the machine. */
-export function writeNotes(view: DataView, parts: MachineParts): void {
+export function writeNotes(view: DataView, parts: MachineHandles): void {
   for (const [name, value] of Object.entries(parts)) {
-    const at = NOTES[name as keyof MachineParts];
+    const at = NOTES[name as keyof MachineHandles];
     view.setBigInt64(WINDOW.notes + at, BigInt(value), true);
   }
 }
@@ -167,7 +167,7 @@ export function* notedMachines(libc: Libc): Generator<NotedMachine> {
     const window = Number(name);
     const note = isWindow(window) ? readNotes(libc, window) : undefined;
     if (note === undefined || note("window") !== window) continue;
-    const parts: MachineParts = {
+    const parts: MachineHandles = {
       address: BigInt(note("address")),
       window,
       supervisor: note("supervisor"),
@@ -206,7 +206,7 @@ function isWindow(fd: number): boolean {
 }
 
 /** The end of what QEMU and the machine's kernel said. */
-export function lastWords(libc: Libc, { complaints, console }: MachineParts): string[] {
+export function lastWords(libc: Libc, { complaints, console }: MachineHandles): string[] {
   const tail = (fd: number) => {
     const size = libc.lseek(fd, 0, SEEK.END);
     const bytes = new Uint8Array(Math.max(0, Math.min(size, TAIL_SIZE)));

@@ -12,7 +12,7 @@ import { CoalescedRings, type CopiedMapping } from "./coalesced_rings.ts";
 import { wholePages, WindowMemory } from "./window_memory.ts";
 import { endedError, signalElsewhere } from "./machine_process.ts";
 import { inAgent, RemoteMachine } from "./remote_machine.ts";
-import { type Places, TranslatedArgument } from "./translated_argument.ts";
+import { TranslatedArgument, type Translations } from "./translated_argument.ts";
 import { DATA_SIZE, OWN_CALL, SYSTEM_CALL, WINDOW, WINDOW_SIZE } from "./window.ts";
 
 const KVM_RUN = IOCTLS.KVM_RUN.number;
@@ -319,7 +319,7 @@ export class RemoteLibc {
     if (own < 0) return this.#fail(ERRNO.EBADF);
     const machine = this.#machine!;
     machine.head.set(buffer, WINDOW.data);
-    const translated = references && new TranslatedArgument(buffer, references, this.#places);
+    const translated = references && new TranslatedArgument(buffer, references, this.#translations);
     translated?.there(new DataView(machine.head.buffer, WINDOW.data, buffer.length));
     const at = machine.add(SYSTEM_CALL.ioctl, own, request, inAgent(WINDOW.data));
     machine.send();
@@ -346,7 +346,7 @@ export class RemoteLibc {
   }
 
   /** What addresses and descriptors of this process are in the machine. */
-  readonly #places: Places = {
+  readonly #translations: Translations = {
     addressOf: (bytes) => this.#local.addressOf(bytes),
     offsetOf: (address) => this.#offsetOf(address),
     numberOf: (fd) => fd >= FIRST_DESCRIPTOR ? this.numberOf(fd) : fd,

@@ -7,7 +7,7 @@ import type { MachineImage } from "./machine_image.ts";
 import {
   endedError,
   lastWords,
-  type MachineParts,
+  type MachineHandles,
   notedMachines,
   startMachine,
   writeNotes,
@@ -50,7 +50,7 @@ const HOLDER_WORD = (WINDOW.notes + NOTES.holder) >> 2;
 export class RemoteMachine {
   readonly #libc: Libc;
   readonly #calls = processCalls();
-  readonly #parts: MachineParts;
+  readonly #parts: MachineHandles;
   readonly #words: Int32Array<ArrayBuffer>;
   readonly #view: DataView<ArrayBuffer>;
   readonly #byte = new Uint8Array(1);
@@ -65,7 +65,7 @@ export class RemoteMachine {
   #held = 0;
   #death: string | undefined;
 
-  private constructor(libc: Libc, parts: MachineParts) {
+  private constructor(libc: Libc, parts: MachineHandles) {
     this.#libc = libc;
     this.#parts = parts;
     const buffer = libc.memory(parts.address, WINDOW.pages);

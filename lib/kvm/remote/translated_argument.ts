@@ -6,7 +6,7 @@ const ADDRESS_SIZE = 8;
 const DESCRIPTOR_SIZE = 4;
 
 /** What addresses and descriptors of this process are in the machine. */
-export interface Places {
+export interface Translations {
   /** The address of some bytes in this process. */
   addressOf(bytes: Uint8Array<ArrayBuffer>): bigint;
   /** The offset in the window of an address in this process; negative where it is outside. */
@@ -22,31 +22,35 @@ export class TranslatedArgument {
   readonly #bytes: Uint8Array<ArrayBuffer>;
   readonly #before: Uint8Array;
   readonly #references: IoctlReferences;
-  readonly #places: Places;
+  readonly #translations: Translations;
 
   /** @param bytes The caller's. */
-  constructor(bytes: Uint8Array<ArrayBuffer>, references: IoctlReferences, places: Places) {
+  constructor(
+    bytes: Uint8Array<ArrayBuffer>,
+    references: IoctlReferences,
+    translations: Translations,
+  ) {
     this.#bytes = bytes;
     this.#before = bytes.slice();
     this.#references = references;
-    this.#places = places;
+    this.#translations = translations;
   }
 
   /** Puts what the machine knows in place of what this process knows, in the bytes as they are at the start of the window's data. */
   there(view: DataView): void {
     const { addresses, descriptors } = this.#references;
-    const own = addresses.length > 0 ? this.#places.addressOf(this.#bytes) : 0n;
+    const own = addresses.length > 0 ? this.#translations.addressOf(this.#bytes) : 0n;
     for (const at of addresses) {
       const address = view.getBigUint64(at, true);
       const inBytes = Number(address - own);
-      const inWindow = this.#places.offsetOf(address);
+      const inWindow = this.#translations.offsetOf(address);
       // One that is neither is left to the kernel, which finds nothing there.
       if (inBytes >= 0 && inBytes < this.#bytes.length) {
         view.setBigUint64(at, BigInt(inAgent(WINDOW.data + inBytes)), true);
       } else if (inWindow >= 0) view.setBigUint64(at, BigInt(inAgent(inWindow)), true);
     }
     for (const at of descriptors) {
-      view.setInt32(at, this.#places.numberOf(view.getInt32(at, true)), true);
+      view.setInt32(at, this.#translations.numberOf(view.getInt32(at, true)), true);
     }
   }
 
@@ -61,6 +65,6 @@ export class TranslatedArgument {
     const { offset, unless } = newDescriptor;
     const view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset);
     if ((view.getUint32(unless.offset, true) & unless.flag) !== 0) return;
-    view.setInt32(offset, this.#places.newDescriptor(view.getInt32(offset, true)), true);
+    view.setInt32(offset, this.#translations.newDescriptor(view.getInt32(offset, true)), true);
   }
 }

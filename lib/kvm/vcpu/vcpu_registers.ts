@@ -17,7 +17,7 @@ import {
   kvm_translation,
   type KvmTranslation,
 } from "../abi/structs/vcpu.ts";
-import { type IoctlTarget, pointing, structBytes } from "../ioctl_target.ts";
+import { type IoctlTarget, structBytes, structWithData } from "../ioctl_target.ts";
 import { KvmError } from "../errors.ts";
 import type { KvmRunPage } from "../kvm_run_page.ts";
 
@@ -182,7 +182,7 @@ export class VcpuRegisters {
   }
 
   #oneReg(id: bigint, size: number) {
-    const place = pointing(this.#target.libc, kvm_one_reg.size, size);
+    const place = structWithData(this.#target.libc, kvm_one_reg.size, size);
     const view = new DataView(place.bytes.buffer);
     kvm_one_reg.write(view, 0, { id, addr: place.dataAddress });
     return place;

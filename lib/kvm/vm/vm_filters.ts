@@ -1,6 +1,6 @@
 import { KVM_MSR_FILTER } from "../abi/constants.ts";
 import { kvm_msr_filter, kvm_pmu_event_filter } from "../abi/structs/msr.ts";
-import { type IoctlTarget, pointing, structBytes } from "../ioctl_target.ts";
+import { type IoctlTarget, structBytes, structWithData } from "../ioctl_target.ts";
 
 const BITS_PER_LONG = 64;
 const BYTES_PER_LONG = 8;
@@ -59,7 +59,7 @@ export class VmFilters {
     }
     const sizes = ranges.map(bitmapSize);
     const total = sizes.reduce((sum, size) => sum + size, 0);
-    const { bytes, dataStart, dataAddress } = pointing(
+    const { bytes, dataStart, dataAddress } = structWithData(
       this.#target.libc,
       kvm_msr_filter.size,
       total,

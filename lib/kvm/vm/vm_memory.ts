@@ -12,7 +12,7 @@ import {
   type KvmCoalescedMmioZone,
   type KvmMemoryAttributes,
 } from "../abi/structs/memory.ts";
-import { type IoctlTarget, pointing } from "../ioctl_target.ts";
+import { type IoctlTarget, structWithData } from "../ioctl_target.ts";
 
 /** The kernel's bitmaps are of such words. */
 const BITS_PER_LONG = 64;
@@ -74,7 +74,7 @@ export class VmMemory {
    */
   getDirtyLog(slot: number): Uint8Array<ArrayBuffer> {
     const size = bitmapSize(this.#pagesOf(slot));
-    const { bytes, dataStart, dataAddress } = pointing(this.#libc, kvm_dirty_log.size, size);
+    const { bytes, dataStart, dataAddress } = structWithData(this.#libc, kvm_dirty_log.size, size);
     const value = { slot, dirty_bitmap: dataAddress };
     kvm_dirty_log.write(new DataView(bytes.buffer), 0, value);
     this.#target.call("KVM_GET_DIRTY_LOG", bytes, { context: `on slot ${slot}` });
@@ -96,7 +96,7 @@ export class VmMemory {
         `Cannot clear the dirty log of ${pages} pages by ${bitmap.length} bytes: it takes a bit a page, ${size} bytes`,
       );
     }
-    const place = pointing(this.#libc, kvm_clear_dirty_log.size, size);
+    const place = structWithData(this.#libc, kvm_clear_dirty_log.size, size);
     kvm_clear_dirty_log.write(new DataView(place.bytes.buffer), 0, {
       slot,
       num_pages: pages,
