@@ -9,8 +9,17 @@ import {
 } from "../../lib/expect/format.ts";
 
 Deno.test("an integer is in hex, with its character where it is a printable one", () => {
-  const texts = [0, 10, 0x41, 0x22, 0x7f, 0x1234n].map(formatInteger);
-  assertEquals(texts, ["0x0", "0xa", '0x41 "A"', '0x22 "\\""', "0x7f", "0x1234"]);
+  const texts = [0, 10, 0x20, 0x41, 0x22, 0x7e, 0x7f, 0x1234n].map(formatInteger);
+  assertEquals(texts, [
+    "0x0",
+    "0xa",
+    '0x20 " "',
+    '0x41 "A"',
+    '0x22 "\\""',
+    '0x7e "~"',
+    "0x7f",
+    "0x1234",
+  ]);
 });
 
 Deno.test("bytes are text where they are printable, else hex; many are cut", () => {

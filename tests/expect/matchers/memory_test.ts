@@ -1,6 +1,6 @@
-import { assertEquals } from "@std/assert";
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { asm, boot, expect } from "@vmexit/vmexit";
-import { linesFrom } from "../messages.ts";
+import { failureOf, linesFrom } from "../messages.ts";
 
 Deno.test("memory of more than a row is shown in the rows that differ", () => {
   using vm = boot(asm`hlt`);
@@ -16,4 +16,29 @@ Deno.test("memory of more than a row is shown in the rows that differ", () => {
     "         received 30 31 32 33 34 35 36 37 38 39 41 42 43 44 45 46",
     "                                                ^^ ^^ ^^ ^^ ^^ ^^",
   ]);
+});
+
+Deno.test("of many rows that differ four are shown, and the others counted", () => {
+  using vm = boot(asm`hlt`);
+  const rowsOf = (bytes: number) =>
+    failureOf(() => expect(vm).toHaveMemory(0x900, new Uint8Array(bytes).fill(1))).message
+      .split("\n").filter((line) => /^ {2}(0x9|…)/.test(line));
+  assertEquals(rowsOf(64).length, 4);
+  assertEquals(rowsOf(65).slice(4), ["  … 1 row more"]);
+  assertEquals(rowsOf(96).slice(4), ["  … 2 rows more"]);
+});
+
+Deno.test("memory is found by a label, and the page has both its name and its address", () => {
+  using vm = boot(asm`
+    inc byte [ticks]
+    hlt
+  ticks: db 0
+  `);
+  vm.run();
+  expect(vm).toHaveMemory("ticks", [1]);
+  expect(vm).toHaveLinearMemory("ticks", [1]);
+  const { message } = failureOf(() => expect(vm).toHaveMemory("ticks", [2]));
+  assertStringIncludes(message, 'expect(vm).toHaveMemory("ticks", [0x2])');
+  assertStringIncludes(message, "physical 0x505 (ticks)  expected 02");
+  assertThrows(() => expect(vm).toHaveMemory("tick", [1]), RangeError, "tick");
 });

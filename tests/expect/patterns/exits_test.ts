@@ -1,4 +1,4 @@
-import { assertThrows } from "@std/assert";
+import { assert, assertEquals, assertThrows } from "@std/assert";
 import { exit, type ExitReason } from "@vmexit/vmexit";
 import { EXIT_CASES } from "../../kvm/exits/exit_cases.ts";
 
@@ -24,4 +24,11 @@ Deno.test("a field that such exits do not have is a mistake, which a function wo
     exit(reason as "HLT", Object.fromEntries(named) as never);
   }
   exit("UNKNOWN_TO_VMEXIT", { payload: (bytes) => bytes.length > 0 });
+});
+
+Deno.test("exits whose guest waits for more than data can be answered, and no others", () => {
+  const call = exit("HYPERCALL", { nrName: "MAP_GPA_RANGE" });
+  assertEquals(call.returns({ ret: 0 }).text, "HYPERCALL (nrName MAP_GPA_RANGE)");
+  assertThrows(() => call.returns({ result: 0 } as never), TypeError, "result");
+  for (const reason of ["HLT", "IO", "MMIO"] as const) assert(!("returns" in exit(reason)));
 });

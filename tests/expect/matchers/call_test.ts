@@ -11,7 +11,7 @@ import {
 } from "@vmexit/vmexit";
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 
-const driver = asm.file("../../guests/uart_driver.asm");
+const driver = asm.file("../../../guests/uart_driver.asm");
 const READY = 0x20;
 
 const sends = [
@@ -52,7 +52,7 @@ Deno.test("what is not exactly the transcript fails, at the test's line", () => 
   const fails = (call: () => void, text: RegExp) => {
     const error = assertThrows(call, AssertionError);
     assertMatch(error.message, text);
-    assertMatch(error.stack!.split("\n    at ")[1], /to_call_test\.ts/);
+    assertMatch(error.stack!.split("\n    at ")[1], /call_test\.ts/);
   };
   const al = { al: 0x41 };
   fails(
@@ -87,7 +87,7 @@ Deno.test("a halt that the transcript has is gone past; a routine that comes bac
   assertThrows(() => expect(vm).toCall("halts", {}, []), AssertionError, "received HLT");
   using other = boot(driver);
   const error = assertThrows(() => expect(other).toCall("unbalanced", {}, []), CallError);
-  assertMatch(error.stack!.split("\n    at ")[1], /to_call_test\.ts/);
+  assertMatch(error.stack!.split("\n    at ")[1], /call_test\.ts/);
 });
 
 Deno.test("a read that nobody answers, and what is no transcript, are errors", () => {
@@ -109,7 +109,7 @@ Deno.test("a read that nobody answers, and what is no transcript, are errors", (
     RangeError,
     "uart_getc",
   );
-  assertMatch(error.stack!.split("\n    at ")[1], /to_call_test\.ts/);
+  assertMatch(error.stack!.split("\n    at ")[1], /call_test\.ts/);
   assertThrows(
     () => expect(fresh).toCall("uart_getc", {}, [], { until: "halted" } as never),
     TypeError,
