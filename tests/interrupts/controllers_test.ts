@@ -58,14 +58,14 @@ const wait = (times: number) =>
   `;
 
 function taken(vm: Machine): number {
-  return vm.memory.u8(vm.image.symbol("taken"));
+  return vm.memory.u8("taken");
 }
 
 Deno.test("a real-mode guest takes ticks of the PIT through the PIC", () => {
   using vm = boot(asm.file("../../guests/interrupts/pit_pic.asm"), { irqchip: true, pit: true });
   expect(vm).toExit([hlt()]);
   // More of them may have come before the guest disabled interrupts.
-  assertGreaterOrEqual(vm.memory.u8(vm.image.symbol("ticks")), 3);
+  assertGreaterOrEqual(vm.memory.u8("ticks"), 3);
   const { master } = vm.interrupts.pic;
   assertEquals([master.vectorBase, master.imr, master.isr], [0x20, [1, 2, 3, 4, 5, 6, 7], []]);
 });
@@ -83,7 +83,7 @@ Deno.test("a long-mode guest takes ticks of the PIT through the IOAPIC", () => {
   });
   vm.run();
   expect(vm).toBeHalted();
-  assertGreaterOrEqual(vm.memory.u8(vm.image.symbol("ticks")), 3);
+  assertGreaterOrEqual(vm.memory.u8("ticks"), 3);
   const { vector, masked, trigger, deliveryMode, destination } = vm.interrupts.ioapic.pins[0];
   assertEquals(
     { vector, masked, trigger, deliveryMode, destination },

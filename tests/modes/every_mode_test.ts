@@ -30,6 +30,6 @@ for (const { name, options, bits, cpl } of modes) {
     using vm = boot(asm.file("../../guests/modes/body.asm"), { ...options, exitPort: EXIT });
     vm.run();
     expect(vm).toHaveSerial("Hello from any mode!\n");
-    assertEquals(vm.linear.u16(vm.image.symbol("sum")), 55);
+    assertEquals(vm.linear.u16("sum"), 55);
   });
 }

@@ -108,7 +108,7 @@ Deno.test("64-bit mode: R8 to R15, addresses of 64 bits, and EFER.LMA", () => {
   });
   expect(vm).toExit([hlt()]);
   expect(vm).toHaveMemory(0x18_0008, [0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11]);
-  expect(vm).toHaveRegisters({ r10: vm.image.symbol("_start"), eax: 0xd00 });
+  expect(vm).toHaveRegisters({ r10: "_start", eax: 0xd00 });
 });
 
 Deno.test(

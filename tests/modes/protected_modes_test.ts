@@ -24,7 +24,7 @@ Deno.test("16-bit protected mode: selectors are those of the GDT, and gates are 
   expect(vm).toHaveRegisters({
     bp: 8,
     cx: 0x80,
-    dx: vm.image.symbol("_start.faulting"),
+    dx: "_start.faulting",
     bx: TASK_SELECTOR,
   });
 });
@@ -37,7 +37,7 @@ Deno.test("protected mode: flat segments from the GDT, 4 GiB of addresses, no pa
     eax: 0x1234_5678,
     ebx: 0x31,
     cx: TASK_SELECTOR,
-    edx: vm.image.symbol("_start.push"),
+    edx: "_start.push",
     cs: 0x08,
     "cs.db": 1,
     efer: 0,
@@ -113,7 +113,7 @@ Deno.test.each(user)(
     const { al, bx, cx, dx, bp } = vm.registers;
     assertEquals([al, bx & 3, cx & 3, dx & 3], [0x33, 0, 3, 3]);
     assert(bp > 0x5f00 && bp < 0x6000, `the handler's stack is at ${bp}`);
-    assertEquals(vm.linear.u32(vm.image.symbol("faults")), 1);
+    assertEquals(vm.linear.u32("faults"), 1);
     expect(vm).toHaveRegisters({ "ss.dpl": 0 });
 
     expect(vm).toExit([hlt()]);

@@ -50,7 +50,7 @@ function lineOf(vm: Machine): string {
 }
 
 function goTo(vm: Machine, label: string): void {
-  vm.registers.rip = BigInt(vm.image.symbol(label));
+  vm.registers.rip = label;
 }
 
 for (const { name, options, hasNoExecute } of MODES) {

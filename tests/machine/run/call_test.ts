@@ -376,7 +376,7 @@ Deno.test("with local APICs a call is made from HLT, which goes on waiting", () 
   assertEquals(vm.mpState, "HALTED");
   assertEquals(vm.call("sums", [1, 2]), 3n);
   assertEquals(vm.mpState, "HALTED");
-  assertEquals(vm.linear.u32(vm.image.symbol("woken")), 0);
+  assertEquals(vm.linear.u32("woken"), 0);
   assertThrows(() => vm.call("never"), CallError, "never did not return: the run ended with HLT");
 });
 
@@ -400,9 +400,9 @@ Deno.test("other CPUs stand still, and one that waits for its SIPI has nothing t
   `;
   using vm = boot(guest, { cpus: [{}, { entry: "second" }] });
   assertEquals(vm.call("counts"), 5n);
-  assertEquals(vm.linear.u32(vm.image.symbol("counter")), 0);
+  assertEquals(vm.linear.u32("counter"), 0);
   assertEquals(vm.cpus[1].call("counts"), 5n);
-  assertEquals(vm.cpus[1].registers.rip, BigInt(vm.image.symbol("second")));
+  assertEquals(vm.cpus[1].registers.rip, vm.image.symbol("second"));
   assertThrows(
     () => vm.cpus[1].call("second", [], { timeout: 5 }),
     TimeLimitError,

@@ -116,7 +116,7 @@ Deno.test("a handler of SHUTDOWN decides: it may stop the run, or give the guest
   const atBoot = vm.kvm.vcpu.registers.getSregs();
   vm.on("SHUTDOWN", () => {
     vm.kvm.vcpu.registers.setSregs(atBoot);
-    vm.registers.set({ rip: vm.image.symbol("again"), bx: 8 });
+    vm.registers.set({ rip: "again", bx: 8 });
   });
   assertEquals(vm.run().reason, "HLT");
   expect(vm).toHaveRegisters({ bx: 9 });
