@@ -41,7 +41,7 @@ export type {
   FlagRegisterName,
   FlagsOfRegisters,
 } from "./registers/flag_register.ts";
-export type { AssignableRegisters, WholeValue } from "./registers/assignable_registers.ts";
+export type { AssignableRegisters } from "./registers/assignable_registers.ts";
 export {
   CallError,
   GuestFaultError,
@@ -101,6 +101,7 @@ export type {
   Registers,
   RegisterValues,
   TableRegisterName,
+  WithBase,
 } from "./registers/registers.ts";
 export type {
   Lane,

@@ -8,18 +8,20 @@ export type WholeValue = bigint | number;
 export type WholeValueOrLabel = WholeValue | string;
 
 /** What a register that is made of flags can be set to: all of it, or some of its flags. */
-type Assigned<Name extends keyof FlagsOfRegisters> =
+export type AssignedFlags<Name extends keyof FlagsOfRegisters> =
   | WholeValue
   | FlagValues<FlagsOfRegisters[Name]>;
 
 /** A register that is made of flags, as it is read. */
-type Flags<Name extends keyof FlagsOfRegisters> =
+export type FlagsRead<Name extends keyof FlagsOfRegisters> =
   & FlagRegister
   & FlagProperties<FlagsOfRegisters[Name]>;
 
 /**
  * The registers that are read as one type and set as several: those of 64 bits, which are bigints, by numbers too, and
  * those that are made of flags as a whole. No mapped type says that.
+ *
+ * @ignore The documentation's lint wants a return type of each setter, which TypeScript forbids (TS1095).
  */
 export interface AssignableRegisters {
   /** RAX. */
@@ -128,33 +130,33 @@ export interface AssignableRegisters {
   get fdp(): bigint;
   set fdp(value: WholeValue);
   /** RFLAGS. */
-  get rflags(): Flags<"rflags">;
-  set rflags(value: Assigned<"rflags">);
+  get rflags(): FlagsRead<"rflags">;
+  set rflags(value: AssignedFlags<"rflags">);
   /** CR0. */
-  get cr0(): Flags<"cr0">;
-  set cr0(value: Assigned<"cr0">);
+  get cr0(): FlagsRead<"cr0">;
+  set cr0(value: AssignedFlags<"cr0">);
   /** CR4. */
-  get cr4(): Flags<"cr4">;
-  set cr4(value: Assigned<"cr4">);
+  get cr4(): FlagsRead<"cr4">;
+  set cr4(value: AssignedFlags<"cr4">);
   /** IA32_EFER. */
-  get efer(): Flags<"efer">;
-  set efer(value: Assigned<"efer">);
+  get efer(): FlagsRead<"efer">;
+  set efer(value: AssignedFlags<"efer">);
   /** XCR0. */
-  get xcr0(): Flags<"xcr0">;
-  set xcr0(value: Assigned<"xcr0">);
+  get xcr0(): FlagsRead<"xcr0">;
+  set xcr0(value: AssignedFlags<"xcr0">);
   /** DR6. */
-  get dr6(): Flags<"dr6">;
-  set dr6(value: Assigned<"dr6">);
+  get dr6(): FlagsRead<"dr6">;
+  set dr6(value: AssignedFlags<"dr6">);
   /** DR7. */
-  get dr7(): Flags<"dr7">;
-  set dr7(value: Assigned<"dr7">);
+  get dr7(): FlagsRead<"dr7">;
+  set dr7(value: AssignedFlags<"dr7">);
   /** MXCSR. */
-  get mxcsr(): Flags<"mxcsr">;
-  set mxcsr(value: Assigned<"mxcsr">);
+  get mxcsr(): FlagsRead<"mxcsr">;
+  set mxcsr(value: AssignedFlags<"mxcsr">);
   /** x87's control word. */
-  get fcw(): Flags<"fcw">;
-  set fcw(value: Assigned<"fcw">);
+  get fcw(): FlagsRead<"fcw">;
+  set fcw(value: AssignedFlags<"fcw">);
   /** x87's status word. */
-  get fsw(): Flags<"fsw">;
-  set fsw(value: Assigned<"fsw">);
+  get fsw(): FlagsRead<"fsw">;
+  set fsw(value: AssignedFlags<"fsw">);
 }

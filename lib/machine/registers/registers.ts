@@ -41,7 +41,7 @@ export type ControlRegisterName = "cr2" | "cr3" | "cr8" | "apic_base";
 export type TableRegisterName = "gdt" | "idt";
 
 /** Some members of a segment or a table; the base may be a label. */
-type WithBase<Members> = Partial<Omit<Members, "base">> & {
+export type WithBase<Members> = Partial<Omit<Members, "base">> & {
   readonly base?: bigint | number | string;
 };
 
@@ -66,6 +66,9 @@ export type RegisterValues =
  * The registers of a machine's vCPU: `vm.registers`. 64-bit registers and bases are bigints, everything
  * narrower a number, flags booleans. Vectors have a `value`, which is a bigint, and lanes: `f32`, `u64`, ….
  * Registers of x87's stack have a `value` of 80 bits, and `f64`; those that are set are not empty any more.
+ *
+ * Registers of 64 bits are set to numbers and labels as well, flag registers whole or by some of their flags:
+ * `vm.registers.rip = "again"`, `vm.registers.rflags = { cf: true }`.
  *
  * They are read when asked for, and written to the vCPU when it runs on. A name that does not exist, and a
  * value that is too wide, throw a `RangeError`; one that this CPU lacks (`zmm0` without AVX-512) a
