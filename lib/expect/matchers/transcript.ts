@@ -99,7 +99,8 @@ export function matchCall(
   checkElements(patterns, cpu);
   const { machine, log, number: own } = cpu;
   const cursor = new TranscriptCursor(patterns);
-  const offering = offer(new Map([[own, cursor]]), log);
+  const cursors = new Map([[own, cursor]]);
+  const offering = offer(cursors, log);
   const { before } = offering;
   const exits = machine.exits({ ...options, before, cpus: [own], call });
   return () => {
@@ -117,7 +118,7 @@ export function matchCall(
         received: received ?? "",
         matches: received === undefined,
       }],
-      details: () => transcriptPage(cursor, first),
+      details: () => [transcriptPage(cursor, first), ...remedies(machine, cursors)].join("\n"),
     };
   };
 }

@@ -7,9 +7,11 @@ import {
   hlt,
   portIn,
   portOut,
+  rdmsr,
   UnhandledExitError,
 } from "@vmexit/vmexit";
-import { assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { failureOf } from "../messages.ts";
 
 const driver = asm.file("../../../guests/uart_driver.asm");
 const READY = 0x20;
@@ -146,4 +148,16 @@ Deno.test("exits() has those of one routine too, until it returns", () => {
   for (const _ of vm.exits({ call })) break;
   vm.call("uart_putc", { al: 0x43 });
   expect(vm).toHaveSerial("BC");
+});
+
+Deno.test("a call that waits for an MSR that is no exit says what makes it one", () => {
+  using vm = boot(asm`
+    hlt
+  ask:
+    mov ecx, 0xc0000082
+    rdmsr
+    ret
+  `);
+  const { message } = failureOf(() => expect(vm).toCall("ask", {}, [rdmsr("LSTAR").returns(1)]));
+  assertStringIncludes(message, 'until vm.msrs.intercept("LSTAR") makes it one.');
 });
