@@ -69,7 +69,12 @@ export function checkPlacements(
   });
 }
 
-/** {@linkcode checkPlacements} of what a boot state writes; gives it back. */
+/**
+ * {@linkcode checkPlacements} of what a boot state writes; gives it back.
+ *
+ * @param writes What goes into memory; given back as it is.
+ * @param memorySize Bytes of memory from address 0 on, where the end is to be watched too.
+ */
 export function checkWrites(writes: MemoryWrite[], memorySize: number): MemoryWrite[] {
   checkPlacements(
     writes.map(({ what, gpa, bytes }) => ({ what, gpa, size: bytes.length })),

@@ -96,7 +96,7 @@ const TIMER_MODE_MASK = 3;
 const MOST_DIVIDED = 7;
 
 /**
- * A local APIC's page of registers, decoded.
+ * A local APIC's page of registers, decoded (Intel SDM Vol. 3A, 10.4.1).
  *
  * @param regs The page, or at least its first 0x400 bytes, as `KVM_GET_LAPIC` gives it: a register every 16
  *   bytes, the id in bits 31:24 of its own.
@@ -185,7 +185,7 @@ export type DeliveryMode =
   | "start up"
   | "ExtINT";
 
-/** The delivery modes by their number. */
+/** The delivery modes by their number (Intel SDM Vol. 3A, 10.5.1). */
 export const DELIVERY_MODES: readonly DeliveryMode[] = [
   "fixed",
   "lowest priority",
@@ -197,7 +197,10 @@ export const DELIVERY_MODES: readonly DeliveryMode[] = [
   "ExtINT",
 ];
 
-/** Whether an interrupt is a moment or a state: an edge-triggered one comes once each time its line rises. */
+/**
+ * Whether an interrupt is a moment or a state: an edge-triggered one comes once each time its line rises (Intel SDM
+ * Vol. 3A, 10.5.1).
+ */
 export type TriggerMode = "edge" | "level";
 
 /** Vectors below are the exceptions', and the APICs take none of them (Intel SDM Vol. 3A, 10.5.2). */

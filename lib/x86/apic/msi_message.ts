@@ -16,7 +16,7 @@ export interface MsiMessage {
   readonly data: number;
 }
 
-/** What an MSI says, by name. */
+/** What an MSI says, by name (Intel SDM Vol. 3A, 10.11). */
 export interface MsiFields {
   /** The vector, 16 to 255. Default 0 for those delivery modes that take none. */
   readonly vector?: number;
@@ -42,8 +42,9 @@ const ADDRESS_SHIFT = 20;
 const DWORD_ALIGNMENT = 4;
 
 /**
- * The message of an interrupt.
+ * The message of an interrupt (Intel SDM Vol. 3A, 10.11).
  *
+ * @param fields Vector, destination and modes; all have defaults.
  * @throws {RangeError} When the vector or the destination does not fit, or there is no such delivery mode.
  *
  * @example
@@ -80,6 +81,7 @@ export function msiMessage(fields: MsiFields): MsiMessage {
 /**
  * Refuses a message that no local APIC takes.
  *
+ * @param message The address and the data that a device writes.
  * @throws {RangeError} When the address is not one of local APICs, the data has not 32 bits, or the vector is one
  *   of the exceptions'.
  */
@@ -104,7 +106,7 @@ export function checkMsiMessage({ address, data }: MsiMessage): void {
 }
 
 /**
- * Refuses a vector that the APICs do not take.
+ * Refuses a vector that the APICs do not take (Intel SDM Vol. 3A, 10.5.2).
  *
  * @param what What cannot be done with it: `"send an MSI with"`.
  * @throws {RangeError} When it is not from 16 to 255.

@@ -88,6 +88,7 @@ export const conventionDefaults: Readonly<Record<Convention, ModeDefaults>> = {
 /**
  * The state in which a CPU starts in the given mode: what to load into its registers and into memory.
  *
+ * @param layout The mode or convention, and what its boot state can be told; all but the mode has defaults.
  * @throws {RangeError} When the layout cannot be; see the function of each mode.
  * @example
  * ```ts

@@ -71,7 +71,7 @@ export interface FaultCatcherPlace {
   stubs: number;
 }
 
-/** Control of the floating-point units. */
+/** Control of the floating-point units (Intel SDM Vol. 1, 8.1.5 and 10.2.3). */
 export interface FpuState {
   /** The control word of x87. */
   fcw: number;
@@ -79,7 +79,10 @@ export interface FpuState {
   mxcsr: number;
 }
 
-/** The state in which a virtual CPU starts: what to load into its registers and into guest memory. */
+/**
+ * The state in which a virtual CPU starts: what to load into its registers and into guest memory (`struct kvm_regs`
+ * and `struct kvm_sregs`, in KVM's words).
+ */
 export interface CpuState {
   /** The mode that the state is in. */
   mode: Mode;

@@ -69,6 +69,7 @@ export function cpuidFeatureNames(): CpuidFeature[] {
 /**
  * Where CPUID tells of a feature.
  *
+ * @param name The feature's name, as {@linkcode cpuidFeatureNames} has it.
  * @throws {RangeError} When there is none of that name.
  *
  * @example
@@ -89,7 +90,13 @@ export function cpuidFeaturePlace(name: CpuidFeature): CpuidFeaturePlace {
   );
 }
 
-/** The entry that answers for a leaf and a subleaf, or undefined. */
+/**
+ * The entry that answers for a leaf and a subleaf, or undefined (Intel SDM Vol. 2A, CPUID).
+ *
+ * @param entries The entries, as `KVM_GET_SUPPORTED_CPUID` lists them; they are not changed.
+ * @param leaf What EAX holds at CPUID.
+ * @param subleaf What ECX holds; it counts only in leaves that have subleaves.
+ */
 export function cpuidEntry<Entry extends CpuidEntry>(
   entries: readonly Entry[],
   leaf: number,
@@ -103,6 +110,8 @@ export function cpuidEntry<Entry extends CpuidEntry>(
 /**
  * Whether these entries tell of a feature.
  *
+ * @param entries The entries, as `KVM_GET_SUPPORTED_CPUID` lists them; they are not changed.
+ * @param name The feature's name.
  * @throws {RangeError} When there is none of that name.
  */
 export function hasCpuidFeature(entries: readonly CpuidEntry[], name: CpuidFeature): boolean {
@@ -115,6 +124,8 @@ export function hasCpuidFeature(entries: readonly CpuidEntry[], name: CpuidFeatu
  * The entries with these features shown (true) or hidden (false), and nothing else: what stands on a hidden
  * feature (`avx2` on `avx`) stays. A leaf that is lacking is added for a feature to show.
  *
+ * @param entries The entries, as `KVM_GET_SUPPORTED_CPUID` lists them; they are not changed.
+ * @param features Features by name: true shows one, false hides it.
  * @throws {RangeError} When there is none of a name.
  *
  * @example
@@ -159,6 +170,10 @@ function withBit(
  * The entries with these registers in the answer to a leaf and a subleaf. One that is lacking is added, and
  * the leaf that says which is the last of its range follows.
  *
+ * @param entries The entries, as `KVM_GET_SUPPORTED_CPUID` lists them; they are not changed.
+ * @param leaf What EAX holds at CPUID.
+ * @param subleaf What ECX holds.
+ * @param answer The registers to replace, 32 bits each; others stay, and are 0 in an entry that is added.
  * @throws {RangeError} When a value is no whole number of 32 bits.
  */
 export function withCpuidAnswer(
@@ -201,7 +216,11 @@ function withLastLeaf(entries: readonly CpuidEntry[], leaf: number): CpuidEntry[
   return last >= leaf ? [...entries] : withCpuidAnswer(entries, range, 0, { eax: leaf });
 }
 
-/** The vendor's twelve letters in leaf 0: `"GenuineIntel"`, `"AuthenticAMD"`; empty where it is lacking. */
+/**
+ * The vendor's twelve letters in leaf 0: `"GenuineIntel"`, `"AuthenticAMD"`; empty where it is lacking.
+ *
+ * @param entries The entries, as `KVM_GET_SUPPORTED_CPUID` lists them; they are not changed.
+ */
 export function cpuidVendor(entries: readonly CpuidEntry[]): string {
   const entry = cpuidEntry(entries, 0);
   if (entry === undefined) return "";

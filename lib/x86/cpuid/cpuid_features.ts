@@ -4,7 +4,8 @@ export type CpuidRegister = "eax" | "ebx" | "ecx" | "edx";
 /**
  * The features that CPUID tells of, by leaf, subleaf and register, each with its bit. Their names are those of
  * `/proc/cpuinfo`; where that shows none, those of Linux's `arch/x86/include/asm/cpufeatures.h` in lower
- * case; and in KVM's own leaf `kvm_` with those of `<asm/kvm_para.h>`.
+ * case; and in KVM's own leaf `kvm_` with those of `<asm/kvm_para.h>` (Intel SDM Vol. 2A, CPUID; AMD APM Vol. 3,
+ * Appendix E).
  */
 export const CPUID_FEATURES = {
   "0x1.0.ecx": {
@@ -297,7 +298,7 @@ export const CPUID_FEATURES = {
   },
 } as const;
 
-/** The name of a CPUID feature. */
+/** The name of a CPUID feature (Intel SDM Vol. 2A, CPUID; AMD APM Vol. 3, Appendix E). */
 export type CpuidFeature = {
   [Place in keyof typeof CPUID_FEATURES]: keyof (typeof CPUID_FEATURES)[Place];
 }[keyof typeof CPUID_FEATURES];

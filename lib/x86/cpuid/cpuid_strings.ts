@@ -16,8 +16,9 @@ const SIGNATURE_LENGTH = 12;
 const LETTER = /^[\x20-\x7e]*$/;
 
 /**
- * The brand string, without what follows its end, or undefined where there is none.
+ * The brand string, without what follows its end, or undefined where there is none (Intel SDM Vol. 2A, CPUID).
  *
+ * @param entries The entries, as `KVM_GET_SUPPORTED_CPUID` lists them; they are not changed.
  * @example
  * ```ts
  * import { cpuidBrand, withCpuidBrand } from "@vmexit/vmexit/x86";
@@ -35,6 +36,8 @@ export function cpuidBrand(entries: readonly CpuidEntry[]): string | undefined {
 /**
  * The entries with another brand string: leaves 0x80000002 to 0x80000004.
  *
+ * @param entries The entries, as `KVM_GET_SUPPORTED_CPUID` lists them; they are not changed.
+ * @param brand At most 48 printable characters of ASCII.
  * @throws {RangeError} When it is longer than 48 characters, or has some that are not printable ASCII.
  */
 export function withCpuidBrand(entries: readonly CpuidEntry[], brand: string): CpuidEntry[] {
@@ -48,6 +51,8 @@ export function withCpuidBrand(entries: readonly CpuidEntry[], brand: string): C
 /**
  * The entries with another vendor: leaf 0, and leaf 0x80000000 where there is one.
  *
+ * @param entries The entries, as `KVM_GET_SUPPORTED_CPUID` lists them; they are not changed.
+ * @param vendor Twelve characters of ASCII.
  * @throws {RangeError} When it has not twelve characters, all of them printable ASCII.
  */
 export function withCpuidVendor(entries: readonly CpuidEntry[], vendor: string): CpuidEntry[] {
@@ -66,7 +71,11 @@ export function withCpuidVendor(entries: readonly CpuidEntry[], vendor: string):
   return withCpuidAnswer(edited, 0x8000_0000, 0, { ebx, edx, ecx });
 }
 
-/** The hypervisor's signature, without the zeros that follow it, or undefined where there is none. */
+/**
+ * The hypervisor's signature, without the zeros that follow it, or undefined where there is none.
+ *
+ * @param entries The entries, as `KVM_GET_SUPPORTED_CPUID` lists them; they are not changed.
+ */
 export function cpuidHypervisor(entries: readonly CpuidEntry[]): string | undefined {
   const entry = cpuidEntry(entries, HYPERVISOR_LEAF);
   return entry === undefined ? undefined : text([entry.ebx, entry.ecx, entry.edx]);
@@ -77,6 +86,8 @@ export function cpuidHypervisor(entries: readonly CpuidEntry[]): string | undefi
  * 31); with `false` neither that bit nor leaves from 0x40000000 on. Leaves behind the first stay those of
  * KVM, which follows them no longer once the signature is not its own.
  *
+ * @param entries The entries, as `KVM_GET_SUPPORTED_CPUID` lists them; they are not changed.
+ * @param signature At most twelve characters of ASCII.
  * @throws {RangeError} When the signature is longer than twelve characters, or has some that are not
  *   printable ASCII.
  */
@@ -98,7 +109,11 @@ export function withCpuidHypervisor(
   );
 }
 
-/** The entries without performance counters: leaves 0xA and 0x80000022 are zeros. */
+/**
+ * The entries without performance counters: leaves 0xA and 0x80000022 are zeros.
+ *
+ * @param entries The entries, as `KVM_GET_SUPPORTED_CPUID` lists them; they are not changed.
+ */
 export function withoutCpuidPmu(entries: readonly CpuidEntry[]): CpuidEntry[] {
   return entries.map((entry) =>
     entry.function === PERFORMANCE_MONITORING_LEAF ||
@@ -121,7 +136,11 @@ export interface CpuidProcessor {
 const FAMILY_WITH_EXTENSION = 0xf;
 const MOST = { family: 0x10e, model: 0xff, stepping: 0xf } as const;
 
-/** The family, model and stepping; zeros where leaf 1 is lacking. */
+/**
+ * The family, model and stepping; zeros where leaf 1 is lacking (Intel SDM Vol. 2A, CPUID).
+ *
+ * @param entries The entries, as `KVM_GET_SUPPORTED_CPUID` lists them; they are not changed.
+ */
 export function cpuidProcessor(entries: readonly CpuidEntry[]): CpuidProcessor {
   const eax = cpuidEntry(entries, 1)?.eax ?? 0;
   const base = eax >>> 8 & 0xf;
@@ -136,6 +155,8 @@ export function cpuidProcessor(entries: readonly CpuidEntry[]): CpuidProcessor {
 /**
  * The entries with another family, model or stepping.
  *
+ * @param entries The entries, as `KVM_GET_SUPPORTED_CPUID` lists them; they are not changed.
+ * @param processor What to replace; what is left out stays.
  * @throws {RangeError} When one of them has no room in leaf 1.
  */
 export function withCpuidProcessor(

@@ -9,7 +9,10 @@ import {
 } from "../registers/flag_tables.ts";
 import { flagMask, flagsToValue, getFlag } from "../registers/flags.ts";
 
-/** What VM entry looks at. Only `specialRegisters` must be there; the rest has the usual values. */
+/**
+ * What VM entry looks at. Only `specialRegisters` must be there; the rest has the usual values (Intel SDM Vol. 3C,
+ * 26.3.1).
+ */
 export interface GuestState {
   /** rip and rflags count; 0 and 2 where left out. */
   registers?: Partial<GeneralRegisters>;
@@ -57,7 +60,7 @@ export interface CheckedGuestState extends Required<Omit<GuestState, "registers"
   virtual8086: boolean;
 }
 
-/** One check that VM entry makes. */
+/** One check that VM entry makes (Intel SDM Vol. 3C, 26.3.1). */
 export interface GuestStateRule {
   /** What must hold, in a sentence. */
   rule: string;
@@ -70,7 +73,7 @@ export interface GuestStateRule {
   broken(state: CheckedGuestState): string[];
 }
 
-/** A rule that a state breaks. */
+/** A rule that a state breaks (Intel SDM Vol. 3C, 26.3.1). */
 export interface GuestStateViolation {
   /** The rule, in a sentence. */
   rule: string;

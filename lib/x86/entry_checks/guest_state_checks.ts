@@ -31,6 +31,7 @@ export const guestStateRules: readonly GuestStateRule[] = [
  * What KVM keeps to itself is not asked about: debug controls, MSR load areas, interruptibility, the VMCS
  * link. The tables of PAE paging (26.3.1.6) are looked at where the state can read memory.
  *
+ * @param state A boot state, or a stopped CPU's, with what the CPU can do.
  * @returns The rules that are broken: empty for a sound state.
  * @example
  * ```ts

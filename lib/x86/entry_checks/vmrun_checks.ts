@@ -56,6 +56,7 @@ export const vmrunRules: readonly GuestStateRule[] = [
  * Checks"), as far as `struct kvm_sregs` decides it. KVM sets EFER.SVME itself; addresses that are not
  * canonical are made so, not refused.
  *
+ * @param state A boot state, or a stopped CPU's, with what the CPU can do.
  * @returns The rules that are broken: empty for a sound state.
  * @example
  * ```ts

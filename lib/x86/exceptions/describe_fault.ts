@@ -115,7 +115,7 @@ function opcodeBytes(bytes: Uint8Array): string {
   return `${shown}${bytes.length > OPCODE_BYTES ? " …" : ""}`;
 }
 
-/** What is known of a page fault. */
+/** What is known of a page fault (Intel SDM Vol. 3A, 4.7). */
 export interface PageFault {
   /** The error code. */
   readonly errorCode: number;
@@ -126,8 +126,10 @@ export interface PageFault {
 }
 
 /**
- * A page fault in words: what was tried, at which address, and which entry of the page tables forbids it.
+ * A page fault in words: what was tried, at which address, and which entry of the page tables forbids it (Intel SDM
+ * Vol. 3A, 4.7).
  *
+ * @param fault The error code, the linear address of CR2, and the walk that says which entry is to blame.
  * @example
  * ```ts
  * import { describePageFault, walkPageTables } from "@vmexit/vmexit/x86";

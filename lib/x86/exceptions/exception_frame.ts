@@ -1,7 +1,7 @@
 import { rflagsFlags } from "../registers/flag_tables.ts";
 import { getFlag } from "../registers/flags.ts";
 
-/** How the CPU enters a handler, which decides what it pushes. */
+/** How the CPU enters a handler, which decides what it pushes (Intel SDM Vol. 3A, 6.12.1 and 6.14.2). */
 export type FrameFormat =
   /** Through the vector table of real mode: FLAGS, CS, IP of 16 bits. */
   | "real"
@@ -33,7 +33,7 @@ export interface FrameReading {
 /** Selectors of data segments that a frame from virtual-8086 mode has. */
 export type DataSelectors = Readonly<Record<"es" | "ds" | "fs" | "gs", number>>;
 
-/** What the CPU saved of the interrupted program. */
+/** What the CPU saved of the interrupted program (Intel SDM Vol. 3A, 6.12.1). */
 export interface ExceptionFrame {
   /** The error code, where there is one. */
   readonly errorCode?: number;
@@ -56,7 +56,11 @@ const WORD = 0xffffn;
 const RESUME_FLAG = 1n << BigInt(rflagsFlags.rf.bit);
 const PRIVILEGE = 3;
 
-/** The bytes of one slot of a frame's stack. */
+/**
+ * The bytes of one slot of a frame's stack (Intel SDM Vol. 3A, 6.12.1 and 6.14.2).
+ *
+ * @param format How the CPU enters handlers.
+ */
 export function frameSlotBytes(format: FrameFormat): 2 | 4 | 8 {
   return SLOT_BYTES[format];
 }
@@ -64,6 +68,7 @@ export function frameSlotBytes(format: FrameFormat): 2 | 4 | 8 {
 /**
  * Reads what the CPU pushed when it entered a handler (Intel SDM Vol. 3A, 6.12.1, 6.14.2, 20.1.4 and 20.3.1).
  *
+ * @param reading The frame's format, where it lies, and how memory is read.
  * @example
  * ```ts
  * import { exceptionFrame } from "@vmexit/vmexit/x86";

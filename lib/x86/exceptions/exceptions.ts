@@ -15,13 +15,13 @@ export type ExceptionKind =
   /** Between two instructions, from outside. */
   | "interrupt";
 
-/** The names of the vectors 0 to 31; reserved ones are called by their number. */
+/** The names of the vectors 0 to 31; reserved ones are called by their number (Intel SDM Vol. 3A, table 6-1). */
 export type ExceptionName =
   | ("#DE" | "#DB" | "NMI" | "#BP" | "#OF" | "#BR" | "#UD" | "#NM" | "#DF" | "#9" | "#TS" | "#NP")
   | ("#SS" | "#GP" | "#PF" | "#15" | "#MF" | "#AC" | "#MC" | "#XM" | "#VE" | "#CP" | "#22" | "#23")
   | ("#24" | "#25" | "#26" | "#27" | "#HV" | "#VC" | "#SX" | "#31");
 
-/** One of the vectors that belong to the CPU. */
+/** One of the vectors that belong to the CPU (Intel SDM Vol. 3A, 6.15). */
 export interface Exception {
   /** Its vector, 0 to 31. */
   readonly vector: number;
@@ -35,7 +35,7 @@ export interface Exception {
   readonly hasErrorCode: boolean;
 }
 
-/** Number of vectors that belong to the CPU. */
+/** Number of vectors that belong to the CPU (Intel SDM Vol. 3A, table 6-1). */
 export const EXCEPTION_VECTORS = 32;
 
 type Row = readonly [name: ExceptionName, title: string, kind: ExceptionKind, code?: "error code"];
@@ -90,6 +90,7 @@ export const exceptions: readonly Exception[] = ROWS.map(([name, title, kind, co
 /**
  * An exception by its name (with or without `#`, AMD's `#XF` too) or its vector.
  *
+ * @param nameOrVector `"#GP"`, `"GP"` or 13.
  * @throws {RangeError} When there is none; the message has the nearest names.
  * @example
  * ```ts
@@ -136,7 +137,7 @@ export type PageFaultFlag =
   | "sgx"
   | "rmp";
 
-/** A page fault's error code by name. */
+/** A page fault's error code by name (Intel SDM Vol. 3A, 4.7). */
 export const pageFaultFlags: FlagTable<PageFaultFlag> = {
   p: { bit: 0, width: 1 },
   wr: { bit: 1, width: 1 },
@@ -170,8 +171,9 @@ const CONTROL_PROTECTION_CAUSE = 0x7fff;
 
 /**
  * The error code of #TS, #NP, #SS and #GP in words: which selector of the GDT or the LDT, or which gate of the
- * IDT, it names.
+ * IDT, it names (Intel SDM Vol. 3A, 6.13).
  *
+ * @param errorCode The 32 bits that the CPU pushed.
  * @example
  * ```ts
  * import { describeSelectorErrorCode } from "@vmexit/vmexit/x86";
@@ -194,7 +196,11 @@ export function describeSelectorErrorCode(errorCode: number): string {
   }${external}`;
 }
 
-/** The error code of #CP in words. */
+/**
+ * The error code of #CP in words (Intel SDM Vol. 3A, 6.15).
+ *
+ * @param errorCode The 32 bits that the CPU pushed.
+ */
 export function describeControlProtection(errorCode: number): string {
   const cause = CONTROL_PROTECTION[errorCode & CONTROL_PROTECTION_CAUSE];
   return `error code ${hex(errorCode)}${cause === undefined ? "" : `, ${cause}`}`;

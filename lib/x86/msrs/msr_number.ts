@@ -2,7 +2,7 @@ import { hex } from "../hex.ts";
 import { MSRS } from "./msrs.ts";
 import { nearestNames } from "../nearest_names.ts";
 
-/** The names that an MSR has in the manuals, of both vendors. */
+/** The names that an MSR has in the manuals, of both vendors (Intel SDM Vol. 4; AMD APM Vol. 2, Appendix A). */
 export type MsrName = keyof typeof MSRS | keyof typeof MSR_ALIASES | MsrFamilyName;
 
 /** An MSR, by its name or by its number. */
@@ -72,6 +72,7 @@ export function msrNumber(msr: Msr): number {
  * The name of an MSR, or undefined where its number has none here. One that KVM and both vendors know has the
  * name that {@linkcode MSRS} has.
  *
+ * @param number What ECX holds at RDMSR, 32 bits.
  * @example
  * ```ts
  * import { msrName } from "@vmexit/vmexit/x86";
@@ -88,7 +89,11 @@ export function msrName(number: number): string | undefined {
   return names.get(number);
 }
 
-/** An MSR as texts show it: `0xc0000082 LSTAR`, or its number alone. */
+/**
+ * An MSR as texts show it: `0xc0000082 LSTAR`, or its number alone.
+ *
+ * @param number What ECX holds at RDMSR, 32 bits.
+ */
 export function msrText(number: number): string {
   const name = msrName(number);
   return name === undefined ? hex(number) : `${hex(number)} ${name}`;

@@ -19,7 +19,7 @@ export type PagingMode = "32-bit" | "PAE" | "4-level" | "5-level";
 /** The entries of page tables by the manual's names, from the root down. */
 export type PageEntryLevel = "PML5E" | "PML4E" | "PDPTE" | "PDE" | "PTE";
 
-/** One level of the page tables. */
+/** One level of the page tables (Intel SDM Vol. 3A, 4.2). */
 export interface PageLevel {
   /** The name of its entries. */
   readonly entry: PageEntryLevel;
@@ -35,7 +35,7 @@ export interface PageLevel {
   readonly hasPermissions: boolean;
 }
 
-/** What the tables of a paging mode look like. */
+/** What the tables of a paging mode look like (Intel SDM Vol. 3A, 4.1.1). */
 export interface PagingFormat {
   /** The levels, from the root down. */
   readonly levels: readonly PageLevel[];
@@ -49,9 +49,9 @@ export interface PagingFormat {
   readonly rootAddress: bigint;
 }
 
-/** Bytes of one table. PAE's PDPT has 32 bytes; it is given a page of its own all the same. */
+/** Bytes of one table. PAE's PDPT has 32 bytes; it is given a page of its own all the same (Intel SDM Vol. 3A, 4.2). */
 export const PAGE_TABLE_SIZE = 4096;
-/** Bits 51:12 of an entry: the physical address that it leads to. */
+/** Bits 51:12 of an entry: the physical address that it leads to (Intel SDM Vol. 3A, 4.5.4). */
 export const PAGE_ENTRY_ADDRESS = 0x000f_ffff_ffff_f000n;
 
 const LONG_INDEX_BITS = 9;
@@ -103,7 +103,13 @@ export const pagingFormats: Readonly<Record<PagingMode, PagingFormat>> = {
   },
 };
 
-/** The byte offset, in its table, of the entry that translates `linear` at `level`. */
+/**
+ * The byte offset, in its table, of the entry that translates `linear` at `level` (Intel SDM Vol. 3A, 4.5.4).
+ *
+ * @param level The table's level.
+ * @param linear The linear address.
+ * @param entrySize Bytes of an entry: 4 in 32-bit paging, 8 elsewhere.
+ */
 export function entryOffset(
   { shift, indexBits }: PageLevel,
   linear: bigint,
@@ -128,7 +134,7 @@ function level(
   };
 }
 
-/** The registers that decide how linear addresses are translated. */
+/** The registers that decide how linear addresses are translated (Intel SDM Vol. 3A, 4.1.1). */
 export interface PagingRegisters {
   /** CR0. */
   cr0: bigint;
@@ -142,6 +148,7 @@ export interface PagingRegisters {
  * How a CPU with these registers translates linear addresses, or undefined where paging is off (Intel SDM
  * Vol. 3A, 4.1.1).
  *
+ * @param registers CR0, CR4 and EFER.
  * @example
  * ```ts
  * import { pagingModeOf } from "@vmexit/vmexit/x86";

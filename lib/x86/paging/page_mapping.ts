@@ -2,7 +2,7 @@ import { PHYSICAL_ADDRESS_BITS } from "./canonical.ts";
 import { hex } from "../hex.ts";
 import { PAGE_SIZE, type PageSizeName, pagingFormats, type PagingMode } from "./page_levels.ts";
 
-/** A range of linear addresses, where it leads, and what may be done there. */
+/** A range of linear addresses, where it leads, and what may be done there (Intel SDM Vol. 3A, 4.6). */
 export interface PageMapping {
   /** First linear address. Above 2^53 only a bigint is exact. */
   linear: number | bigint;
@@ -45,6 +45,8 @@ const PHYSICAL_BITS_32 = { "4K": 32, "4M": 40 } as const;
 /**
  * Fills in what the mappings leave out, refuses those that cannot be, and sorts them by linear address.
  *
+ * @param mappings In any order.
+ * @param paging The paging mode. Default `"4-level"`.
  * @throws {RangeError} When an address or size is not a multiple of the page size, the paging mode has no such
  *   pages or no no-execute ones, the linear range is not canonical (or passes 32 bits), the physical range
  *   passes what entries can hold, or two mappings overlap.

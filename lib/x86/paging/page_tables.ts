@@ -62,6 +62,7 @@ interface Table {
  * writable, executable, and user where a mapping below them says so (`userTables`), so that the last entry decides;
  * accessed and dirty bits start clear.
  *
+ * @param options What to map, where tables may lie, and the paging mode.
  * @throws {RangeError} When a mapping cannot be (see {@linkcode PageMapping}), mappings overlap, or the
  *   areas have no room for all tables, or lie where entries or CR3 cannot reach them.
  * @example

@@ -30,7 +30,7 @@ export interface PageWalkOptions {
   physicalAddressBits?: number;
 }
 
-/** What an address may be used for: what every entry on the way to it allows. */
+/** What an address may be used for: what every entry on the way to it allows (Intel SDM Vol. 3A, 4.6). */
 export interface PagePermissions {
   /** May be written to. */
   writable: boolean;
@@ -72,7 +72,7 @@ export interface Translation extends PagePermissions {
   pageSize: PageSizeName;
 }
 
-/** Why a walk ended early. */
+/** Why a walk ended early (Intel SDM Vol. 3A, 4.7). */
 export type WalkFaultKind =
   | "not-present"
   | "reserved-bit"
@@ -117,6 +117,7 @@ const QUADWORD_MASK = 7;
  *
  * It asks whether an address is mapped, not whether an access is allowed: permissions are in the result.
  *
+ * @param options CR3, the linear address, how memory is read, and the registers that decide on paging.
  * @example
  * ```ts
  * import { walkPageTables } from "@vmexit/vmexit/x86";
@@ -290,6 +291,7 @@ const DIGITS_PER_BYTE = 2;
 /**
  * A walk in lines to read: the address, each entry that was passed, and where it led or why it did not.
  *
+ * @param walk What {@linkcode walkPageTables} gave.
  * @example
  * ```ts
  * import { describeWalk, walkPageTables } from "@vmexit/vmexit/x86";

@@ -1,9 +1,9 @@
 import { hex } from "../hex.ts";
 
-/** How many breakpoints the debug registers hold: DR0 to DR3. */
+/** How many breakpoints the debug registers hold: DR0 to DR3 (Intel SDM Vol. 3B, 17.2.1). */
 export const BREAKPOINT_REGISTERS = 4;
 
-/** What a breakpoint of the debug registers waits for. */
+/** What a breakpoint of the debug registers waits for (Intel SDM Vol. 3B, 17.2.4). */
 export type BreakpointCondition =
   /** The instruction at its address is about to be executed. */
   | "execute"
@@ -12,7 +12,7 @@ export type BreakpointCondition =
   /** Something has been written to or read from its bytes. */
   | "access";
 
-/** A breakpoint of the debug registers. */
+/** A breakpoint of the debug registers (Intel SDM Vol. 3B, 17.2). */
 export interface DebugPoint {
   /** The linear address of its first byte. */
   readonly address: bigint;
@@ -42,6 +42,7 @@ const DR7 = 7;
 /**
  * DR0 to DR7 with these breakpoints in force, the first in DR0 (Intel SDM Vol. 3B, 17.2).
  *
+ * @param points Up to four, each with a linear address.
  * @throws {RangeError} When there are more than 4, an address is not a multiple of its size, or one that waits for
  *   execution is longer than a byte.
  * @example

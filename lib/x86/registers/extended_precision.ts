@@ -17,6 +17,7 @@ const EXCESS = SIGNIFICAND - DOUBLE_FRACTION - 1n;
  * The 80 bits of a number in x87's double extended-precision format; every double has its exact equal there
  * (Intel SDM Vol. 1, 4.2.2).
  *
+ * @param value Any double, infinities and NaN included.
  * @example
  * ```ts
  * import { numberToExtended } from "@vmexit/vmexit/x86";
@@ -46,7 +47,8 @@ export function numberToExtended(value: number): bigint {
 }
 
 /**
- * The double that is nearest to a number in x87's double extended-precision format; of two, the even one.
+ * The double that is nearest to a number in x87's double extended-precision format; of two, the even one (Intel SDM
+ * Vol. 1, 4.2.2).
  *
  * @param bits Its 80 bits.
  * @example

@@ -22,7 +22,7 @@ export type ApicBaseFlag = "bsp" | "extd" | "en";
 /** Flags of the entries of 4-level page tables (Intel SDM Vol. 3A, 4.5). */
 export type PageEntryFlag = "p" | "rw" | "us" | "pwt" | "pcd" | "a" | "d" | "ps" | "g" | "xd";
 
-/** CR0 by name. */
+/** CR0 by name (Intel SDM Vol. 3A, 2.5). */
 export const cr0Flags: FlagTable<Cr0Flag> = {
   pe: at(0),
   mp: at(1),
@@ -37,13 +37,13 @@ export const cr0Flags: FlagTable<Cr0Flag> = {
   pg: at(31),
 };
 
-/** CR3 by name, while CR4.PCIDE is 0. The rest of it is the address of the root table. */
+/** CR3 by name, while CR4.PCIDE is 0. The rest of it is the address of the root table (Intel SDM Vol. 3A, 2.5). */
 export const cr3Flags: FlagTable<Cr3Flag> = { pwt: at(3), pcd: at(4) };
 
-/** CR3 by name, while CR4.PCIDE is 1: bits 11:0 are then the process-context identifier. */
+/** CR3 by name, while CR4.PCIDE is 1: bits 11:0 are then the process-context identifier (Intel SDM Vol. 3A, 4.5). */
 export const cr3PcidFlags: FlagTable<"pcid"> = { pcid: at(0, 12) };
 
-/** CR4 by name. */
+/** CR4 by name (Intel SDM Vol. 3A, 2.5). */
 export const cr4Flags: FlagTable<Cr4Flag> = {
   vme: at(0),
   pvi: at(1),
@@ -90,7 +90,7 @@ export const eferFlags: FlagTable<EferFlag> = {
   aibrse: at(21),
 };
 
-/** RFLAGS by name. Bit 1, which is always 1, has no name. */
+/** RFLAGS by name. Bit 1, which is always 1, has no name (Intel SDM Vol. 1, 3.4.3). */
 export const rflagsFlags: FlagTable<RflagsFlag> = {
   cf: at(0),
   pf: at(2),
@@ -111,13 +111,16 @@ export const rflagsFlags: FlagTable<RflagsFlag> = {
   id: at(21),
 };
 
-/** RFLAGS bit 1, which reads as 1 and must be written as 1. */
+/** RFLAGS bit 1, which reads as 1 and must be written as 1 (Intel SDM Vol. 1, 3.4.3). */
 export const RFLAGS_ALWAYS_SET = 0x2n;
 
-/** IA32_APIC_BASE by name. The rest of it is the local APIC's physical address. */
+/** IA32_APIC_BASE by name. The rest of it is the local APIC's physical address (Intel SDM Vol. 3A, 10.4.4). */
 export const apicBaseFlags: FlagTable<ApicBaseFlag> = { bsp: at(8), extd: at(10), en: at(11) };
 
-/** The entries of page tables by name. `ps` is a page table entry's PAT bit. The rest is an address. */
+/**
+ * The entries of page tables by name. `ps` is a page table entry's PAT bit. The rest is an address (Intel SDM Vol.
+ * 3A, 4.5.4).
+ */
 export const pageEntryFlags: FlagTable<PageEntryFlag> = {
   p: at(0),
   rw: at(1),
@@ -144,7 +147,7 @@ export type FswFlag =
   | ("ie" | "de" | "ze" | "oe" | "ue" | "pe" | "sf" | "es" | "c0" | "c1" | "c2" | "top" | "c3")
   | "b";
 
-/** MXCSR by name. */
+/** MXCSR by name (Intel SDM Vol. 1, 10.2.3). */
 export const mxcsrFlags: FlagTable<MxcsrFlag> = {
   ie: at(0),
   de: at(1),
@@ -163,7 +166,7 @@ export const mxcsrFlags: FlagTable<MxcsrFlag> = {
   ftz: at(15),
 };
 
-/** The x87 control word by name. */
+/** The x87 control word by name (Intel SDM Vol. 1, 8.1.5). */
 export const fcwFlags: FlagTable<FcwFlag> = {
   im: at(0),
   dm: at(1),
@@ -176,7 +179,7 @@ export const fcwFlags: FlagTable<FcwFlag> = {
   x: at(12),
 };
 
-/** The x87 status word by name. */
+/** The x87 status word by name (Intel SDM Vol. 1, 8.1.3). */
 export const fswFlags: FlagTable<FswFlag> = {
   ie: at(0),
   de: at(1),
@@ -205,7 +208,7 @@ export type Dr7Flag =
   | ("l0" | "g0" | "l1" | "g1" | "l2" | "g2" | "l3" | "g3" | "le" | "ge" | "rtm" | "gd")
   | ("rw0" | "len0" | "rw1" | "len1" | "rw2" | "len2" | "rw3" | "len3");
 
-/** DR6 by name. */
+/** DR6 by name (Intel SDM Vol. 3B, 17.2.3). */
 export const dr6Flags: FlagTable<Dr6Flag> = {
   b0: at(0),
   b1: at(1),
@@ -218,7 +221,7 @@ export const dr6Flags: FlagTable<Dr6Flag> = {
   rtm: at(16),
 };
 
-/** DR7 by name. */
+/** DR7 by name (Intel SDM Vol. 3B, 17.2.4). */
 export const dr7Flags: FlagTable<Dr7Flag> = {
   l0: at(0),
   g0: at(1),
@@ -247,7 +250,7 @@ export type Xcr0Flag =
   | ("x87" | "sse" | "avx" | "bndregs" | "bndcsr" | "opmask" | "zmm_hi256" | "hi16_zmm")
   | ("pkru" | "tilecfg" | "tiledata");
 
-/** XCR0 by name. */
+/** XCR0 by name (Intel SDM Vol. 1, 13.3). */
 export const xcr0Flags: FlagTable<Xcr0Flag> = {
   x87: at(0),
   sse: at(1),

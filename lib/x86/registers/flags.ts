@@ -8,7 +8,12 @@ export interface Flag {
   readonly width: number;
 }
 
-/** A flag's place: `flagAt(3)` is bit 3, `flagAt(12, 2)` bits 13:12. */
+/**
+ * A flag's place: `flagAt(3)` is bit 3, `flagAt(12, 2)` bits 13:12.
+ *
+ * @param bit Its lowest bit.
+ * @param width How many bits it has. Default 1.
+ */
 export function flagAt(bit: number, width = 1): Flag {
   return { bit, width };
 }
@@ -25,6 +30,8 @@ export type FlagValues<Name extends string = string> = { readonly [N in Name]?: 
 /**
  * A register's value from its flags by name.
  *
+ * @param table The register's table, such as {@linkcode cr0Flags}.
+ * @param flags Flags by name: true, false, or the number of a field of several bits. Those left out are clear.
  * @throws {RangeError} When the register has no flag of that name, or a value is too wide for its field.
  * @throws {TypeError} When a field of several bits is given as a boolean.
  * @example
@@ -50,6 +57,9 @@ export function flagsToValue<Name extends string>(
 /**
  * The flag `name` of a register's value: `true` or `false`, or the number in a field of several bits.
  *
+ * @param table The register's table.
+ * @param name The flag's name in it.
+ * @param value The register's value.
  * @throws {RangeError} When the register has no flag of that name.
  * @example
  * ```ts
@@ -69,6 +79,10 @@ export function getFlag(table: FlagTable, name: string, value: bigint): FlagValu
 /**
  * A register's value with the flag `name` replaced.
  *
+ * @param table The register's table.
+ * @param name The flag's name in it.
+ * @param value The register's value.
+ * @param flag True, false, or the number of a field of several bits.
  * @throws {RangeError} When the register has no flag of that name, or `flag` is too wide for it.
  * @throws {TypeError} When a field of several bits is given as a boolean.
  * @example
@@ -108,6 +122,8 @@ export function setFlag(
  * The flags that are set, in capitals, lowest bit first; a field of several bits reads `IOPL=3`. Bits that
  * the table does not name (reserved ones, addresses) are left out: {@linkcode flagMask} tells which they are.
  *
+ * @param table The register's table.
+ * @param value The register's value.
  * @example
  * ```ts
  * import { cr0Flags, flagNames } from "@vmexit/vmexit/x86";
@@ -124,7 +140,11 @@ export function flagNames(table: FlagTable, value: bigint): string[] {
   });
 }
 
-/** All bits that a table names, to find the reserved ones: `value & ~flagMask(table)`. */
+/**
+ * All bits that a table names, to find the reserved ones: `value & ~flagMask(table)`.
+ *
+ * @param table The register's table.
+ */
 export function flagMask(table: FlagTable): bigint {
   return Object.values(table).reduce((mask, flag) => mask | fieldMask(flag), 0n);
 }

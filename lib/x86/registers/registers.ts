@@ -66,7 +66,11 @@ function* wide(
   yield [name16, { register, shift: 0, width: 16 }];
 }
 
-/** Whether `name` is one of {@linkcode registerPlaces}. */
+/**
+ * Whether `name` is one of {@linkcode registerPlaces}.
+ *
+ * @param name Lower case: `"al"`, `"r8d"`, `"rip"`.
+ */
 export function isRegisterName(name: string): name is RegisterName {
   return registerPlaces.has(name);
 }
@@ -74,6 +78,7 @@ export function isRegisterName(name: string): name is RegisterName {
 /**
  * Where the bits of the register `name` lie.
  *
+ * @param name Lower case: `"al"`, `"r8d"`, `"rip"`.
  * @throws {RangeError} When there is no such register; the message has the nearest names.
  */
 export function registerPlace(name: string): RegisterPlace {

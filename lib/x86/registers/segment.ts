@@ -40,7 +40,7 @@ export const SEGMENT_TYPE = {
   localDescriptorTable: 0x2,
 } as const;
 
-/** The fields of a segment that are in its descriptor's attribute word. */
+/** The fields of a segment that are in its descriptor's attribute word (Intel SDM Vol. 3A, 3.4.5). */
 export type SegmentAttribute = Exclude<keyof Segment, "base" | "limit" | "selector" | "unusable">;
 
 /** The fields of the attribute word: their lowest bit in it and their width. */
@@ -60,9 +60,9 @@ const attributeNames: readonly SegmentAttribute[] = Object.keys(
   ATTRIBUTES,
 ) as SegmentAttribute[];
 
-/** Bytes of a descriptor of code, data, or a system segment outside IA-32e mode. */
+/** Bytes of a descriptor of code, data, or a system segment outside IA-32e mode (Intel SDM Vol. 3A, 3.4.5). */
 export const DESCRIPTOR_SIZE = 8;
-/** Bytes of a TSS or LDT descriptor in IA-32e mode, which has room for a 64-bit base. */
+/** Bytes of a TSS or LDT descriptor in IA-32e mode, which has room for a 64-bit base (Intel SDM Vol. 3A, 7.2.3). */
 export const SYSTEM_DESCRIPTOR_SIZE = 16;
 
 const LIMIT_BITS = 20;
@@ -74,7 +74,8 @@ const ATTRIBUTE_WORD_BIT = 40;
 const ATTRIBUTE_WORD_BITS = 16;
 
 /**
- * What a segment register holds after `selector` was loaded and found `descriptor` in its table.
+ * What a segment register holds after `selector` was loaded and found `descriptor` in its table (Intel SDM Vol. 3A,
+ * 3.4.5).
  *
  * The limit is scaled to bytes: with G set, a limit field of `n` means `n * 4096 + 4095`. A descriptor that
  * is not present gives an unusable segment. In 16-byte descriptors the reserved upper half of the last
@@ -106,7 +107,7 @@ export function descriptorToSegment(descriptor: Uint8Array | bigint, selector: n
 }
 
 /**
- * The descriptor from which a segment register would be loaded.
+ * The descriptor from which a segment register would be loaded (Intel SDM Vol. 3A, 3.4.5).
  *
  * Round trips are exact both ways for segments that are present. The limit must be one that the granularity
  * can express: with `g` 0 at most 0xfffff, with `g` 1 its low 12 bits all set. An unusable segment gives
@@ -142,14 +143,23 @@ export function segmentToDescriptor(
   return bytes;
 }
 
-/** The attributes of a segment as bits 55:40 of a descriptor have them; bits 11:8 are clear. */
+/**
+ * The attributes of a segment as bits 55:40 of a descriptor have them; bits 11:8 are clear (Intel SDM Vol. 3A,
+ * 3.4.5).
+ *
+ * @param segment The attributes alone count.
+ */
 export function attributeWord(segment: Pick<Segment, SegmentAttribute>): number {
   let word = 0;
   for (const name of attributeNames) word |= segment[name] << ATTRIBUTES[name].bit;
   return word;
 }
 
-/** The attributes that bits 55:40 of a descriptor have; bits 11:8 do not count. */
+/**
+ * The attributes that bits 55:40 of a descriptor have; bits 11:8 do not count (Intel SDM Vol. 3A, 3.4.5).
+ *
+ * @param word 16 bits, the lowest of which is bit 40 of the descriptor.
+ */
 export function attributesOf(word: number): Pick<Segment, SegmentAttribute> {
   const attributes = {} as Record<SegmentAttribute, number>;
   for (const name of attributeNames) {

@@ -25,7 +25,7 @@ const LEGACY_RANGES: Readonly<Partial<Record<Xcr0Flag, readonly [number, number]
 /** The first component that does not lie in the legacy region. */
 const FIRST_EXTENDED = 2;
 
-/** Some bytes of a state component. */
+/** Some bytes of a state component (Intel SDM Vol. 1, 13.4). */
 export interface XsavePlace {
   /** The component, by the name of its bit in XCR0. */
   readonly component: Xcr0Flag;
@@ -35,7 +35,7 @@ export interface XsavePlace {
   readonly size: number;
 }
 
-/** A subleaf of CPUID leaf 0xD. */
+/** A subleaf of CPUID leaf 0xD (Intel SDM Vol. 1, 13.2). */
 export interface XsaveSubleaf {
   /** Its number: that of the component, from 2 on. */
   readonly index: number;
@@ -47,7 +47,7 @@ export interface XsaveSubleaf {
   readonly edx: number;
 }
 
-/** Where the components lie in an XSAVE area of the standard format. */
+/** Where the components lie in an XSAVE area of the standard format (Intel SDM Vol. 1, 13.4). */
 export interface XsaveLayout {
   /** The bits that XCR0 can have; 0 on a CPU without XSAVE. */
   readonly supported: bigint;
@@ -256,7 +256,7 @@ export type X87StackRegister = `st${UpTo7}`;
 /** The mask registers of AVX-512. */
 export type OpmaskRegister = `k${UpTo7}`;
 
-/** A register that lies in the XSAVE area. */
+/** A register that lies in the XSAVE area (Intel SDM Vol. 1, 13.4). */
 export interface XsaveRegister {
   /** Number of bits. */
   readonly width: number;

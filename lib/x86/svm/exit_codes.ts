@@ -71,7 +71,7 @@ const CODE_BITS = 32;
 /** VMRUN's answer to a VMCB that it refuses: −1 in all bits, or in the low 32 (KVM's, for its own guests). */
 const INVALID = 0xffff_ffffn;
 
-/** Every exit code by the manual's name, such as `VMEXIT_IOIO`. */
+/** Every exit code by the manual's name, such as `VMEXIT_IOIO` (AMD APM Vol. 2, Appendix C). */
 export const svmExitCodes: ReadonlyMap<string, bigint> = new Map([
   ...row("CR", "_READ", 0x00, REGISTERS),
   ...row("CR", "_WRITE", 0x10, REGISTERS),
@@ -89,8 +89,9 @@ const names: ReadonlyMap<bigint, string> = new Map(
 
 /**
  * The name of an exit code: of the VMCB's `exitcode`. Only its low 32 bits are looked at, because not all
- * that offer SVM write more of the code that means −1.
+ * that offer SVM write more of the code that means −1 (AMD APM Vol. 2, Appendix C).
  *
+ * @param exitcode The VMCB's 64 bits, or the low 32 of them.
  * @returns `"VMEXIT_…"`, or undefined where the manual has none.
  * @example
  * ```ts
@@ -107,8 +108,9 @@ export function svmExitName(exitcode: number | bigint): string | undefined {
 }
 
 /**
- * The exit code of a name; that of `VMEXIT_INVALID` has 32 bits.
+ * The exit code of a name; that of `VMEXIT_INVALID` has 32 bits (AMD APM Vol. 2, Appendix C).
  *
+ * @param name The manual's, with `VMEXIT_`.
  * @throws {RangeError} When there is none of that name.
  */
 export function svmExitCode(name: string): bigint {
@@ -139,6 +141,7 @@ const PORT_SHIFT = 16;
  * What `exitinfo1` says of a `VMEXIT_IOIO` (AMD APM Vol. 2, figure 15-2); `exitinfo2` is the address of the
  * instruction behind it.
  *
+ * @param exitinfo1 The VMCB's field of that name.
  * @example
  * ```ts
  * import { svmIoExit } from "@vmexit/vmexit/svm";

@@ -87,7 +87,7 @@ export const SVM_INTERCEPTS_BY_WORD = [
 /** A register's number, 0 to 15. */
 export type RegisterNumber = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 | 11 | 12 | 13 | 14 | 15;
 
-/** An intercept by name: `"cr0_write"`, `"exception_14"`, `"ioio_prot"`. */
+/** An intercept by name: `"cr0_write"`, `"exception_14"`, `"ioio_prot"` (AMD APM Vol. 2, Appendix B). */
 export type SvmIntercept =
   | `cr${RegisterNumber}_${"read" | "write"}`
   | `dr${RegisterNumber}_${"read" | "write"}`
@@ -110,8 +110,10 @@ export const svmInterceptBits: ReadonlyMap<string, number> = new Map([
 ]);
 
 /**
- * The six words of intercepts, from names: the VMCB's `intercepts`. VMRUN refuses a VMCB without `vmrun`.
+ * The six words of intercepts, from names: the VMCB's `intercepts`. VMRUN refuses a VMCB without `vmrun` (AMD APM
+ * Vol. 2, 15.9 and Appendix B).
  *
+ * @param names The intercepts' names, in any order.
  * @throws {RangeError} When there is no intercept of a name.
  * @example
  * ```ts
@@ -138,7 +140,12 @@ export function svmInterceptWords(names: Iterable<SvmIntercept>): number[] {
   return words;
 }
 
-/** The names of the intercepts that are set in a VMCB's words; reserved bits are left out. */
+/**
+ * The names of the intercepts that are set in a VMCB's words; reserved bits are left out (AMD APM Vol. 2, Appendix
+ * B).
+ *
+ * @param words The VMCB's `intercepts`, six words of 32 bits.
+ */
 export function svmInterceptNames(words: readonly number[]): SvmIntercept[] {
   return [...svmInterceptBits]
     .filter(([, bit]) => words[Math.floor(bit / WORD_BITS)] >>> bit % WORD_BITS & 1)

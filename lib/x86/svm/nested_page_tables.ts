@@ -4,7 +4,7 @@ import { hex } from "../hex.ts";
 import type { PageMapping } from "../paging/page_mapping.ts";
 import { buildPageTables, type PageTables, type TableArea } from "../paging/page_tables.ts";
 
-/** A range of a guest's physical addresses, and where it leads. */
+/** A range of a guest's physical addresses, and where it leads (AMD APM Vol. 2, 15.25.5). */
 export interface NestedMapping
   extends Pick<PageMapping, "size" | "pageSize" | "writable" | "executable"> {
   /** The first address, as the nested guest sees it. */
@@ -47,6 +47,7 @@ export const nestedPageFaultFlags: FlagTable<
  * nested access counts as one of CPL 3 (AMD APM Vol. 2, 15.25.5). `cr3` goes into the VMCB's `n_cr3`, with
  * `np_enable`. {@linkcode walkPageTables} walks them.
  *
+ * @param options What to map, where tables may lie, and the physical-address width.
  * @throws {RangeError} As {@linkcode buildPageTables} does; and when a mapping ends past the physical-address
  *   width.
  * @example

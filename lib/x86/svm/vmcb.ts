@@ -34,7 +34,7 @@ function reserved(size: number): Hoisted<NoMembers> {
   return hoisted(type);
 }
 
-/** A segment register in a VMCB. */
+/** A segment register in a VMCB (AMD APM Vol. 2, 15.5.1 and Appendix B). */
 export interface VmcbSegment {
   /** What the guest sees in the register. */
   selector: number;
@@ -60,8 +60,9 @@ const ABOVE_LIMIT = 0xf00;
 const LIMIT_BITS = 4;
 
 /**
- * A segment register as a VMCB has it. One that is unusable is not present there.
+ * A segment register as a VMCB has it. One that is unusable is not present there (AMD APM Vol. 2, Appendix B).
  *
+ * @param segment As `struct kvm_segment` has it.
  * @example
  * ```ts
  * import { segmentToVmcb } from "@vmexit/vmexit/svm";
@@ -79,14 +80,21 @@ export function segmentToVmcb(segment: Segment): VmcbSegment {
   return { selector, attrib: unusable ? 0 : attrib, limit, base };
 }
 
-/** A segment register as `struct kvm_segment` has it; unusable where the VMCB's is not present. */
+/**
+ * A segment register as `struct kvm_segment` has it; unusable where the VMCB's is not present.
+ *
+ * @param segment As the save area has it.
+ */
 export function vmcbToSegment({ selector, attrib, limit, base }: VmcbSegment): Segment {
   const word = (attrib & BELOW_LIMIT) | (attrib & ABOVE_LIMIT) << LIMIT_BITS;
   const attributes = attributesOf(word);
   return { base, limit, selector, ...attributes, unusable: attributes.present ? 0 : 1 };
 }
 
-/** The VMCB's control area by the manual's names, in lower case. Names of one bit are 0 or 1. */
+/**
+ * The VMCB's control area by the manual's names, in lower case. Names of one bit are 0 or 1 (AMD APM Vol. 2,
+ * Appendix B).
+ */
 export interface VmcbControlArea {
   /** Six words of intercepts; {@linkcode svmInterceptWords} makes them from names. */
   intercepts: number[];
@@ -281,7 +289,7 @@ export type VmcbRegisterName =
   | ("sysenter_cs" | "sysenter_esp" | "sysenter_eip" | "g_pat" | "dbgctl" | "br_from" | "br_to")
   | ("lastexcpfrom" | "lastexcpto" | "dbgextncfg");
 
-/** The VMCB's state save area by the manual's names, in lower case. */
+/** The VMCB's state save area by the manual's names, in lower case (AMD APM Vol. 2, Appendix B). */
 export interface VmcbSaveArea
   extends Record<VmcbSegmentName, VmcbSegment>, Record<VmcbRegisterName, bigint> {
   /** The guest's privilege level. */
@@ -346,7 +354,7 @@ export const vmcb_save_area: Struct<VmcbSaveArea> = struct("vmcb_save_area", {
   at2e4: reserved(0x91c),
 });
 
-/** A virtual machine control block, by the manual's names. */
+/** A virtual machine control block, by the manual's names (AMD APM Vol. 2, Appendix B). */
 export interface Vmcb {
   /** How the guest runs, and why it left. */
   control: VmcbControlArea;
@@ -414,6 +422,7 @@ const SVME = flagsToValue(eferFlags, { svme: true });
  * VMCB holds RAX, RSP, RIP and RFLAGS; the hypervisor must load the others itself. The state's `writes`
  * belong into the guest's memory.
  *
+ * @param state A boot state.
  * @example
  * ```ts
  * import { readVmcb, vmcb, vmcbGuest, writeVmcb } from "@vmexit/vmexit/svm";

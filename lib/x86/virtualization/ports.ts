@@ -41,7 +41,7 @@ export function checkPort(port: number): void {
   );
 }
 
-/** An IN, OUT, INS or OUTS that left the guest. */
+/** An IN, OUT, INS or OUTS that left the guest (Intel SDM Vol. 3C, table 27-5; AMD APM Vol. 2, 15.10.2). */
 export interface IoExit {
   /** The port. */
   port: number;

@@ -7,7 +7,7 @@ import {
   type MsrMapRange,
 } from "../virtualization/msr_map.ts";
 
-/** Bytes of each of VMX's two I/O bitmaps. */
+/** Bytes of each of VMX's two I/O bitmaps (Intel SDM Vol. 3C, 24.6.4). */
 export const VMX_IO_BITMAP_SIZE = 0x1000;
 
 /**
@@ -51,7 +51,7 @@ export class VmxIoBitmaps extends PortMap {
   }
 }
 
-/** Bytes of VMX's MSR bitmap. */
+/** Bytes of VMX's MSR bitmap (Intel SDM Vol. 3C, 24.6.9). */
 export const VMX_MSR_BITMAP_SIZE = 0x1000;
 
 const BITS_PER_BYTE = 8;

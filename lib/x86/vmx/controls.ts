@@ -149,7 +149,7 @@ export const vmEntryControls: FlagTable<
   load_pkrs: at(22),
 };
 
-/** What a capability MSR says of a VMCS's controls. */
+/** What a capability MSR says of a VMCS's controls (Intel SDM Vol. 3D, A.3 to A.5). */
 export interface VmxCapability {
   /** Controls that must be 1: allowed-0 is clear for them. */
   required: bigint;
@@ -163,6 +163,7 @@ const CONTROL_BITS = 32;
  * What an MSR such as IA32_VMX_PINBASED_CTLS says: in its low half the controls that must be 1, in its high
  * half those that may be (Intel SDM Vol. 3D, A.3 to A.5).
  *
+ * @param msr The MSR's 64 bits.
  * @example
  * ```ts
  * import { vmxCapability } from "@vmexit/vmexit/vmx";

@@ -11,7 +11,7 @@ export type EptEntryFlag =
 
 /**
  * EPT's entries by name. `memory_type` and `ipat` (ignore PAT) count where an entry maps a page, `ps` says
- * that one above the last level does. The rest is an address.
+ * that one above the last level does. The rest is an address (Intel SDM Vol. 3C, 28.3.2).
  */
 export const eptEntryFlags: FlagTable<EptEntryFlag> = {
   r: flagAt(0),
@@ -30,29 +30,37 @@ export const eptEntryFlags: FlagTable<EptEntryFlag> = {
   sve: flagAt(63),
 };
 
-/** How many levels of tables a walk passes. */
+/** How many levels of tables a walk passes (Intel SDM Vol. 3C, 24.6.11). */
 export type EptWalkLength = 4 | 5;
 
-/** The pages that EPT has. */
+/** The pages that EPT has (Intel SDM Vol. 3C, 28.3.2). */
 export type EptPageSize = "4K" | "2M" | "1G";
 
-/** Bytes of an entry. */
+/** Bytes of an entry (Intel SDM Vol. 3C, 28.3.2). */
 export const EPT_ENTRY_SIZE = 8;
 
 const GUEST_BITS_OF_LEVEL = 9;
 const PAGE_BITS = 12;
 
-/** The levels of EPT's tables from the root down: those of paging in long mode. */
+/**
+ * The levels of EPT's tables from the root down: those of paging in long mode (Intel SDM Vol. 3C, 28.3.2).
+ *
+ * @param walkLength 4 or 5.
+ */
 export function eptLevels(walkLength: EptWalkLength): readonly PageLevel[] {
   return pagingFormats[walkLength === 4 ? "4-level" : "5-level"].levels;
 }
 
-/** How many bits of a guest-physical address so many levels translate. */
+/**
+ * How many bits of a guest-physical address so many levels translate (Intel SDM Vol. 3C, 28.3.2).
+ *
+ * @param walkLength 4 or 5.
+ */
 export function eptAddressBits(walkLength: EptWalkLength): number {
   return walkLength * GUEST_BITS_OF_LEVEL + PAGE_BITS;
 }
 
-/** What an EPT pointer says. */
+/** What an EPT pointer says (Intel SDM Vol. 3C, 24.6.11). */
 export interface EptPointer {
   /** The address of the root table. */
   root: number;
@@ -64,7 +72,10 @@ export interface EptPointer {
   accessedDirty?: boolean;
 }
 
-/** A decoded EPT pointer; `walkLength` and `memoryType` are undefined where their codes are reserved. */
+/**
+ * A decoded EPT pointer; `walkLength` and `memoryType` are undefined where their codes are reserved (Intel SDM Vol.
+ * 3C, 24.6.11).
+ */
 export interface DecodedEptPointer {
   /** The address of the root table. */
   root: number;
@@ -123,7 +134,11 @@ export function eptPointer(
   return BigInt(root) & PAGE_ENTRY_ADDRESS | fields;
 }
 
-/** An EPT pointer by its parts. */
+/**
+ * An EPT pointer by its parts (Intel SDM Vol. 3C, 24.6.11).
+ *
+ * @param value The VMCS's 64 bits.
+ */
 export function decodeEptPointer(value: bigint): DecodedEptPointer {
   const length = Number(getFlag(eptPointerFields, "walk_length", value)) + 1;
   return {

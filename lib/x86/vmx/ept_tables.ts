@@ -51,6 +51,7 @@ interface Table {
  * Builds EPT's tables (Intel SDM Vol. 3C, 28.3.2). Tables are placed as a walk over the mappings first needs
  * them. Entries that lead to tables allow everything, so that the last entry decides.
  *
+ * @param options What to map, where tables may lie, how many levels there are, and the physical-address width.
  * @throws {RangeError} When a mapping cannot be (see {@linkcode EptMapping}; among others, when it ends past
  *   the physical-address width), mappings overlap, or the areas have no room for all tables.
  * @example
@@ -171,7 +172,7 @@ function* tableFrames(areas: readonly TableArea[]): Generator<number> {
   }
 }
 
-/** A range of a guest's physical addresses, where it leads, and what may be done there. */
+/** A range of a guest's physical addresses, where it leads, and what may be done there (Intel SDM Vol. 3C, 28.3.2). */
 export interface EptMapping {
   /** The first address, as the nested guest sees it. */
   gpa: number;

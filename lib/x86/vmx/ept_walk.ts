@@ -42,7 +42,7 @@ export interface WalkedEptEntry {
   entry: bigint;
 }
 
-/** Where the address leads, and what every entry on the way allows. */
+/** Where the address leads, and what every entry on the way allows (Intel SDM Vol. 3C, 28.3.2). */
 export interface EptTranslation {
   /** The physical address. */
   hpa: number;
@@ -60,7 +60,7 @@ export interface EptTranslation {
   ignorePat: boolean;
 }
 
-/** Why the address leads nowhere, and at which level. */
+/** Why the address leads nowhere, and at which level (Intel SDM Vol. 3C, 28.3.3). */
 export interface EptFault {
   /**
    * The exit that it causes; `"outside-memory"` where the entry itself lies in none. An address wider than
@@ -84,6 +84,7 @@ export interface EptWalk {
  * Vol. 3C, 28.3.2 and 28.3.3). It asks whether an address is mapped, not whether an access is allowed:
  * permissions are in the result.
  *
+ * @param options The EPT pointer, the guest-physical address, and how memory is read.
  * @throws {RangeError} When the pointer has a reserved walk length.
  * @example
  * ```ts
@@ -196,7 +197,7 @@ export type EptViolationFlag =
 /**
  * The exit qualification of an EPT violation by name: what was tried (`read`, `write`, `fetch`), what the
  * entries allow, and, where `linear_valid` is set, whether the guest's own address was translated (`final`)
- * or an entry of its page tables.
+ * or an entry of its page tables (Intel SDM Vol. 3C, table 27-7).
  */
 export const eptViolationFlags: FlagTable<EptViolationFlag> = {
   read: flagAt(0),

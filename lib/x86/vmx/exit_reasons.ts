@@ -85,7 +85,7 @@ export const vmxExitReasonNames: readonly string[] = [
   "TDCALL",
 ];
 
-/** The VMCS field `exit_reason` by its parts. */
+/** The VMCS field `exit_reason` by its parts (Intel SDM Vol. 3C, 24.9.1 and Appendix C). */
 export interface VmxExitReason {
   /** Bits 15:0: the basic exit reason. */
   basic: number;
@@ -110,6 +110,7 @@ const ENTRY_FAILURE = 31;
 /**
  * Why a guest left, or could not be entered (Intel SDM Vol. 3C, 24.9.1).
  *
+ * @param value The VMCS's field `exit_reason`, 32 bits.
  * @example
  * ```ts
  * import { vmxExitReason } from "@vmexit/vmexit/vmx";
@@ -134,7 +135,7 @@ export function vmxExitReason(value: number | bigint): VmxExitReason {
   };
 }
 
-/** An I/O instruction that left the guest, as VMX tells of it. */
+/** An I/O instruction that left the guest, as VMX tells of it (Intel SDM Vol. 3C, table 27-5). */
 export interface VmxIoExit extends IoExit {
   /** The port is the instruction's operand, and not DX. */
   immediate: boolean;
@@ -151,6 +152,7 @@ const PORT_BITS = 16;
 /**
  * What `exit_qualification` says of an exit at an I/O instruction (Intel SDM Vol. 3C, table 27-5).
  *
+ * @param qualification The VMCS's field `exit_qualification`.
  * @example
  * ```ts
  * import { vmxIoExit } from "@vmexit/vmexit/vmx";
@@ -201,8 +203,10 @@ export const vmInstructionErrors: Readonly<Record<number, string>> = {
 };
 
 /**
- * What the VMCS field `vm_instruction_error` says, or undefined where the manual has no such number.
+ * What the VMCS field `vm_instruction_error` says, or undefined where the manual has no such number (Intel SDM Vol.
+ * 3C, 30.4).
  *
+ * @param number The VMCS's field, 32 bits.
  * @example
  * ```ts
  * import { vmInstructionError } from "@vmexit/vmexit/vmx";

@@ -60,7 +60,7 @@ export function vmcsRegion(
   return bytes;
 }
 
-/** What a region of VMX says of itself. */
+/** What a region of VMX says of itself (Intel SDM Vol. 3C, 24.2). */
 export interface VmxRegionHeader {
   /** The VMCS revision identifier. */
   revision: number;
@@ -73,8 +73,9 @@ export interface VmxRegionHeader {
 const ABORT_OFFSET = 4;
 
 /**
- * Reads the first 8 bytes of a VMCS back.
+ * Reads the first 8 bytes of a VMCS back (Intel SDM Vol. 3C, 24.2).
  *
+ * @param bytes 8 of them or more.
  * @throws {RangeError} When there are fewer.
  */
 export function readVmcsHeader(bytes: Uint8Array): VmxRegionHeader {

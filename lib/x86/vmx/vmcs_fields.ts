@@ -1,7 +1,10 @@
 import { hex } from "../hex.ts";
 import { nearestNames } from "../nearest_names.ts";
 
-/** The fields of a VMCS in rows: an encoding, and the names of it and of those that follow, each 2 higher. */
+/**
+ * The fields of a VMCS in rows: an encoding, and the names of it and of those that follow, each 2 higher (Intel SDM
+ * Vol. 3D, Appendix B).
+ */
 export const VMCS_FIELD_ROWS = {
   // 16 bits: controls, guest state, host state (Intel SDM Vol. 3D, B.1).
   0x0000: [
@@ -202,7 +205,7 @@ export const VMCS_FIELD_ROWS = {
   ],
 } as const;
 
-/** A field of a VMCS by the manual's name. */
+/** A field of a VMCS by the manual's name (Intel SDM Vol. 3D, Appendix B). */
 export type VmcsFieldName = (typeof VMCS_FIELD_ROWS)[keyof typeof VMCS_FIELD_ROWS][number];
 
 const STRIDE = 2;
@@ -217,10 +220,10 @@ export const vmcsEncodings: ReadonlyMap<string, number> = new Map(
   ),
 );
 
-/** How wide a field is; natural width is that of the CPU's registers. */
+/** How wide a field is; natural width is that of the CPU's registers (Intel SDM Vol. 3C, 24.11.2). */
 export type VmcsFieldWidth = 16 | 32 | 64 | "natural";
 
-/** What a field is for. */
+/** What a field is for (Intel SDM Vol. 3C, 24.11.2). */
 export type VmcsFieldType = "control" | "VM-exit information" | "guest state" | "host state";
 
 /** An encoding by its parts (Intel SDM Vol. 3C, table 24-21). */
@@ -260,8 +263,9 @@ const names: ReadonlyMap<number, string> = new Map(
 );
 
 /**
- * A field of the VMCS, by its name or its encoding.
+ * A field of the VMCS, by its name or its encoding (Intel SDM Vol. 3D, Appendix B).
  *
+ * @param field `"guest_rip"`, or 0x681e.
  * @throws {RangeError} When there is no field of that name, or the encoding has a reserved bit.
  * @example
  * ```ts

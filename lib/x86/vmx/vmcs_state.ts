@@ -39,6 +39,7 @@ const PAT_RESET = 0x0007_0406_0007_0406n;
 /**
  * A segment's access rights as a VMCS has them (Intel SDM Vol. 3C, table 24-2).
  *
+ * @param segment As `struct kvm_segment` has it.
  * @example
  * ```ts
  * import { vmcsAccessRights } from "@vmexit/vmexit/vmx";
@@ -58,6 +59,7 @@ export function vmcsAccessRights(segment: Segment): bigint {
  * the guest does not see (`cr4_guest_host_mask`, `cr4_read_shadow`). Set the control `ia32e_mode_guest` for
  * states in long mode ({@linkcode isIa32e}), and `unrestricted_guest` for those without paging.
  *
+ * @param state A boot state.
  * @example
  * ```ts
  * import { vmcsGuest } from "@vmexit/vmexit/vmx";
@@ -107,7 +109,7 @@ export function vmcsGuest({ registers, specialRegisters: special }: VmcsCpuState
 
 /**
  * The host-state fields that bring a hypervisor back into this state at a VM exit: all but `host_rip` and
- * `host_rsp`. CR4 gets VMXE, without which it could not be in VMX operation.
+ * `host_rsp`. CR4 gets VMXE, without which it could not be in VMX operation (Intel SDM Vol. 3C, 24.5).
  *
  * @param state The hypervisor's, in long mode: a boot state, or what its machine's registers are.
  */
@@ -134,7 +136,11 @@ export function vmcsHost(
   };
 }
 
-/** Whether a state is in IA-32e mode: then VM entry needs the control `ia32e_mode_guest`. */
+/**
+ * Whether a state is in IA-32e mode: then VM entry needs the control `ia32e_mode_guest` (Intel SDM Vol. 3C, 26.2.4).
+ *
+ * @param state Its EFER counts, by the flag LMA.
+ */
 export function isIa32e({ specialRegisters }: Pick<CpuState, "specialRegisters">): boolean {
   return getFlag(eferFlags, "lma", specialRegisters.efer) === true;
 }

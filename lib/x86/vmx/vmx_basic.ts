@@ -30,7 +30,7 @@ const vmxBasicFields: FlagTable = {
 };
 
 /**
- * IA32_VMX_BASIC by its fields.
+ * IA32_VMX_BASIC by its fields (Intel SDM Vol. 3D, A.1).
  *
  * @param value What the MSR reads as, `vm.msrs.get("IA32_VMX_BASIC")`.
  * @example
@@ -69,7 +69,7 @@ export type FeatureControlFlag =
 
 /**
  * IA32_FEATURE_CONTROL by name. VMXON needs `lock`, and outside SMX operation `vmx_outside_smx`; while `lock`
- * is set, the MSR cannot be written.
+ * is set, the MSR cannot be written (Intel SDM Vol. 3C, 23.7).
  */
 export const featureControlFlags: FlagTable<FeatureControlFlag> = {
   lock: flagAt(0),

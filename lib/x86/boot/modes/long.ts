@@ -24,12 +24,13 @@ export interface LongLayout extends Ia32eLayout {
 
 /**
  * The state of a CPU that starts in 64-bit mode, at CPL 0 unless told otherwise, interrupts off, with everything
- * that the mode needs in memory: page tables, GDT, IDT, TSS.
+ * that the mode needs in memory: page tables, GDT, IDT, TSS (Intel SDM Vol. 3A, 9.8.5).
  *
  * - CR0: PE, PG; ET and NE, which VMX fixes to 1; WP, so that read-only pages bind CPL 0 too.
  * - CR4: PAE; OSFXSR and OSXMMEXCPT, so that SSE instructions work; LA57 with 5 levels.
  * - EFER: LME, LMA; NXE, so that no-execute pages can be had. SYSCALL stays off until the guest asks for it.
  *
+ * @param layout What differs from the defaults; addresses are guest-physical.
  * @throws {RangeError} When a mapping cannot be, tables do not fit the memory or lie on each other (both are
  *   named), a gate cannot be, or `entry` or `stack` is not canonical.
  * @example
@@ -137,6 +138,7 @@ export interface CompatibilityLayout extends Ia32eLayout {
  * as in {@linkcode longMode}; handlers of interrupts are 64-bit code, and so is what lies behind a far jump to
  * selector 8.
  *
+ * @param layout What differs from the defaults; addresses are guest-physical.
  * @throws {RangeError} As {@linkcode longMode} does, or when `entry` or `stack` has more than 32 bits.
  * @example
  * ```ts

@@ -29,11 +29,12 @@ export interface PaeLayout extends ProtectedLayout, PagingLayout<"4K" | "2M"> {}
 
 /**
  * The state of a CPU that starts in 32-bit protected mode without paging, at CPL 0 unless told otherwise,
- * interrupts off, with flat segments of 4 GiB and a GDT, a TSS and an IDT in memory.
+ * interrupts off, with flat segments of 4 GiB and a GDT, a TSS and an IDT in memory (Intel SDM Vol. 3A, 9.9.1).
  *
  * - CR0: PE; ET and NE, which VMX fixes to 1.
  * - CR4: OSFXSR and OSXMMEXCPT, so that SSE instructions work.
  *
+ * @param layout What differs from the defaults; addresses are guest-physical.
  * @throws {RangeError} When tables do not fit the memory or lie on each other (both are named), a gate cannot be,
  *   or `entry` or `stack` has more than 32 bits.
  * @example
@@ -53,6 +54,7 @@ export function protectedMode(layout: ProtectedLayout = {}): CpuState {
  * {@linkcode protectedMode} with 32-bit paging: 4 MiB pages, 4 KiB pages, or both. CR0 has PG and WP too, and CR4
  * PSE where there are 4 MiB pages.
  *
+ * @param layout What differs from the defaults; addresses are guest-physical.
  * @throws {RangeError} As {@linkcode protectedMode} does, or when a mapping cannot be.
  * @example
  * ```ts
@@ -72,6 +74,7 @@ export function pagedMode(layout: PagedLayout = {}): CpuState {
  * {@linkcode protectedMode} with PAE paging. CR0 has PG and WP too, CR4 PAE, and EFER NXE, so that no-execute pages
  * can be had.
  *
+ * @param layout What differs from the defaults; addresses are guest-physical.
  * @throws {RangeError} As {@linkcode protectedMode} does, or when a mapping cannot be.
  * @example
  * ```ts
@@ -134,8 +137,10 @@ export interface Protected16Layout extends ProtectionLayout {
 
 /**
  * The state of a CPU that starts in 16-bit protected mode at CPL 0, interrupts off: as on the 80286, segments
- * have 64 KiB, from address 0 on, and gates are of 16 bits. GDT, TSS and IDT are in memory.
+ * have 64 KiB, from address 0 on, and gates are of 16 bits. GDT, TSS and IDT are in memory (Intel SDM Vol. 3A,
+ * 3.4.5).
  *
+ * @param layout What differs from the defaults; addresses are guest-physical.
  * @throws {RangeError} When tables do not fit the memory or lie on each other (both are named), a gate cannot be,
  *   or `entry` or `stack` has more than 16 bits.
  * @example

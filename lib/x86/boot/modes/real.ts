@@ -59,8 +59,9 @@ const FAR_POINTER_SIZE = 4;
 /**
  * The state of a CPU that starts in real mode: CR0 has ET and NE (which VMX fixes to 1), paging and
  * protection off, every segment 64 KiB long with base 16 × selector, IDTR on the vector table at 0. Nothing is
- * written to memory but what `gates` and `catchFaults` ask for.
+ * written to memory but what `gates` and `catchFaults` ask for (Intel SDM Vol. 3A, 9.1 and 20.1).
  *
+ * @param layout What differs from the defaults: selectors and offsets of 16 bits.
  * @throws {RangeError} When a selector, IP or SP has more than 16 bits, or real mode cannot reach `entry` or a handler.
  * @example
  * ```ts
@@ -190,6 +191,7 @@ const LIMIT = 0xffff_ffff;
  * limits of 4 GiB, as they stay when a program loads them in protected mode and goes back. Offsets of 32 bits
  * reach all that memory; CS and SS keep their 64 KiB.
  *
+ * @param layout What differs from the defaults: selectors and offsets of 16 bits.
  * @throws {RangeError} As {@linkcode realMode} does.
  * @example
  * ```ts

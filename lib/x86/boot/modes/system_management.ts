@@ -39,6 +39,7 @@ const ALIGNMENT = 0x8000;
  * 10.3.3): 16-bit code in CS with the base SMBASE, all segments 4 GiB long, protection and paging off. `RSM` leaves
  * it.
  *
+ * @param layout What differs from the defaults; SMBASE is guest-physical.
  * @throws {RangeError} When SMBASE is no multiple of 32 KiB below 4 GiB.
  * @example
  * ```ts

@@ -21,8 +21,10 @@ const PRIVILEGE = 3;
  * The state of a CPU that starts in virtual-8086 mode: 16-bit code with real mode's segments, at CPL 3 of
  * 32-bit protected mode without paging. RFLAGS has VM, and IOPL 3, so that CLI, STI, PUSHF, POPF, INT and IRET work
  * as they stand; the TSS opens the ports. `INT` enters the IDT of protected mode: `gates` are the monitor, which is
- * 32-bit code at CPL 0; without one of its own, `int 0x80` enters a handler that executes HLT and returns.
+ * 32-bit code at CPL 0; without one of its own, `int 0x80` enters a handler that executes HLT and returns (Intel SDM
+ * Vol. 3B, 20.2).
  *
+ * @param layout What differs from the defaults: selectors and offsets of 16 bits.
  * @throws {RangeError} When a selector, IP or SP has more than 16 bits, the entry is out of reach, a gate cannot be,
  *   or tables do not fit the memory or lie on each other (both are named).
  * @example

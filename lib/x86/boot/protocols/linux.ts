@@ -58,12 +58,14 @@ const IDT_SIZE = 8;
 /**
  * The state in which rust-vmm's virtual machine monitors (Firecracker, Cloud Hypervisor and others) enter a 64-bit
  * Linux kernel (Documentation/arch/x86/boot.rst, "64-bit Boot Protocol"): 64-bit mode at CPL 0, interrupts off, the
- * first GiB mapped onto itself in 2 MiB pages, RSI on the zero page, RSP and RBP on the stack, all else zero.
+ * first GiB mapped onto itself in 2 MiB pages, RSI on the zero page, RSP and RBP on the stack, all else zero (Linux,
+ * Documentation/x86/boot.rst, 64-bit boot protocol).
  *
  * CR0 has PE and PG, and ET and NE, which VMX fixes to 1; CR4 has PAE; EFER LME and LMA. The x87 control word is 0x37f
  * and MXCSR 0x1f80; the MSRs of SYSENTER and SYSCALL, KERNEL_GS_BASE and the TSC are 0, and IA32_MISC_ENABLE has fast
  * strings.
  *
+ * @param layout Where the kernel's parts lie, as guest-physical addresses.
  * @throws {RangeError} When a mapping cannot be, or tables do not fit the memory.
  * @example
  * ```ts

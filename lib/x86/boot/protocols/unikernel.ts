@@ -17,6 +17,7 @@ export interface UnikernelLayout extends LongLayout {
  * information and RSI the number of the CPU, as the first two arguments of a C function. CR0 has PE, ET, NE and PG, CR4
  * has PAE, EFER has LME, LMA and NXE; the kernel sets the rest itself.
  *
+ * @param layout Where the kernel's parts lie, as guest-physical addresses.
  * @throws {RangeError} As {@linkcode longMode} does, or when the number of the CPU is none.
  * @example
  * ```ts
