@@ -57,7 +57,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
     interrupts: ["registers"],
     msrs: ["registers", "exits"],
     faults: ["registers", "memory"],
-    buses: ["host", "interrupts"],
+    buses: ["interrupts"],
     report: ["registers", "host", "exits", "memory", "interrupts", "faults"],
     run: ["registers", "host", "exits", "interrupts", "faults", "buses", "report"],
     "cpu.ts": [
