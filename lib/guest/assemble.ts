@@ -45,6 +45,7 @@ export interface Assembler {
 /** Raise it when what the caches keep changes its shape or meaning. */
 const CACHE_FORMAT = 2;
 const CODE_BITS: readonly unknown[] = [16, 32, 64];
+const WARNINGS: readonly unknown[] = ["print", "error", "collect"];
 
 /** This machine's NASM, with a cache in memory and one on disk. */
 export const assembler: Assembler = {
@@ -61,7 +62,7 @@ const printed: Set<string> = new Set();
  *
  * @throws {AssemblyError} When NASM refuses it.
  * @throws {HostError} When NASM is missing, too old, or fails in another way.
- * @throws {RangeError} When an option is out of range, or the text makes no bytes.
+ * @throws {RangeError | TypeError} When an option is out of range, or the text makes no bytes.
  * @throws {Deno.errors.NotCapable} When `run` is not permitted for NASM, or `ffi` not at all.
  */
 export function assemble(
@@ -71,6 +72,11 @@ export function assemble(
 ): Image {
   const { origin = 0, bits = 16, warnings = "print" } = options;
   checkBits(bits);
+  if (!WARNINGS.includes(warnings)) {
+    throw new TypeError(
+      `Cannot treat warnings as ${JSON.stringify(warnings)}: give "print", "error" or "collect"`,
+    );
+  }
   const { text, folders } = source;
   const input: NasmInput = {
     text,

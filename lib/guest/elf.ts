@@ -190,6 +190,7 @@ const CLASSES: Readonly<Record<number, ElfStructs>> = { 1: ELF32, 2: ELF64 };
 const ET = { REL: 1, EXEC: 2, DYN: 3 } as const;
 const MACHINE_BITS: Readonly<Record<number, CodeBits>> = { 3: 32, 62: 64 };
 const PT_LOAD = 1;
+const ADDRESSES: readonly unknown[] = ["physical", "virtual"];
 
 const LINK =
   "link it for the guest's addresses, for example with `ld -static -no-pie -Ttext=0x100000`";
@@ -201,6 +202,16 @@ const LINK =
  * @throws {RangeError} When it is damaged: something in it points past its end.
  */
 export function readElf(file: Uint8Array, { addresses = "physical" }: ElfOptions = {}): ImageInit {
+  if (!(file instanceof Uint8Array)) {
+    throw new TypeError(
+      `Cannot load an ELF file from ${typeof file}: give its bytes, or its path to Image.elf`,
+    );
+  }
+  if (!ADDRESSES.includes(addresses)) {
+    throw new TypeError(
+      `Cannot load an ELF file at ${String(addresses)} addresses: give "physical" or "virtual"`,
+    );
+  }
   const bytes = new Uint8Array(file);
   const structs = identify(bytes);
   const header = readAt(bytes, structs.header, 0n, "its header");

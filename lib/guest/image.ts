@@ -94,7 +94,8 @@ export class Image {
           `Cannot make an image of ${typeof bytes}: give a Uint8Array, as Deno.readFileSync returns`,
         );
       }
-      const { origin, entry, bits, symbols = {} } = options;
+      const { origin, entry, bits = 16, symbols = {} } = options ?? {};
+      checkBits(bits);
       const address = checkAddress(origin, "an image's origin");
       return new Image({
         segments: [{ address, bytes: new Uint8Array(bytes), size: bytes.length }],
@@ -199,12 +200,14 @@ export class Image {
     const value = this.symbols[name];
     if (value !== undefined) return value;
     const names = Object.keys(this.symbols);
-    throw new RangeError(
+    const error = new RangeError(
       `Cannot find the symbol ${name}: ` +
         (names.length === 0
           ? "the image has no symbols"
           : `the image has none of that name; near it are ${nearestNames(name, names).join(", ")}`),
     );
+    Error.captureStackTrace(error, this.symbol);
+    throw error;
   }
 
   /** Whether a symbol is a constant (`equ`, an offset in a `struc`), and no place in the image. */
@@ -277,6 +280,11 @@ export class Image {
 /** Where a segment lies when its image is loaded. */
 export function loadAddressOf({ address, loadAddress = address }: ImageSegment): bigint {
   return loadAddress;
+}
+
+function checkBits(bits: unknown): void {
+  if (bits === 16 || bits === 32 || bits === 64) return;
+  throw new RangeError(`Cannot make an image of ${bits} bits: code on x86 has 16, 32 or 64`);
 }
 
 function checkSegments(segments: readonly ImageSegment[]): void {

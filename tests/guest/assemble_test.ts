@@ -202,6 +202,8 @@ Deno.test("options out of range are refused before NASM runs", () => {
     );
   }
   assertThrows(() => source.assemble({ bits: 8 as 16 }), RangeError, "Cannot assemble for 8 bits");
+  const warnings = "eror" as "error";
+  assertThrows(() => source.assemble({ warnings }), TypeError, 'Cannot treat warnings as "eror"');
 });
 
 Deno.test("bits are what the source says, else what is asked for", () => {

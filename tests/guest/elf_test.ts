@@ -290,3 +290,9 @@ Deno.test("an ELF file is read from beside the test, and refused at the line tha
     assertEquals(firstFrame(error as Error), `${import.meta.url}:${line}`);
   }
 });
+
+Deno.test("options and files of another kind are refused", () => {
+  const wrong = { addresses: "phyiscal" as "physical" };
+  assertThrows(() => Image.fromElf(valid, wrong), TypeError, "at phyiscal addresses");
+  assertThrows(() => Image.fromElf("k.elf" as never), TypeError, "its path to Image.elf");
+});

@@ -1,4 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
+import { firstFrame, markedLine } from "./marked_line.ts";
 import { Image } from "../../lib/guest/image.ts";
 import type { ImageInit, ImageSegment } from "../../lib/guest/image_init.ts";
 
@@ -47,6 +48,13 @@ const REFUSED: [what: string, make: () => Image, error: typeof TypeError, messag
     () => Image.fromBytes(new Uint8Array(1), { origin: 0, entry: 0.5 }),
     RangeError,
     "Cannot use 0.5 as an image's entry",
+  ],
+  ["no options", () => Image.fromBytes(new Uint8Array(1), undefined as never), TypeError, "origin"],
+  [
+    "code of 8 bits",
+    () => Image.fromBytes(new Uint8Array(1), { origin: 0, bits: 8 as 16 }),
+    RangeError,
+    "Cannot make an image of 8 bits",
   ],
   [
     "segments that overlap",
@@ -140,4 +148,9 @@ Deno.test("a number that is not exact is no address", () => {
   );
   assertThrows(() => Image.fromBytes(new Uint8Array(1), { origin: 2n ** 64n }), RangeError);
   assertEquals(Image.fromBytes(new Uint8Array(1), { origin: UPPER }).entry, UPPER);
+});
+
+Deno.test("an unknown symbol is told at the line that asks for it", () => {
+  const error = assertThrows(() => new Image(PARTS).symbol("nosuch")) as Error; // ; @nosuch
+  assertEquals(firstFrame(error), `${import.meta.url}:${markedLine(import.meta.url, "nosuch")}`);
 });
