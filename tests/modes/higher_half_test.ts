@@ -219,8 +219,11 @@ Deno.test("a label that the guest does not have is refused with the nearest, at 
     assertThrows(use, RangeError, "Cannot find the symbol tick: ", String(use));
     assertThrows(use, RangeError, "near it are ticks");
   }
-  const error = assertThrows(() => vm.debug.breakAt("tick") /* ; @unknown */) as Error;
-  assertEquals(firstFrame(error), `${import.meta.url}:${markedLine(import.meta.url, "unknown")}`);
+  const here = import.meta.filename!;
+  for (const use of uses.filter((use) => !String(use).includes("registers.dr0"))) {
+    const error = assertThrows(use) as Error;
+    assertStringIncludes(firstFrame(error) ?? "", here, String(use));
+  }
 });
 
 Deno.test("what is no address is refused as such", () => {

@@ -1,4 +1,5 @@
 import type { Address } from "../../guest/address.ts";
+import { atCaller } from "../../guest/call_site.ts";
 
 const BYTE_BITS = 8;
 
@@ -14,7 +15,7 @@ export type MemoryContent = Uint8Array | readonly number[] | string;
  * x86.
  *
  * Every method throws a `RangeError` that names the slots there are, or the page-table entry that is
- * missing, when an address has no memory behind it.
+ * missing, when an address has no memory behind it. Its stack begins at the line that called.
  *
  * @example
  * ```ts no-eval
@@ -43,57 +44,62 @@ export abstract class AddressSpace<Own extends number | bigint = number | bigint
 
   /** A copy of `length` bytes from `address` on. */
   read(address: Address, length: number): Uint8Array<ArrayBuffer> {
-    if (!Number.isSafeInteger(length) || length < 0) {
-      throw new RangeError(`Cannot read ${length} bytes: it is not a count of bytes`);
-    }
-    const bytes = new Uint8Array(length);
-    this.load(this.addressOf(address), bytes);
-    return bytes;
+    return atCaller(this.read, () => {
+      if (!Number.isSafeInteger(length) || length < 0) {
+        throw new RangeError(`Cannot read ${length} bytes: it is not a count of bytes`);
+      }
+      const bytes = new Uint8Array(length);
+      this.load(this.addressOf(address), bytes);
+      return bytes;
+    });
   }
 
   /** Stores `content` from `address` on. */
   write(address: Address, content: MemoryContent): void {
-    this.store(this.addressOf(address), contentBytes(content));
+    return atCaller(this.write, () => this.store(this.addressOf(address), contentBytes(content)));
   }
 
   /** The byte at `address`. */
   u8(address: Address): number {
-    return this.#number(address, 1);
+    return atCaller(this.u8, () => this.#number(address, 1));
   }
 
   /** The 16-bit integer at `address`. */
   u16(address: Address): number {
-    return this.#number(address, 2);
+    return atCaller(this.u16, () => this.#number(address, 2));
   }
 
   /** The 32-bit integer at `address`. */
   u32(address: Address): number {
-    return this.#number(address, 4);
+    return atCaller(this.u32, () => this.#number(address, 4));
   }
 
   /** The 64-bit integer at `address`. */
   u64(address: Address): bigint {
-    return new DataView(this.read(address, 8).buffer).getBigUint64(0, true);
+    return atCaller(
+      this.u64,
+      () => new DataView(this.read(address, 8).buffer).getBigUint64(0, true),
+    );
   }
 
   /** Stores a byte. */
   setU8(address: Address, value: number): void {
-    this.#setInteger(address, 1, value);
+    return atCaller(this.setU8, () => this.#setInteger(address, 1, value));
   }
 
   /** Stores a 16-bit integer. */
   setU16(address: Address, value: number): void {
-    this.#setInteger(address, 2, value);
+    return atCaller(this.setU16, () => this.#setInteger(address, 2, value));
   }
 
   /** Stores a 32-bit integer. */
   setU32(address: Address, value: number): void {
-    this.#setInteger(address, 4, value);
+    return atCaller(this.setU32, () => this.#setInteger(address, 4, value));
   }
 
   /** Stores a 64-bit integer. */
   setU64(address: Address, value: bigint): void {
-    this.#setInteger(address, 8, value);
+    return atCaller(this.setU64, () => this.#setInteger(address, 8, value));
   }
 
   /**
@@ -101,14 +107,16 @@ export abstract class AddressSpace<Own extends number | bigint = number | bigint
    * NUL.
    */
   string(address: Address, length?: number): string {
-    if (length !== undefined) return new TextDecoder().decode(this.read(address, length));
-    const bytes: number[] = [];
-    const start = this.addressOf(address);
-    for (let offset = 0;; offset++) {
-      const byte = this.u8(addressAfter(start, offset));
-      if (byte === 0) return new TextDecoder().decode(new Uint8Array(bytes));
-      bytes.push(byte);
-    }
+    return atCaller(this.string, () => {
+      if (length !== undefined) return new TextDecoder().decode(this.read(address, length));
+      const bytes: number[] = [];
+      const start = this.addressOf(address);
+      for (let offset = 0;; offset++) {
+        const byte = this.u8(addressAfter(start, offset));
+        if (byte === 0) return new TextDecoder().decode(new Uint8Array(bytes));
+        bytes.push(byte);
+      }
+    });
   }
 
   #number(address: Address, size: 1 | 2 | 4): number {

@@ -1,5 +1,6 @@
 import { PAGE_SIZE } from "../../ffi/mman.ts";
 import { type Address, checkAddress } from "../../guest/address.ts";
+import { atCaller } from "../../guest/call_site.ts";
 import { describeWalk } from "../../x86/paging/page_walk.ts";
 import { type PageWalk, walkPageTables } from "../../x86/paging/page_walk.ts";
 import { pagingModeOf } from "../../x86/paging/page_levels.ts";
@@ -42,14 +43,16 @@ export class LinearMemory extends AddressSpace<bigint> {
    * @throws {RangeError} When it is not mapped; the message has each page-table entry that was passed.
    */
   toPhysical(where: Address): number {
-    const linear = this.addressOf(where);
-    if (!this.#pagingIsOn) return Number(linear);
-    const walk = this.walk(linear);
-    if ("physical" in walk.result) return walk.result.physical;
-    throw new RangeError(
-      `Cannot translate linear 0x${linear.toString(16)}: it is not mapped\n` +
-        describeWalk(walk).map((line) => `  ${line}`).join("\n"),
-    );
+    return atCaller(this.toPhysical, () => {
+      const linear = this.addressOf(where);
+      if (!this.#pagingIsOn) return Number(linear);
+      const walk = this.walk(linear);
+      if ("physical" in walk.result) return walk.result.physical;
+      throw new RangeError(
+        `Cannot translate linear 0x${linear.toString(16)}: it is not mapped\n` +
+          describeWalk(walk).map((line) => `  ${line}`).join("\n"),
+      );
+    });
   }
 
   /**

@@ -1,5 +1,6 @@
 import type { Pages } from "../../ffi/libc.ts";
 import { type Address, checkAddress } from "../../guest/address.ts";
+import { atCaller } from "../../guest/call_site.ts";
 import { AddressSpace } from "./address_space.ts";
 import type { BackedSlot, MemorySlot, SlotOptions } from "./memory_slots.ts";
 import { formatAddress } from "../../x86/hex.ts";
@@ -174,14 +175,16 @@ export class BackedMemory extends AddressSpace<number> implements PhysicalMemory
 
   /** See {@linkcode PhysicalMemory.view}. */
   view(where: Address, length: number): Uint8Array<ArrayBuffer> {
-    this.#owner.checkUsable();
-    const gpa = this.addressOf(where);
-    const slot = this.slotAt(gpa);
-    const isCount = Number.isSafeInteger(length) && length >= 0;
-    if (slot === undefined || !isCount || gpa + length > slot.gpa + slot.size) {
-      throw this.#outOfRange("view", gpa, length);
-    }
-    return slot.pages.view(gpa - slot.gpa, length);
+    return atCaller(this.view, () => {
+      this.#owner.checkUsable();
+      const gpa = this.addressOf(where);
+      const slot = this.slotAt(gpa);
+      const isCount = Number.isSafeInteger(length) && length >= 0;
+      if (slot === undefined || !isCount || gpa + length > slot.gpa + slot.size) {
+        throw this.#outOfRange("view", gpa, length);
+      }
+      return slot.pages.view(gpa - slot.gpa, length);
+    });
   }
 
   /**

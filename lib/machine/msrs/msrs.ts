@@ -1,3 +1,4 @@
+import { atCaller } from "../../guest/call_site.ts";
 import type { Kvm } from "../../kvm/kvm.ts";
 import { MsrError } from "../../kvm/errors.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
@@ -90,8 +91,10 @@ export class Msrs {
    *   (`notTried`). {@linkcode Msrs.setEach} tries all.
    */
   set(values: MsrValues): void {
-    this.#parts.checkUsable();
-    setMsrs(this.#parts, msrEntries(values, this.#parts.symbol));
+    atCaller(this.set, () => {
+      this.#parts.checkUsable();
+      setMsrs(this.#parts, msrEntries(values, this.#parts.symbol));
+    });
   }
 
   /**

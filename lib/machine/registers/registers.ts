@@ -1,3 +1,4 @@
+import { atCaller } from "../../guest/call_site.ts";
 import { kvm_dtable, kvm_regs, kvm_segment, kvm_sregs } from "../../kvm/abi/structs/registers.ts";
 import type { StructLayout } from "../../ffi/struct.ts";
 import type { DescriptorTable, SegmentName } from "../../x86/boot/cpu_state.ts";
@@ -175,7 +176,8 @@ export function registersOf(
     define(name, () => members);
   }
   define("get", () => (path: string) => readPath(registers, path));
-  define("set", () => (values: RegisterValues) => setAll(registers, store, values));
+  const set = (values: RegisterValues) => atCaller(set, () => setAll(registers, store, values));
+  define("set", () => set);
   return Object.preventExtensions(registers);
 }
 
