@@ -1,19 +1,16 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { MSRS } from "../../../lib/x86/msrs/msrs.ts";
-import { placeRegion } from "../../../lib/x86/virtualization/place_region.ts";
-import { walkPageTables } from "../../../lib/x86/paging/page_walk.ts";
 import {
   IO_PERMISSION_MAP_SIZE,
   IoPermissionMap,
   MSR_PERMISSION_MAP_SIZE,
   MsrPermissionMap,
 } from "../../../lib/x86/svm/permission_maps.ts";
-import { buildNestedPageTables } from "../../../lib/x86/svm/nested_page_tables.ts";
-import { memoryOf } from "../memory_of.ts";
 
 /** Ports close to each other, so that ranges and questions meet. */
 const port = fc.integer({ min: 0x7fe0, max: 0x8020 });
+
 const portRanges = fc.array(
   fc.tuple(port, fc.nat(16)).map(([first, count]) => [first, first + count] as const),
 );
@@ -151,53 +148,4 @@ Deno.test("MSRs outside the ranges, or in two of them, are refused, and so are u
   );
   assertThrows(() => map.intercept([5, 4]), RangeError, "Cannot intercept MSRs 0x5");
   assertThrows(() => map.intercept("LSTARR" as never), RangeError, "the nearest are LSTAR");
-});
-
-Deno.test("regions are refused where they are misaligned, or past the physical-address width", () => {
-  const page = new Uint8Array(4096);
-  assertEquals(placeRegion("VMCB", 0x3000, page), { gpa: 0x3000, bytes: page, what: "VMCB" });
-  assertThrows(
-    () => placeRegion("VMCB", 0x3010, page),
-    RangeError,
-    "Cannot place the VMCB at 0x3010: its address is a multiple of 0x1000",
-  );
-  assertThrows(
-    () => placeRegion("VMCS", 2 ** 36 - 4096 + 4096, page, 36),
-    RangeError,
-    "physical addresses have 36 bits",
-  );
-  placeRegion("VMCS", 2 ** 36 - 4096, page, 36);
-});
-
-Deno.test("nested page tables are long-mode tables whose pages are user's, at every size", () => {
-  for (const pageSize of ["4K", "2M", "1G"] as const) {
-    const size = pageSize === "4K" ? 2 ** 21 : 2 ** 30;
-    const { cr3, writes } = buildNestedPageTables({
-      areas: [{ start: 0x1000, end: 0x10_0000 }],
-      mappings: [{ gpa: 0, hpa: 2 * size, size, pageSize, writable: false }],
-    });
-    const { result, levels } = walkPageTables({
-      cr3,
-      linear: size / 2 + 0x678,
-      read: memoryOf(writes),
-    });
-    assertEquals(result, {
-      physical: 2 * size + size / 2 + 0x678,
-      pageSize,
-      writable: false,
-      user: true,
-      executable: true,
-    });
-    assert(levels.every(({ user }) => user));
-  }
-  assertThrows(
-    () =>
-      buildNestedPageTables({
-        areas: [{ start: 0x1000, end: 0x9000 }],
-        mappings: [{ gpa: 0x1000, hpa: 2 ** 40 - 0x1000, size: 0x2000 }],
-        physicalAddressBits: 40,
-      }),
-    RangeError,
-    "Cannot map guest-physical 0x1000 to 0xfffffff000: physical addresses have 40 bits",
-  );
 });

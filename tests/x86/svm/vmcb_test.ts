@@ -3,18 +3,6 @@ import fc from "fast-check";
 import { bootState } from "../../../lib/x86/boot/boot_state.ts";
 import { descriptorToSegment } from "../../../lib/x86/registers/segment.ts";
 import {
-  svmExitCode,
-  svmExitCodes,
-  svmExitName,
-  svmIoExit,
-} from "../../../lib/x86/svm/exit_codes.ts";
-import {
-  type SvmIntercept,
-  svmInterceptBits,
-  svmInterceptNames,
-  svmInterceptWords,
-} from "../../../lib/x86/svm/intercepts.ts";
-import {
   readVmcb,
   segmentToVmcb,
   vmcb,
@@ -62,6 +50,7 @@ const KERNEL_CONTROL = {
   vmsa_pointer: [0x108, 8],
   host_reserved: [0x3e0, 32],
 } as const;
+
 const KERNEL_SAVE = {
   es: [0x00, 16],
   cs: [0x10, 16],
@@ -190,121 +179,4 @@ Deno.test("segments come back from a VMCB as they went in", () => {
     const segment = descriptorToSegment(descriptor | 1n << 47n, selector);
     assertEquals(vmcbToSegment(segmentToVmcb(segment)), segment);
   }));
-});
-
-const interceptNames = [...svmInterceptBits.keys()] as SvmIntercept[];
-
-Deno.test("intercepts lie at the manual's bits", () => {
-  const bits: [SvmIntercept, word: number, bit: number][] = [
-    ["cr0_read", 0, 0],
-    ["cr8_write", 0, 24],
-    ["dr7_read", 1, 7],
-    ["dr0_write", 1, 16],
-    ["exception_14", 2, 14],
-    ["intr", 3, 0],
-    ["vintr", 3, 4],
-    ["cr0_sel_write", 3, 5],
-    ["tr_write", 3, 13],
-    ["cpuid", 3, 18],
-    ["hlt", 3, 24],
-    ["ioio_prot", 3, 27],
-    ["msr_prot", 3, 28],
-    ["shutdown", 3, 31],
-    ["vmrun", 4, 0],
-    ["rdtscp", 4, 7],
-    ["xsetbv", 4, 13],
-    ["efer_write_trap", 4, 15],
-    ["cr8_write_trap", 4, 24],
-    ["invlpgb", 5, 0],
-    ["invpcid", 5, 2],
-    ["tlbsync", 5, 4],
-  ];
-  for (const [name, word, bit] of bits) {
-    const expected = [0, 0, 0, 0, 0, 0];
-    expected[word] = 2 ** bit;
-    assertEquals([name, svmInterceptWords([name])], [name, expected]);
-  }
-  assertEquals(new Set(svmInterceptBits.values()).size, svmInterceptBits.size);
-});
-
-/** Intercepts that the manual calls otherwise than the exits that they cause. */
-const EXITS_OF_INTERCEPTS: Readonly<Record<string, string>> = {
-  INTN: "SWINT",
-  IOIO_PROT: "IOIO",
-  MSR_PROT: "MSR",
-  MWAIT_ARMED: "MWAIT_CONDITIONAL",
-  BUS_LOCK: "BUSLOCK",
-};
-
-Deno.test("each intercept's bit is the number of the exit that it causes", () => {
-  for (const [name, bit] of svmInterceptBits) {
-    const exit = name.replace(/^exception_/, "excp").toUpperCase();
-    assertEquals(svmExitName(bit), `VMEXIT_${EXITS_OF_INTERCEPTS[exit] ?? exit}`);
-  }
-});
-
-Deno.test("intercepts by name come back from the words of a VMCB", () => {
-  fc.assert(fc.property(fc.uniqueArray(fc.constantFrom(...interceptNames)), (names) => {
-    const view = new DataView(new ArrayBuffer(vmcb.size));
-    vmcb.write(view, 0, { control: { intercepts: svmInterceptWords(names) } });
-    assertEquals(svmInterceptNames(vmcb.read(view).control.intercepts).sort(), [...names].sort());
-  }));
-});
-
-Deno.test("an intercept that does not exist is refused with the nearest names", () => {
-  assertThrows(
-    () => svmInterceptWords(["iooi_prot" as SvmIntercept]),
-    RangeError,
-    'Cannot intercept "iooi_prot": there is no intercept of that name; the nearest are ioio_prot',
-  );
-  assertThrows(() => svmInterceptWords(["exception_32"]), RangeError, "exception_3");
-});
-
-Deno.test("exit codes have the manual's names, both ways", () => {
-  for (
-    const [code, name] of [
-      [0x00, "VMEXIT_CR0_READ"],
-      [0x1f, "VMEXIT_CR15_WRITE"],
-      [0x27, "VMEXIT_DR7_READ"],
-      [0x30, "VMEXIT_DR0_WRITE"],
-      [0x4e, "VMEXIT_EXCP14"],
-      [0x60, "VMEXIT_INTR"],
-      [0x78, "VMEXIT_HLT"],
-      [0x7b, "VMEXIT_IOIO"],
-      [0x7c, "VMEXIT_MSR"],
-      [0x7f, "VMEXIT_SHUTDOWN"],
-      [0x80, "VMEXIT_VMRUN"],
-      [0x8f, "VMEXIT_EFER_WRITE_TRAP"],
-      [0x98, "VMEXIT_CR8_WRITE_TRAP"],
-      [0x400, "VMEXIT_NPF"],
-      [0x403, "VMEXIT_VMGEXIT"],
-    ] as const
-  ) {
-    assertEquals([svmExitName(code), svmExitCode(name)], [name, BigInt(code)]);
-  }
-  assertEquals(svmExitName(-1), "VMEXIT_INVALID");
-  assertEquals(svmExitName(0xffff_ffffn), "VMEXIT_INVALID");
-  assertEquals(svmExitName(0x404), undefined);
-  assertEquals(new Set(svmExitCodes.values()).size, svmExitCodes.size);
-  assertThrows(() => svmExitCode("VMEXIT_IOOI"), RangeError, "the nearest are VMEXIT_IOIO");
-});
-
-Deno.test("EXITINFO1 of VMEXIT_IOIO has the manual's bits", () => {
-  assertEquals(svmIoExit(0x3f8_0011n), {
-    port: 0x3f8,
-    direction: "in",
-    size: 1,
-    string: false,
-    repeated: false,
-  });
-  assertEquals(svmIoExit(0xffff_024cn), {
-    port: 0xffff,
-    direction: "out",
-    size: 4,
-    string: true,
-    repeated: true,
-  });
-  assertEquals(svmIoExit(0x60_0021n).size, 2);
-  const stringOnly = svmIoExit(0x60_0014n);
-  assertEquals([stringOnly.string, stringOnly.repeated], [true, false]);
 });

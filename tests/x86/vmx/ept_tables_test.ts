@@ -6,7 +6,6 @@ import {
   type EptMapping,
   type EptTables,
 } from "../../../lib/x86/vmx/ept_tables.ts";
-import { decodeEptPointer, eptPointer } from "../../../lib/x86/vmx/ept_entry.ts";
 import { type EptWalk, walkEpt } from "../../../lib/x86/vmx/ept_walk.ts";
 import { memoryOf } from "../memory_of.ts";
 
@@ -19,49 +18,6 @@ function build(...mappings: EptMapping[]): EptTables {
 function walk({ pointer, writes }: EptTables, gpa: number): EptWalk["result"] {
   return walkEpt({ pointer, gpa, read: memoryOf(writes) }).result;
 }
-
-Deno.test("an EPT pointer has the manual's bits, and its address is aligned down", () => {
-  assertEquals(eptPointer({ root: 0x5000 }), 0x501en);
-  assertEquals(eptPointer({ root: 0x5fff }), 0x501en);
-  assertEquals(eptPointer({ root: 0, memoryType: "UC" }), 0x18n);
-  assertEquals(eptPointer({ root: 0x1000, walkLength: 5, accessedDirty: true }), 0x1066n);
-  assertEquals(eptPointer({ root: 2 ** 52 - 1 }), 0xf_ffff_ffff_f01en);
-  assertEquals(decodeEptPointer(0xf_ffff_ffff_f05en), {
-    root: 2 ** 52 - 4096,
-    memoryType: "WB",
-    walkLength: 4,
-    accessedDirty: true,
-  });
-  assertEquals(decodeEptPointer(0x1002n).memoryType, undefined);
-  assertEquals(decodeEptPointer(0x1006n).walkLength, undefined);
-});
-
-Deno.test("an EPT pointer comes back as it was made", () => {
-  const pointers = fc.record({
-    root: fc.nat(2 ** 31).map((page) => page * 4096),
-    memoryType: fc.constantFrom("UC", "WB"),
-    walkLength: fc.constantFrom(4, 5),
-    accessedDirty: fc.boolean(),
-  });
-  fc.assert(fc.property(pointers, (pointer) => {
-    assertEquals(decodeEptPointer(eptPointer(pointer)), pointer);
-  }));
-});
-
-Deno.test("an EPT pointer that cannot be is refused", () => {
-  assertThrows(
-    () => eptPointer({ root: 2 ** 46 }, 46),
-    RangeError,
-    "physical addresses have 46 bits",
-  );
-  assertThrows(() => eptPointer({ root: -1 }), RangeError, "as the address of EPT's root");
-  assertThrows(
-    () => eptPointer({ root: 0, memoryType: "WT" }),
-    RangeError,
-    'Cannot use the memory type "WT": here it is one of',
-  );
-  assertThrows(() => eptPointer({ root: 0, walkLength: 3 as never }), RangeError, "it is 4 or 5");
-});
 
 Deno.test("EPT's entries have the manual's bits at every page size", () => {
   for (
@@ -97,6 +53,7 @@ Deno.test("tables are placed from the area's start, root first, and say what the
 });
 
 const sizes = fc.constantFrom("4K", "2M", "1G");
+
 const mappings = fc.tuple(sizes, fc.nat(100), fc.nat(100), fc.integer({ min: 1, max: 3 }))
   .chain(([pageSize, gpa, hpa, count]) =>
     fc.record({
@@ -133,62 +90,6 @@ Deno.test("automatic pages are of 2 MiB where both addresses allow it, and of 4 
     return "pageSize" in result ? result.pageSize : undefined;
   };
   assertEquals([0x1f_f000, 0x20_0000, 0x40_0000, 0x100_0000].map(pageOf), ["4K", "2M", "2M", "4K"]);
-});
-
-Deno.test("a walk tells a violation from a misconfiguration, and at which level", () => {
-  const tables = build({ gpa: 0, size: 0x1000 }, { gpa: 0x20_0000, size: 0x20_0000 });
-  assertEquals(walk(tables, 0x1000), { fault: "EPT violation", level: "PTE" });
-  assertEquals(walk(tables, 2 ** 39), { fault: "EPT violation", level: "PML4E" });
-  assertEquals(walk(tables, 2 ** 48), { fault: "EPT violation", level: "PML4E" });
-
-  const read = memoryOf(tables.writes);
-  const withLast = (entry: bigint, options = {}) =>
-    walkEpt({
-      pointer: tables.pointer,
-      gpa: 0,
-      read: (gpa) => gpa === 0x1_3000 ? entry : read(gpa),
-      ...options,
-    }).result;
-  const misconfigured = { fault: "EPT misconfiguration", level: "PTE" };
-  assertEquals<unknown>(withLast(0x2n), misconfigured); // write-only
-  assertEquals<unknown>(withLast(0x6n), misconfigured); // write and execute
-  assertEquals<unknown>(withLast(0x4n, { executeOnly: false }), misconfigured);
-  assert("hpa" in withLast(0x4n));
-  assertEquals<unknown>(withLast(0x17n), misconfigured); // memory type 2
-  assertEquals<unknown>(withLast(0x1_0000_0000_0037n, { physicalAddressBits: 46 }), misconfigured);
-  assertEquals(
-    walkEpt({ pointer: tables.pointer, gpa: 0, read: () => undefined }).result,
-    { fault: "outside-memory", level: "PML4E" },
-  );
-  const reserved = walkEpt({
-    pointer: tables.pointer,
-    gpa: 0,
-    read: (gpa) => read(gpa)! | (gpa === 0x1_0000 ? 0x80n : 0n),
-  });
-  assertEquals<unknown>(reserved.result, { fault: "EPT misconfiguration", level: "PML4E" });
-  const misplaced = walkEpt({
-    pointer: tables.pointer,
-    gpa: 0x20_0000,
-    read: (gpa) => read(gpa)! | (gpa === 0x1_2008 ? 0x1000n : 0n),
-  });
-  assertEquals<unknown>(misplaced.result, { fault: "EPT misconfiguration", level: "PDE" });
-  assertThrows(
-    () => walkEpt({ pointer: 0x6n, gpa: 0, read }),
-    RangeError,
-    "Cannot walk EPT from the pointer 0x6: its walk length is reserved",
-  );
-});
-
-Deno.test("every entry on the way takes permissions away", () => {
-  const tables = build({ gpa: 0, size: 0x1000 });
-  const read = memoryOf(tables.writes);
-  const { result } = walkEpt({
-    pointer: tables.pointer,
-    gpa: 0,
-    read: (gpa) => read(gpa)! & (gpa === 0x1_1000 ? ~2n : gpa === 0x1_2000 ? ~4n : ~0n),
-  });
-  assert("hpa" in result);
-  assertEquals([result.readable, result.writable, result.executable], [true, false, false]);
 });
 
 Deno.test("mappings that cannot be are refused, each with its reason", () => {
