@@ -11,6 +11,7 @@ import {
   UnhandledExitError,
 } from "@vmexit/vmexit";
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { callFrame } from "../../../lib/machine/run/routine_call.ts";
 import { compileGuest } from "../../kvm/oracle/c_compiler.ts";
 import { modes, needsOf } from "../../modes/modes.ts";
 
@@ -412,4 +413,67 @@ Deno.test("other CPUs stand still, and one that waits for its SIPI has nothing t
   using waiting = boot(guest, { cpus: 2 });
   assertEquals(waiting.call("counts"), 5n);
   assertThrows(() => waiting.cpus[1].call("counts"), TypeError, "CPU 1 has not been started");
+});
+
+Deno.test("a routine that comes back in another code segment has not returned", () => {
+  using vm = boot(asm`
+    hlt
+  moves:
+    pop ax
+    sub ax, 0x1000
+    push 0x100
+    push ax
+    retf
+  `);
+  assertThrows(() => vm.call("moves"), CallError, "moves came back with CS 0x100");
+});
+
+Deno.test("what a routine itself writes to the stub's port is an exit like any other", () => {
+  using vm = boot(asm`
+    hlt
+  writes:
+    mov al, 7
+    out ${STUB_PORT}, al
+    ret
+  `);
+  assertThrows(() => vm.call("writes"), UnhandledExitError, "out 0xbe");
+  const written: number[] = [];
+  vm.ports.on(STUB_PORT, { write: (_port, value) => void written.push(Number(value)) });
+  vm.call("writes");
+  assertEquals(written, [7]);
+});
+
+Deno.test("a stub whose port makes no exits is no return: its CPU halts behind it", () => {
+  using vm = boot(driver);
+  using _doorbell = vm.ports.notify(STUB_PORT);
+  assertThrows(
+    () => vm.call("difference", [1, 2]),
+    CallError,
+    "did not return: the run ended with HLT",
+  );
+});
+
+Deno.test("beside a fault catcher, and where single instructions are interleaved, calls return too", () => {
+  for (const mode of ["real", "protected", "long"] as const) {
+    using vm = boot(driver, { mode, catchFaults: true });
+    assertEquals(vm.call("difference", [7, 5]), 2n);
+  }
+  using vm = boot(driver, { mode: "long", cpus: [{}, {}], interleaving: { seed: 1 } });
+  assertEquals(vm.cpus[1].call("uart_puts", ["greeting"]), 6n);
+});
+
+Deno.test("a frame has the stub above the arguments, aligned as its convention wants, and the red zone above both", () => {
+  for (const bits of [16, 32, 64] as const) {
+    const word = BigInt(bits / 8);
+    for (let top = 0x1000n; top < 0x1010n; top++) {
+      for (let count = 0; count < 9; count++) {
+        const { sp, stub } = callFrame(top, bits, count);
+        const end = sp + word + word * BigInt(count);
+        assert(end <= stub && stub + 3n <= top - (bits === 64 ? 128n : 0n));
+        if (bits !== 16) assertEquals((sp + word) % 16n, 0n);
+        assertEquals(stub % 4n, 0n);
+        assert(top - sp < 250n);
+      }
+    }
+  }
 });
