@@ -1,7 +1,7 @@
 import { dirname } from "node:path";
 import { AsmSource } from "./asm_source.ts";
 import { permitted } from "./cache_folder.ts";
-import { atCaller, type CallSite, callSite, localPath } from "./call_site.ts";
+import { atCaller, type CallSite, callSite, checkFileIsThere, localPath } from "./call_site.ts";
 import { lineDirective } from "./diagnostic.ts";
 
 /** What NASM source is given from outside. */
@@ -182,7 +182,7 @@ function asmFile(path: string | URL, options: AsmFileOptions = {}): AsmSource {
   return atCaller(asmFile, () => {
     const definitions = definitionsOf(options, ["define", "include"]);
     const file = localPath(path, folder, "an .asm file");
-    refuseMissingFile(file);
+    checkFileIsThere(file);
     return new AsmSource({
       file,
       line: 1,
@@ -198,19 +198,6 @@ function asmFile(path: string | URL, options: AsmFileOptions = {}): AsmSource {
       },
     });
   });
-}
-
-/** Where that may be found out without asking. */
-function refuseMissingFile(file: string): void {
-  if (!permitted(file, "read")) return;
-  try {
-    Deno.statSync(file);
-  } catch (error) {
-    if (!(error instanceof Deno.errors.NotFound)) return;
-    throw new Deno.errors.NotFound(
-      `Cannot read ${file}: there is no such file; a relative path counts from the folder of the module that calls`,
-    );
-  }
 }
 
 const unique = (folders: readonly string[]) => [...new Set(folders)];

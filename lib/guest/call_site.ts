@@ -1,3 +1,4 @@
+import { permitted } from "./cache_folder.ts";
 import { dirname, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 
@@ -77,4 +78,21 @@ export function localPath(path: string | URL, folder: string, what: string): str
     );
   }
   return fileURLToPath(url);
+}
+
+/**
+ * Refuses a path where there is no file, as far as that may be found out without asking.
+ *
+ * @throws {Deno.errors.NotFound}
+ */
+export function checkFileIsThere(file: string): void {
+  if (!permitted(file, "read")) return;
+  try {
+    Deno.statSync(file);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) return;
+    throw new Deno.errors.NotFound(
+      `Cannot read ${file}: there is no such file; a relative path counts from the folder of the module that calls`,
+    );
+  }
 }

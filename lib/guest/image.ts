@@ -2,7 +2,7 @@ import { hex } from "../x86/hex.ts";
 import { nearestNames } from "../x86/nearest_names.ts";
 import type { CodeBits, FlatOptions, ImageInit, ImageSegment } from "./image_init.ts";
 import { checkAddress } from "./address.ts";
-import { atCaller, callSite, localPath } from "./call_site.ts";
+import { atCaller, callSite, checkFileIsThere, localPath } from "./call_site.ts";
 import type { Diagnostic } from "./diagnostic.ts";
 import { type ElfOptions, readElf } from "./elf.ts";
 import type { SourceLine } from "./image_init.ts";
@@ -152,6 +152,7 @@ export class Image {
     const { folder = "/" } = callSite(Image.elf);
     return atCaller(Image.elf, () => {
       const file = localPath(path, folder, "an ELF file");
+      checkFileIsThere(file);
       return new Image(readElf(Deno.readFileSync(file), options));
     });
   }

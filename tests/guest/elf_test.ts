@@ -285,6 +285,7 @@ Deno.test("an ELF file is read from beside the test, and refused at the line tha
   const missing = assertThrows(() => Image.elf("nosuch.elf") /* ; @missing */);
   const damaged = assertThrows(() => Image.fromElf(new Uint8Array(4)) /* ; @damaged */);
   assert(missing instanceof Deno.errors.NotFound);
+  assert(missing.message.startsWith(`Cannot read ${import.meta.dirname}/nosuch.elf: `));
   for (const [error, mark] of [[missing, "missing"], [damaged, "damaged"]] as const) {
     const line = markedLine(import.meta.url, mark);
     assertEquals(firstFrame(error as Error), `${import.meta.url}:${line}`);

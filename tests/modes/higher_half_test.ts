@@ -3,10 +3,12 @@ import {
   AssertionError,
   boot,
   expect,
+  GuestFaultError,
   hlt,
   Image,
   type Machine,
   portOut,
+  TimeLimitError,
 } from "@vmexit/vmexit";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { firstFrame, markedLine } from "../guest/marked_line.ts";
@@ -256,4 +258,23 @@ Deno.test("labels of code in a real-mode segment are offsets in registers, and p
   using _break = vm.debug.breakAt("last");
   assertEquals(vm.run().reason, "DEBUG");
   expect(vm).toHaveRegisters({ ip: "last", si: "text", al: 0x41 });
+});
+
+Deno.test("a fault in the upper half is told with its place, and so is a guest that hangs there", () => {
+  using vm = boot(Image.fromElf(file), { mode: "long", memory: "4M", catchFaults: true });
+  const inner = `0x${vm.image.symbol("inner").toString(16)}`;
+  vm.memory.write("inner", [0x0f, 0x0b]); // ud2
+  const fault = assertThrows(() => vm.run(), GuestFaultError).message;
+  assertStringIncludes(fault, `#UD at ${inner}`);
+  assertStringIncludes(
+    fault,
+    `kernel.asm:${lineOf(KERNEL_SOURCE, "inc qword [rel ticks]")}  inner\n`,
+  );
+  assertStringIncludes(fault, `→ ${inner}  0f 0b `);
+  expect(vm).toFault("#UD", { rip: "inner" });
+
+  vm.memory.write("inner", [0xeb, 0xfe]); // jmp $
+  const hang = assertThrows(() => vm.run({ timeout: 100 }), TimeLimitError).message;
+  assertStringIncludes(hang, `guest at ${inner} in 64-bit mode\n`);
+  assertStringIncludes(hang, `→ ${inner}  eb fe `);
 });
