@@ -50,6 +50,7 @@ Deno.test("no control character is left: they would colour terminals and break X
 
 Deno.test("long texts are cut and say how long they are", () => {
   assertEquals(formatText("x".repeat(49)), `"${"x".repeat(48)}" … (49 characters)`);
+  assertEquals(formatText("x".repeat(48)), `"${"x".repeat(48)}"`);
 });
 
 Deno.test("one is singular", () => {

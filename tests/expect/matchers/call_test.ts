@@ -160,4 +160,5 @@ Deno.test("a call that waits for an MSR that is no exit says what makes it one",
   `);
   const { message } = failureOf(() => expect(vm).toCall("ask", {}, [rdmsr("LSTAR").returns(1)]));
   assertStringIncludes(message, 'until vm.msrs.intercept("LSTAR") makes it one.');
+  assertStringIncludes(message, "transcript, from exit 1 on");
 });

@@ -1,4 +1,4 @@
-import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { asm, boot, expect } from "@vmexit/vmexit";
 import { failureOf, linesFrom } from "../messages.ts";
 
@@ -41,4 +41,13 @@ Deno.test("memory is found by a label, and the page has both its name and its ad
   assertStringIncludes(message, 'expect(vm).toHaveMemory("ticks", [0x2])');
   assertStringIncludes(message, "physical 0x505 (ticks)  expected 02");
   assertThrows(() => expect(vm).toHaveMemory("tick", [1]), RangeError, "tick");
+});
+
+Deno.test("memory of one row, and memory that is so after all, are shown without rows", () => {
+  using vm = boot(asm`hlt`);
+  const pages = [
+    () => expect(vm).toHaveMemory(0x900, new Uint8Array(16).fill(1)),
+    () => expect(vm).not.toHaveMemory(0x900, new Uint8Array(32)),
+  ].map((call) => failureOf(call).message);
+  for (const page of pages) assert(!page.includes("bytes differ"), page);
 });

@@ -34,3 +34,15 @@ Deno.test("a register of flags is shown with their names", () => {
     "          received 0x03 (CF)",
   ]);
 });
+
+Deno.test("the first lane that differs is marked, also where it is the lowest", () => {
+  using vm = boot(asm`hlt`);
+  const lines = (...u32: number[]) =>
+    linesFrom(() => expect(vm).toHaveRegisters({ xmm0: { u32 } }), "  xmm0", 3);
+  assertEquals(lines(1, 0, 0, 0), [
+    "  xmm0.u32  expected [0x1, 0x0, 0x0, 0x0]",
+    "            received [0x0, 0x0, 0x0, 0x0]",
+    "                        ^ lane 0",
+  ]);
+  assertEquals(lines(0, 0, 0, 2)[2], "                                       ^ lane 3");
+});
