@@ -85,7 +85,7 @@ export class RoutineCall {
   readonly #input: { readonly values: RegisterValues; readonly stacked: readonly bigint[] };
   /** The state before the call that the CPU is brought back to. */
   #before!: { readonly rip: bigint; readonly rsp: bigint; readonly mpState: MpState };
-  #code!: { readonly selector: number; readonly base: bigint };
+  #selector!: number;
   /** The stack pointer when the routine has returned. */
   #sp!: bigint;
   /** The linear address that it returns to. */
@@ -152,7 +152,7 @@ export class RoutineCall {
     const offset = isReached ? stub - code.base : lastOffset(code.limit, this.#bits);
     this.#returnsTo = BigInt.asUintN(64, code.base + offset);
     this.#before = { rip: registers.rip, rsp, mpState };
-    this.#code = { selector: code.selector, base: code.base };
+    this.#selector = code.selector;
     const word = WORDS[this.#bits];
     this.#sp = frame.sp + BigInt(word) & mask;
     try {
@@ -199,13 +199,13 @@ export class RoutineCall {
    */
   finish(): bigint {
     const { cpu, cpu: { registers } } = this.runner.parts;
-    const { selector, base } = registers.cs;
+    const { selector } = registers.cs;
     const sp = registers.rsp & stackOf(registers, this.#bits).mask;
-    if (selector !== this.#code.selector || base !== this.#code.base) {
+    if (selector !== this.#selector) {
       throw new CallError(
         cpu,
         `${this.name} came back with CS ${hex(selector)} where it was called with ${
-          hex(this.#code.selector)
+          hex(this.#selector)
         }: a routine that is called returns by a near \`ret\``,
       );
     }

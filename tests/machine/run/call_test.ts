@@ -4,7 +4,6 @@ import {
   CallError,
   expect,
   GuestFaultError,
-  Image,
   type Machine,
   requires,
   TimeLimitError,
@@ -12,7 +11,6 @@ import {
 } from "@vmexit/vmexit";
 import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { callFrame } from "../../../lib/machine/run/routine_call.ts";
-import { compileGuest } from "../../kvm/oracle/c_compiler.ts";
 import { modes, needsOf } from "../../modes/modes.ts";
 
 const driver = asm.file("../../../guests/uart_driver.asm");
@@ -65,52 +63,6 @@ Deno.test("a driver waits for a device that handlers play", () => {
   vm.call("uart_putc", { al: 0x41 });
   assertEquals([polls, sent], [3, [0x41]] as unknown[]);
 });
-
-for (const bits of [32, 64] as const) {
-  Deno.test(`functions that a C compiler makes of ${bits} bits`, async () => {
-    const elf = await compileGuest(
-      `
-      static inline void outb(unsigned short port, unsigned char value) {
-        __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port));
-      }
-      void _start(void) { for (;;) __asm__ volatile("hlt"); }
-      int uart_write(const char *text, int count) {
-        int sent = 0;
-        while (sent < count) outb(0x3f8, text[sent++]);
-        return sent;
-      }
-      int negated(int value) { return -value; }
-      unsigned char is_odd(unsigned value) { return value & 1; }
-      unsigned long long product(unsigned a, unsigned b) { return (unsigned long long)a * b; }
-      long nine(long a, long b, long c, long d, long e, long f, long g, long h, long i) {
-        return a - b + 10 * c + d * e + f + 100 * g - h + 1000 * i;
-      }
-      int sum(int count, ...) {
-        __builtin_va_list list;
-        int total = 0;
-        __builtin_va_start(list, count);
-        while (count--) total += __builtin_va_arg(list, int);
-        return total;
-      }
-      int is_aligned(void) { return ((unsigned long)__builtin_frame_address(0) & 15) == ${
-        bits === 64 ? 0 : 8
-      }; }
-      const char greeting[] = "from C";
-      `,
-      bits,
-    );
-    using vm = boot(Image.fromElf(elf));
-    assertEquals(vm.call("uart_write", ["greeting", 6], { returns: "i32" }), 6n);
-    assertEquals(vm.serial.text, "from C");
-    assertEquals(vm.call("negated", [5], { returns: "i32" }), -5n);
-    assertEquals(vm.call("negated", [-5], { returns: "i32" }), 5n);
-    assertEquals(vm.call("is_odd", [3], { returns: "u8" }), 1n);
-    assertEquals(vm.call("product", [0xffff_ffff, 0x10], { returns: "u64" }), 0xf_ffff_fff0n);
-    assertEquals(vm.call("nine", [1, 2, 3, 4, 5, 6, 7, 8, 9]), 9747n);
-    assertEquals(vm.call("sum", [4, 1, 2, 3, 4], { returns: "i32" }), 10n);
-    assertEquals(vm.call("is_aligned", [], { returns: "i32" }), 1n);
-  });
-}
 
 /** Calls that must fail, and what they say. */
 function refused(vm: Machine, call: () => unknown, kind: ErrorConstructorLike, text: string) {
@@ -476,4 +428,54 @@ Deno.test("a frame has the stub above the arguments, aligned as its convention w
       }
     }
   }
+});
+
+Deno.test("a stack that is full has its first word at the end of its segment", () => {
+  using vm = boot(driver, { mode: "real", registers: { sp: 0 } });
+  assertEquals(vm.call("difference", [9, 4]), 5n);
+  assertEquals(vm.registers.sp, 0);
+});
+
+Deno.test("a C function finds DF clear and AL zero, whatever the guest has left there", () => {
+  for (const mode of ["real", "protected", "long"] as const) {
+    using vm = boot(driver, { mode, registers: { "rflags.df": true } });
+    assertEquals(vm.call("uart_puts", ["greeting"]), 6n);
+    assertEquals(vm.serial.text, "Hello!");
+  }
+  using vm = boot(asm`
+    bits 64
+    hlt
+  nothing:
+    ret
+  `);
+  vm.registers.rax = 0x55;
+  assertEquals(vm.call("nothing", []), 0n);
+  assertEquals(vm.call("nothing", { rax: 3 }), 3n);
+});
+
+Deno.test("code that may not use ports returns to a breakpoint", () => {
+  for (const mode of ["protected", "long"] as const) {
+    using vm = boot(driver, { mode, cpl: 3, ioPermission: false });
+    assertEquals(vm.call("difference", [9, 4]), 5n);
+  }
+});
+
+Deno.test(
+  requires({ smep: true }, "so does code at CPL 0 whose stack lies in pages of CPL 3, under SMEP"),
+  () => {
+    using vm = boot(driver, {
+      mode: "long",
+      mappings: [{ linear: 0, size: 0x1_0000, user: true }],
+      registers: { "cr4.smep": true },
+    });
+    assertEquals(vm.call("difference", [9, 4]), 5n);
+  },
+);
+
+Deno.test("a call that was given up is none: the return that comes later is an exit", () => {
+  using vm = boot(driver, { serial: false });
+  assertThrows(() => vm.call("uart_getc"), UnhandledExitError, "in 0x3fd");
+  vm.ports.on(LINE_STATUS, { read: () => 1 });
+  vm.ports.on(DATA, { read: () => 0x5a });
+  assertThrows(() => vm.run(), UnhandledExitError, "Nothing answers exit 3: IO out 0xbe");
 });
