@@ -70,7 +70,7 @@ Deno.test("what was recorded outlives the machine; views of its memory end with 
   assertEquals(vm.serial.text, "!");
   assertEquals(vm.portOutput.bytes(0x3f8), new Uint8Array([0x21]));
   assertEquals([vm.exitStatus, vm.lastExit?.reason, vm.mode], [undefined, "HLT", "real"]);
-  assertEquals([vm.image.origin, vm.bootRegisters.rip], [0x500, 0x500n] as unknown[]);
+  assertEquals([vm.image.origin, vm.bootRegisters.rip], [0x500n, 0x500n]);
   assertEquals([view.length, slot.length], [0, 0]);
 });
 

@@ -159,7 +159,7 @@ function isCpuTranscripts(
 ): patterns is CpuTranscripts {
   if (typeof patterns !== "object" || patterns === null || Array.isArray(patterns)) return false;
   const keys = Object.keys(patterns);
-  return keys.length > 0 && keys.every((key) => /^\d+$/.test(key));
+  return keys.length > 0 && keys.every((key) => String(Number(key)) === key && /^\d+$/.test(key));
 }
 
 function transcriptsOf(
@@ -200,7 +200,8 @@ function checkElements(patterns: readonly ExitPattern[], cpu: MachineCpu): void 
       `Cannot expect ${String(patterns)} as a transcript: give a list of patterns`,
     );
   }
-  patterns.forEach((pattern, index) => {
+  // Not forEach, which passes over holes.
+  Array.from(patterns).forEach((pattern, index) => {
     if (!(pattern instanceof ExitPattern)) {
       throw new TypeError(
         `Cannot expect a transcript: element ${index} is no pattern. Use portOut, portIn, mmioWrite, mmioRead, ` +

@@ -28,6 +28,7 @@ import { RegisterStore } from "../registers/register_store.ts";
 import { isRefusal } from "../run/run_errors.ts";
 import { scaledTimeout } from "../run/time_limit.ts";
 import type { BootOptions, Guest } from "./boot_options.ts";
+import { checkNames } from "../../x86/defined_entries.ts";
 import { type BootPlan, planBoot } from "./boot_plan.ts";
 import { placeSmmHandler } from "./smm_handler.ts";
 
@@ -67,13 +68,7 @@ const CALLER_ERRORS = [
  */
 export function boot(guest: Guest, options: BootOptions = {}): Machine {
   try {
-    if (typeof options !== "object" || options === null) {
-      throw new TypeError(
-        `Cannot boot with options ${
-          String(options)
-        }: give an object, { memory: "4K" }, or leave them out`,
-      );
-    }
+    checkNames("boot with options", options);
     return start(planBoot(guest, options), options.libc);
   } catch (error) {
     // What the test got wrong, or the host lacks, is told at the line of the test.

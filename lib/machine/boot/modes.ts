@@ -1,3 +1,4 @@
+import { atCaller } from "../../guest/call_site.ts";
 import { modeDefaults } from "../../x86/boot/boot_state.ts";
 import type { Mode } from "../../x86/boot/cpu_state.ts";
 import { nearestNames } from "../../x86/nearest_names.ts";
@@ -50,10 +51,17 @@ const ALL = Object.keys(modeDefaults) as Mode[];
  * ```
  */
 export function modes(choices: readonly ModeChoice[] = ALL): ModeCase[] {
+  return atCaller(modes, () => casesOf(choices));
+}
+
+function casesOf(choices: readonly ModeChoice[]): ModeCase[] {
+  if (!Array.isArray(choices)) {
+    throw new TypeError(`Cannot run over ${String(choices)}: give a list of modes`);
+  }
   if (choices.length === 0) {
     throw new RangeError("Cannot run over no mode: name one, or leave the list out for all");
   }
-  return choices.map((choice) => {
+  return choices.map((choice: ModeChoice) => {
     const options = typeof choice === "string" ? { mode: choice } as BootOptions : choice;
     const mode = options.mode as Mode;
     if (!Object.hasOwn(modeDefaults, mode)) {

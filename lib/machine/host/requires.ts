@@ -1,3 +1,4 @@
+import { atCaller } from "../../guest/call_site.ts";
 import { HostError } from "../../ffi/errors.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { Kvm } from "../../kvm/kvm.ts";
@@ -81,7 +82,7 @@ export function requires(needs: Needs, name: string): RequiringTest;
  */
 export function requires(needs: Needs): Requirement;
 export function requires(needs: Needs, name?: string): Requirement | RequiringTest {
-  const unmet = unmetNeeds(needs, hostFacts());
+  const unmet = atCaller(requires, () => unmetNeeds(needs, hostFacts()));
   const ignore = unmet.length > 0;
   const reason = ignore ? unmet.join("; ") : undefined;
   if (name === undefined) return { ignore, reason };

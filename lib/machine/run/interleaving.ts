@@ -1,3 +1,4 @@
+import { atCaller } from "../../guest/call_site.ts";
 import type { ActivityState } from "./activity_state.ts";
 
 /** Turns of CPUs that are the same for the same seed: the option `interleaving`. */
@@ -171,17 +172,24 @@ export function interleavings(
   body: (seed: number) => void,
 ): void {
   const { first, count } = typeof range === "number" ? { first: 0, count: range } : range;
-  if (!Number.isSafeInteger(first) || !Number.isSafeInteger(count) || first < 0 || count < 1) {
-    throw new RangeError(
-      `Cannot try ${count} interleavings from seed ${first} on: give whole numbers, from 1 and from 0 up`,
-    );
-  }
+  atCaller(interleavings, () => checkRange(first, count, body));
   for (let seed = first; seed < first + count; seed++) {
     try {
       body(seed);
     } catch (error) {
       throw named(error, `interleaving seed ${seed}`);
     }
+  }
+}
+
+function checkRange(first: number, count: number, body: unknown): void {
+  if (typeof body !== "function") {
+    throw new TypeError(`Cannot try interleavings of ${String(body)}: give a function of the seed`);
+  }
+  if (!Number.isSafeInteger(first) || !Number.isSafeInteger(count) || first < 0 || count < 1) {
+    throw new RangeError(
+      `Cannot try ${count} interleavings from seed ${first} on: give whole numbers, from 1 and from 0 up`,
+    );
   }
 }
 

@@ -1,5 +1,6 @@
 import type { Address } from "../../guest/address.ts";
 import type { AnswerFields, Exit } from "../../kvm/exits/exit.ts";
+import { checkNames } from "../../x86/defined_entries.ts";
 import { nearestNames } from "../../x86/nearest_names.ts";
 import type { RegisterValues } from "../registers/registers.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
@@ -30,15 +31,16 @@ const OF_CALLS: readonly string[] = ["timeout", "returns"];
  * @throws {TypeError} When there is no option of a name.
  */
 export function checkRunOptions(options: object, more: readonly string[] = []): void {
-  checkNames(options, [...OF_RUNS, ...more]);
+  checkKnown(options, [...OF_RUNS, ...more]);
 }
 
 /** The same of a call's options. @throws {TypeError} When there is no option of a name. */
 export function checkCallOptions(options: CallOptions): void {
-  checkNames(options, OF_CALLS);
+  checkKnown(options, OF_CALLS);
 }
 
-function checkNames(options: object, known: readonly string[]): void {
+function checkKnown(options: object, known: readonly string[]): void {
+  checkNames("run the machine with", options);
   const unknown = Object.keys(options).find((name) => !known.includes(name));
   if (unknown === undefined) return;
   throw new TypeError(
