@@ -67,6 +67,56 @@ export function summary({ passed, failed, skipped }: Counts): string {
   return skipped > 0 ? `${skipped} skipped\n${verdict}` : verdict;
 }
 
+/** A test of a run that wrote no report, with what came of it. */
+interface Finished {
+  file: string;
+  name: string;
+  outcome: keyof Counts;
+}
+
+/** Characters that a document of XML 1.0 cannot have, not even as references (its section 2.2). */
+// deno-lint-ignore no-control-regex
+const NOT_IN_XML = /[\0-\x08\x0b\x0c\x0e-\x1f]/g;
+
+function escape(text: string): string {
+  const entities: Record<string, string> = {
+    "<": "&lt;",
+    ">": "&gt;",
+    '"': "&quot;",
+    "&": "&amp;",
+  };
+  return text.replaceAll(NOT_IN_XML, "").replace(/[<>"&]/g, (character) => entities[character]);
+}
+
+function caseElement({ file, name, outcome }: Finished, why: string): string {
+  const body = {
+    passed: "",
+    failed: `<failure message="${escape(why)}"></failure>`,
+    skipped: "<skipped/>",
+  }[outcome];
+  // With a time, for which a report of Deno's is the model: without it a skipped test was filtered out.
+  return `<testcase name="${escape(name)}" classname="${
+    escape(file)
+  }" time="0.000">${body}</testcase>`;
+}
+
+/** A report in the form of those that `deno test` writes. */
+function junitReport(tests: readonly Finished[], why: string): string {
+  const files = Map.groupBy(tests, ({ file }) => file);
+  const suites = [...files].map(([file, cases]) => {
+    const failures = cases.filter(({ outcome }) => outcome === "failed").length;
+    const lines = cases.map((each) => `        ${caseElement(each, why)}\n`).join("");
+    return `    <testsuite name="${
+      escape(file)
+    }" tests="${cases.length}" disabled="0" errors="0" failures="${failures}">\n` +
+      `${lines}    </testsuite>\n`;
+  });
+  const failures = tests.filter(({ outcome }) => outcome === "failed").length;
+  return `<?xml version="1.0" encoding="UTF-8"?>\n` +
+    `<testsuites name="deno test" tests="${tests.length}" failures="${failures}" errors="0" time="0.000">\n` +
+    `${suites.join("")}</testsuites>\n`;
+}
+
 /** How `deno test` colours its output (ECMA-48, SGR). */
 // deno-lint-ignore no-control-regex
 const COLOURS = /\x1b\[[\d;]*m/g;
@@ -80,13 +130,17 @@ const OUTCOME: Readonly<Record<string, keyof Counts>> = {
   ignored: "skipped",
 };
 
+/** The line above the tests of a file. */
+const FILE_LINE = /^running \d+ tests? from (.+)$/;
+
 /**
- * Reads along what `deno test` prints, so that something can be said of tests whose machine dies under them: by then
- * they have written no report. It knows the form that Deno prints unless told otherwise.
+ * Reads along what `deno test` prints, so that there is a report of tests whose machine dies under them: by then they
+ * have written none. It knows the form that Deno prints unless told otherwise.
  */
 export class TestProgress {
   readonly #decoder = new TextDecoder();
-  readonly #counts: Counts = { passed: 0, failed: 0, skipped: 0 };
+  readonly #finished: Finished[] = [];
+  #file = "deno test";
   #rest = "";
   #running?: string;
 
@@ -98,12 +152,17 @@ export class TestProgress {
     for (const line of lines) this.#read(line);
   }
 
-  #read(line: string): void {
-    const found = TEST_LINE.exec(line.replaceAll(COLOURS, "").trimEnd());
+  #read(text: string): void {
+    const line = text.replaceAll(COLOURS, "").trimEnd();
+    const file = FILE_LINE.exec(line);
+    if (file !== null) this.#file = file[1];
+    const found = TEST_LINE.exec(line);
     if (found === null) return;
     const [, name, outcome] = found;
     this.#running = outcome === undefined ? name : undefined;
-    if (outcome !== undefined) this.#counts[OUTCOME[outcome]]++;
+    if (outcome !== undefined) {
+      this.#finished.push({ file: this.#file, name, outcome: OUTCOME[outcome] });
+    }
   }
 
   /** The name of the test that was running when the output ended, if it ended in a test. */
@@ -113,8 +172,13 @@ export class TestProgress {
     return this.#running;
   }
 
-  /** How the tests came out that have come out. */
-  get counts(): Counts {
-    return { ...this.#counts };
+  /**
+   * A JUnit report of the tests that have come out, and of the one under which the run ended, which has failed.
+   *
+   * @param why What ended the run.
+   */
+  report(why: string): string {
+    const name = this.running ?? "(between two tests)";
+    return junitReport([...this.#finished, { file: this.#file, name, outcome: "failed" }], why);
   }
 }

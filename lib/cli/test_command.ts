@@ -21,8 +21,8 @@ async function readReport(path: string): Promise<string | undefined> {
   }
 }
 
-function count({ code, died }: TestsInside, report: string | undefined): Counts {
-  const counts = report === undefined ? died ?? NOTHING : countTests(report);
+function count(code: number, report: string | undefined): Counts {
+  const counts = report === undefined ? NOTHING : countTests(report);
   // A module that throws outside of its tests fails the run, but is not in Deno's report.
   return code !== 0 && counts.failed === 0 ? { ...counts, failed: 1 } : counts;
 }
@@ -66,11 +66,13 @@ export async function testCommand(
       const own = [...await permissionArguments(parsed, cwd), `--junit-path=${path}`];
       result = { code: await runDeno(["test", ...own, ...parsed.others], { cwd, env, signal }) };
     }
+    // Nothing comes out of a machine that died.
+    if (result.died !== undefined) await Deno.writeTextFile(path, result.died);
     const report = await readReport(path);
     if (wanted === STANDARD_OUTPUT && report !== undefined) {
       writeAll(Deno.stdout, new TextEncoder().encode(report));
     }
-    const counts = count(result, report);
+    const counts = count(result.code, report);
     writeAll(Deno.stdout, new TextEncoder().encode(`${summary(counts)}\n`));
     return result.code;
   } finally {

@@ -3,7 +3,7 @@ import { pathToFileURL } from "node:url";
 import { NestedError, type NestedMachine, startNested } from "../nested/mod.ts";
 import { captureDeno, denoFolder, runDeno, writeAll } from "./run_deno.ts";
 import type { CommandContext } from "./command_context.ts";
-import { type Counts, TestProgress } from "./junit.ts";
+import { TestProgress } from "./junit.ts";
 import { nestedDeno } from "./nested_command.ts";
 import { permissionArguments, type TestArguments } from "./test_arguments.ts";
 import { projectFiles } from "./project_files.ts";
@@ -12,8 +12,8 @@ import { projectFiles } from "./project_files.ts";
 export interface TestsInside {
   /** Its exit code, or that of the type check. */
   code: number;
-  /** How many tests came out how until the machine died, if it did; the one under which it died has failed. */
-  died?: Counts;
+  /** The report of the tests until the machine died, if it did; the one under which it died has failed. */
+  died?: string;
 }
 
 const CHECK = /^--(no-)?check(=|$)/;
@@ -106,10 +106,10 @@ export async function testInside(
     return { code: await coverageReport(coverage, parsed.coverageThreshold, { cwd, signal }) };
   } catch (error) {
     if (!(error instanceof NestedError)) throw error;
-    const { running, counts } = tests;
+    const { running } = tests;
     const when = running === undefined ? "between two tests" : `in the test "${running}"`;
     progress.note(`${error.message}\n\nThis happened ${when}. Tests after it did not run.`);
-    return { code: error.exitCode, died: { ...counts, failed: counts.failed + 1 } };
+    return { code: error.exitCode, died: tests.report(error.message) };
   }
 }
 

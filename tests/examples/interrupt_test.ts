@@ -24,5 +24,5 @@ Deno.test("the handler counts the interrupt, and the guest goes on", () => {
   vm.inject.interrupt(0x40);
 
   expect(vm).toExit([portOut(0x80), hlt()]);
-  expect(vm).toHaveMemory(vm.image.symbol("ticks"), [1, 0, 0, 0]);
+  expect(vm).toHaveMemory("ticks", [1, 0, 0, 0]);
 });
