@@ -55,13 +55,13 @@ export async function prepareKvm(
   choice: KvmChoice,
   { progress, signal }: CommandContext,
 ): Promise<Record<string, string>> {
-  const say = progress.show;
+  const onProgress = progress.show;
   const needed = machineProgram(choice);
-  const program = needed && await requireMachineProgram(needed, say, signal);
-  const nasm = await requireNasm(say, signal);
-  if (choice.kvm === "qemu-svm") await requireKvmImage(program!, say, signal);
+  const program = needed && await requireMachineProgram(needed, onProgress, signal);
+  const nasm = await requireNasm(onProgress, signal);
+  if (choice.kvm === "qemu-svm") await requireKvmImage(program!, onProgress, signal);
   if (choice.kvm === "bochs-vmx") {
-    using _image = await openImage({ machine: bochsVmx(), say, signal });
+    using _image = await openImage({ machine: bochsVmx(), onProgress, signal });
   }
   progress.clear();
   // At the end, so that it is found only where there is no other.

@@ -75,12 +75,12 @@ async function firstThatExists(paths: readonly string[]): Promise<string> {
 async function build(
   temporary: string,
   wanted: readonly string[],
-  say: ProgressListener,
+  onProgress: ProgressListener,
   signal?: AbortSignal,
 ): Promise<string> {
   const unpacked = `${temporary}/unpacked`;
   await Deno.mkdir(unpacked, { recursive: true });
-  await unpackPackages(kernelPackages, unpacked, "a Linux kernel and busybox", say, signal);
+  await unpackPackages(kernelPackages, unpacked, "a Linux kernel and busybox", onProgress, signal);
   const busybox = await firstThatExists([`${unpacked}/bin/busybox`, `${unpacked}/usr/bin/busybox`]);
   const xz = async (bytes: Uint8Array): Promise<Uint8Array> => {
     const child = new Deno.Command(busybox, {
@@ -116,14 +116,14 @@ async function build(
  *
  * @param machine The machine's name: each has its own set of modules.
  * @param wanted The modules it needs.
- * @param say Is told what is downloaded.
+ * @param onProgress Is told what is downloaded.
  * @param signal Ends the download.
  * @throws {NestedError} When the packages cannot be had.
  */
 export async function bootParts(
   machine: string,
   wanted: readonly string[],
-  say: ProgressListener,
+  onProgress: ProgressListener,
   signal?: AbortSignal,
 ): Promise<BootParts> {
   return await withCache(async (cache) => {
@@ -135,7 +135,7 @@ export async function bootParts(
       if (manifest === undefined) {
         await requireFreeSpace(cache);
         await makeSealedFolder(folder, async (temporary) => ({
-          kernel: await build(temporary, wanted, say, signal),
+          kernel: await build(temporary, wanted, onProgress, signal),
         }));
         manifest = await openSealedFolder(folder);
       }

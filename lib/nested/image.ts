@@ -28,7 +28,7 @@ export interface ImageOptions {
   /** The machine. */
   machine: NestedMachine;
   /** Hears what is done. */
-  say: ProgressListener;
+  onProgress: ProgressListener;
   /** Ends it. */
   signal?: AbortSignal;
 }
@@ -56,12 +56,12 @@ export async function missingPackages(machine: MachineProgram): Promise<string[]
 /** The program that runs the machine; installed first, with what else is missing, when it is missing. */
 export async function requireMachineProgram(
   machine: MachineProgram,
-  say: ProgressListener,
+  onProgress: ProgressListener,
   signal?: AbortSignal,
 ): Promise<string> {
   const packages = await missingPackages(machine);
   if (packages.length > 0) {
-    await installPackages(packages, "this host has no usable KVM", say, signal);
+    await installPackages(packages, "this host has no usable KVM", onProgress, signal);
   }
   const program = await findProgram(machine.program);
   if (program === undefined) {
@@ -108,10 +108,10 @@ async function ingredients(
  * @throws {NestedError} When something it is made of cannot be had, or the machine does not boot.
  */
 export async function openImage(options: ImageOptions, discard = false): Promise<Image> {
-  const { machine, say, signal } = options;
-  const program = await requireMachineProgram(machine, say, signal);
-  const nasm = await requireNasm(say, signal);
-  const parts = await bootParts(machine.name, machine.kernelModules, say, signal);
+  const { machine, onProgress, signal } = options;
+  const program = await requireMachineProgram(machine, onProgress, signal);
+  const nasm = await requireNasm(onProgress, signal);
+  const parts = await bootParts(machine.name, machine.kernelModules, onProgress, signal);
   const made = await ingredients(machine, program, nasm, parts.kernel);
   const key = createHash("sha256").update(JSON.stringify(made)).digest("hex").slice(0, KEY_LENGTH);
   return await withCache(async (cache) => {
@@ -127,7 +127,7 @@ export async function openImage(options: ImageOptions, discard = false): Promise
         if (discard || await openSealedFolder(folder) === undefined) {
           await pruneImages(images, machine.name);
           await requireFreeSpace(images);
-          say("booting the nested machine for the first time");
+          onProgress("booting the nested machine for the first time");
           await makeSealedFolder(folder, async (temporary) => {
             await machine.makeImage({
               program,

@@ -39,22 +39,25 @@ export async function findNasm(): Promise<Nasm | undefined> {
  * Finds NASM or gets it: installed with apt-get where we are root, so that editors and a plain `deno test` find it too;
  * otherwise unpacked into the cache, which needs no root.
  *
- * @param say Is told what is installed.
+ * @param onProgress Is told what is installed.
  * @param signal Ends the installation.
  * @throws {NestedError} When it cannot be had.
  */
-export async function requireNasm(say: ProgressListener, signal?: AbortSignal): Promise<Nasm> {
+export async function requireNasm(
+  onProgress: ProgressListener,
+  signal?: AbortSignal,
+): Promise<Nasm> {
   const found = await findNasm();
   if (found !== undefined) return found;
   if (Deno.uid() === 0) {
-    await installPackages([PACKAGE], "the assembler", say, signal);
+    await installPackages([PACKAGE], "the assembler", onProgress, signal);
   } else {
     await withCache(async (cache) => {
       using _lock = await FileLock.exclusive(`${cache}/nasm.lock`, signal);
       if (await findNasm() !== undefined) return;
       await makeSealedFolder(unpackedFolder(), async (temporary) => {
         const find = () => Promise.resolve([PACKAGE]);
-        await unpackPackages(find, temporary, "NASM", say, signal);
+        await unpackPackages(find, temporary, "NASM", onProgress, signal);
         return { package: PACKAGE };
       });
     });

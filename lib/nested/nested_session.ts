@@ -46,20 +46,20 @@ interface Resumed extends AsyncDisposable {
 }
 
 async function resume(options: SessionOptions, discard: boolean): Promise<Resumed> {
-  const { machine = bochsVmx(), onProgress: say = () => {}, signal } = options;
+  const { machine = bochsVmx(), onProgress = () => {}, signal } = options;
   await using stack = new AsyncDisposableStack();
   const run = stack.use(await RunFolder.create());
   await createJobDisk(run.path);
-  const image = stack.use(await openImage({ machine, say, signal }, discard));
-  say("resuming the nested machine");
+  const image = stack.use(await openImage({ machine, onProgress, signal }, discard));
+  onProgress("resuming the nested machine");
   const { program, vmlinuz, folder } = image;
   const started = stack.use(
     await machine.start({ program, vmlinuz, folder, run, signal }).catch((error) => {
       throw signal?.aborted ? error : snapshotError(error);
     }),
   );
-  const kept = stack.move();
-  return { run, started, image, [Symbol.asyncDispose]: () => kept.disposeAsync() };
+  const resources = stack.move();
+  return { run, started, image, [Symbol.asyncDispose]: () => resources.disposeAsync() };
 }
 
 /** A nested machine that is being resumed and takes one command. {@linkcode startNested} makes it. */

@@ -65,7 +65,7 @@ async function requireApt(packages: readonly string[], why: string): Promise<str
  *
  * @param packages Names of the packages.
  * @param why What they are for, in a few words.
- * @param say Is told what is about to be installed.
+ * @param onProgress Is told what is about to be installed.
  * @param signal Ends the installation.
  * @throws {NestedError} With the exact command to type, when there is no apt-get, no root and no sudo, or apt-get
  *   fails.
@@ -73,7 +73,7 @@ async function requireApt(packages: readonly string[], why: string): Promise<str
 export async function installPackages(
   packages: readonly string[],
   why: string,
-  say: ProgressListener,
+  onProgress: ProgressListener,
   signal?: AbortSignal,
 ): Promise<void> {
   const apt = await requireApt(packages, why);
@@ -85,11 +85,11 @@ export async function installPackages(
       )}`,
     );
   }
-  say(`installing ${packages.join(", ")} with apt-get (${why})`);
+  onProgress(`installing ${packages.join(", ")} with apt-get (${why})`);
   const install = [apt, ...APT_OPTIONS, "install", "-y", NO_RECOMMENDS, ...packages];
   let result = await asRoot(prefix, install, signal);
   if (result.code !== 0) {
-    say("refreshing the package lists with apt-get update");
+    onProgress("refreshing the package lists with apt-get update");
     await asRoot(prefix, [apt, ...APT_OPTIONS, "update"], signal);
     result = await asRoot(prefix, install, signal);
   }
@@ -111,7 +111,7 @@ export async function installPackages(
  * @param find Names the packages from the package lists; `undefined` when the lists do not know them.
  * @param folder Where their files are put, as if it were `/`.
  * @param what What is fetched, for messages.
- * @param say Is told what is about to be downloaded.
+ * @param onProgress Is told what is about to be downloaded.
  * @param signal Ends the download.
  * @returns The packages' names.
  * @throws {NestedError} With the command to type, when they cannot be found or downloaded.
@@ -120,7 +120,7 @@ export async function unpackPackages(
   find: () => Promise<string[] | undefined>,
   folder: string,
   what: string,
-  say: ProgressListener,
+  onProgress: ProgressListener,
   signal?: AbortSignal,
 ): Promise<string[]> {
   const apt = await requireApt([what], "to be unpacked into the cache");
@@ -130,7 +130,7 @@ export async function unpackPackages(
     const attempt = async (): Promise<string[] | undefined> => {
       const packages = await find();
       if (packages === undefined) return undefined;
-      say(`downloading ${packages.join(", ")}`);
+      onProgress(`downloading ${packages.join(", ")}`);
       // The sandbox user of apt cannot write into our folder, and says so at length.
       const user = Deno.uid() === 0 ? ["-o", "APT::Sandbox::User=root"] : [];
       const result = await capture(apt, [...APT_OPTIONS, ...user, "download", ...packages], {
@@ -144,7 +144,7 @@ export async function unpackPackages(
     if (packages === undefined) {
       const prefix = await rootPrefix();
       if (prefix !== undefined) {
-        say("refreshing the package lists with apt-get update");
+        onProgress("refreshing the package lists with apt-get update");
         const update = await asRoot(prefix, [apt, ...APT_OPTIONS, "update"], signal);
         if (update.code !== 0) failure = update.stderr.trim();
         packages = await attempt();

@@ -1,48 +1,40 @@
-import { boot, expect, Image } from "@vmexit/vmexit";
+import { asm, boot, expect, Image } from "@vmexit/vmexit";
 
-const VIRTUAL = 0xffff_ffff_8010_0000n;
-const PHYSICAL = 0x10_0000n;
-const HEADERS = 0x78;
+const KERNEL = 0xffff_ffff_8010_0000n;
 
-/**
- * A kernel of the upper half that lies at 1 MiB. Yours comes from your linker: `Image.elf("../build/kernel.elf")`, with
- * the symbols and source lines that it has. This one is made by hand (ELF-64 Object File Format 1.5).
- */
-function kernel(): Uint8Array {
-  const code = [
-    ...[0x48, 0x8d, 0x1d, 0xf9, 0xff, 0xff, 0xff], // lea rbx, [rel $]
-    0xf4, // hlt
-  ];
-  const file = new Uint8Array(HEADERS + code.length);
-  const view = new DataView(file.buffer);
-  file.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]); // 64 bits, little-endian
-  view.setUint16(16, 2, true); // an executable …
-  view.setUint16(18, 62, true); // … for x86-64
-  view.setUint32(20, 1, true);
-  view.setBigUint64(24, VIRTUAL + BigInt(HEADERS), true); // its entry
-  view.setBigUint64(32, 64n, true); // where the program headers are,
-  view.setUint16(52, 64, true);
-  view.setUint16(54, 56, true); // of what size,
-  view.setUint16(56, 1, true); // and how many
-  view.setUint32(64, 1, true); // a segment to load,
-  view.setUint32(68, 5, true); // readable and executable:
-  view.setBigUint64(80, VIRTUAL, true);
-  view.setBigUint64(88, PHYSICAL, true);
-  view.setBigUint64(96, BigInt(file.length), true); // bytes of the file,
-  view.setBigUint64(104, BigInt(file.length), true); // and of memory
-  file.set(code, HEADERS);
-  return file;
-}
+// A kernel of the upper half that lies at 1 MiB. Yours comes from your linker: Image.elf("../build/kernel.elf"), with the
+// symbols and source lines that it has. This one has its headers by hand (ELF-64 Object File Format, 1.5).
+const file = asm`
+  bits 64
+  header:
+    db 0x7f, "ELF", 2, 1, 1             ; 64 bits, little-endian, version 1
+    times 16 - ($ - header) db 0
+    dw 2, 62                            ; an executable for x86-64
+    dd 1
+    dq ${KERNEL} + start                ; its entry
+    dq segments, 0                      ; where the program headers are
+    dd 0
+    dw 64, 56, 1, 64, 0, 0              ; of this size is the header, of that each of them, and so many are there
+  segments:
+    dd 1, 5                             ; to be loaded; readable and executable
+    dq 0, ${KERNEL}, 0x100000           ; from the file's begin; linear and physical address
+    dq end, end, 0x1000                 ; bytes in the file and in memory; alignment
+  start:
+    lea rbx, [rel start]
+    hlt
+  end:
+`.assemble({ origin: 0, bits: 64 });
 
 Deno.test("the kernel runs at the address that it was linked for", () => {
-  using vm = boot(Image.fromElf(kernel()), {
+  const start = KERNEL + BigInt(file.symbol("start"));
+  using vm = boot(Image.fromElf(file.bytes), {
     mode: "long",
-    mappings: [{ linear: VIRTUAL, physical: Number(PHYSICAL), size: 0x1000 }],
-    entry: VIRTUAL + BigInt(HEADERS),
+    mappings: [{ linear: KERNEL, physical: 0x10_0000, size: 0x1000 }],
+    entry: start,
   });
 
   vm.run();
 
   expect(vm).toBeHalted();
-  expect(vm).toHaveRegisters({ rbx: VIRTUAL + BigInt(HEADERS) });
+  expect(vm).toHaveRegisters({ rbx: start });
 });

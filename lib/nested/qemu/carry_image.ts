@@ -43,14 +43,14 @@ export async function exportKvmImage(file: string, signal?: AbortSignal): Promis
  *
  * @param file Its path.
  * @param program The path of QEMU.
- * @param say Is told what is done.
+ * @param onProgress Is told what is done.
  * @param signal Ends it.
  * @throws {NestedError} When the file is none of that kind, is damaged, or was packed by another version of vmexit.
  */
 export async function importKvmImage(
   file: string,
   program: string,
-  say: ProgressListener,
+  onProgress: ProgressListener,
   signal?: AbortSignal,
 ): Promise<void> {
   await withCache(async (cache) => {
@@ -59,7 +59,7 @@ export async function importKvmImage(
     await Deno.mkdir(`${cache}/machines`, { recursive: true });
     const temporary = await Deno.makeTempDir({ dir: cache, prefix: "import-" });
     try {
-      say(`unpacking ${basename(file)}`);
+      onProgress(`unpacking ${basename(file)}`);
       await tar(["-xSf", file, "-I", "gzip", "-C", temporary], `unpack ${file}`, signal);
       const unpacked = (folder: string) => `${temporary}${folder.slice(cache.length)}`;
       const [kernel, machine] = await Promise.all(

@@ -109,13 +109,13 @@ async function pause(milliseconds: number): Promise<void> {
  * by this QEMU.
  *
  * @param program The path of QEMU.
- * @param say Is told what is done.
+ * @param onProgress Is told what is done.
  * @param signal Ends it.
  * @throws {NestedError} When something it is made of cannot be had, or the machine does not boot.
  */
 export async function requireKvmImage(
   program: string,
-  say: ProgressListener,
+  onProgress: ProgressListener,
   signal?: AbortSignal,
 ): Promise<void> {
   const identity = processCalls().modified(program);
@@ -126,11 +126,11 @@ export async function requireKvmImage(
     const isThere = async () => (await openSealedFolder(folder))?.made.identity === identity;
     using _lock = await FileLock.exclusive(`${folder}.lock`, signal);
     if (await isThere()) return;
-    const nasm = await requireNasm(say, signal);
-    const parts = await bootParts(QEMU_SVM, KERNEL_MODULES, say, signal);
+    const nasm = await requireNasm(onProgress, signal);
+    const parts = await bootParts(QEMU_SVM, KERNEL_MODULES, onProgress, signal);
     await pruneImages(`${cache}/machines`, QEMU_SVM);
     await requireFreeSpace(cache);
-    say("booting the emulated machine for the first time");
+    onProgress("booting the emulated machine for the first time");
     await makeSealedFolder(folder, async (temporary) => {
       await makeImage(program, parts, `${nasm.folder}/nasm`, temporary, signal);
       const version = await qemuVersion(program);
