@@ -10,7 +10,7 @@ import { type CommandContext, Interrupted, Interruption, Progress } from "./comm
 import { setup } from "./setup.ts";
 import { testCommand } from "./test_command.ts";
 import { bench } from "./bench.ts";
-import { bootGuests } from "./boot_guests.ts";
+import { bootGuests } from "./nested_command.ts";
 
 /** What `vmexit help` prints. */
 const HELP: string = `vmexit: unit tests for code that runs below an operating system
@@ -30,6 +30,7 @@ processor: the same results, no real timing. A machine that Bochs emulates has a
 
 Environment
   VMEXIT_KVM            which KVM to use, whatever there is: host, nested (the same as qemu-svm), qemu-svm or bochs-vmx
+  VMEXIT_TIMEOUT_SCALE  what time limits are multiplied by (1; 20 in an emulated machine)
   XDG_CACHE_HOME        where what was fetched and made is kept, in a folder vmexit (~/.cache)
   TMPDIR                where a run keeps its temporary files (/tmp)
 `;

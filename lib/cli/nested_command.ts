@@ -1,12 +1,14 @@
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import {
+  bochsVmx,
   cacheFolder,
   type FileIn,
   type NestedMachine,
   type NestedSession,
   startNested,
 } from "../nested/mod.ts";
+import { chooseKvm, prepareKvm } from "./prepare_kvm.ts";
 import { captureDeno, denoFolder, writeAll } from "./run_deno.ts";
 import type { CommandContext, Progress } from "./command_context.ts";
 import { projectFiles, projectRoot } from "./project_files.ts";
@@ -62,6 +64,31 @@ export async function nestedCommand(
     [subcommand, "--allow-all", "--no-check", "--cached-only", module.href, ...args],
     { cwd, filesIn: [...files, { host: join(cacheFolder(), "bench") }], progress },
   );
+}
+
+/**
+ * Runs a command that boots guests: here, or, where the KVM is one that cannot be reached from here, the same command
+ * line inside the emulated machine.
+ *
+ * @param main The module of the command line.
+ * @param commandLine The command's name and its arguments.
+ * @param command Runs it here.
+ * @param context Who hears of it, what ends it.
+ * @returns The exit code.
+ */
+export async function bootGuests(
+  main: URL,
+  commandLine: readonly string[],
+  command: () => Promise<number>,
+  context: CommandContext,
+): Promise<number> {
+  const choice = chooseKvm(context);
+  if (choice.kvm === "bochs-vmx") {
+    return await nestedCommand(main, commandLine, bochsVmx(), context);
+  }
+  const { PATH } = await prepareKvm(choice, context);
+  Deno.env.set("PATH", PATH);
+  return await command();
 }
 
 /** What a Deno inside is given. */

@@ -1,5 +1,5 @@
 import { asm, hlt, portIn, portOut, shutdown } from "@vmexit/vmexit";
-import { demo, type DemoOptions } from "../../lib/cli/demo.ts";
+import { demo, type DemoOptions, kvmInUse, processorAndKernel } from "../../lib/cli/demo.ts";
 import type { Scenario } from "../../lib/cli/demo/scenario.ts";
 import { scenarios } from "../../guests/demo/scenarios.ts";
 import { assert, assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
@@ -190,4 +190,18 @@ Deno.test("verdicts have colours only where they are wanted", async () => {
   assertStringIncludes(coloured, "\x1b[32m✓ sends-x: all matched, 2 exits\x1b[0m");
   // deno-lint-ignore no-control-regex -- escape sequences begin with one.
   assertEquals(coloured.replaceAll(/\x1b\[\d+m/g, ""), plain);
+});
+
+Deno.test("a nested KVM is labelled with its machine, and with what it is not good for", () => {
+  assertEquals(kvmInUse("qemu-svm"), "nested in QEMU (qemu-svm): real exits, no real timing");
+  assertEquals(kvmInUse("bochs-vmx"), "nested in Bochs (bochs-vmx): real exits, no real timing");
+  assertEquals(kvmInUse("x"), "nested in an emulated machine (x): real exits, no real timing");
+});
+
+Deno.test("this machine's own KVM is called so", () => {
+  assertEquals(kvmInUse(""), "this machine's own");
+});
+
+Deno.test("the processor has its vendor and the kernel its version", async () => {
+  assertMatch(await processorAndKernel(), /^\S.*, Linux \d+\.\d+/);
 });
