@@ -87,11 +87,12 @@ function runToEnd(vm: Machine, scenario: Scenario, { write, style }: Report): Mi
   write(style.faint(exitTableHead()));
   let end = "";
   try {
-    const until = scenario.end === "SHUTDOWN" ? "shutdown" : undefined;
-    for (const observed of vm.exits({ until })) {
+    for (const observed of vm.exits()) {
       write(exitRow(observed));
       offer(observed);
       end = observed.fault === undefined ? observed.exit.reason : "fault";
+      // Whether that is its end is compared below.
+      if (end === "SHUTDOWN") break;
     }
   } catch (error) {
     if (error instanceof TimeLimitError) {

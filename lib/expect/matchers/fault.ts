@@ -6,7 +6,7 @@ import {
   UnhandledExitError,
 } from "../../machine/run/run_errors.ts";
 import type { MachineCpu } from "../../machine/machine.ts";
-import { checkRunOptions, type RunOptions } from "../../machine/run/run_options.ts";
+import { checkRunOptionsWithoutEnd, type RunOptions } from "../../machine/run/run_options.ts";
 import { describeWalk } from "../../x86/paging/page_walk.ts";
 import type { ExceptionName } from "../../x86/exceptions/exceptions.ts";
 import {
@@ -33,7 +33,7 @@ export function matchFault(
   options: RunOptions,
 ): () => MatcherResult {
   const expected = expectedFault(name, fields);
-  checkRunOptions(options);
+  checkRunOptionsWithoutEnd(options);
   checkCanFault(machine, expected);
   const shown = Object.keys(expected.fields).length === 0 ? "" : `, ${faultFieldsText(fields)}`;
   const call = `toFault(${JSON.stringify(name)}${shown})`;

@@ -68,7 +68,7 @@ export function matchPortOutput(
  * Compares the text that the guest wrote to its serial line: all of it with a string, some of it with a
  * regular expression.
  *
- * @throws {TypeError} When it is neither, or the machine has no serial line.
+ * @throws {TypeError} When it is neither, the machine has no serial line, or not all that it took was kept.
  * @throws {RangeError} When the regular expression matches every text.
  */
 export function matchSerial(machine: MachineCpu, expected: string | RegExp): MatcherResult {
@@ -83,6 +83,7 @@ export function matchSerial(machine: MachineCpu, expected: string | RegExp): Mat
     );
   }
   const received = machine.serial.text;
+  checkIsWhole(machine);
   // Not test(): with the flag g it begins where the last call ended.
   const matches = typeof expected === "string"
     ? received === expected
@@ -104,7 +105,7 @@ export function matchSerial(machine: MachineCpu, expected: string | RegExp): Mat
 /**
  * Compares a part of the text that the guest wrote to its serial line.
  *
- * @throws {TypeError} When it is not a string, or the machine has no serial line.
+ * @throws {TypeError} When it is not a string, the machine has no serial line, or not all that it took was kept.
  * @throws {RangeError} When it is empty: every text contains that.
  */
 export function matchSerialPart(machine: MachineCpu, part: string): MatcherResult {
@@ -119,6 +120,7 @@ export function matchSerialPart(machine: MachineCpu, part: string): MatcherResul
     );
   }
   const received = machine.serial.text;
+  checkIsWhole(machine);
   const matches = received.includes(part);
   return {
     call: `toHaveSerialContaining(${formatText(part)})`,
@@ -131,4 +133,13 @@ export function matchSerialPart(machine: MachineCpu, part: string): MatcherResul
       matches,
     }],
   };
+}
+
+/** Of what was not kept nothing can be said, neither that a text is in it nor that it is not. */
+function checkIsWhole({ serial: { dropped } }: MachineCpu): void {
+  if (dropped === 0) return;
+  throw new TypeError(
+    `Cannot tell what is on the serial line: ${dropped} bytes after the first MiB were not kept. ` +
+      "Answer its ports with a device of the test's own (`serial: false`), or let the guest say less.",
+  );
 }

@@ -6,7 +6,7 @@ import { exitText } from "../../machine/report/exit_text.ts";
 import { TimeLimitError } from "../../machine/run/run_errors.ts";
 import {
   checkCallOptions,
-  checkRunOptions,
+  checkRunOptionsWithoutEnd,
   type ExitAnswer,
   type ObservedExit,
   type RoutineCallee,
@@ -34,7 +34,7 @@ export function matchTranscript(
   patterns: readonly ExitPattern[] | CpuTranscripts,
   options: TranscriptOptions,
 ): () => MatcherResult {
-  checkRunOptions(options, ["then"]);
+  checkRunOptionsWithoutEnd(options, ["then"]);
   if (options.then !== undefined && options.then !== "silence") {
     throw new RangeError(
       `Cannot expect ${

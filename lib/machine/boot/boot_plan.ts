@@ -1,20 +1,24 @@
+import { checkNames } from "../../x86/defined_entries.ts";
 import { bootState } from "../../x86/boot/boot_state.ts";
 import type { CpuState, Mode } from "../../x86/boot/cpu_state.ts";
 import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
 import type { AddressRange } from "../buses/bus.ts";
 import type { MachineSettings } from "../board.ts";
-import { type CpuidPlan, planCpuid } from "../cpuid/cpuid_options.ts";
+import { type CpuidOptions, type CpuidPlan, planCpuid } from "../cpuid/cpuid_options.ts";
 import { planControllers } from "../interrupts/irqchip.ts";
 import { planDirtyPages } from "../memory/dirty_pages.ts";
-import { planSlots, type SlotPlan } from "../memory/memory_slots.ts";
+import { planSlots, type SlotOptions, type SlotPlan } from "../memory/memory_slots.ts";
 import { sizeInBytes } from "../memory/size.ts";
 import { msrEntries, type MsrEntry } from "../msrs/msrs.ts";
+import type { InterleavingOptions } from "../run/interleaving.ts";
+import type { PageMapping } from "../../x86/paging/page_mapping.ts";
 import { checkTimeout, DEFAULT_TIMEOUT_MILLISECONDS } from "../run/time_limit.ts";
 import { defaultsOf, modeOf } from "./boot_mode.ts";
 import type {
   BootOptions,
   CommonOptions,
   CompatibilityOptions,
+  CpuOptions,
   Guest,
   HandlersByAddress,
   LongOptions,
@@ -23,6 +27,7 @@ import type {
   Protected16Options,
   ProtectedOptions,
   RealOptions,
+  SmmOptions,
   UnrealOptions,
   Virtual8086Options,
   VmCapabilities,
@@ -73,6 +78,7 @@ export function planBoot(guest: Guest, options: BootOptions): BootPlan {
   const cpus = planCpuCount(options, mode);
   const defaults = defaultsOf(mode, options);
   checkOptionNames(mode, options);
+  checkWithin(options);
   const memorySize = sizeInBytes(options.memory ?? defaults.memorySize);
   const { image, loadAddress, entry, layout } = placeGuest(
     guest,
@@ -126,7 +132,14 @@ function handlersOf<Handler>(
     );
   }
   if (isIterable(handlers)) return [...handlers];
-  return Object.entries(handlers).map(([address, handler]) => [Number(address), handler]);
+  return Object.entries(handlers).map(([address, handler]) => {
+    if (/^\d+$/.test(address)) return [Number(address), handler];
+    throw new TypeError(
+      `Cannot boot with ${option} at ${
+        JSON.stringify(address)
+      }: it is no address; give { 0x60: … }, or a list of pairs`,
+    );
+  });
 }
 
 function isIterable<Handler>(
@@ -233,6 +246,83 @@ function checkOptionNames(mode: Mode, options: BootOptions): void {
         nearestNames(unknown, Object.keys(known)).join(", ")
       }`,
   );
+}
+
+/** The names of what is in the options that are objects, or lists of them. */
+const WITHIN: {
+  readonly cpuid: Names<CpuidOptions>;
+  readonly cpus: Names<CpuOptions>;
+  readonly interleaving: Names<InterleavingOptions>;
+  readonly mappings: Names<PageMapping>;
+  readonly slots: Names<SlotOptions>;
+  readonly smm: Names<SmmOptions>;
+} = {
+  cpuid: {
+    hide: true,
+    show: true,
+    force: true,
+    brand: true,
+    vendor: true,
+    hypervisor: true,
+    pmu: true,
+    family: true,
+    model: true,
+    stepping: true,
+    entries: true,
+  },
+  cpus: { entry: true, stack: true, registers: true },
+  interleaving: { seed: true, instructions: true },
+  mappings: {
+    linear: true,
+    physical: true,
+    size: true,
+    pageSize: true,
+    writable: true,
+    user: true,
+    userTables: true,
+    executable: true,
+    present: true,
+  },
+  slots: { gpa: true, size: true, readonly: true, content: true, alias: true, hugePages: true },
+  smm: { handler: true, base: true },
+};
+
+/** Options that are yes or no: any text would be a yes. */
+const FLAGS = ["catchFaults", "hugePages", "pit", "serial"] as const;
+
+/**
+ * Refuses names below the top level that there are not, and values that would be taken for others.
+ *
+ * @throws {TypeError} When there is one.
+ */
+function checkWithin(options: BootOptions): void {
+  const given = options as Readonly<Record<string, unknown>>;
+  for (const [option, known] of Object.entries(WITHIN)) {
+    const value = given[option];
+    if (value === undefined || typeof value === "number") continue;
+    for (const each of Array.isArray(value) ? value : [value]) {
+      checkNames(`boot with ${option}`, each);
+      const unknown = Object.keys(each).find((name) => !Object.hasOwn(known, name));
+      if (unknown === undefined) continue;
+      throw new TypeError(
+        `Cannot boot with ${option} that have ${unknown}: there is none of that name; the nearest are ${
+          nearestNames(unknown, Object.keys(known)).join(", ")
+        }`,
+      );
+    }
+  }
+  if (given.gates !== undefined) checkNames("boot with gates", given.gates);
+  for (const name of FLAGS) {
+    if (given[name] === undefined || typeof given[name] === "boolean") continue;
+    throw new TypeError(`Cannot boot with ${name} ${String(given[name])}: give true or false`);
+  }
+  const { hide, show, force } = options.cpuid ?? {};
+  for (const [name, features] of Object.entries({ hide, show, force })) {
+    if (features === undefined || Array.isArray(features)) continue;
+    throw new TypeError(
+      `Cannot boot with cpuid ${name} ${String(features)}: give a list of features`,
+    );
+  }
 }
 
 /** The most arguments that KVM_ENABLE_CAP takes. */

@@ -207,6 +207,14 @@ function camelCase(name: string): string {
  */
 export function unmetNeeds(needs: Needs, host: HostFacts | undefined): string[] {
   const asked = definedEntries("require", needs);
+  const wrong = asked.find(([, isNeeded]) => typeof isNeeded !== "boolean");
+  if (wrong !== undefined) {
+    throw new TypeError(
+      `Cannot require ${wrong[0]} as ${
+        String(wrong[1])
+      }: give true, or false for a host that must lack it`,
+    );
+  }
   const known = new Set<string>(cpuidFeatureNames());
   for (const [need] of asked) {
     if (known.has(need) || Object.hasOwn(OTHERS, need) || capabilitiesByNeed().has(need)) continue;

@@ -13,6 +13,7 @@ import {
   type CallOptions,
   checkCallOptions,
   checkRunOptions,
+  checkRunOptionsWithoutEnd,
   type ExitsOptions,
   type ObservedExit,
   type RunOptions,
@@ -83,13 +84,15 @@ export class RunControl {
     checkRunOptions(options);
     return this.#drive(options, () => {
       this.#begin(undefined);
-      return this.#runToEnd() ?? this.#lastHalt();
+      const exit = this.#runToEnd() ?? this.#lastHalt();
+      this.#checkEnd(exit);
+      return exit;
     });
   }
 
   /** See {@linkcode MachineCpu.step}. */
   step(cpu: number, options: RunOptions): Exit {
-    checkRunOptions(options);
+    checkRunOptionsWithoutEnd(options);
     return this.#drive(options, () => this.#runOneInstruction(this.#parts.runners[cpu]));
   }
 
@@ -138,7 +141,10 @@ export class RunControl {
     this.#begin(options.cpus);
     for (let used = 0;;) {
       const observed = this.#drive(options, () => this.#observe(options.before), used);
-      if (observed === undefined) return;
+      if (observed === undefined) {
+        if (this.#halt !== undefined) this.#checkEnd(this.#halt);
+        return;
+      }
       used += this.#parts.limit.elapsed;
       yield observed;
       const { exit, answeredBy } = observed;
@@ -147,7 +153,10 @@ export class RunControl {
       }
       const isEnd = observed.fault !== undefined ||
         !(goesOn(observed.exit) || this.#isParked(observed.exit));
-      if (isEnd || this.#stopAsked) return;
+      if (isEnd || this.#stopAsked) {
+        this.#checkEnd(observed.exit);
+        return;
+      }
     }
   }
 
@@ -349,7 +358,13 @@ export class RunControl {
   /** Whether a run may end with the exit. */
   #isWanted(exit: Exit): boolean {
     if (exit.reason === "SHUTDOWN") return this.#until === "shutdown";
-    return endsRun(exit) && !(exit.reason === "HLT" && this.#until === "shutdown");
+    return endsRun(exit);
+  }
+
+  /** @throws {UnhandledExitError} When the run was to end in a shutdown, and did not. */
+  #checkEnd(exit: Exit): void {
+    if (this.#until !== "shutdown" || exit.reason === "SHUTDOWN") return;
+    throw new UnhandledExitError(this.#runner.parts.cpu, exit, "shutdown");
   }
 
   /** Takes a CPU that has halted out of the run. False where it is no HLT, or no other CPU is left. */

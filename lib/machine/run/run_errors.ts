@@ -10,6 +10,7 @@ import { ofCpu } from "../report/cpus_section.ts";
 import { hex } from "../../x86/hex.ts";
 import { msrName } from "../../x86/msrs/msr_number.ts";
 import { TIMEOUT_SCALE_VARIABLE, timeoutScale } from "./time_limit.ts";
+import type { RunOptions } from "./run_options.ts";
 
 /**
  * The guest caused an exception that it does not handle, and its fault catcher reported it. The machine stands
@@ -50,14 +51,15 @@ export class UnhandledExitError extends Error {
   /**
    * The error with the state of the machine at the exit.
    *
-   * @param exit What nobody answered.
+   * @param exit What nobody answered, or what the run ended with.
+   * @param until `"shutdown"` where that was to be its end.
    */
-  constructor(machine: StoppedCpu, exit: Exit) {
-    super(
-      `${headline(exit, `exit ${machine.log.total}${ofCpu(machine)}`)}${remedy(exit)}\n\n${
-        statePage(machine)
-      }`,
-    );
+  constructor(machine: StoppedCpu, exit: Exit, until?: RunOptions["until"]) {
+    const which = `exit ${machine.log.total}${ofCpu(machine)}`;
+    const said = until === "shutdown"
+      ? `The guest was to shut down, and its run ended at ${which}: ${exitText(exit)}.`
+      : headline(exit, which) + remedy(exit);
+    super(`${said}\n\n${statePage(machine)}`);
     this.exit = exit;
   }
 }
@@ -66,8 +68,6 @@ function headline(exit: Exit, which: string): string {
   switch (exit.reason) {
     case "SHUTDOWN":
       return `The guest shut down at ${which}: it triple-faulted.`;
-    case "HLT":
-      return `The guest halted at ${which}, and was to shut down.`;
     default:
       return `Nothing answers ${which}: ${exitText(exit)}.`;
   }
@@ -98,7 +98,6 @@ function remedy(exit: Exit): string {
       const msr = msrArgument(exit.index);
       return ` Handle it with vm.msrs.on(${msr}, { write(msr, value) {} }), or foresee it in a transcript with wrmsr(${msr}) or wrmsr(${msr}).faults().`;
     }
-    case "HLT":
     case "FAIL_ENTRY":
     case "INTERNAL_ERROR":
     case "UNKNOWN_TO_VMEXIT":

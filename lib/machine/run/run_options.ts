@@ -12,7 +12,8 @@ export interface RunOptions {
    */
   readonly timeout?: number;
   /**
-   * `"shutdown"`: the guest is to triple-fault, and the run ends with SHUTDOWN; that it halts instead is an error.
+   * `"shutdown"`, of `run` and `exits`: the guest is to triple-fault, and the run ends with SHUTDOWN; any other end is an
+   * error.
    *
    * `"halted"`: the run ends with HLT as soon as the guest waits in HLT, though an interrupt could wake it. It counts
    * for machines with a local APIC (the option `irqchip`), whose HLT waits in the kernel: the others end at each HLT.
@@ -32,6 +33,22 @@ const OF_CALLS: readonly string[] = ["timeout", "returns"];
  */
 export function checkRunOptions(options: object, more: readonly string[] = []): void {
   checkKnown(options, [...OF_RUNS, ...more]);
+}
+
+/**
+ * The same where the end is not the run's to choose: of a step, a transcript, a fault.
+ *
+ * @throws {TypeError} When there is no option of a name, or it is to end in a shutdown.
+ */
+export function checkRunOptionsWithoutEnd(
+  options: RunOptions,
+  more: readonly string[] = [],
+): void {
+  checkRunOptions(options, more);
+  if (options.until !== "shutdown") return;
+  throw new TypeError(
+    'Cannot run until "shutdown" here: only run() and exits() end so; a transcript names it with shutdown()',
+  );
 }
 
 /** The same of a call's options. @throws {TypeError} When there is no option of a name. */

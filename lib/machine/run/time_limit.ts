@@ -92,9 +92,11 @@ export class TimeLimit implements Disposable {
 
 /** @throws {RangeError} When a time limit is not a positive number of milliseconds. */
 export function checkTimeout(milliseconds: number): number {
-  if (milliseconds > 0 && milliseconds < Infinity) return milliseconds;
+  if (typeof milliseconds === "number" && milliseconds > 0 && milliseconds < Infinity) {
+    return milliseconds;
+  }
   throw new RangeError(
-    `Cannot limit a run to ${milliseconds} ms: the limit is not a positive, finite number`,
+    `Cannot limit a run to ${String(milliseconds)} ms: the limit is not a positive, finite number`,
   );
 }
 

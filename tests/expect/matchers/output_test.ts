@@ -45,3 +45,30 @@ Deno.test("an expression of an empty text, and one of what must not be in it, sa
   expect(vm).toHaveSerial(/^$/);
   expect(vm).toHaveSerial(/^[^!]*$/);
 });
+
+Deno.test("of a serial line that was not kept whole nothing is told", () => {
+  using vm = boot(
+    asm`
+      bits 32
+      mov esi, 0x10000
+      mov edx, 0x3f8
+      mov ebp, 17
+    again:
+      mov ecx, 0x10000
+      rep outsb
+      mov esi, 0x10000
+      dec ebp
+      jnz again
+      hlt
+    `,
+    { timeout: 20_000 },
+  );
+  vm.run();
+  for (
+    const call of [
+      () => expect(vm).not.toHaveSerialContaining("panic"),
+      () => expect(vm).not.toHaveSerial(/panic/),
+      () => expect(vm).toHaveSerial(vm.serial.text),
+    ]
+  ) assertThrows(call, TypeError, "bytes after the first MiB were not kept");
+});

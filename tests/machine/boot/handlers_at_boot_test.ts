@@ -48,7 +48,7 @@ const refused: [options: BootOptions, message: string][] = [
     "another handler has 0x1 to 0x4 already",
   ],
   [{ ports: { 0x10000: { read: () => 0 } } }, "they are not a range from 0 to 0xffff"],
-  [{ ports: { com1: { read: () => 0 } } as never }, "Cannot handle ports NaN to NaN"],
+  [{ ports: { com1: { read: () => 0 } } as never }, "it is no address"],
   [{ ports: { 0x60: undefined as never } }, "by undefined: it has neither read nor write"],
   [{ ports: { 0x60: (() => 0) as never } }, "by function: it has neither read nor write"],
   [{ ports: 0x60 as never }, "Cannot boot with ports 96: give handlers by address"],

@@ -119,3 +119,7 @@ Deno.test("a need that is undefined is a mistake, not a need less", () => {
     "Cannot require vmx as undefined",
   );
 });
+
+Deno.test("a need is true or false", () => {
+  assertThrows(() => unmetNeeds({ vmx: 1 as never }, host()), TypeError, "give true, or false");
+});

@@ -27,7 +27,7 @@ Deno.test("a run that was to end in a triple fault does, and one that halts inst
   assertThrows(
     () => halting.run({ until: "shutdown" }),
     UnhandledExitError,
-    "The guest halted at exit 1, and was to shut down.",
+    "The guest was to shut down, and its run ended at exit 1: HLT.",
   );
 });
 
@@ -120,4 +120,34 @@ Deno.test("a handler of SHUTDOWN decides: it may stop the run, or give the guest
   });
   assertEquals(vm.run().reason, "HLT");
   expect(vm).toHaveRegisters({ bx: 9 });
+});
+
+Deno.test("a run that was to end in a shutdown has no other end", () => {
+  const end = "was to shut down, and its run ended at exit";
+  using waiting = boot(
+    asm`
+      cli
+      hlt
+    `,
+    { cpus: 2 },
+  );
+  assertThrows(() => waiting.run({ until: "shutdown" }), UnhandledExitError, end);
+  using leaving = boot(asm`out 0xf4, al`, { exitPort: 0xf4 });
+  assertThrows(() => leaving.run({ until: "shutdown" }), UnhandledExitError, end);
+  using halting = boot(asm`hlt`);
+  assertThrows(() => Array.from(halting.exits({ until: "shutdown" })), UnhandledExitError, end);
+});
+
+Deno.test("what names its own end takes no other", () => {
+  using vm = boot(asm`hlt`, { catchFaults: true });
+  const options = { until: "shutdown" } as const;
+  for (
+    const call of [
+      () => vm.step(options),
+      () => expect(vm).toExit([portOut(0x80)], options),
+      () => expect(vm).toRunOutOfTime(options),
+      () => expect(vm).toFault("#GP", {}, options),
+    ]
+  ) assertThrows(call, TypeError, "only run() and exits() end so");
+  assertEquals(vm.hasRun, false);
 });
