@@ -7,8 +7,10 @@ export const CONSOLE_LOG = "console.log";
 export const JOB_DISK = "job.img";
 
 const PREFIX = "vmexit-run-";
-/** Of a folder that is being made, which nobody sweeps: its lock is not held yet. */
+/** Of a folder that is being made, whose lock is not held yet. */
 const UNFINISHED_PREFIX = "vmexit-making-run-";
+/** Making one takes milliseconds: of this age it belongs to a process that was killed meanwhile. */
+const UNFINISHED_MILLISECONDS = 3_600_000;
 const LOCK = "lock";
 const CONSOLE_TAIL = 4096;
 
@@ -18,12 +20,22 @@ function temporaryFolder(): string {
 
 /** Removes the folders of runs that were killed: nobody holds their lock any more. */
 async function sweep(): Promise<void> {
-  for await (const entry of Deno.readDir(temporaryFolder())) {
-    if (!entry.isDirectory || !entry.name.startsWith(PREFIX)) continue;
-    const folder = `${temporaryFolder()}/${entry.name}`;
-    using lock = await FileLock.tryExclusive(`${folder}/${LOCK}`);
-    if (lock !== undefined) await Deno.remove(folder, { recursive: true }).catch(() => {});
+  for await (const { name, isDirectory } of Deno.readDir(temporaryFolder())) {
+    if (!isDirectory) continue;
+    const folder = `${temporaryFolder()}/${name}`;
+    if (name.startsWith(UNFINISHED_PREFIX)) {
+      const made = (await Deno.stat(folder).catch(() => undefined))?.mtime?.getTime() ?? Infinity;
+      if (made < Date.now() - UNFINISHED_MILLISECONDS) await removeFolder(folder);
+    } else if (name.startsWith(PREFIX)) {
+      using lock = await FileLock.tryExclusive(`${folder}/${LOCK}`);
+      if (lock !== undefined) await removeFolder(folder);
+    }
   }
+}
+
+/** Another user's stays where it is. */
+async function removeFolder(folder: string): Promise<void> {
+  await Deno.remove(folder, { recursive: true }).catch(() => {});
 }
 
 /** A temporary folder that belongs to one run, is removed when disposed, and by a later run if this one is killed. */
@@ -63,7 +75,7 @@ export class RunFolder implements AsyncDisposable {
 
   /** Removes the folder and all in it. */
   async [Symbol.asyncDispose](): Promise<void> {
-    await Deno.remove(this.path, { recursive: true }).catch(() => {});
+    await removeFolder(this.path);
     this.#lock[Symbol.dispose]();
   }
 }
