@@ -1,3 +1,42 @@
+/** What a function may return whose result nobody uses: anything but a promise, for which nobody would wait. */
+export type NoPromise =
+  | void
+  | undefined
+  | null
+  | boolean
+  | number
+  | bigint
+  | string
+  | symbol
+  | (object & { readonly then?: never });
+
+/** Whether a function of the test's has not done its work when it returned. */
+export function isPromise(result: unknown): result is PromiseLike<unknown> {
+  return typeof result === "object" && result !== null && "then" in result;
+}
+
+/**
+ * The error for a function that returned a promise. Whether that is ever rejected is nobody's affair then.
+ *
+ * @param what What cannot be done, and whose function it is.
+ */
+export function asyncError(promise: PromiseLike<unknown>, what: string): TypeError {
+  Promise.resolve(promise).catch(() => {});
+  return new TypeError(
+    `Cannot ${what}: it returned a promise, and the guest does not wait. Make it a function that is not async, and ` +
+      "await what it needs before the machine runs.",
+  );
+}
+
+/**
+ * Checks what a handler returned for a write.
+ *
+ * @throws {TypeError} When it is a promise.
+ */
+export function checkWritten(result: unknown, handler: { readonly name?: string }): void {
+  if (isPromise(result)) throw asyncError(result, `take a write by ${handler.name ?? "handler"}`);
+}
+
 /** Answers a guest's accesses to a range of I/O ports. */
 export interface PortHandler {
   /** What to call it in tables of exits and in failure pages: `"COM1"`. */
@@ -9,7 +48,7 @@ export interface PortHandler {
    */
   read?(port: number, size: 1 | 2 | 4): number;
   /** Takes the value of an `out`, once for each element of a string instruction. */
-  write?(port: number, value: number, size: 1 | 2 | 4): void;
+  write?(port: number, value: number, size: 1 | 2 | 4): NoPromise;
 }
 
 /** Answers a guest's accesses to physical addresses that no memory slot backs. */
@@ -24,5 +63,5 @@ export interface MmioHandler {
    */
   read?(address: number, size: number): number | bigint;
   /** Takes a write. The value is a number for up to 4 bytes, and a bigint above. */
-  write?(address: number, value: number | bigint, size: number): void;
+  write?(address: number, value: number | bigint, size: number): NoPromise;
 }

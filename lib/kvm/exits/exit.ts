@@ -444,7 +444,9 @@ export interface ExitAnswers {
   /** The hypercall's result. */
   readonly HYPERCALL: { readonly ret: Quadword };
   /** What the guest reads; or an `error` that is not 0, which gives it #GP. */
-  readonly X86_RDMSR: { readonly data?: Quadword; readonly error?: number };
+  readonly X86_RDMSR:
+    | { readonly data: Quadword; readonly error?: number }
+    | { readonly data?: undefined; readonly error: number };
   /** An `error` that is not 0 gives the guest #GP. */
   readonly X86_WRMSR: { readonly error?: number };
   /** The hypercall's result. */

@@ -3,6 +3,9 @@ import { kvm_run } from "../abi/structs/run.ts";
 import type { AnsweredReason, AnswerFields } from "./exit.ts";
 import { EXITS } from "./exit_table.ts";
 
+/** The field that gives the guest #GP, in place of what it asks for; 0 says that there is none. */
+const ERROR = "error";
+
 /** Where the fields of an answer lie in `kvm_run`, and how many bits they have. */
 type FieldLocations = ReadonlyMap<string, { readonly offset: number; readonly bits: 8 | 64 }>;
 
@@ -72,7 +75,8 @@ export function writeAnswer(view: DataView, reason: number, answer: AnswerFields
 function checkFields(reason: number, fields: FieldLocations, answer: AnswerFields): void {
   const given = Object.entries(answer);
   // A write that is accepted has nothing to say.
-  if (given.length === 0 && reason !== EXIT_REASON.X86_WRMSR) {
+  const saysSomething = given.some(([field, value]) => field !== ERROR || Boolean(value));
+  if (!saysSomething && reason !== EXIT_REASON.X86_WRMSR) {
     throw new TypeError(
       `Cannot answer an exit by nothing: its guest waits for ${namesOf(fields)}`,
     );

@@ -1,6 +1,6 @@
 import type { CoalescedRing } from "../../kvm/coalesced_ring.ts";
 import type { HandlerTable } from "./bus.ts";
-import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
+import { checkWritten, type MmioHandler, type PortHandler } from "../../devices/handlers.ts";
 import type { PortRecorder } from "./port_output.ts";
 
 /** The widest value that a handler gets as a number; above, it is a bigint. */
@@ -46,10 +46,14 @@ export class CoalescedWrites {
     const { ports, mmio, portOutput } = this.#parts;
     if (isPort) {
       portOutput.add(address, low, length);
-      ports.find(address)?.write?.(address, low, length as 1 | 2 | 4);
+      const handler = ports.find(address);
+      if (handler?.write === undefined) return;
+      checkWritten(handler.write(address, low, length as 1 | 2 | 4), handler);
       return;
     }
     const value = length <= NUMBER_SIZE ? low : BigInt(high) << WORD_BITS | BigInt(low);
-    mmio.find(address)?.write?.(address, value, length);
+    const handler = mmio.find(address);
+    if (handler?.write === undefined) return;
+    checkWritten(handler.write(address, value, length), handler);
   };
 }

@@ -1,5 +1,6 @@
 import { handlerError } from "../exits/handler_error.ts";
 import { KVM_MSR_EXIT_REASON } from "../../kvm/abi/constants.ts";
+import { asyncError, checkWritten, isPromise } from "../../devices/handlers.ts";
 import type { KvmRunPage } from "../../kvm/kvm_run_page.ts";
 import type { Vm } from "../../kvm/vm.ts";
 import { type Msr, msrNumber, msrText } from "../../x86/msrs/msr_number.ts";
@@ -261,6 +262,7 @@ const MSR_BITS = 64;
 function answerRead(kvmRun: KvmRunPage, handler: MsrHandler): true {
   const msr = kvmRun.msrIndex;
   const value = handler.read!(msr);
+  if (isPromise(value)) throw asyncError(value, `answer a read by ${handler.name ?? "handler"}`);
   if (value === generalProtection) return refuse(kvmRun);
   const isWhole = typeof value === "bigint"
     ? BigInt.asUintN(MSR_BITS, value) === value
@@ -286,6 +288,7 @@ function answerRead(kvmRun: KvmRunPage, handler: MsrHandler): true {
 /** Hands an X86_WRMSR to its handler, and writes the answer into `kvm_run`. */
 function answerWrite(kvmRun: KvmRunPage, handler: MsrHandler): true {
   const answer = handler.write!(kvmRun.msrIndex, kvmRun.msrData);
+  checkWritten(answer, handler);
   if (answer === generalProtection) return refuse(kvmRun);
   kvmRun.msrError = 0;
   return true;

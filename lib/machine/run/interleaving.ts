@@ -1,4 +1,5 @@
 import { atCaller } from "../../guest/call_site.ts";
+import { asyncError, isPromise, type NoPromise } from "../../devices/handlers.ts";
 import type { ActivityState } from "./activity_state.ts";
 
 /** Turns of CPUs that are the same for the same seed: the option `interleaving`. */
@@ -151,6 +152,7 @@ export interface InterleavingRange {
  *
  * @param range How many seeds, from 0 on, or which.
  * @throws {RangeError} When it is no whole number of seeds.
+ * @throws {TypeError} When `body` returns a promise.
  *
  * @example
  * ```ts no-eval
@@ -169,13 +171,14 @@ export interface InterleavingRange {
  */
 export function interleavings(
   range: number | InterleavingRange,
-  body: (seed: number) => void,
+  body: (seed: number) => NoPromise,
 ): void {
   const { first, count } = typeof range === "number" ? { first: 0, count: range } : range;
   atCaller(interleavings, () => checkRange(first, count, body));
   for (let seed = first; seed < first + count; seed++) {
     try {
-      body(seed);
+      const result = body(seed);
+      if (isPromise(result)) throw asyncError(result, "try interleavings by an async function");
     } catch (error) {
       throw named(error, `interleaving seed ${seed}`);
     }

@@ -4,6 +4,7 @@ import { endsRun, goesOn } from "../../kvm/exits/exit_table.ts";
 import { answerBytes } from "../exits/answer_bytes.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
 import type { CpuRunner } from "./cpu_runner.ts";
+import { asyncError, isPromise } from "../../devices/handlers.ts";
 import type { CpuScheduler } from "./cpu_scheduler.ts";
 import { FaultCatcher } from "../faults/fault_catcher.ts";
 import { GuestFaultError, TimeLimitError, UnhandledExitError } from "./run_errors.ts";
@@ -183,10 +184,13 @@ export class RunControl {
         "Cannot answer an exit: the machine is running. A handler answers with what it returns.",
       );
     }
-    const { lastExit: exit, parts: { loop } } = this.#runner;
-    if (exit === undefined || !loop.unanswered) {
+    const runner = this.#runner;
+    const { loop, vcpu: { kvmRun } } = runner.parts;
+    if (!loop.unanswered) {
       throw new TypeError("Cannot answer an exit: the latest one is not a read that waits for it");
     }
+    // Where a handler threw, the test has not seen it.
+    const exit = runner.see(kvmRun.exit());
     if (isFields(value)) loop.answerFields(value, "the test");
     else loop.answer(answerBytes(value, exit), "the test");
     loop.complete();
@@ -408,6 +412,7 @@ export class RunControl {
     const exit = runner.see(vcpu.kvmRun.exit());
     const fault = this.#caught();
     const answer = before?.(exit, fault, cpu.number);
+    if (isPromise(answer)) throw asyncError(answer, "iterate exits with an async `before`");
     if (answer?.bytes !== undefined) loop.answer(answer.bytes, answer.by);
     else if (answer?.fields !== undefined) loop.answerFields(answer.fields, answer.by);
     else if (fault !== undefined) {

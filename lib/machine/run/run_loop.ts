@@ -5,7 +5,13 @@ import { littleEndianInteger } from "../exits/answer_bytes.ts";
 import { handlerError } from "../exits/handler_error.ts";
 import { hex } from "../../x86/hex.ts";
 import type { HandlerTable } from "../buses/bus.ts";
-import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
+import {
+  asyncError,
+  checkWritten,
+  isPromise,
+  type MmioHandler,
+  type PortHandler,
+} from "../../devices/handlers.ts";
 import type { CoalescedWrites } from "../buses/coalesced_writes.ts";
 import type { TimeSlice } from "./interleaving.ts";
 import type { ExitHandlers } from "../exits/exit_handlers.ts";
@@ -311,6 +317,7 @@ export class RunLoop {
     const answer = handler.answer(kvmRun);
     if (answer === false) return false;
     const by = handler.name ?? UNNAMED;
+    if (isPromise(answer)) throw asyncError(answer, `take exit ${log.total} by ${by}`);
     if (answer === true) this.#noteAnswer(by);
     else if (typeof answer === "object") this.answerFields(answer, by);
     else if (this.#unanswered && kvmRun.exitReason === EXIT_REASON.X86_WRMSR) {
@@ -348,7 +355,7 @@ export class RunLoop {
     const size = kvmRun.ioSize;
     const count = kvmRun.ioCount;
     for (let index = 0; index < count; index++) {
-      handler.write(port, kvmRun.ioElement(index, size), size);
+      checkWritten(handler.write(port, kvmRun.ioElement(index, size), size), handler);
     }
     return true;
   }
@@ -363,6 +370,7 @@ export class RunLoop {
     let first = 0;
     for (let index = 0; index < count; index++) {
       const value = handler.read(port, size);
+      if (isPromise(value)) throw asyncError(value, `answer a read by ${handler.name ?? UNNAMED}`);
       if (typeof value !== "number" || !fits(value, size)) {
         throw tooWide("port", port, value, size, handler.name);
       }
@@ -381,8 +389,8 @@ export class RunLoop {
     this.#parts.log.setAnsweredBy(handler.name ?? UNNAMED);
     const size = kvmRun.mmioLength;
     const low = kvmRun.mmioLow;
-    if (size <= NUMBER_SIZE) handler.write(address, low, size);
-    else handler.write(address, BigInt(kvmRun.mmioHigh) << WORD_BITS | BigInt(low), size);
+    const value = size <= NUMBER_SIZE ? low : BigInt(kvmRun.mmioHigh) << WORD_BITS | BigInt(low);
+    checkWritten(handler.write(address, value, size), handler);
     return true;
   }
 
@@ -393,6 +401,7 @@ export class RunLoop {
     if (handler?.read === undefined) return false;
     const size = kvmRun.mmioLength;
     const value = handler.read(address, size);
+    if (isPromise(value)) throw asyncError(value, `answer a read by ${handler.name ?? UNNAMED}`);
     if (!fits(value, size)) throw tooWide("address", address, value, size, handler.name);
     const isSmall = typeof value === "number" && value <= LIMITS[NUMBER_SIZE];
     const low = isSmall ? value : Number(BigInt(value) & LOW_WORD);

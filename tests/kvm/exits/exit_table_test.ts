@@ -57,7 +57,7 @@ Deno.test("a guest goes on from its accesses and from what a test asked for, and
   ]);
 });
 
-Deno.test("a run ends with the guest's own end and with what a test asked for, and with nothing else", () => {
+Deno.test("a run ends with HLT and with what a test asked for, and with nothing else; not with a triple fault", () => {
   assertEquals(REASONS.filter((reason) => endsRun(exitOf(reason))), [
     "DEBUG",
     "HLT",
