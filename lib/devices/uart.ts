@@ -92,7 +92,7 @@ export class Uart implements PortHandler {
 
   /** The bytes that the guest has sent, as UTF-8. */
   get text(): string {
-    return new TextDecoder().decode(this.bytes);
+    return new TextDecoder("utf-8", { ignoreBOM: true }).decode(this.bytes);
   }
 
   /** How many bytes were sent after the first `capacity`, and are lost. */

@@ -400,7 +400,7 @@ export class Machine extends MachineCpu implements Disposable {
 
   /**
    * The exits from here on, each as it happens, up to and including the first that cannot be run on from
-   * (HLT, SHUTDOWN, a fault, an error); going on behind a SHUTDOWN throws, unless `until: "shutdown"` asked for it. Handlers answer theirs; a read that nobody answers must be given
+   * (HLT, SHUTDOWN, a fault, an error); going on behind one that nobody foresaw throws, as `run` does. Handlers answer theirs; a read that nobody answers must be given
    * {@linkcode Machine.answer} before the next.
    *
    * The time limit is for all of them together; it is counted while the guest runs, not while test code has

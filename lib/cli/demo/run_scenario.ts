@@ -92,7 +92,7 @@ function runToEnd(vm: Machine, scenario: Scenario, { write, style }: Report): Mi
       offer(observed);
       end = observed.fault === undefined ? observed.exit.reason : "fault";
       // Whether that is its end is compared below.
-      if (end === "SHUTDOWN") break;
+      if (end === "SHUTDOWN" || end === "fault") break;
     }
   } catch (error) {
     if (error instanceof TimeLimitError) {

@@ -2,6 +2,7 @@ import { exitText } from "../../machine/report/exit_text.ts";
 import type { CaughtFault } from "../../machine/faults/caught_fault.ts";
 import {
   GuestFaultError,
+  isErrorOf,
   TimeLimitError,
   UnhandledExitError,
 } from "../../machine/run/run_errors.ts";
@@ -81,6 +82,7 @@ function runToFault(machine: MachineCpu, options: RunOptions): CaughtFault | str
   try {
     return `no fault: ${exitText(machine.machine.run(options))}, exit ${machine.log.total}`;
   } catch (error) {
+    if (!isErrorOf(machine, error)) throw error;
     if (error instanceof GuestFaultError) {
       return error.cpu === machine.number ? error.fault : `${error.fault.text} of CPU ${error.cpu}`;
     }

@@ -3,7 +3,7 @@ import { goesOn } from "../../kvm/exits/exit_table.ts";
 import type { CaughtFault } from "../../machine/faults/caught_fault.ts";
 import type { Machine, MachineCpu } from "../../machine/machine.ts";
 import { exitText } from "../../machine/report/exit_text.ts";
-import { TimeLimitError } from "../../machine/run/run_errors.ts";
+import { isErrorOf, TimeLimitError } from "../../machine/run/run_errors.ts";
 import {
   checkCallOptions,
   checkRunOptionsWithoutEnd,
@@ -105,7 +105,7 @@ export function matchCall(
   const exits = machine.exits({ ...options, before, cpus: [own], call });
   return () => {
     const first = log.total + 1;
-    const received = followCall(exits, offering, cursor);
+    const received = followCall(machine, exits, offering, cursor);
     return {
       call: `toCall(${JSON.stringify(call.routine)}, …, [${
         formatCount(patterns.length, "pattern")
@@ -125,6 +125,7 @@ export function matchCall(
 
 /** What came in place of the transcript and the return; undefined where those came. */
 function followCall(
+  machine: Machine,
   exits: Iterable<ObservedExit>,
   offering: Offering,
   cursor: TranscriptCursor,
@@ -134,7 +135,7 @@ function followCall(
       if (!offering.isForeseen) return fault?.text ?? exitText(exit);
     }
   } catch (error) {
-    if (!(error instanceof TimeLimitError)) throw error;
+    if (!(error instanceof TimeLimitError) || !isErrorOf(machine, error)) throw error;
     return `nothing within ${error.milliseconds} ms: it still ran`;
   }
   return cursor.isDone ? undefined : "nothing: it has returned";
@@ -283,7 +284,7 @@ export function followTranscripts(
       }
     }
   } catch (error) {
-    if (!(error instanceof TimeLimitError)) throw error;
+    if (!(error instanceof TimeLimitError) || !isErrorOf(machine, error)) throw error;
     const received = `nothing within ${error.milliseconds} ms: the guest still ran`;
     return { number: log.total + 1, at: waiting()!, received };
   }
@@ -326,7 +327,7 @@ function noise(machine: Machine): TranscriptOutcome | undefined {
       }
     }
   } catch (error) {
-    if (!(error instanceof TimeLimitError)) throw error;
+    if (!(error instanceof TimeLimitError) || !isErrorOf(machine, error)) throw error;
   }
   return undefined;
 }

@@ -245,30 +245,41 @@ export interface WriteAccess {
   readonly data: Uint8Array;
 }
 
+/** What a test gave, as it is now: a view of the guest's memory would be compared with itself. */
+function copied<Data>(data: Data): Data {
+  return (data instanceof Uint8Array || Array.isArray(data) ? data.slice() : data) as Data;
+}
+
 /**
  * The definition of a pattern of writes.
  *
  * @param definition What it is called, and which exits it names.
- * @param accessOf The access, where an exit is the write that comes after `done` bytes; else undefined.
+ * @param accessOf The access, where an exit is the write that comes after `done` bytes, of which `first` was the first;
+ * else undefined.
  */
 export function writing(
   definition: Pick<PatternDefinition, "text" | "names">,
   data: ExpectedData | undefined,
-  accessOf: (exit: Exit, done: number) => WriteAccess | undefined,
+  accessOf: (exit: Exit, done: number, first: Exit | undefined) => WriteAccess | undefined,
 ): PatternDefinition {
+  const expected = copied(data);
   return {
     ...definition,
     begin(): Occurrence {
       let done = 0;
+      let first: Exit | undefined;
       return {
         get text() {
-          return definition.text + remainingText(data, done);
+          return definition.text + remainingText(expected, done);
         },
         offer(exit) {
-          const access = accessOf(exit, done);
+          const access = accessOf(exit, done, first);
           if (access === undefined) return MISMATCH;
-          const match = takeData(data, access, done);
-          if (match.matches) done += access.data.length;
+          const match = takeData(expected, access, done);
+          if (match.matches) {
+            done += access.data.length;
+            first ??= exit;
+          }
           return match;
         },
       };
@@ -294,28 +305,34 @@ export interface ReadAccess {
  * The definition of a pattern of reads that answers.
  *
  * @param definition The pattern without its answer.
- * @param accessOf The access, where an exit is the read that comes after `done` bytes; else undefined.
+ * @param accessOf The access, where an exit is the read that comes after `done` bytes, of which `first` was the first;
+ * else undefined.
  */
 export function answering(
   definition: PatternDefinition,
-  answer: Answer,
-  accessOf: (exit: Exit, done: number) => ReadAccess | undefined,
+  given: Answer,
+  accessOf: (exit: Exit, done: number, first: Exit | undefined) => ReadAccess | undefined,
 ): PatternDefinition {
+  const answer = copied(given);
   const text = `${definition.text} → ${answerText(answer)}`;
   return {
     text,
     names: definition.names,
     begin(): Occurrence {
       let done = 0;
+      let first: Exit | undefined;
       return {
         get text() {
           return text + restText(answer, done);
         },
         offer(exit) {
-          const access = accessOf(exit, done);
+          const access = accessOf(exit, done, first);
           if (access === undefined) return MISMATCH;
           const match = take(answer, access, done);
-          if (match.matches) done += access.size * access.count;
+          if (match.matches) {
+            done += access.size * access.count;
+            first ??= exit;
+          }
           return match;
         },
       };

@@ -71,7 +71,9 @@ export function exit<Reason extends ExitReason>(
         }`,
       );
     }
-    const wanted = definedEntries(`expect ${reason} with`, fields);
+    const wanted = definedEntries(`expect ${reason} with`, fields).map(
+      ([name, value]) => [name, isList(value) ? Array.from(value) : value] as const,
+    );
     const known = fieldsOf(reason);
     const unknown = wanted.find(([name]) => !known.includes(name));
     if (unknown !== undefined) {

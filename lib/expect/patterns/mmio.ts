@@ -47,13 +47,15 @@ export function mmioWrite(address: number | Any, data?: ExpectedData, size?: num
     const width = size ?? naturalSize(data);
     const text = `${headText("write", address, width)} ${expectedDataText(data)}`;
     const names = (exit: Exit) =>
-      isMmio(exit, true) && isWithin(exit, address, expectedLength(data));
+      isMmio(exit, true) && isWithin(exit, address, width ?? expectedLength(data));
     return new ExitPattern(
       writing(
         { text, names },
         data,
-        (exit, done) =>
-          isAt(exit, true, address, done, width) ? { size: exit.len, data: exit.data } : undefined,
+        (exit, done, first) =>
+          isAt(exit, true, placeOf(address, first), done, width)
+            ? { size: exit.len, data: exit.data }
+            : undefined,
       ),
     );
   });
@@ -100,13 +102,13 @@ export class MmioReadPattern extends ExitPattern {
       const size = this.#size ?? naturalSize(answer);
       const text = headText("read", address, size);
       const names = (exit: Exit) =>
-        isMmio(exit, false) && isWithin(exit, address, expectedLength(answer));
+        isMmio(exit, false) && isWithin(exit, address, size ?? expectedLength(answer));
       return new ExitPattern(
         answering(
           { ...definitionOf(this), text, names },
           answer,
-          (exit, done) =>
-            isAt(exit, false, address, done, size)
+          (exit, done, first) =>
+            isAt(exit, false, placeOf(address, first), done, size)
               ? { size: exit.data.length, count: 1 }
               : undefined,
         ),
@@ -155,8 +157,14 @@ function isAt(
     (size === undefined || exit.data.length === size);
 }
 
-function isWithin(exit: MmioExit, address: number | Any, length: number): boolean {
-  return address === any || (exit.gpa >= address && exit.gpa < address + length);
+/** Whether an access touches any of the bytes that a pattern is about: a wider one beside them may. */
+function isWithin({ gpa, len }: MmioExit, address: number | Any, length: number): boolean {
+  return address === any || (gpa + len > address && gpa < address + length);
+}
+
+/** Where the accesses of text and bytes begin: at any address, where the first of them was. */
+function placeOf(address: number | Any, first: Exit | undefined): number | Any {
+  return address === any && first?.reason === "MMIO" ? first.gpa : address;
 }
 
 function checkAddress(address: number | Any, size: number | undefined): void {

@@ -51,9 +51,9 @@ export function portOut(port: number | Any, data?: ExpectedData, size?: PortSize
     const text = `${headText("out", port, width)} ${expectedDataText(data)}`;
     return new ExitPattern(
       writing(
-        { text, names: (exit) => isAt(exit, "out", port, undefined) },
+        { text, names: (exit) => touches(exit, "out", port) },
         data,
-        (exit) => isAt(exit, "out", port, width) ? exit : undefined,
+        (exit, _, first) => isAt(exit, "out", placeOf(port, first), width) ? exit : undefined,
       ),
     );
   });
@@ -72,7 +72,7 @@ export class PortInPattern extends ExitPattern {
     const text = headText("in", port, size);
     super({
       text,
-      names: (exit) => isAt(exit, "in", port, undefined),
+      names: (exit) => touches(exit, "in", port),
       begin: () => ({
         text,
         offer: (exit) => isAt(exit, "in", port, size) ? { ...MATCH, count: exit.count } : MISMATCH,
@@ -100,7 +100,7 @@ export class PortInPattern extends ExitPattern {
         answering(
           { ...definitionOf(this), text: headText("in", port, size) },
           answer,
-          (exit) => isAt(exit, "in", port, size) ? exit : undefined,
+          (exit, _, first) => isAt(exit, "in", placeOf(port, first), size) ? exit : undefined,
         ),
       );
     });
@@ -144,6 +144,17 @@ function isAt(
 ): exit is IoExit {
   return exit.reason === "IO" && exit.direction === direction &&
     (port === any || exit.port === port) && (size === undefined || exit.size === size);
+}
+
+/** Whether an access has a pattern's port among those that it covers: a wider one below it may. */
+function touches(exit: Exit, direction: IoExit["direction"], port: number | Any): boolean {
+  return exit.reason === "IO" && exit.direction === direction &&
+    (port === any || (exit.port <= port && port < exit.port + exit.size));
+}
+
+/** Where the accesses of text and bytes are: at any port, where the first of them was. */
+function placeOf(port: number | Any, first: Exit | undefined): number | Any {
+  return port === any && first?.reason === "IO" ? first.port : port;
 }
 
 function checkPort(port: number | Any, size: number | undefined): void {

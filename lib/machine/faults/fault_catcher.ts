@@ -150,7 +150,10 @@ export class FaultCatcher {
   #fault(vector: number, frame: ExceptionFrame): CaughtFault {
     const { registers, linear, image, vcpu, place: { format } } = this.#parts;
     const next = BigInt.asUintN(64, registers.cs.base + frame.rip);
-    const trap = this.#trap(vector, next);
+    // The instruction `int` pushes no error code: bytes that look like one before a fault that has one are none.
+    const trap = frame.errorCode === undefined
+      ? this.#trap(vector, next)
+      : { length: 0, software: false };
     const address = BigInt.asUintN(64, next - BigInt(trap.length));
     const isVirtual8086 = getFlag(rflagsFlags, "vm", frame.rflags) === true;
     return new CaughtFault({

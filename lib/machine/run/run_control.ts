@@ -130,15 +130,14 @@ export class RunControl {
   /** See {@linkcode Machine.exits}. */
   exits(options: ExitsOptions): Generator<ObservedExit, void, void> {
     checkRunOptions(options, OF_EXITS);
+    this.#checkCpus(options.cpus);
     const { call, cpus: [first] = [0], timeout } = options;
     if (call === undefined) return this.#exits(options);
-    this.#checkCpus(options.cpus);
     const { routine, given = {} } = call;
     return this.#exitsOf(this.prepareCall(first, routine, given, { timeout }), options);
   }
 
   *#exits(options: ExitsOptions): Generator<ObservedExit, void, void> {
-    this.#checkCpus(options.cpus);
     this.#begin(options.cpus);
     for (let used = 0;;) {
       const observed = this.#drive(options, () => this.#observe(options.before), used);
@@ -148,10 +147,7 @@ export class RunControl {
       }
       used += this.#parts.limit.elapsed;
       yield observed;
-      const { exit, answeredBy } = observed;
-      if (exit.reason === "SHUTDOWN" && answeredBy === undefined && options.until !== "shutdown") {
-        throw new UnhandledExitError(this.#runner.parts.cpu, exit);
-      }
+      this.#checkIsForeseen(observed, options);
       const isEnd = observed.fault !== undefined ||
         !(goesOn(observed.exit) || this.#isParked(observed.exit));
       if (isEnd || this.#stopAsked) {
@@ -159,6 +155,15 @@ export class RunControl {
         return;
       }
     }
+  }
+
+  /** @throws {GuestFaultError | UnhandledExitError} When the guest has come to an end that nobody foresaw. */
+  #checkIsForeseen({ exit, fault, answeredBy }: ObservedExit, { until }: ExitsOptions): void {
+    if (answeredBy !== undefined) return;
+    const { cpu } = this.#runner.parts;
+    if (fault !== undefined) throw new GuestFaultError(cpu, fault);
+    const isMeant = exit.reason === "SHUTDOWN" && until === "shutdown";
+    if (!goesOn(exit) && !endsRun(exit) && !isMeant) throw new UnhandledExitError(cpu, exit);
   }
 
   *#exitsOf(
@@ -428,13 +433,16 @@ export class RunControl {
 
   #checkCpus(cpus: readonly number[] | undefined): void {
     const { runners } = this.#parts;
+    if (cpus !== undefined && !Array.isArray(cpus)) {
+      throw new TypeError(`Cannot run the CPUs ${String(cpus)}: give a list of their numbers`);
+    }
     if (cpus?.length === 0) {
       throw new RangeError("Cannot run no CPU: name at least one, or leave `cpus` out for all");
     }
-    const unknown = cpus?.find((cpu) => runners[cpu] === undefined);
+    const unknown = cpus?.find((cpu) => typeof cpu !== "number" || runners[cpu] === undefined);
     if (unknown === undefined) return;
     throw new RangeError(
-      `Cannot run CPU ${unknown}: the machine has CPUs 0 to ${runners.length - 1}`,
+      `Cannot run CPU ${JSON.stringify(unknown)}: the machine has CPUs 0 to ${runners.length - 1}`,
     );
   }
 }

@@ -12,6 +12,14 @@ import { msrName } from "../../x86/msrs/msr_number.ts";
 import { TIMEOUT_SCALE_VARIABLE, timeoutScale } from "./time_limit.ts";
 import type { RunOptions } from "./run_options.ts";
 
+/** Whose guest an error is about, by its machine's log. */
+const LOGS = new WeakMap<object, object>();
+
+/** Whether an error is about the guest of a machine; that of another one, run in a handler, is not. */
+export function isErrorOf({ log }: Pick<StoppedCpu, "log">, error: unknown): boolean {
+  return typeof error === "object" && error !== null && LOGS.get(error) === log;
+}
+
 /**
  * The guest caused an exception that it does not handle, and its fault catcher reported it. The machine stands
  * where the guest did: its registers are those at the fault, and running it on tries the instruction again.
@@ -28,6 +36,7 @@ export class GuestFaultError extends Error {
   constructor(machine: StoppedCpu, fault: CaughtFault) {
     const whose = machine.machine.cpus.length === 1 ? "" : `CPU ${machine.number}: `;
     super([whose + fault.text, "", ...walkLines(fault), statePage(machine)].join("\n"));
+    LOGS.set(this, machine.log);
     this.fault = fault;
     this.cpu = machine.number;
   }
@@ -60,6 +69,7 @@ export class UnhandledExitError extends Error {
       ? `The guest was to shut down, and its run ended at ${which}: ${exitText(exit)}.`
       : headline(exit, which) + remedy(exit);
     super(`${said}\n\n${statePage(machine)}`);
+    LOGS.set(this, machine.log);
     this.exit = exit;
   }
 }
@@ -148,6 +158,7 @@ export class TimeLimitError extends Error {
       } Give it more with the \`timeout\` option, or on a slow host with ${TIMEOUT_SCALE_VARIABLE}.` +
         `\n\n${statePage(machine)}`,
     );
+    LOGS.set(this, machine.log);
     this.milliseconds = milliseconds;
     this.rip = machine.registers.rip;
   }
