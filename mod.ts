@@ -1,18 +1,17 @@
 /**
- * Unit tests for code that runs below an operating system: boot sectors, firmware, kernels, hypervisors. A
- * test assembles a guest with NASM, boots it on a real KVM virtual CPU, and asserts on its exits, registers
- * and memory.
+ * Unit tests for code that runs below an operating system: boot sectors, firmware, kernels, hypervisors. A test
+ * assembles a guest with NASM, boots it on a real KVM virtual CPU, and asserts on its exits, registers and memory.
  *
  * Where to begin:
  *
  * - the guest: {@linkcode asm}, and {@linkcode Image} for flat binaries and ELF files;
  * - the machine: {@linkcode boot} and its {@linkcode BootOptions}, which gives a {@linkcode Machine};
- * - the assertions: {@linkcode expect}, and patterns of exits for transcripts ({@linkcode portOut},
- *   {@linkcode portIn}, {@linkcode mmioRead}, {@linkcode mmioWrite}, {@linkcode hlt}, {@linkcode exit}).
+ * - the assertions: {@linkcode expect}, and patterns of exits for transcripts ({@linkcode portOut}, {@linkcode portIn},
+ *   {@linkcode mmioRead}, {@linkcode mmioWrite}, {@linkcode hlt}, {@linkcode exit}).
  *
  * What those stand on has entry points of its own: `@vmexit/vmexit/x86` (boot states, page tables, flags and checks as
- * pure functions), `/svm` and `/vmx` (nested virtualization), `/kvm` (the kernel's levels of KVM), `/abi` (its structures
- * and numbers).
+ * pure functions), `/svm` and `/vmx` (nested virtualization), `/kvm` (the kernel's levels of KVM), `/abi` (its
+ * structures and numbers).
  *
  * @example A test
  * ```ts no-eval

@@ -1,6 +1,6 @@
 /**
- * Zeroed, page-aligned memory that this process and KVM both see, with its address. Where KVM is in another machine, that
- * machine's processor must hear of what this process writes: it may have translated code that lay there before.
+ * Zeroed, page-aligned memory that this process and KVM both see, with its address. Where KVM is in another machine,
+ * that machine's processor must hear of what this process writes: it may have translated code that lay there before.
  */
 export interface Pages extends Disposable {
   /**
@@ -22,12 +22,12 @@ export interface Pages extends Disposable {
 }
 
 /**
- * The C library calls that vmexit makes, under their own names and with their own conventions: a call
- * that fails returns -1 and leaves its reason in {@linkcode Libc.errno}. Nothing here throws for a
- * failed call; the owners above ({@linkcode OwnedFd}, {@linkcode Mapping}, the classes of `lib/kvm`) do.
+ * The C library calls that vmexit makes, under their own names and with their own conventions: a call that fails
+ * returns -1 and leaves its reason in {@linkcode Libc.errno}. Nothing here throws for a failed call; the owners above
+ * ({@linkcode OwnedFd}, {@linkcode Mapping}, the classes of `lib/kvm`) do.
  *
- * It is an interface because there are several: that of this process, the one that makes the calls in an emulated machine
- * with a KVM, and those of tests, which stand between vmexit and the kernel and inject faults.
+ * It is an interface because there are several: that of this process, the one that makes the calls in an emulated
+ * machine with a KVM, and those of tests, which stand between vmexit and the kernel and inject faults.
  *
  * @example A `Libc` that runs out of file descriptors
  * ```ts

@@ -1,8 +1,8 @@
 import { SystemError } from "./errors.ts";
 
 /**
- * Numbers of Linux's and glibc's headers, by the expressions that they are in C: a test compares them. On x86-64 and AArch64 they are
- * the same.
+ * Numbers of Linux's and glibc's headers, by the expressions that they are in C: a test compares them. On x86-64 and
+ * AArch64 they are the same.
  */
 export const PROCESS_ABI = {
   AF_UNIX: 1,
@@ -70,8 +70,8 @@ export interface SpawnOptions {
 }
 
 /**
- * The calls of the C library by which an emulated machine is started and spoken with: no permission but `ffi` is needed, nothing
- * is asynchronous, and no resource of Deno's stays open.
+ * The calls of the C library by which an emulated machine is started and spoken with: no permission but `ffi` is
+ * needed, nothing is asynchronous, and no resource of Deno's stays open.
  */
 export interface ProcessCalls {
   /** The reason of the call that failed last. */

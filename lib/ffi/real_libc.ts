@@ -41,7 +41,8 @@ const SYMBOLS = {
 
 let opened: Libc | undefined;
 
-// In the middle of a test, Deno's sanitizer would take the library for a leak of the test's. Outside of `deno test`, and where
+// In the middle of a test, Deno's sanitizer would take the library for a leak of the test's. Outside of `deno test`,
+// and where
 // FFI is not permitted, this does nothing; where it fails, whoever needs the library hears why.
 Deno.test?.beforeAll?.(() => {
   if (Deno.permissions.querySync({ name: "ffi" }).state !== "granted") return;

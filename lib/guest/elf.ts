@@ -175,7 +175,8 @@ export interface ElfOptions {
    * (`p_paddr`), as boot loaders and Firecracker place them. `"virtual"`: at the virtual ones (`p_vaddr`), wherever the
    * page tables that the machine boots with put those; a kernel in the upper half takes the option `mappings`.
    *
-   * Its symbols have the linker's, virtual, addresses in any case: those that its code runs at once it has set paging up.
+   * Its symbols have the linker's, virtual, addresses in any case: those that its code runs at once it has set paging
+   * up.
    */
   readonly addresses?: "physical" | "virtual";
 }

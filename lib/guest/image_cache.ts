@@ -106,8 +106,8 @@ const MAXIMUM_FILES = 4096;
 const ABANDONED_AFTER_MS = 60 * 60 * 1000;
 
 /**
- * Keeps what NASM made in files, for other runs: `$XDG_CACHE_HOME/vmexit/images`. It works only where the permissions for it
- * are granted already; it asks for none. A damaged file counts as absent and is written again.
+ * Keeps what NASM made in files, for other runs: `$XDG_CACHE_HOME/vmexit/images`. It works only where the permissions
+ * for it are granted already; it asks for none. A damaged file counts as absent and is written again.
  */
 export class DiskCache {
   #pruned = false;
@@ -124,7 +124,9 @@ export class DiskCache {
     }
   }
 
-  /** Keeps it where possible; never throws. A reader sees the whole of it or nothing, whenever this process is killed. */
+  /**
+   * Keeps it where possible; never throws. A reader sees the whole of it or nothing, whenever this process is killed.
+   */
   set(key: string, image: CacheEntry<NasmRecord>): void {
     const folder = imageFolder();
     if (folder === undefined || !permitted(folder, "write")) return;

@@ -81,7 +81,9 @@ function parseSymbols(
   return { labels, constants };
 }
 
-/** NASM writes -1 as 2^64 - 1. Small negative numbers are taken as such; a large one is more likely an upper address. */
+/**
+ * NASM writes -1 as 2^64 - 1. Small negative numbers are taken as such; a large one is more likely an upper address.
+ */
 function constantValue(value: bigint): bigint {
   const signed = BigInt.asIntN(64, value);
   return signed > SMALLEST_CONSTANT && signed < 0n ? signed : value;

@@ -31,7 +31,10 @@ export function absolute(file: string, folders: readonly string[]): string {
   return whole || folders.length === 0 ? file : `${folders[0]}/${file}`;
 }
 
-/** What NASM made of a text, as it wrote it: what the cache on the disk keeps, so that another vmexit may read more in it. */
+/**
+ * What NASM made of a text, as it wrote it: what the cache on the disk keeps, so that another vmexit may read more in
+ * it.
+ */
 export interface NasmRecord {
   /** The flat binary. */
   readonly bytes: Uint8Array<ArrayBuffer>;

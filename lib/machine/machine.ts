@@ -260,8 +260,8 @@ export class MachineCpu {
    * @param routine A label, or a linear address.
    * @param given Registers by name, or the arguments.
    * @returns What the routine left in RAX, EAX or AX, as the option `returns` says.
-   * @throws {CallError} When it does not return (HLT, a triple fault, a breakpoint, {@linkcode Machine.stop}, a write to
-   *   the exit port), or comes back with another RSP or CS.
+   * @throws {CallError} When it does not return (HLT, a triple fault, a breakpoint, {@linkcode Machine.stop}, a write
+   *   to the exit port), or comes back with another RSP or CS.
    * @throws {UnhandledExitError} At an exit that no handler answers.
    * @throws {GuestFaultError} At a fault that the guest's fault catcher reports.
    * @throws {TimeLimitError} When it takes longer than its limit.
@@ -399,12 +399,11 @@ export class Machine extends MachineCpu implements Disposable {
   }
 
   /**
-   * The exits from here on, each as it happens, up to and including the first that cannot be run on from
-   * (HLT, SHUTDOWN, a fault, an error); going on behind one that nobody foresaw throws, as `run` does. Handlers answer theirs; a read that nobody answers must be given
-   * {@linkcode Machine.answer} before the next.
+   * The exits from here on, each as it happens, up to and including the first that cannot be run on from (HLT,
+   * SHUTDOWN, a fault, an error); going on behind one that nobody foresaw throws, as `run` does. Handlers answer
+   * theirs; a read that nobody answers must be given {@linkcode Machine.answer} before the next.
    *
-   * The time limit is for all of them together; it is counted while the guest runs, not while test code has
-   * control.
+   * The time limit is for all of them together; it is counted while the guest runs, not while test code has control.
    *
    * @example
    * ```ts no-eval

@@ -1,6 +1,6 @@
 /**
- * The entries of an object whose members are optional, for what a test names by them. A member that is there as undefined
- * is a mistake, such as a misspelt name in the table that its value comes from, and must not mean "anything".
+ * The entries of an object whose members are optional, for what a test names by them. A member that is there as
+ * undefined is a mistake, such as a misspelt name in the table that its value comes from, and must not mean "anything".
  *
  * @param verb What is done with them, for the message: `"expect"`.
  * @throws {TypeError} When it is no object of names, or a value is undefined.
@@ -18,8 +18,8 @@ export function definedEntries(verb: string, values: object): [string, unknown][
 }
 
 /**
- * Checks that what a test gives as an object of names is one: of a number, a function, a list or a Map there are no names,
- * so that it would say nothing.
+ * Checks that what a test gives as an object of names is one: of a number, a function, a list or a Map there are no
+ * names, so that it would say nothing.
  *
  * @param verb What is done with it, for the message: `"run with the options"`.
  * @throws {TypeError} When it is something else.

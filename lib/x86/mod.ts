@@ -1,6 +1,6 @@
 /**
- * The x86 CPU as bytes and numbers: flags by name, descriptors, page tables, the states in which a CPU boots, the checks
- * of VM entry. Pure: nothing here touches a machine.
+ * The x86 CPU as bytes and numbers: flags by name, descriptors, page tables, the states in which a CPU boots, the
+ * checks of VM entry. Pure: nothing here touches a machine.
  *
  * @module
  */

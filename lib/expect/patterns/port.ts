@@ -28,10 +28,10 @@ export const PORT_SIZES: readonly PortSize[] = [1, 2, 4];
  * The guest writes to an I/O port.
  *
  * @param port Which port, or {@linkcode any}.
- * @param data What it writes: a number is one `out`; text and bytes may take several, one element each (so
- * `"Hello"` is five `out dx, al`, or one `rep outsb`). Left out, or {@linkcode any}, any one `out` matches.
- * @param size The width of each `out` in bytes. Left out, the narrowest that holds the number, 1 for text and bytes, and
- * any for a function: an `out dx, eax` of 0 is `portOut(port, 0, 4)`.
+ * @param data What it writes: a number is one `out`; text and bytes may take several, one element each (so `"Hello"` is
+ *   five `out dx, al`, or one `rep outsb`). Left out, or {@linkcode any}, any one `out` matches.
+ * @param size The width of each `out` in bytes. Left out, the narrowest that holds the number, 1 for text and bytes,
+ *   and any for a function: an `out dx, eax` of 0 is `portOut(port, 0, 4)`.
  * @throws {RangeError} When there is no such port or width, or no `out` could bring the data.
  * @throws {TypeError} When the data is none.
  *

@@ -2,8 +2,8 @@ import type { StructLayout } from "../../ffi/struct.ts";
 import { KVM_CREATE_DEVICE } from "./constants.ts";
 
 /**
- * What an ioctl refers to beyond the bytes of its argument. Where KVM is in another machine, these mean something else there,
- * and are translated.
+ * What an ioctl refers to beyond the bytes of its argument. Where KVM is in another machine, these mean something else
+ * there, and are translated.
  */
 export interface IoctlReferences {
   /** Offsets of the addresses in the argument: 64-bit numbers. */

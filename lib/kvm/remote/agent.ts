@@ -18,8 +18,8 @@ import {
 } from "./window.ts";
 
 /**
- * How often the agent looks for the next request before it waits for the bell: about 100 µs, the time that a test's handler
- * takes. Longer, it would take the processor from the test on a busy host.
+ * How often the agent looks for the next request before it waits for the bell: about 100 µs, the time that a test's
+ * handler takes. Longer, it would take the processor from the test on a busy host.
  */
 const SPINS = 20_000;
 
@@ -41,10 +41,10 @@ const IO_END = kvm_run.offsetOf("io.data_offset") + 8;
 const COALESCED_RING = KVM.COALESCED_MMIO_PAGE_OFFSET * PAGE_SIZE;
 
 /**
- * NASM source of the agent, without the header of an ELF file: the only program of the emulated machine, its `/init`. It
- * loads the kernel's modules, maps the window, and then carries out what the process on the host writes there: system calls,
- * with numbers, arguments and results as the kernel has them, and a few calls of its own. It knows nothing of machines and
- * guests but how `kvm_run` is copied.
+ * NASM source of the agent, without the header of an ELF file: the only program of the emulated machine, its `/init`.
+ * It loads the kernel's modules, maps the window, and then carries out what the process on the host writes there:
+ * system calls, with numbers, arguments and results as the kernel has them, and a few calls of its own. It knows
+ * nothing of machines and guests but how `kvm_run` is copied.
  *
  * A step of its start that fails ends it with that step's number, which the kernel's panic shows on the console.
  *

@@ -25,9 +25,9 @@ interface Ring {
 }
 
 /**
- * The rings of coalesced writes. A VM has one, which KVM shows in each vCPU's mapping; here each mapping has a copy, and the
- * agent copies the one of the vCPU that runs: how far it was emptied goes there, and what it holds comes back. So the copies
- * of a VM are made the same around each run.
+ * The rings of coalesced writes. A VM has one, which KVM shows in each vCPU's mapping; here each mapping has a copy,
+ * and the agent copies the one of the vCPU that runs: how far it was emptied goes there, and what it holds comes back.
+ * So the copies of a VM are made the same around each run.
  */
 export class CoalescedRings {
   readonly #libc: Libc;

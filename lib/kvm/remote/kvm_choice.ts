@@ -15,8 +15,8 @@ const BOCHS_VMX = "bochs-vmx";
 const WISHES = ["host", "nested", QEMU_SVM, BOCHS_VMX] as const;
 
 /**
- * What /dev/kvm is to this process: missing; closed to this user; open, but without a processor that virtualizes, as with
- * kvm_pvm, which runs only guests made for it; or usable.
+ * What /dev/kvm is to this process: missing; closed to this user; open, but without a processor that virtualizes, as
+ * with kvm_pvm, which runs only guests made for it; or usable.
  */
 export type KvmDevice = "missing" | "forbidden" | "software" | "usable";
 
@@ -50,7 +50,8 @@ const DESCRIPTION_SIZE = 8192;
 const NO_DEVICE: ReadonlySet<number> = new Set([ERRNO.ENOENT, ERRNO.ENXIO, ERRNO.ENODEV]);
 
 /**
- * Looks whether this machine's KVM can be used: /dev/kvm opens for reading and writing, and the processor reports VT-x or SVM.
+ * Looks whether this machine's KVM can be used: /dev/kvm opens for reading and writing, and the processor reports VT-x
+ * or SVM.
  *
  * @param device The device's path; another only in tests.
  * @param processor The path of the processor's description; another only in tests.
@@ -111,8 +112,8 @@ export function chosenKvm(): KvmChoice {
 }
 
 /**
- * The C library by whose calls KVM is reached: this process's, or that of the emulated machine that has the KVM. `boot` and
- * `Kvm.open` use it unless they are given another; a test that injects faults replaces some of its calls.
+ * The C library by whose calls KVM is reached: this process's, or that of the emulated machine that has the KVM. `boot`
+ * and `Kvm.open` use it unless they are given another; a test that injects faults replaces some of its calls.
  *
  * @throws {HostError} When there is no KVM to be reached; the message says what to do.
  * @throws {Deno.errors.NotCapable} When FFI is not permitted.

@@ -41,7 +41,8 @@ export interface MachineImage {
 }
 
 /**
- * What tells the images of one version of vmexit from those of another: all that an image is made of and this code knows.
+ * What tells the images of one version of vmexit from those of another: all that an image is made of and this code
+ * knows.
  */
 function imageKey(): string {
   const chardev = "null";
@@ -92,8 +93,8 @@ const COMMAND_LINE = new URL("../../cli/main.ts", import.meta.url);
 const SETUP = "vmexit setup (deno run -A jsr:@vmexit/vmexit/cli setup)";
 
 /**
- * The image of the emulated machine; where there is none, `vmexit setup` makes it first, which is seen on standard error. Nothing is
- * installed on this system: that is left to a person who types the command.
+ * The image of the emulated machine; where there is none, `vmexit setup` makes it first, which is seen on standard
+ * error. Nothing is installed on this system: that is left to a person who types the command.
  *
  * @param choice Why there is no other KVM.
  * @param again Whether one that is there is to be looked through, and made anew if it is damaged.

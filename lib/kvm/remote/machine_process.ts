@@ -28,8 +28,8 @@ const DESCRIPTOR = {
 } as const;
 
 /**
- * Starts the machine's program as a child, ends it as soon as the other end of its standard input is closed, however that came,
- * and keeps none of the machine's descriptors open itself.
+ * Starts the machine's program as a child, ends it as soon as the other end of its standard input is closed, however
+ * that came, and keeps none of the machine's descriptors open itself.
  */
 const SUPERVISOR = `"$@" </dev/null & machine=$!
 exec ${Object.values(DESCRIPTOR).map((fd) => `${fd}>&-`).join(" ")}
@@ -68,11 +68,11 @@ export interface NotedMachine {
 }
 
 /**
- * Starts QEMU with the state of an image, which then runs on. Its sockets have no names and its shared memory has no file, so
- * nothing can be left of them.
+ * Starts QEMU with the state of an image, which then runs on. Its sockets have no names and its shared memory has no
+ * file, so nothing can be left of them.
  *
- * @returns What it is reached by, and its monitor, which must stay open until the agent answers: QEMU hears nothing from one that is
- * closed.
+ * @returns What it is reached by, and its monitor, which must stay open until the agent answers: QEMU hears nothing
+ *   from one that is closed.
  * @throws {SystemError} When descriptors or memory are used up, or the image is not there.
  */
 export function startMachine(
@@ -183,8 +183,8 @@ export function* notedMachines(libc: Libc): Generator<NotedMachine> {
 }
 
 /**
- * What a window's notes have, by name; 0 where they have nothing yet. All are read at once: another thread may end the machine
- * meanwhile, and what is opened next has its descriptor's number.
+ * What a window's notes have, by name; 0 where they have nothing yet. All are read at once: another thread may end the
+ * machine meanwhile, and what is opened next has its descriptor's number.
  *
  * @returns Undefined where they cannot be read.
  */

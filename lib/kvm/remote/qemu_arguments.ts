@@ -36,12 +36,13 @@ function optionValue(value: string): string {
 }
 
 /**
- * QEMU's options for the emulated machine, the same when its image is made and when it is started from it, as QEMU wants it.
+ * QEMU's options for the emulated machine, the same when its image is made and when it is started from it, as QEMU
+ * wants it.
  *
- * The window is the machine's second NUMA node, because of memory that is a file QEMU leaves all as it is when it saves and
- * loads a machine; its kernel is told of the first node alone. With one processor of two possible ones, because with one
- * possible processor QEMU leaves out the barriers by which the agent and this process see each other's writes in order, and
- * with two processors the life of a VM takes twice as long.
+ * The window is the machine's second NUMA node, because of memory that is a file QEMU leaves all as it is when it saves
+ * and loads a machine; its kernel is told of the first node alone. With one processor of two possible ones, because
+ * with one possible processor QEMU leaves out the barriers by which the agent and this process see each other's writes
+ * in order, and with two processors the life of a VM takes twice as long.
  */
 export function qemuArguments({ memory, keepsMemory, window, connections }: QemuStart): string[] {
   const file = (id: string, size: number, path: string, share: boolean) =>
@@ -70,9 +71,9 @@ export function qemuArguments({ memory, keepsMemory, window, connections }: Qemu
 }
 
 /**
- * What the kernels of emulated machines are told. No mitigations and no self-tests, because all is emulated and slow; expedited
- * RCU, because creating and closing a VM waits for it; a panic resets the machine at once, which ends its program. `quiet`,
- * because each character of a message costs.
+ * What the kernels of emulated machines are told. No mitigations and no self-tests, because all is emulated and slow;
+ * expedited RCU, because creating and closing a VM waits for it; a panic resets the machine at once, which ends its
+ * program. `quiet`, because each character of a message costs.
  */
 export const EMULATED_KERNEL_OPTIONS: string = [
   "quiet",
@@ -86,15 +87,18 @@ export const EMULATED_KERNEL_OPTIONS: string = [
   "random.trust_cpu=on",
 ].join(" ");
 
-/** Types of memory in the firmware's map (`enum e820_type` in arch/x86/include/asm/e820/types.h): RAM, and for special purposes. */
+/**
+ * Types of memory in the firmware's map (`enum e820_type` in arch/x86/include/asm/e820/types.h): RAM, and for special
+ * purposes.
+ */
 const E820 = { ram: 1, softReserved: 0xefff_ffff } as const;
 
 const hex = (address: number) => `0x${address.toString(16)}`;
 
 /**
- * What this machine's kernel is told beside that: the window is memory for a special purpose. So the kernel keeps off it, and has a
- * device that maps it (`dax_hmem`), by pages of 2 MiB, which KVM then maps alike. It keeps off what lies behind, too: a machine that
- * is started from its image has another file there.
+ * What this machine's kernel is told beside that: the window is memory for a special purpose. So the kernel keeps off
+ * it, and has a device that maps it (`dax_hmem`), by pages of 2 MiB, which KVM then maps alike. It keeps off what lies
+ * behind, too: a machine that is started from its image has another file there.
  */
 export const KERNEL_OPTIONS: string = [
   EMULATED_KERNEL_OPTIONS,

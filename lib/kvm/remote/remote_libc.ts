@@ -28,14 +28,17 @@ const DIRTY_RING_OFFSET = KVM.DIRTY_LOG_PAGE_OFFSET * PAGE_SIZE;
 /** Descriptors of the machine are numbered from here on, so that none is taken for one of this process. */
 const FIRST_DESCRIPTOR = 1 << 20;
 /**
- * How many descriptors each machine has. Behind them is the machine: the descriptor of its window, and how many this thread had
- * before, so that one of a machine that has ended is not taken for the next one's.
+ * How many descriptors each machine has. Behind them is the machine: the descriptor of its window, and how many this
+ * thread had before, so that one of a machine that has ended is not taken for the next one's.
  */
 const DESCRIPTORS = 1 << 12;
 const MACHINES = 1 << 6;
 const WINDOWS = 1 << 12;
 
-/** How much longer than its time limit a run may take before the machine counts as hung: on a busy host its timer is late. */
+/**
+ * How much longer than its time limit a run may take before the machine counts as hung: on a busy host its timer is
+ * late.
+ */
 const RUN_GRACE_MILLISECONDS = 10_000;
 
 const MILLISECONDS_PER_SECOND = 1e3;
@@ -45,9 +48,9 @@ const TIMER_NUMBER_BITS = 32n;
 const MOST_TIMERS = (WINDOW.pages - WINDOW.timers) / ITIMERSPEC.size;
 
 /**
- * The C library of an emulated machine with a KVM: the calls are made there, by the agent, and the memory of guests is shared. To
- * whoever calls, it is a {@linkcode Libc} like another; the machine is started by the first call that needs it, and again by
- * the next `open` after it has ended.
+ * The C library of an emulated machine with a KVM: the calls are made there, by the agent, and the memory of guests is
+ * shared. To whoever calls, it is a {@linkcode Libc} like another; the machine is started by the first call that needs
+ * it, and again by the next `open` after it has ended.
  */
 export class RemoteLibc {
   readonly #local: Libc;
@@ -172,7 +175,10 @@ export class RemoteLibc {
     return this.#machine;
   }
 
-  /** The number that a descriptor has in the machine; -1 of none that is open. @throws {HostError} When that machine has ended. */
+  /**
+   * The number that a descriptor has in the machine; -1 of none that is open. @throws {HostError} When that machine has
+   * ended.
+   */
   numberOf(fd: number): number {
     const machine = this.#machine;
     if (fd < FIRST_DESCRIPTOR || machine === undefined) return -1;
@@ -481,7 +487,10 @@ export class RemoteLibc {
   }
 }
 
-/** A timer's identifier here: a descriptor's that tells its machine, above its number there, which the kernel never gives again. */
+/**
+ * A timer's identifier here: a descriptor's that tells its machine, above its number there, which the kernel never
+ * gives again.
+ */
 function timerIdentifier(machine: number, number: number): bigint {
   return BigInt(machine) << TIMER_NUMBER_BITS | BigInt(number);
 }

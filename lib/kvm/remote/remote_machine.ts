@@ -26,9 +26,9 @@ const REQUEST_MILLISECONDS = 60_000;
 const WORD = 2 ** 32;
 
 /**
- * How often this process looks for the end of a request before it sleeps: about 70 µs, a little longer than an exit takes. On an idle
- * host that saves waking it, which takes as long again; where the processors are taken it would take them from the machine, so it
- * is left for a while where it fails.
+ * How often this process looks for the end of a request before it sleeps: about 70 µs, a little longer than an exit
+ * takes. On an idle host that saves waking it, which takes as long again; where the processors are taken it would take
+ * them from the machine, so it is left for a while where it fails.
  */
 const SPINS = 1_500;
 const MOST_PATIENCE = 16;
@@ -36,14 +36,17 @@ const MOST_PATIENCE = 16;
 const IMPATIENCE = 4;
 const BLOCKED_BETWEEN_SPINS = 32;
 
-/** The windows of the machines that this isolate holds: those are in use, though their holder is the thread of whoever looks. */
+/**
+ * The windows of the machines that this isolate holds: those are in use, though their holder is the thread of whoever
+ * looks.
+ */
 const heldHere = new Set<number>();
 
 const HOLDER_WORD = (WINDOW.notes + NOTES.holder) >> 2;
 
 /**
- * An emulated machine with a KVM, and the requests to the agent in it: several calls each, carried out in order. It is held by
- * one thread at a time, and ends with the process.
+ * An emulated machine with a KVM, and the requests to the agent in it: several calls each, carried out in order. It is
+ * held by one thread at a time, and ends with the process.
  *
  * Whoever waits for a request spins a little, and then sleeps in `recv(2)`.
  */
@@ -287,7 +290,10 @@ export class RemoteMachine {
     return undefined;
   }
 
-  /** Ends a machine whose isolate has ended in the middle of something: an earlier one of this thread, or a thread that is no more. */
+  /**
+   * Ends a machine whose isolate has ended in the middle of something: an earlier one of this thread, or a thread that
+   * is no more.
+   */
   #endIfLeft(holder: number): void {
     const thread = this.#libc.gettid();
     if (

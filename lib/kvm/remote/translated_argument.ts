@@ -36,7 +36,10 @@ export class TranslatedArgument {
     this.#translations = translations;
   }
 
-  /** Puts what the machine knows in place of what this process knows, in the bytes as they are at the start of the window's data. */
+  /**
+   * Puts what the machine knows in place of what this process knows, in the bytes as they are at the start of the
+   * window's data.
+   */
   there(view: DataView): void {
     const { addresses, descriptors } = this.#references;
     const own = addresses.length > 0 ? this.#translations.addressOf(this.#bytes) : 0n;

@@ -1,6 +1,7 @@
 /**
- * The window: memory that this process and an emulated machine share. It begins with what the two say to each other; all behind
- * it is memory of guests, and the copies of what KVM shares with a process. Offsets are in bytes from its start.
+ * The window: memory that this process and an emulated machine share. It begins with what the two say to each other;
+ * all behind it is memory of guests, and the copies of what KVM shares with a process. Offsets are in bytes from its
+ * start.
  *
  * The agent in the machine executes calls that the process writes down: see `agent.ts`.
  */
@@ -83,7 +84,9 @@ export const SYSTEM_CALL = {
 
 /** Calls of the agent's own, numbered behind the kernel's. */
 export const OWN_CALL = {
-  /** Copies (to, from, length) by words of 8 bytes. To and from the same place it makes the processor see what is there. */
+  /**
+   * Copies (to, from, length) by words of 8 bytes. To and from the same place it makes the processor see what is there.
+   */
   copy: 0x1000,
   /** Fills (at, length) with zeros. */
   zero: 0x1001,
@@ -97,14 +100,20 @@ export const OWN_CALL = {
   close: 0x1005,
 } as const;
 
-/** The port that the agent writes to when a request is done: QEMU's debug console (`isa-debugcon`); not where SeaBIOS has its. */
+/**
+ * The port that the agent writes to when a request is done: QEMU's debug console (`isa-debugcon`); not where SeaBIOS
+ * has its.
+ */
 export const DONE_PORT = 0xe9;
 
 /** The ports of the machine's serial controller, in the order of their numbers, from 1 on. */
 export const PORTS = {
   /** Its bytes wake the agent. */
   bell: { number: 1, device: "/dev/vport0p1" },
-  /** Each of its messages signals an eventfd: the descriptor and the count, of 8 bytes each. Any thread of the process writes them. */
+  /**
+   * Each of its messages signals an eventfd: the descriptor and the count, of 8 bytes each. Any thread of the process
+   * writes them.
+   */
   signal: { number: 2, device: "/dev/vport0p2" },
 } as const;
 

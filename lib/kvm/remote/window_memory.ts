@@ -69,8 +69,8 @@ export class WindowMemory {
   }
 
   /**
-   * Gives back pages, and has them made zeros: by the agent, so that QEMU forgets the code that lay there. What nobody has touched
-   * is no memory yet, and stays so.
+   * Gives back pages, and has them made zeros: by the agent, so that QEMU forgets the code that lay there. What nobody
+   * has touched is no memory yet, and stays so.
    */
   clear(start: number, size: number): void {
     const end = start + size;
@@ -92,7 +92,9 @@ interface Range {
   end: number;
 }
 
-/** Which pages of the window are free: the first that fit are given. All numbers are offsets in the window, in bytes. */
+/**
+ * Which pages of the window are free: the first that fit are given. All numbers are offsets in the window, in bytes.
+ */
 export class PageAllocator {
   readonly #free: Range[];
 

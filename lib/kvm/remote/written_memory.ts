@@ -3,7 +3,9 @@ import type { ProcessCalls } from "../../ffi/process_calls.ts";
 /** Bytes of a word of the agent's. */
 const WORD_SIZE = 8;
 
-/** How finely a view is compared: by these pieces in turn, so that a large one of which little was written costs little. */
+/**
+ * How finely a view is compared: by these pieces in turn, so that a large one of which little was written costs little.
+ */
 const STEPS = [64 * 1024, 4 * 1024, 64] as const;
 
 /** A live view of guest memory, and how it was when the guest stopped. */
@@ -21,9 +23,10 @@ type Taker = (start: number, length: number) => void;
 /**
  * What this process has written to guest memory since the guest ran last.
  *
- * QEMU keeps its translation of the guest's code until somebody inside the machine writes there: what comes from outside it
- * does not see. So the agent writes the same bytes once more, before the guest runs on. Writes that go through vmexit are noted;
- * of a view that a test holds, which it may write to at any time, a copy is kept and compared.
+ * QEMU keeps its translation of the guest's code until somebody inside the machine writes there: what comes from
+ * outside it does not see. So the agent writes the same bytes once more, before the guest runs on. Writes that go
+ * through vmexit are noted; of a view that a test holds, which it may write to at any time, a copy is kept and
+ * compared.
  */
 export class WrittenMemory {
   readonly #calls: Pick<ProcessCalls, "equal">;

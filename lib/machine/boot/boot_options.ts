@@ -79,8 +79,8 @@ export interface CommonOptions {
    */
   readonly memory?: Size;
   /**
-   * Whether the host is asked to give the main memory large pages of 2 MiB. Default false: then it does as it likes, and
-   * gives them where transparent huge pages are set to `always`.
+   * Whether the host is asked to give the main memory large pages of 2 MiB. Default false: then it does as it likes,
+   * and gives them where transparent huge pages are set to `always`.
    */
   readonly hugePages?: boolean;
   /** More memory: elsewhere, read-only, or showing other memory. */

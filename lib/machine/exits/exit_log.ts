@@ -48,7 +48,9 @@ export interface ExitLog {
   latestOf(cpu: number): ExitRecord | undefined;
 }
 
-/** An {@linkcode ExitLog} in memory that is allocated once: the run loop adds to it at every exit and allocates nothing. */
+/**
+ * An {@linkcode ExitLog} in memory that is allocated once: the run loop adds to it at every exit and allocates nothing.
+ */
 export class ExitRecorder implements ExitLog {
   readonly #capacity: number;
   readonly #cpu: Uint16Array;

@@ -10,12 +10,11 @@ const BYTE_BITS = 8;
 export type MemoryContent = Uint8Array | readonly number[] | string;
 
 /**
- * Guest memory seen through one kind of address: physical ({@linkcode PhysicalMemory}) or linear
- * ({@linkcode LinearMemory}). A label of the guest serves wherever an address does. All integers are little-endian, as on
- * x86.
+ * Guest memory seen through one kind of address: physical ({@linkcode PhysicalMemory}) or linear ({@linkcode
+ * LinearMemory}). A label of the guest serves wherever an address does. All integers are little-endian, as on x86.
  *
- * Every method throws a `RangeError` that names the slots there are, or the page-table entry that is
- * missing, when an address has no memory behind it. Its stack begins at the line that called.
+ * Every method throws a `RangeError` that names the slots there are, or the page-table entry that is missing, when an
+ * address has no memory behind it. Its stack begins at the line that called.
  *
  * @example
  * ```ts no-eval

@@ -90,8 +90,8 @@ const DEFAULT_ENTRIES = 1024;
 const FEWEST_ENTRIES = 256;
 const MOST_ENTRIES = 65536;
 /**
- * What KVM keeps for itself where the processor logs page modifications (PML): the processor's log of 512 entries, and 64
- * (`kvm_dirty_ring_get_rsvd_entries` in virt/kvm/dirty_ring.c). Elsewhere it keeps the 64.
+ * What KVM keeps for itself where the processor logs page modifications (PML): the processor's log of 512 entries, and
+ * 64 (`kvm_dirty_ring_get_rsvd_entries` in virt/kvm/dirty_ring.c). Elsewhere it keeps the 64.
  */
 const RESERVED_ENTRIES_OF_PML = 576;
 

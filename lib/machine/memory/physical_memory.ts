@@ -99,11 +99,11 @@ export interface PhysicalMemory extends AddressSpace<number> {
   deleteSlot(slot: MemorySlot, options?: { readonly force?: boolean }): void;
 
   /**
-   * The guest physical addresses of the pages that the guest has written, in order, since they were asked for
-   * last. What the test itself writes is not noted.
+   * The guest physical addresses of the pages that the guest has written, in order, since they were asked for last.
+   * What the test itself writes is not noted.
    *
-   * The guest's page tables are among them where its processor has set accessed or dirty bits in them; on Intel processors
-   * all that it has walked, changed or not (Intel SDM Vol. 3C, 28.3.5).
+   * The guest's page tables are among them where its processor has set accessed or dirty bits in them; on Intel
+   * processors all that it has walked, changed or not (Intel SDM Vol. 3C, 28.3.5).
    *
    * @param options `keep` leaves them dirty: the next question has them again.
    * @throws {TypeError} When the machine was booted without `dirtyPages`.

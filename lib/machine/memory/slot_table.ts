@@ -175,9 +175,10 @@ const READABLE_END = 2 ** 32 - PAGE_SIZE;
 /**
  * Has KVM map the pages of some slots before their writes are noted.
  *
- * KVM maps a page writable where it can, also when the guest only reads it, and counts it as written if writes are noted at that
- * time (`make_spte` in arch/x86/kvm/mmu/spte.c). Of a page that is mapped by then it notes the first write, and nothing else.
- * Where the kernel has no call for it (KVM_CAP_PRE_FAULT_MEMORY, Linux 6.11), the vCPU reads the pages before it gets its state.
+ * KVM maps a page writable where it can, also when the guest only reads it, and counts it as written if writes are
+ * noted at that time (`make_spte` in arch/x86/kvm/mmu/spte.c). Of a page that is mapped by then it notes the first
+ * write, and nothing else. Where the kernel has no call for it (KVM_CAP_PRE_FAULT_MEMORY, Linux 6.11), the vCPU reads
+ * the pages before it gets its state.
  *
  * @param vcpu One that has not run, and whose registers are still to be set.
  * @param slots The first is the main memory, from 0 on.

@@ -47,8 +47,8 @@ export type WithBase<Members> = Partial<Omit<Members, "base">> & {
 };
 
 /**
- * The registers of a vCPU by name, as {@linkcode Registers} has them and tests set and expect them. A string is a label of
- * the guest, and stands for what `mov rsi, label` would load.
+ * The registers of a vCPU by name, as {@linkcode Registers} has them and tests set and expect them. A string is a label
+ * of the guest, and stands for what `mov rsi, label` would load.
  */
 export type RegisterValues =
   & { readonly [Name in Exclude<GeneralRegister, "rflags">]?: bigint | number | string }

@@ -188,7 +188,8 @@ export class DebugControl implements GuestDebug {
   }
 
   /**
-   * Says that each instruction is to end in a DEBUG exit of its own ({@linkcode isOwnExit}), from now on, for whoever counts them.
+   * Says that each instruction is to end in a DEBUG exit of its own ({@linkcode isOwnExit}), from now on, for whoever
+   * counts them.
    */
   countInstructions(): void {
     this.#isCounted = true;

@@ -39,7 +39,9 @@ const WORDS = { 16: 2, 32: 4, 64: 8 } as const;
 
 /** Where a call puts what on the guest's stack: offsets in its stack segment. */
 export interface CallFrame {
-  /** The stack pointer at the routine's first instruction: the return address lies there, and above it the arguments. */
+  /**
+   * The stack pointer at the routine's first instruction: the return address lies there, and above it the arguments.
+   */
   readonly sp: bigint;
   /** The stub. */
   readonly stub: bigint;

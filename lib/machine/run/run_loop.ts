@@ -412,7 +412,8 @@ export class RunLoop {
   }
 
   /**
-   * KVM finishes an instruction that waits for an answer where RIP is by then: the answer would be lost, or the new RIP.
+   * KVM finishes an instruction that waits for an answer where RIP is by then: the answer would be lost, or the new
+   * RIP.
    *
    * @throws {TypeError} When RIP was set since the exit.
    */

@@ -12,12 +12,12 @@ export interface RunOptions {
    */
   readonly timeout?: number;
   /**
-   * `"shutdown"`, of `run` and `exits`: the guest is to triple-fault, and the run ends with SHUTDOWN; any other end is an
-   * error.
+   * `"shutdown"`, of `run` and `exits`: the guest is to triple-fault, and the run ends with SHUTDOWN; any other end is
+   * an error.
    *
    * `"halted"`: the run ends with HLT as soon as the guest waits in HLT, though an interrupt could wake it. It counts
-   * for machines with a local APIC (the option `irqchip`), whose HLT waits in the kernel: the others end at each HLT.
-   * A guest that waits for its timer counts as well. It is found out after 5 to 10 ms.
+   * for machines with a local APIC (the option `irqchip`), whose HLT waits in the kernel: the others end at each HLT. A
+   * guest that waits for its timer counts as well. It is found out after 5 to 10 ms.
    */
   readonly until?: "halted" | "shutdown";
 }
@@ -134,8 +134,8 @@ export interface ExitsOptions extends RunOptions {
   /** The numbers of the CPUs that run; the others stand still. Default all. */
   readonly cpus?: readonly number[];
   /**
-   * The exits are those of one routine, which is called as {@linkcode MachineCpu.call} does, on the first of `cpus`. Its
-   * return, which is no exit, ends them; they go on behind a HLT, and behind a fault that is repaired.
+   * The exits are those of one routine, which is called as {@linkcode MachineCpu.call} does, on the first of `cpus`.
+   * Its return, which is no exit, ends them; they go on behind a HLT, and behind a fault that is repaired.
    */
   readonly call?: RoutineCallee;
 }

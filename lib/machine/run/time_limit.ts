@@ -33,8 +33,8 @@ export class TimeLimit implements Disposable {
   /**
    * Makes no system call: the timer is created by the first run.
    *
-   * @param tick How often the guest is interrupted meanwhile, in milliseconds, for those who look at it: by default from
-   *   the limit's end on.
+   * @param tick How often the guest is interrupted meanwhile, in milliseconds, for those who look at it: by default
+   *   from the limit's end on.
    */
   constructor(libc: Libc, tick?: number) {
     this.#libc = libc;
@@ -137,8 +137,9 @@ const FLAG = /^--inspect(-brk|-wait)?(=|$)/;
 let known: boolean | undefined;
 
 /**
- * Whether this process was started for a debugger (`--inspect` and its kin): a person who looks at a breakpoint takes as long as it
- * takes, so that no time limit is in force. By the command line, because Node's inspector wants a permission for the question.
+ * Whether this process was started for a debugger (`--inspect` and its kin): a person who looks at a breakpoint takes
+ * as long as it takes, so that no time limit is in force. By the command line, because Node's inspector wants a
+ * permission for the question.
  */
 function isInspected(): boolean {
   return known ??= (readText(libc(), "/proc/self/cmdline") ?? "").split("\0")

@@ -1,4 +1,6 @@
-/** Linear-address bits that 4-level paging translates; bits above repeat the highest of them (Intel SDM Vol. 3A, 4.5). */
+/**
+ * Linear-address bits that 4-level paging translates; bits above repeat the highest of them (Intel SDM Vol. 3A, 4.5).
+ */
 export const LINEAR_ADDRESS_BITS = 48;
 /** Linear-address bits that 5-level paging translates (Intel SDM Vol. 3A, 4.5). */
 export const LINEAR_ADDRESS_BITS_5_LEVEL = 57;

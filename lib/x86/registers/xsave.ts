@@ -329,8 +329,8 @@ export const fpuRegisters: Readonly<Record<FpuRegister, XsaveRegister>> = {
 };
 
 /**
- * Where a register of MMX lies, with the 16 bits above it: the area has x87's registers from the top of the stack on, and MMX numbers
- * them as they are (Intel SDM Vol. 1, 9.2.1).
+ * Where a register of MMX lies, with the 16 bits above it: the area has x87's registers from the top of the stack on,
+ * and MMX numbers them as they are (Intel SDM Vol. 1, 9.2.1).
  *
  * @param index Its number.
  * @param top TOP of the x87 status word.

@@ -1,6 +1,6 @@
 /**
- * AMD's virtualization extension as bytes and numbers, for tests of hypervisors that use SVM: the VMCB, permission maps of
- * ports and MSRs, nested page tables, exit codes (AMD APM Vol. 2, 15). Pure: nothing here touches a machine.
+ * AMD's virtualization extension as bytes and numbers, for tests of hypervisors that use SVM: the VMCB, permission maps
+ * of ports and MSRs, nested page tables, exit codes (AMD APM Vol. 2, 15). Pure: nothing here touches a machine.
  *
  * @example What an SVM hypervisor saw last
  * ```ts

@@ -58,9 +58,9 @@ export interface IoExit {
 const BITS_PER_BYTE = 8;
 
 /**
- * A map of I/O ports, a bit for each, by which a guest leaves at IN, OUT, INS and OUTS. It is a view: over its own bytes,
- * or over guest memory, whose map it then changes at once. {@linkcode IoPermissionMap} is SVM's, {@linkcode VmxIoBitmaps}
- * VMX's.
+ * A map of I/O ports, a bit for each, by which a guest leaves at IN, OUT, INS and OUTS. It is a view: over its own
+ * bytes, or over guest memory, whose map it then changes at once. {@linkcode IoPermissionMap} is SVM's, {@linkcode
+ * VmxIoBitmaps} VMX's.
  */
 export abstract class PortMap {
   readonly #parts: readonly Uint8Array[];
@@ -110,7 +110,8 @@ export abstract class PortMap {
   }
 
   /**
-   * Whether an access of `size` bytes at `port` is intercepted: one of its ports is, or it passes the last bit of the map.
+   * Whether an access of `size` bytes at `port` is intercepted: one of its ports is, or it passes the last bit of the
+   * map.
    *
    * @throws {RangeError} When the port is not a whole number from 0 to 0xffff.
    */

@@ -1,6 +1,7 @@
 /**
- * Intel's virtualization extension as bytes and numbers, for tests of hypervisors that use VMX: the VMCS and its fields,
- * controls, bitmaps of ports and MSRs, EPT, exit reasons (Intel SDM Vol. 3C). Pure: nothing here touches a machine.
+ * Intel's virtualization extension as bytes and numbers, for tests of hypervisors that use VMX: the VMCS and its
+ * fields, controls, bitmaps of ports and MSRs, EPT, exit reasons (Intel SDM Vol. 3C). Pure: nothing here touches a
+ * machine.
  *
  * @example What a VMX hypervisor saw last
  * ```ts

@@ -26,7 +26,10 @@ const HOST_BASES = ["fs", "gs", "tr"] as const;
 /** RPL and TI are 0 in the selectors of the host (Intel SDM Vol. 3C, 26.2.3). */
 const HOST_SELECTOR = 0xfff8;
 
-/** Access rights are a descriptor's attribute word, and above it whether the segment is unusable (SDM Vol. 3C, table 24-2). */
+/**
+ * Access rights are a descriptor's attribute word, and above it whether the segment is unusable (SDM Vol. 3C, table
+ * 24-2).
+ */
 const UNUSABLE_BIT = 16;
 
 /** VMX fixes CR4.VMXE to 1, for guests as well (Intel SDM Vol. 3C, 23.8). */
