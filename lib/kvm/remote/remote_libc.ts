@@ -14,6 +14,16 @@ import { endedError, signalElsewhere } from "./machine_process.ts";
 import { inAgent, RemoteMachine } from "./remote_machine.ts";
 import { TranslatedArgument, type Translations } from "./translated_argument.ts";
 import { DATA_SIZE, OWN_CALL, SYSTEM_CALL, WINDOW, WINDOW_SIZE } from "./window.ts";
+import {
+  DESCRIPTORS,
+  FIRST_DESCRIPTOR,
+  MACHINES,
+  timerIdentifier,
+  timerMachine,
+  timerNumber,
+  windowOf,
+  WINDOWS,
+} from "./descriptor_numbers.ts";
 
 const KVM_RUN = IOCTLS.KVM_RUN.number;
 /** The ioctls that refer to something beyond their argument, by request. */
@@ -25,16 +35,6 @@ const REFERENCES: ReadonlyMap<number, IoctlReferences> = new Map(
 
 const DIRTY_RING_OFFSET = KVM.DIRTY_LOG_PAGE_OFFSET * PAGE_SIZE;
 
-/** Descriptors of the machine are numbered from here on, so that none is taken for one of this process. */
-const FIRST_DESCRIPTOR = 1 << 20;
-/**
- * How many descriptors each machine has. Behind them is the machine: the descriptor of its window, and how many this
- * thread had before, so that one of a machine that has ended is not taken for the next one's.
- */
-const DESCRIPTORS = 1 << 12;
-const MACHINES = 1 << 6;
-const WINDOWS = 1 << 12;
-
 /**
  * How much longer than its time limit a run may take before the machine counts as hung: on a busy host its timer is
  * late.
@@ -44,7 +44,6 @@ const RUN_GRACE_MILLISECONDS = 10_000;
 const MILLISECONDS_PER_SECOND = 1e3;
 const NANOSECONDS_PER_MILLISECOND = 1e6;
 const EVENTFD_SIZE = 8;
-const TIMER_NUMBER_BITS = 32n;
 const MOST_TIMERS = (WINDOW.pages - WINDOW.timers) / ITIMERSPEC.size;
 
 /**
@@ -485,25 +484,4 @@ export class RemoteLibc {
     this.#flushSoon();
     return 0;
   }
-}
-
-/**
- * A timer's identifier here: a descriptor's that tells its machine, above its number there, which the kernel never
- * gives again.
- */
-function timerIdentifier(machine: number, number: number): bigint {
-  return BigInt(machine) << TIMER_NUMBER_BITS | BigInt(number);
-}
-
-function timerMachine(timerId: bigint): number {
-  return Number(timerId >> TIMER_NUMBER_BITS);
-}
-
-function timerNumber(timerId: bigint): number {
-  return Number(BigInt.asUintN(Number(TIMER_NUMBER_BITS), timerId));
-}
-
-/** The descriptor of the window of the machine that a descriptor is in. */
-function windowOf(fd: number): number {
-  return Math.floor((fd - FIRST_DESCRIPTOR) / DESCRIPTORS) % WINDOWS;
 }
