@@ -68,7 +68,7 @@ for (const { name, mode, options } of modes()) {
       (lacking(mode) === undefined ? "" : ` (not on QEMU: ${lacking(mode)})`),
     ignore: lacking(mode) !== undefined,
     fn() {
-      const ports = mode === "virtual8086" ? { ports: [0x10, 0x11] } : {};
+      const ports = mode === "virtual8086" ? { ioPermission: [0x10, 0x11] } : {};
       using vm = boot(
         asm`
           mov bx, 1

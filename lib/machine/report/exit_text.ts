@@ -12,23 +12,55 @@ const REASON_NAMES = new Map<number, string>(
 
 const RUN_FLAGS = { smm: false, busLock: false, guestMode: false };
 
+/** How many writes of one kind in a row are shown as one. */
+const SHORTEST_RUN = 3;
+
+/**
+ * Exits of the log, by the rows that show them: of a guest that prints, its writes to one device's port in a row are
+ * one, so that what else it did is not pushed off the page.
+ */
+export function exitRuns(records: readonly ExitRecord[]): (readonly ExitRecord[])[] {
+  const runs: ExitRecord[][] = [];
+  for (const record of records) {
+    const run = runs.at(-1);
+    if (run !== undefined && isSameWrite(run[0], record)) run.push(record);
+    else runs.push([record]);
+  }
+  return runs.flatMap((run) => run.length < SHORTEST_RUN ? run.map((each) => [each]) : [run]);
+}
+
+function isSameWrite(one: ExitRecord, other: ExitRecord): boolean {
+  const isWrite = ({ reason, isWrite, count, answeredBy, fault }: ExitRecord) =>
+    reason === EXIT_REASON.IO && isWrite && count === 1 && answeredBy !== undefined &&
+    fault === undefined;
+  return isWrite(one) && isWrite(other) && one.address === other.address &&
+    one.size === other.size && one.cpu === other.cpu && one.answeredBy === other.answeredBy;
+}
+
 /**
  * Exits of the log as rows of a table: number, exit in the words of {@linkcode describeExit}, who answered.
  *
+ * @param runs What each row shows: {@linkcode exitRuns}.
  * @param latest The latest exit in full, for what the log does not keep of it.
  * @param showsCpus Whether each row says which CPU's exit it was.
  */
 export function exitRows(
-  records: readonly ExitRecord[],
+  runs: readonly (readonly ExitRecord[])[],
   latest: Exit | undefined,
   showsCpus = false,
 ): string[] {
-  const rows = records.map((record, index) => ({
-    number: String(record.number),
-    cpu: showsCpus ? `  CPU ${record.cpu}` : "",
-    text: recordText(record, index === records.length - 1 ? latest : undefined),
-    by: answerText(record),
-  }));
+  const rows = runs.map((run, index) => {
+    const [record] = run;
+    const last = run[run.length - 1];
+    return {
+      number: run.length === 1 ? `${record.number}` : `${record.number}–${last.number}`,
+      cpu: showsCpus ? `  CPU ${record.cpu}` : "",
+      text: run.length === 1
+        ? recordText(record, index === runs.length - 1 ? latest : undefined)
+        : describeExit(writtenBy(run)),
+      by: answerText(record),
+    };
+  });
   const digits = Math.max(0, ...rows.map(({ number }) => number.length));
   const width = Math.max(0, ...rows.filter(({ by }) => by !== "").map(({ text }) => text.length));
   const cpuWidth = Math.max(0, ...rows.map(({ cpu }) => cpu.length));
@@ -79,6 +111,21 @@ function exitOf(record: ExitRecord): IoExit | MmioExit | undefined {
   }
   if (reason !== EXIT_REASON.MMIO) return undefined;
   return { ...base, reason: "MMIO", gpa: address, len: size, isWrite, data };
+}
+
+/** Writes in a row as the exit that a string instruction would have made of them. */
+function writtenBy(run: readonly ExitRecord[]): IoExit {
+  const [{ reason, address, size }] = run;
+  return {
+    reason: "IO",
+    number: reason,
+    runFlags: RUN_FLAGS,
+    direction: "out",
+    port: address,
+    size,
+    count: run.length,
+    data: Uint8Array.from(run.flatMap(({ value = 0n }) => [...littleEndianBytes(value, size)])),
+  };
 }
 
 function answerText({ size, answeredBy, fault }: ExitRecord): string {

@@ -7,7 +7,7 @@ import { emulatedMachineName } from "../host/emulated_machine.ts";
 import { CodeView, exitingInstruction } from "./guest_code.ts";
 import { explainExit } from "./explain_exit.ts";
 import { cpusSection, replayLines, subject } from "./cpus_section.ts";
-import { exitRows } from "./exit_text.ts";
+import { exitRows, exitRuns } from "./exit_text.ts";
 import { codeBits, codeLocation } from "../registers/code_location.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
 
@@ -177,10 +177,9 @@ function registers(machine: StoppedCpu): string[] {
 }
 
 function exits({ log, machine: { cpus, exitingCpu } }: StoppedCpu): string[] {
-  const shown = log.records().slice(-EXITS_SHOWN);
-  const title = shown.length === log.total
-    ? "exits so far"
-    : `the last ${shown.length} of ${log.total} exits`;
+  const shown = exitRuns(log.records()).slice(-EXITS_SHOWN);
+  const count = shown.reduce((sum, { length }) => sum + length, 0);
+  const title = count === log.total ? "exits so far" : `the last ${count} of ${log.total} exits`;
   if (shown.length === 0) return [title, "    none"];
   return [
     title,

@@ -1,5 +1,5 @@
-import { assertEquals } from "@std/assert";
-import { asm, type AsmSource, boot, Image, type Machine } from "@vmexit/vmexit";
+import { assertEquals, assertThrows } from "@std/assert";
+import { asm, type AsmSource, boot, Image, type Machine, UnhandledExitError } from "@vmexit/vmexit";
 import { statePage } from "../../../lib/machine/report/state_page.ts";
 
 /** The line of the page that marks the instruction, without its address and bytes. */
@@ -212,6 +212,32 @@ Deno.test("the page is bounded, however much the guest did", () => {
   `);
   vm.run();
   const lines = statePage(vm).split("\n");
-  assertEquals(lines.includes("the last 8 of 257 exits"), true);
+  assertEquals(lines.includes("the last 64 of 257 exits"), true);
   assertEquals(lines.length < 40, true);
+});
+
+Deno.test("of a guest that prints the page has the text in a row, and what came before it", () => {
+  using vm = boot(asm`
+    out 0x80, al
+    mov si, text
+    mov dx, 0x3f8
+    mov cx, end - text
+  next:
+    lodsb
+    out dx, al
+    loop next
+    out 0x81, al
+    hlt
+  text: db "Hello, world"
+  end:
+  `);
+  vm.ports.on(0x80, { name: "post", write() {} });
+  const { message } = assertThrows(() => vm.run(), UnhandledExitError);
+  const rows = message.slice(message.indexOf("exits so far")).split("\n").slice(0, 4);
+  assertEquals(rows, [
+    "exits so far",
+    "       1  IO out 0x80 byte 0x0                   answered by post",
+    '    2–13  IO out 0x3f8 byte × 12 "Hello, world"  answered by COM1',
+    '      14  IO out 0x81 byte 0x64 "d"              nobody answered',
+  ]);
 });
