@@ -68,7 +68,6 @@ for (const { name, mode, options } of modes()) {
       (lacking(mode) === undefined ? "" : ` (not on QEMU: ${lacking(mode)})`),
     ignore: lacking(mode) !== undefined,
     fn() {
-      const ports = mode === "virtual8086" ? { ioPermission: [0x10, 0x11] } : {};
       using vm = boot(
         asm`
           mov bx, 1
@@ -76,7 +75,7 @@ for (const { name, mode, options } of modes()) {
           inc bx
           out 0x11, al
         `,
-        { ...options, ...ports, memory: "4M", smm: { handler: HANDLER } } as BootOptions,
+        { ...options, memory: "4M", smm: { handler: HANDLER } } as BootOptions,
       );
       expect(vm).toExit([portOut(0x10)]);
       const state = () => {
