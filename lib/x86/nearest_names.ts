@@ -26,6 +26,11 @@ export function nearestNames(
     .map(({ candidate }) => candidate);
 }
 
+/** Why a name is refused, with the names that it may have meant: the end of such a message. */
+export function noneOfThatName(name: string, names: Iterable<string>): string {
+  return `there is none of that name; the nearest are ${nearestNames(name, names).join(", ")}`;
+}
+
 /** Levenshtein's distance: how many characters to insert, delete or replace. */
 function editDistance(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, index) => index);

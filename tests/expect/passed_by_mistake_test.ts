@@ -117,6 +117,17 @@ Deno.test("a serial line is compared by its bytes", () => {
   assertThrows(() => expect(vm).toHaveSerialContaining("\ufffd"), AssertionError);
   assertThrows(() => expect(vm).not.toHaveSerial(/p/y), AssertionError);
   expect(vm).toHaveSerialContaining("xp");
+  using sent = boot(asm`
+    mov dx, 0x3f8
+    mov si, text
+    mov cx, 3
+    rep outsb
+    hlt
+  text: db 0xef, 0xbf, 0xbd
+  `);
+  sent.run();
+  expect(sent).toHaveSerialContaining("\ufffd");
+  assertThrows(() => expect(sent).not.toHaveSerialContaining("\ufffd"), AssertionError);
 });
 
 Deno.test("text at any port or address comes to one place", () => {

@@ -5,7 +5,7 @@ import { endsRun, fieldsOf, goesOn, placeOf } from "../../kvm/exits/exit_table.t
 import { checkedForCaller } from "../../machine/run/run_errors.ts";
 import { definedEntries } from "../../x86/defined_entries.ts";
 import { hex } from "../../x86/hex.ts";
-import { nearestNames } from "../../x86/nearest_names.ts";
+import { nearestNames, noneOfThatName } from "../../x86/nearest_names.ts";
 import { hexBytes } from "../format.ts";
 import { checkArguments, holds } from "./access_data.ts";
 import {
@@ -64,10 +64,8 @@ export function exit<Reason extends ExitReason>(
     checkArguments("exit", arguments, ["reason", "fields"]);
     if (!REASONS.includes(reason)) {
       throw new RangeError(
-        `Cannot expect an exit ${
-          JSON.stringify(reason)
-        }: there is none of that name; the nearest are ${
-          nearestNames(String(reason), REASONS).join(", ")
+        `Cannot expect an exit ${JSON.stringify(reason)}: ${
+          noneOfThatName(String(reason), REASONS)
         }`,
       );
     }

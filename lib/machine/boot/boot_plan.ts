@@ -35,7 +35,7 @@ import type {
 import { planCpuCount, planInterleaving, planStarts, type StartRegisters } from "./cpu_plan.ts";
 import { placeGuest } from "./guest_placement.ts";
 import { type SmmHandler, smmHandler } from "./smm_handler.ts";
-import { nearestNames } from "../../x86/nearest_names.ts";
+import { nearestNames, noneOfThatName } from "../../x86/nearest_names.ts";
 import { CAPABILITIES, type CapabilityName } from "../../kvm/abi/capabilities.ts";
 
 const DEFAULT_RECORD_EXITS = 64;
@@ -242,9 +242,7 @@ function checkOptionNames(mode: Mode, options: BootOptions): void {
   throw new TypeError(
     modes.length > 0
       ? `Cannot boot mode ${mode} with the option ${unknown}: it is one of ${modes.join(", ")}`
-      : `Cannot boot with the option ${unknown}: there is none of that name; the nearest are ${
-        nearestNames(unknown, Object.keys(known)).join(", ")
-      }`,
+      : `Cannot boot with the option ${unknown}: ${noneOfThatName(unknown, Object.keys(known))}`,
   );
 }
 
@@ -305,8 +303,8 @@ function checkWithin(options: BootOptions): void {
       const unknown = Object.keys(each).find((name) => !Object.hasOwn(known, name));
       if (unknown === undefined) continue;
       throw new TypeError(
-        `Cannot boot with ${option} that have ${unknown}: there is none of that name; the nearest are ${
-          nearestNames(unknown, Object.keys(known)).join(", ")
+        `Cannot boot with ${option} that have ${unknown}: ${
+          noneOfThatName(unknown, Object.keys(known))
         }`,
       );
     }

@@ -1,7 +1,7 @@
 import { atCaller } from "../../guest/call_site.ts";
 import { modeDefaults } from "../../x86/boot/boot_state.ts";
 import type { Mode } from "../../x86/boot/cpu_state.ts";
-import { nearestNames } from "../../x86/nearest_names.ts";
+import { noneOfThatName } from "../../x86/nearest_names.ts";
 import type { BootOptions } from "./boot_options.ts";
 
 /** A way to boot, for a test that is run in several modes: {@linkcode modes}. */
@@ -66,11 +66,7 @@ function casesOf(choices: readonly ModeChoice[]): ModeCase[] {
     const mode = options.mode as Mode;
     if (!Object.hasOwn(modeDefaults, mode)) {
       throw new RangeError(
-        `Cannot run over mode ${
-          JSON.stringify(mode)
-        }: there is none of that name; the nearest are ${
-          nearestNames(String(mode), ALL).join(", ")
-        }`,
+        `Cannot run over mode ${JSON.stringify(mode)}: ${noneOfThatName(String(mode), ALL)}`,
       );
     }
     return { name: nameOf(mode, options), mode, bits: modeDefaults[mode].bits, options };

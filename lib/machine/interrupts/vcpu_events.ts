@@ -1,7 +1,7 @@
 import { KVM_MP_STATE, KVM_VCPUEVENT_VALID, KVM_X86_SHADOW_INT } from "../../kvm/abi/mod.ts";
 import type { KvmVcpuEvents } from "../../kvm/abi/structs/vcpu.ts";
 import { type ExceptionName, exceptionOf } from "../../x86/exceptions/exceptions.ts";
-import { nearestNames } from "../../x86/nearest_names.ts";
+import { noneOfThatName } from "../../x86/nearest_names.ts";
 
 /** An exception that a vCPU is about to take. */
 export interface PendingException {
@@ -97,8 +97,6 @@ export function mpStateOf(number: number): MpState {
 export function mpStateNumber(name: MpState): number {
   if (STATES.includes(name)) return KVM_MP_STATE[name];
   throw new RangeError(
-    `Cannot set the MP state as "${name}": there is none of that name; the nearest are ${
-      nearestNames(String(name), STATES).join(", ")
-    }`,
+    `Cannot set the MP state as "${name}": ${noneOfThatName(String(name), STATES)}`,
   );
 }

@@ -1,7 +1,7 @@
 import type { Address } from "../../guest/address.ts";
 import type { AnswerFields, Exit } from "../../kvm/exits/exit.ts";
 import { checkNames } from "../../x86/defined_entries.ts";
-import { nearestNames } from "../../x86/nearest_names.ts";
+import { noneOfThatName } from "../../x86/nearest_names.ts";
 import type { RegisterValues } from "../registers/registers.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
 
@@ -61,9 +61,7 @@ function checkKnown(options: object, known: readonly string[]): void {
   const unknown = Object.keys(options).find((name) => !known.includes(name));
   if (unknown === undefined) return;
   throw new TypeError(
-    `Cannot run the machine with the option ${unknown}: there is none of that name; the nearest are ${
-      nearestNames(unknown, known).join(", ")
-    }`,
+    `Cannot run the machine with the option ${unknown}: ${noneOfThatName(unknown, known)}`,
   );
 }
 

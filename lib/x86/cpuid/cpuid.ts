@@ -5,7 +5,7 @@ import {
   type CpuidFeaturePlace,
   type CpuidRegister,
 } from "./cpuid_features.ts";
-import { nearestNames } from "../nearest_names.ts";
+import { noneOfThatName } from "../nearest_names.ts";
 
 /** What CPUID answers for a leaf and a subleaf, as `struct kvm_cpuid_entry2` has it. */
 export interface CpuidEntry {
@@ -84,8 +84,8 @@ export function cpuidFeaturePlace(name: CpuidFeature): CpuidFeaturePlace {
   const place = featurePlaces().get(name);
   if (place !== undefined) return place;
   throw new RangeError(
-    `Cannot find a CPUID feature "${String(name)}": there is none of that name; the nearest are ${
-      nearestNames(String(name), featurePlaces().keys()).join(", ")
+    `Cannot find a CPUID feature "${String(name)}": ${
+      noneOfThatName(String(name), featurePlaces().keys())
     }`,
   );
 }

@@ -1,4 +1,4 @@
-import { nearestNames } from "../nearest_names.ts";
+import { noneOfThatName } from "../nearest_names.ts";
 import type { FlagTable } from "../registers/flags.ts";
 import { hex } from "../hex.ts";
 
@@ -116,10 +116,8 @@ export function exceptionOf(nameOrVector: string | number): Exception {
   const found = exceptions.find((each) => each.name === (ALIASES[marked] ?? marked));
   if (found !== undefined) return found;
   throw new RangeError(
-    `Cannot find exception ${
-      JSON.stringify(nameOrVector)
-    }: there is none of that name; the nearest are ${
-      nearestNames(marked, exceptions.map((each) => each.name)).join(", ")
+    `Cannot find exception ${JSON.stringify(nameOrVector)}: ${
+      noneOfThatName(marked, exceptions.map((each) => each.name))
     }`,
   );
 }

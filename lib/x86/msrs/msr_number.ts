@@ -1,6 +1,6 @@
 import { hex } from "../hex.ts";
 import { MSRS } from "./msrs.ts";
-import { nearestNames } from "../nearest_names.ts";
+import { noneOfThatName } from "../nearest_names.ts";
 
 /** The names that an MSR has in the manuals, of both vendors (Intel SDM Vol. 4; AMD APM Vol. 2, Appendix A). */
 export type MsrName = keyof typeof MSRS | keyof typeof MSR_ALIASES | MsrFamilyName;
@@ -60,11 +60,9 @@ export function msrNumber(msr: Msr): number {
   }
   const found = numbersByName().get(number);
   if (found !== undefined) return found;
-  const near = nearestNames(String(msr).toUpperCase(), numbersByName().keys());
+  const why = noneOfThatName(String(msr).toUpperCase(), numbersByName().keys());
   throw new RangeError(
-    `Cannot find an MSR "${String(msr)}": there is none of that name; the nearest are ${
-      near.join(", ")
-    }. One that has no name here goes by its number.`,
+    `Cannot find an MSR "${String(msr)}": ${why}. One that has no name here goes by its number.`,
   );
 }
 

@@ -1,5 +1,5 @@
 import { hex } from "../hex.ts";
-import { nearestNames } from "../nearest_names.ts";
+import { noneOfThatName } from "../nearest_names.ts";
 
 /** The 64-bit registers of `struct kvm_regs`. */
 export type GeneralRegister =
@@ -85,9 +85,7 @@ export function registerPlace(name: string): RegisterPlace {
   const place = registerPlaces.get(name);
   if (place !== undefined) return place;
   throw new RangeError(
-    `Cannot find a register "${name}": there is none of that name; the nearest are ${
-      nearestNames(name, registerPlaces.keys()).join(", ")
-    }`,
+    `Cannot find a register "${name}": ${noneOfThatName(name, registerPlaces.keys())}`,
   );
 }
 

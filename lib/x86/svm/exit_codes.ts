@@ -1,4 +1,4 @@
-import { nearestNames } from "../nearest_names.ts";
+import { noneOfThatName } from "../nearest_names.ts";
 import type { IoExit } from "../virtualization/ports.ts";
 
 /** Exit codes that are no row of registers or vectors (AMD APM Vol. 2, Appendix C). */
@@ -117,9 +117,7 @@ export function svmExitCode(name: string): bigint {
   const code = svmExitCodes.get(name);
   if (code !== undefined) return code;
   throw new RangeError(
-    `Cannot find the exit code "${name}": there is none of that name; the nearest are ${
-      nearestNames(name, svmExitCodes.keys()).join(", ")
-    }`,
+    `Cannot find the exit code "${name}": ${noneOfThatName(name, svmExitCodes.keys())}`,
   );
 }
 

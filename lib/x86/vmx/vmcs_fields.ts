@@ -1,5 +1,5 @@
 import { hex } from "../hex.ts";
-import { nearestNames } from "../nearest_names.ts";
+import { noneOfThatName } from "../nearest_names.ts";
 
 /**
  * The fields of a VMCS in rows: an encoding, and the names of it and of those that follow, each 2 higher (Intel SDM
@@ -293,9 +293,7 @@ function encodingOf(name: string): number {
   const encoding = vmcsEncodings.get(name);
   if (encoding !== undefined) return encoding;
   throw new RangeError(
-    `Cannot find the VMCS field "${name}": there is none of that name; the nearest are ${
-      nearestNames(name, vmcsEncodings.keys()).join(", ")
-    }`,
+    `Cannot find the VMCS field "${name}": ${noneOfThatName(name, vmcsEncodings.keys())}`,
   );
 }
 
