@@ -1,7 +1,7 @@
 /**
  * Puts faults into the library, one at a time, and tells which of them no test notices:
  *
- *     deno test -A tests/mutation/mutate.ts -- [--count=200] [--seed=1] [folders or files of lib/ ...]
+ *     deno test -A tests/mutation/mutate.ts -- [--count=200] [--seed=1] [folders, files or file:line of lib/ ...]
  *
  * (`deno test`, since it alone gives programs the syntax tree of `Deno.lint.runPlugin`.) Works on a copy of the commit that is checked out. For each fault the tests of the file's own folder run first, since
  * they notice most, and then all others. A run that fails or does not end within the limit has noticed it. The last line
@@ -16,8 +16,11 @@ import { dirname, join } from "node:path";
 import { cacheFolder } from "@vmexit/vmexit/nested";
 import { mutate, type Mutation, mutationsOf } from "./mutations.ts";
 
-/** Milliseconds that one run of tests may take, several times what the whole suite needs. */
-const LIMIT = 900_000;
+/** Seconds that a run of tests may take, several times what one file, one folder and the whole suite need. */
+const LIMITS = { file: 120, folder: 300, all: 900 };
+
+/** The line of a scope that is one line of a file. */
+const LINE = /:\d+$/;
 
 const { values: { count, seed }, positionals } = parseArgs({
   options: { count: { type: "string", default: "200" }, seed: { type: "string", default: "1" } },
@@ -35,7 +38,8 @@ let done = 0;
 try {
   await run("git", ["worktree", "add", "--quiet", "--detach", copy], root);
   await run("cp", ["--archive", cacheFolder(), cache], root);
-  const files = (await run("git", ["ls-files", ...scope], root)).split("\n").filter((path) =>
+  const paths = scope.map((place) => place.replace(LINE, ""));
+  const files = (await run("git", ["ls-files", ...paths], root)).split("\n").filter((path) =>
     path.endsWith(".ts") && !path.endsWith("mod.ts")
   );
   const chosen = choose(files, Number(count), Number(seed));
@@ -64,6 +68,7 @@ function choose(files: readonly string[], count: number, seed: number) {
     const lines = new Map<number, Mutation[]>();
     for (const mutation of mutationsOf(path, source)) {
       const line = source.slice(0, mutation.start).split("\n").length;
+      if (scope.every((place) => LINE.test(place) && place !== `${path}:${line}`)) continue;
       lines.set(line, [...lines.get(line) ?? [], mutation]);
     }
     for (const each of lines.values()) {
@@ -87,9 +92,10 @@ function choose(files: readonly string[], count: number, seed: number) {
 async function noticedBy(path: string): Promise<string | undefined> {
   const nearest = path.replace(/^lib/, "tests").replace(/\.ts$/, "_test.ts");
   for (let tests = nearest; tests !== "tests"; tests = dirname(tests)) {
-    if (await exists(join(copy, tests)) && !await passes(tests)) return tests;
+    const limit = tests === nearest ? LIMITS.file : LIMITS.folder;
+    if (await exists(join(copy, tests)) && !await passes(limit, tests)) return tests;
   }
-  return await passes() ? undefined : "all tests";
+  return await passes(LIMITS.all) ? undefined : "all tests";
 }
 
 async function exists(path: string): Promise<boolean> {
@@ -97,11 +103,11 @@ async function exists(path: string): Promise<boolean> {
 }
 
 /** Whether the tests pass; false as well where they do not end. */
-async function passes(...paths: readonly string[]): Promise<boolean> {
+async function passes(limit: number, ...paths: readonly string[]): Promise<boolean> {
   const { success } = await new Deno.Command("timeout", {
     args: [
       `--kill-after=5`,
-      `${LIMIT / 1000}`,
+      String(limit),
       Deno.execPath(),
       "test",
       "--allow-all",
