@@ -1,12 +1,12 @@
 import type { Uart } from "../devices/uart.ts";
 import type { Image } from "../guest/image.ts";
-import { kvm_regs } from "../kvm/abi/structs/registers.ts";
+import { kvm_regs, kvm_sregs } from "../kvm/abi/structs/registers.ts";
 import type { Exit } from "../kvm/exits/exit.ts";
 import type { Kvm } from "../kvm/kvm.ts";
 import type { KvmRunPage } from "../kvm/kvm_run_page.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import type { Vm } from "../kvm/vm.ts";
-import type { GeneralRegister } from "../x86/registers/registers.ts";
+import type { GeneralRegisters, SpecialRegisters } from "../x86/boot/cpu_state.ts";
 import { Cpuid } from "./cpuid/cpuid.ts";
 import type { ExitLog } from "./exits/exit_log.ts";
 import type { CaughtFault } from "./faults/caught_fault.ts";
@@ -114,7 +114,10 @@ export class Cpu implements StoppedCpu {
   readonly msrs: Msrs;
   /** What CPUID answers. */
   readonly cpuid: Cpuid;
-  #bootRegisters!: Readonly<Record<GeneralRegister, bigint>>;
+  readonly #bootBytes = {
+    general: new Uint8Array(kvm_regs.size),
+    special: new Uint8Array(kvm_sregs.size),
+  };
 
   /** A CPU whose registers are still to be set. */
   constructor(number: number, { vcpu, store }: VcpuAndRegisters, machine: CpuOwner) {
@@ -232,14 +235,20 @@ export class Cpu implements StoppedCpu {
     this.kvm.vcpu.events.setMpState(number);
   }
 
-  /** The general registers as they were when the machine was booted. */
-  get bootRegisters(): Readonly<Record<GeneralRegister, bigint>> {
-    return this.#bootRegisters;
+  /** The registers as they were when the machine was booted. */
+  get bootRegisters(): Readonly<GeneralRegisters & SpecialRegisters> {
+    const { general, special } = this.#bootBytes;
+    return {
+      ...kvm_regs.read(new DataView(general.buffer)),
+      ...kvm_sregs.read(new DataView(special.buffer)),
+    };
   }
 
   /** Brings the registers that were set into the vCPU, and keeps them as those it was booted with. */
   noteBootRegisters(): void {
     this.store.flush();
-    this.#bootRegisters = kvm_regs.read(this.store.view("general"));
+    for (const set of ["general", "special"] as const) {
+      this.#bootBytes[set].set(new Uint8Array(this.store.view(set).buffer));
+    }
   }
 }

@@ -5,7 +5,7 @@ import type { Image } from "../guest/image.ts";
 import type { AnswerFields, Exit } from "../kvm/exits/exit.ts";
 import type { Mode } from "../x86/boot/cpu_state.ts";
 import { type LocalApicState, localApicState } from "../x86/apic/local_apic.ts";
-import type { GeneralRegister } from "../x86/registers/registers.ts";
+import type { GeneralRegisters, SpecialRegisters } from "../x86/boot/cpu_state.ts";
 import type { Board } from "./board.ts";
 import type { DeviceBus } from "./buses/device_bus.ts";
 import type { PortOutput } from "./buses/port_output.ts";
@@ -146,8 +146,8 @@ export class MachineCpu {
     return this.#board.interleaving;
   }
 
-  /** The general registers as they were when the machine was booted. */
-  get bootRegisters(): Readonly<Record<GeneralRegister, bigint>> {
+  /** The general and the special registers as they were when the machine was booted. */
+  get bootRegisters(): Readonly<GeneralRegisters & SpecialRegisters> {
     return this.#core.bootRegisters;
   }
 

@@ -155,8 +155,9 @@ function startCpu(cpu: Cpu, { starts, state, msrs, irqchip }: BootPlan): void {
     cpu.store.load(state.registers, { ...state.specialRegisters, apic_base });
   }
   for (const values of start) cpu.registers.set(values);
-  cpu.noteBootRegisters();
+  // Some MSRs are parts of registers.
   if (msrs.length > 0) setMsrs(cpu, msrs);
+  cpu.noteBootRegisters();
   if (cpu.number > 0 && irqchip !== false) cpu.mpState = "RUNNABLE";
 }
 

@@ -1,7 +1,4 @@
 import type { SourceLine } from "../../guest/image_init.ts";
-import { kvm_regs } from "../../kvm/abi/structs/registers.ts";
-import { flagNames } from "../../x86/registers/flags.ts";
-import { rflagsFlags } from "../../x86/registers/flag_tables.ts";
 import { hex, hexBytes } from "../../x86/hex.ts";
 import { emulatedMachineName } from "../host/emulated_machine.ts";
 import { CodeView, exitingInstruction } from "./guest_code.ts";
@@ -9,6 +6,7 @@ import { explainExit } from "./explain_exit.ts";
 import { cpusSection, replayLines, subject } from "./cpus_section.ts";
 import { exitRows, exitRuns } from "./exit_text.ts";
 import { codeBits, codeLocation } from "../registers/code_location.ts";
+import { isReset, registersSection } from "./registers_section.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
 
 const LINES_BEFORE = 3;
@@ -18,12 +16,6 @@ const SERIAL_SHOWN = 400;
 const INSTRUCTIONS_SHOWN = 3;
 const BYTES_SHOWN = 16;
 const BYTE_DIGITS = 2;
-
-/** CS and IP after a reset (Intel SDM Vol. 3, table 10-1). */
-const RESET = { selector: 0xf000, ip: 0xfff0n };
-
-/** The columns of rows of registers, so that the page fits a terminal of 80. */
-const REGISTER_COLUMNS = 76;
 
 /** What would move the reader's cursor or colour the terminal, or is no character of an XML report. */
 const CONTROL = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}]/gu;
@@ -37,7 +29,7 @@ const CONTROL = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}]/gu;
  * read is left out, because a page about a failure must not hide it behind another.
  */
 export function statePage(machine: StoppedCpu): string {
-  return [replayLines, explanation, place, registers, cpusSection, exits, serial, kvmInUse]
+  return [replayLines, explanation, place, registersSection, cpusSection, exits, serial, kvmInUse]
     .flatMap((section) => attempt(() => section(machine)))
     .join("\n");
 }
@@ -149,33 +141,6 @@ function instructions(
   );
 }
 
-/** The registers that are not what they were at boot, in aligned columns. */
-function registers(machine: StoppedCpu): string[] {
-  if (isReset(machine)) return [];
-  const { registers, bootRegisters } = machine;
-  const changed = kvm_regs.fields
-    .map(({ path }) => path as "rax" | "rip" | "rflags")
-    .filter((path) => path !== "rflags" && path !== "rip")
-    .map((path) => ({ path, value: registers[path] }))
-    .filter(({ path, value }) => value !== bootRegisters[path])
-    .map(({ path, value }) => `${path.padEnd("rax".length)} ${hex(value)}`);
-  const width = Math.max(0, ...changed.map((cell) => cell.length)) + 2;
-  const perLine = Math.max(1, Math.floor(REGISTER_COLUMNS / width));
-  const lines = ["registers that changed since boot"];
-  for (let index = 0; index < changed.length; index += perLine) {
-    const cells = changed.slice(index, index + perLine);
-    lines.push(`    ${cells.map((cell) => cell.padEnd(width)).join("").trimEnd()}`);
-  }
-  if (changed.length === 0) lines.push("    none");
-  const flags = flagNames(rflagsFlags, registers.rflags.value).join(" ");
-  lines.push(
-    `    rip ${hex(registers.rip)}, rflags ${hex(registers.rflags.value)}${
-      flags === "" ? "" : ` (${flags})`
-    }`,
-  );
-  return lines;
-}
-
 function exits({ log, machine: { cpus, exitingCpu } }: StoppedCpu): string[] {
   const shown = exitRuns(log.records()).slice(-EXITS_SHOWN);
   const count = shown.reduce((sum, { length }) => sum + length, 0);
@@ -221,12 +186,4 @@ function modeText({ registers, isAtExit, lastExit }: StoppedCpu): string {
   if (registers.efer.lma) return registers.cs.l ? "64-bit mode" : "compatibility mode";
   if (registers.rflags.vm) return "virtual-8086 mode";
   return `${codeBits(registers)}-bit protected mode`;
-}
-
-/**
- * Whether the registers say nothing of the guest: at a triple fault KVM resets the CPU of an AMD processor.
- */
-function isReset({ lastExit, registers }: StoppedCpu): boolean {
-  return lastExit?.reason === "SHUTDOWN" && registers.cs.selector === RESET.selector &&
-    registers.rip === RESET.ip;
 }

@@ -2,7 +2,7 @@ import type { Uart } from "../../devices/uart.ts";
 import type { Image } from "../../guest/image.ts";
 import type { Exit } from "../../kvm/exits/exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
-import type { GeneralRegister } from "../../x86/registers/registers.ts";
+import type { GeneralRegisters, SpecialRegisters } from "../../x86/boot/cpu_state.ts";
 import type { ExitLog } from "../exits/exit_log.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
 import type { MpState } from "../interrupts/vcpu_events.ts";
@@ -23,8 +23,8 @@ export interface StoppedCpu {
   };
   /** The registers, by every name. */
   readonly registers: Registers;
-  /** The general registers as they were when the machine was booted. */
-  readonly bootRegisters: Readonly<Record<GeneralRegister, bigint>>;
+  /** The general and the special registers as they were when the machine was booted. */
+  readonly bootRegisters: Readonly<GeneralRegisters & SpecialRegisters>;
   /** Memory by linear address. */
   readonly linear: LinearMemory;
   /** Memory by guest physical address. */
