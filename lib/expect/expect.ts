@@ -9,6 +9,7 @@ import type { RflagsFlag } from "../x86/registers/flag_tables.ts";
 import type { FlagValues } from "../x86/registers/flags.ts";
 import type { ExceptionName } from "../x86/exceptions/exceptions.ts";
 import { assertResult, type Matcher, type MatcherResult } from "./failure_page.ts";
+import { checkArguments } from "./patterns/access_data.ts";
 import type { FaultFields } from "./patterns/fault.ts";
 import { matchEnd, matchExitStatus, matchTimeLimit } from "./matchers/end.ts";
 import { matchFault } from "./matchers/fault.ts";
@@ -269,6 +270,7 @@ export class Expectation extends StateExpectation {
    * again, or, behind a trap (`#BP`), goes on.
    *
    * @param name The exception's name: `"#GP"`.
+   * @param fields Left out, only the name is compared. Before options, {} says so.
    * @throws {AssertionError} When another fault comes, or none until the guest ends or its time is over.
    * @throws {UnhandledExitError} At an exit that no handler answers.
    * @throws {TypeError} When the machine was booted without `catchFaults`, there is no such field, or such exceptions
@@ -289,8 +291,11 @@ export class Expectation extends StateExpectation {
    * expect(vm).toFault("#PF", { errorCode: 0x2, cr2: 0x4000, rip: "broken" });
    * ```
    */
-  toFault(name: ExceptionName, fields: FaultFields = {}, options: RunOptions = {}): void {
-    this.#assertRun(() => matchFault(this.#machine, name, fields, options), this.toFault);
+  toFault(name: ExceptionName, fields?: FaultFields, options?: RunOptions): void {
+    this.#assertRun(() => {
+      checkArguments("toFault", arguments, ["name", "fields", "options"]);
+      return matchFault(this.#machine, name, fields, options);
+    }, this.toFault);
   }
 
   /**

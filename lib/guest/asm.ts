@@ -1,4 +1,10 @@
 import { dirname } from "node:path";
+import {
+  checkOptions,
+  definedEntries,
+  type NamesOf,
+  type OptionNames,
+} from "../x86/defined_entries.ts";
 import { AsmSource } from "./asm_source.ts";
 import { permitted } from "./cache_folder.ts";
 import { atCaller, type CallSite, callSite, checkFileIsThere, localPath } from "./call_site.ts";
@@ -18,6 +24,9 @@ export interface AsmFileOptions extends AsmOptions {
   /** Further folders where `%include` and `incbin` look, after the file's own: paths, or `file:` URLs. */
   readonly include?: readonly (string | URL)[];
 }
+
+const ASM_OPTIONS: NamesOf<AsmOptions> = { define: "value" };
+const ASM_FILE_OPTIONS: NamesOf<AsmFileOptions> = { ...ASM_OPTIONS, include: "value" };
 
 /** Takes NASM source as a tagged template. */
 export type AsmLiteralTag = (strings: TemplateStringsArray, ...values: AsmValue[]) => AsmSource;
@@ -94,7 +103,7 @@ function tag(first: TemplateStringsArray | AsmOptions, ...values: unknown[]) {
           "asm.file(path) for a file",
       );
     }
-    const definitions = definitionsOf(first as AsmOptions, ["define"]);
+    const definitions = definitionsOf(first as AsmOptions, ASM_OPTIONS);
     return function tagWithMacros(strings: TemplateStringsArray, ...values: AsmValue[]) {
       return atCaller(
         tagWithMacros,
@@ -136,14 +145,9 @@ function literal(
  *
  * @param known The names of options there are.
  */
-function definitionsOf(options: AsmOptions, known: readonly string[]): string {
-  for (const option of Object.keys(options)) {
-    if (known.includes(option)) continue;
-    throw new TypeError(
-      `Cannot use the option ${option} for assembly: there is ${known.join(" and ")}`,
-    );
-  }
-  return Object.entries(options.define ?? {}).map(([name, value]) => {
+function definitionsOf(options: AsmOptions, known: OptionNames): string {
+  checkOptions("assemble", options, known);
+  return definedEntries("define", options.define ?? {}).map(([name, value]) => {
     if (!IDENTIFIER.test(name) || name.startsWith("$")) {
       throw new TypeError(`Cannot define ${JSON.stringify(name)}: it is no name of a macro`);
     }
@@ -180,7 +184,7 @@ function placeOf(
 function asmFile(path: string | URL, options: AsmFileOptions = {}): AsmSource {
   const { folder = "/" } = callSite(asmFile);
   return atCaller(asmFile, () => {
-    const definitions = definitionsOf(options, ["define", "include"]);
+    const definitions = definitionsOf(options, ASM_FILE_OPTIONS);
     const file = localPath(path, folder, "an .asm file");
     checkFileIsThere(file);
     return new AsmSource({

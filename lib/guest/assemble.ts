@@ -1,5 +1,6 @@
 import { createHash } from "node:crypto";
 import { AssemblyError, type Diagnostic, formatDiagnostic } from "./diagnostic.ts";
+import { checkOptions, type NamesOf } from "../x86/defined_entries.ts";
 import { checkAddress } from "./address.ts";
 import { Image } from "./image.ts";
 import { DiskCache, hashDependencies, ImageCache, readsSurroundings } from "./image_cache.ts";
@@ -19,6 +20,12 @@ export interface AssembleOptions {
    */
   readonly warnings?: "print" | "error" | "collect";
 }
+
+const ASSEMBLE_OPTIONS: NamesOf<AssembleOptions> = {
+  origin: "value",
+  bits: "value",
+  warnings: "value",
+};
 
 /** A text for NASM and what it says of itself. */
 export interface NasmText {
@@ -70,6 +77,7 @@ export function assemble(
   options: AssembleOptions = {},
   by: Assembler = assembler,
 ): Image {
+  checkOptions("assemble", options, ASSEMBLE_OPTIONS);
   const { origin = 0, bits = 16, warnings = "print" } = options;
   checkBits(bits);
   if (!WARNINGS.includes(warnings)) {

@@ -1,4 +1,6 @@
 import { HostError, SystemError } from "../ffi/errors.ts";
+import { checkOptions, type NamesOf } from "../x86/defined_entries.ts";
+import { atCaller } from "./call_site.ts";
 import type { CodeBits } from "./image_init.ts";
 import { MemoryFile } from "./tool.ts";
 import { runTool, type ToolHost, toolHost } from "./tool.ts";
@@ -12,6 +14,12 @@ export interface DisassembleOptions {
   /** How many instructions, at most. Without it: all. */
   readonly count?: number;
 }
+
+const DISASSEMBLE_OPTIONS: NamesOf<DisassembleOptions> = {
+  bits: "value",
+  origin: "value",
+  count: "value",
+};
 
 /** One instruction. */
 export interface Instruction {
@@ -55,7 +63,10 @@ const ORIGIN_MASK = 2n ** 64n - 1n;
  * ```
  */
 export function disassemble(code: Uint8Array, options: DisassembleOptions = {}): Disassembly {
-  return disassembleOn(toolHost, code, options);
+  return atCaller(disassemble, () => {
+    checkOptions("disassemble", options, DISASSEMBLE_OPTIONS);
+    return disassembleOn(toolHost, code, options);
+  });
 }
 
 /** {@linkcode disassemble} with the tools of `host`. */

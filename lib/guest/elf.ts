@@ -2,6 +2,7 @@ import { array } from "../ffi/array.ts";
 import type { CType } from "../ffi/c_type.ts";
 import { u16, u32, u64, u8 } from "../ffi/scalar.ts";
 import { type Struct, struct } from "../ffi/struct.ts";
+import { checkOptions, type NamesOf } from "../x86/defined_entries.ts";
 import { hex } from "../x86/hex.ts";
 import { readDwarfLines } from "./dwarf_lines.ts";
 import type { CodeBits, ImageInit, SourceLine } from "./image_init.ts";
@@ -181,6 +182,8 @@ export interface ElfOptions {
   readonly addresses?: "physical" | "virtual";
 }
 
+const ELF_OPTIONS: NamesOf<ElfOptions> = { addresses: "value" };
+
 // elf.h
 const MAGIC = [0x7f, 0x45, 0x4c, 0x46];
 const EI_CLASS = 4;
@@ -202,7 +205,9 @@ const LINK =
  * @throws {TypeError} When it is not an executable for x86.
  * @throws {RangeError} When it is damaged: something in it points past its end.
  */
-export function readElf(file: Uint8Array, { addresses = "physical" }: ElfOptions = {}): ImageInit {
+export function readElf(file: Uint8Array, options: ElfOptions = {}): ImageInit {
+  checkOptions("load an ELF file", options, ELF_OPTIONS);
+  const { addresses = "physical" } = options;
   if (!(file instanceof Uint8Array)) {
     throw new TypeError(
       `Cannot load an ELF file from ${typeof file}: give its bytes, or its path to Image.elf`,

@@ -1,6 +1,13 @@
+import { checkNames, checkOptions } from "../x86/defined_entries.ts";
 import { hex } from "../x86/hex.ts";
 import { nearestNames } from "../x86/nearest_names.ts";
-import type { CodeBits, FlatOptions, ImageInit, ImageSegment } from "./image_init.ts";
+import {
+  type CodeBits,
+  FLAT_OPTIONS,
+  type FlatOptions,
+  type ImageInit,
+  type ImageSegment,
+} from "./image_init.ts";
 import { checkAddress } from "./address.ts";
 import { atCaller, callSite, checkFileIsThere, localPath } from "./call_site.ts";
 import type { Diagnostic } from "./diagnostic.ts";
@@ -94,7 +101,10 @@ export class Image {
           `Cannot make an image of ${typeof bytes}: give a Uint8Array, as Deno.readFileSync returns`,
         );
       }
-      const { origin, entry, bits = 16, symbols = {} } = options ?? {};
+      const given = options ?? {};
+      checkOptions("make an image", given, FLAT_OPTIONS);
+      const { origin, entry, bits = 16, symbols = {} } = given;
+      checkNames("make an image with symbols", symbols);
       checkBits(bits);
       const address = checkAddress(origin, "an image's origin");
       return new Image({

@@ -1,3 +1,4 @@
+import type { NamesOf } from "../x86/defined_entries.ts";
 import type { Diagnostic } from "./diagnostic.ts";
 
 /** A source line and the bytes that it became. */
@@ -63,3 +64,11 @@ export interface FlatOptions {
   /** Addresses by name, for tests and failure pages. */
   readonly symbols?: Readonly<Record<string, number | bigint>>;
 }
+
+/** The names of a flat binary's options. */
+export const FLAT_OPTIONS: NamesOf<FlatOptions> = {
+  origin: "value",
+  entry: "value",
+  bits: "value",
+  symbols: "value",
+};

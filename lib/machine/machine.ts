@@ -21,7 +21,7 @@ import type { LinearMemory } from "./memory/linear_memory.ts";
 import type { PhysicalMemory } from "./memory/physical_memory.ts";
 import type { Msrs } from "./msrs/msrs.ts";
 import type { Registers } from "./registers/registers.ts";
-import { checkedForCaller, fromCaller } from "./run/run_errors.ts";
+import { checkedForCaller, fromCaller, iteratedFromCaller } from "./run/run_errors.ts";
 import type { GuestDebug } from "./run/guest_debug.ts";
 import type { InterleavingOptions } from "./run/interleaving.ts";
 import type {
@@ -420,7 +420,9 @@ export class Machine extends MachineCpu implements Disposable {
    * ```
    */
   exits(options: ExitsOptions = {}): Generator<ObservedExit, void, void> {
-    return this.#board.runControl.exits(options);
+    return iteratedFromCaller(
+      checkedForCaller(this.exits, () => this.#board.runControl.exits(options)),
+    );
   }
 
   /**

@@ -10,7 +10,13 @@ import {
   portOut,
   requires,
 } from "@vmexit/vmexit";
-import { assert, assertMatch, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+
+class Fields {
+  get port(): number {
+    return 0x99;
+  }
+}
 
 const NO_OBJECTS: readonly unknown[] = [
   0x99,
@@ -19,6 +25,11 @@ const NO_OBJECTS: readonly unknown[] = [
   [],
   new Map([["port", 1]]),
   null,
+  Promise.resolve({ port: 0x99 }),
+  new Date(),
+  new Fields(),
+  Object.create({ port: 0x99 }),
+  { [Symbol("port")]: 0x99 },
 ];
 
 /** What takes an object of names, and would look at nothing where it has none. */
@@ -38,6 +49,58 @@ for (const [name, call] of Object.entries(CALLS)) {
     }
   });
 }
+
+Deno.test("fields that name nothing are left out, and not given", () => {
+  using vm = boot(asm`hlt`, { catchFaults: true });
+  for (
+    const call of [
+      () => exit("IO", {}),
+      () => fault("#GP", {}),
+      () => expect(vm).toFault("#GP", {}),
+      () => vm.exits({ call: { routine: "f", givn: { ax: 5 } } as never }),
+    ]
+  ) {
+    const error = assertThrows(call, TypeError, "Cannot ");
+    const first = error.stack!.split("\n").find((line) => /^ +at /.test(line))!;
+    assertMatch(first, /no_names_test/);
+  }
+  for (
+    const call of [
+      () => fault("#GP", undefined),
+      () => expect(vm).toFault("#GP", undefined, { timeout: 5 }),
+    ]
+  ) {
+    assertThrows(call, TypeError, "fields undefined");
+  }
+  assertThrows(
+    () => expect(vm).toFault("#GP", Promise.resolve({}) as never, { timeout: 5 }),
+    TypeError,
+    "a promise",
+  );
+  assert(!vm.hasRun);
+});
+
+Deno.test("interleavings of a function that boots no machine with its seed would all be the same", () => {
+  const guest = asm`hlt`;
+  let count = 0;
+  const error = assertThrows(
+    () =>
+      interleavings(3, () => {
+        count++;
+        using vm = boot(guest, { cpus: [{}, {}], interleaving: { seed: 7 } });
+        vm.run();
+      }),
+    TypeError,
+    "Cannot try interleaving seed 0: the function has booted no machine with it",
+  );
+  assertMatch(error.stack!.split("\n").find((line) => /^ +at /.test(line))!, /no_names_test/);
+  assertEquals(count, 1);
+  assertThrows(
+    () => interleavings({ first: 0, cuont: 3 } as never, () => {}),
+    TypeError,
+    "the nearest are count",
+  );
+});
 
 Deno.test("the options of a run are an object", () => {
   using vm = boot(asm`hlt`);

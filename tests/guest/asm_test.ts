@@ -251,7 +251,7 @@ const UNDEFINABLE: [what: string, define: Record<string, unknown>, message: stri
   ["a name that is none", { "a b": 1 }, 'Cannot define "a b"'],
   ["a fraction", { A: 1.5 }, "the macro A is not a whole number"],
   ["a text of two lines", { A: "1\nhlt" }, "has one line"],
-  ["nothing", { A: undefined }, "the macro A is undefined"],
+  ["nothing", { A: undefined }, "Cannot define A as undefined"],
   ["a list", { A: [1] }, "the macro A is an array"],
 ];
 for (const [what, define, message] of UNDEFINABLE) {

@@ -23,7 +23,7 @@ const mayImport: Record<string, readonly string[]> = {
  */
 export const rooms: Readonly<Record<string, Readonly<Record<string, readonly string[]>>>> = {
   "lib/x86": {
-    "defined_entries.ts": [],
+    "defined_entries.ts": ["nearest_names.ts"],
     "hex.ts": [],
     "layout.ts": [],
     "nearest_names.ts": [],

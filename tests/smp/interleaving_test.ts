@@ -199,6 +199,7 @@ Deno.test("interleavings: the seed is in whatever was thrown, and ranges that ar
     interleavings({ first: 5, count: 9 }, (seed) => {
       seen.push(seed);
       if (seed === 7) throw new TypeError("broken");
+      boot(asm`hlt`, { cpus, interleaving: { seed } })[Symbol.dispose]();
     }), TypeError);
   assertEquals([error.message, seen], ["interleaving seed 7: broken", [5, 6, 7]] as unknown[]);
   assertStringIncludes(error.stack!, "TypeError: interleaving seed 7: broken\n");

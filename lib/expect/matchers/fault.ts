@@ -8,6 +8,7 @@ import {
 } from "../../machine/run/run_errors.ts";
 import type { MachineCpu } from "../../machine/machine.ts";
 import { checkRunOptionsWithoutEnd, type RunOptions } from "../../machine/run/run_options.ts";
+import { definedEntries } from "../../x86/defined_entries.ts";
 import { describeWalk } from "../../x86/paging/page_walk.ts";
 import type { ExceptionName } from "../../x86/exceptions/exceptions.ts";
 import {
@@ -30,16 +31,19 @@ import type { Comparison, MatcherResult } from "../failure_page.ts";
 export function matchFault(
   machine: MachineCpu,
   name: ExceptionName,
-  fields: FaultFields,
-  options: RunOptions,
+  fields: FaultFields | undefined,
+  options: RunOptions | undefined,
 ): () => MatcherResult {
-  const expected = expectedFault(name, fields);
-  checkRunOptionsWithoutEnd(options);
+  // Before options, {} holds the place of the fields.
+  const expected = expectedFault(name, fields, options && definedEntries);
+  checkRunOptionsWithoutEnd(options ?? {});
   checkCanFault(machine, expected);
-  const shown = Object.keys(expected.fields).length === 0 ? "" : `, ${faultFieldsText(fields)}`;
+  const shown = Object.keys(expected.fields).length === 0
+    ? ""
+    : `, ${faultFieldsText(expected.fields)}`;
   const call = `toFault(${JSON.stringify(name)}${shown})`;
   return () => {
-    const end = runToFault(machine, options);
+    const end = runToFault(machine, options ?? {});
     if (typeof end === "string") {
       return {
         call,

@@ -12,10 +12,14 @@ import {
   type RoutineCallee,
   type RunOptions,
 } from "../../machine/run/run_options.ts";
+import type { NamesOf } from "../../x86/defined_entries.ts";
 import type { MatcherResult } from "../failure_page.ts";
 import { formatCount } from "../format.ts";
 import { definitionOf, ExitPattern } from "../patterns/exit_pattern.ts";
 import { TranscriptCursor, transcriptPage } from "../transcript_cursor.ts";
+
+/** The option that transcripts have beside those of all runs. */
+const OF_TRANSCRIPTS: NamesOf<Pick<TranscriptOptions, "then">> = { then: "value" };
 
 /** Transcripts of several CPUs in one run, by their numbers. */
 export type CpuTranscripts = { readonly [cpu: number]: readonly ExitPattern[] };
@@ -34,7 +38,7 @@ export function matchTranscript(
   patterns: readonly ExitPattern[] | CpuTranscripts,
   options: TranscriptOptions,
 ): () => MatcherResult {
-  checkRunOptionsWithoutEnd(options, ["then"]);
+  checkRunOptionsWithoutEnd(options, OF_TRANSCRIPTS);
   if (options.then !== undefined && options.then !== "silence") {
     throw new RangeError(
       `Cannot expect ${

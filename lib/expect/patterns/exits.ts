@@ -3,7 +3,7 @@ import type { AnsweredReason, AnswerFields, Exit, ExitAnswers } from "../../kvm/
 import { checkAnswer, takesAnswer } from "../../kvm/exits/exit_answer.ts";
 import { endsRun, fieldsOf, goesOn, placeOf } from "../../kvm/exits/exit_table.ts";
 import { checkedForCaller } from "../../machine/run/run_errors.ts";
-import { definedEntries } from "../../x86/defined_entries.ts";
+import { someEntries } from "../../x86/defined_entries.ts";
 import { hex } from "../../x86/hex.ts";
 import { nearestNames, noneOfThatName } from "../../x86/nearest_names.ts";
 import { hexBytes } from "../format.ts";
@@ -36,7 +36,7 @@ const REASONS: readonly string[] = [...Object.keys(EXIT_REASON), "UNKNOWN_TO_VME
  * guest waits for more than data (a hypercall, an MSR) are answered with `.returns(…)`, or by a handler.
  *
  * @throws {RangeError} When there is no reason of that name.
- * @throws {TypeError} When such exits do not have a field, or its value is undefined.
+ * @throws {TypeError} When such exits do not have a field, its value is undefined, or `{}` names none.
  *
  * @example
  * ```ts
@@ -58,7 +58,7 @@ export function exit<Reason extends ExitReason>(
 ): ExitPattern;
 export function exit<Reason extends ExitReason>(
   reason: Reason,
-  fields: ExitFields<Reason> = {},
+  fields?: ExitFields<Reason>,
 ): ExitPattern {
   return checkedForCaller(exit, () => {
     checkArguments("exit", arguments, ["reason", "fields"]);
@@ -69,7 +69,8 @@ export function exit<Reason extends ExitReason>(
         }`,
       );
     }
-    const wanted = definedEntries(`expect ${reason} with`, fields).map(
+    const named = fields === undefined ? [] : someEntries(`expect ${reason} with`, fields);
+    const wanted = named.map(
       ([name, value]) => [name, isList(value) ? Array.from(value) : value] as const,
     );
     const known = fieldsOf(reason);

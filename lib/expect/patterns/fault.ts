@@ -1,7 +1,7 @@
 import type { MachineCpu } from "../../machine/machine.ts";
 import type { CaughtFault } from "../../machine/faults/caught_fault.ts";
 import { checkedForCaller } from "../../machine/run/run_errors.ts";
-import { definedEntries } from "../../x86/defined_entries.ts";
+import { type definedEntries, someEntries } from "../../x86/defined_entries.ts";
 import {
   type Exception,
   type ExceptionName,
@@ -10,6 +10,7 @@ import {
 import { hex } from "../../x86/hex.ts";
 import { nearestNames } from "../../x86/nearest_names.ts";
 import type { Comparison } from "../failure_page.ts";
+import { checkArguments } from "./access_data.ts";
 import { ExitPattern, MATCH, MISMATCH } from "./exit_pattern.ts";
 
 /**
@@ -18,7 +19,7 @@ import { ExitPattern, MATCH, MISMATCH } from "./exit_pattern.ts";
  *
  * @param name The exception's name: `"#GP"`.
  * @throws {RangeError} When there is no exception of that name, or a value does not fit.
- * @throws {TypeError} When there is no such field, or such exceptions do not have it.
+ * @throws {TypeError} When there is no such field, such exceptions do not have it, or `{}` names none.
  *
  * @example
  * ```ts no-eval
@@ -33,8 +34,9 @@ import { ExitPattern, MATCH, MISMATCH } from "./exit_pattern.ts";
  * expect(vm).toExit([fault("#BP"), portOut(0x80), hlt()]);
  * ```
  */
-export function fault(name: ExceptionName, fields: FaultFields = {}): ExitPattern {
+export function fault(name: ExceptionName, fields?: FaultFields): ExitPattern {
   return checkedForCaller(fault, () => {
+    checkArguments("fault", arguments, ["name", "fields"]);
     const expected = expectedFault(name, fields);
     const text = expectedFaultText(expected);
     return new ExitPattern({
@@ -83,15 +85,17 @@ const ADDRESS_BITS = 64;
 /**
  * Checks what a test expects of a fault.
  *
+ * @param entriesOf How its fields are read: by default at least one is named where they are given.
  * @throws {RangeError} When there is no exception of that name, or a value does not fit.
- * @throws {TypeError} When there is no such field, or such exceptions do not have it.
+ * @throws {TypeError} When there is no such field, such exceptions do not have it, or `{}` names none.
  */
 export function expectedFault(
   name: ExceptionName,
-  fields: FaultFields,
+  fields: FaultFields | undefined,
+  entriesOf: typeof definedEntries = someEntries,
 ): ExpectedFault {
   const exception = exceptionOf(name);
-  const named = definedEntries(`expect ${exception.name} with`, fields);
+  const named = fields === undefined ? [] : entriesOf(`expect ${exception.name} with`, fields);
   for (const [field, value] of named) checkField(exception, field, value);
   return { exception, fields: Object.fromEntries(named) };
 }

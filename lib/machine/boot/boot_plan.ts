@@ -1,4 +1,9 @@
-import { checkNames } from "../../x86/defined_entries.ts";
+import {
+  checkNames,
+  checkOptions,
+  type NamesOf,
+  type OptionNames,
+} from "../../x86/defined_entries.ts";
 import { bootState } from "../../x86/boot/boot_state.ts";
 import type { CpuState, Mode } from "../../x86/boot/cpu_state.ts";
 import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
@@ -7,7 +12,12 @@ import type { MachineSettings } from "../board.ts";
 import { type CpuidOptions, type CpuidPlan, planCpuid } from "../cpuid/cpuid_options.ts";
 import { planControllers } from "../interrupts/irqchip.ts";
 import { planDirtyPages } from "../memory/dirty_pages.ts";
-import { planSlots, type SlotOptions, type SlotPlan } from "../memory/memory_slots.ts";
+import {
+  planSlots,
+  SLOT_OPTIONS,
+  type SlotOptions,
+  type SlotPlan,
+} from "../memory/memory_slots.ts";
 import { sizeInBytes } from "../memory/size.ts";
 import { msrEntries, type MsrEntry } from "../msrs/msrs.ts";
 import type { InterleavingOptions } from "../run/interleaving.ts";
@@ -155,67 +165,86 @@ function checkRecordExits(count: number): number {
   );
 }
 
-/** A name for each option of a type: TypeScript refuses to leave one out, or to add one. */
-type Names<Options> = Readonly<Record<keyof Options, true>>;
-
-const common: Names<CommonOptions> = {
-  capabilities: true,
-  cpuid: true,
-  cpus: true,
-  dirtyPages: true,
-  entry: true,
-  exitPort: true,
-  hugePages: true,
-  interleaving: true,
-  irqchip: true,
-  libc: true,
-  load: true,
-  memory: true,
-  mmio: true,
-  msrs: true,
-  origin: true,
-  pit: true,
-  ports: true,
-  recordExits: true,
-  registers: true,
-  serial: true,
-  slots: true,
-  smm: true,
-  timeout: true,
+const common: NamesOf<CommonOptions> = {
+  capabilities: "value",
+  cpuid: "value",
+  cpus: "value",
+  dirtyPages: "value",
+  entry: "value",
+  exitPort: "value",
+  hugePages: "flag",
+  interleaving: "value",
+  irqchip: "value",
+  libc: "value",
+  load: "value",
+  memory: "value",
+  mmio: "value",
+  msrs: "value",
+  origin: "value",
+  pit: "flag",
+  ports: "value",
+  recordExits: "value",
+  registers: "value",
+  serial: "flag",
+  slots: "value",
+  smm: "value",
+  timeout: "value",
 };
 
-const segments = { cs: true, ds: true, es: true, fs: true, gs: true, ss: true } as const;
-const real: Names<RealOptions> = {
+const segments = {
+  cs: "value",
+  ds: "value",
+  es: "value",
+  fs: "value",
+  gs: "value",
+  ss: "value",
+} as const;
+const real: NamesOf<RealOptions> = {
   ...common,
   ...segments,
-  mode: true,
-  ip: true,
-  sp: true,
-  gates: true,
-  catchFaults: true,
+  mode: "value",
+  ip: "value",
+  sp: "value",
+  gates: "value",
+  catchFaults: "flag",
 };
-const unreal: Names<UnrealOptions> = real;
-const tables = { gdt: true, idt: true, tss: true, gates: true, catchFaults: true } as const;
-const protected16: Names<Protected16Options> = { ...common, ...tables, mode: true, stack: true };
-const virtual8086: Names<Virtual8086Options> = { ...real, ...tables, ioPermission: true };
-const protected32: Names<ProtectedOptions> = { ...protected16, cpl: true, ioPermission: true };
-const paged: Names<PagedOptions> = {
+const unreal: NamesOf<UnrealOptions> = real;
+const tables = {
+  gdt: "value",
+  idt: "value",
+  tss: "value",
+  gates: "value",
+  catchFaults: "flag",
+} as const;
+const protected16: NamesOf<Protected16Options> = {
+  ...common,
+  ...tables,
+  mode: "value",
+  stack: "value",
+};
+const virtual8086: NamesOf<Virtual8086Options> = { ...real, ...tables, ioPermission: "flag" };
+const protected32: NamesOf<ProtectedOptions> = {
+  ...protected16,
+  cpl: "value",
+  ioPermission: "flag",
+};
+const paged: NamesOf<PagedOptions> = {
   ...protected32,
-  pageTables: true,
-  mappings: true,
-  identityMap: true,
+  pageTables: "value",
+  mappings: "value",
+  identityMap: "value",
 };
-const pae: Names<PaeOptions> = paged;
-const compatibility: Names<CompatibilityOptions> = { ...paged, levels: true };
-const long: Names<LongOptions> = {
+const pae: NamesOf<PaeOptions> = paged;
+const compatibility: NamesOf<CompatibilityOptions> = { ...paged, levels: "value" };
+const long: NamesOf<LongOptions> = {
   ...compatibility,
-  convention: true,
-  zeroPage: true,
-  bootInformation: true,
-  cpuNumber: true,
+  convention: "value",
+  zeroPage: "value",
+  bootInformation: "value",
+  cpuNumber: "value",
 };
 
-const NAMES: Readonly<Record<Mode, Readonly<Record<string, true>>>> = {
+const NAMES: Readonly<Record<Mode, OptionNames>> = {
   real,
   unreal,
   protected16,
@@ -235,7 +264,7 @@ const NAMES: Readonly<Record<Mode, Readonly<Record<string, true>>>> = {
 function checkOptionNames(mode: Mode, options: BootOptions): void {
   const known = NAMES[mode];
   const unknown = Object.keys(options).find((name) => !Object.hasOwn(known, name));
-  if (unknown === undefined) return;
+  if (unknown === undefined) return checkOptions("boot", options, known);
   const modes = (Object.keys(NAMES) as Mode[]).filter((each) =>
     Object.hasOwn(NAMES[each], unknown)
   );
@@ -248,45 +277,42 @@ function checkOptionNames(mode: Mode, options: BootOptions): void {
 
 /** The names of what is in the options that are objects, or lists of them. */
 const WITHIN: {
-  readonly cpuid: Names<CpuidOptions>;
-  readonly cpus: Names<CpuOptions>;
-  readonly interleaving: Names<InterleavingOptions>;
-  readonly mappings: Names<PageMapping>;
-  readonly slots: Names<SlotOptions>;
-  readonly smm: Names<SmmOptions>;
+  readonly cpuid: NamesOf<CpuidOptions>;
+  readonly cpus: NamesOf<CpuOptions>;
+  readonly interleaving: NamesOf<InterleavingOptions>;
+  readonly mappings: NamesOf<PageMapping>;
+  readonly slots: NamesOf<SlotOptions>;
+  readonly smm: NamesOf<SmmOptions>;
 } = {
   cpuid: {
-    hide: true,
-    show: true,
-    force: true,
-    brand: true,
-    vendor: true,
-    hypervisor: true,
-    pmu: true,
-    family: true,
-    model: true,
-    stepping: true,
-    entries: true,
+    hide: "value",
+    show: "value",
+    force: "value",
+    brand: "value",
+    vendor: "value",
+    hypervisor: "value",
+    pmu: "flag",
+    family: "value",
+    model: "value",
+    stepping: "value",
+    entries: "value",
   },
-  cpus: { entry: true, stack: true, registers: true },
-  interleaving: { seed: true, instructions: true },
+  cpus: { entry: "value", stack: "value", registers: "value" },
+  interleaving: { seed: "value", instructions: "value" },
   mappings: {
-    linear: true,
-    physical: true,
-    size: true,
-    pageSize: true,
-    writable: true,
-    user: true,
-    userTables: true,
-    executable: true,
-    present: true,
+    linear: "value",
+    physical: "value",
+    size: "value",
+    pageSize: "value",
+    writable: "flag",
+    user: "flag",
+    userTables: "flag",
+    executable: "flag",
+    present: "flag",
   },
-  slots: { gpa: true, size: true, readonly: true, content: true, alias: true, hugePages: true },
-  smm: { handler: true, base: true },
+  slots: SLOT_OPTIONS,
+  smm: { handler: "value", base: "value" },
 };
-
-/** Options that are yes or no: any text would be a yes. */
-const FLAGS = ["catchFaults", "hugePages", "pit", "serial"] as const;
 
 /**
  * Refuses names below the top level that there are not, and values that would be taken for others.
@@ -298,22 +324,16 @@ function checkWithin(options: BootOptions): void {
   for (const [option, known] of Object.entries(WITHIN)) {
     const value = given[option];
     if (value === undefined || typeof value === "number") continue;
-    for (const each of Array.isArray(value) ? value : [value]) {
-      checkNames(`boot with ${option}`, each);
-      const unknown = Object.keys(each).find((name) => !Object.hasOwn(known, name));
-      if (unknown === undefined) continue;
-      throw new TypeError(
-        `Cannot boot with ${option} that have ${unknown}: ${
-          noneOfThatName(unknown, Object.keys(known))
-        }`,
-      );
+    if (!Array.isArray(value)) {
+      checkOptions("boot", value, known, option);
+      continue;
+    }
+    // Not forEach, which passes over holes.
+    for (const [index, each] of value.entries()) {
+      checkOptions("boot", each, known, `${option}[${index}]`);
     }
   }
   if (given.gates !== undefined) checkNames("boot with gates", given.gates);
-  for (const name of FLAGS) {
-    if (given[name] === undefined || typeof given[name] === "boolean") continue;
-    throw new TypeError(`Cannot boot with ${name} ${String(given[name])}: give true or false`);
-  }
   const { hide, show, force } = options.cpuid ?? {};
   for (const [name, features] of Object.entries({ hide, show, force })) {
     if (features === undefined || Array.isArray(features)) continue;

@@ -1,5 +1,7 @@
 import type { AddressRange, Bus, HandlerTable } from "./bus.ts";
-import { Notification, type NotifyOptions } from "./notification.ts";
+import { checkOptions } from "../../x86/defined_entries.ts";
+import { Notification, NOTIFY_OPTIONS, type NotifyOptions } from "./notification.ts";
+import { atCaller } from "../../guest/call_site.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { CapabilityError } from "../../kvm/errors.ts";
 import type { Vm } from "../../kvm/vm.ts";
@@ -134,8 +136,13 @@ export class MachineBus<Handler extends { readonly write?: unknown }>
 
   /** See {@linkcode DeviceBus.notify}. */
   notify(address: number, options: NotifyOptions = {}): Notification {
+    return atCaller(this.notify, () => this.#notify(address, options));
+  }
+
+  #notify(address: number, options: NotifyOptions): Notification {
     const { libc, vm, isPort, attachments, table, checkIsNoRam } = this.#parts;
     const { length, datamatch } = options;
+    checkOptions("notify of writes", options, NOTIFY_OPTIONS);
     this.#checkLength(address, options);
     const last = address + (length ?? 1) - 1;
     this.#checkRange("notify of writes to", address, last);

@@ -2,6 +2,7 @@ import { EventFd } from "../../ffi/event_fd.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { KVM_IOEVENTFD } from "../../kvm/abi/constants.ts";
 import type { Vm } from "../../kvm/vm.ts";
+import type { NamesOf } from "../../x86/defined_entries.ts";
 import { formatAddress } from "../../x86/hex.ts";
 
 /** Which writes a notification counts. */
@@ -11,6 +12,9 @@ export interface NotifyOptions {
   /** Only writes of this value; it takes a `length`. By default those of any value. */
   readonly datamatch?: number | bigint;
 }
+
+/** The names of a notification's options. */
+export const NOTIFY_OPTIONS: NamesOf<NotifyOptions> = { length: "value", datamatch: "value" };
 
 /** What a {@linkcode Notification} is made of. */
 export interface NotificationInit extends NotifyOptions {

@@ -1,5 +1,7 @@
+import { atCaller } from "../../guest/call_site.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import { type Exception, exceptionOf } from "../../x86/exceptions/exceptions.ts";
+import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
 import { hex } from "../../x86/hex.ts";
 import type { InterruptQueue } from "./interrupt_queue.ts";
 import type { Registers } from "../registers/registers.ts";
@@ -17,6 +19,8 @@ export interface ExceptionOptions {
   /** Of #PF: the address in CR2. Left out, CR2 stays what it is. */
   readonly cr2?: bigint | number;
 }
+
+const EXCEPTION_OPTIONS: NamesOf<ExceptionOptions> = { errorCode: "value", cr2: "value" };
 
 /** What injection needs of its machine. */
 export interface InjectionInit {
@@ -76,16 +80,22 @@ export class Injection {
    * @throws {TypeError} When it is one that only instructions raise, or the NMI; while the machine runs; at an
    *   exit that waits for its answer.
    */
-  exception(what: string | number, { errorCode, cr2 }: ExceptionOptions = {}): void {
+  exception(what: string | number, options: ExceptionOptions = {}): void {
+    atCaller(this.exception, () => this.#inject(what, options));
+  }
+
+  #inject(what: string | number, options: ExceptionOptions): void {
     const { vcpu: { events }, checkStopped } = this.#parts;
+    checkOptions("inject an exception", options, EXCEPTION_OPTIONS);
     checkStopped("inject an exception");
+    const { errorCode, cr2 } = options;
     const exception = exceptionOf(what);
     this.#checkException(exception, errorCode);
     if (cr2 !== undefined) {
       if (exception.name !== "#PF") {
         throw new RangeError(`Cannot inject ${exception.name} with cr2: only #PF has it`);
       }
-      this.#parts.registers().cr2 = BigInt(cr2);
+      this.#parts.registers().cr2 = cr2;
     }
     // Only what is given is set: the flags say which optional parts count, and none is to.
     events.setVcpuEvents({

@@ -1,8 +1,10 @@
 import type { Libc } from "../../ffi/libc.ts";
+import { atCaller } from "../../guest/call_site.ts";
 import { KVM_IRQCHIP, KVM_IRQFD_FLAG } from "../../kvm/abi/constants.ts";
 import { CapabilityError } from "../../kvm/errors.ts";
 import type { Vm } from "../../kvm/vm.ts";
 import { checkMsiMessage, type MsiMessage } from "../../x86/apic/msi_message.ts";
+import { checkOptions } from "../../x86/defined_entries.ts";
 import { type IoapicState, ioapicState, type PicState, picState } from "./irqchip.ts";
 import { defaultGsis, type InterruptRoute, routingEntries } from "./interrupt_routes.ts";
 import { EventFd } from "../../ffi/event_fd.ts";
@@ -130,7 +132,14 @@ export class Interrupts {
    * @throws {CapabilityError} When the kernel lacks KVM_CAP_IRQFD or KVM_CAP_IRQFD_RESAMPLE.
    * @throws {KvmError} When the GSI has an eventfd with the other kind of line.
    */
-  eventfd(gsi: number, { resample = false }: { readonly resample?: boolean } = {}): InterruptEvent {
+  eventfd(gsi: number, options: { readonly resample?: boolean } = {}): InterruptEvent {
+    return atCaller(this.eventfd, () => {
+      checkOptions("make an eventfd", options, { resample: "flag" });
+      return this.#eventfd(gsi, options.resample ?? false);
+    });
+  }
+
+  #eventfd(gsi: number, resample: boolean): InterruptEvent {
     this.#checkGsi("make an eventfd of", gsi);
     const { libc, vm, attachments, isSplit } = this.#parts;
     if (resample && isSplit) {

@@ -4,6 +4,7 @@ import type { Libc, Pages } from "../../ffi/libc.ts";
 import { PAGE_SIZE } from "../../ffi/mman.ts";
 import { allocateHugePages, allocatePages, partOf } from "../../ffi/pages.ts";
 import { KVM_PRIVATE_PAGES, LAST_PHYSICAL_ADDRESS } from "../../x86/layout.ts";
+import type { NamesOf } from "../../x86/defined_entries.ts";
 import { contentBytes, type MemoryContent } from "./address_space.ts";
 import { formatAddress } from "../../x86/hex.ts";
 import { type Size, sizeInBytes } from "./size.ts";
@@ -26,6 +27,16 @@ export interface SlotOptions {
   /** Whether the host is asked to give it large pages of 2 MiB, as for the main memory. Default false. */
   readonly hugePages?: boolean;
 }
+
+/** The names of a slot's options. */
+export const SLOT_OPTIONS: NamesOf<SlotOptions> = {
+  gpa: "value",
+  size: "value",
+  readonly: "flag",
+  content: "value",
+  alias: "value",
+  hugePages: "flag",
+};
 
 /** A memory slot: RAM, or ROM, that backs a range of guest physical addresses. */
 export interface MemorySlot {

@@ -2,7 +2,13 @@ import type { Pages } from "../../ffi/libc.ts";
 import { type Address, checkAddress } from "../../guest/address.ts";
 import { atCaller } from "../../guest/call_site.ts";
 import { AddressSpace } from "./address_space.ts";
-import type { BackedSlot, MemorySlot, SlotOptions } from "./memory_slots.ts";
+import { checkOptions } from "../../x86/defined_entries.ts";
+import {
+  type BackedSlot,
+  type MemorySlot,
+  SLOT_OPTIONS,
+  type SlotOptions,
+} from "./memory_slots.ts";
 import { formatAddress } from "../../x86/hex.ts";
 import { sizeInBytes } from "./size.ts";
 
@@ -139,21 +145,33 @@ export class BackedMemory extends AddressSpace<number> implements PhysicalMemory
 
   /** See {@linkcode PhysicalMemory.addSlot}. */
   addSlot(options: SlotOptions): MemorySlot {
-    this.#owner.checkUsable();
-    if (options.readonly !== true) this.#checkIsNoDevice(options.gpa, sizeInBytes(options.size));
-    return this.#slots.add(options);
+    return atCaller(this.addSlot, () => {
+      this.#owner.checkUsable();
+      checkOptions("add a slot", options, SLOT_OPTIONS);
+      if (options.readonly !== true) this.#checkIsNoDevice(options.gpa, sizeInBytes(options.size));
+      return this.#slots.add(options);
+    });
   }
 
   /** See {@linkcode PhysicalMemory.moveSlot}. */
   moveSlot(slot: MemorySlot, gpa: number): MemorySlot {
-    this.#owner.checkUsable();
-    if (!slot.readonly) this.#checkIsNoDevice(gpa, slot.size);
-    return this.#slots.move(slot, gpa);
+    return atCaller(this.moveSlot, () => {
+      this.#owner.checkUsable();
+      if (!slot.readonly) this.#checkIsNoDevice(gpa, slot.size);
+      return this.#slots.move(slot, gpa);
+    });
   }
 
   /** See {@linkcode PhysicalMemory.deleteSlot}. */
-  deleteSlot(slot: MemorySlot, { force = false }: { readonly force?: boolean } = {}): void {
-    this.#owner.checkUsable();
+  deleteSlot(slot: MemorySlot, options: { readonly force?: boolean } = {}): void {
+    return atCaller(this.deleteSlot, () => {
+      this.#owner.checkUsable();
+      checkOptions("delete a slot", options, { force: "flag" });
+      this.#delete(slot, options.force ?? false);
+    });
+  }
+
+  #delete(slot: MemorySlot, force: boolean): void {
     const next = force
       ? undefined
       : this.#owner.nextInstructions().find((each) => this.slotAt(each) === slot);
@@ -168,9 +186,12 @@ export class BackedMemory extends AddressSpace<number> implements PhysicalMemory
   }
 
   /** See {@linkcode PhysicalMemory.dirty}. */
-  dirty({ keep = false }: { readonly keep?: boolean } = {}): number[] {
-    this.#owner.checkUsable();
-    return this.#slots.dirty(keep);
+  dirty(options: { readonly keep?: boolean } = {}): number[] {
+    return atCaller(this.dirty, () => {
+      this.#owner.checkUsable();
+      checkOptions("ask for dirty pages", options, { keep: "flag" });
+      return this.#slots.dirty(options.keep ?? false);
+    });
   }
 
   /** See {@linkcode PhysicalMemory.view}. */

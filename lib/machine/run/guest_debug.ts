@@ -4,6 +4,7 @@ import { atCaller } from "../../guest/call_site.ts";
 import { EXIT_REASON, KVM_GUESTDBG } from "../../kvm/abi/mod.ts";
 import type { DebugExit } from "../../kvm/exits/exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
+import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
 import { type DebugPoint, debugRegisters } from "../../x86/registers/debug_registers.ts";
 import { emulatorLacks } from "../host/emulated_machine.ts";
 
@@ -47,6 +48,9 @@ export interface WatchOptions {
   /** `"write"`, the default, or `"access"`: reads as well. */
   readonly on?: "write" | "access";
 }
+
+const BREAK_OPTIONS: NamesOf<BreakOptions> = { by: "value" };
+const WATCH_OPTIONS: NamesOf<WatchOptions> = { size: "value", on: "value" };
 
 /** What a machine's debugging needs of it. */
 export interface DebugControlInit {
@@ -136,8 +140,10 @@ export class DebugControl implements GuestDebug {
   }
 
   /** See {@linkcode GuestDebug.breakAt}. */
-  breakAt(where: Address, { by = this.#means() }: BreakOptions = {}): Breakpoint {
+  breakAt(where: Address, options: BreakOptions = {}): Breakpoint {
     return atCaller(this.breakAt, () => {
+      checkOptions("break", options, BREAK_OPTIONS);
+      const { by = this.#means() } = options;
       if (by !== "register" && by !== "step") {
         throw new RangeError(`Cannot break by ${String(by)}: give "register" or "step"`);
       }
@@ -147,8 +153,10 @@ export class DebugControl implements GuestDebug {
   }
 
   /** See {@linkcode GuestDebug.watch}. */
-  watch(where: Address, { size = 1, on = "write" }: WatchOptions = {}): Breakpoint {
+  watch(where: Address, options: WatchOptions = {}): Breakpoint {
     return atCaller(this.watch, () => {
+      checkOptions("watch", options, WATCH_OPTIONS);
+      const { size = 1, on = "write" } = options;
       const address = this.#addressOf(where, "a watchpoint's address");
       if (on !== "write" && on !== "access") {
         throw new RangeError(`Cannot watch for ${JSON.stringify(on)}: give "write" or "access"`);

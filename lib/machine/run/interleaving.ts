@@ -1,4 +1,5 @@
 import { atCaller } from "../../guest/call_site.ts";
+import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
 import { asyncError, isPromise, type NoPromise } from "../../devices/handlers.ts";
 import type { ActivityState } from "./activity_state.ts";
 
@@ -70,6 +71,7 @@ export class SeededInterleaving implements SchedulingPolicy {
         `Cannot interleave CPUs by turns of up to ${most} instructions: it is not a whole number from 1 up`,
       );
     }
+    booted?.add(seed);
     this.options = options;
     this.#state = seed;
     this.#most = most;
@@ -152,7 +154,7 @@ export interface InterleavingRange {
  *
  * @param range How many seeds, from 0 on, or which.
  * @throws {RangeError} When it is no whole number of seeds.
- * @throws {TypeError} When `body` returns a promise.
+ * @throws {TypeError} When `body` returns a promise, or boots no machine with its seed.
  *
  * @example
  * ```ts no-eval
@@ -173,19 +175,39 @@ export function interleavings(
   range: number | InterleavingRange,
   body: (seed: number) => NoPromise,
 ): void {
-  const { first, count } = typeof range === "number" ? { first: 0, count: range } : range;
-  atCaller(interleavings, () => checkRange(first, count, body));
+  const { first, count } = atCaller(interleavings, () => checkedRange(range, body));
   for (let seed = first; seed < first + count; seed++) {
+    const outer = booted;
+    const seeds = booted = new Set();
     try {
       const result = body(seed);
       if (isPromise(result)) throw asyncError(result, "try interleavings by an async function");
     } catch (error) {
       throw named(error, `interleaving seed ${seed}`);
+    } finally {
+      booted = outer;
     }
+    atCaller(interleavings, () => checkIsUsed(seed, seeds));
   }
 }
 
-function checkRange(first: number, count: number, body: unknown): void {
+/** The seeds of the machines that are booted while {@linkcode interleavings} tries one. */
+let booted: Set<number> | undefined;
+
+/** Of a seed that no machine is booted with, every run would be the same. */
+function checkIsUsed(seed: number, seeds: ReadonlySet<number>): void {
+  if (seeds.has(seed)) return;
+  throw new TypeError(
+    `Cannot try interleaving seed ${seed}: the function has booted no machine with it, so that every seed would be the ` +
+      "same run. Give boot() its parameter: { interleaving: { seed } }.",
+  );
+}
+
+const RANGE: NamesOf<InterleavingRange> = { first: "value", count: "value" };
+
+function checkedRange(range: number | InterleavingRange, body: unknown): InterleavingRange {
+  if (typeof range !== "number") checkOptions("try interleavings", range, RANGE);
+  const { first, count } = typeof range === "number" ? { first: 0, count: range } : range;
   if (typeof body !== "function") {
     throw new TypeError(`Cannot try interleavings of ${String(body)}: give a function of the seed`);
   }
@@ -194,6 +216,7 @@ function checkRange(first: number, count: number, body: unknown): void {
       `Cannot try ${count} interleavings from seed ${first} on: give whole numbers, from 1 and from 0 up`,
     );
   }
+  return { first, count };
 }
 
 /** The same error, whose message says the seed; reporters print the stack, which begins with the message. */

@@ -13,6 +13,7 @@ import {
   type CallInput,
   type CallOptions,
   checkCallOptions,
+  checkExitsOptions,
   checkRunOptions,
   checkRunOptionsWithoutEnd,
   type ExitsOptions,
@@ -23,9 +24,6 @@ import type { Address } from "../../guest/address.ts";
 import { RoutineCall } from "./routine_call.ts";
 import type { ExitRecorder } from "../exits/exit_log.ts";
 import { scaledTimeout, type TimeLimit } from "./time_limit.ts";
-
-/** The options that {@linkcode Machine.exits} has beside those of all runs. */
-const OF_EXITS: readonly string[] = ["before", "call", "cpus"];
 
 /** What run control needs of its machine. */
 export interface RunControlInit {
@@ -104,9 +102,9 @@ export class RunControl {
     given: CallInput,
     options: CallOptions,
   ): RoutineCall {
+    checkCallOptions(options);
     const { returns, timeout = this.#parts.timeout } = options;
     const runner = this.#parts.runners[cpu];
-    checkCallOptions(options);
     this.checkStopped("call a routine");
     this.#checkIsAlive();
     scaledTimeout(timeout);
@@ -129,7 +127,7 @@ export class RunControl {
 
   /** See {@linkcode Machine.exits}. */
   exits(options: ExitsOptions): Generator<ObservedExit, void, void> {
-    checkRunOptions(options, OF_EXITS);
+    checkExitsOptions(options);
     this.#checkCpus(options.cpus);
     const { call, cpus: [first] = [0], timeout } = options;
     if (call === undefined) return this.#exits(options);

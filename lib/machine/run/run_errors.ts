@@ -221,6 +221,18 @@ export function checkedForCaller<Result>(
   return tracedFrom(method, isRefusal, body);
 }
 
+/** Iterates; the stack of an error about the guest, or of a refusal, begins at the line that asks for the next. */
+export function* iteratedFromCaller<Each>(
+  all: Generator<Each, void, void>,
+): Generator<Each, void, void> {
+  try {
+    yield* all;
+  } catch (error) {
+    if (isOfGuest(error) || isRefusal(error)) Error.captureStackTrace(error, iteratedFromCaller);
+    throw error;
+  }
+}
+
 function tracedFrom<Result>(
   method: (...parameters: never[]) => unknown,
   isTold: (error: unknown) => error is Error,

@@ -1,7 +1,6 @@
 import type { Address } from "../../guest/address.ts";
 import type { AnswerFields, Exit } from "../../kvm/exits/exit.ts";
-import { checkNames } from "../../x86/defined_entries.ts";
-import { noneOfThatName } from "../../x86/nearest_names.ts";
+import { checkOptions, type NamesOf, type OptionNames } from "../../x86/defined_entries.ts";
 import type { RegisterValues } from "../registers/registers.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
 
@@ -22,29 +21,38 @@ export interface RunOptions {
   readonly until?: "halted" | "shutdown";
 }
 
-const OF_RUNS: readonly string[] = ["timeout", "until"];
-const OF_CALLS: readonly string[] = ["timeout", "returns"];
+const OF_RUNS: NamesOf<RunOptions> = { timeout: "value", until: "value" };
+const OF_CALLS: NamesOf<CallOptions> = { timeout: "value", returns: "value" };
+const OF_EXITS: NamesOf<ExitsOptions> = {
+  ...OF_RUNS,
+  before: "value",
+  cpus: "value",
+  call: "value",
+};
+const OF_CALLEES: NamesOf<RoutineCallee> = { routine: "value", given: "value" };
+
+const RUN = "run the machine";
 
 /**
  * Checks the names of a run's options.
  *
- * @param more Those that this kind of run has beside `timeout` and `until`.
  * @throws {TypeError} When there is no option of a name.
  */
-export function checkRunOptions(options: object, more: readonly string[] = []): void {
-  checkKnown(options, [...OF_RUNS, ...more]);
+export function checkRunOptions(options: RunOptions): void {
+  checkOptions(RUN, options, OF_RUNS);
 }
 
 /**
  * The same where the end is not the run's to choose: of a step, a transcript, a fault.
  *
+ * @param more The names of options that this kind of run has beside `timeout` and `until`.
  * @throws {TypeError} When there is no option of a name, or it is to end in a shutdown.
  */
 export function checkRunOptionsWithoutEnd(
   options: RunOptions,
-  more: readonly string[] = [],
+  more: OptionNames = {},
 ): void {
-  checkRunOptions(options, more);
+  checkOptions(RUN, options, { ...OF_RUNS, ...more });
   if (options.until !== "shutdown") return;
   throw new TypeError(
     'Cannot run until "shutdown" here: only run() and exits() end so; a transcript names it with shutdown()',
@@ -53,16 +61,13 @@ export function checkRunOptionsWithoutEnd(
 
 /** The same of a call's options. @throws {TypeError} When there is no option of a name. */
 export function checkCallOptions(options: CallOptions): void {
-  checkKnown(options, OF_CALLS);
+  checkOptions(RUN, options, OF_CALLS);
 }
 
-function checkKnown(options: object, known: readonly string[]): void {
-  checkNames("run the machine with", options);
-  const unknown = Object.keys(options).find((name) => !known.includes(name));
-  if (unknown === undefined) return;
-  throw new TypeError(
-    `Cannot run the machine with the option ${unknown}: ${noneOfThatName(unknown, known)}`,
-  );
+/** The same of an iteration's options. @throws {TypeError} When there is no option of a name. */
+export function checkExitsOptions(options: ExitsOptions): void {
+  checkOptions(RUN, options, OF_EXITS);
+  if (options.call !== undefined) checkOptions(RUN, options.call, OF_CALLEES, "call");
 }
 
 /** What answers an exit before the machine's devices are asked: see {@linkcode ExitsOptions}. */

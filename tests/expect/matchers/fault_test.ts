@@ -65,7 +65,7 @@ Deno.test("a fault whose fields are others is a failure that has them side by si
 
 Deno.test("another fault is a failure that tells it", () => {
   using vm = protection();
-  assertEquals(pageOf(() => expect(vm).toFault("#UD", {})), [
+  assertEquals(pageOf(() => expect(vm).toFault("#UD")), [
     'expect(vm).toFault("#UD")',
     "",
     "  fault  expected #UD",

@@ -2,12 +2,13 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { fault, type FaultFields } from "@vmexit/vmexit";
 
 const TEXTS: [fields: FaultFields, text: string][] = [
-  [{}, "#PF"],
   [{ cpl: 0 }, "#PF (cpl 0x0)"],
   [{ cpl: 3, errorCode: 0xffff_ffff }, "#PF (cpl 0x3, errorCode 0xffffffff)"],
   [{ cr2: 2n ** 64n - 1n, rip: "broken" }, '#PF (cr2 0xffffffffffffffff, rip "broken")'],
   [{ software: false }, "#PF (software false)"],
 ];
+
+Deno.test("a fault is expected by its name alone", () => assertEquals(fault("#PF").text, "#PF"));
 
 for (const [fields, text] of TEXTS) {
   Deno.test(`a fault is expected as ${text}`, () => assertEquals(fault("#PF", fields).text, text));

@@ -26,6 +26,8 @@ const REFUSED: Record<string, [options: unknown, message: string]> = {
   "a time limit that is a text": [{ timeout: "5" }, "Cannot limit a run to 5 ms"],
 };
 
+REFUSED["a hole in a list of CPUs"] = [{ cpus: Array(2) }, "give an object"];
+
 for (const [name, [options, message]] of Object.entries(REFUSED)) {
   Deno.test(`${name} with what there is not, or of another type, is refused`, () => {
     assertThrows(() => boot(guest, options as never), Error, message);
