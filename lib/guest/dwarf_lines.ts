@@ -51,15 +51,17 @@ const LARGEST_OPCODE = 255;
  * another kind is left out: better no line than a wrong one. A line's text is empty where its file cannot be read
  * without asking.
  */
-export function readDwarfLines(sections: DebugSections): SourceLine[] {
+export function readDwarfLines(
+  sections: DebugSections,
+  texts: SourceTexts = new SourceTexts(),
+): SourceLine[] {
   const found: SourceLine[] = [];
-  const texts = new SourceTexts();
   const units = new Reader(sections.lines);
   try {
     while (!units.isAtEnd) {
       const { unit, isLong } = units.unit();
       for (const line of linesOf(unit, isLong, sections)) {
-        found.push({ ...line, text: texts.at(line.file, line.line) });
+        found.push({ ...line, text: texts.at(line.file, line.line)?.trim() ?? "" });
       }
     }
   } catch (error) {
@@ -196,13 +198,14 @@ function entries(
 }
 
 /** The lines of source files, each read once. */
-class SourceTexts {
+export class SourceTexts {
   readonly #files: Map<string, readonly string[]> = new Map();
 
-  at(file: string, line: number): string {
+  /** The text of a line, from 1; undefined where its file cannot be read without asking, or has no such line. */
+  at(file: string, line: number): string | undefined {
     const known = this.#files.get(file) ?? linesOfFile(file);
     this.#files.set(file, known);
-    return known[line - 1]?.trim() ?? "";
+    return known[line - 1];
   }
 }
 

@@ -4,7 +4,7 @@ import { u16, u32, u64, u8 } from "../ffi/scalar.ts";
 import { type Struct, struct } from "../ffi/struct.ts";
 import { checkOptions, type NamesOf } from "../x86/defined_entries.ts";
 import { hex } from "../x86/hex.ts";
-import { readDwarfLines } from "./dwarf_lines.ts";
+import { readDwarfLines, SourceTexts } from "./dwarf_lines.ts";
 import type { CodeBits, ImageInit, SourceLine } from "./image_init.ts";
 
 /** A value that is 32 bits wide in one class of ELF files (a number) and 64 in the other (a bigint). */
@@ -232,6 +232,7 @@ export function readElf(file: Uint8Array, options: ElfOptions = {}): ImageInit {
     throw new TypeError(`Cannot load the ELF file: it has no segment to load; ${LINK}`);
   }
   const isVirtual = addresses === "virtual";
+  const texts = new SourceTexts();
   return {
     segments: segments.map((segment) => ({
       address: BigInt(segment.p_vaddr),
@@ -244,7 +245,8 @@ export function readElf(file: Uint8Array, options: ElfOptions = {}): ImageInit {
     entry: isVirtual ? BigInt(header.e_entry) : physicalEntry(header, segments),
     bits,
     ...readElfSymbols({ bytes, structs, header }),
-    lines: () => readElfLines({ bytes, structs, header }),
+    lines: () => readElfLines({ bytes, structs, header }, texts),
+    sourceText: (file, line) => texts.at(file, line),
   };
 }
 
@@ -431,7 +433,7 @@ function sectionHeaders({ bytes, structs, header }: ElfFile): ElfSectionHeader[]
 }
 
 /** The source lines in an ELF file's debug information; none where it has none, or compressed. */
-function readElfLines(file: ElfFile): SourceLine[] {
+function readElfLines(file: ElfFile, texts: SourceTexts): SourceLine[] {
   const sections = sectionHeaders(file);
   const names = contentOfSection(file, sections[file.header.e_shstrndx]);
   const content = (name: string) =>
@@ -440,7 +442,7 @@ function readElfLines(file: ElfFile): SourceLine[] {
     lines: content(".debug_line"),
     lineStrings: content(".debug_line_str"),
     strings: content(".debug_str"),
-  });
+  }, texts);
 }
 
 function startsAt(bytes: Uint8Array, offset: number, text: string): boolean {

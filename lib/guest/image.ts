@@ -56,6 +56,7 @@ export class Image {
   readonly #labels: readonly [name: string, address: bigint][];
   readonly #constants: ReadonlySet<string>;
   #lines: readonly SourceLine[] | (() => readonly SourceLine[]);
+  readonly #sourceText: NonNullable<ImageInit["sourceText"]>;
   #linesAreSorted = false;
   #bytes?: Uint8Array<ArrayBuffer>;
 
@@ -85,6 +86,7 @@ export class Image {
     this.#labels = Object.entries(init.labels ?? {}).sort(([, a], [, b]) => order(a, b));
     this.#constants = new Set(Object.keys(init.constants ?? {}));
     this.#lines = init.lines ?? [];
+    this.#sourceText = init.sourceText ?? (() => undefined);
     this.warnings = init.warnings ?? [];
   }
 
@@ -241,6 +243,17 @@ export class Image {
     const linear = BigInt(address);
     const line = this.lines[lastNotAfter(this.lines, linear, (line) => line.address)];
     return line !== undefined && linear < line.address + BigInt(line.length) ? line : undefined;
+  }
+
+  /**
+   * The text of a source line with its indentation, also of one that became no bytes: a label, a comment, an empty one.
+   *
+   * @param file As {@linkcode SourceLine.file} has it.
+   * @param line From 1.
+   * @returns Undefined where it is not known: of an ELF file, whose sources may not be there.
+   */
+  sourceText(file: string, line: number): string | undefined {
+    return this.#sourceText(file, line);
   }
 
   /** The segment that has the linear address. */

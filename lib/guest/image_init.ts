@@ -49,6 +49,8 @@ export interface ImageInit {
   readonly constants?: Readonly<Record<string, bigint>>;
   /** Which source line became which bytes; a function reads them when they are asked for first. */
   readonly lines?: readonly SourceLine[] | (() => readonly SourceLine[]);
+  /** The text of a line of a file, whether it became bytes or not; undefined where it is not known. */
+  readonly sourceText?: (file: string, line: number) => string | undefined;
   /** What the assembler warned of. */
   readonly warnings?: readonly Diagnostic[];
 }

@@ -110,6 +110,8 @@ interface Row {
   readonly offset?: number;
   /** The bytes as the listing shows them: `B8[3412]`, `90<rep Bh>`, `6162-`. */
   readonly shown: string;
+  /** The white space before the text. */
+  readonly indentation: string;
   readonly text: string;
 }
 
@@ -128,6 +130,8 @@ interface Piece extends Omit<SourceLine, "address" | "length"> {
 
 const ROW =
   /^\s*(\d+) (?:([0-9A-F]{8,}) ((?:[0-9A-F?[\]()-]|<[a-z][^>]*>)+))?\s*(?:<(\d{1,5})> ?)?(.*)$/;
+/** Where the source begins in a row (`LIST_INDENT` of NASM's `asm/listing.c`). */
+const TEXT_COLUMN = 40;
 const LINE_DIRECTIVE = /^%line\s+(\d+)(?:\+\d+)?(?:\s+(.*))?$/;
 const INCLUDE_DIRECTIVE = /^%include\s+(["'`]?)(.*?)\1\s*(?:;.*)?$/i;
 const SECTION_DIRECTIVE = /^(\[\s*)?(?:section|segment)\s+([^\s\]]+)/i;
@@ -136,12 +140,21 @@ const ABSOLUTE_DIRECTIVE = /^(\[\s*)?absolute\s/i;
 const STRUCTURE = /^struc\s/i;
 const DEFAULT_SECTION = ".text";
 
+/** What a listing says of the source. */
+export interface NasmListing {
+  /** Which lines became which bytes. */
+  readonly lines: SourceLine[];
+  /** The text of every line that was assembled, with its indentation, by file and number. */
+  readonly texts: ReadonlyMap<string, ReadonlyMap<number, string>>;
+}
+
 /**
- * Reads which source lines became which bytes from a listing of `nasm -l`. What it finds is compared with the
- * image's bytes, and a line that does not agree is left out: better no line than a wrong one.
+ * Reads the source, and which lines of it became which bytes, from a listing of `nasm -l`. The bytes are compared with
+ * the image's, and a line that does not agree is left out: better no line than a wrong one.
  */
-export function parseListing(listing: string, context: ListingContext): SourceLine[] {
+export function parseListing(listing: string, context: ListingContext): NasmListing {
   const pieces: Piece[] = [];
+  const texts = new Map<string, Map<number, string>>();
   const frames: Frame[] = [{ file: "", line: 0, inside: "macro" }];
   const sections = new SectionTracker(context.sections);
   for (const source of listing.split("\n")) {
@@ -153,6 +166,7 @@ export function parseListing(listing: string, context: ListingContext): SourceLi
       if (directive[2] !== undefined) frame.file = directive[2].trim();
       continue;
     }
+    noteText(texts, frame, row);
     const section = sections.current;
     if (row.offset !== undefined && section?.hasBytes) {
       const last = pieces.at(-1);
@@ -174,7 +188,17 @@ export function parseListing(listing: string, context: ListingContext): SourceLi
       frames[row.level + 1] = { file: context.includedFile(include[2]), line: 0, inside: "macro" };
     }
   }
-  return measure(pieces).filter((line) => line.length > 0 && agrees(line, context)).map(publicPart);
+  const lines = measure(pieces)
+    .filter((line) => line.length > 0 && agrees(line, context))
+    .map(publicPart);
+  return { lines, texts };
+}
+
+/** A line's own row comes before those of what it expands to, and of the rest of its bytes. */
+function noteText(texts: Map<string, Map<number, string>>, { file, line }: Frame, row: Row): void {
+  let ofFile = texts.get(file);
+  if (ofFile === undefined) texts.set(file, ofFile = new Map());
+  if (!ofFile.has(line)) ofFile.set(line, row.indentation + row.text);
 }
 
 /** The innermost file and line at a row, with the frames above it dropped. */
@@ -203,6 +227,7 @@ function parseRow(source: string): Row | undefined {
     level: Number(level),
     ...(offset === undefined ? {} : { offset: parseInt(offset, 16) }),
     shown,
+    indentation: source.slice(TEXT_COLUMN, Math.max(TEXT_COLUMN, source.length - text.length)),
     text: text.trim(),
   };
 }

@@ -65,6 +65,12 @@ export function readNasmRecord(input: NasmInput, record: NasmRecord): ImageInit 
   }
   const { origin } = map;
   const { bytes } = record;
+  const { lines, texts } = parseListing(record.listing, {
+    sections: map.sections,
+    bytes,
+    origin,
+    includedFile: (name) => includedFile(name, input.folders, record.files),
+  });
   return {
     segments: map.sections.filter(({ length }) => length > 0).map((section) => {
       const { virtualStart, start, length, hasBytes } = section;
@@ -80,12 +86,8 @@ export function readNasmRecord(input: NasmInput, record: NasmRecord): ImageInit 
     entry: map.labels[ENTRY_LABEL] ?? origin,
     labels: map.labels,
     constants: map.constants,
-    lines: parseListing(record.listing, {
-      sections: map.sections,
-      bytes,
-      origin,
-      includedFile: (name) => includedFile(name, input.folders, record.files),
-    }),
+    lines,
+    sourceText: (file, line) => texts.get(file)?.get(line),
     warnings: readDiagnostics(input, record.messages),
   };
 }

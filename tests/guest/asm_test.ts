@@ -375,6 +375,13 @@ Deno.test("includes come from the file's folder and from further ones, and keep 
     [`${folder.path}/shared dir/other.inc`, 2, "sti"],
     [boot, 4, "hlt"],
   ]);
+  const image = source.assemble();
+  assertEquals(
+    [[`${folder.path}/guests/own.inc`, 2], [boot, 1], [boot, 2]].map(([file, line]) =>
+      image.sourceText(String(file), Number(line))
+    ),
+    ["  nop", '%include "own.inc"', "  beside"],
+  );
 });
 
 Deno.test("an error in an included file names that file, and shows its line", () => {

@@ -41,6 +41,9 @@ function linesOf(name: string, source: string, build: (source: string, elf: stri
     build(file, `${folder}/elf`);
     const image = Image.elf(`${folder}/elf`);
     for (const line of image.lines) assertEquals(line.file, file);
+    const texts = source.split("\n");
+    assertEquals(texts.map((_, index) => image.sourceText(file, index + 1)), texts);
+    assertEquals(image.sourceText(file, texts.length + 1), undefined);
     return image.lines.map(({ address, line, text }) => {
       const symbol = image.symbolAt(address);
       return [line, text, symbol?.offset === 0 ? symbol.name : ""];

@@ -169,7 +169,7 @@ Deno.test("a row that does not agree with the image's bytes is left out", () => 
       bytes: new Uint8Array(bytes),
       origin: 0n,
       includedFile: (name) => name,
-    }).map(({ text }) => text);
+    }).lines.map(({ text }) => text);
   assertEquals(lines(0x90, 0xf4), ["nop", "hlt"]);
   assertEquals(lines(0xcc, 0xf4), ["hlt"]);
   assertEquals(lines(), []);
@@ -190,7 +190,7 @@ Deno.test("whatever the listing says, reading it ends and its lines lie in order
   );
   const section = { name: ".text", virtualStart: 0n, start: 0n, length: 16, hasBytes: true };
   fc.assert(fc.property(fc.array(row), (rows) => {
-    const lines = parseListing(rows.join("\n"), {
+    const { lines } = parseListing(rows.join("\n"), {
       sections: [section],
       bytes: new Uint8Array(16).fill(0x90),
       origin: 0n,
@@ -198,4 +198,51 @@ Deno.test("whatever the listing says, reading it ends and its lines lie in order
     });
     for (const line of lines) assert(line.length > 0);
   }));
+});
+
+Deno.test("the text of every line is known, with its indentation: with bytes, in macros, in included files", () => {
+  const source = asm`
+  %macro twice 1
+      db %1
+    db %1
+  %endmacro
+
+; at the margin
+  label:
+      twice 5 ; a call
+  %rep 2
+    nop
+  %endrep
+    times 20 db 1
+  %if 0
+    hlt
+  %endif
+  `;
+  const image = source.assemble();
+  const text = (line: number) => image.sourceText(source.file, source.line + line);
+  assertEquals(
+    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15].map((line) => text(line)),
+    [
+      "  %macro twice 1",
+      "      db %1",
+      "    db %1",
+      "  %endmacro",
+      "",
+      "; at the margin",
+      "  label:",
+      "      twice 5 ; a call",
+      "  %rep 2",
+      "    nop",
+      "  %endrep",
+      "    times 20 db 1",
+      "  %if 0",
+      "    hlt",
+      "  %endif",
+    ],
+  );
+  assertEquals([text(-1), text(40), image.sourceText("elsewhere.asm", 1)], [
+    undefined,
+    undefined,
+    undefined,
+  ]);
 });

@@ -1,3 +1,4 @@
+import type { Image } from "../../guest/image.ts";
 import type { SourceLine } from "../../guest/image_init.ts";
 import { hex, hexBytes } from "../../x86/hex.ts";
 import { emulatedMachineName } from "../host/emulated_machine.ts";
@@ -79,7 +80,7 @@ function place(machine: StoppedCpu): string[] {
   return [
     `${subject(machine)} at ${hex(address)}${next} in ${modeText(machine)}`,
     ...names.length === 0 ? [] : [`  ${names.join("  ")}`],
-    ...line === undefined ? [] : sourceLines(image.lines, line),
+    ...line === undefined ? [] : sourceLines(image, line),
     ...instructions(machine, code, address, line !== undefined),
     ...tripleFault(machine),
     ...lastByte(machine, address - here.imageBase, here.linear - here.imageBase),
@@ -105,19 +106,34 @@ function lastByte({ image, lastExit }: StoppedCpu, address: bigint, next: bigint
   ];
 }
 
-/** The source around a line, with the line marked. */
-function sourceLines(lines: readonly SourceLine[], here: SourceLine): string[] {
-  const near = lines.filter(({ file, line }) =>
-    file === here.file && line >= here.line - LINES_BEFORE && line <= here.line + LINES_AFTER
+/** The source around a line as it stands in its file, with the line marked. */
+function sourceLines(image: Image, here: SourceLine): string[] {
+  const rows: { line: number; text: string }[] = [];
+  for (let line = here.line - LINES_BEFORE; line <= here.line + LINES_AFTER; line++) {
+    const text = image.sourceText(here.file, line) ?? (line === here.line ? here.text : undefined);
+    if (text !== undefined) rows.push({ line, text: text.trimEnd() });
+  }
+  const isBlank = ({ text }: { text: string }) => text === "";
+  const shown = rows.slice(
+    rows.findIndex((row) => !isBlank(row)),
+    rows.findLastIndex((row) => !isBlank(row)) + 1,
   );
-  const byNumber = new Map(near.map((each) => [each.line, each]));
-  byNumber.set(here.line, here);
-  const width = Math.max(...[...byNumber.keys()].map((line) => String(line).length));
-  return [...byNumber.values()]
-    .sort((a, b) => a.line - b.line)
-    .map(({ line, text }) =>
-      `  ${line === here.line ? "→" : " "} ${String(line).padStart(width)} │ ${text}`
-    );
+  const indentation = commonIndentation(shown.map(({ text }) => text));
+  const width = Math.max(...shown.map(({ line }) => String(line).length));
+  return shown.map(({ line, text }) => {
+    const mark = line === here.line ? "→" : " ";
+    const written = text.slice(indentation).replace(CONTROL, escaped);
+    return `  ${mark} ${String(line).padStart(width)} │ ${written}`.trimEnd();
+  });
+}
+
+/** How much white space all lines that are not empty begin with. */
+function commonIndentation(lines: readonly string[]): number {
+  const [first = "", ...others] = lines.filter((line) => line !== "")
+    .map((line) => /^\s*/.exec(line)![0]);
+  let length = first.length;
+  for (const other of others) while (!other.startsWith(first.slice(0, length))) length--;
+  return length;
 }
 
 /** @param isKnown Whether the code has source lines: then what has none is not shown as code. */

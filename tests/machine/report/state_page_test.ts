@@ -167,6 +167,64 @@ serial output so far
   );
 });
 
+/** The source that a page shows, without the numbers of its lines. */
+function excerpt(vm: Machine): string[] {
+  return [...statePage(vm).matchAll(/^ {2}([→ ] )\d+ (│.*)$/gm)].map(([, mark, text]) =>
+    mark + text
+  );
+}
+
+Deno.test("the page has the source as it stands in the file: labels, comments, empty lines, indentation", () => {
+  using vm = boot(asm`
+    %macro post 1                 ; one byte
+      mov al, %1
+      out 0x80, al
+    %endmacro
+
+    again:
+      ; say it
+      post 'A'
+
+      jmp done ; away
+      nop
+    done:
+      hlt
+  `);
+  runTo(vm, 1);
+  assertEquals(excerpt(vm), [
+    "  │ again:",
+    "  │   ; say it",
+    "→ │   post 'A'",
+    "  │",
+    "  │   jmp done ; away",
+  ]);
+  runTo(vm, 2);
+  assertEquals(excerpt(vm), ["  │   jmp done ; away", "  │   nop", "  │ done:", "→ │   hlt"]);
+});
+
+Deno.test("the page has the source of a literal within another by its own lines", () => {
+  const inner = asm`
+    ; the inner one
+    mov al, 7
+    out 0x80, al
+    ; behind it
+  `;
+  using vm = boot(asm`
+      mov al, 3
+    before:
+      ${inner}
+    after:
+      hlt
+  `);
+  runTo(vm, 1);
+  assertEquals(excerpt(vm), [
+    "  │ ; the inner one",
+    "  │ mov al, 7",
+    "→ │ out 0x80, al",
+    "  │ ; behind it",
+  ]);
+});
+
 Deno.test("a guest that runs off its end is told that its hlt is missing, and one that has it is not", () => {
   const hint = "the guest's bytes end here";
   const withoutHlt = asm`out 0x80, al`;
