@@ -227,7 +227,10 @@ function parseRow(source: string): Row | undefined {
     level: Number(level),
     ...(offset === undefined ? {} : { offset: parseInt(offset, 16) }),
     shown,
-    indentation: source.slice(TEXT_COLUMN, Math.max(TEXT_COLUMN, source.length - text.length)),
+    // Behind the level, or from the column on in which rows without one begin.
+    indentation: match[4] === undefined
+      ? source.slice(TEXT_COLUMN, Math.max(TEXT_COLUMN, source.length - text.length))
+      : /^\s*/.exec(text)![0],
     text: text.trim(),
   };
 }
