@@ -42,7 +42,12 @@
 export * from "./lib/guest/mod.ts";
 export * from "./lib/machine/mod.ts";
 export * from "./lib/expect/mod.ts";
-export * from "./lib/devices/mod.ts";
+export type { AddressRange, Bus } from "./lib/devices/bus.ts";
+export type { Device, DeviceBoard } from "./lib/devices/device.ts";
+export type { ExitPort } from "./lib/devices/exit_port.ts";
+export type { MmioHandler, NoPromise, PortHandler } from "./lib/devices/handlers.ts";
+export type { Clock } from "./lib/devices/timers.ts";
+export type { Uart } from "./lib/devices/uart.ts";
 export { HostError, SystemError } from "./lib/ffi/errors.ts";
 export { CapabilityError, KvmError, MsrError } from "./lib/kvm/errors.ts";
 export type { Exit } from "./lib/kvm/exits/exit.ts";

@@ -1,2 +1,17 @@
+/**
+ * The board: devices for the option `devices` of `boot`, and what a device of one's own is made of.
+ *
+ * @module
+ */
+export type { AddressRange, Bus } from "./bus.ts";
+export type {
+  Device,
+  DeviceBoard,
+  DeviceMemory,
+  InterruptController,
+  InterruptLine,
+} from "./device.ts";
 export { ExitPort } from "./exit_port.ts";
+export type { MmioHandler, NoPromise, PortHandler } from "./handlers.ts";
+export { type Clock, TestClock, type Timers } from "./timers.ts";
 export { Uart } from "./uart.ts";

@@ -10,6 +10,8 @@ export {
   type ExitFields,
   type ExitReason,
   hlt,
+  powerOff,
+  reset,
   shutdown,
 } from "./patterns/exits.ts";
 export { fault, type FaultFields } from "./patterns/fault.ts";

@@ -1,10 +1,11 @@
 import type { Mapping } from "../ffi/handles.ts";
+import { EXIT_REASON } from "./abi/exit_reasons.ts";
 import { kvm_run } from "./abi/structs/run.ts";
 import { decodeExit } from "./exits/decode_exit.ts";
 import type { AnswerFields, Exit } from "./exits/exit.ts";
 import { writeAnswer } from "./exits/exit_answer.ts";
 
-const EXIT_REASON = kvm_run.offsetOf("exit_reason");
+const EXIT_REASON_OFFSET = kvm_run.offsetOf("exit_reason");
 const IMMEDIATE_EXIT = kvm_run.offsetOf("immediate_exit");
 const REQUEST_INTERRUPT_WINDOW = kvm_run.offsetOf("request_interrupt_window");
 const READY_FOR_INTERRUPT_INJECTION = kvm_run.offsetOf("ready_for_interrupt_injection");
@@ -24,6 +25,8 @@ const MSR_INDEX = kvm_run.offsetOf("msr.index");
 const MSR_REASON = kvm_run.offsetOf("msr.reason");
 const MSR_DATA = kvm_run.offsetOf("msr.data");
 const MSR_ERROR = kvm_run.offsetOf("msr.error");
+const SYSTEM_EVENT_TYPE = kvm_run.offsetOf("system_event.type");
+const SYSTEM_EVENT_DATA_COUNT = kvm_run.offsetOf("system_event.ndata");
 const HYPERV_TYPE = kvm_run.offsetOf("hyperv.type");
 
 const WORD_SIZE = 4;
@@ -48,12 +51,24 @@ export class KvmRunPage {
 
   /** Why the vCPU left the guest: a number of `EXIT_REASON`. */
   get exitReason(): number {
-    return this.#mapping.view.getUint32(EXIT_REASON, true);
+    return this.#mapping.view.getUint32(EXIT_REASON_OFFSET, true);
   }
 
   /** Set before a run, so that one that fails is not mistaken for the exit before it. */
   set exitReason(reason: number) {
-    this.#mapping.view.setUint32(EXIT_REASON, reason, true);
+    this.#mapping.view.setUint32(EXIT_REASON_OFFSET, reason, true);
+  }
+
+  /** For SYSTEM_EVENT: one of `KVM_SYSTEM_EVENT`. */
+  get systemEventType(): number {
+    return this.#mapping.view.getUint32(SYSTEM_EVENT_TYPE, true);
+  }
+
+  /** Makes the latest exit a SYSTEM_EVENT: what a device of user space has asked for. */
+  setSystemEvent(type: number): void {
+    this.exitReason = EXIT_REASON.SYSTEM_EVENT;
+    this.#mapping.view.setUint32(SYSTEM_EVENT_TYPE, type, true);
+    this.#mapping.view.setUint32(SYSTEM_EVENT_DATA_COUNT, 0, true);
   }
 
   /** Whether the next `KVM_RUN` only finishes the latest exit and returns with EINTR. */

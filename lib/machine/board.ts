@@ -1,4 +1,7 @@
 import { ExitPort } from "../devices/exit_port.ts";
+import type { Device } from "../devices/device.ts";
+import { openBusMmio, openBusPorts } from "../devices/open_bus.ts";
+import { type Clock, HostClock, Timers } from "../devices/timers.ts";
 import { Uart } from "../devices/uart.ts";
 import type { Image } from "../guest/image.ts";
 import type { Libc } from "../ffi/libc.ts";
@@ -19,10 +22,13 @@ import {
 } from "./run/interleaving.ts";
 import { CpuScheduler } from "./run/cpu_scheduler.ts";
 import { ActivityState, HaltWatch, LOOK_MILLISECONDS } from "./run/activity_state.ts";
+import { AttachedDevices } from "./buses/attached_devices.ts";
+import { KernelReset } from "./reset.ts";
 import { Devices } from "./buses/devices.ts";
 import { ExitHandlers } from "./exits/exit_handlers.ts";
 import { ExitRecorder } from "./exits/exit_log.ts";
 import { FaultCatcher } from "./faults/fault_catcher.ts";
+import { type ResetPolicy, RunEnds } from "./run/run_ends.ts";
 import { RunControl } from "./run/run_control.ts";
 import type { RunOptions } from "./run/run_options.ts";
 import { MsrIntercepts } from "./msrs/msr_intercepts.ts";
@@ -35,8 +41,11 @@ import { RunLoop } from "./run/run_loop.ts";
 import { TimeLimit } from "./run/time_limit.ts";
 import { TimeLimitError } from "./run/run_errors.ts";
 
+/** How often a guest without exits is interrupted for its devices. */
+const DEVICE_MILLISECONDS = 1;
+
 /** What a machine is told. */
-export interface MachineSettings {
+export interface MachineSettings extends ResetPolicy {
   /** The guest. */
   readonly image: Image;
   /** The mode in which it starts. */
@@ -59,6 +68,12 @@ export interface MachineSettings {
   readonly hasSmm: boolean;
   /** Where its fault catcher is, if it has one. */
   readonly faultCatcher: FaultCatcherPlace | undefined;
+  /** What is on the board. */
+  readonly devices: readonly Device[];
+  /** What those count by. */
+  readonly clock: Clock | undefined;
+  /** Whether ports and addresses without a handler are an open bus. */
+  readonly hasOpenBus: boolean;
 }
 
 /** What a machine is made of. */
@@ -120,6 +135,9 @@ export class Board implements Disposable {
   readonly #exitPort: ExitPort | undefined;
   readonly #parts: BoardInit;
   readonly #limit: TimeLimit;
+  readonly #timers: Timers | undefined;
+  #attached: AttachedDevices | undefined;
+  #kernelReset: KernelReset | undefined;
   readonly #runners: readonly CpuRunner[];
   #disposed = false;
 
@@ -155,6 +173,9 @@ export class Board implements Disposable {
       checkIsNoRam: (first, last) => this.memory.checkIsNoRam(first, last),
     });
     this.cpus = parts.cpus.map((cpu, number) => new Cpu(number, cpu, this));
+    this.#timers = settings.devices.length > 0 || settings.clock !== undefined
+      ? new Timers(settings.clock ?? new HostClock())
+      : undefined;
     this.#limit = new TimeLimit(libc, this.#tick);
     const slice = this.cpus.length === 1 ? undefined : new TimeSlice();
     const runners = this.#runners = this.cpus.map((cpu) => this.#runner(cpu, slice));
@@ -166,6 +187,9 @@ export class Board implements Disposable {
       log: this.log,
       timeout,
       checkUsable: (what) => this.checkUsable(what),
+      takeEvent: () => this.#attached?.takeEvent(),
+      reset: () => this.#reset(),
+      ends: new RunEnds(settings),
     });
     if (interleaving !== undefined) {
       for (const { debug } of this.cpus) debug.countInstructions();
@@ -182,6 +206,37 @@ export class Board implements Disposable {
       this.#exitPort = new ExitPort(() => this.runControl.stop());
       this.devices.ports.on(exitPort, this.#exitPort);
     }
+    if (settings.hasOpenBus) {
+      this.devices.ports.otherwise(openBusPorts);
+      this.devices.mmio.otherwise(openBusMmio);
+    }
+  }
+
+  /** Puts the devices on the board. To be called once, when the guest is loaded. */
+  attachDevices(): void {
+    const { devices, restarts, resetsAtShutdown } = this.#parts.settings;
+    const { vm, irqchip, cpus, memory } = this;
+    if (devices.length > 0 || restarts || resetsAtShutdown) {
+      this.#kernelReset = new KernelReset(vm, cpus, this.#parts.settings);
+    }
+    if (this.#timers === undefined) return;
+    const attached = this.#attached = new AttachedDevices({
+      ports: this.devices.ports,
+      mmio: this.devices.mmio,
+      memory,
+      timers: this.#timers,
+      vm,
+      irqchip,
+      cpuCount: cpus.length,
+      connect: (controller) => cpus[0].interrupts.connect(controller),
+    });
+    for (const device of devices) attached.attach(device);
+  }
+
+  #reset(): void {
+    this.#kernelReset?.perform();
+    this.#attached?.resetDevices();
+    for (const { parts } of this.#runners) parts.loop.reset();
   }
 
   /** What the guest wrote to its exit port. */
@@ -249,6 +304,7 @@ export class Board implements Disposable {
   /** How often the guest is interrupted, in milliseconds; undefined where there is no need. */
   get #tick(): number | undefined {
     if (this.#parts.cpus.length > 1) return SLICE_MILLISECONDS;
+    if (this.#timers !== undefined) return DEVICE_MILLISECONDS;
     return this.irqchip === false ? undefined : LOOK_MILLISECONDS;
   }
 
@@ -265,6 +321,7 @@ export class Board implements Disposable {
       ports: devices.portTable,
       mmio: devices.mmioTable,
       coalesced: devices.coalesced,
+      timers: this.#timers,
       halt,
       handlers,
       log,

@@ -2,8 +2,6 @@ export type { AddressSpace, MemoryContent } from "./memory/address_space.ts";
 export * from "./boot/boot.ts";
 export * from "./boot/boot_options.ts";
 export type { Guest, SmmOptions, VmCapabilities } from "./boot/boot_options.ts";
-export type { AddressRange, Bus } from "./buses/bus.ts";
-export type { MmioHandler, NoPromise, PortHandler } from "../devices/handlers.ts";
 export type { IoapicPin, IoapicState, Irqchip, PicState } from "./interrupts/irqchip.ts";
 export type { CaughtFault, FaultRecord } from "./faults/caught_fault.ts";
 export {

@@ -185,6 +185,16 @@ export const LOCAL_APIC = 0xfee0_0000;
 /** Physical address of the IOAPIC's registers (82093AA, 3.1). */
 export const IOAPIC = 0xfec0_0000;
 
+/** Where a processor begins after RESET#: 16 bytes below 4 GiB (Intel SDM Vol. 3A, table 10-1). */
+export const RESET_VECTOR = {
+  /** The selector in CS. */
+  selector: 0xf000,
+  /** The base of CS, which is not 16 times the selector until CS is loaded. */
+  codeBase: 0xffff_0000,
+  /** IP. */
+  ip: 0xfff0,
+} as const;
+
 /** The highest I/O port. */
 export const LAST_PORT = 0xffff;
 

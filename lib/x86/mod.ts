@@ -50,6 +50,7 @@ export type { PagingLayout } from "./boot/modes/paging_layout.ts";
 export * from "./boot/modes/protected.ts";
 export type { PrivilegeLayout, ProtectionLayout } from "./boot/modes/descriptor_tables.ts";
 export * from "./boot/modes/real.ts";
+export * from "./boot/modes/reset.ts";
 export * from "./boot/modes/system_management.ts";
 export * from "./boot/modes/virtual8086.ts";
 export * from "./msrs/msr_number.ts";

@@ -1,4 +1,4 @@
-import { ExitPort } from "@vmexit/vmexit";
+import { ExitPort } from "@vmexit/vmexit/devices";
 import { assertEquals } from "@std/assert";
 
 Deno.test("the exit port keeps the latest status and asks for a stop each time", () => {

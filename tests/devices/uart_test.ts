@@ -1,4 +1,5 @@
-import { asm, boot, expect, Uart } from "@vmexit/vmexit";
+import { asm, boot, expect } from "@vmexit/vmexit";
+import { Uart } from "@vmexit/vmexit/devices";
 import { assertEquals } from "@std/assert";
 
 const BASE = 0x3f8;

@@ -71,6 +71,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
       "report",
       "run",
     ],
+    "reset.ts": ["interrupts", "msrs", "cpu.ts"],
     "board.ts": [
       "exits",
       "memory",
@@ -80,6 +81,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
       "buses",
       "run",
       "cpu.ts",
+      "reset.ts",
     ],
     "machine.ts": [
       "registers",

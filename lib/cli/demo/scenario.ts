@@ -1,7 +1,7 @@
 import type { ExitPattern } from "../../expect/patterns/exit_pattern.ts";
 import type { MemoryContent } from "../../machine/memory/address_space.ts";
 import type { BootOptions, Guest } from "../../machine/boot/boot_options.ts";
-import type { AddressRange } from "../../machine/buses/bus.ts";
+import type { AddressRange } from "../../devices/bus.ts";
 import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
 import type { Machine } from "../../machine/machine.ts";
 import type { RegisterValues } from "../../machine/registers/registers.ts";

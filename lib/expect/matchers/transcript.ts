@@ -352,6 +352,7 @@ function isExpectedElsewhere(
 /** Why a guest cannot be run on from an exit that ended its run; undefined where it can, as after HLT. */
 function endOf(exit: Exit): string | undefined {
   if (exit.reason === "SHUTDOWN") return "the guest had shut down";
+  if (exit.reason === "SYSTEM_EVENT") return "the power was off";
   // The run goes on from an access by itself, unless it was told to stop.
   return goesOn(exit) ? "a device had ended the run" : undefined;
 }

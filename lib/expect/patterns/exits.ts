@@ -1,3 +1,4 @@
+import { KVM_SYSTEM_EVENT } from "../../kvm/abi/constants.ts";
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import type { AnsweredReason, AnswerFields, Exit, ExitAnswers } from "../../kvm/exits/exit.ts";
 import { checkAnswer, takesAnswer } from "../../kvm/exits/exit_answer.ts";
@@ -111,6 +112,19 @@ export function hlt(): ExitPattern {
 /** The guest shuts down: it triple-faulted. */
 export function shutdown(): ExitPattern {
   return exit("SHUTDOWN");
+}
+
+/**
+ * The guest resets the machine by one of its devices, or by a triple fault that does (the option `tripleFault`). It
+ * begins again at the reset vector.
+ */
+export function reset(): ExitPattern {
+  return exit("SYSTEM_EVENT", { type: KVM_SYSTEM_EVENT.RESET });
+}
+
+/** The guest turns the power off, by one of the machine's devices. */
+export function powerOff(): ExitPattern {
+  return exit("SYSTEM_EVENT", { type: KVM_SYSTEM_EVENT.SHUTDOWN });
 }
 
 /**

@@ -12,8 +12,10 @@ import type {
 import type { RealLayout, UnrealLayout } from "../../x86/boot/modes/real.ts";
 import type { Virtual8086Layout } from "../../x86/boot/modes/virtual8086.ts";
 import type { MsrValues } from "../../x86/msrs/msr_number.ts";
+import type { Device } from "../../devices/device.ts";
+import type { Clock } from "../../devices/timers.ts";
 import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
-import type { AddressRange } from "../buses/bus.ts";
+import type { AddressRange } from "../../devices/bus.ts";
 import type { InterleavingOptions } from "../run/interleaving.ts";
 import type { CpuidOptions } from "../cpuid/cpuid_options.ts";
 import type { Irqchip } from "../interrupts/irqchip.ts";
@@ -131,6 +133,31 @@ export interface CommonOptions {
   readonly ports?: HandlersByAddress<PortHandler>;
   /** Who answers physical addresses without memory, likewise: as {@linkcode Machine.mmio}`.on` takes them. */
   readonly mmio?: HandlersByAddress<MmioHandler>;
+  /**
+   * What is on the board beside memory and the serial line, from the start: devices of `@vmexit/vmexit/devices`, or of
+   * the test's. A device is of one machine.
+   */
+  readonly devices?: readonly Device[];
+  /** What devices count by. Default the host's clock; a `TestClock` makes runs that repeat to the digit. */
+  readonly clock?: Clock;
+  /**
+   * What becomes of accesses to ports and addresses that nobody takes: `"error"`, the default, ends the run;
+   * `"open-bus"` gives all ones to reads and drops writes, as a PC does. They stand in the log either way.
+   * `vm.ports.otherwise` and `vm.mmio.otherwise` go before it.
+   */
+  readonly unclaimed?: "error" | "open-bus";
+  /**
+   * What becomes of a guest that resets the machine by one of its devices, or by a triple fault that does (the option
+   * `tripleFault`): `"error"`, the default, ends the run, unless the test asked for it (`reset()` in a transcript,
+   * `{ until: "reset" }`); `"restart"` lets the guest begin again. Either way it goes on at the reset vector, with its
+   * devices reset and memory as it is.
+   */
+  readonly reset?: "error" | "restart";
+  /**
+   * What a triple fault does: `"shutdown"`, the default, ends the run; `"reset"` resets the machine, as the chipset of a
+   * PC does.
+   */
+  readonly tripleFault?: "shutdown" | "reset";
   /** A port by which the guest ends the run with a status, such as 0xf4. Default none. */
   readonly exitPort?: number;
   /**

@@ -7,7 +7,7 @@ import {
 import { bootState } from "../../x86/boot/boot_state.ts";
 import type { CpuState, Mode } from "../../x86/boot/cpu_state.ts";
 import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
-import type { AddressRange } from "../buses/bus.ts";
+import type { AddressRange } from "../../devices/bus.ts";
 import type { MachineSettings } from "../board.ts";
 import { type CpuidOptions, type CpuidPlan, planCpuid } from "../cpuid/cpuid_options.ts";
 import { planControllers } from "../interrupts/irqchip.ts";
@@ -124,9 +124,50 @@ export function planBoot(guest: Guest, options: BootOptions): BootPlan {
     starts: planStarts(options, cpus, { image, entry, state }),
     msrs: [...msrEntries(state.msrs ?? {}, symbol), ...msrEntries(options.msrs ?? {}, symbol)],
     smm,
+    ...planDevices(options),
     ports: handlersOf("ports", options.ports),
     mmio: handlersOf("mmio", options.mmio),
   };
+}
+
+/** Reads the options about devices. @throws {TypeError | RangeError} When one cannot be. */
+function planDevices(
+  { devices = [], clock, unclaimed = "error", reset = "error", tripleFault = "shutdown" }:
+    CommonOptions,
+): Pick<
+  BootPlan,
+  "devices" | "clock" | "hasOpenBus" | "restarts" | "resetsAtShutdown"
+> {
+  if (!Array.isArray(devices)) {
+    throw new TypeError(`Cannot boot with devices ${String(devices)}: give a list of them`);
+  }
+  for (const [index, device] of devices.entries()) {
+    if (typeof device?.attach === "function") continue;
+    throw new TypeError(
+      `Cannot boot with devices[${index}] ${
+        String(device)
+      }: it is no device, which has attach(board)`,
+    );
+  }
+  if (new Set(devices).size < devices.length) {
+    throw new TypeError("Cannot boot with devices: one of them is there twice");
+  }
+  return {
+    devices: [...devices],
+    clock,
+    hasOpenBus: oneOf("unclaimed", unclaimed, ["error", "open-bus"]) === "open-bus",
+    restarts: oneOf("reset", reset, ["error", "restart"]) === "restart",
+    resetsAtShutdown: oneOf("tripleFault", tripleFault, ["shutdown", "reset"]) === "reset",
+  };
+}
+
+function oneOf<Value extends string>(option: string, value: Value, values: Value[]): Value {
+  if (values.includes(value)) return value;
+  throw new RangeError(
+    `Cannot boot with ${option} ${JSON.stringify(value)}: it is ${
+      values.map((each) => JSON.stringify(each)).join(" or ")
+    }`,
+  );
 }
 
 /** Handlers by address, of the options `ports` and `mmio`. */
@@ -168,7 +209,9 @@ function checkRecordExits(count: number): number {
 const common: NamesOf<CommonOptions> = {
   capabilities: "value",
   cpuid: "value",
+  clock: "value",
   cpus: "value",
+  devices: "value",
   dirtyPages: "value",
   entry: "value",
   exitPort: "value",
@@ -185,10 +228,13 @@ const common: NamesOf<CommonOptions> = {
   ports: "value",
   recordExits: "value",
   registers: "value",
+  reset: "value",
   serial: "flag",
   slots: "value",
   smm: "value",
   timeout: "value",
+  tripleFault: "value",
+  unclaimed: "value",
 };
 
 const segments = {

@@ -1,36 +1,10 @@
+import type { AddressRange, Bus } from "../../devices/bus.ts";
 import { formatAddress } from "../../x86/hex.ts";
-
-/** A range of ports or of guest physical addresses: one, or the first and the last, both included. */
-export type AddressRange = number | readonly [first: number, last: number];
 
 interface Region<Handler> {
   readonly first: number;
   readonly last: number;
   readonly handler: Handler;
-}
-
-/** One of a machine's two address spaces for devices: I/O ports, or memory-mapped I/O. */
-export interface Bus<Handler> {
-  /**
-   * Hands the accesses to `range` to `handler`, until the returned object is disposed.
-   *
-   * @throws {RangeError} When the range is none, is outside the bus, or meets another handler's.
-   * @throws {TypeError} When the handler has neither `read` nor `write`.
-   *
-   * @example
-   * ```ts no-eval
-   * import { asm, boot } from "@vmexit/vmexit";
-   *
-   * using vm = boot(asm`
-   *   in al, 0x60
-   *   hlt
-   * `);
-   * vm.ports.on(0x60, { read: () => 0x1c });
-   * vm.run();
-   * console.log(vm.registers.al); // 28
-   * ```
-   */
-  on(range: AddressRange, handler: Handler): Disposable;
 }
 
 /** What handlers of both address spaces have. */
@@ -50,6 +24,7 @@ export class HandlerTable<Handler extends AnyHandler> implements Bus<Handler> {
   readonly #check: (first: number, last: number) => void;
   #regions: Region<Handler>[] = [];
   #latest: Region<Handler> | undefined;
+  #fallbacks: Handler[] = [];
 
   /**
    * A table without handlers.
@@ -81,14 +56,7 @@ export class HandlerTable<Handler extends AnyHandler> implements Bus<Handler> {
           formatAddress(this.#lastAddress),
       );
     }
-    const { read, write }: AnyHandler = handler ?? {};
-    if (typeof read !== "function" && typeof write !== "function") {
-      throw new TypeError(
-        `Cannot handle ${this.#what} ${formatAddress(first)} to ${
-          formatAddress(last)
-        } by ${typeof handler}: it has neither read nor write. Give an object with one of them, or both.`,
-      );
-    }
+    checkHandler(handler, `${this.#what} ${formatAddress(first)} to ${formatAddress(last)}`);
     const other = this.#regions.find((region) => region.first <= last && first <= region.last);
     if (other !== undefined) {
       throw new RangeError(
@@ -96,7 +64,8 @@ export class HandlerTable<Handler extends AnyHandler> implements Bus<Handler> {
           `${other.handler.name ?? "another handler"} has ${formatAddress(other.first)} to ` +
           `${
             formatAddress(other.last)
-          } already. Dispose what its on() returned first, or choose another range.`,
+          } already. Dispose what its on() returned first, or choose another range. For all that nobody else ` +
+          "takes there is otherwise().",
       );
     }
     this.#check(first, last);
@@ -108,6 +77,37 @@ export class HandlerTable<Handler extends AnyHandler> implements Bus<Handler> {
         if (this.#latest === region) this.#latest = undefined;
       },
     };
+  }
+
+  /**
+   * Hands what no handler takes to `handler`, until the returned object is disposed; the latest goes first.
+   *
+   * @throws {TypeError} When the handler has neither `read` nor `write`.
+   */
+  otherwise(handler: Handler): Disposable {
+    checkHandler(handler, `all other ${this.#what}`);
+    this.#fallbacks = [handler, ...this.#fallbacks];
+    return {
+      [Symbol.dispose]: () => {
+        this.#fallbacks = this.#fallbacks.filter((each) => each !== handler);
+      },
+    };
+  }
+
+  /** Who takes reads of an address; undefined where nobody does. */
+  reader(address: number): Handler | undefined {
+    const handler = this.find(address);
+    return handler?.read === undefined
+      ? this.#fallbacks.find((each) => each.read !== undefined)
+      : handler;
+  }
+
+  /** Who takes writes to an address; undefined where nobody does. */
+  writer(address: number): Handler | undefined {
+    const handler = this.find(address);
+    return handler?.write === undefined
+      ? this.#fallbacks.find((each) => each.write !== undefined)
+      : handler;
   }
 
   /** The handler that has an address in a range, or undefined. */
@@ -155,4 +155,12 @@ export class HandlerTable<Handler extends AnyHandler> implements Bus<Handler> {
     }
     return undefined;
   }
+}
+
+function checkHandler(handler: AnyHandler, what: string): void {
+  const { read, write }: AnyHandler = handler ?? {};
+  if (typeof read === "function" || typeof write === "function") return;
+  throw new TypeError(
+    `Cannot handle ${what} by ${typeof handler}: it has neither read nor write. Give an object with one of them, or both.`,
+  );
 }

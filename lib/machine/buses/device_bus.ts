@@ -1,4 +1,5 @@
-import type { AddressRange, Bus, HandlerTable } from "./bus.ts";
+import type { AddressRange, Bus } from "../../devices/bus.ts";
+import type { HandlerTable } from "./bus.ts";
 import { checkOptions } from "../../x86/defined_entries.ts";
 import { Notification, NOTIFY_OPTIONS, type NotifyOptions } from "./notification.ts";
 import { atCaller } from "../../guest/call_site.ts";
@@ -13,6 +14,27 @@ import { formatAddress } from "../../x86/hex.ts";
  * the kernel takes without an exit.
  */
 export interface DeviceBus<Handler> extends Bus<Handler> {
+  /**
+   * Hands what no handler of `on` takes to `handler`, until the returned object is disposed: firmware probes dozens of
+   * ports. A later one goes before an earlier, and both before the open bus of the option `unclaimed`.
+   *
+   * @throws {TypeError} When the handler has neither `read` nor `write`.
+   *
+   * @example
+   * ```ts no-eval
+   * import { asm, boot } from "@vmexit/vmexit";
+   *
+   * using vm = boot(asm`
+   *   in al, 0x60
+   *   out 0x61, al
+   *   hlt
+   * `);
+   * vm.ports.otherwise({ name: "the rest", read: () => 0xff, write: console.log });
+   * vm.run(); // 97 255 1
+   * ```
+   */
+  otherwise(handler: Handler): Disposable;
+
   /**
    * Counts the guest's writes to an address in an eventfd (an ioeventfd), as long as what it returns is not
    * disposed. Such a write makes no exit, and nothing else sees it; reads, and writes that are not counted, are exits
@@ -132,6 +154,11 @@ export class MachineBus<Handler extends { readonly write?: unknown }>
       }
     }
     return this.#parts.table.on(range, handler);
+  }
+
+  /** See {@linkcode DeviceBus.otherwise}. */
+  otherwise(handler: Handler): Disposable {
+    return this.#parts.table.otherwise(handler);
   }
 
   /** See {@linkcode DeviceBus.notify}. */

@@ -1,4 +1,5 @@
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
+import type { InterruptController } from "../../devices/device.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 
 /**
@@ -11,6 +12,7 @@ export class InterruptQueue {
   readonly #takesInterrupts: () => boolean;
   #vectors: number[] = [];
   #isWindowAsked = false;
+  #controller: InterruptController | undefined;
 
   /**
    * An empty queue.
@@ -32,6 +34,22 @@ export class InterruptQueue {
     this.#vectors.push(vector);
   }
 
+  /** Connects the CPU's INTR pin. */
+  connect(controller: InterruptController): void {
+    this.#controller = controller;
+  }
+
+  /** Whether the CPU takes external interrupts. */
+  get isEnabled(): boolean {
+    return this.#takesInterrupts();
+  }
+
+  /** Forgets what waits. */
+  clear(): void {
+    this.#vectors = [];
+    this.#isWindowAsked = false;
+  }
+
   /** Asks for an IRQ_WINDOW_OPEN exit, once. */
   askForWindow(): void {
     this.#isWindowAsked = true;
@@ -40,11 +58,13 @@ export class InterruptQueue {
   /** Hands the next interrupt to KVM, if the guest takes it. To be called before each run. */
   beforeRun(): void {
     const { kvmRun, events } = this.#vcpu;
-    if (this.#vectors.length > 0 && this.#canTakeOne()) {
-      events.interrupt(this.#vectors[0]);
-      this.#vectors.shift();
+    if (this.#isRequested && this.#canTakeOne()) {
+      if (this.#vectors.length > 0) {
+        events.interrupt(this.#vectors[0]);
+        this.#vectors.shift();
+      } else events.interrupt(this.#controller!.acknowledge());
     }
-    kvmRun.requestInterruptWindow = this.#isWindowAsked || this.#vectors.length > 0;
+    kvmRun.requestInterruptWindow = this.#isWindowAsked || this.#isRequested;
   }
 
   /** Whether the exit that `kvm_run` holds is one of this queue's own, which nobody asked for. */
@@ -60,7 +80,11 @@ export class InterruptQueue {
 
   /** Whether a CPU that has halted goes on: one with an interrupt does not stay halted. */
   get wakes(): boolean {
-    return this.#vectors.length > 0 && this.#canTakeOne();
+    return this.#isRequested && this.#canTakeOne();
+  }
+
+  get #isRequested(): boolean {
+    return this.#vectors.length > 0 || this.#controller?.hasInterrupt === true;
   }
 
   #canTakeOne(): boolean {

@@ -1,6 +1,7 @@
 import { kvm_regs } from "../../kvm/abi/structs/registers.ts";
 import type { DescriptorTable, SegmentName, SpecialRegisters } from "../../x86/boot/cpu_state.ts";
 import { hex } from "../../x86/hex.ts";
+import { RESET_VECTOR } from "../../x86/layout.ts";
 import { cr0Flags, cr4Flags, eferFlags, rflagsFlags } from "../../x86/registers/flag_tables.ts";
 import { flagNames, type FlagTable } from "../../x86/registers/flags.ts";
 import type { GeneralRegister } from "../../x86/registers/registers.ts";
@@ -11,15 +12,12 @@ import type { StoppedCpu } from "./stopped_cpu.ts";
 /** The columns of rows of registers, so that the page fits a terminal of 80. */
 const REGISTER_COLUMNS = 76;
 
-/** CS and IP after a reset (Intel SDM Vol. 3, table 10-1). */
-const RESET = { selector: 0xf000, ip: 0xfff0n };
-
 /**
  * Whether the registers say nothing of the guest: at a triple fault KVM resets the CPU of an AMD processor.
  */
 export function isReset({ lastExit, registers }: StoppedCpu): boolean {
-  return lastExit?.reason === "SHUTDOWN" && registers.cs.selector === RESET.selector &&
-    registers.rip === RESET.ip;
+  return lastExit?.reason === "SHUTDOWN" && registers.cs.selector === RESET_VECTOR.selector &&
+    registers.rip === BigInt(RESET_VECTOR.ip);
 }
 
 /** The registers that are not what they were at boot: the general ones in aligned columns, the others in rows. */

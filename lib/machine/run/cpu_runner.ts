@@ -6,6 +6,7 @@ import type { FaultCatcher } from "../faults/fault_catcher.ts";
 import type { StoppedCpu } from "../report/stopped_cpu.ts";
 import type { DebugControl } from "./guest_debug.ts";
 import type { RegisterStore } from "../registers/register_store.ts";
+import { isPowerOff } from "./run_ends.ts";
 import type { RunLoop } from "./run_loop.ts";
 
 /** How far a CPU has come. */
@@ -53,7 +54,8 @@ export class CpuRunner implements CpuProgress {
   /** Notes an exit that test code sees. */
   see(exit: Exit): Exit {
     this.lastExit = exit;
-    this.#setAtShutdown = exit.reason === "SHUTDOWN" ? this.parts.store.timesSet : undefined;
+    const isEnd = exit.reason === "SHUTDOWN" || isPowerOff(exit);
+    this.#setAtShutdown = isEnd ? this.parts.store.timesSet : undefined;
     return exit;
   }
 

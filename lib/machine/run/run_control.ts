@@ -1,9 +1,11 @@
+import { KVM_SYSTEM_EVENT } from "../../kvm/abi/constants.ts";
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import type { AnswerFields, Exit } from "../../kvm/exits/exit.ts";
 import { endsRun, goesOn } from "../../kvm/exits/exit_table.ts";
 import { answerBytes } from "../exits/answer_bytes.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
 import type { CpuRunner } from "./cpu_runner.ts";
+import { isPowerOff, RunEnds } from "./run_ends.ts";
 import { asyncError, isPromise } from "../../devices/handlers.ts";
 import type { CpuScheduler } from "./cpu_scheduler.ts";
 import { FaultCatcher } from "../faults/fault_catcher.ts";
@@ -37,6 +39,12 @@ export interface RunControlInit {
   readonly timeout: number;
   /** Throws where the machine is disposed. */
   readonly checkUsable: (what: string) => void;
+  /** The type of the SYSTEM_EVENT that a device has asked for, if any has since it was asked last. */
+  readonly takeEvent: () => number | undefined;
+  /** Resets the machine. */
+  readonly reset: () => void;
+  /** How a run may end. */
+  readonly ends: RunEnds;
 }
 
 /**
@@ -52,7 +60,6 @@ export class RunControl {
   #running = false;
   #hasRun = false;
   #stopAsked = false;
-  #until: RunOptions["until"];
   /** The CPU that runs while the others stand still: for an instruction, or a routine. */
   #alone: CpuRunner | undefined;
   #isStepping = false;
@@ -84,7 +91,7 @@ export class RunControl {
     return this.#drive(options, () => {
       this.#begin(undefined);
       const exit = this.#runToEnd() ?? this.#lastHalt();
-      this.#checkEnd(exit);
+      this.#parts.ends.check(this.#runner.parts.cpu, exit);
       return exit;
     });
   }
@@ -140,16 +147,17 @@ export class RunControl {
     for (let used = 0;;) {
       const observed = this.#drive(options, () => this.#observe(options.before), used);
       if (observed === undefined) {
-        if (this.#halt !== undefined) this.#checkEnd(this.#halt);
+        if (this.#halt !== undefined) this.#parts.ends.check(this.#runner.parts.cpu, this.#halt);
         return;
       }
       used += this.#parts.limit.elapsed;
       yield observed;
       this.#checkIsForeseen(observed, options);
       const isEnd = observed.fault !== undefined ||
-        !(goesOn(observed.exit) || this.#isParked(observed.exit));
+        !(goesOn(observed.exit) || this.#isParked(observed.exit) ||
+          this.#parts.ends.isRestart(observed));
       if (isEnd || this.#stopAsked) {
-        this.#checkEnd(observed.exit);
+        this.#parts.ends.check(this.#runner.parts.cpu, observed.exit);
         return;
       }
     }
@@ -157,10 +165,12 @@ export class RunControl {
 
   /** @throws {GuestFaultError | UnhandledExitError} When the guest has come to an end that nobody foresaw. */
   #checkIsForeseen({ exit, fault, answeredBy }: ObservedExit, { until }: ExitsOptions): void {
-    if (answeredBy !== undefined) return;
+    if (answeredBy !== undefined || this.#parts.ends.isRestart({ exit, answeredBy })) return;
     const { cpu } = this.#runner.parts;
     if (fault !== undefined) throw new GuestFaultError(cpu, fault);
-    const isMeant = exit.reason === "SHUTDOWN" && until === "shutdown";
+    const isMeant = exit.reason === "SHUTDOWN"
+      ? until === "shutdown"
+      : this.#parts.ends.isWanted(exit);
     if (!goesOn(exit) && !endsRun(exit) && !isMeant) throw new UnhandledExitError(cpu, exit);
   }
 
@@ -223,11 +233,11 @@ export class RunControl {
     body: () => Result,
     used = 0,
   ): Result {
-    const { runners, scheduler, limit, checkUsable } = this.#parts;
+    const { runners, scheduler, limit, ends, checkUsable } = this.#parts;
     const { cpu } = this.#runner.parts;
     let isWhole = false;
     checkUsable("run the machine");
-    checkUntil(until);
+    RunEnds.checkUntil(until);
     this.#checkIsAlive();
     if (this.#running) {
       throw new TypeError(
@@ -239,10 +249,11 @@ export class RunControl {
     this.#running = true;
     this.#hasRun = true;
     this.#stopAsked = false;
-    this.#until = until;
+    ends.until = until;
     try {
       const { halt } = runners[0].parts;
       if (halt !== undefined) halt.endsWaiting = until === "halted";
+      for (const { parts: { loop } } of runners) loop.endsWaiting = until === "halted";
       if (scheduler !== undefined) scheduler.endsWaiting = until === "halted";
       limit.start(milliseconds, used);
       const result = body();
@@ -275,12 +286,14 @@ export class RunControl {
    */
   #checkIsAlive(): void {
     const runner = this.#parts.runners.find((each) => each.isShutDown);
-    if (runner === undefined) return;
+    if (runner === undefined || this.#parts.ends.resetsAtShutdown) return;
     const { cpu } = runner.parts;
     throw new TypeError(
-      `Cannot run the machine: its guest has shut down${
-        ofCpu(cpu)
-      } (a triple fault). Boot it anew, or set the registers with which it is to go on.`,
+      `Cannot run the machine: ${
+        isPowerOff(runner.lastExit)
+          ? "its guest has turned the power off"
+          : `its guest has shut down${ofCpu(cpu)} (a triple fault)`
+      }. Boot it anew, or set the registers with which it is to go on.`,
     );
   }
 
@@ -289,9 +302,40 @@ export class RunControl {
     this.#parts.scheduler?.begin(cpus);
   }
 
+  /** Makes what a device has asked for the latest exit. False where none has. */
+  #noteEvent(): boolean {
+    const { takeEvent, ends } = this.#parts;
+    const { loop, vcpu: { kvmRun } } = this.#runner.parts;
+    const isReset = ends.resetsAtShutdown && loop.isAtExit &&
+      kvmRun.exitReason === EXIT_REASON.SHUTDOWN;
+    const event = isReset ? KVM_SYSTEM_EVENT.RESET : takeEvent();
+    if (event === undefined) return false;
+    loop.noteSystemEvent(event);
+    return true;
+  }
+
+  /** Whether the guest begins again behind the exit; resets the machine then. */
+  #beginsAgain(exit: Exit): boolean {
+    const { ends, log } = this.#parts;
+    if (!ends.goesOnByReset(exit, log)) return false;
+    this.#resetIfAsked();
+    return true;
+  }
+
+  /** Resets the machine where the latest exit says so. */
+  #resetIfAsked(): void {
+    const { loop, vcpu: { kvmRun } } = this.#runner.parts;
+    const isAsked = kvmRun.exitReason === EXIT_REASON.SYSTEM_EVENT &&
+      kvmRun.systemEventType === KVM_SYSTEM_EVENT.RESET;
+    if (!loop.isAtExit || !isAsked) return;
+    this.#parts.reset();
+    this.#runner = this.#parts.runners[0];
+  }
+
   /** Runs the guest until its next exit. False where no CPU is left that could have one, or a call has returned. */
   #runToExit(): boolean {
     const { scheduler } = this.#parts;
+    if (this.#noteEvent()) return true;
     if (this.#alone !== undefined) {
       const { loop } = this.#alone.parts;
       // With others beside it a CPU's loop ends at each signal.
@@ -320,6 +364,7 @@ export class RunControl {
       const isShutdown = kvmRun.exitReason === EXIT_REASON.SHUTDOWN;
       if (isShutdown) runner.see(kvmRun.exit());
       if (!isStep && loop.dispatch()) {
+        this.#resetIfAsked();
         if (!this.#stopAsked) {
           if (isShutdown) this.#checkIsAlive();
           continue;
@@ -328,7 +373,11 @@ export class RunControl {
       }
       const exit = runner.see(kvmRun.exit());
       if (this.#alone === undefined && this.#isParked(exit)) continue;
-      if (this.#isWanted(exit)) return exit;
+      if (this.#beginsAgain(exit)) continue;
+      if (this.#parts.ends.isWanted(exit)) {
+        this.#resetIfAsked();
+        return exit;
+      }
       loop.complete();
       throw new UnhandledExitError(cpu, exit);
     }
@@ -360,18 +409,6 @@ export class RunControl {
     } finally {
       this.#alone = undefined;
     }
-  }
-
-  /** Whether a run may end with the exit. */
-  #isWanted(exit: Exit): boolean {
-    if (exit.reason === "SHUTDOWN") return this.#until === "shutdown";
-    return endsRun(exit);
-  }
-
-  /** @throws {UnhandledExitError} When the run was to end in a shutdown, and did not. */
-  #checkEnd(exit: Exit): void {
-    if (this.#until !== "shutdown" || exit.reason === "SHUTDOWN") return;
-    throw new UnhandledExitError(this.#runner.parts.cpu, exit, "shutdown");
   }
 
   /** Takes a CPU that has halted out of the run. False where it is no HLT, or no other CPU is left. */
@@ -425,6 +462,7 @@ export class RunControl {
       loop.dispatch();
       if (answer !== undefined) loop.acknowledge(answer.by);
     }
+    if (!this.#beginsAgain(exit) && this.#parts.ends.isWanted(exit)) this.#resetIfAsked();
     const { number, answeredBy, value } = cpu.log.latest!;
     return { number, cpu: cpu.number, exit, fault, answeredBy, value };
   }
@@ -443,15 +481,6 @@ export class RunControl {
       `Cannot run CPU ${JSON.stringify(unknown)}: the machine has CPUs 0 to ${runners.length - 1}`,
     );
   }
-}
-
-function checkUntil(until: RunOptions["until"]): void {
-  if (until === undefined || until === "halted" || until === "shutdown") return;
-  throw new RangeError(
-    `Cannot run the machine until ${
-      JSON.stringify(until)
-    }: a run ends by itself, or with { until: "halted" } or { until: "shutdown" }`,
-  );
 }
 
 function isFields(value: number | bigint | Uint8Array | AnswerFields): value is AnswerFields {

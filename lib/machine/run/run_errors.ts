@@ -7,6 +7,7 @@ import type { Exit } from "../../kvm/exits/exit.ts";
 import { answerFields } from "../../kvm/exits/exit_answer.ts";
 import { isHandlerError } from "../exits/handler_error.ts";
 import { ofCpu } from "../report/cpus_section.ts";
+import { KVM_SYSTEM_EVENT } from "../../kvm/abi/constants.ts";
 import { hex } from "../../x86/hex.ts";
 import { msrName } from "../../x86/msrs/msr_number.ts";
 import { TIMEOUT_SCALE_VARIABLE, timeoutScale } from "./time_limit.ts";
@@ -61,12 +62,14 @@ export class UnhandledExitError extends Error {
    * The error with the state of the machine at the exit.
    *
    * @param exit What nobody answered, or what the run ended with.
-   * @param until `"shutdown"` where that was to be its end.
+   * @param until `"shutdown"` or `"reset"` where that was to be its end.
    */
   constructor(machine: StoppedCpu, exit: Exit, until?: RunOptions["until"]) {
     const which = `exit ${machine.log.total}${ofCpu(machine)}`;
-    const said = until === "shutdown"
-      ? `The guest was to shut down, and its run ended at ${which}: ${exitText(exit)}.`
+    const said = until === "shutdown" || until === "reset"
+      ? `The guest was to ${
+        until === "reset" ? "reset the machine" : "shut down"
+      }, and its run ended at ${which}: ${exitText(exit)}.`
       : headline(exit, which) + remedy(exit);
     super(`${said}\n\n${statePage(machine)}`);
     LOGS.set(this, machine.log);
@@ -78,6 +81,12 @@ function headline(exit: Exit, which: string): string {
   switch (exit.reason) {
     case "SHUTDOWN":
       return `The guest shut down at ${which}: it triple-faulted.`;
+    case "SYSTEM_EVENT":
+      return `The guest ${
+        exit.type === KVM_SYSTEM_EVENT.RESET
+          ? "reset the machine"
+          : "caused an event of the machine"
+      } at ${which}: ${exitText(exit)}.`;
     default:
       return `Nothing answers ${which}: ${exitText(exit)}.`;
   }
@@ -88,6 +97,10 @@ function remedy(exit: Exit): string {
     case "SHUTDOWN":
       return ' Where that is meant, say so: vm.run({ until: "shutdown" }), or shutdown() in a transcript. ' +
         "Booted with `catchFaults: true`, its first fault is told.";
+    case "SYSTEM_EVENT":
+      return exit.type === KVM_SYSTEM_EVENT.RESET
+        ? ' Where that is meant, say so: vm.run({ until: "reset" }), reset() in a transcript, or boot it with `reset: "restart"`.'
+        : "";
     case "IO": {
       const port = `0x${exit.port.toString(16)}`;
       return exit.direction === "out"

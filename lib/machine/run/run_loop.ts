@@ -1,9 +1,10 @@
 import { EXIT_REASON, KVM_EXIT_HYPERV, KVM_EXIT_IO } from "../../kvm/abi/mod.ts";
+import type { Timers } from "../../devices/timers.ts";
 import type { AnswerFields } from "../../kvm/exits/exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import { littleEndianInteger } from "../exits/answer_bytes.ts";
+import { fits, LIMITS, NUMBER_SIZE, tooWide, UNNAMED } from "../exits/read_value.ts";
 import { handlerError } from "../exits/handler_error.ts";
-import { hex } from "../../x86/hex.ts";
 import type { HandlerTable } from "../buses/bus.ts";
 import {
   asyncError,
@@ -22,19 +23,14 @@ import type { HaltWatch } from "./activity_state.ts";
 import type { PortRecorder } from "../buses/port_output.ts";
 import type { TimeLimit } from "./time_limit.ts";
 
-const BYTE_BITS = 8;
 const WORD_BITS = 32n;
 const LOW_WORD = 0xffff_ffffn;
 
-/** The widest value that a handler gets and gives as a number; above, it is a bigint. */
-const NUMBER_SIZE = 4;
-
-const LIMITS = [0, 0xff, 0xffff, 0xff_ffff, 0xffff_ffff] as const;
-
-const UNNAMED = "handler";
-
 /** The answer to a write of an MSR that is not refused. */
 const ACCEPTED: AnswerFields = {};
+
+/** How long a CPU in HLT waits for a device before the time limit is looked at. */
+const LONGEST_WAIT_MILLISECONDS = 5;
 
 /** Bytes of an MSR. */
 const MSR_SIZE = 8;
@@ -69,6 +65,8 @@ export interface RunLoopInit {
   readonly halt: HaltWatch | undefined;
   /** The writes that made no exits. */
   readonly coalesced: CoalescedWrites;
+  /** What devices have planned; undefined where there are none. */
+  readonly timers: Timers | undefined;
   /** Brings registers that the test changed into the vCPU, before it runs. */
   readonly flushRegisters: () => void;
   /** Whether those that the test changed let it run on elsewhere. */
@@ -88,6 +86,8 @@ export interface RunLoopInit {
  * (Documentation/virt/kvm/api.rst, 5, "kvm_run").
  */
 export class RunLoop {
+  /** Whether a HLT from which a device's timer would wake it is an exit all the same. */
+  endsWaiting = false;
   readonly #parts: RunLoopInit;
   /** The exit waits for an answer, and nobody has given one. */
   #unanswered = false;
@@ -168,6 +168,24 @@ export class RunLoop {
     return true;
   }
 
+  /** Notes what a device has asked for as the CPU's exit: SYSTEM_EVENT, as KVM reports a reset or the power off. */
+  noteSystemEvent(type: number): void {
+    this.complete();
+    this.#parts.vcpu.kvmRun.setSystemEvent(type);
+    this.#held = false;
+    this.#atExit = true;
+    this.#note();
+  }
+
+  /** Begins anew: the machine was reset. */
+  reset(): void {
+    this.#unanswered =
+      this.#incomplete =
+      this.#held =
+      this.#atExit =
+        false;
+  }
+
   /** Notes HLT as the CPU's exit, where it waits in the kernel. */
   noteHalt(): void {
     this.#parts.vcpu.kvmRun.exitReason = EXIT_REASON.HLT;
@@ -232,7 +250,7 @@ export class RunLoop {
 
   /** @returns How it ended; an exit is held for later. */
   #enter(): typeof AT_EXIT | typeof TOO_LATE | typeof SLICE_OVER {
-    const { vcpu, limit, halt, coalesced, debug, interrupts, slice } = this.#parts;
+    const { vcpu, limit, halt, coalesced, debug, interrupts, slice, timers } = this.#parts;
     halt?.reset();
     // KVM notes where a step begins by the registers that it has.
     this.#parts.flushRegisters();
@@ -244,6 +262,10 @@ export class RunLoop {
       if (errno === 0) break;
       coalesced.deliver();
       if (limit.isOver()) this.#parts.timeOver();
+      if (timers !== undefined) {
+        timers.expire();
+        interrupts.beforeRun();
+      }
       if (slice?.interrupted()) return SLICE_OVER;
       if (halt?.look()) {
         vcpu.kvmRun.exitReason = EXIT_REASON.HLT;
@@ -251,6 +273,7 @@ export class RunLoop {
       }
     }
     this.#held = true;
+    timers?.exited();
     return limit.isOverAfterExit() ? TOO_LATE : AT_EXIT;
   }
 
@@ -268,7 +291,19 @@ export class RunLoop {
     const { vcpu: { kvmRun }, debug, interrupts } = this.#parts;
     const reason = kvmRun.exitReason;
     if (reason === EXIT_REASON.IO || reason === EXIT_REASON.MMIO) return false;
-    return debug.isOwnExit() || interrupts.isOwnExit();
+    return debug.isOwnExit() || interrupts.isOwnExit() ||
+      (reason === EXIT_REASON.HLT && this.#isWoken());
+  }
+
+  /** Whether a device ends the HLT of a CPU that takes interrupts, by what it has planned. */
+  #isWoken(): boolean {
+    const { timers, limit, interrupts } = this.#parts;
+    if (this.endsWaiting || timers?.next === undefined || !interrupts.isEnabled) return false;
+    while (timers.next !== undefined && !interrupts.wakes) {
+      timers.passToNext(LONGEST_WAIT_MILLISECONDS);
+      if (limit.isOver()) this.#parts.timeOver();
+    }
+    return interrupts.wakes;
   }
 
   #note(): void {
@@ -349,7 +384,7 @@ export class RunLoop {
   #portWrite(): boolean {
     const { kvmRun } = this.#parts.vcpu;
     const port = kvmRun.ioPort;
-    const handler = this.#parts.ports.find(port);
+    const handler = this.#parts.ports.writer(port);
     if (handler?.write === undefined) return false;
     this.#parts.log.setAnsweredBy(handler.name ?? UNNAMED);
     const size = kvmRun.ioSize;
@@ -363,7 +398,7 @@ export class RunLoop {
   #portRead(): boolean {
     const { kvmRun } = this.#parts.vcpu;
     const port = kvmRun.ioPort;
-    const handler = this.#parts.ports.find(port);
+    const handler = this.#parts.ports.reader(port);
     if (handler?.read === undefined) return false;
     const size = kvmRun.ioSize;
     const count = kvmRun.ioCount;
@@ -384,7 +419,7 @@ export class RunLoop {
   #mmioWrite(): boolean {
     const { kvmRun } = this.#parts.vcpu;
     const address = kvmRun.mmioAddress;
-    const handler = this.#parts.mmio.find(address);
+    const handler = this.#parts.mmio.writer(address);
     if (handler?.write === undefined) return false;
     this.#parts.log.setAnsweredBy(handler.name ?? UNNAMED);
     const size = kvmRun.mmioLength;
@@ -397,7 +432,7 @@ export class RunLoop {
   #mmioRead(): boolean {
     const { kvmRun } = this.#parts.vcpu;
     const address = kvmRun.mmioAddress;
-    const handler = this.#parts.mmio.find(address);
+    const handler = this.#parts.mmio.reader(address);
     if (handler?.read === undefined) return false;
     const size = kvmRun.mmioLength;
     const value = handler.read(address, size);
@@ -431,33 +466,4 @@ export class RunLoop {
     this.#parts.log.setValue(low, high);
     this.#parts.log.setAnsweredBy(answeredBy);
   }
-}
-
-function fits(value: number | bigint, size: number): boolean {
-  if (typeof value === "number" && size <= NUMBER_SIZE) {
-    return value >= 0 && value <= LIMITS[size] && Number.isInteger(value);
-  }
-  if (typeof value === "number") {
-    return Number.isSafeInteger(value) && value >= 0 && value < 2 ** (BYTE_BITS * size);
-  }
-  return typeof value === "bigint" && value >= 0n && value >> BigInt(BYTE_BITS * size) === 0n;
-}
-
-function tooWide(
-  what: string,
-  address: number,
-  value: unknown,
-  size: number,
-  name: string = UNNAMED,
-): RangeError {
-  const shown = typeof value === "number" || typeof value === "bigint"
-    ? `${hex(value)}${typeof value === "bigint" ? "n" : ""}`
-    : String(value);
-  return handlerError(
-    new RangeError(
-      `Cannot answer a read of ${size} byte${size === 1 ? "" : "s"} at ${what} ${hex(address)} ` +
-        `as ${shown}: what ${name} returned is not a whole number of ${BYTE_BITS * size} bits. ` +
-        "The read still waits: the machine can be run on once its handler returns one that fits.",
-    ),
-  );
 }

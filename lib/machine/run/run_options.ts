@@ -16,9 +16,13 @@ export interface RunOptions {
    *
    * `"halted"`: the run ends with HLT as soon as the guest waits in HLT, though an interrupt could wake it. It counts
    * for machines with a local APIC (the option `irqchip`), whose HLT waits in the kernel: the others end at each HLT. A
-   * guest that waits for its timer counts as well. It is found out after 5 to 10 ms.
+   * guest that waits for its timer counts as well. It is found out after 5 to 10 ms. Likewise for machines whose
+   * devices have timers of their own.
+   *
+   * `"reset"`, of `run` and `exits`: the guest is to reset the machine, and the run ends there, at the reset vector; any
+   * other end is an error.
    */
-  readonly until?: "halted" | "shutdown";
+  readonly until?: "halted" | "reset" | "shutdown";
 }
 
 const OF_RUNS: NamesOf<RunOptions> = { timeout: "value", until: "value" };
@@ -53,9 +57,10 @@ export function checkRunOptionsWithoutEnd(
   more: OptionNames = {},
 ): void {
   checkOptions(RUN, options, { ...OF_RUNS, ...more });
-  if (options.until !== "shutdown") return;
+  const { until } = options;
+  if (until !== "shutdown" && until !== "reset") return;
   throw new TypeError(
-    'Cannot run until "shutdown" here: only run() and exits() end so; a transcript names it with shutdown()',
+    `Cannot run until "${until}" here: only run() and exits() end so; a transcript names it with ${until}()`,
   );
 }
 

@@ -33,6 +33,11 @@ Deno.test("a plan without options has every default", () => {
     loadAddress: undefined,
     msrs: [],
     smm: undefined,
+    devices: [],
+    clock: undefined,
+    hasOpenBus: false,
+    restarts: false,
+    resetsAtShutdown: false,
     ports: [],
     mmio: [],
   });

@@ -1,0 +1,121 @@
+import type { Bus } from "./bus.ts";
+import type { Timers } from "./timers.ts";
+import type { MmioHandler, PortHandler } from "./handlers.ts";
+
+/**
+ * A part of a board: the option `devices` of `boot` takes a list of them. Anybody can write one: a class that claims
+ * its ports and addresses when it is attached.
+ *
+ * @example A device that counts, and interrupts
+ * ```ts no-eval
+ * import { asm, boot } from "@vmexit/vmexit";
+ * import type { Device, DeviceBoard, InterruptLine } from "@vmexit/vmexit/devices";
+ *
+ * class Counter implements Device {
+ *   readonly name = "counter";
+ *   #line!: InterruptLine;
+ *   count = 0;
+ *   attach(board: DeviceBoard) {
+ *     this.#line = board.interruptLine(5);
+ *     board.ports.on(0x300, { name: this.name, write: (_port, value) => this.#add(value) });
+ *   }
+ *   reset() {
+ *     this.count = 0;
+ *   }
+ *   #add(value: number) {
+ *     this.count += value;
+ *     this.#line.set(this.count >= 3);
+ *   }
+ * }
+ * const counter = new Counter();
+ * using vm = boot(asm`
+ *   mov dx, 0x300
+ *   mov al, 2
+ *   out dx, al
+ *   hlt
+ * `, { devices: [counter] });
+ * vm.run();
+ * console.log(counter.count); // 2
+ * ```
+ */
+export interface Device {
+  /** What it is called in tables of exits and on failure pages: `"i8042"`. */
+  readonly name: string;
+  /**
+   * Puts it on a board. Called once, before the guest runs; a device is of one machine.
+   *
+   * @throws {RangeError} When another device has its ports or addresses.
+   */
+  attach(board: DeviceBoard): void;
+  /** Puts it in the state after RESET#, as at power-on. What the test has set it up with stays. */
+  reset?(): void;
+  /** Its state, for a snapshot: plain data, which {@linkcode Device.restore} takes. */
+  save?(): unknown;
+  /** Takes a state that {@linkcode Device.save} gave. */
+  restore?(state: unknown): void;
+}
+
+/** An interrupt request line from a device to the interrupt controller. */
+export interface InterruptLine {
+  /** Asserts the line, or ends that. An edge is both, one after the other. */
+  set(asserted: boolean): void;
+}
+
+/** A device that takes the lines of the others, and interrupts CPU 0 by its INTR pin. */
+export interface InterruptController {
+  /** Takes the level of an interrupt request line. */
+  setLine(irq: number, asserted: boolean): void;
+  /** Whether INTR is asserted. */
+  readonly hasInterrupt: boolean;
+  /** Answers the CPU's interrupt acknowledge cycle with the vector. */
+  acknowledge(): number;
+}
+
+/** Guest memory by physical address, as bus masters see it. */
+export interface DeviceMemory {
+  /**
+   * Copies `length` bytes.
+   *
+   * @throws {RangeError} When no memory is there.
+   */
+  read(gpa: number, length: number): Uint8Array<ArrayBuffer>;
+  /**
+   * Writes bytes.
+   *
+   * @throws {RangeError} When no memory is there; then none is written.
+   */
+  write(gpa: number, bytes: Uint8Array): void;
+}
+
+/** What a board offers its devices. */
+export interface DeviceBoard {
+  /** The I/O ports. */
+  readonly ports: Bus<PortHandler>;
+  /** The physical addresses without memory. */
+  readonly mmio: Bus<MmioHandler>;
+  /** Guest memory, for direct memory access. */
+  readonly memory: DeviceMemory;
+  /** The board's time, and what happens at some. */
+  readonly timers: Timers;
+  /**
+   * A line to the interrupt controller: an ISA interrupt (IRQ 0 to 15), or a GSI of the IOAPIC. Where the board has no
+   * interrupt controller it leads nowhere, as a pin that is not wired.
+   */
+  interruptLine(irq: number): InterruptLine;
+  /**
+   * Sends a message-signalled interrupt (Intel SDM Vol. 3A, 11.11). Where there is no local APIC, nobody hears it.
+   *
+   * @returns Whether a local APIC took it.
+   */
+  signalMsi(address: number, data: number): boolean;
+  /**
+   * Makes a device the interrupt controller.
+   *
+   * @throws {TypeError} When there is one, or the kernel has its own, or there are several CPUs.
+   */
+  connectInterruptController(controller: InterruptController): void;
+  /** Resets the machine after the access that is being answered: the SYSTEM_EVENT exit RESET. */
+  reset(): void;
+  /** Turns the power off after the access that is being answered: the SYSTEM_EVENT exit SHUTDOWN. */
+  powerOff(): void;
+}
