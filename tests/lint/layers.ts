@@ -98,7 +98,6 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
     ],
     boot: [
       "registers",
-      "buses",
       "host",
       "cpuid",
       "memory",
