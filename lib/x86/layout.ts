@@ -18,11 +18,10 @@ export const REAL_MODE = {
   /** The BIOS data area of a PC, 0x400–0x4ff: left alone, though no BIOS has filled it. */
   biosDataArea: 0x400,
   /**
-   * The stub of the fault catcher, 4 bytes of the BIOS data area's last 16, which belong to whatever program
-   * runs (the "intra-application communications area"). At the start of a paragraph: each vector reaches it by
-   * another CS.
+   * The stubs of the fault catcher: the BIOS data area's last 16 bytes, which belong to whatever program runs (the
+   * "intra-application communications area"). At the start of a paragraph: vectors reach a stub by different CS.
    */
-  faultStub: 0x4f0,
+  faultStubs: 0x4f0,
   /** Where code is loaded and starts: the first byte after the BIOS data area. */
   code: 0x500,
   /** Where a BIOS loads a boot sector. */

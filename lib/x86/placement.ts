@@ -8,6 +8,8 @@ export interface MemoryWrite {
   bytes: Uint8Array<ArrayBuffer>;
   /** What it is, for messages: "GDT", "PML4", "PDPT of linear 0x0", … */
   what: string;
+  /** Whether a guest that is loaded over it replaces it. Left out: such a guest is refused. */
+  isReplaceable?: boolean;
 }
 
 /** A range of guest-physical memory and what lies there. */

@@ -49,6 +49,6 @@ Deno.test("the ports are those that guests know", () => {
 Deno.test("real-mode code follows the vector table and the BIOS data area", () => {
   assertEquals(REAL_MODE.interruptVectorTableLimit + 1, REAL_MODE.biosDataArea);
   assert(REAL_MODE.code >= REAL_MODE.biosDataArea + 0x100);
-  assertEquals(REAL_MODE.faultStub, REAL_MODE.biosDataArea + 0xf0);
+  assertEquals(REAL_MODE.faultStubs, REAL_MODE.biosDataArea + 0xf0);
   assertEquals(REAL_MODE.end, 0xffff * 16 + 0xffff + 1);
 });

@@ -1,8 +1,13 @@
 import { disassemble } from "../../guest/disassemble.ts";
 import type { CodeBits } from "../../guest/image_init.ts";
 import type { Image } from "../../guest/image.ts";
-import { type DescribedFault, describeFault } from "../../x86/exceptions/describe_fault.ts";
-import { type ExceptionName, exceptions } from "../../x86/exceptions/exceptions.ts";
+import {
+  type DescribedFault,
+  describeFault,
+  faultName,
+  type InterruptName,
+} from "../../x86/exceptions/describe_fault.ts";
+import type { ExceptionName } from "../../x86/exceptions/exceptions.ts";
 import type { PageWalk } from "../../x86/paging/page_walk.ts";
 
 /** What the catcher read of a fault. */
@@ -26,8 +31,8 @@ export interface FaultRecord extends DescribedFault {
 }
 
 /**
- * An exception, an NMI or an `int` through one of the vectors 0 to 31, as the guest's fault catcher reported
- * it (the option `catchFaults`). All of it is as it was in the program, not in the handler.
+ * An exception, an NMI or an `int` through one of the vectors 0 to 31, in real mode any interrupt, as the guest's fault
+ * catcher reported it (the option `catchFaults`). All of it is as it was in the program, not in the handler.
  *
  * @example
  * ```ts no-eval
@@ -44,10 +49,10 @@ export interface FaultRecord extends DescribedFault {
  * ```
  */
 export class CaughtFault implements FaultRecord {
-  /** The vector, 0 to 31. */
+  /** The vector: 0 to 31, in real mode to 255. */
   readonly vector: number;
-  /** The exception's name: `"#GP"`. */
-  readonly name: ExceptionName;
+  /** The exception's name: `"#GP"`; of an `int` that instruction (`"int 0x21"`), of an interrupt `"interrupt 0x20"`. */
+  readonly name: ExceptionName | InterruptName;
   /** The error code; absent where the CPU pushed none: real mode has none at all. */
   readonly errorCode?: number;
   /** Whether it came by the instruction `int`, and is no exception. */
@@ -82,7 +87,7 @@ export class CaughtFault implements FaultRecord {
   /** A fault of the guest that `image` is. For the machine alone. */
   constructor(record: FaultRecord, image: Image) {
     this.vector = record.vector;
-    this.name = exceptions[record.vector].name;
+    this.name = faultName(record);
     this.errorCode = record.errorCode;
     this.software = record.software ?? false;
     this.rip = record.rip;

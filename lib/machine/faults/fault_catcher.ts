@@ -125,7 +125,7 @@ export class FaultCatcher {
   /** Exceptions that push an error code do not when INT, or a host that has none for them, raises them. */
   #hasErrorCode(vector: number, slot: (index: number) => bigint): boolean {
     const { registers, place: { format } } = this.#parts;
-    if (format === "real" || !exceptions[vector].hasErrorCode) return false;
+    if (format === "real" || !exceptions[vector]?.hasErrorCode) return false;
     if (format === "64-bit") return registers.rsp % FRAME_ALIGNMENT === 0n;
     if (format === "32-bit" && slot(FLAGS_SLOT + 1) & VIRTUAL_8086) return true;
     if (format === "32-bit" && slot(FLAGS_SLOT) & VIRTUAL_8086) return false;

@@ -63,11 +63,11 @@ export interface SpecialRegisters extends Record<SegmentName, Segment> {
   interrupt_bitmap: bigint[];
 }
 
-/** Where a guest's fault catcher is: the stubs that report the vectors 0 to 31. */
+/** Where a guest's fault catcher is: the stubs that report the vectors 0 to 31, in real mode all 256. */
 export interface FaultCatcherPlace {
   /** How the CPU enters the stubs. */
   format: FrameFormat;
-  /** The linear address of the first stub; of the only one in real mode. */
+  /** The linear address of the first stub. */
   stubs: number;
 }
 

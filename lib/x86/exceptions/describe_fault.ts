@@ -3,6 +3,7 @@ import {
   describeControlProtection,
   describeSelectorErrorCode,
   type Exception,
+  type ExceptionName,
   exceptions,
   type PageFaultFlag,
   pageFaultFlags,
@@ -12,7 +13,7 @@ import { getFlag } from "../registers/flags.ts";
 
 /** What {@linkcode describeFault} tells of. */
 export interface DescribedFault {
-  /** The vector, 0 to 31. */
+  /** The vector, 0 to 255; those from 32 on are no exceptions, and caught in real mode alone. */
   readonly vector: number;
   /** The error code, where the CPU pushed one. */
   readonly errorCode?: number;
@@ -70,14 +71,48 @@ const REASONS: Readonly<Record<string, string>> = {
  * ```
  */
 export function describeFault(fault: DescribedFault, instruction?: string): string {
-  const exception = exceptions[fault.vector];
-  const code = instruction === undefined ? "" : ` (\`${instruction}\`)`;
-  return `${exception.name} at ${hex(fault.linear)}${code}: ${detail(exception, fault)}`;
+  const exception = exceptions.at(fault.vector);
+  // The title of a software interrupt is its instruction.
+  const code = instruction === undefined || fault.software ? "" : ` (\`${instruction}\`)`;
+  const text = exception === undefined || fault.software
+    ? interruptText(exception, fault)
+    : detail(exception, fault);
+  return `${faultName(fault)} at ${hex(fault.linear)}${code}: ${text}`;
+}
+
+/** What stands for the name of an interrupt that is no exception: its instruction, or its vector. */
+export type InterruptName = `int 0x${string}` | `interrupt 0x${string}`;
+
+/**
+ * What a fault is called: an exception's name; of an `int` that instruction, and of an interrupt from outside
+ * `interrupt` with its vector.
+ *
+ * @param fault The vector, and whether it came by the instruction `int`.
+ * @example
+ * ```ts
+ * import { faultName } from "@vmexit/vmexit/x86";
+ * import { assertEquals } from "@std/assert";
+ *
+ * assertEquals(faultName({ vector: 13 }), "#GP");
+ * assertEquals(faultName({ vector: 13, software: true }), "int 0xd");
+ * assertEquals(faultName({ vector: 0x21 }), "interrupt 0x21");
+ * ```
+ */
+export function faultName(
+  { vector, software }: Pick<DescribedFault, "vector" | "software">,
+): ExceptionName | InterruptName {
+  if (software) return `int 0x${vector.toString(16)}`;
+  return exceptions.at(vector)?.name ?? `interrupt 0x${vector.toString(16)}`;
+}
+
+function interruptText(exception: Exception | undefined, { software }: DescribedFault): string {
+  const kind = software ? "a software interrupt" : "an interrupt from outside";
+  const no = exception === undefined ? "" : ` (no ${exception.name})`;
+  return `${kind}${no} for which the guest has no handler`;
 }
 
 function detail({ name, title, hasErrorCode }: Exception, fault: DescribedFault): string {
   const { errorCode, cr2, walk, dr6 = 0n, bytes = new Uint8Array() } = fault;
-  if (fault.software) return "a software interrupt to this vector, and no exception";
   switch (name) {
     case "#PF":
       return cr2 === undefined || errorCode === undefined

@@ -133,6 +133,7 @@ Deno.test("the error is a page: the fault, the page tables, the place, registers
     "    PTE   at 0x4020: 0x0000000000000000 not present",
     "    not mapped: the PTE is not present",
     "guest at 0x10007 in 64-bit mode",
+    "    │ bits 64",
     "    │ mov eax, 0x4000",
     "    │ mov bl, 7",
     "  → │ mov [rax], bl",
@@ -142,6 +143,7 @@ Deno.test("the error is a page: the fault, the page tables, the place, registers
     "registers that changed since boot",
     "    rax 0x4000  rbx 0x7",
     "    rip 0x10007, rflags 0x2",
+    "    cr2  0x4000",
     "exits so far",
     "    1  #PF at 0x10007: write to 0x4000, not present at PTE",
   ]);

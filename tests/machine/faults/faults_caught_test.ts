@@ -188,7 +188,8 @@ for (const mode of modes.filter((each) => hasIdt(each) && each.cpl === 0)) {
       const sp = vm.registers.rsp;
       expect(vm).toFault("#GP", { software: true, rip: "behind" });
       assertEquals([vm.fault!.errorCode, vm.registers.rsp], [undefined, sp]);
-      assertStringIncludes(vm.fault!.text, "a software interrupt to this vector, and no exception");
+      assertEquals([vm.fault!.name, vm.fault!.vector], ["int 0xd", 13]);
+      assertStringIncludes(vm.fault!.text, "a software interrupt (no #GP)");
     },
   );
 }
@@ -210,9 +211,93 @@ Deno.test("real mode: #GP has no error code, and INT 0x10 is no #MF", () => {
   vm.registers.rip += 5n;
   assertEquals(
     lineOf(() => vm.run()),
-    "#MF at 0x50a (`int 0x10`): a software interrupt to this vector, and no exception",
+    "int 0x10 at 0x50a: a software interrupt (no #MF) for which the guest has no handler",
   );
   expect(vm).toHaveRegisters({ rip: "after", sp: 0x7c00 });
+});
+
+Deno.test("real mode: an INT through each of the 256 vectors is told, but those that the guest has set", () => {
+  const own = [0x21, 0xff];
+  using vm = boot(
+    asm`
+      mov word [0x21 * 4], handler
+      mov word [0x21 * 4 + 2], 0
+    %assign vector 0
+    %rep 256
+      int vector
+    %assign vector vector + 1
+    %endrep
+      hlt
+    handler:
+      out 0x80, al
+      iret
+    `,
+    { catchFaults: true, gates: { 0xff: "handler" } },
+  );
+  vm.ports.on(0x80, { write() {} });
+  for (let vector = 0; vector < 256; vector++) {
+    if (own.includes(vector)) continue;
+    assertThrows(() => vm.run(), GuestFaultError);
+    // INT 3 is a breakpoint, whichever of its two encodings it has.
+    const name = vector === 3 ? "#BP" : `int 0x${vector.toString(16)}`;
+    assertEquals([vm.fault!.vector, vm.fault!.name], [vector, name]);
+    assertEquals(vm.fault!.software, vector !== 3);
+    assertEquals([vm.registers.sp, vm.registers.cs.selector], [0x7c00, 0]);
+  }
+  assertEquals(vm.run().reason, "HLT");
+  assertEquals(vm.portOutput.bytes(0x80).length, own.length);
+});
+
+Deno.test("real mode: a run ends at the INT that nobody handles, and says so", () => {
+  using vm = boot(
+    asm`
+      mov ah, 9
+      int 0x21
+      hlt
+    `,
+    { catchFaults: true },
+  );
+  const { message } = assertThrows(() => vm.run(), GuestFaultError);
+  const text = "int 0x21 at 0x502: a software interrupt for which the guest has no handler";
+  assertEquals(message.split("\n")[0], text);
+  assertStringIncludes(message, "guest at 0x502, next 0x504 in real mode");
+  assertStringIncludes(message, `1  ${text}`);
+});
+
+Deno.test("real mode: an interrupt from outside that nobody handles is told by its vector", () => {
+  using vm = boot(
+    asm`
+      sti
+    again:
+      jmp again
+    `,
+    { catchFaults: true },
+  );
+  vm.inject.interrupt(0x70);
+  const { fault } = assertThrows(() => vm.run(), GuestFaultError);
+  assertEquals([fault.vector, fault.name, fault.software], [0x70, "interrupt 0x70", false]);
+  assertEquals(
+    fault.summary,
+    "interrupt 0x70 at 0x501: an interrupt from outside for which the guest has no handler",
+  );
+});
+
+Deno.test("real mode: a guest that is loaded over vectors from 32 on has its own", () => {
+  using vm = boot(
+    asm`
+      dw handler, 0             ; the entry of vector 0x40
+    _start:
+      int 0x40
+      int 0x60
+    handler:
+      out 0x80, al
+      iret
+    `,
+    { catchFaults: true, origin: 0x100, memory: "4K" },
+  );
+  vm.ports.on(0x80, { write() {} });
+  const { fault } = assertThrows(() => vm.run(), GuestFaultError);
+  assertEquals([fault.name, vm.portOutput.bytes(0x80).length], ["int 0x60", 1]);
 });
 
 Deno.test("real mode at another CS: the place is linear, and labels are offsets", () => {

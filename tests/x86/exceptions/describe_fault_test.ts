@@ -50,7 +50,15 @@ const LINES: [fault: Omit<DescribedFault, "linear">, line: string][] = [
   ],
   [
     { vector: 13, software: true },
-    "#GP at 0x10023: a software interrupt to this vector, and no exception",
+    "int 0xd at 0x10023: a software interrupt (no #GP) for which the guest has no handler",
+  ],
+  [
+    { vector: 0x21, software: true },
+    "int 0x21 at 0x10023: a software interrupt for which the guest has no handler",
+  ],
+  [
+    { vector: 0x70 },
+    "interrupt 0x70 at 0x10023: an interrupt from outside for which the guest has no handler",
   ],
   [{ vector: 14 }, "#PF at 0x10023: page fault"],
   [

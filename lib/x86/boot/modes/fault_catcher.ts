@@ -47,6 +47,12 @@ export function faultWrites(bits: 16 | 32 | 64): MemoryWrite[] {
   ];
 }
 
+/** Vectors of real mode's table (Intel SDM Vol. 3B, 21.1.4). */
+const VECTORS = 256;
+
+/** How many vectors of real mode share a stub: as many as reach it by selectors from 0 on. */
+const VECTORS_A_STUB = 64;
+
 /** An address as real mode has it in memory: a segment, by its selector, and an offset in that. */
 export interface FarPointer {
   readonly selector: number;
@@ -54,19 +60,24 @@ export interface FarPointer {
 }
 
 /**
- * The pointers to the catcher of real mode, by vector: one stub, which each vector reaches by another CS, so that it
- * needs 4 bytes and fits where no program lies.
+ * The pointers to the catcher of real mode, by vector: four stubs, each of which 64 vectors reach by another CS, so that
+ * they need 16 bytes and fit where no program lies.
  */
 export function realModeFaultVectors(): Record<number, FarPointer> {
-  return Object.fromEntries(exceptions.map(({ vector }) => [vector, {
-    selector: REAL_MODE.faultStub / PARAGRAPH - vector,
-    offset: vector * PARAGRAPH,
-  }]));
+  return Object.fromEntries(Array.from({ length: VECTORS }, (_, vector) => {
+    const stub = Math.floor(vector / VECTORS_A_STUB);
+    const paragraphs = vector % VECTORS_A_STUB;
+    return [vector, {
+      selector: REAL_MODE.faultStubs / PARAGRAPH - paragraphs,
+      offset: paragraphs * PARAGRAPH + stub * STUB.length,
+    }];
+  }));
 }
 
-/** That stub in memory. */
-export function realModeFaultStub(): MemoryWrite {
-  return { gpa: REAL_MODE.faultStub, bytes: Uint8Array.from(STUB), what: "fault stub" };
+/** Those stubs in memory. */
+export function realModeFaultStubs(): MemoryWrite {
+  const bytes = Array.from({ length: VECTORS / VECTORS_A_STUB }, () => STUB).flat();
+  return { gpa: REAL_MODE.faultStubs, bytes: Uint8Array.from(bytes), what: "fault stubs" };
 }
 
 /**
@@ -82,13 +93,12 @@ export function faultVector(
   cs: number,
 ): number | undefined {
   const offset = Number(linear) - place.stubs;
-  if (place.format === "real") {
-    const vector = place.stubs / PARAGRAPH - cs;
-    return isAtOut(offset) && vector >= 0 && vector < EXCEPTION_VECTORS ? vector : undefined;
-  }
-  const vector = Math.floor(offset / STUB.length);
-  const isStub = vector >= 0 && vector < EXCEPTION_VECTORS && isAtOut(offset % STUB.length);
-  return isStub ? vector : undefined;
+  const stub = Math.floor(offset / STUB.length);
+  if (stub < 0 || !isAtOut(offset % STUB.length)) return undefined;
+  if (place.format !== "real") return stub < EXCEPTION_VECTORS ? stub : undefined;
+  const paragraphs = place.stubs / PARAGRAPH - cs;
+  const isStub = stub < VECTORS / VECTORS_A_STUB && paragraphs >= 0 && paragraphs < VECTORS_A_STUB;
+  return isStub ? stub * VECTORS_A_STUB + paragraphs : undefined;
 }
 
 function isAtOut(offset: number): boolean {

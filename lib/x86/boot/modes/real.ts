@@ -1,11 +1,12 @@
 import { cr0Flags, RFLAGS_ALWAYS_SET } from "../../registers/flag_tables.ts";
 import type { CpuState } from "../cpu_state.ts";
 import { flagsToValue } from "../../registers/flags.ts";
-import { type FarPointer, realModeFaultStub, realModeFaultVectors } from "./fault_catcher.ts";
+import { type FarPointer, realModeFaultStubs, realModeFaultVectors } from "./fault_catcher.ts";
 import { hex } from "../../hex.ts";
 import { REAL_MODE } from "../../layout.ts";
 import { checkWrites, type MemoryWrite } from "../../placement.ts";
 import { type Segment, SEGMENT_TYPE } from "../../registers/segment.ts";
+import { EXCEPTION_VECTORS } from "../../exceptions/exceptions.ts";
 import { gateVector } from "./interrupt_table.ts";
 import { segment16, specialRegisters, unusableSegment } from "./common.ts";
 
@@ -41,9 +42,10 @@ export interface RealLayout {
    */
   gates?: Readonly<Record<number, number>>;
   /**
-   * Whether the vectors 0 to 31 that `gates` leaves open report what comes through them: their entries of the vector
-   * table lead to a stub at 0x4f0, which writes to port 0xbe. What the guest itself does with that port is an exit like
-   * any other. Default false.
+   * Whether the vectors that `gates` leaves open report what comes through them, all 256: their entries of the vector
+   * table lead to stubs at 0x4f0–0x4ff, which write to port 0xbe. What the guest itself does with that port is an exit
+   * like any other. Entries that the guest sets are its own, and so are those from 32 on that it is loaded over. Default
+   * false.
    */
   catchFaults?: boolean;
 }
@@ -105,15 +107,28 @@ function vectors(
   memorySize: number,
   cs: number,
 ): Pick<CpuState, "writes" | "faultCatcher"> {
-  const pointers = catchFaults ? realModeFaultVectors() : {};
-  for (const [vector, handler] of Object.entries(gates)) {
-    pointers[gateVector(vector)] = farPointer(vector, handler, cs);
+  const given = Object.fromEntries(
+    Object.entries(gates).map((
+      [vector, handler],
+    ) => [gateVector(vector), farPointer(vector, handler, cs)]),
+  );
+  if (!catchFaults) return { writes: checkWrites(vectorTable(given), memorySize) };
+  const needed = { ...given };
+  const others: Record<number, FarPointer> = {};
+  for (const [key, pointer] of Object.entries(realModeFaultVectors())) {
+    const vector = Number(key);
+    if (vector in given) continue;
+    if (vector < EXCEPTION_VECTORS) needed[vector] = pointer;
+    else others[vector] = pointer;
   }
-  const table = vectorTable(pointers);
-  if (!catchFaults) return { writes: checkWrites(table, memorySize) };
+  const writes = [
+    ...vectorTable(needed),
+    ...vectorTable(others).map((write) => ({ ...write, isReplaceable: true })),
+    realModeFaultStubs(),
+  ];
   return {
-    writes: checkWrites([...table, realModeFaultStub()], memorySize),
-    faultCatcher: { format: "real", stubs: REAL_MODE.faultStub },
+    writes: checkWrites(writes, memorySize),
+    faultCatcher: { format: "real", stubs: REAL_MODE.faultStubs },
   };
 }
 

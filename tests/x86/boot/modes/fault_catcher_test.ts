@@ -10,18 +10,30 @@ function bytesOf({ writes }: CpuState, what: string): Uint8Array<ArrayBuffer> {
   return writes.find((write) => write.what === what)!.bytes;
 }
 
-Deno.test("in real mode every vector leads to one stub, and CS tells which it was", () => {
+Deno.test("in real mode 64 vectors share a stub, and CS tells which it was", () => {
   const state = bootState({ mode: "real", catchFaults: true });
-  assertEquals([...bytesOf(state, "fault stub")], STUB);
-  const vectors = new DataView(bytesOf(state, "interrupt vectors").buffer);
-  for (const { vector } of exceptions) {
+  assertEquals([...bytesOf(state, "fault stubs")], [...STUB, ...STUB, ...STUB, ...STUB]);
+  const table = new Uint8Array(0x400);
+  const written = state.writes.filter(({ what }) => what === "interrupt vectors");
+  for (const { gpa, bytes } of written) table.set(bytes, gpa);
+  assertEquals(written.map(({ gpa, isReplaceable }) => [gpa, isReplaceable]), [
+    [0, undefined],
+    [32 * 4, true],
+  ]);
+  const vectors = new DataView(table.buffer);
+  for (let vector = 0; vector < 256; vector++) {
     const ip = vectors.getUint16(vector * 4, true);
     const cs = vectors.getUint16(vector * 4 + 2, true);
-    assertEquals(cs * 16 + ip, 0x4f0);
-    assertEquals(faultVector(state.faultCatcher!, 0x4f2n, cs), vector);
+    const stub = cs * 16 + ip;
+    assertEquals(stub, 0x4f0 + 4 * Math.floor(vector / 64));
+    assertEquals(faultVector(state.faultCatcher!, BigInt(stub), cs), vector);
+    assertEquals(faultVector(state.faultCatcher!, BigInt(stub + 2), cs), vector);
+    assertEquals(faultVector(state.faultCatcher!, BigInt(stub + 1), cs), undefined);
   }
   assertEquals(faultVector(state.faultCatcher!, 0x4f2n, 0x50), undefined);
-  assertEquals(faultVector(state.faultCatcher!, 0x4f4n, 0x4f), undefined);
+  assertEquals(faultVector(state.faultCatcher!, 0x4f2n, 0x0f), undefined);
+  assertEquals(faultVector(state.faultCatcher!, 0x502n, 0x4f), undefined);
+  assertEquals(faultVector(state.faultCatcher!, 0x4een, 0x4f), undefined);
 });
 
 Deno.test("elsewhere each vector has a stub and a gate, of which INT may use #BP's and #OF's at CPL 3", () => {
