@@ -13,5 +13,21 @@ export type {
 } from "./device.ts";
 export { ExitPort } from "./exit_port.ts";
 export type { MmioHandler, NoPromise, PortHandler } from "./handlers.ts";
+export type {
+  FieldBits,
+  FieldDefinition,
+  FieldName,
+  FieldPath,
+  RegisterAccessKind,
+  RegisterContent,
+  RegisterDefinition,
+  RegisterDefinitions,
+} from "./register_definition.ts";
+export {
+  type ExpectedAccess,
+  type RegisterAccess,
+  RegisterMap,
+  type RegisterMapOptions,
+} from "./register_map.ts";
 export { type Clock, TestClock, type Timers } from "./timers.ts";
 export { Uart } from "./uart.ts";

@@ -22,6 +22,9 @@ import {
   matchTranscript,
   type TranscriptOptions,
 } from "./matchers/transcript.ts";
+import type { RegisterDefinitions } from "../devices/register_definition.ts";
+import { RegisterMap } from "../devices/register_map.ts";
+import { RegisterMapExpectation } from "./matchers/register_map.ts";
 import type { ExitPattern } from "./patterns/exit_pattern.ts";
 import type { PortSize } from "./patterns/port.ts";
 
@@ -376,9 +379,19 @@ export class Expectation extends StateExpectation {
  * expect(vm).not.toBeShutDown();
  * ```
  */
-export function expect(machine: MachineCpu): Expectation {
+export function expect(machine: MachineCpu): Expectation;
+/** Assertions on what a guest did to a device that exists as its registers. */
+export function expect<Registers extends RegisterDefinitions>(
+  map: RegisterMap<Registers>,
+): RegisterMapExpectation;
+export function expect(
+  subject: MachineCpu | RegisterMap<RegisterDefinitions>,
+): Expectation | RegisterMapExpectation {
   return checkedForCaller(expect, () => {
-    if (machine instanceof MachineCpu) return new Expectation(machine);
-    throw new TypeError("Cannot expect anything of that: it is not a machine that boot() made");
+    if (subject instanceof MachineCpu) return new Expectation(subject);
+    if (subject instanceof RegisterMap) return new RegisterMapExpectation(subject);
+    throw new TypeError(
+      "Cannot expect anything of that: it is not a machine that boot() made, nor a RegisterMap",
+    );
   });
 }

@@ -1,6 +1,7 @@
 export { AssertionError, type Matcher } from "./failure_page.ts";
 export { expect, type Expectation, type StateExpectation } from "./expect.ts";
 export type { CpuTranscripts, TranscriptOptions } from "./matchers/transcript.ts";
+export type { RegisterMapExpectation } from "./matchers/register_map.ts";
 export type { Answer, ExpectedData } from "./patterns/access_data.ts";
 export { type Any, any, type ExitPattern } from "./patterns/exit_pattern.ts";
 export {
