@@ -344,7 +344,7 @@ export class Expectation extends StateExpectation {
     routine: Address,
     given: CallInput,
     transcript: readonly ExitPattern[],
-    options: Pick<RunOptions, "timeout"> = {},
+    options: Pick<RunOptions, "timeout" | "pending"> = {},
   ): void {
     this.#assertRun(
       () => matchCall(this.#machine, { routine, given }, transcript, options),

@@ -310,7 +310,7 @@ export class Board implements Disposable {
 
   #runner(cpu: Cpu, slice: TimeSlice | undefined): CpuRunner {
     const { vm, image, irqchip, devices, handlers, log, portOutput } = this;
-    const { number, vcpu, store, registers, linear, debug, interrupts } = cpu;
+    const { number, vcpu, store, registers, linear, debug, inject, interrupts } = cpu;
     const { faultCatcher: place } = this.#parts.settings;
     const limit = this.#limit;
     const halt = irqchip === false || slice !== undefined ? undefined : new HaltWatch(vcpu);
@@ -341,6 +341,7 @@ export class Board implements Disposable {
       vcpu,
       store,
       debug,
+      inject,
       loop,
       halt,
       activity: slice && new ActivityState({ vm, vcpu, store, irqchip, interrupts }),

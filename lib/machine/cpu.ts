@@ -26,6 +26,8 @@ import type { CpuProgress } from "./run/cpu_runner.ts";
 import { DebugControl } from "./run/guest_debug.ts";
 import type { InterleavingOptions } from "./run/interleaving.ts";
 
+const INDEX = /^\d+$/;
+
 /** What `kvm_run` says of a vCPU at its latest exit, beside the exit itself: see {@linkcode KvmRunPage}. */
 export type KvmRunState = Readonly<
   Pick<KvmRunPage, "readyForInterruptInjection" | "ifFlag" | "cr8" | "apicBase">
@@ -251,4 +253,20 @@ export class Cpu implements StoppedCpu {
       this.#bootBytes[set].set(new Uint8Array(this.store.view(set).buffer));
     }
   }
+}
+
+/** The CPUs of a machine, by number: one that is not there is an error that says so, and not undefined. */
+export function cpuList<Cpus extends readonly object[]>(cpus: Cpus): Cpus {
+  return new Proxy(cpus, {
+    get(target, name, receiver) {
+      if (typeof name === "string" && INDEX.test(name) && !(name in target)) {
+        throw new RangeError(
+          `Cannot use CPU ${name}: the machine has CPUs 0 to ${
+            target.length - 1
+          }. The option \`cpus\` gives it more.`,
+        );
+      }
+      return Reflect.get(target, name, receiver);
+    },
+  });
 }

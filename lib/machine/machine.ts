@@ -9,7 +9,7 @@ import type { GeneralRegisters, SpecialRegisters } from "../x86/boot/cpu_state.t
 import type { Board } from "./board.ts";
 import type { DeviceBus } from "./buses/device_bus.ts";
 import type { PortOutput } from "./buses/port_output.ts";
-import type { Cpu, KvmLevels } from "./cpu.ts";
+import { type Cpu, cpuList, type KvmLevels } from "./cpu.ts";
 import type { Cpuid } from "./cpuid/cpuid.ts";
 import type { ExitHandler, HandledReason } from "./exits/exit_handlers.ts";
 import type { ExitLog } from "./exits/exit_log.ts";
@@ -24,6 +24,7 @@ import type { Registers } from "./registers/registers.ts";
 import { checkedForCaller, fromCaller, iteratedFromCaller } from "./run/run_errors.ts";
 import type { GuestDebug } from "./run/guest_debug.ts";
 import type { InterleavingOptions } from "./run/interleaving.ts";
+import type { RunControl } from "./run/run_control.ts";
 import type {
   CallInput,
   CallOptions,
@@ -32,7 +33,8 @@ import type {
   RunOptions,
 } from "./run/run_options.ts";
 
-const INDEX = /^\d+$/;
+/** What runs a machine. For matchers, whose runs have parts. */
+export let runControlOf: (machine: Machine) => RunControl;
 
 /**
  * A CPU of a machine: {@linkcode Machine.cpus}. A machine is its own CPU 0. What CPUs share, such as memory, each of
@@ -334,6 +336,10 @@ export class Machine extends MachineCpu implements Disposable {
   readonly cpus: readonly [Machine, ...MachineCpu[]];
   readonly #board: Board;
 
+  static {
+    runControlOf = (machine) => machine.#board.runControl;
+  }
+
   /** Use {@linkcode boot}. Takes ownership of the board, whose CPUs stand where the guest starts. */
   constructor(board: Board) {
     const [first, ...others] = board.cpus;
@@ -391,6 +397,7 @@ export class Machine extends MachineCpu implements Disposable {
    * @throws {UnhandledExitError} At an exit that no handler answers, and at SHUTDOWN.
    * @throws {TypeError} When it has shut down already, and its registers were not set since.
    * @throws {GuestFaultError} At a fault that the guest's fault catcher reports.
+   * @throws {PendingEventError} When it ends before the guest has taken what was injected ({@linkcode Machine.inject}).
    * @throws {TimeLimitError} When it takes longer than its limit.
    * @throws {KvmError} When KVM refuses to run it.
    */
@@ -480,20 +487,4 @@ export class Machine extends MachineCpu implements Disposable {
   [Symbol.dispose](): void {
     this.#board[Symbol.dispose]();
   }
-}
-
-/** The CPUs of a machine, by number: one that is not there is an error that says so, and not undefined. */
-function cpuList<Cpus extends readonly object[]>(cpus: Cpus): Cpus {
-  return new Proxy(cpus, {
-    get(target, name, receiver) {
-      if (typeof name === "string" && INDEX.test(name) && !(name in target)) {
-        throw new RangeError(
-          `Cannot use CPU ${name}: the machine has CPUs 0 to ${
-            target.length - 1
-          }. The option \`cpus\` gives it more.`,
-        );
-      }
-      return Reflect.get(target, name, receiver);
-    },
-  });
 }

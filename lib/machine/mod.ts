@@ -43,6 +43,7 @@ export type { AssignableRegisters } from "./registers/assignable_registers.ts";
 export {
   CallError,
   GuestFaultError,
+  PendingEventError,
   TimeLimitError,
   UnhandledExitError,
 } from "./run/run_errors.ts";

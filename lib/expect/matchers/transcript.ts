@@ -1,7 +1,7 @@
 import type { Exit } from "../../kvm/exits/exit.ts";
 import { goesOn } from "../../kvm/exits/exit_table.ts";
 import type { CaughtFault } from "../../machine/faults/caught_fault.ts";
-import type { Machine, MachineCpu } from "../../machine/machine.ts";
+import { type Machine, type MachineCpu, runControlOf } from "../../machine/machine.ts";
 import { exitText } from "../../machine/report/exit_text.ts";
 import { isErrorOf, TimeLimitError } from "../../machine/run/run_errors.ts";
 import {
@@ -97,7 +97,7 @@ export function matchCall(
   cpu: MachineCpu,
   call: RoutineCallee,
   patterns: readonly ExitPattern[],
-  options: Pick<RunOptions, "timeout">,
+  options: Pick<RunOptions, "timeout" | "pending">,
 ): () => MatcherResult {
   checkCallOptions(options);
   checkElements(patterns, cpu);
@@ -252,6 +252,7 @@ export function followTranscripts(
   { then, ...options }: TranscriptOptions,
 ): TranscriptOutcome {
   const { log, cpus } = machine;
+  const control = runControlOf(machine);
   const offering = offer(cursors, log);
   const waiting = () => [...cursors].find(([, { isDone }]) => !isDone)?.[0];
   const nothing = (why: string) => ({
@@ -265,13 +266,14 @@ export function followTranscripts(
     for (;;) {
       const total = log.total;
       for (
-        const observed of machine.exits({ ...options, before: offering.before, cpus: running })
+        const observed of control.observe({ ...options, before: offering.before, cpus: running })
       ) {
         const { number, cpu, exit } = observed;
         if (offering.isForeseen) {
           if (waiting() === undefined) {
-            return (then === "silence" ? noise(machine) : undefined) ??
-              { number, at: cpu, received: undefined };
+            const broken = then === "silence" ? noise(machine) : undefined;
+            if (broken === undefined) control.checkPending(options);
+            return broken ?? { number, at: cpu, received: undefined };
           }
         } else if (!isExpectedElsewhere(observed, cursors)) {
           const received = observed.fault?.text ?? exitText(exit);
@@ -325,7 +327,12 @@ function noise(machine: Machine): TranscriptOutcome | undefined {
   if (awake.length === 0) return undefined;
   try {
     const cpus = awake.map(({ number }) => number);
-    for (const { number, cpu, exit, fault } of machine.exits({ timeout: SILENCE, cpus })) {
+    for (
+      const { number, cpu, exit, fault } of runControlOf(machine).observe({
+        timeout: SILENCE,
+        cpus,
+      })
+    ) {
       if (fault !== undefined || exit.reason !== "HLT") {
         return { number, at: cpu, received: fault?.text ?? exitText(exit) };
       }

@@ -5,8 +5,12 @@ import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
 import { hex } from "../../x86/hex.ts";
 import type { InterruptQueue } from "./interrupt_queue.ts";
 import type { Registers } from "../registers/registers.ts";
+import { vcpuEventState } from "./vcpu_events.ts";
 
 const LAST_VECTOR = 0xff;
+
+/** Why an event is pending that nothing holds back. */
+const NOT_RUN = "the CPU has not run since";
 const LAST_ERROR_CODE = 0xffff_ffff;
 
 /** The vectors that instructions raise, and nothing else does. */
@@ -40,8 +44,21 @@ export interface InjectionInit {
   readonly checkStopped: (what: string) => void;
 }
 
+/** An event that was injected and that its CPU has not taken. */
+export interface PendingEvent {
+  /** What it is: `"interrupt 0x40"`, `"NMI"`. */
+  readonly text: string;
+  /** Why the CPU does not take it. */
+  readonly why: string;
+}
+
+/** The events that were injected and that the CPU has not taken. For run control alone. */
+export let pendingEvents: (injection: Injection) => readonly PendingEvent[];
+
 /**
- * Events from outside, for a machine's guest: `vm.inject`. The guest takes them when it runs on.
+ * Events from outside, for a machine's guest: `vm.inject`. The guest takes them when it runs on. A run that ends by
+ * itself before that, or a transcript or a call that is done, throws {@linkcode PendingEventError}, unless it was given
+ * {@linkcode RunOptions.pending}. Nobody is told of what is injected behind the last run: inject, and then run.
  *
  * @example
  * ```ts no-eval
@@ -64,6 +81,12 @@ export interface InjectionInit {
  */
 export class Injection {
   readonly #parts: InjectionInit;
+  /** What the CPU may not have taken yet: others than the test's are not asked about. */
+  readonly #injected: Set<"exception" | "interrupt" | "NMI" | "SMI"> = new Set();
+
+  static {
+    pendingEvents = (injection) => injection.#pending();
+  }
 
   /** Use {@linkcode Machine.inject}. */
   constructor(parts: InjectionInit) {
@@ -108,6 +131,7 @@ export class Injection {
         error_code: errorCode ?? 0,
       },
     });
+    this.#injected.add("exception");
   }
 
   /**
@@ -128,6 +152,7 @@ export class Injection {
       );
     }
     this.#parts.queue.add(vector);
+    this.#injected.add("interrupt");
   }
 
   /** The interrupts that the guest has not taken yet, the next first. */
@@ -149,6 +174,7 @@ export class Injection {
   nmi(): void {
     this.#parts.checkUsable("inject an NMI");
     this.#parts.vcpu.events.nmi();
+    this.#injected.add("NMI");
   }
 
   /**
@@ -166,6 +192,37 @@ export class Injection {
       );
     }
     this.#parts.vcpu.events.smi();
+    this.#injected.add("SMI");
+  }
+
+  #pending(): readonly PendingEvent[] {
+    if (this.#injected.size === 0) return [];
+    const { queue, registers, vcpu } = this.#parts;
+    const { exception, interrupt, shadow, nmi, smi } = vcpuEventState(vcpu.events.getVcpuEvents());
+    const waiting = queue.waiting.map((vector) => `interrupt ${hex(vector)}`);
+    const held = interrupt?.soft === false ? [`interrupt ${hex(interrupt.vector)}`] : [];
+    const inShadow = shadow && `it stands in the shadow of ${shadow}`;
+    const ofInterrupts = registers().rflags.if ? inShadow : "RFLAGS.IF is clear";
+    const found = {
+      exception: exception?.injected ? [{ text: exception.name, why: NOT_RUN }] : [],
+      interrupt: [
+        ...held.map((text) => ({ text, why: NOT_RUN })),
+        ...waiting.map((text) => ({ text, why: ofInterrupts ?? NOT_RUN })),
+      ],
+      NMI: nmi.pending
+        ? [{ text: "NMI", why: nmi.masked ? "NMIs are blocked until IRET" : inShadow ?? NOT_RUN }]
+        : [],
+      SMI: smi.pending
+        ? [{
+          text: "SMI",
+          why: smi.inSmm ? "it is in system-management mode" : inShadow ?? NOT_RUN,
+        }]
+        : [],
+    };
+    return [...this.#injected].flatMap((kind) => {
+      if (found[kind].length === 0) this.#injected.delete(kind);
+      return found[kind];
+    });
   }
 
   #checkException({ name, hasErrorCode, vector }: Exception, errorCode: number | undefined): void {

@@ -1,5 +1,6 @@
 import type { Exit } from "../../kvm/exits/exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
+import type { Injection } from "../interrupts/injection.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
 import type { ActivityState, HaltWatch } from "./activity_state.ts";
 import type { FaultCatcher } from "../faults/fault_catcher.ts";
@@ -25,6 +26,7 @@ export interface CpuRunnerInit {
   readonly vcpu: Vcpu;
   readonly store: RegisterStore;
   readonly debug: DebugControl;
+  readonly inject: Injection;
   readonly loop: RunLoop;
   /** Finds a HLT that is no exit, where the kernel has the local APIC and there is no other CPU. */
   readonly halt: HaltWatch | undefined;

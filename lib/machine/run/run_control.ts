@@ -9,6 +9,7 @@ import { isPowerOff, RunEnds } from "./run_ends.ts";
 import { asyncError, isPromise } from "../../devices/handlers.ts";
 import type { CpuScheduler } from "./cpu_scheduler.ts";
 import { FaultCatcher } from "../faults/fault_catcher.ts";
+import { checkPending, isForTheTest } from "./pending_events.ts";
 import { GuestFaultError, TimeLimitError, UnhandledExitError } from "./run_errors.ts";
 import { ofCpu } from "../report/cpus_section.ts";
 import {
@@ -88,12 +89,14 @@ export class RunControl {
   /** See {@linkcode Machine.run}. */
   run(options: RunOptions): Exit {
     checkRunOptions(options);
-    return this.#drive(options, () => {
+    const exit = this.#drive(options, () => {
       this.#begin(undefined);
       const exit = this.#runToEnd() ?? this.#lastHalt();
       this.#parts.ends.check(this.#runner.parts.cpu, exit);
       return exit;
     });
+    this.checkPending(options);
+    return exit;
   }
 
   /** See {@linkcode MachineCpu.step}. */
@@ -129,20 +132,38 @@ export class RunControl {
     const run = () => this.#runAlone(call.runner, () => this.#runToEnd());
     const exit = call.explaining(() => this.#drive(options, run));
     if (exit !== undefined) throw call.ended(exit);
-    return call.finish();
+    const result = call.finish();
+    checkPending([call.runner], options.pending);
+    return result;
   }
 
   /** See {@linkcode Machine.exits}. */
   exits(options: ExitsOptions): Generator<ObservedExit, void, void> {
-    checkExitsOptions(options);
-    this.#checkCpus(options.cpus);
+    checkExitsOptions(options, this.#parts.runners.length);
     const { call, cpus: [first] = [0], timeout } = options;
-    if (call === undefined) return this.#exits(options);
+    if (call === undefined) return this.#exitsToEnd(options);
     const { routine, given = {} } = call;
     return this.#exitsOf(this.prepareCall(first, routine, given, { timeout }), options);
   }
 
-  *#exits(options: ExitsOptions): Generator<ObservedExit, void, void> {
+  /**
+   * Checks, at the end of a run, what was injected: see {@linkcode checkPending}.
+   *
+   * @param options Those of the run.
+   */
+  checkPending({ pending, cpus }: Pick<ExitsOptions, "pending" | "cpus">): void {
+    const { runners } = this.#parts;
+    if (isForTheTest(this.#runner.lastExit)) return;
+    checkPending(cpus?.map((number) => runners[number]) ?? runners, pending);
+  }
+
+  *#exitsToEnd(options: ExitsOptions): Generator<ObservedExit, void, void> {
+    yield* this.observe(options);
+    this.checkPending(options);
+  }
+
+  /** The exits of a part of a run, whose end says nothing of what was injected: see {@linkcode checkPending}. */
+  *observe(options: ExitsOptions): Generator<ObservedExit, void, void> {
     this.#begin(options.cpus);
     for (let used = 0;;) {
       const observed = this.#drive(options, () => this.#observe(options.before), used);
@@ -176,14 +197,17 @@ export class RunControl {
 
   *#exitsOf(
     prepared: RoutineCall,
-    { before, timeout }: ExitsOptions,
+    { before, timeout, pending }: ExitsOptions,
   ): Generator<ObservedExit, void, void> {
     this.checkStopped("call a routine");
     using call = prepared.enter();
     const next = () => this.#runAlone(call.runner, () => this.#observe(before));
     for (let used = 0;;) {
       const observed = call.explaining(() => this.#drive({ timeout }, next, used));
-      if (observed === undefined) return void call.finish();
+      if (observed === undefined) {
+        call.finish();
+        return checkPending([call.runner], pending);
+      }
       used += this.#parts.limit.elapsed;
       yield observed;
       if (this.#stopAsked) throw call.ended(observed.exit);
@@ -465,21 +489,6 @@ export class RunControl {
     if (!this.#beginsAgain(exit) && this.#parts.ends.isWanted(exit)) this.#resetIfAsked();
     const { number, answeredBy, value } = cpu.log.latest!;
     return { number, cpu: cpu.number, exit, fault, answeredBy, value };
-  }
-
-  #checkCpus(cpus: readonly number[] | undefined): void {
-    const { runners } = this.#parts;
-    if (cpus !== undefined && !Array.isArray(cpus)) {
-      throw new TypeError(`Cannot run the CPUs ${String(cpus)}: give a list of their numbers`);
-    }
-    if (cpus?.length === 0) {
-      throw new RangeError("Cannot run no CPU: name at least one, or leave `cpus` out for all");
-    }
-    const unknown = cpus?.find((cpu) => typeof cpu !== "number" || runners[cpu] === undefined);
-    if (unknown === undefined) return;
-    throw new RangeError(
-      `Cannot run CPU ${JSON.stringify(unknown)}: the machine has CPUs 0 to ${runners.length - 1}`,
-    );
   }
 }
 

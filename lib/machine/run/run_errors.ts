@@ -1,4 +1,5 @@
 import { describeWalk } from "../../x86/paging/page_walk.ts";
+import type { PendingEvent } from "../interrupts/injection.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
 import type { StoppedCpu } from "../report/stopped_cpu.ts";
 import { statePage } from "../report/state_page.ts";
@@ -75,6 +76,42 @@ export class UnhandledExitError extends Error {
     LOGS.set(this, machine.log);
     this.exit = exit;
   }
+}
+
+/**
+ * A run has ended, and the guest has not taken what was injected ({@linkcode MachineCpu.inject}); or it has taken all of
+ * it, where that was still to be pending ({@linkcode RunOptions.pending}). The machine can be looked at, and run on.
+ */
+export class PendingEventError extends Error {
+  /** The name that reporters print. */
+  override readonly name = "PendingEventError";
+
+  /**
+   * The error with the state of the machine at the end of its run.
+   *
+   * @param machine The CPU that has not taken them; where there are none, that of the latest exit.
+   * @param pending What is pending.
+   */
+  constructor(machine: StoppedCpu, pending: readonly PendingEvent[]) {
+    super(
+      `${pending.length === 0 ? NONE_PENDING : notTaken(machine, pending)}\n\n${
+        statePage(machine)
+      }`,
+    );
+    LOGS.set(this, machine.log);
+  }
+}
+
+const NONE_PENDING =
+  "The run has ended, and nothing that was injected is still pending, as it was to be: { pending: true }.";
+
+function notTaken(machine: StoppedCpu, pending: readonly PendingEvent[]): string {
+  const events = pending.map(({ text, why }) => `${text} (${why})`).join(", ");
+  return `The run has ended, and ${
+    ofCpu(machine) === "" ? "the guest" : `CPU ${machine.number}`
+  } has not taken what ` +
+    `was injected: ${events}. Let the guest take it before it ends, or say that it is to stay pending: ` +
+    "vm.run({ pending: true }).";
 }
 
 function headline(exit: Exit, which: string): string {
@@ -202,7 +239,13 @@ export class CallError extends Error {
 }
 
 /** The errors about what the guest does. */
-const OF_GUEST = [CallError, GuestFaultError, TimeLimitError, UnhandledExitError];
+const OF_GUEST = [
+  CallError,
+  GuestFaultError,
+  PendingEventError,
+  TimeLimitError,
+  UnhandledExitError,
+];
 
 /** Whether an error is about what the guest does, or its handlers return. */
 export function isOfGuest(error: unknown): error is Error {

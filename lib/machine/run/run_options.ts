@@ -23,10 +23,16 @@ export interface RunOptions {
    * other end is an error.
    */
   readonly until?: "halted" | "reset" | "shutdown";
+  /**
+   * What {@linkcode MachineCpu.inject} has injected is still to be pending when the run ends: the guest keeps interrupts
+   * off. That it has taken all of it is an error then; left out, that it has not is one. Neither counts where the run
+   * ends for the test's sake: at a breakpoint, a step, a watchpoint, IRQ_WINDOW_OPEN, a fault, or the time limit.
+   */
+  readonly pending?: boolean;
 }
 
-const OF_RUNS: NamesOf<RunOptions> = { timeout: "value", until: "value" };
-const OF_CALLS: NamesOf<CallOptions> = { timeout: "value", returns: "value" };
+const OF_RUNS: NamesOf<RunOptions> = { timeout: "value", until: "value", pending: "flag" };
+const OF_CALLS: NamesOf<CallOptions> = { timeout: "value", pending: "flag", returns: "value" };
 const OF_EXITS: NamesOf<ExitsOptions> = {
   ...OF_RUNS,
   before: "value",
@@ -69,10 +75,28 @@ export function checkCallOptions(options: CallOptions): void {
   checkOptions(RUN, options, OF_CALLS);
 }
 
-/** The same of an iteration's options. @throws {TypeError} When there is no option of a name. */
-export function checkExitsOptions(options: ExitsOptions): void {
+/**
+ * The same of an iteration's options.
+ *
+ * @param count How many CPUs the machine has.
+ * @throws {TypeError} When there is no option of a name.
+ * @throws {RangeError} When there is no CPU of a number, or none is named.
+ */
+export function checkExitsOptions(options: ExitsOptions, count: number): void {
+  const { call, cpus } = options;
   checkOptions(RUN, options, OF_EXITS);
-  if (options.call !== undefined) checkOptions(RUN, options.call, OF_CALLEES, "call");
+  if (call !== undefined) checkOptions(RUN, call, OF_CALLEES, "call");
+  if (cpus !== undefined && !Array.isArray(cpus)) {
+    throw new TypeError(`Cannot run the CPUs ${String(cpus)}: give a list of their numbers`);
+  }
+  if (cpus?.length === 0) {
+    throw new RangeError("Cannot run no CPU: name at least one, or leave `cpus` out for all");
+  }
+  const unknown = cpus?.find((cpu) => !(Number.isInteger(cpu) && cpu >= 0 && cpu < count));
+  if (unknown === undefined) return;
+  throw new RangeError(
+    `Cannot run CPU ${JSON.stringify(unknown)}: the machine has CPUs 0 to ${count - 1}`,
+  );
 }
 
 /** What answers an exit before the machine's devices are asked: see {@linkcode ExitsOptions}. */
@@ -105,7 +129,7 @@ export type ResultType = `${"u" | "i"}${8 | 16 | 32 | 64}`;
  * console.log(vm.call("add", [1, -2], { returns: "i32" })); // -1n
  * ```
  */
-export interface CallOptions extends Pick<RunOptions, "timeout"> {
+export interface CallOptions extends Pick<RunOptions, "timeout" | "pending"> {
   /**
    * What of the accumulator is the result: of a C function that returns `int`, `"i32"`, of one that returns `bool`,
    * `"u8"`; the rest of RAX is undefined then. Twice as wide as a register it is in two of them: EDX:EAX, DX:AX.
