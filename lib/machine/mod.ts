@@ -15,15 +15,6 @@ export type { DirtyPagesOption } from "./memory/dirty_pages.ts";
 export type { ExitHandler, HandledReason } from "./exits/exit_handlers.ts";
 export type { DeviceBus } from "./buses/device_bus.ts";
 export type { ExitLog, ExitRecord } from "./exits/exit_log.ts";
-export type {
-  BreakpointRegister,
-  ExtendedFlagRegister,
-  ExtendedRegisters,
-  ExtendedRegisterValues,
-  NarrowRegister,
-  VectorRegisterName,
-  WideRegister,
-} from "./registers/extended_registers.ts";
 export {
   type FeatureMsr,
   featureMsr,
@@ -32,13 +23,7 @@ export {
   type MsrOutcome,
   type Msrs,
 } from "./msrs/msrs.ts";
-export type {
-  FlagFieldName,
-  FlagProperties,
-  FlagRegister,
-  FlagRegisterName,
-  FlagsOfRegisters,
-} from "./registers/flag_register.ts";
+export type { FlagRegister } from "./registers/flag_register.ts";
 export type { AssignableRegisters } from "./registers/assignable_registers.ts";
 export {
   CallError,
@@ -93,21 +78,12 @@ export { type ModeCase, type ModeChoice, modes } from "./boot/modes.ts";
 export type { Notification, NotifyOptions } from "./buses/notification.ts";
 export type { PortOutput } from "./buses/port_output.ts";
 export type {
-  ControlRegisterName,
-  MainFlagRegister,
   RegisterAccess,
   RegisterPart,
   Registers,
   RegisterValues,
-  TableRegisterName,
-  WithBase,
 } from "./registers/registers.ts";
-export type {
-  Lane,
-  VectorLanes,
-  VectorLaneValues,
-  VectorRegister,
-} from "./registers/vector_register.ts";
+export type { VectorRegister } from "./registers/vector_register.ts";
 export type { WholeRegister } from "./registers/whole_register.ts";
-export type { X87Number, X87Register } from "./registers/x87_register.ts";
+export type { X87Register } from "./registers/x87_register.ts";
 export type { Size } from "./memory/size.ts";

@@ -1,13 +1,9 @@
 import type { MachineCpu } from "../../machine/machine.ts";
 import { msrEntries } from "../../machine/msrs/msrs.ts";
-import { flagRegisterTables } from "../../machine/registers/flag_register.ts";
+import { flagRegisterTables } from "../../x86/registers/flag_tables.ts";
+import type { Lane } from "../../x86/registers/xsave.ts";
 import type { RegisterValues } from "../../machine/registers/registers.ts";
-import {
-  bytesOfLanes,
-  type Lane,
-  LANES,
-  lanesOf,
-} from "../../machine/registers/vector_register.ts";
+import { bytesOfLanes, LANES, lanesOf } from "../../machine/registers/vector_register.ts";
 import { definedEntries } from "../../x86/defined_entries.ts";
 import { flagNames, type FlagTable } from "../../x86/registers/flags.ts";
 import { hex } from "../../x86/hex.ts";

@@ -1,5 +1,6 @@
 import type { FlagValues } from "../../x86/registers/flags.ts";
-import type { FlagProperties, FlagRegister, FlagsOfRegisters } from "./flag_register.ts";
+import type { FlagsOfRegisters } from "../../x86/registers/flag_tables.ts";
+import type { FlagRegister } from "./flag_register.ts";
 
 /** What a whole register can be set to. */
 export type WholeValue = bigint | number;
@@ -11,11 +12,6 @@ export type WholeValueOrLabel = WholeValue | string;
 export type AssignedFlags<Name extends keyof FlagsOfRegisters> =
   | WholeValue
   | FlagValues<FlagsOfRegisters[Name]>;
-
-/** A register that is made of flags, as it is read. */
-export type FlagsRead<Name extends keyof FlagsOfRegisters> =
-  & FlagRegister
-  & FlagProperties<FlagsOfRegisters[Name]>;
 
 /**
  * The registers that are read as one type and set as several: those of 64 bits, which are bigints, by numbers too, and
@@ -130,33 +126,33 @@ export interface AssignableRegisters {
   get fdp(): bigint;
   set fdp(value: WholeValue);
   /** RFLAGS. */
-  get rflags(): FlagsRead<"rflags">;
+  get rflags(): FlagRegister<"rflags">;
   set rflags(value: AssignedFlags<"rflags">);
   /** CR0. */
-  get cr0(): FlagsRead<"cr0">;
+  get cr0(): FlagRegister<"cr0">;
   set cr0(value: AssignedFlags<"cr0">);
   /** CR4. */
-  get cr4(): FlagsRead<"cr4">;
+  get cr4(): FlagRegister<"cr4">;
   set cr4(value: AssignedFlags<"cr4">);
   /** IA32_EFER. */
-  get efer(): FlagsRead<"efer">;
+  get efer(): FlagRegister<"efer">;
   set efer(value: AssignedFlags<"efer">);
   /** XCR0. */
-  get xcr0(): FlagsRead<"xcr0">;
+  get xcr0(): FlagRegister<"xcr0">;
   set xcr0(value: AssignedFlags<"xcr0">);
   /** DR6. */
-  get dr6(): FlagsRead<"dr6">;
+  get dr6(): FlagRegister<"dr6">;
   set dr6(value: AssignedFlags<"dr6">);
   /** DR7. */
-  get dr7(): FlagsRead<"dr7">;
+  get dr7(): FlagRegister<"dr7">;
   set dr7(value: AssignedFlags<"dr7">);
   /** MXCSR. */
-  get mxcsr(): FlagsRead<"mxcsr">;
+  get mxcsr(): FlagRegister<"mxcsr">;
   set mxcsr(value: AssignedFlags<"mxcsr">);
   /** x87's control word. */
-  get fcw(): FlagsRead<"fcw">;
+  get fcw(): FlagRegister<"fcw">;
   set fcw(value: AssignedFlags<"fcw">);
   /** x87's status word. */
-  get fsw(): FlagsRead<"fsw">;
+  get fsw(): FlagRegister<"fsw">;
   set fsw(value: AssignedFlags<"fsw">);
 }

@@ -1,82 +1,29 @@
 import { HostError } from "../../ffi/errors.ts";
 import { kvm_debugregs } from "../../kvm/abi/structs/registers.ts";
-import { flagMask, flagNames, type FlagValues } from "../../x86/registers/flags.ts";
+import { flagMask, flagNames } from "../../x86/registers/flags.ts";
 import { hex } from "../../x86/hex.ts";
-import { xcr0Flags } from "../../x86/registers/flag_tables.ts";
+import { type FlagRegisterName, xcr0Flags } from "../../x86/registers/flag_tables.ts";
 import {
   type FpuRegister,
   fpuRegisters,
-  type MmxRegister,
   mmxRegisters,
-  type OpmaskRegister,
   opmaskRegisters,
-  type SimdRegister,
   simdRegisters,
-  type X87StackRegister,
   x87StackRegisters,
 } from "../../x86/registers/xsave.ts";
-import { flagAccessors, type FlagsOfRegisters, type RegisterAccessors } from "./flag_register.ts";
+import { flagAccessors, type RegisterAccessors } from "./flag_register.ts";
 import { checkNames } from "./register_names.ts";
 import type { RegisterStore } from "./register_store.ts";
-import {
-  bytesOfInteger,
-  integerOf,
-  type Lane,
-  type VectorLanes,
-  type VectorLaneValues,
-  type VectorRegister,
-} from "./vector_register.ts";
+import { bytesOfInteger, integerOf } from "./vector_register.ts";
 import { type LabelReader, wholeNumber } from "./whole_register.ts";
-import type { X87Number, X87Register } from "./x87_register.ts";
 import { XsaveRegisters } from "./xsave_registers.ts";
-
-/** The registers with the addresses of breakpoints. */
-export type BreakpointRegister = "dr0" | "dr1" | "dr2" | "dr3";
-
-/** Registers of 64 bits that are read as whole values: bigints. */
-export type WideRegister = BreakpointRegister | OpmaskRegister | "fip" | "fdp";
-
-/** Narrower ones: numbers. */
-export type NarrowRegister = "ftw" | "fop" | "pkru";
-
-/** Those that are made of flags. */
-export type ExtendedFlagRegister = "xcr0" | "dr6" | "dr7" | "mxcsr" | "fcw" | "fsw";
-
-/** Vector registers by name. */
-export type VectorRegisterName = SimdRegister | MmxRegister;
-
-/**
- * The registers of x87, MMX, SSE, AVX and AVX-512, those of debugging, and XCR0, as {@linkcode Registers} has
- * them.
- */
-export type ExtendedRegisters =
-  & { readonly [Name in VectorRegisterName]: VectorRegister & VectorLanes }
-  & { readonly [Name in X87StackRegister]: X87Register & X87Number }
-  & { -readonly [Name in NarrowRegister]: number };
-
-/** The same, as tests set and expect them. */
-export type ExtendedRegisterValues =
-  & { readonly [Name in VectorRegisterName]?: bigint | number | VectorLaneValues }
-  & { readonly [Path in `${VectorRegisterName}.${Lane}`]?: readonly (number | bigint)[] }
-  & { readonly [Name in X87StackRegister]?: bigint | number }
-  & { readonly [Path in `${X87StackRegister}.f64`]?: number }
-  & { readonly [Name in BreakpointRegister]?: bigint | number | string }
-  & {
-    readonly [Name in Exclude<WideRegister, BreakpointRegister> | NarrowRegister]?: bigint | number;
-  }
-  & {
-    readonly [Name in ExtendedFlagRegister]?:
-      | bigint
-      | number
-      | FlagValues<FlagsOfRegisters[Name]>;
-  };
 
 const U64 = 64;
 /** The upper half of DR6 and DR7 is reserved (Intel SDM Vol. 3B, 17.2). */
 const DEBUG_WIDTH = 32;
 const BREAKPOINT_SIZE = 8;
-const BREAKPOINTS: readonly BreakpointRegister[] = ["dr0", "dr1", "dr2", "dr3"];
-const FLAGGED: readonly ExtendedFlagRegister[] = ["xcr0", "dr6", "dr7", "mxcsr", "fcw", "fsw"];
+const BREAKPOINTS: readonly string[] = ["dr0", "dr1", "dr2", "dr3"];
+const FLAGGED: readonly FlagRegisterName[] = ["xcr0", "dr6", "dr7", "mxcsr", "fcw", "fsw"];
 
 /** What of the XSAVE area is a bigint, or a number, and is no vector. */
 const PLAIN: readonly FpuRegister[] = ["ftw", "fop", "fip", "fdp", "pkru"];
@@ -89,7 +36,7 @@ const files = new WeakMap<object, ExtendedFile>();
 let shared: object | undefined;
 
 /**
- * An object without registers of its own that has those of {@linkcode ExtendedRegisters} from its prototype,
+ * An object without registers of its own that has those of the extensions from its prototype,
  * and refuses names that are none.
  */
 export function extendedRegisters(store: RegisterStore, numberOf: LabelReader): object {
@@ -210,7 +157,7 @@ function debugRegister(
 ): RegisterAccessors {
   const isFlagged = name === "dr6" || name === "dr7";
   const offset = isFlagged ? kvm_debugregs.offsetOf(name) : kvm_debugregs.offsetOf("db") +
-    BREAKPOINTS.indexOf(name as BreakpointRegister) * BREAKPOINT_SIZE;
+    BREAKPOINTS.indexOf(name) * BREAKPOINT_SIZE;
   const read = () => store.view("debug").getBigUint64(offset, true);
   const write = (value: unknown) => {
     const integer = wholeNumber(name, numberOf(value), isFlagged ? DEBUG_WIDTH : U64);

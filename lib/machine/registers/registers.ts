@@ -1,9 +1,14 @@
+import type { Address } from "../../guest/address.ts";
 import { atCaller } from "../../guest/call_site.ts";
 import { kvm_dtable, kvm_regs, kvm_segment, kvm_sregs } from "../../kvm/abi/structs/registers.ts";
 import type { StructLayout } from "../../ffi/struct.ts";
 import type { DescriptorTable, SegmentName } from "../../x86/boot/cpu_state.ts";
 import { definedEntries } from "../../x86/defined_entries.ts";
-import { RFLAGS_ALWAYS_SET } from "../../x86/registers/flag_tables.ts";
+import {
+  type FlagRegisterName,
+  type FlagsOfRegisters,
+  RFLAGS_ALWAYS_SET,
+} from "../../x86/registers/flag_tables.ts";
 import type { FlagValues } from "../../x86/registers/flags.ts";
 import {
   type GeneralRegister,
@@ -12,56 +17,67 @@ import {
   registerPlaces,
   writeRegister,
 } from "../../x86/registers/registers.ts";
+import type {
+  FpuRegister,
+  Lane,
+  MmxRegister,
+  OpmaskRegister,
+  SimdRegister,
+  X87StackRegister,
+} from "../../x86/registers/xsave.ts";
 import type { Segment } from "../../x86/registers/segment.ts";
 import type { AssignableRegisters } from "./assignable_registers.ts";
-import { flagAccessors, type FlagRegisterName, type FlagsOfRegisters } from "./flag_register.ts";
-import {
-  type ExtendedRegisters,
-  extendedRegisters,
-  type ExtendedRegisterValues,
-} from "./extended_registers.ts";
+import { extendedRegisters } from "./extended_registers.ts";
+import { flagAccessors } from "./flag_register.ts";
 import { checkNames, namesIn, unknownRegister } from "./register_names.ts";
 import type { RegisterStore } from "./register_store.ts";
+import type { VectorRegister } from "./vector_register.ts";
 import { checkIsNumber, type LabelReader, wholeNumber, WholeRegister } from "./whole_register.ts";
+import type { X87Register } from "./x87_register.ts";
 
 const SEGMENTS: readonly SegmentName[] = ["cs", "ds", "es", "fs", "gs", "ss", "tr", "ldt"];
-const TABLES: readonly TableRegisterName[] = ["gdt", "idt"];
+const TABLES = ["gdt", "idt"] as const;
 const QUADWORD = 64;
-const WHOLE: readonly ControlRegisterName[] = ["cr2", "cr3", "cr8", "apic_base"];
+const WHOLE = ["cr2", "cr3", "cr8", "apic_base"] as const;
 
 /** Those made of flags that `struct kvm_regs` and `struct kvm_sregs` have. */
-const FLAGGED: readonly MainFlagRegister[] = ["rflags", "cr0", "cr4", "efer"];
-
-/** Registers that are made of flags, and are not of the extensions. */
-export type MainFlagRegister = "rflags" | "cr0" | "cr4" | "efer";
-
-/** Registers that are read as whole values. */
-export type ControlRegisterName = "cr2" | "cr3" | "cr8" | "apic_base";
-
-/** The registers that hold a descriptor table. */
-export type TableRegisterName = "gdt" | "idt";
-
-/** Some members of a segment or a table; the base may be a label. */
-export type WithBase<Members> = Partial<Omit<Members, "base">> & {
-  readonly base?: bigint | number | string;
-};
+const FLAGGED: readonly FlagRegisterName[] = ["rflags", "cr0", "cr4", "efer"];
 
 /**
  * The registers of a vCPU by name, as {@linkcode Registers} has them and tests set and expect them. A string is a label
  * of the guest, and stands for what `mov rsi, label` would load.
  */
 export type RegisterValues =
-  & { readonly [Name in Exclude<GeneralRegister, "rflags">]?: bigint | number | string }
-  & { readonly [Name in PartialRegister]?: number | bigint | string }
-  & { readonly [Name in ControlRegisterName]?: bigint | number | string }
   & {
-    readonly [Name in MainFlagRegister]?: bigint | number | FlagValues<FlagsOfRegisters[Name]>;
+    readonly [
+      Name in
+        | Exclude<GeneralRegister, "rflags">
+        | PartialRegister
+        | ("cr2" | "cr3" | "cr8" | "apic_base")
+        | ("dr0" | "dr1" | "dr2" | "dr3")
+    ]?: Address;
   }
-  & { readonly [Name in SegmentName]?: number | WithBase<Segment> }
-  & { readonly [Name in TableRegisterName]?: WithBase<DescriptorTable> }
+  & {
+    readonly [Name in FlagRegisterName]?: bigint | number | FlagValues<FlagsOfRegisters[Name]>;
+  }
+  & {
+    readonly [Name in SegmentName]?:
+      | number
+      | Partial<Omit<Segment, "base"> & { readonly base: Address }>;
+  }
+  & { readonly [Name in "gdt" | "idt"]?: { readonly base?: Address; readonly limit?: number } }
+  & { readonly [Name in Exclude<FpuRegister, FlagRegisterName>]?: bigint | number }
+  & { readonly [Name in OpmaskRegister | X87StackRegister]?: bigint | number }
+  & {
+    readonly [Name in SimdRegister | MmxRegister]?:
+      | bigint
+      | number
+      | { readonly [Each in Lane]?: readonly (number | bigint)[] };
+  }
+  & { readonly [Path in `${SimdRegister | MmxRegister}.${Lane}`]?: readonly (number | bigint)[] }
+  & { readonly [Path in `${X87StackRegister}.f64`]?: number }
   & { readonly [Path in `${FlagRegisterName}.${string}`]?: boolean | number }
-  & { readonly [Path in `${SegmentName | TableRegisterName}.${string}`]?: bigint | number | string }
-  & ExtendedRegisterValues;
+  & { readonly [Path in `${SegmentName | "gdt" | "idt"}.${string}`]?: Address };
 
 /**
  * The registers of a machine's vCPU: `vm.registers`. 64-bit registers and bases are bigints, everything
@@ -112,8 +128,10 @@ export type Registers =
   & AssignableRegisters
   & { -readonly [Name in PartialRegister]: number }
   & { readonly [Name in SegmentName]: Segment }
-  & { readonly [Name in TableRegisterName]: DescriptorTable }
-  & ExtendedRegisters
+  & { readonly [Name in "gdt" | "idt"]: DescriptorTable }
+  & { readonly [Name in SimdRegister | MmxRegister]: VectorRegister }
+  & { readonly [Name in X87StackRegister]: X87Register }
+  & { -readonly [Name in "ftw" | "fop" | "pkru"]: number }
   & RegisterAccess;
 
 /** Registers by a name that is known only when the test runs. */
@@ -200,7 +218,7 @@ function quadword(store: RegisterStore, name: string) {
 /** A segment or a descriptor table: an object whose properties are the fields of its structure. */
 function structureMembers(
   store: RegisterStore,
-  name: SegmentName | TableRegisterName,
+  name: SegmentName | "gdt" | "idt",
   numberOf: LabelReader,
 ): object {
   const members = Object.create(checkNames(name));

@@ -1,3 +1,4 @@
+import type { Lane } from "../../x86/registers/xsave.ts";
 import { checkNames } from "./register_names.ts";
 import { wholeNumber, WholeRegister } from "./whole_register.ts";
 
@@ -5,8 +6,14 @@ const BITS = 8;
 const WORD_BITS = 64n;
 const WORD_SIZE = 8;
 
-/** A vector register: its value as one integer, and its lanes. */
-export class VectorRegister extends WholeRegister {}
+/**
+ * A vector register: its value as one integer, and its lanes, the lowest first. Those of 64-bit integers are bigints.
+ */
+export type VectorRegister =
+  & WholeRegister
+  & {
+    [Name in Lane]: Name extends "u64" | "i64" ? readonly bigint[] : readonly number[];
+  };
 
 /** Where the bytes of a vector register are. */
 export interface VectorBytes {
@@ -19,8 +26,8 @@ export interface VectorBytes {
 }
 
 /** A {@linkcode VectorRegister} called `name`, with a property for each kind of lanes. */
-export function vectorRegister(name: string, bytes: VectorBytes): VectorRegister & VectorLanes {
-  const register = new VectorRegister(
+export function vectorRegister(name: string, bytes: VectorBytes): VectorRegister {
+  const register = new WholeRegister(
     () => integerOf(bytes.read()),
     (value) => bytes.write(bytesOfInteger(wholeNumber(name, value, bytes.size * BITS), bytes.size)),
   );
@@ -32,8 +39,8 @@ export function vectorRegister(name: string, bytes: VectorBytes): VectorRegister
         bytes.write(bytesOfLanes(`set ${name}.${lane}`, lane, bytes.size / laneSize(lane), values)),
     });
   }
-  Object.setPrototypeOf(register, checkNames(name, VectorRegister.prototype));
-  return Object.preventExtensions(register) as VectorRegister & VectorLanes;
+  Object.setPrototypeOf(register, checkNames(name, WholeRegister.prototype));
+  return Object.preventExtensions(register) as VectorRegister;
 }
 
 /** The bytes, lowest first, as one integer. */
@@ -54,19 +61,6 @@ export function bytesOfInteger(value: bigint, size: number): Uint8Array<ArrayBuf
   }
   return new Uint8Array(view.buffer, 0, size);
 }
-
-/** How a vector register is cut into lanes: unsigned and signed integers, single and double precision. */
-export type Lane = "u8" | "u16" | "u32" | "u64" | "i8" | "i16" | "i32" | "i64" | "f32" | "f64";
-
-/** The lanes of a vector register, the lowest first. Those of 64-bit integers are bigints. */
-export type VectorLanes = {
-  [Name in Lane]: Name extends "u64" | "i64" ? readonly bigint[] : readonly number[];
-};
-
-/** What a vector register can be set to and expected as: one kind of lanes, all of them. */
-export type VectorLaneValues = {
-  readonly [Name in Lane]?: readonly (number | bigint)[];
-};
 
 const ARRAYS = {
   u8: Uint8Array,

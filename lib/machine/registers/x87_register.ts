@@ -3,10 +3,7 @@ import { checkNames } from "./register_names.ts";
 import { WholeRegister } from "./whole_register.ts";
 
 /** A register of the stack of x87: its 80 bits, and the number that they are. */
-export class X87Register extends WholeRegister {}
-
-/** An {@linkcode X87Register} as a number. */
-export interface X87Number {
+export interface X87Register extends WholeRegister {
   /** The double that is nearest to it. What is assigned is exact. */
   f64: number;
 }
@@ -16,8 +13,8 @@ export function x87Register(
   name: string,
   read: () => bigint,
   write: (value: bigint) => void,
-): X87Register & X87Number {
-  const register = new X87Register(read, write);
+): X87Register {
+  const register = new WholeRegister(read, write);
   Object.defineProperty(register, "f64", {
     enumerable: true,
     get: () => extendedToNumber(read()),
@@ -28,6 +25,6 @@ export function x87Register(
       write(numberToExtended(value));
     },
   });
-  Object.setPrototypeOf(register, checkNames(name, X87Register.prototype));
-  return Object.preventExtensions(register) as X87Register & X87Number;
+  Object.setPrototypeOf(register, checkNames(name, WholeRegister.prototype));
+  return Object.preventExtensions(register) as X87Register;
 }

@@ -15,12 +15,11 @@ import {
   bytesOfInteger,
   integerOf,
   type VectorBytes,
-  type VectorLanes,
   type VectorRegister,
   vectorRegister,
 } from "./vector_register.ts";
 import { wholeNumber } from "./whole_register.ts";
-import { type X87Number, type X87Register, x87Register } from "./x87_register.ts";
+import { type X87Register, x87Register } from "./x87_register.ts";
 
 const BITS = 8;
 const REGISTERS = 8;
@@ -48,8 +47,8 @@ const FEATURES: Readonly<Partial<Record<Xcr0Flag, Feature>>> = {
 export class XsaveRegisters {
   readonly #store: RegisterStore;
   /** Those that were asked for. */
-  readonly #vectors = new Map<string, VectorRegister & VectorLanes>();
-  readonly #stack = new Map<string, X87Register & X87Number>();
+  readonly #vectors = new Map<string, VectorRegister>();
+  readonly #stack = new Map<string, X87Register>();
 
   /** The registers that `store` has. */
   constructor(store: RegisterStore) {
@@ -81,7 +80,7 @@ export class XsaveRegisters {
    *
    * @throws {HostError} When the CPU lacks it.
    */
-  vector(name: string): VectorRegister & VectorLanes {
+  vector(name: string): VectorRegister {
     const found = this.#vectors.get(name);
     if (found !== undefined) return found;
     const made = vectorRegister(name, this.#bytes(name));
@@ -90,7 +89,7 @@ export class XsaveRegisters {
   }
 
   /** A register of the stack of x87. What is written is there, whatever the tag said before. */
-  stack(name: string): X87Register & X87Number {
+  stack(name: string): X87Register {
     const found = this.#stack.get(name);
     if (found !== undefined) return found;
     const { width, places } = x87StackRegisters.get(name)!;

@@ -264,3 +264,49 @@ export const xcr0Flags: FlagTable<Xcr0Flag> = {
   tilecfg: at(17),
   tiledata: at(18),
 };
+
+/** The flags of each register that is made of flags. */
+export interface FlagsOfRegisters {
+  /** RFLAGS. */
+  rflags: RflagsFlag;
+  /** CR0. */
+  cr0: Cr0Flag;
+  /** CR4. */
+  cr4: Cr4Flag;
+  /** EFER. */
+  efer: EferFlag;
+  /** XCR0: the state that XSAVE keeps. */
+  xcr0: Xcr0Flag;
+  /** DR6: which breakpoint it was. */
+  dr6: Dr6Flag;
+  /** DR7: which breakpoints there are. */
+  dr7: Dr7Flag;
+  /** Control and status of SSE. */
+  mxcsr: MxcsrFlag;
+  /** The control word of x87. */
+  fcw: FcwFlag;
+  /** The status word of x87. */
+  fsw: FswFlag;
+}
+
+/** Registers that are made of flags. */
+export type FlagRegisterName = keyof FlagsOfRegisters;
+
+/** The flags that have several bits: numbers, where all others are booleans. */
+export type FlagFieldName = "iopl" | "pc" | "rc" | "top" | `${"rw" | "len"}${0 | 1 | 2 | 3}`;
+
+/** The flags of those registers by name. */
+export const flagRegisterTables: {
+  readonly [Name in FlagRegisterName]: FlagTable<FlagsOfRegisters[Name]>;
+} = {
+  rflags: rflagsFlags,
+  cr0: cr0Flags,
+  cr4: cr4Flags,
+  efer: eferFlags,
+  xcr0: xcr0Flags,
+  dr6: dr6Flags,
+  dr7: dr7Flags,
+  mxcsr: mxcsrFlags,
+  fcw: fcwFlags,
+  fsw: fswFlags,
+};

@@ -249,6 +249,8 @@ export type UpTo31 =
 
 /** The registers of SSE, AVX and AVX-512. */
 export type SimdRegister = `${"xmm" | "ymm" | "zmm"}${UpTo31}`;
+/** How such a register is cut into lanes: unsigned and signed integers, single and double precision. */
+export type Lane = "u8" | "u16" | "u32" | "u64" | "i8" | "i16" | "i32" | "i64" | "f32" | "f64";
 /** The registers of MMX, which are the lower 64 bits of x87's. */
 export type MmxRegister = `mm${UpTo7}`;
 /** The stack of x87, from its top. */
