@@ -42,7 +42,7 @@
 export * from "./lib/guest/mod.ts";
 export * from "./lib/machine/mod.ts";
 export * from "./lib/expect/mod.ts";
-export type { AddressRange, Bus } from "./lib/devices/bus.ts";
+export type { AddressRange } from "./lib/devices/bus.ts";
 export type { Device, DeviceBoard } from "./lib/devices/device.ts";
 export type { ExitPort } from "./lib/devices/exit_port.ts";
 export type { MmioHandler, NoPromise, PortHandler } from "./lib/devices/handlers.ts";
@@ -52,5 +52,4 @@ export { HostError, SystemError } from "./lib/ffi/errors.ts";
 export { CapabilityError, KvmError, MsrError } from "./lib/kvm/errors.ts";
 export type { Exit } from "./lib/kvm/exits/exit.ts";
 export type { Mode } from "./lib/x86/boot/cpu_state.ts";
-export type { PageSizeName } from "./lib/x86/paging/page_levels.ts";
 export type { PageMapping } from "./lib/x86/paging/page_mapping.ts";

@@ -26,7 +26,6 @@ import type { RegisterDefinitions } from "../devices/register_definition.ts";
 import { RegisterMap } from "../devices/register_map.ts";
 import { RegisterMapExpectation } from "./matchers/register_map.ts";
 import type { ExitPattern } from "./patterns/exit_pattern.ts";
-import type { PortSize } from "./patterns/port.ts";
 
 /**
  * What can be expected of a stopped machine, as it is or, after `.not`, as it is not.
@@ -115,7 +114,7 @@ export class StateExpectation {
    * @throws {AssertionError} When it has not, or by writes of another width.
    * @throws {RangeError} When there is no such port or width, or the content is not bytes.
    */
-  toHavePortOutput(port: number, content: MemoryContent, size: PortSize = 1): void {
+  toHavePortOutput(port: number, content: MemoryContent, size: 1 | 2 | 4 = 1): void {
     this.#assert(() => matchPortOutput(this.#machine, port, content, size), this.toHavePortOutput);
   }
 

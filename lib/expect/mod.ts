@@ -1,15 +1,14 @@
-export { AssertionError, type Matcher } from "./failure_page.ts";
+export { AssertionError } from "./failure_page.ts";
 export { expect, type Expectation, type StateExpectation } from "./expect.ts";
 export type { CpuTranscripts, TranscriptOptions } from "./matchers/transcript.ts";
 export type { RegisterMapExpectation } from "./matchers/register_map.ts";
 export type { Answer, ExpectedData } from "./patterns/access_data.ts";
-export { type Any, any, type ExitPattern } from "./patterns/exit_pattern.ts";
+export { any, type ExitPattern } from "./patterns/exit_pattern.ts";
 export {
   type AnswerableExitPattern,
   anyExit,
   exit,
   type ExitFields,
-  type ExitReason,
   hlt,
   powerOff,
   reset,
@@ -18,4 +17,4 @@ export {
 export { fault, type FaultFields } from "./patterns/fault.ts";
 export { mmioRead, type MmioReadPattern, mmioWrite } from "./patterns/mmio.ts";
 export { rdmsr, type RdmsrPattern, wrmsr, type WrmsrPattern } from "./patterns/msr.ts";
-export { portIn, type PortInPattern, portOut, type PortSize } from "./patterns/port.ts";
+export { portIn, type PortInPattern, portOut } from "./patterns/port.ts";

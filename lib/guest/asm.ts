@@ -28,9 +28,6 @@ export interface AsmFileOptions extends AsmOptions {
 const ASM_OPTIONS: NamesOf<AsmOptions> = { define: "value" };
 const ASM_FILE_OPTIONS: NamesOf<AsmFileOptions> = { ...ASM_OPTIONS, include: "value" };
 
-/** Takes NASM source as a tagged template. */
-export type AsmLiteralTag = (strings: TemplateStringsArray, ...values: AsmValue[]) => AsmSource;
-
 /** The type of {@linkcode asm}. */
 export interface AsmTag {
   /**
@@ -38,7 +35,7 @@ export interface AsmTag {
    *
    * @throws {TypeError | RangeError} When a macro's name or value cannot be one.
    */
-  (options: AsmOptions): AsmLiteralTag;
+  (options: AsmOptions): (strings: TemplateStringsArray, ...values: AsmValue[]) => AsmSource;
   /** NASM source as a tagged template. */
   (strings: TemplateStringsArray, ...values: AsmValue[]): AsmSource;
   /**

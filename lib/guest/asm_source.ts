@@ -1,5 +1,5 @@
 import { assemble, type AssembleOptions } from "./assemble.ts";
-import type { CodeBits } from "./image_init.ts";
+import type { CodeBits } from "../x86/boot/cpu_state.ts";
 import { atCaller } from "./call_site.ts";
 import type { Image } from "./image.ts";
 

@@ -4,7 +4,8 @@ import { checkOptions, type NamesOf } from "../x86/defined_entries.ts";
 import { checkAddress } from "./address.ts";
 import { Image } from "./image.ts";
 import { DiskCache, hashDependencies, ImageCache, readsSurroundings } from "./image_cache.ts";
-import type { CodeBits, ImageInit } from "./image_init.ts";
+import type { CodeBits } from "../x86/boot/cpu_state.ts";
+import type { ImageInit } from "./image_init.ts";
 import { type NasmInput, readNasmRecord, runNasm } from "./nasm.ts";
 import { nasmIdentity, type ToolHost, toolHost } from "./tool.ts";
 

@@ -1,7 +1,7 @@
 import { HostError, SystemError } from "../ffi/errors.ts";
 import { checkOptions, type NamesOf } from "../x86/defined_entries.ts";
 import { atCaller } from "./call_site.ts";
-import type { CodeBits } from "./image_init.ts";
+import type { CodeBits } from "../x86/boot/cpu_state.ts";
 import { MemoryFile } from "./tool.ts";
 import { runTool, type ToolHost, toolHost } from "./tool.ts";
 

@@ -5,7 +5,8 @@ import { type Struct, struct } from "../ffi/struct.ts";
 import { checkOptions, type NamesOf } from "../x86/defined_entries.ts";
 import { hex } from "../x86/hex.ts";
 import { readDwarfLines, SourceTexts } from "./dwarf_lines.ts";
-import type { CodeBits, ImageInit, SourceLine } from "./image_init.ts";
+import type { CodeBits } from "../x86/boot/cpu_state.ts";
+import type { ImageInit, SourceLine } from "./image_init.ts";
 
 /** A value that is 32 bits wide in one class of ELF files (a number) and 64 in the other (a bigint). */
 export type ElfWord = number | bigint;

@@ -1,26 +1,13 @@
 import { checkNames, checkOptions } from "../x86/defined_entries.ts";
 import { hex } from "../x86/hex.ts";
 import { nearestNames } from "../x86/nearest_names.ts";
-import {
-  type CodeBits,
-  FLAT_OPTIONS,
-  type FlatOptions,
-  type ImageInit,
-  type ImageSegment,
-} from "./image_init.ts";
+import { FLAT_OPTIONS, type FlatOptions, type ImageInit, type ImageSegment } from "./image_init.ts";
+import type { CodeBits } from "../x86/boot/cpu_state.ts";
 import { checkAddress } from "./address.ts";
 import { atCaller, callSite, checkFileIsThere, localPath } from "./call_site.ts";
 import type { Diagnostic } from "./diagnostic.ts";
 import { type ElfOptions, readElf } from "./elf.ts";
 import type { SourceLine } from "./image_init.ts";
-
-/** A label, and how far behind it an address lies. */
-export interface SymbolOffset {
-  /** The label. */
-  readonly name: string;
-  /** Bytes behind it. */
-  readonly offset: number;
-}
 
 /** {@linkcode Image.bytes} of images with wider gaps would exhaust the host: their segments still serve. */
 const MAXIMUM_FLAT_SIZE = 1 << 30;
@@ -228,8 +215,10 @@ export class Image {
     return this.#constants.has(name);
   }
 
-  /** The last label at or before the linear address, within the image. */
-  symbolAt(address: number | bigint): SymbolOffset | undefined {
+  /** The last label at or before the linear address, within the image, and how many bytes behind it that lies. */
+  symbolAt(address: number | bigint):
+    | { readonly name: string; readonly offset: number }
+    | undefined {
     const linear = BigInt(address);
     const inside = this.lineAt(linear) !== undefined || this.segmentAt(linear) !== undefined;
     const index = lastNotAfter(this.#labels, linear, ([, value]) => value);

@@ -1,3 +1,4 @@
+import type { CodeBits } from "../x86/boot/cpu_state.ts";
 import type { NamesOf } from "../x86/defined_entries.ts";
 import type { Diagnostic } from "./diagnostic.ts";
 
@@ -14,9 +15,6 @@ export interface SourceLine {
   /** The NASM text, without the white space around it. For code out of a macro: the line in the macro. */
   readonly text: string;
 }
-
-/** How wide the operands and addresses of a piece of code are by default: NASM's `bits`. */
-export type CodeBits = 16 | 32 | 64;
 
 /** A stretch of guest memory that an image fills. */
 export interface ImageSegment {

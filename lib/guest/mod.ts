@@ -1,12 +1,5 @@
 export type { Address } from "./address.ts";
-export {
-  asm,
-  type AsmFileOptions,
-  type AsmLiteralTag,
-  type AsmOptions,
-  type AsmTag,
-  type AsmValue,
-} from "./asm.ts";
+export { asm, type AsmFileOptions, type AsmOptions, type AsmTag, type AsmValue } from "./asm.ts";
 export { AsmSource } from "./asm_source.ts";
 export type { AssembleOptions } from "./assemble.ts";
 export { AssemblyError, type Diagnostic } from "./diagnostic.ts";
@@ -17,5 +10,5 @@ export {
   type Instruction,
 } from "./disassemble.ts";
 export type { ElfOptions } from "./elf.ts";
-export { Image, type SymbolOffset } from "./image.ts";
-export * from "./image_init.ts";
+export { Image } from "./image.ts";
+export type { FlatOptions, ImageInit, ImageSegment, SourceLine } from "./image_init.ts";

@@ -1,7 +1,8 @@
 import { HostError } from "../ffi/errors.ts";
 import { hex } from "../x86/hex.ts";
 import { AssemblyError, type Diagnostic, parseDiagnostics, sourceText } from "./diagnostic.ts";
-import type { CodeBits, ImageInit } from "./image_init.ts";
+import type { CodeBits } from "../x86/boot/cpu_state.ts";
+import type { ImageInit } from "./image_init.ts";
 import { parseListing } from "./listing.ts";
 import { parseMap } from "./listing.ts";
 import { MemoryFile } from "./tool.ts";

@@ -157,6 +157,17 @@ export class Kvm implements Disposable {
    * @param indices Their numbers.
    * @throws {MsrError} When one of them is no feature MSR; it says which.
    * @throws {CapabilityError} When the kernel lacks the capability.
+   *
+   * @example What VMX offers to a guest
+   * ```ts no-eval
+   * import { Kvm } from "@vmexit/vmexit/kvm";
+   * import { decodeVmxBasic } from "@vmexit/vmexit/vmx";
+   * import { msrNumber } from "@vmexit/vmexit/x86";
+   *
+   * using kvm = Kvm.open();
+   * const [basic] = kvm.getMsrs([msrNumber("IA32_VMX_BASIC")]);
+   * console.log(decodeVmxBasic(basic.data).regionSize);
+   * ```
    */
   getMsrs(indices: readonly number[]): KvmMsrEntry[] {
     return readMsrs(this.#target, indices, { capability: "KVM_CAP_GET_MSR_FEATURES" });

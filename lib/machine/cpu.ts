@@ -28,11 +28,6 @@ import type { InterleavingOptions } from "./run/interleaving.ts";
 
 const INDEX = /^\d+$/;
 
-/** What `kvm_run` says of a vCPU at its latest exit, beside the exit itself: see {@linkcode KvmRunPage}. */
-export type KvmRunState = Readonly<
-  Pick<KvmRunPage, "readyForInterruptInjection" | "ifFlag" | "cr8" | "apicBase">
->;
-
 /**
  * The levels under a machine: every ioctl of KVM, typed. They stay the machine's: they cannot be disposed, nor
  * the vCPU run.
@@ -44,7 +39,9 @@ export interface KvmLevels {
   readonly vm: Omit<Vm, typeof Symbol.dispose>;
   /** The machine's CPU. Of `kvm_run` it has what the kernel says beside the exit. */
   readonly vcpu: Omit<Vcpu, typeof Symbol.dispose | "run" | "kvmRun"> & {
-    readonly kvmRun: KvmRunState;
+    readonly kvmRun: Readonly<
+      Pick<KvmRunPage, "readyForInterruptInjection" | "ifFlag" | "cr8" | "apicBase">
+    >;
   };
 }
 

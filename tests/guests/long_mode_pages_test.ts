@@ -6,10 +6,9 @@ import {
   type LongOptions,
   type Machine,
   mmioRead,
-  type PageSizeName,
   portOut,
 } from "@vmexit/vmexit";
-import { descriptorToSegment } from "@vmexit/vmexit/x86";
+import { descriptorToSegment, type PageSizeName } from "@vmexit/vmexit/x86";
 import { assertEquals } from "@std/assert";
 
 const guest = asm.file("../../guests/long_mode_pages.asm");

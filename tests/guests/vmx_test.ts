@@ -1,4 +1,4 @@
-import { asm, featureMsr, requires } from "@vmexit/vmexit";
+import { asm, requires } from "@vmexit/vmexit";
 import { Kvm } from "@vmexit/vmexit/kvm";
 import {
   decodeVmxBasic,
@@ -12,7 +12,7 @@ import {
   vmxIoExit,
   walkEpt,
 } from "@vmexit/vmexit/vmx";
-import { cr4Flags, flagNames, flagsToValue } from "@vmexit/vmexit/x86";
+import { cr4Flags, flagNames, flagsToValue, msrNumber } from "@vmexit/vmexit/x86";
 import { assert, assertEquals } from "@std/assert";
 import {
   ANSWER,
@@ -210,7 +210,7 @@ Deno.test(
   requires({ vmx: true }, "the host's feature MSRs say what a guest hypervisor gets"),
   () => {
     using kvm = Kvm.open();
-    const basic = decodeVmxBasic(featureMsr(kvm, "IA32_VMX_BASIC"));
+    const basic = decodeVmxBasic(kvm.getMsrs([msrNumber("IA32_VMX_BASIC")])[0].data);
     assert(basic.regionSize > 0 && basic.regionSize <= 4096);
     assertEquals([basic.memoryType, basic.insOutsInformation], ["WB", true]);
     using vm = bootNested({ mode: "long", code: asm`hlt` });

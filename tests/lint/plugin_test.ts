@@ -31,7 +31,7 @@ const imports: readonly [path: string, source: string, allowed: boolean][] = [
   ["lib/guest/asm.ts", `import { createHash } from "node:crypto";`, true],
   ["lib/devices/uart.ts", `import type { PortHandler } from "./handlers.ts";`, true],
   ["lib/devices/uart.ts", `import { PORT } from "../x86/layout.ts";`, true],
-  ["lib/devices/uart.ts", `import type { Bus } from "../machine/buses/bus.ts";`, false],
+  ["lib/devices/uart.ts", `import type { AddressRange } from "../machine/buses/bus.ts";`, false],
   ["lib/devices/uart.ts", `import type { Machine } from "../machine/machine.ts";`, false],
   ["lib/machine/boot.ts", `import { libc } from "../ffi/libc.ts";`, true],
   ["lib/machine/boot.ts", `import { expect } from "../expect/expect.ts";`, false],

@@ -4,7 +4,7 @@ import { LAST_PORT } from "../../x86/layout.ts";
 import { contentDifference, textDifference } from "../difference.ts";
 import { formatAddress, formatContent, formatText } from "../format.ts";
 import { checkSize } from "../patterns/access_data.ts";
-import { PORT_SIZES, type PortSize } from "../patterns/port.ts";
+import { PORT_SIZES } from "../patterns/port.ts";
 import type { MatcherResult } from "../failure_page.ts";
 
 const ASCII = String.fromCharCode(...Array(0x80).keys());
@@ -22,7 +22,7 @@ export function matchPortOutput(
   machine: MachineCpu,
   port: number,
   content: MemoryContent,
-  size: PortSize = 1,
+  size: 1 | 2 | 4 = 1,
 ): MatcherResult {
   if (!Number.isInteger(port) || port < 0 || port > LAST_PORT) {
     throw new RangeError(

@@ -8,8 +8,8 @@ import {
   checkCallOptions,
   checkRunOptionsWithoutEnd,
   type ExitAnswer,
+  type ExitsOptions,
   type ObservedExit,
-  type RoutineCallee,
   type RunOptions,
 } from "../../machine/run/run_options.ts";
 import type { NamesOf } from "../../x86/defined_entries.ts";
@@ -95,7 +95,7 @@ export function matchTranscript(
  */
 export function matchCall(
   cpu: MachineCpu,
-  call: RoutineCallee,
+  call: NonNullable<ExitsOptions["call"]>,
   patterns: readonly ExitPattern[],
   options: Pick<RunOptions, "timeout" | "pending">,
 ): () => MatcherResult {

@@ -8,7 +8,6 @@ import { contentBytes, type MemoryContent } from "../../machine/memory/address_s
 import { hex } from "../../x86/hex.ts";
 import { formatBytes, formatCount, formatInteger } from "../format.ts";
 import {
-  type Any,
   any,
   MISMATCH,
   type Occurrence,
@@ -165,7 +164,12 @@ function typeName(value: unknown): string {
  * What a pattern expects to be written: a number (the value of one access), bytes or text (which may take several
  * accesses), a function that judges the bytes of one access, or {@linkcode any}.
  */
-export type ExpectedData = number | bigint | MemoryContent | ((bytes: Uint8Array) => boolean) | Any;
+export type ExpectedData =
+  | number
+  | bigint
+  | MemoryContent
+  | ((bytes: Uint8Array) => boolean)
+  | typeof any;
 
 /** {@linkcode ExpectedData} as text for failure pages. */
 export function expectedDataText(data: ExpectedData | undefined): string {

@@ -4,9 +4,6 @@ import type { MachineCpu } from "../../machine/machine.ts";
 import { checkedForCaller } from "../../machine/run/run_errors.ts";
 import { definedEntries } from "../../x86/defined_entries.ts";
 
-/** The type of {@linkcode any}. */
-export type Any = typeof any;
-
 /**
  * Stands for any port or address in a pattern.
  *

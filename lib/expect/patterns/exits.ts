@@ -1,6 +1,12 @@
 import { KVM_SYSTEM_EVENT } from "../../kvm/abi/constants.ts";
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
-import type { AnsweredReason, AnswerFields, Exit, ExitAnswers } from "../../kvm/exits/exit.ts";
+import type {
+  AnsweredReason,
+  AnswerFields,
+  Exit,
+  ExitAnswers,
+  ExitReason,
+} from "../../kvm/exits/exit.ts";
 import { checkAnswer, takesAnswer } from "../../kvm/exits/exit_answer.ts";
 import { endsRun, fieldsOf, goesOn, placeOf } from "../../kvm/exits/exit_table.ts";
 import { checkedForCaller } from "../../machine/run/run_errors.ts";
@@ -16,9 +22,6 @@ import {
   MISMATCH,
   type PatternDefinition,
 } from "./exit_pattern.ts";
-
-/** The exit reasons that a pattern can name. */
-export type ExitReason = Exit["reason"];
 
 /** What a pattern says of the fields of an exit: values, and functions that judge them. */
 export type ExitFields<Reason extends ExitReason> = {

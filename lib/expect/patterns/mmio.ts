@@ -15,7 +15,7 @@ import {
   naturalSize,
   writing,
 } from "./access_data.ts";
-import { type Any, any, definitionOf, ExitPattern, MATCH, MISMATCH } from "./exit_pattern.ts";
+import { any, definitionOf, ExitPattern, MATCH, MISMATCH } from "./exit_pattern.ts";
 
 /** KVM hands on at most 8 bytes at once, and as few as one where an access crosses a page. */
 const SIZES: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 8];
@@ -39,7 +39,11 @@ const SIZES: readonly number[] = [1, 2, 3, 4, 5, 6, 7, 8];
  * const transcript = [mmioWrite(0xfee000b0, 0, 4), mmioWrite(0xb8000, "H\x07"), hlt()];
  * ```
  */
-export function mmioWrite(address: number | Any, data?: ExpectedData, size?: number): ExitPattern {
+export function mmioWrite(
+  address: number | typeof any,
+  data?: ExpectedData,
+  size?: number,
+): ExitPattern {
   return checkedForCaller(mmioWrite, () => {
     checkArguments("mmioWrite", arguments, ["address", "data", "size"]);
     checkAddress(address, size);
@@ -66,11 +70,11 @@ export function mmioWrite(address: number | Any, data?: ExpectedData, size?: num
  * the machine must have one.
  */
 export class MmioReadPattern extends ExitPattern {
-  readonly #address: number | Any;
+  readonly #address: number | typeof any;
   readonly #size: number | undefined;
 
   /** Use {@linkcode mmioRead}. */
-  constructor(address: number | Any, size: number | undefined) {
+  constructor(address: number | typeof any, size: number | undefined) {
     const text = headText("read", address, size);
     super({
       text,
@@ -133,7 +137,7 @@ export class MmioReadPattern extends ExitPattern {
  * const transcript = [mmioRead(0xfee00030).returns(0x50014), hlt()];
  * ```
  */
-export function mmioRead(address: number | Any, size?: number): MmioReadPattern {
+export function mmioRead(address: number | typeof any, size?: number): MmioReadPattern {
   return checkedForCaller(mmioRead, () => {
     checkArguments("mmioRead", arguments, ["address", "size"]);
     checkAddress(address, size);
@@ -149,7 +153,7 @@ function isMmio(exit: Exit, isWrite: boolean): exit is MmioExit {
 function isAt(
   exit: Exit,
   isWrite: boolean,
-  address: number | Any,
+  address: number | typeof any,
   done: number,
   size: number | undefined,
 ): exit is MmioExit {
@@ -158,16 +162,16 @@ function isAt(
 }
 
 /** Whether an access touches any of the bytes that a pattern is about: a wider one beside them may. */
-function isWithin({ gpa, len }: MmioExit, address: number | Any, length: number): boolean {
+function isWithin({ gpa, len }: MmioExit, address: number | typeof any, length: number): boolean {
   return address === any || (gpa + len > address && gpa < address + length);
 }
 
 /** Where the accesses of text and bytes begin: at any address, where the first of them was. */
-function placeOf(address: number | Any, first: Exit | undefined): number | Any {
+function placeOf(address: number | typeof any, first: Exit | undefined): number | typeof any {
   return address === any && first?.reason === "MMIO" ? first.gpa : address;
 }
 
-function checkAddress(address: number | Any, size: number | undefined): void {
+function checkAddress(address: number | typeof any, size: number | undefined): void {
   if (
     address !== any &&
     !(Number.isSafeInteger(address) && address >= 0 && address <= LAST_PHYSICAL_ADDRESS)
@@ -180,11 +184,15 @@ function checkAddress(address: number | Any, size: number | undefined): void {
   checkSize(`at ${addressText(address)}`, { size, sizes: SIZES });
 }
 
-function headText(direction: "read" | "write", address: number | Any, size?: number): string {
+function headText(
+  direction: "read" | "write",
+  address: number | typeof any,
+  size?: number,
+): string {
   const width = size === undefined ? "" : ` ${formatCount(size, "byte")}`;
   return `MMIO ${direction} ${addressText(address)}${width}`;
 }
 
-function addressText(address: number | Any): string {
+function addressText(address: number | typeof any): string {
   return address === any ? "any address" : formatAddress(address);
 }

@@ -3,7 +3,6 @@ import { checkedForCaller } from "../../machine/run/run_errors.ts";
 import { hex } from "../../x86/hex.ts";
 import { type Msr, msrName, msrNumber, msrText } from "../../x86/msrs/msr_number.ts";
 import {
-  type Any,
   any,
   definitionOf,
   ExitPattern,
@@ -24,7 +23,7 @@ const FAULT = { error: 1 };
  */
 export class RdmsrPattern extends ExitPattern {
   /** Use {@linkcode rdmsr}. */
-  constructor(msr: number | Any) {
+  constructor(msr: number | typeof any) {
     super({
       ...definition(`X86_RDMSR ${placeText(msr)}`, (exit) => isRead(exit, msr)),
       remedy: remedyOf(msr, "read"),
@@ -54,7 +53,7 @@ export class RdmsrPattern extends ExitPattern {
 /** The guest writes an MSR, and goes on as if that had been done. */
 export class WrmsrPattern extends ExitPattern {
   /** Use {@linkcode wrmsr}. */
-  constructor(msr: number | Any, value: number | bigint | undefined) {
+  constructor(msr: number | typeof any, value: number | bigint | undefined) {
     const text = `X86_WRMSR ${placeText(msr)} ${value === undefined ? "anything" : hex(value)}`;
     super({
       ...definition(
@@ -87,7 +86,7 @@ export class WrmsrPattern extends ExitPattern {
  * const transcript = [rdmsr("LSTAR").returns(0x1000), wrmsr(0x12345, 7).faults(), hlt()];
  * ```
  */
-export function rdmsr(msr: Msr | Any): RdmsrPattern {
+export function rdmsr(msr: Msr | typeof any): RdmsrPattern {
   return checkedForCaller(rdmsr, () => {
     return new RdmsrPattern(msr === any ? any : msrNumber(msr));
   });
@@ -103,7 +102,7 @@ export function rdmsr(msr: Msr | Any): RdmsrPattern {
  * @throws {RangeError} When there is no such MSR, or the value is no whole number of 64 bits.
  * @throws {TypeError} When the value is neither number nor bigint.
  */
-export function wrmsr(msr: Msr | Any, value?: number | bigint): WrmsrPattern {
+export function wrmsr(msr: Msr | typeof any, value?: number | bigint): WrmsrPattern {
   return checkedForCaller(wrmsr, () => {
     checkArguments("wrmsr", arguments, ["msr", "value"]);
     const number = msr === any ? any : msrNumber(msr);
@@ -138,7 +137,10 @@ function answered(
 }
 
 /** Accesses to MSRs are the vCPU's own, unless a test asks for them. */
-function remedyOf(msr: number | Any, direction: "read" | "write"): PatternDefinition["remedy"] {
+function remedyOf(
+  msr: number | typeof any,
+  direction: "read" | "write",
+): PatternDefinition["remedy"] {
   if (msr === any) return undefined;
   const name = msrName(msr);
   return ({ msrs }) =>
@@ -148,15 +150,15 @@ function remedyOf(msr: number | Any, direction: "read" | "write"): PatternDefini
         `vm.msrs.intercept(${name === undefined ? hex(msr) : JSON.stringify(name)}) makes it one.`;
 }
 
-function isRead(exit: Exit, msr: number | Any): boolean {
+function isRead(exit: Exit, msr: number | typeof any): boolean {
   return exit.reason === "X86_RDMSR" && (msr === any || exit.index === msr);
 }
 
-function isWrite(exit: Exit, msr: number | Any): exit is MsrExit<"X86_WRMSR"> {
+function isWrite(exit: Exit, msr: number | typeof any): exit is MsrExit<"X86_WRMSR"> {
   return exit.reason === "X86_WRMSR" && (msr === any || exit.index === msr);
 }
 
-function placeText(msr: number | Any): string {
+function placeText(msr: number | typeof any): string {
   return msr === any ? "any MSR" : msrText(msr);
 }
 

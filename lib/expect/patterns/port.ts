@@ -14,15 +14,12 @@ import {
   naturalSize,
   writing,
 } from "./access_data.ts";
-import { type Any, any, definitionOf, ExitPattern, MATCH, MISMATCH } from "./exit_pattern.ts";
-
-/** The size of an access to a port. */
-export type PortSize = 1 | 2 | 4;
+import { any, definitionOf, ExitPattern, MATCH, MISMATCH } from "./exit_pattern.ts";
 
 /** The accesses that `in` and `out` make, by their bytes, as tables of exits name them. */
-const ACCESS: Readonly<Record<PortSize, string>> = { 1: "byte", 2: "word", 4: "dword" };
+const ACCESS: Readonly<Record<1 | 2 | 4, string>> = { 1: "byte", 2: "word", 4: "dword" };
 /** The widths that there are. */
-export const PORT_SIZES: readonly PortSize[] = [1, 2, 4];
+export const PORT_SIZES: readonly (1 | 2 | 4)[] = [1, 2, 4];
 
 /**
  * The guest writes to an I/O port.
@@ -42,7 +39,11 @@ export const PORT_SIZES: readonly PortSize[] = [1, 2, 4];
  * const transcript = [portOut(0x3f8, "ok\n"), portOut(0x80, 0x1234, 2), hlt()];
  * ```
  */
-export function portOut(port: number | Any, data?: ExpectedData, size?: PortSize): ExitPattern {
+export function portOut(
+  port: number | typeof any,
+  data?: ExpectedData,
+  size?: 1 | 2 | 4,
+): ExitPattern {
   return checkedForCaller(portOut, () => {
     checkArguments("portOut", arguments, ["port", "data", "size"]);
     checkPort(port, size);
@@ -64,11 +65,11 @@ export function portOut(port: number | Any, data?: ExpectedData, size?: PortSize
  * one.
  */
 export class PortInPattern extends ExitPattern {
-  readonly #port: number | Any;
-  readonly #size: PortSize | undefined;
+  readonly #port: number | typeof any;
+  readonly #size: 1 | 2 | 4 | undefined;
 
   /** Use {@linkcode portIn}. */
-  constructor(port: number | Any, size: PortSize | undefined) {
+  constructor(port: number | typeof any, size: 1 | 2 | 4 | undefined) {
     const text = headText("in", port, size);
     super({
       text,
@@ -122,7 +123,7 @@ export class PortInPattern extends ExitPattern {
  * const transcript = [portIn(0x60).returns(0x1c), portIn(0x1f0, 2).returns("text"), hlt()];
  * ```
  */
-export function portIn(port: number | Any, size?: PortSize): PortInPattern {
+export function portIn(port: number | typeof any, size?: 1 | 2 | 4): PortInPattern {
   return checkedForCaller(portIn, () => {
     checkArguments("portIn", arguments, ["port", "size"]);
     checkPort(port, size);
@@ -131,15 +132,15 @@ export function portIn(port: number | Any, size?: PortSize): PortInPattern {
 }
 
 /** The width of accesses that carry data, where the test does not say it; undefined where any will do. */
-function sizeOf(data: ExpectedData | undefined): PortSize | undefined {
+function sizeOf(data: ExpectedData | undefined): 1 | 2 | 4 | undefined {
   if (typeof data === "string" || Array.isArray(data) || data instanceof Uint8Array) return 1;
-  return naturalSize(data) as PortSize | undefined;
+  return naturalSize(data) as 1 | 2 | 4 | undefined;
 }
 
 function isAt(
   exit: Exit,
   direction: IoExit["direction"],
-  port: number | Any,
+  port: number | typeof any,
   size: number | undefined,
 ): exit is IoExit {
   return exit.reason === "IO" && exit.direction === direction &&
@@ -147,17 +148,17 @@ function isAt(
 }
 
 /** Whether an access has a pattern's port among those that it covers: a wider one below it may. */
-function touches(exit: Exit, direction: IoExit["direction"], port: number | Any): boolean {
+function touches(exit: Exit, direction: IoExit["direction"], port: number | typeof any): boolean {
   return exit.reason === "IO" && exit.direction === direction &&
     (port === any || (exit.port <= port && port < exit.port + exit.size));
 }
 
 /** Where the accesses of text and bytes are: at any port, where the first of them was. */
-function placeOf(port: number | Any, first: Exit | undefined): number | Any {
+function placeOf(port: number | typeof any, first: Exit | undefined): number | typeof any {
   return port === any && first?.reason === "IO" ? first.port : port;
 }
 
-function checkPort(port: number | Any, size: number | undefined): void {
+function checkPort(port: number | typeof any, size: number | undefined): void {
   if (port !== any && !(Number.isInteger(port) && port >= 0 && port <= LAST_PORT)) {
     throw new RangeError(
       `Cannot expect port ${String(port)}: it is not a whole number from 0 to ${
@@ -168,11 +169,15 @@ function checkPort(port: number | Any, size: number | undefined): void {
   checkSize(`at ${portText(port)}`, { size, sizes: PORT_SIZES });
 }
 
-function headText(direction: IoExit["direction"], port: number | Any, size?: PortSize): string {
+function headText(
+  direction: IoExit["direction"],
+  port: number | typeof any,
+  size?: 1 | 2 | 4,
+): string {
   const place = port === any ? "any port" : formatAddress(port);
   return `IO ${direction} ${place}${size === undefined ? "" : ` ${ACCESS[size]}`}`;
 }
 
-function portText(port: number | Any): string {
+function portText(port: number | typeof any): string {
   return port === any ? "any port" : `port ${formatAddress(port)}`;
 }

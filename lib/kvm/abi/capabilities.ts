@@ -252,6 +252,16 @@ export const CAPABILITY_NUMBERS = {
 /** The name of a capability as in `<linux/kvm.h>`: `"KVM_CAP_DIRTY_LOG_RING"`. */
 export type CapabilityName = keyof typeof CAPABILITY_NUMBERS;
 
+/** The name of a capability in camel case: `"dirtyLogRing"`. */
+export type CapabilityInCamelCase = {
+  [Name in CapabilityName]: Name extends `KVM_CAP_${infer Rest}` ? CamelCase<Rest> : never;
+}[CapabilityName];
+
+/** `"DIRTY_LOG_RING"` as `"dirtyLogRing"`. */
+export type CamelCase<Name extends string> = Name extends `${infer Head}_${infer Tail}`
+  ? `${Lowercase<Head>}${Capitalize<CamelCase<Tail>>}`
+  : Lowercase<Name>;
+
 /** A capability of KVM as data. */
 export interface Capability {
   /** The header's name: `"KVM_CAP_SYNC_REGS"`. */

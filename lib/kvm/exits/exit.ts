@@ -455,11 +455,17 @@ export interface ExitAnswers {
   readonly XEN: { readonly result: Quadword };
 }
 
+/** The reasons of all exits. */
+export type ExitReason = Exit["reason"];
+
+/** The exit reasons that a handler of a machine's can have: IO and MMIO have their buses. */
+export type HandledReason = Exclude<ExitReasonName, "IO" | "MMIO">;
+
 /** The exit reasons that {@linkcode ExitAnswers} has. */
 export type AnsweredReason = keyof ExitAnswers;
 
 /** An answer to an exit of that reason; `undefined` where none is taken. */
-export type ExitAnswerOf<Reason extends Exit["reason"]> = Reason extends AnsweredReason
+export type ExitAnswerOf<Reason extends ExitReason> = Reason extends AnsweredReason
   ? ExitAnswers[Reason]
   : undefined;
 

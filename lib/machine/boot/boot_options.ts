@@ -18,9 +18,7 @@ import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
 import type { AddressRange } from "../../devices/bus.ts";
 import type { InterleavingOptions } from "../run/interleaving.ts";
 import type { CpuidOptions } from "../cpuid/cpuid_options.ts";
-import type { Irqchip } from "../interrupts/irqchip.ts";
 import type { SlotOptions } from "../memory/memory_slots.ts";
-import type { DirtyPagesOption } from "../memory/dirty_pages.ts";
 import type { RegisterValues } from "../registers/registers.ts";
 import type { Size } from "../memory/size.ts";
 import type { AsmSource } from "../../guest/asm_source.ts";
@@ -92,7 +90,7 @@ export interface CommonOptions {
    * `"ring"`: in a ring, by default of 1024 pages; `{ ring: N }`: of N pages, a power of 2 from 256 to 65536, and on
    * most Intel processors from 1024. Default not at all.
    */
-  readonly dirtyPages?: DirtyPagesOption;
+  readonly dirtyPages?: "log" | "ring" | { readonly ring: number };
   /**
    * The linear address that the guest is assembled for, and where it lies, unless its source has an `org` of
    * its own.
@@ -175,7 +173,7 @@ export interface CommonOptions {
    * and none can wake the guest; where they are enabled, it goes on waiting, unless it is told to end there
    * ({@linkcode RunOptions.until}).
    */
-  readonly irqchip?: Irqchip;
+  readonly irqchip?: boolean | "split";
   /** Whether the kernel emulates the interval timer (8254), on GSI 0. It takes `irqchip: true`. Default false. */
   readonly pit?: boolean;
   /**
@@ -183,6 +181,13 @@ export interface CommonOptions {
    * {@linkcode Msrs.set}.
    */
   readonly msrs?: MsrValues;
+  /**
+   * Handlers by vector: linear addresses, or labels of the guest. With an IDT each gets an interrupt gate that CPL 3
+   * may use; all other gates are absent. Handlers run at CPL 0; in long mode they are 64-bit code, in virtual-8086 mode
+   * 32-bit code. In real mode each gets its far pointer in the interrupt vector table at 0, in the code segment in
+   * which the guest starts where that reaches it; the other vectors are not written.
+   */
+  readonly gates?: Readonly<Record<number, Address>>;
   /** What CPUID answers, where that is not simply all that KVM supports. */
   readonly cpuid?: CpuidOptions;
   /** How many exits the log keeps. Default 64, at most 2^20. */
@@ -191,71 +196,65 @@ export interface CommonOptions {
   readonly libc?: Libc;
 }
 
-/** What `boot` works out of other options before a mode's boot state is made. */
-export type WorkedOutLayout = "memorySize" | "entry" | "gates";
-
-/** What every mode can be told of its vectors. */
-export interface GateOptions extends CommonOptions {
-  /**
-   * Handlers by vector: linear addresses, or labels of the guest. With an IDT each gets an interrupt gate that CPL 3
-   * may use; all other gates are absent. Handlers run at CPL 0; in long mode they are 64-bit code, in virtual-8086 mode
-   * 32-bit code. In real mode each gets its far pointer in the interrupt vector table at 0, in the code segment in
-   * which the guest starts where that reaches it; the other vectors are not written.
-   */
-  readonly gates?: Readonly<Record<number, Address>>;
-}
-
 /** A machine that starts in real mode. */
-export interface RealOptions extends GateOptions, Omit<RealLayout, WorkedOutLayout> {
+export interface RealOptions
+  extends CommonOptions, Omit<RealLayout, "memorySize" | keyof CommonOptions> {
   /** Real mode: the default for a guest whose source says neither `bits 32` nor `bits 64`. */
   readonly mode?: "real";
 }
 
 /** A machine that starts in unreal mode. */
-export interface UnrealOptions extends GateOptions, Omit<UnrealLayout, WorkedOutLayout> {
+export interface UnrealOptions
+  extends CommonOptions, Omit<UnrealLayout, "memorySize" | keyof CommonOptions> {
   /** Real mode with data segments of 4 GiB. */
   readonly mode: "unreal";
 }
 
 /** A machine that starts in 16-bit protected mode. */
-export interface Protected16Options extends GateOptions, Omit<Protected16Layout, WorkedOutLayout> {
+export interface Protected16Options
+  extends CommonOptions, Omit<Protected16Layout, "memorySize" | keyof CommonOptions> {
   /** Protected mode with 16-bit segments of 64 KiB. */
   readonly mode: "protected16";
 }
 
 /** A machine that starts in 32-bit protected mode. */
-export interface ProtectedOptions extends GateOptions, Omit<ProtectedLayout, WorkedOutLayout> {
+export interface ProtectedOptions
+  extends CommonOptions, Omit<ProtectedLayout, "memorySize" | keyof CommonOptions> {
   /** Flat 32-bit protected mode without paging: the default for a guest whose source says `bits 32`. */
   readonly mode?: "protected";
 }
 
 /** A machine that starts in 32-bit protected mode with 32-bit paging. */
-export interface PagedOptions extends GateOptions, Omit<PagedLayout, WorkedOutLayout> {
+export interface PagedOptions
+  extends CommonOptions, Omit<PagedLayout, "memorySize" | keyof CommonOptions> {
   /** 32-bit protected mode with 4 KiB and 4 MiB pages. */
   readonly mode: "paged";
 }
 
 /** A machine that starts in 32-bit protected mode with PAE paging. */
-export interface PaeOptions extends GateOptions, Omit<PaeLayout, WorkedOutLayout> {
+export interface PaeOptions
+  extends CommonOptions, Omit<PaeLayout, "memorySize" | keyof CommonOptions> {
   /** 32-bit protected mode with PAE paging: 4 KiB and 2 MiB pages. */
   readonly mode: "pae";
 }
 
 /** A machine that starts in virtual-8086 mode. */
-export interface Virtual8086Options extends GateOptions, Omit<Virtual8086Layout, WorkedOutLayout> {
+export interface Virtual8086Options
+  extends CommonOptions, Omit<Virtual8086Layout, "memorySize" | keyof CommonOptions> {
   /** Virtual-8086 mode: 16-bit code with real mode's segments at CPL 3. */
   readonly mode: "virtual8086";
 }
 
 /** A machine that starts in compatibility mode. */
 export interface CompatibilityOptions
-  extends GateOptions, Omit<CompatibilityLayout, WorkedOutLayout> {
+  extends CommonOptions, Omit<CompatibilityLayout, "memorySize" | keyof CommonOptions> {
   /** Compatibility mode: 32-bit code in long mode. */
   readonly mode: "compatibility";
 }
 
 /** A machine that starts in long mode. */
-export interface LongOptions extends GateOptions, Omit<LongLayout, WorkedOutLayout> {
+export interface LongOptions
+  extends CommonOptions, Omit<LongLayout, "memorySize" | keyof CommonOptions> {
   /** 64-bit mode: the default for a guest whose source says `bits 64`. */
   readonly mode?: "long";
   /**

@@ -215,6 +215,7 @@ const common: NamesOf<CommonOptions> = {
   dirtyPages: "value",
   entry: "value",
   exitPort: "value",
+  gates: "value",
   hugePages: "flag",
   interleaving: "value",
   irqchip: "value",
@@ -251,7 +252,6 @@ const real: NamesOf<RealOptions> = {
   mode: "value",
   ip: "value",
   sp: "value",
-  gates: "value",
   catchFaults: "flag",
 };
 const unreal: NamesOf<UnrealOptions> = real;
@@ -259,7 +259,6 @@ const tables = {
   gdt: "value",
   idt: "value",
   tss: "value",
-  gates: "value",
   catchFaults: "flag",
 } as const;
 const protected16: NamesOf<Protected16Options> = {

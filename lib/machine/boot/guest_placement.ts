@@ -3,7 +3,7 @@ import { Image } from "../../guest/image.ts";
 import { type Address, checkAddress } from "../../guest/address.ts";
 import type { BootLayout, ModeDefaults } from "../../x86/boot/boot_state.ts";
 import type { Mode } from "../../x86/boot/cpu_state.ts";
-import type { BootOptions, GateOptions, Guest } from "./boot_options.ts";
+import type { BootOptions, Guest } from "./boot_options.ts";
 
 /** Bytes from one selector to the next in real mode. */
 const PARAGRAPH = 16;
@@ -107,7 +107,7 @@ function gatesOf(
   image: Image,
   moved: number,
 ): Record<number, number | bigint> {
-  const { gates = {} } = options as GateOptions;
+  const { gates = {} } = options;
   return Object.fromEntries(
     Object.entries(gates).map(([vector, handler]) => [
       vector,

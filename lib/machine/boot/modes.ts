@@ -16,9 +16,6 @@ export interface ModeCase {
   readonly options: BootOptions;
 }
 
-/** A mode, or options that name one. */
-export type ModeChoice = Mode | (BootOptions & { readonly mode: Mode });
-
 /** The modes as they are run where none is named. */
 const ALL = Object.keys(modeDefaults) as Mode[];
 
@@ -50,18 +47,20 @@ const ALL = Object.keys(modeDefaults) as Mode[];
  * );
  * ```
  */
-export function modes(choices: readonly ModeChoice[] = ALL): ModeCase[] {
+export function modes(
+  choices: readonly (Mode | (BootOptions & { readonly mode: Mode }))[] = ALL,
+): ModeCase[] {
   return atCaller(modes, () => casesOf(choices));
 }
 
-function casesOf(choices: readonly ModeChoice[]): ModeCase[] {
+function casesOf(choices: readonly (Mode | BootOptions)[]): ModeCase[] {
   if (!Array.isArray(choices)) {
     throw new TypeError(`Cannot run over ${String(choices)}: give a list of modes`);
   }
   if (choices.length === 0) {
     throw new RangeError("Cannot run over no mode: name one, or leave the list out for all");
   }
-  return choices.map((choice: ModeChoice) => {
+  return choices.map((choice) => {
     const options = typeof choice === "string" ? { mode: choice } as BootOptions : choice;
     const mode = options.mode as Mode;
     if (!Object.hasOwn(modeDefaults, mode)) {

@@ -1,10 +1,7 @@
 import { EXIT_REASON, type ExitReasonName } from "../../kvm/abi/exit_reasons.ts";
-import type { AnswerFields, Exit, ExitAnswerOf } from "../../kvm/exits/exit.ts";
+import type { AnswerFields, Exit, ExitAnswerOf, HandledReason } from "../../kvm/exits/exit.ts";
 import type { KvmRunPage } from "../../kvm/kvm_run_page.ts";
 import { nearestNames } from "../../x86/nearest_names.ts";
-
-/** The exit reasons that a handler can have: IO and MMIO have their buses. */
-export type HandledReason = Exclude<ExitReasonName, "IO" | "MMIO">;
 
 /**
  * Takes a guest's exits of one reason. What it returns answers them, where the guest waits for an answer (a

@@ -1,5 +1,5 @@
 import { disassemble } from "../../guest/disassemble.ts";
-import type { CodeBits } from "../../guest/image_init.ts";
+import type { CodeBits } from "../../x86/boot/cpu_state.ts";
 import type { Image } from "../../guest/image.ts";
 import {
   type DescribedFault,
@@ -48,7 +48,7 @@ export interface FaultRecord extends DescribedFault {
  * // 64 #GP at 0x10004 (`mov ds, eax`): error code 0x40, selector 0x40 of the GDT
  * ```
  */
-export class CaughtFault implements FaultRecord {
+export class CaughtFault {
   /** The vector: 0 to 31, in real mode to 255. */
   readonly vector: number;
   /** The exception's name: `"#GP"`; of an `int` that instruction (`"int 0x21"`), of an interrupt `"interrupt 0x20"`. */

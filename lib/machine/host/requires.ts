@@ -9,7 +9,11 @@ import {
   emulatorLacks,
   EMULATORS_LACK,
 } from "./emulated_machine.ts";
-import { CAPABILITIES, type CapabilityName } from "../../kvm/abi/capabilities.ts";
+import {
+  CAPABILITIES,
+  type CapabilityInCamelCase,
+  type CapabilityName,
+} from "../../kvm/abi/capabilities.ts";
 import {
   type CpuidEntry,
   cpuidFeatureNames,
@@ -29,14 +33,6 @@ export interface Requirement {
   readonly ignore: boolean;
   /** What that is, in a sentence; undefined where it lacks nothing. */
   readonly reason: string | undefined;
-}
-
-/** The options of a test that is left out where its host lacks something. */
-export interface RequiringTest {
-  /** The test's name, and behind it why it is left out, where it is. */
-  readonly name: string;
-  /** Whether it is left out. */
-  readonly ignore: boolean;
 }
 
 /** What was found out when it was first asked. */
@@ -65,7 +61,10 @@ let known: { readonly facts: HostFacts | undefined } | undefined;
  * // the guest runs with 5 levels (skipped: this host's KVM offers its guests no la57) ... ignored
  * ```
  */
-export function requires(needs: Needs, name: string): RequiringTest;
+export function requires(
+  needs: Needs,
+  name: string,
+): { readonly name: string; readonly ignore: boolean };
 /**
  * Whether the host lacks something, and what, for a test or a step that names the reason itself.
  *
@@ -81,7 +80,10 @@ export function requires(needs: Needs, name: string): RequiringTest;
  * ```
  */
 export function requires(needs: Needs): Requirement;
-export function requires(needs: Needs, name?: string): Requirement | RequiringTest {
+export function requires(
+  needs: Needs,
+  name?: string,
+): Requirement | { name: string; ignore: boolean } {
   const unmet = atCaller(requires, () => unmetNeeds(needs, hostFacts()));
   const ignore = unmet.length > 0;
   const reason = ignore ? unmet.join("; ") : undefined;
@@ -113,39 +115,28 @@ export function askHost(libc?: Libc): HostFacts | undefined {
   }
 }
 
-/** `"DIRTY_LOG_RING"` as `"dirtyLogRing"`. */
-export type CamelCase<Name extends string> = Name extends `${infer Head}_${infer Tail}`
-  ? `${Lowercase<Head>}${Capitalize<CamelCase<Tail>>}`
-  : Lowercase<Name>;
-
-/** A capability of KVM in camel case: `KVM_CAP_DIRTY_LOG_RING` is `dirtyLogRing`. */
-export type CapabilityNeed = CapabilityName extends infer Each
-  ? Each extends `KVM_CAP_${infer Name}` ? CamelCase<Name> : never
-  : never;
-
-/** What else a test can need. */
-export type OtherNeed =
-  | "intel"
-  | "amd"
-  | "dirtyRing"
-  | "singleStep"
-  | "breakpoints"
-  | "interruptsTimeLimit";
-
 /**
  * What a test needs of the host: capabilities of KVM (`{ dirtyLogRing: true }`), CPUID features that its
  * guests can have (`{ svm: true, la57: true }`), a vendor (`{ intel: true }`), and what emulated machines
  * lack. What is `false` the host must lack.
- *
- * - `dirtyRing`: the ring of dirty pages, by either of its capabilities;
- * - `singleStep`: stepping traps; it does not in Bochs;
- * - `breakpoints`: debug registers that the test sets, and `int3`, stop the guest; they do not in QEMU;
- * - `interruptsTimeLimit`: the time limit ends a guest that loops with interrupts off; in Bochs it hangs the
- *   machine.
  */
-export type Needs = {
-  readonly [Need in CapabilityNeed | CpuidFeature | OtherNeed]?: boolean;
+export type Needs = { readonly [Need in CapabilityInCamelCase | CpuidFeature]?: boolean } & {
+  /** A processor of Intel's. */
+  readonly intel?: boolean;
+  /** A processor of AMD's, or Hygon's. */
+  readonly amd?: boolean;
+  /** The ring of dirty pages, by either of its capabilities. */
+  readonly dirtyRing?: boolean;
+  /** Stepping traps; it does not in Bochs. */
+  readonly singleStep?: boolean;
+  /** Debug registers that the test sets, and `int3`, stop the guest; they do not in QEMU. */
+  readonly breakpoints?: boolean;
+  /** The time limit ends a guest that loops with interrupts off; in Bochs it hangs the machine. */
+  readonly interruptsTimeLimit?: boolean;
 };
+
+/** What is no capability and no CPUID feature. */
+type OtherNeed = Exclude<keyof Needs, CapabilityInCamelCase | CpuidFeature>;
 
 /** What a host says of itself. */
 export interface HostFacts {

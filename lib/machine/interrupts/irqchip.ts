@@ -61,36 +61,33 @@ export interface PicState {
   readonly autoEoi: boolean;
 }
 
-/** A pin of the IOAPIC: its redirection entry (82093AA, 3.2.4), and whether its line is raised. */
-export interface IoapicPin {
-  /** Whether its line is raised. */
-  readonly raised: boolean;
-  /** The vector that it delivers. */
-  readonly vector: number;
-  /** How it delivers it. */
-  readonly deliveryMode: DeliveryMode;
-  /** Whether `destination` is compared with logical APIC ids. */
-  readonly logical: boolean;
-  /** The local APIC that gets it. */
-  readonly destination: number;
-  /** Edge or level. */
-  readonly trigger: TriggerMode;
-  /** Whether a line counts as raised when it is low. */
-  readonly activeLow: boolean;
-  /** Whether a local APIC has taken a level-triggered interrupt, and not ended it. */
-  readonly remoteIrr: boolean;
-  /** Whether it delivers nothing. */
-  readonly masked: boolean;
-}
-
 /** The IOAPIC's registers by their names. */
 export interface IoapicState {
   /** Its id. */
   readonly id: number;
   /** Its guest physical address. */
   readonly address: number;
-  /** Its pins, by number. */
-  readonly pins: readonly IoapicPin[];
+  /** Its pins, by number: the redirection entry of each (82093AA, 3.2.4), and whether its line is raised. */
+  readonly pins: readonly {
+    /** Whether its line is raised. */
+    readonly raised: boolean;
+    /** The vector that it delivers. */
+    readonly vector: number;
+    /** How it delivers it. */
+    readonly deliveryMode: DeliveryMode;
+    /** Whether `destination` is compared with logical APIC ids. */
+    readonly logical: boolean;
+    /** The local APIC that gets it. */
+    readonly destination: number;
+    /** Edge or level. */
+    readonly trigger: TriggerMode;
+    /** Whether a line counts as raised when it is low. */
+    readonly activeLow: boolean;
+    /** Whether a local APIC has taken a level-triggered interrupt, and not ended it. */
+    readonly remoteIrr: boolean;
+    /** Whether it delivers nothing. */
+    readonly masked: boolean;
+  }[];
 }
 
 const LINES = 8;

@@ -3,24 +3,21 @@ import type { KvmVcpuEvents } from "../../kvm/abi/structs/vcpu.ts";
 import { type ExceptionName, exceptionOf } from "../../x86/exceptions/exceptions.ts";
 import { noneOfThatName } from "../../x86/nearest_names.ts";
 
-/** An exception that a vCPU is about to take. */
-export interface PendingException {
-  /** Its name: `"#PF"`. */
-  readonly name: ExceptionName;
-  /** Its vector. */
-  readonly vector: number;
-  /** Its error code, where it has one. */
-  readonly errorCode: number | undefined;
-  /** What CR2 (of #PF) or DR6 (of #DB) will get, where KVM has not written it yet. */
-  readonly payload: bigint | undefined;
-  /** Whether its delivery has begun: then nothing comes before it. */
-  readonly injected: boolean;
-}
-
 /** What a stopped vCPU is about to take, and what it holds back (`struct kvm_vcpu_events`, api.rst 4.31). */
 export interface VcpuEventState {
-  /** The exception, or undefined. */
-  readonly exception: PendingException | undefined;
+  /** The exception that it is about to take, or undefined. */
+  readonly exception: undefined | {
+    /** Its name: `"#PF"`. */
+    readonly name: ExceptionName;
+    /** Its vector. */
+    readonly vector: number;
+    /** Its error code, where it has one. */
+    readonly errorCode: number | undefined;
+    /** What CR2 (of #PF) or DR6 (of #DB) will get, where KVM has not written it yet. */
+    readonly payload: bigint | undefined;
+    /** Whether its delivery has begun: then nothing comes before it. */
+    readonly injected: boolean;
+  };
   /** The interrupt whose delivery has begun, or undefined; `soft` is one of an INT instruction. */
   readonly interrupt: { readonly vector: number; readonly soft: boolean } | undefined;
   /** What holds interrupts back for one more instruction. AMD's CPUs do not tell the two apart. */

@@ -8,9 +8,6 @@ import type { Vm } from "../../kvm/vm.ts";
 import { kvm_dirty_gfn } from "../../kvm/abi/structs/memory.ts";
 import type { DirtyRing } from "../../kvm/dirty_ring.ts";
 
-/** How the pages that a guest writes are noted: see the option `dirtyPages` of `boot`. */
-export type DirtyPagesOption = "log" | "ring" | { readonly ring: number };
-
 /** Notes the pages that a guest writes. */
 export interface DirtyPages extends Disposable {
   /** Takes a vCPU of the VM, once it is created. */
@@ -176,7 +173,9 @@ export class DirtyRings implements DirtyPages {
  *
  * @throws {RangeError} When the kernel takes no such number, or the option is none.
  */
-export function planDirtyPages(option: DirtyPagesOption | undefined): "log" | number | undefined {
+export function planDirtyPages(
+  option: "log" | "ring" | { readonly ring: number } | undefined,
+): "log" | number | undefined {
   if (option === undefined || option === "log") return option;
   const entries = option === "ring" ? DEFAULT_ENTRIES : option?.ring;
   if (

@@ -10,16 +10,12 @@ import type { MsrAccess, MsrHandler, MsrIntercepts, MsrRange } from "./msr_inter
 
 const MSR_BITS = 64;
 
-/** An MSR of a list. */
-export interface MsrListing {
+/** What became of one MSR that was to be set. */
+export interface MsrOutcome {
   /** Its number. */
   readonly index: number;
   /** Its name, where it has one here. */
   readonly name: string | undefined;
-}
-
-/** What became of one MSR that was to be set. */
-export interface MsrOutcome extends MsrListing {
   /** What it was to be set to. */
   readonly value: bigint;
   /** Why it was not set; undefined where it was. */
@@ -117,7 +113,7 @@ export class Msrs {
   }
 
   /** The MSRs that KVM keeps for a vCPU on this host, beside those that it emulates only. */
-  list(): MsrListing[] {
+  list(): Pick<MsrOutcome, "index" | "name">[] {
     this.#parts.checkUsable();
     return this.#parts.kvm.getMsrIndexList().map((index) => ({ index, name: msrName(index) }));
   }
@@ -263,42 +259,4 @@ function named<Result>(body: () => Result): Result {
     const { ioctl, done, index, notTried, position, data } = error;
     throw new MsrError(ioctl, [...done, index, ...notTried], position, data, msrName(index));
   }
-}
-
-/** A feature MSR and what it holds on this host. */
-export interface FeatureMsr extends MsrListing {
-  /** What it holds. */
-  readonly value: bigint;
-}
-
-/**
- * The MSRs by which a host says what its KVM can give to guests, as `IA32_VMX_BASIC` and
- * `IA32_ARCH_CAPABILITIES` (`KVM_GET_MSR_FEATURE_INDEX_LIST`, api.rst 4.3).
- *
- * @throws {CapabilityError} When the kernel lacks KVM_CAP_GET_MSR_FEATURES.
- *
- * @example
- * ```ts no-eval
- * import { featureMsrs } from "@vmexit/vmexit";
- * import { Kvm } from "@vmexit/vmexit/kvm";
- *
- * using kvm = Kvm.open();
- * for (const { name, value } of featureMsrs(kvm)) console.log(name, value.toString(16));
- * ```
- */
-export function featureMsrs(kvm: Kvm): FeatureMsr[] {
-  const indices = kvm.getMsrFeatureIndexList();
-  const values = kvm.getMsrs(indices);
-  return indices.map((index, at) => ({ index, name: msrName(index), value: values[at].data }));
-}
-
-/**
- * What one feature MSR holds on this host.
- *
- * @throws {RangeError} When there is no MSR of that name.
- * @throws {MsrError} When it is none of the feature MSRs of this host.
- * @throws {CapabilityError} When the kernel lacks KVM_CAP_GET_MSR_FEATURES.
- */
-export function featureMsr(kvm: Kvm, msr: Msr): bigint {
-  return kvm.getMsrs([msrNumber(msr)])[0].data;
 }

@@ -1,4 +1,4 @@
-import type { CodeBits } from "../../guest/image_init.ts";
+import type { CodeBits } from "../../x86/boot/cpu_state.ts";
 import { type Image, loadAddressOf } from "../../guest/image.ts";
 import type { Registers } from "./registers.ts";
 

@@ -132,24 +132,21 @@ export type Registers =
   & { readonly [Name in SimdRegister | MmxRegister]: VectorRegister }
   & { readonly [Name in X87StackRegister]: X87Register }
   & { -readonly [Name in "ftw" | "fop" | "pkru"]: number }
-  & RegisterAccess;
-
-/** Registers by a name that is known only when the test runs. */
-export interface RegisterAccess {
-  /**
-   * A register, or a part of one, by its path: `"rax"`, `"al"`, `"rflags.zf"`, `"cs.base"`. Flag registers
-   * and vectors are whole here (a bigint), and segments their selector; `"xmm0.f32"` are all lanes.
-   *
-   * @throws {RangeError} When there is no such register.
-   */
-  get(path: string): RegisterPart;
-  /**
-   * Sets registers by name, as the `registers` option of `boot` does.
-   *
-   * @throws {RangeError} When there is no such register, or a value does not fit. None is set then.
-   */
-  set(values: RegisterValues): void;
-}
+  & {
+    /**
+     * A register, or a part of one, by its path: `"rax"`, `"al"`, `"rflags.zf"`, `"cs.base"`. Flag registers
+     * and vectors are whole here (a bigint), and segments their selector; `"xmm0.f32"` are all lanes.
+     *
+     * @throws {RangeError} When there is no such register.
+     */
+    get(path: string): RegisterPart;
+    /**
+     * Sets registers by name, as the `registers` option of `boot` does.
+     *
+     * @throws {RangeError} When there is no such register, or a value does not fit. None is set then.
+     */
+    set(values: RegisterValues): void;
+  };
 
 /**
  * The registers that `store` holds, by name.

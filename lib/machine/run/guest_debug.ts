@@ -15,16 +15,6 @@ const DR6_STEP = 1n << 14n;
 /** The exception that `int3` raises. */
 const BREAKPOINT_EXCEPTION = 3;
 
-/** How a breakpoint stops the guest. */
-export type BreakpointMeans =
-  /** By a debug register: the guest runs at full speed. There are 4, which watchpoints take as well. */
-  | "register"
-  /**
-   * By executing the guest one instruction at a time, as {@linkcode Machine.step} does: slow, and of what an
-   * exception or an interrupt calls it sees nothing until that returns.
-   */
-  | "step";
-
 /** Where a guest is to stop, until it is disposed. */
 export interface Breakpoint extends Disposable {
   /** The linear address. */
@@ -37,8 +27,14 @@ export interface Breakpoint extends Disposable {
 
 /** How {@linkcode GuestDebug.breakAt} stops the guest. */
 export interface BreakOptions {
-  /** Default `"register"`; in the nested machine of QEMU, whose debug registers do not stop a guest, `"step"`. */
-  readonly by?: BreakpointMeans;
+  /**
+   * `"register"`: by a debug register; the guest runs at full speed. There are 4, which watchpoints take as well.
+   * `"step"`: by executing the guest one instruction at a time, as {@linkcode Machine.step} does; slow, and of what an
+   * exception or an interrupt calls it sees nothing until that returns.
+   *
+   * Default `"register"`; in the nested machine of QEMU, whose debug registers do not stop a guest, `"step"`.
+   */
+  readonly by?: "register" | "step";
 }
 
 /** What {@linkcode GuestDebug.watch} waits for. */
@@ -65,7 +61,7 @@ export interface DebugControlInit {
 }
 
 interface Point extends DebugPoint {
-  readonly by: BreakpointMeans;
+  readonly by: NonNullable<BreakOptions["by"]>;
   hits: number;
 }
 
@@ -278,7 +274,7 @@ export class DebugControl implements GuestDebug {
     return typeof where === "string" ? this.#parts.addressOf(where) : checkAddress(where, what);
   }
 
-  #means(): BreakpointMeans {
+  #means(): NonNullable<BreakOptions["by"]> {
     return emulatorLacks("breakpoints") ? "step" : "register";
   }
 }

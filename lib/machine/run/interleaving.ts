@@ -140,19 +140,11 @@ export class TimeSlice {
   }
 }
 
-/** Which seeds {@linkcode interleavings} tries. */
-export interface InterleavingRange {
-  /** The first one. */
-  readonly first: number;
-  /** How many. */
-  readonly count: number;
-}
-
 /**
  * Runs `body` with one seed after the other, for `boot(…, { interleaving: { seed } })`. At the first failure it throws
  * what `body` threw, with the seed in its message: give that seed to have the same run again.
  *
- * @param range How many seeds, from 0 on, or which.
+ * @param range How many seeds, from 0 on; or the first, and how many.
  * @throws {RangeError} When it is no whole number of seeds.
  * @throws {TypeError} When `body` returns a promise, or boots no machine with its seed.
  *
@@ -172,7 +164,7 @@ export interface InterleavingRange {
  * ```
  */
 export function interleavings(
-  range: number | InterleavingRange,
+  range: number | { readonly first: number; readonly count: number },
   body: (seed: number) => NoPromise,
 ): void {
   const { first, count } = atCaller(interleavings, () => checkedRange(range, body));
@@ -203,6 +195,8 @@ function checkIsUsed(seed: number, seeds: ReadonlySet<number>): void {
   );
 }
 
+/** Which seeds. */
+type InterleavingRange = Exclude<Parameters<typeof interleavings>[0], number>;
 const RANGE: NamesOf<InterleavingRange> = { first: "value", count: "value" };
 
 function checkedRange(range: number | InterleavingRange, body: unknown): InterleavingRange {

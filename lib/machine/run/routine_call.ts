@@ -1,7 +1,7 @@
 import type { Address } from "../../guest/address.ts";
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import { KVM_EXIT_IO } from "../../kvm/abi/mod.ts";
-import type { CodeBits } from "../../guest/image_init.ts";
+import type { CodeBits } from "../../x86/boot/cpu_state.ts";
 import { exitText } from "../report/exit_text.ts";
 import type { DebugExit, Exit } from "../../kvm/exits/exit.ts";
 import { formatAddress, hex } from "../../x86/hex.ts";
@@ -11,7 +11,7 @@ import { codeBits, labelAddress } from "../registers/code_location.ts";
 import type { Registers, RegisterValues } from "../registers/registers.ts";
 import { CallError, isOfGuest } from "./run_errors.ts";
 import type { CpuRunner } from "./cpu_runner.ts";
-import type { CallArgument, CallInput, ResultType } from "./run_options.ts";
+import type { CallInput, CallOptions } from "./run_options.ts";
 
 /** Where the first arguments of 64-bit code are (System V ABI, AMD64 supplement, 3.2.3). */
 const ARGUMENT_REGISTERS = ["rdi", "rsi", "rdx", "rcx", "r8", "r9"] as const;
@@ -82,7 +82,7 @@ export class RoutineCall {
   /** The CPU that runs it. */
   readonly runner: CpuRunner;
   readonly #bits: CodeBits;
-  readonly #returns: ResultType;
+  readonly #returns: NonNullable<CallOptions["returns"]>;
   readonly #rip: bigint;
   readonly #input: { readonly values: RegisterValues; readonly stacked: readonly bigint[] };
   /** The state before the call that the CPU is brought back to. */
@@ -106,7 +106,7 @@ export class RoutineCall {
     runner: CpuRunner,
     routine: Address,
     given: CallInput,
-    returns: ResultType | undefined,
+    returns: CallOptions["returns"],
   ) {
     const { registers } = runner.parts.cpu;
     this.runner = runner;
@@ -297,7 +297,7 @@ export class RoutineCall {
     };
   }
 
-  #argument(value: CallArgument, index: number): bigint {
+  #argument(value: Address, index: number): bigint {
     const bits = this.#bits;
     if (typeof value === "string") return this.#pointer(value);
     if (typeof value !== "bigint" && !Number.isSafeInteger(value)) {
@@ -352,7 +352,7 @@ export class RoutineCall {
   }
 }
 
-function isList(given: CallInput): given is readonly CallArgument[] {
+function isList(given: CallInput): given is readonly Address[] {
   return Array.isArray(given);
 }
 

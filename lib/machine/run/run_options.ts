@@ -39,7 +39,7 @@ const OF_EXITS: NamesOf<ExitsOptions> = {
   cpus: "value",
   call: "value",
 };
-const OF_CALLEES: NamesOf<RoutineCallee> = { routine: "value", given: "value" };
+const OF_CALLEES: NamesOf<NonNullable<ExitsOptions["call"]>> = { routine: "value", given: "value" };
 
 const RUN = "run the machine";
 
@@ -109,9 +109,6 @@ export interface ExitAnswer {
   readonly fields?: AnswerFields;
 }
 
-/** A type of C that a routine returns, by its width and whether it has a sign. */
-export type ResultType = `${"u" | "i"}${8 | 16 | 32 | 64}`;
-
 /**
  * How {@linkcode MachineCpu.call} calls a routine.
  *
@@ -135,22 +132,13 @@ export interface CallOptions extends Pick<RunOptions, "timeout" | "pending"> {
    * `"u8"`; the rest of RAX is undefined then. Twice as wide as a register it is in two of them: EDX:EAX, DX:AX.
    * Default all of RAX, EAX or AX, without a sign.
    */
-  readonly returns?: ResultType;
+  readonly returns?: `${"u" | "i"}${8 | 16 | 32 | 64}`;
 }
 
-/** An argument of a call by the C convention: an integer, or a label, for its address. */
-export type CallArgument = number | bigint | string;
-
-/** What a routine is given: registers, or arguments by the C convention. */
-export type CallInput = RegisterValues | readonly CallArgument[];
-
-/** A routine that is called. */
-export interface RoutineCallee {
-  /** A label, or a linear address. */
-  readonly routine: Address;
-  /** What it is given. Default nothing. */
-  readonly given?: CallInput;
-}
+/**
+ * What a routine is given: registers, or arguments by the C convention, each an integer, or a label, for its address.
+ */
+export type CallInput = RegisterValues | readonly Address[];
 
 /** How exits are iterated. */
 export interface ExitsOptions extends RunOptions {
@@ -169,7 +157,12 @@ export interface ExitsOptions extends RunOptions {
    * The exits are those of one routine, which is called as {@linkcode MachineCpu.call} does, on the first of `cpus`.
    * Its return, which is no exit, ends them; they go on behind a HLT, and behind a fault that is repaired.
    */
-  readonly call?: RoutineCallee;
+  readonly call?: {
+    /** A label, or a linear address. */
+    readonly routine: Address;
+    /** What it is given. Default nothing. */
+    readonly given?: CallInput;
+  };
 }
 
 /** An exit as {@linkcode Machine.exits} gives it. */

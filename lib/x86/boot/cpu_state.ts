@@ -25,6 +25,12 @@ export type Mode =
   /** 64-bit mode. */
   | "long";
 
+/**
+ * How wide the operands and addresses of a piece of code are by default: NASM's `bits`; of a code segment its D and L
+ * (Intel SDM Vol. 3A, 3.4.5 and 5.2.1).
+ */
+export type CodeBits = 16 | 32 | 64;
+
 /** All registers of `struct kvm_regs` by name. */
 export type GeneralRegisters = Record<GeneralRegister, bigint>;
 

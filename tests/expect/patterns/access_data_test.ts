@@ -11,7 +11,6 @@ import {
   mmioWrite,
   portIn,
   portOut,
-  type PortSize,
   wrmsr,
 } from "@vmexit/vmexit";
 
@@ -25,7 +24,7 @@ const OUT_OF_RANGE: Record<string, Refusal> = {
   "a negative port": [() => portIn(-1), "Cannot expect port -1"],
   "half a port": [() => portIn(1.5), "Cannot expect port 1.5"],
   "a port of three bytes": [
-    () => portOut(1, 1, 3 as PortSize),
+    () => portOut(1, 1, 3 as 1),
     "Cannot expect an access of 3 bytes at port 0x1: the widths there are 1, 2, 4",
   ],
   "MMIO of nine bytes": [
@@ -90,8 +89,8 @@ const table: Record<string, number> = {};
 
 const UNDEFINED: Record<string, () => unknown> = {
   "portOut's data": () => portOut(0x80, table.typo),
-  "portOut's size": () => portOut(0x80, 1, table.typo as PortSize),
-  "portIn's size": () => portIn(0x80, table.typo as PortSize),
+  "portOut's size": () => portOut(0x80, 1, table.typo as 1),
+  "portIn's size": () => portIn(0x80, table.typo as 1),
   "mmioWrite's data": () => mmioWrite(0x80, table.typo),
   "mmioRead's size": () => mmioRead(0x80, table.typo),
   "wrmsr's value": () => wrmsr("LSTAR", table.typo),

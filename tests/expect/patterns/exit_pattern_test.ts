@@ -8,7 +8,6 @@ import {
   mmioWrite,
   portIn,
   portOut,
-  type PortSize,
   rdmsr,
   wrmsr,
 } from "@vmexit/vmexit";
@@ -93,7 +92,7 @@ Deno.test("how often a pattern comes is said once, by bounds that have their nam
 Deno.test("a pattern that is refused says so at the test's line", () => {
   const calls: (() => unknown)[] = [
     () => portOut(0x10000),
-    () => portIn(1, 3 as PortSize),
+    () => portIn(1, 3 as 1),
     () => portIn(1).returns(-1),
     () => mmioWrite(-1),
     () => mmioRead(-1),

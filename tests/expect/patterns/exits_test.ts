@@ -1,5 +1,6 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { exit, type ExitReason } from "@vmexit/vmexit";
+import { exit } from "@vmexit/vmexit";
+import type { ExitReason } from "@vmexit/vmexit/kvm";
 import { EXIT_CASES } from "../../kvm/exits/exit_cases.ts";
 
 Deno.test("a reason that does not exist is refused, with those that have similar names", () => {
