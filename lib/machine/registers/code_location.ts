@@ -26,20 +26,28 @@ interface CodeOf {
 /** Where a stopped guest's next instruction is. */
 export function codeLocation({ registers, image }: CodeOf): CodeLocation {
   const linear = linearInstructionPointer(registers);
+  const bits = codeBits(registers);
+  return { linear, ...imageBaseAt(image, linear, registers.cs.base), bits };
+}
+
+/** Where an image lies, that has code at a linear address, or, where it has none, is taken to lie. */
+export function imageBaseAt(
+  image: Image,
+  linear: bigint,
+  csBase: bigint,
+): Pick<CodeLocation, "imageBase" | "segmentBase"> {
   // A guest that has halted may be just behind its last instruction.
   const hasLine = (base: bigint) =>
     [0n, 1n].some((behind) => image.lineAt(linear - base - behind) !== undefined);
   const isCode = (base: bigint) =>
     [0n, 1n].some((behind) => image.segmentAt(linear - base - behind) !== undefined);
-  const bits = codeBits(registers);
-  const { base } = registers.cs;
-  if (!hasLine(0n) && hasLine(base)) return { linear, imageBase: base, segmentBase: base, bits };
-  if (isCode(0n)) return { linear, imageBase: 0n, segmentBase: 0n, bits };
+  if (!hasLine(0n) && hasLine(csBase)) return { imageBase: csBase, segmentBase: csBase };
+  if (isCode(0n)) return { imageBase: 0n, segmentBase: 0n };
   // A kernel of the upper half runs where it was loaded until it has set paging up.
   const imageBase = image.segments
     .map((segment) => loadAddressOf(segment) - segment.address)
     .find((moved) => moved !== 0n && isCode(moved));
-  return { linear, imageBase: imageBase ?? 0n, segmentBase: 0n, bits };
+  return { imageBase: imageBase ?? 0n, segmentBase: 0n };
 }
 
 /**

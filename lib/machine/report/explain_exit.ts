@@ -75,7 +75,9 @@ function internalError(machine: StoppedCpu, exit: InternalErrorExit): string[] {
     ...bytes === undefined || bytes.length === 0
       ? []
       : [`  at the instruction ${instruction(machine, bytes)}`],
-    ...bytes !== undefined || data.length === 0 ? [] : [`  KVM's data: ${data.map(hex).join(" ")}`],
+    ...bytes !== undefined || data.length === 0
+      ? []
+      : [`  KVM's data: ${data.map((each) => hex(each)).join(" ")}`],
   ];
 }
 

@@ -8,6 +8,7 @@ import { cpusSection, replayLines, subject } from "./cpus_section.ts";
 import { exitRows, exitRuns } from "./exit_text.ts";
 import { codeBits, codeLocation } from "../registers/code_location.ts";
 import { isReset, registersSection } from "./registers_section.ts";
+import { outsideImage } from "./outside_image.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
 
 const LINES_BEFORE = 3;
@@ -80,6 +81,7 @@ function place(machine: StoppedCpu): string[] {
   return [
     `${subject(machine)} at ${hex(address)}${next} in ${modeText(machine)}`,
     ...names.length === 0 ? [] : [`  ${names.join("  ")}`],
+    ...outsideImage(machine, code, address),
     ...line === undefined ? [] : sourceLines(image, line),
     ...instructions(machine, code, address, line !== undefined),
     ...tripleFault(machine),
