@@ -3,7 +3,7 @@ import type { MemoryContent } from "../machine/memory/address_space.ts";
 import { MachineCpu } from "../machine/machine.ts";
 import type { CallInput, RunOptions } from "../machine/run/run_options.ts";
 import type { RegisterValues } from "../machine/registers/registers.ts";
-import { checkedForCaller, fromCaller } from "../machine/run/run_errors.ts";
+import { fromCaller } from "../machine/run/run_errors.ts";
 import type { MsrValues } from "../x86/msrs/msr_number.ts";
 import type { RflagsFlag } from "../x86/registers/flag_tables.ts";
 import type { FlagValues } from "../x86/registers/flags.ts";
@@ -169,7 +169,7 @@ export class StateExpectation {
   }
 
   #assert(match: () => MatcherResult, matcher: Matcher): void {
-    assertResult(this.#machine, checkedForCaller(matcher, match), this.#negated, matcher);
+    assertResult(this.#machine, fromCaller(matcher, match), this.#negated, matcher);
   }
 }
 
@@ -353,7 +353,7 @@ export class Expectation extends StateExpectation {
 
   /** @param prepare Checks what the test expects, and gives what runs the guest. */
   #assertRun(prepare: () => () => MatcherResult, matcher: Matcher): void {
-    const run = checkedForCaller(matcher, prepare);
+    const run = fromCaller(matcher, prepare);
     assertResult(this.#machine, fromCaller(matcher, run), false, matcher);
   }
 }
@@ -386,7 +386,7 @@ export function expect<Registers extends RegisterDefinitions>(
 export function expect(
   subject: MachineCpu | RegisterMap<RegisterDefinitions>,
 ): Expectation | RegisterMapExpectation {
-  return checkedForCaller(expect, () => {
+  return fromCaller(expect, () => {
     if (subject instanceof MachineCpu) return new Expectation(subject);
     if (subject instanceof RegisterMap) return new RegisterMapExpectation(subject);
     throw new TypeError(

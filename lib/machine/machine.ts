@@ -21,7 +21,7 @@ import type { LinearMemory } from "./memory/linear_memory.ts";
 import type { PhysicalMemory } from "./memory/physical_memory.ts";
 import type { Msrs } from "./msrs/msrs.ts";
 import type { Registers } from "./registers/registers.ts";
-import { checkedForCaller, fromCaller, iteratedFromCaller } from "./run/run_errors.ts";
+import { fromCaller, iteratedFromCaller } from "./run/run_errors.ts";
 import type { GuestDebug } from "./run/guest_debug.ts";
 import type { InterleavingOptions } from "./run/interleaving.ts";
 import type { RunControl } from "./run/run_control.ts";
@@ -214,7 +214,8 @@ export class MachineCpu {
   }
 
   set mpState(state: MpState) {
-    this.#core.mpState = state;
+    const { set } = Object.getOwnPropertyDescriptor(MachineCpu.prototype, "mpState")!;
+    fromCaller(set!, () => void (this.#core.mpState = state));
   }
 
   /**
@@ -292,7 +293,7 @@ export class MachineCpu {
     options: CallOptions = {},
   ): bigint {
     const { runControl } = this.#board;
-    using call = checkedForCaller(
+    using call = fromCaller(
       this.call,
       () => runControl.prepareCall(this.number, routine, given, options).enter(),
     );
@@ -428,7 +429,7 @@ export class Machine extends MachineCpu implements Disposable {
    */
   exits(options: ExitsOptions = {}): Generator<ObservedExit, void, void> {
     return iteratedFromCaller(
-      checkedForCaller(this.exits, () => this.#board.runControl.exits(options)),
+      fromCaller(this.exits, () => this.#board.runControl.exits(options)),
     );
   }
 
@@ -437,7 +438,7 @@ export class Machine extends MachineCpu implements Disposable {
    * `run` goes on after an exit that it takes.
    *
    * @throws {RangeError} When there is no such reason, or another handler has it.
-   * @throws {TypeError} When it is IO or MMIO.
+   * @throws {TypeError} When it is IO or MMIO, or the handler is no function.
    *
    * @example
    * ```ts no-eval
@@ -456,8 +457,10 @@ export class Machine extends MachineCpu implements Disposable {
    * ```
    */
   on<Reason extends HandledReason>(reason: Reason, handler: ExitHandler<Reason>): Disposable {
-    this.checkUsable("handle exits");
-    return this.#board.handlers.on(reason, handler);
+    return fromCaller(this.on, () => {
+      this.checkUsable("handle exits");
+      return this.#board.handlers.on(reason, handler);
+    });
   }
 
   /**
@@ -465,12 +468,14 @@ export class Machine extends MachineCpu implements Disposable {
    *
    * @param value A number, for one element; the bytes of the whole access; or, for exits that are neither IO
    *   nor MMIO, the fields that they are answered with (`{ ret: 0 }` for a hypercall).
-   * @throws {TypeError} When there is nothing to answer.
+   * @throws {TypeError} When there is nothing to answer, or such an exit is not answered by such a value.
    * @throws {RangeError} When the value does not fit.
    */
   answer(value: number | bigint | Uint8Array | AnswerFields): void {
-    this.checkUsable("answer an exit");
-    this.#board.runControl.answer(value);
+    fromCaller(this.answer, () => {
+      this.checkUsable("answer an exit");
+      this.#board.runControl.answer(value);
+    });
   }
 
   /** Ends the run when the handler that calls this returns: `run` then returns that handler's exit. */

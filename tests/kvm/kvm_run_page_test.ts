@@ -118,7 +118,7 @@ Deno.test("an answer that cannot be is an error, and nothing of it is written", 
   refused({ data: -1 }, RangeError, "is not a whole number of 64 bits");
   refused({ data: 1.5 }, RangeError, "is not a whole number of 64 bits");
   run.exitReason = EXIT_REASON.HLT;
-  assertThrows(() => run.answer({}), TypeError, "Cannot answer an exit of reason 5");
+  assertThrows(() => run.answer({}), TypeError, "Cannot answer HLT");
 });
 
 Deno.test("what the kernel says beside the exit, and what it is told", () => {

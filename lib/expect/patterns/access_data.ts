@@ -72,6 +72,13 @@ export function checkArguments(
   );
 }
 
+/** Why something is no port, address or width: of another type than a number, or out of range. */
+export function whyNot(given: unknown, range: string): string {
+  return typeof given === "number"
+    ? `it is not ${range}`
+    : `it is a ${typeof given}; give a number`;
+}
+
 /**
  * Checks the width of a pattern's accesses.
  *
@@ -80,9 +87,9 @@ export function checkArguments(
 export function checkSize(where: string, { size, sizes }: Width): void {
   if (size === undefined || sizes.includes(size)) return;
   throw new RangeError(
-    `Cannot expect an access of ${size} bytes ${where}: the widths there are ${
-      sizes.join(", ")
-    }. Leave it out for that of the data.`,
+    `Cannot expect an access of ${
+      typeof size === "bigint" ? `${size}n` : String(size)
+    } bytes ${where}: the widths there are ${sizes.join(", ")}. Leave it out for that of the data.`,
   );
 }
 

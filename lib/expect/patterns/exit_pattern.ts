@@ -1,8 +1,8 @@
 import type { AnswerFields, Exit } from "../../kvm/exits/exit.ts";
 import type { CaughtFault } from "../../machine/faults/caught_fault.ts";
 import type { MachineCpu } from "../../machine/machine.ts";
-import { checkedForCaller } from "../../machine/run/run_errors.ts";
-import { definedEntries } from "../../x86/defined_entries.ts";
+import { fromCaller } from "../../machine/run/run_errors.ts";
+import { checkOptions, someEntries } from "../../x86/defined_entries.ts";
 
 /**
  * Stands for any port or address in a pattern.
@@ -68,6 +68,8 @@ export interface PatternDefinition {
   names(exit: Exit): boolean;
 }
 
+const BOUNDS = { atLeast: "value", atMost: "value" } as const;
+
 /** What a pattern matches, for who follows a transcript. */
 export let definitionOf: (pattern: ExitPattern) => PatternDefinition;
 
@@ -116,7 +118,7 @@ export class ExitPattern {
    * @throws {TypeError} When no bound is given, or the pattern says already how often it comes.
    */
   times(count: number | { atLeast?: number; atMost?: number }): ExitPattern {
-    return checkedForCaller(this.times, () => {
+    return fromCaller(this.times, () => {
       if (this.#saysHowOften) {
         throw new TypeError(
           `Cannot expect ${this.text} ${
@@ -126,13 +128,14 @@ export class ExitPattern {
         );
       }
       const bounds = typeof count === "number" ? { atLeast: count, atMost: count } : count;
-      const named = definedEntries("expect a pattern", bounds);
-      if (named.length === 0 || named.some(([name]) => name !== "atLeast" && name !== "atMost")) {
+      if (typeof bounds !== "object" || bounds === null) {
         throw new TypeError(
-          `Cannot expect ${this.#definition.text} as often as ${JSON.stringify(count)} says: ` +
+          `Cannot expect ${this.text} ${String(bounds)} times, a ${typeof bounds}: ` +
             "give a number, or { atLeast, atMost } with one of them or both",
         );
       }
+      checkOptions(`repeat ${this.text}`, bounds, BOUNDS);
+      someEntries(`repeat ${this.text} with`, bounds);
       const { atLeast: minimum = 0, atMost: maximum = Infinity } = bounds;
       const isWhole = (bound: number) => Number.isSafeInteger(bound) && bound >= 0;
       const isRange = isWhole(minimum) && (isWhole(maximum) || maximum === Infinity);
@@ -152,7 +155,7 @@ export class ExitPattern {
    * @throws {TypeError} When the pattern says already how often it comes.
    */
   optional(): ExitPattern {
-    return checkedForCaller(this.optional, () => {
+    return fromCaller(this.optional, () => {
       return this.times({ atMost: 1 });
     });
   }

@@ -9,7 +9,7 @@ import type {
 } from "../../kvm/exits/exit.ts";
 import { checkAnswer, takesAnswer } from "../../kvm/exits/exit_answer.ts";
 import { endsRun, fieldsOf, goesOn, placeOf } from "../../kvm/exits/exit_table.ts";
-import { checkedForCaller } from "../../machine/run/run_errors.ts";
+import { fromCaller } from "../../machine/run/run_errors.ts";
 import { someEntries } from "../../x86/defined_entries.ts";
 import { hex } from "../../x86/hex.ts";
 import { nearestNames, noneOfThatName } from "../../x86/nearest_names.ts";
@@ -64,7 +64,7 @@ export function exit<Reason extends ExitReason>(
   reason: Reason,
   fields?: ExitFields<Reason>,
 ): ExitPattern {
-  return checkedForCaller(exit, () => {
+  return fromCaller(exit, () => {
     checkArguments("exit", arguments, ["reason", "fields"]);
     if (!REASONS.includes(reason)) {
       throw new RangeError(
@@ -196,7 +196,7 @@ export class AnswerableExitPattern<Reason extends AnsweredReason> extends ExitPa
    * @throws {RangeError} When a value does not fit its field.
    */
   returns(answer: ExitAnswers[Reason]): ExitPattern {
-    return checkedForCaller(this.returns, () => {
+    return fromCaller(this.returns, () => {
       const fields = answer as AnswerFields;
       if (typeof answer !== "object" || answer === null) {
         throw new TypeError(

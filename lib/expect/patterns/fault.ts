@@ -1,6 +1,6 @@
 import type { MachineCpu } from "../../machine/machine.ts";
 import type { CaughtFault } from "../../machine/faults/caught_fault.ts";
-import { checkedForCaller } from "../../machine/run/run_errors.ts";
+import { fromCaller } from "../../machine/run/run_errors.ts";
 import { type definedEntries, someEntries } from "../../x86/defined_entries.ts";
 import {
   type Exception,
@@ -35,7 +35,7 @@ import { ExitPattern, MATCH, MISMATCH } from "./exit_pattern.ts";
  * ```
  */
 export function fault(name: ExceptionName, fields?: FaultFields): ExitPattern {
-  return checkedForCaller(fault, () => {
+  return fromCaller(fault, () => {
     checkArguments("fault", arguments, ["name", "fields"]);
     const expected = expectedFault(name, fields);
     const text = expectedFaultText(expected);

@@ -1,5 +1,5 @@
 import type { Exit, MmioExit } from "../../kvm/exits/exit.ts";
-import { checkedForCaller } from "../../machine/run/run_errors.ts";
+import { fromCaller } from "../../machine/run/run_errors.ts";
 import { LAST_PHYSICAL_ADDRESS } from "../../x86/layout.ts";
 import { formatAddress, formatCount } from "../format.ts";
 import {
@@ -13,6 +13,7 @@ import {
   expectedDataText,
   expectedLength,
   naturalSize,
+  whyNot,
   writing,
 } from "./access_data.ts";
 import { any, definitionOf, ExitPattern, MATCH, MISMATCH } from "./exit_pattern.ts";
@@ -44,7 +45,7 @@ export function mmioWrite(
   data?: ExpectedData,
   size?: number,
 ): ExitPattern {
-  return checkedForCaller(mmioWrite, () => {
+  return fromCaller(mmioWrite, () => {
     checkArguments("mmioWrite", arguments, ["address", "data", "size"]);
     checkAddress(address, size);
     checkExpectedData(`at ${addressText(address)}`, data, { size, sizes: SIZES });
@@ -97,7 +98,7 @@ export class MmioReadPattern extends ExitPattern {
    * @throws {TypeError} When it is neither number, bigint, text nor bytes.
    */
   returns(answer: Answer): ExitPattern {
-    return checkedForCaller(this.returns, () => {
+    return fromCaller(this.returns, () => {
       const address = this.#address;
       checkValue("answer", `at ${addressText(address)}`, answer, {
         size: this.#size,
@@ -138,7 +139,7 @@ export class MmioReadPattern extends ExitPattern {
  * ```
  */
 export function mmioRead(address: number | typeof any, size?: number): MmioReadPattern {
-  return checkedForCaller(mmioRead, () => {
+  return fromCaller(mmioRead, () => {
     checkArguments("mmioRead", arguments, ["address", "size"]);
     checkAddress(address, size);
     return new MmioReadPattern(address, size);
@@ -177,8 +178,14 @@ function checkAddress(address: number | typeof any, size: number | undefined): v
     !(Number.isSafeInteger(address) && address >= 0 && address <= LAST_PHYSICAL_ADDRESS)
   ) {
     throw new RangeError(
-      `Cannot expect an access at ${String(address)}: it is not a guest physical address, ` +
-        `a whole number from 0 to ${formatAddress(LAST_PHYSICAL_ADDRESS)}`,
+      `Cannot expect an access at ${String(address)}: ${
+        whyNot(
+          address,
+          `a guest physical address, a whole number from 0 to ${
+            formatAddress(LAST_PHYSICAL_ADDRESS)
+          }`,
+        )
+      }`,
     );
   }
   checkSize(`at ${addressText(address)}`, { size, sizes: SIZES });

@@ -1,5 +1,5 @@
 import type { Exit, MsrExit } from "../../kvm/exits/exit.ts";
-import { checkedForCaller } from "../../machine/run/run_errors.ts";
+import { fromCaller } from "../../machine/run/run_errors.ts";
 import { hex } from "../../x86/hex.ts";
 import { type Msr, msrName, msrNumber, msrText } from "../../x86/msrs/msr_number.ts";
 import {
@@ -37,7 +37,7 @@ export class RdmsrPattern extends ExitPattern {
    * @throws {TypeError} When it is neither number nor bigint.
    */
   returns(value: number | bigint): ExitPattern {
-    return checkedForCaller(this.returns, () => {
+    return fromCaller(this.returns, () => {
       checkMsrValue("answer", definitionOf(this).text, value);
       const fields = { data: value };
       return new ExitPattern(answered(definitionOf(this), hex(value), fields));
@@ -87,7 +87,8 @@ export class WrmsrPattern extends ExitPattern {
  * ```
  */
 export function rdmsr(msr: Msr | typeof any): RdmsrPattern {
-  return checkedForCaller(rdmsr, () => {
+  return fromCaller(rdmsr, () => {
+    checkArguments("rdmsr", arguments, ["msr"]);
     return new RdmsrPattern(msr === any ? any : msrNumber(msr));
   });
 }
@@ -103,7 +104,7 @@ export function rdmsr(msr: Msr | typeof any): RdmsrPattern {
  * @throws {TypeError} When the value is neither number nor bigint.
  */
 export function wrmsr(msr: Msr | typeof any, value?: number | bigint): WrmsrPattern {
-  return checkedForCaller(wrmsr, () => {
+  return fromCaller(wrmsr, () => {
     checkArguments("wrmsr", arguments, ["msr", "value"]);
     const number = msr === any ? any : msrNumber(msr);
     if (value !== undefined) checkMsrValue("expect", `X86_WRMSR ${placeText(number)}`, value);

@@ -1,5 +1,5 @@
 import type { Exit, IoExit } from "../../kvm/exits/exit.ts";
-import { checkedForCaller } from "../../machine/run/run_errors.ts";
+import { fromCaller } from "../../machine/run/run_errors.ts";
 import { LAST_PORT } from "../../x86/layout.ts";
 import { formatAddress } from "../format.ts";
 import {
@@ -12,6 +12,7 @@ import {
   type ExpectedData,
   expectedDataText,
   naturalSize,
+  whyNot,
   writing,
 } from "./access_data.ts";
 import { any, definitionOf, ExitPattern, MATCH, MISMATCH } from "./exit_pattern.ts";
@@ -44,7 +45,7 @@ export function portOut(
   data?: ExpectedData,
   size?: 1 | 2 | 4,
 ): ExitPattern {
-  return checkedForCaller(portOut, () => {
+  return fromCaller(portOut, () => {
     checkArguments("portOut", arguments, ["port", "data", "size"]);
     checkPort(port, size);
     checkExpectedData(`at ${portText(port)}`, data, { size, sizes: PORT_SIZES });
@@ -93,7 +94,7 @@ export class PortInPattern extends ExitPattern {
    * @throws {TypeError} When it is neither number, bigint, text nor bytes.
    */
   returns(answer: Answer): ExitPattern {
-    return checkedForCaller(this.returns, () => {
+    return fromCaller(this.returns, () => {
       const port = this.#port;
       checkValue("answer", `at ${portText(port)}`, answer, { size: this.#size, sizes: PORT_SIZES });
       const size = this.#size ?? sizeOf(answer);
@@ -124,7 +125,7 @@ export class PortInPattern extends ExitPattern {
  * ```
  */
 export function portIn(port: number | typeof any, size?: 1 | 2 | 4): PortInPattern {
-  return checkedForCaller(portIn, () => {
+  return fromCaller(portIn, () => {
     checkArguments("portIn", arguments, ["port", "size"]);
     checkPort(port, size);
     return new PortInPattern(port, size);
@@ -161,8 +162,8 @@ function placeOf(port: number | typeof any, first: Exit | undefined): number | t
 function checkPort(port: number | typeof any, size: number | undefined): void {
   if (port !== any && !(Number.isInteger(port) && port >= 0 && port <= LAST_PORT)) {
     throw new RangeError(
-      `Cannot expect port ${String(port)}: it is not a whole number from 0 to ${
-        formatAddress(LAST_PORT)
+      `Cannot expect port ${String(port)}: ${
+        whyNot(port, `a whole number from 0 to ${formatAddress(LAST_PORT)}`)
       }`,
     );
   }

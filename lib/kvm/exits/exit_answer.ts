@@ -61,7 +61,9 @@ export function writeAnswer(view: DataView, reason: number, answer: AnswerFields
   const fields = LOCATIONS.get(reason);
   if (fields === undefined) {
     throw new TypeError(
-      `Cannot answer an exit of reason ${reason}: its guest waits for nothing. Return undefined to let it run on.`,
+      `Cannot answer ${
+        nameOf(reason)
+      }: its guest waits for nothing. Return undefined to let it run on.`,
     );
   }
   checkFields(reason, fields, answer);
@@ -70,6 +72,11 @@ export function writeAnswer(view: DataView, reason: number, answer: AnswerFields
     if (bits === 8) view.setUint8(offset, Number(value));
     else view.setBigUint64(offset, BigInt(value), true);
   }
+}
+
+function nameOf(reason: number): string {
+  const named = Object.entries(EXIT_REASON).find(([, number]) => number === reason);
+  return named?.[0] ?? `an exit of reason ${reason}`;
 }
 
 function checkFields(reason: number, fields: FieldLocations, answer: AnswerFields): void {

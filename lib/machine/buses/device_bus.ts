@@ -146,10 +146,14 @@ export class MachineBus<Handler extends { readonly write?: unknown }>
 
   /** See {@linkcode Bus.on}. */
   on(range: AddressRange, handler: Handler): Disposable {
+    return atCaller(this.on, () => this.#on(range, handler));
+  }
+
+  #on(range: AddressRange, handler: Handler): Disposable {
     const [first, last] = boundsOf(range);
     this.#checkIsNoKernelDevice("handle", first, last);
     for (const notification of this.#notifications) {
-      if (handler.write !== undefined && notification.takesAll(first, last)) {
+      if (handler?.write !== undefined && notification.takesAll(first, last)) {
         throw this.#refusal("handle", first, last, "a notification takes all writes there");
       }
     }
@@ -208,6 +212,10 @@ export class MachineBus<Handler extends { readonly write?: unknown }>
 
   /** See {@linkcode DeviceBus.coalesce}. */
   coalesce(range: AddressRange, handler: Handler): Disposable {
+    return atCaller(this.coalesce, () => this.#coalesce(range, handler));
+  }
+
+  #coalesce(range: AddressRange, handler: Handler): Disposable {
     const [first, last] = boundsOf(range);
     const { vm, isPort, attachments, coalesced, what } = this.#parts;
     if (handler.write === undefined) {

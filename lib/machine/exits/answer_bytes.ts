@@ -1,4 +1,27 @@
-import type { Exit } from "../../kvm/exits/exit.ts";
+import type { AnswerFields, Exit } from "../../kvm/exits/exit.ts";
+import { checkNames } from "../../x86/defined_entries.ts";
+
+/** What a test may answer an exit by. */
+export type TestAnswer = number | bigint | Uint8Array | AnswerFields;
+
+/**
+ * Whether a test's answer is the fields of an exit, and not the data of a read.
+ *
+ * @throws {TypeError} When such an exit is not answered by such a value.
+ */
+export function isFields(value: TestAnswer, { reason }: Exit): value is AnswerFields {
+  if (reason !== "IO" && reason !== "MMIO") {
+    checkNames(`answer ${reason} by`, value);
+    return true;
+  }
+  if (typeof value === "number" || typeof value === "bigint" || value instanceof Uint8Array) {
+    return false;
+  }
+  const shown = typeof value === "string" ? JSON.stringify(value) : String(value);
+  throw new TypeError(
+    `Cannot answer a read by ${shown}: give a number, a bigint, or a Uint8Array of all its bytes`,
+  );
+}
 
 /**
  * A test's answer to a read as the bytes that the guest gets.

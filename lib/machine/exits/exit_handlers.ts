@@ -31,14 +31,24 @@ export class ExitHandlers {
    * Hands exits of a reason to `handler`, until the returned object is disposed.
    *
    * @throws {RangeError} When there is no such reason, or another handler has it.
-   * @throws {TypeError} When it is IO or MMIO.
+   * @throws {TypeError} When it is IO or MMIO, or the handler is no function.
    */
   on<Reason extends HandledReason>(reason: Reason, handler: ExitHandler<Reason>): Disposable {
+    if (typeof handler !== "function") {
+      throw new TypeError(
+        `Cannot handle ${reason} by ${String(handler)}: give a function of the exit`,
+      );
+    }
     return this.onRaw(reason, {
       name: handler.name === "" ? undefined : handler.name,
-      // An exit of that number is of that reason; TypeScript cannot know.
-      answer: (kvmRun) =>
-        handler(kvmRun.exit() as Parameters<typeof handler>[0]) as AnswerFields | false | void,
+      answer: (kvmRun) => {
+        // An exit of that number is of that reason; TypeScript cannot know.
+        const answer: unknown = handler(kvmRun.exit() as Parameters<typeof handler>[0]);
+        // True is what a handler says that has written into `kvm_run`: it has not.
+        return answer === false || (typeof answer === "object" && answer !== null)
+          ? answer as AnswerFields | false
+          : undefined;
+      },
     });
   }
 

@@ -147,7 +147,8 @@ export function addressAfter<Own extends number | bigint>(address: Own, by: numb
 /**
  * {@linkcode MemoryContent} as bytes.
  *
- * @throws {RangeError} When an array holds something that is not a byte.
+ * @throws {RangeError} When a number in a list is not a byte.
+ * @throws {TypeError} When it is no content, or a list holds something else than numbers.
  */
 export function contentBytes(content: MemoryContent): Uint8Array {
   if (typeof content === "string") return new TextEncoder().encode(content);
@@ -160,6 +161,14 @@ export function contentBytes(content: MemoryContent): Uint8Array {
     );
   }
   return Uint8Array.from(content, (byte, index) => {
+    if (typeof byte !== "number") {
+      throw new TypeError(
+        `Cannot store ${
+          typeof byte === "string" ? JSON.stringify(byte) : String(byte)
+        } as a byte: element ${index} is ` +
+          `a ${typeof byte}; give a number`,
+      );
+    }
     if (!Number.isInteger(byte) || byte < 0 || byte > 0xff) {
       throw new RangeError(`Cannot store ${byte} as a byte: element ${index} is not from 0 to 255`);
     }

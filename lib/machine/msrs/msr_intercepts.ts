@@ -1,4 +1,5 @@
 import { handlerError } from "../exits/handler_error.ts";
+import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
 import { KVM_MSR_EXIT_REASON } from "../../kvm/abi/constants.ts";
 import { asyncError, checkWritten, isPromise } from "../../devices/handlers.ts";
 import type { KvmRunPage } from "../../kvm/kvm_run_page.ts";
@@ -18,6 +19,8 @@ export interface MsrAccess {
   /** Whether it is for WRMSR. */
   readonly write?: boolean;
 }
+
+const ACCESS: NamesOf<MsrAccess> = { read: "flag", write: "flag" };
 
 /** What becomes of the guest's accesses to a range of MSRs. */
 export type MsrRuleKind = "handle" | "intercept" | "deny" | "allow";
@@ -58,6 +61,13 @@ export class MsrIntercepts {
   /** See {@linkcode Msrs.on}. */
   on(range: MsrRange, handler: MsrHandler): Disposable {
     const { first, last } = boundsOf(range);
+    if (typeof handler !== "object" || handler === null) {
+      throw new TypeError(
+        `Cannot handle MSR ${msrText(first)} by ${
+          String(handler)
+        }: give { read, write }, or one of them`,
+      );
+    }
     const read = handler.read === undefined ? undefined : false;
     const write = handler.write === undefined ? undefined : false;
     if (read === undefined && write === undefined) {
@@ -88,8 +98,10 @@ export class MsrIntercepts {
   add(
     kind: Exclude<MsrRuleKind, "handle">,
     range: MsrRange,
-    { read = true, write = true }: MsrAccess = {},
+    access: MsrAccess = {},
   ): Disposable {
+    checkOptions(`${kind} MSRs`, access, ACCESS);
+    const { read = true, write = true } = access;
     const passes = kind === "allow";
     const decided = (isMeant: boolean) => isMeant ? passes : undefined;
     return this.#add({ kind, ...boundsOf(range), read: decided(read), write: decided(write) });

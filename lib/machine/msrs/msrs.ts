@@ -73,10 +73,12 @@ export class Msrs {
    * @throws {MsrError} When this vCPU does not have it.
    */
   get(msr: Msr): bigint {
-    this.#parts.checkUsable();
-    const index = msrNumber(msr);
-    this.#parts.store.flush();
-    return named(() => this.#parts.vcpu.msrs.getMsrs([index])[0].data);
+    return atCaller(this.get, () => {
+      this.#parts.checkUsable();
+      const index = msrNumber(msr);
+      this.#parts.store.flush();
+      return named(() => this.#parts.vcpu.msrs.getMsrs([index])[0].data);
+    });
   }
 
   /**
@@ -99,16 +101,18 @@ export class Msrs {
    * @throws {RangeError} When there is none of a name, or a value is wider than 64 bits. None is set then.
    */
   setEach(values: MsrValues): MsrOutcome[] {
-    this.#parts.checkUsable();
-    return msrEntries(values, this.#parts.symbol).map((entry) => {
-      const outcome = { index: entry.index, name: msrName(entry.index), value: entry.data };
-      try {
-        setMsrs(this.#parts, [entry]);
-        return { ...outcome, refused: undefined };
-      } catch (error) {
-        if (error instanceof MsrError) return { ...outcome, refused: error };
-        throw error;
-      }
+    return atCaller(this.setEach, () => {
+      this.#parts.checkUsable();
+      return msrEntries(values, this.#parts.symbol).map((entry) => {
+        const outcome = { index: entry.index, name: msrName(entry.index), value: entry.data };
+        try {
+          setMsrs(this.#parts, [entry]);
+          return { ...outcome, refused: undefined };
+        } catch (error) {
+          if (error instanceof MsrError) return { ...outcome, refused: error };
+          throw error;
+        }
+      });
     });
   }
 
@@ -129,8 +133,10 @@ export class Msrs {
    * @throws {CapabilityError} When the host lacks KVM_CAP_X86_MSR_FILTER or KVM_CAP_X86_USER_SPACE_MSR.
    */
   on(range: MsrRange, handler: MsrHandler): Disposable {
-    this.#parts.checkUsable();
-    return this.#parts.intercepts.on(range, handler);
+    return atCaller(this.on, () => {
+      this.#parts.checkUsable();
+      return this.#parts.intercepts.on(range, handler);
+    });
   }
 
   /**
@@ -140,8 +146,10 @@ export class Msrs {
    * @throws As {@linkcode Msrs.on} does.
    */
   intercept(range: MsrRange, access?: MsrAccess): Disposable {
-    this.#parts.checkUsable();
-    return this.#parts.intercepts.add("intercept", range, access);
+    return atCaller(this.intercept, () => {
+      this.#parts.checkUsable();
+      return this.#parts.intercepts.add("intercept", range, access);
+    });
   }
 
   /**
@@ -151,8 +159,10 @@ export class Msrs {
    * @throws {RangeError} When there is no such MSR.
    */
   areExits(msr: Msr, direction: "read" | "write"): boolean {
-    this.#parts.checkUsable();
-    return this.#parts.intercepts.areExits(msr, direction);
+    return atCaller(this.areExits, () => {
+      this.#parts.checkUsable();
+      return this.#parts.intercepts.areExits(msr, direction);
+    });
   }
 
   /**
@@ -162,20 +172,26 @@ export class Msrs {
    * @throws As {@linkcode Msrs.on} does.
    */
   deny(range: MsrRange, access?: MsrAccess): Disposable {
-    this.#parts.checkUsable();
-    return this.#parts.intercepts.add("deny", range, access);
+    return atCaller(this.deny, () => {
+      this.#parts.checkUsable();
+      return this.#parts.intercepts.add("deny", range, access);
+    });
   }
 
   /** Refuses the guest all MSRs but x2APIC's, and those that have a handler or that `allow` names. */
   denyAll(): Disposable {
-    this.#parts.checkUsable();
-    return this.#parts.intercepts.denyAll();
+    return atCaller(this.denyAll, () => {
+      this.#parts.checkUsable();
+      return this.#parts.intercepts.denyAll();
+    });
   }
 
   /** Lets the guest have MSRs that `denyAll`, or an earlier `deny`, refuses. */
   allow(range: MsrRange, access?: MsrAccess): Disposable {
-    this.#parts.checkUsable();
-    return this.#parts.intercepts.add("allow", range, access);
+    return atCaller(this.allow, () => {
+      this.#parts.checkUsable();
+      return this.#parts.intercepts.add("allow", range, access);
+    });
   }
 
   /**
@@ -185,8 +201,10 @@ export class Msrs {
    * @throws {CapabilityError} When the host lacks KVM_CAP_X86_USER_SPACE_MSR.
    */
   onUnknown(handler: MsrHandler = {}): Disposable {
-    this.#parts.checkUsable();
-    return this.#parts.intercepts.onUnknown(handler);
+    return atCaller(this.onUnknown, () => {
+      this.#parts.checkUsable();
+      return this.#parts.intercepts.onUnknown(handler);
+    });
   }
 }
 

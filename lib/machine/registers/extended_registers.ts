@@ -12,7 +12,7 @@ import {
   x87StackRegisters,
 } from "../../x86/registers/xsave.ts";
 import { flagAccessors, type RegisterAccessors } from "./flag_register.ts";
-import { checkNames } from "./register_names.ts";
+import { assignedMembers, assigning, checkNames } from "./register_names.ts";
 import type { RegisterStore } from "./register_store.ts";
 import { bytesOfInteger, integerOf } from "./vector_register.ts";
 import { type LabelReader, wholeNumber } from "./whole_register.ts";
@@ -97,14 +97,15 @@ function sharedAccessors(): object {
       get(this: object) {
         return get(files.get(this)!);
       },
-      set(this: object, value: unknown) {
+      set: assigning(function (value: unknown) {
         set(files.get(this)!, value);
-      },
+      }),
     });
   for (const name of [...simdRegisters.keys(), ...mmxRegisters]) {
     define(name, ({ xsave }) => xsave.vector(name), ({ xsave }, value) => {
-      if (typeof value === "object" && value !== null) Object.assign(xsave.vector(name), value);
-      else xsave.vector(name).value = value as bigint;
+      if (typeof value === "object" && value !== null) {
+        Object.assign(xsave.vector(name), Object.fromEntries(assignedMembers(name, value)));
+      } else xsave.vector(name).value = value as bigint;
     });
   }
   for (const name of x87StackRegisters.keys()) {

@@ -1,11 +1,5 @@
-import { checkNames } from "./register_names.ts";
-import {
-  type FlagTable,
-  type FlagValue,
-  type FlagValues,
-  getFlag,
-  setFlag,
-} from "../../x86/registers/flags.ts";
+import { assignedMembers, assigning, checkNames } from "./register_names.ts";
+import { type FlagTable, type FlagValue, getFlag, setFlag } from "../../x86/registers/flags.ts";
 import { WholeRegister } from "./whole_register.ts";
 import {
   type FlagFieldName,
@@ -38,7 +32,7 @@ function flagRegister(
     Object.defineProperty(register, flag, {
       enumerable: true,
       get: () => getFlag(table, flag, read()),
-      set: (value: FlagValue) => write(setFlag(table, flag, read(), value)),
+      set: assigning((value: FlagValue) => write(setFlag(table, flag, read(), value))),
     });
   }
   Object.setPrototypeOf(register, checkNames(name, WholeRegister.prototype));
@@ -64,10 +58,11 @@ export function flagAccessors(
   return {
     get: () => register ??= flagRegister(name, table, read, write),
     set: (value) => {
+      if (value instanceof WholeRegister) return write(value.value);
       if (typeof value !== "object" || value === null) return write(value as bigint);
       let changed = read();
-      for (const [flag, set] of Object.entries<FlagValues[string]>({ ...value })) {
-        if (set !== undefined) changed = setFlag(table, flag, changed, set);
+      for (const [flag, set] of assignedMembers(name, value)) {
+        changed = setFlag(table, flag, changed, set as FlagValue);
       }
       write(changed);
     },

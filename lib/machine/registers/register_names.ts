@@ -1,3 +1,5 @@
+import { atCaller } from "../../guest/call_site.ts";
+import { someEntries } from "../../x86/defined_entries.ts";
 import { nearestNames } from "../../x86/nearest_names.ts";
 
 /**
@@ -23,6 +25,25 @@ export function namesIn(registers: object): string[] {
   return names;
 }
 
+/** A setter; the stack of its refusal begins at the line that assigns. */
+export function assigning<Value>(
+  set: (this: object, value: Value) => void,
+): (this: object, value: Value) => void {
+  return function assign(this: object, value: Value) {
+    atCaller(assign, () => set.call(this, value));
+  };
+}
+
+/**
+ * The members that something is given to assign, of one that has some: another register's, too.
+ *
+ * @throws {TypeError} When it names none, or one is undefined.
+ */
+export function assignedMembers(path: string, value: object): [string, unknown][] {
+  const hasOwn = Object.keys(value).length > 0 && !Array.isArray(value);
+  return someEntries(`set ${path} with`, hasOwn ? { ...value } : value);
+}
+
 /**
  * The end of a prototype chain: whatever is looked up here has no accessor before it, so its name is wrong,
  * and a `RangeError` says so instead of an `undefined` that a test would compare with.
@@ -34,19 +55,25 @@ export function checkNames(of?: string, base: object = Object.prototype): object
   // Symbols, and what inspection and promises probe for, are not mistyped registers.
   const isKnown = (target: object, name: string | symbol) =>
     typeof name === "symbol" || name in target || name === "then" || name === "toJSON";
-  const unknown = (name: string | symbol, receiver: object) =>
-    unknownRegister(
+  const unknown = (name: string | symbol, receiver: object): never => {
+    throw unknownRegister(
       [of, name].filter((each) => each !== undefined).join("."),
       namesIn(receiver),
     );
+  };
   return new Proxy(Object.create(base), {
-    get(target, name, receiver) {
-      if (!isKnown(target, name)) throw unknown(name, receiver);
+    get: function get(target, name, receiver) {
+      if (!isKnown(target, name)) atCaller(get, () => unknown(name, receiver));
       return Reflect.get(target, name, receiver);
     },
-    set(target, name, value, receiver) {
-      if (!isKnown(target, name)) throw unknown(name, receiver);
-      return Reflect.set(target, name, value, receiver);
+    set: function set(target, name, value, receiver) {
+      return atCaller(
+        set,
+        () =>
+          isKnown(target, name)
+            ? Reflect.set(target, name, value, receiver)
+            : unknown(name, receiver),
+      );
     },
   });
 }

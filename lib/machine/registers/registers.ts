@@ -29,7 +29,13 @@ import type { Segment } from "../../x86/registers/segment.ts";
 import type { AssignableRegisters } from "./assignable_registers.ts";
 import { extendedRegisters } from "./extended_registers.ts";
 import { flagAccessors } from "./flag_register.ts";
-import { checkNames, namesIn, unknownRegister } from "./register_names.ts";
+import {
+  assignedMembers,
+  assigning,
+  checkNames,
+  namesIn,
+  unknownRegister,
+} from "./register_names.ts";
 import type { RegisterStore } from "./register_store.ts";
 import type { VectorRegister } from "./vector_register.ts";
 import { checkIsNumber, type LabelReader, wholeNumber, WholeRegister } from "./whole_register.ts";
@@ -160,7 +166,11 @@ export function registersOf(
   const numberOf = (value: unknown) => typeof value === "string" ? symbol(value) : value;
   const registers = extendedRegisters(store, numberOf) as Registers;
   const define = (name: string, get: () => unknown, set?: (value: never) => void) =>
-    Object.defineProperty(registers, name, { enumerable: true, get, set });
+    Object.defineProperty(registers, name, {
+      enumerable: true,
+      get,
+      set: set && assigning(set),
+    });
 
   for (const [name, { register }] of registerPlaces) {
     if (name === "rflags") continue;
@@ -226,9 +236,9 @@ function structureMembers(
     Object.defineProperty(members, member, {
       enumerable: true,
       get: () => readInteger(store.view("special"), start + offset, size),
-      set: (value: bigint | number | string) => {
+      set: assigning((value: bigint | number | string) => {
         kvm_sregs.write(store.change("special"), 0, { [name]: { [member]: numberOf(value) } });
-      },
+      }),
     });
   }
   return Object.preventExtensions(members);
@@ -306,7 +316,7 @@ function setPath(registers: NamedRegisters, path: string, value: unknown): void 
   if (isAssigned) {
     target[name] = value;
   } else if (typeof value === "object" && value !== null) {
-    Object.assign(current, value);
+    Object.assign(current, Object.fromEntries(assignedMembers(path, value)));
   } else if (Object.hasOwn(current, "selector")) {
     const segment = current as Segment;
     segment.selector = value as number;

@@ -1,5 +1,5 @@
 import type { Lane } from "../../x86/registers/xsave.ts";
-import { checkNames } from "./register_names.ts";
+import { assigning, checkNames } from "./register_names.ts";
 import { wholeNumber, WholeRegister } from "./whole_register.ts";
 
 const BITS = 8;
@@ -35,8 +35,9 @@ export function vectorRegister(name: string, bytes: VectorBytes): VectorRegister
     Object.defineProperty(register, lane, {
       enumerable: true,
       get: () => lanesOf(bytes.read(), lane),
-      set: (values: unknown) =>
-        bytes.write(bytesOfLanes(`set ${name}.${lane}`, lane, bytes.size / laneSize(lane), values)),
+      set: assigning((values: unknown) =>
+        bytes.write(bytesOfLanes(`set ${name}.${lane}`, lane, bytes.size / laneSize(lane), values))
+      ),
     });
   }
   Object.setPrototypeOf(register, checkNames(name, WholeRegister.prototype));

@@ -1,3 +1,5 @@
+import { atCaller } from "../../guest/call_site.ts";
+
 /** A register that has parts by name, and a value as a whole. */
 export class WholeRegister {
   readonly #read: () => bigint;
@@ -15,7 +17,8 @@ export class WholeRegister {
   }
 
   set value(value: bigint) {
-    this.#write(value);
+    const { set } = Object.getOwnPropertyDescriptor(WholeRegister.prototype, "value")!;
+    atCaller(set!, () => this.#write(value));
   }
 
   /** The whole register, so that it compares and computes like a bigint. */

@@ -1,5 +1,5 @@
 import { extendedToNumber, numberToExtended } from "../../x86/registers/extended_precision.ts";
-import { checkNames } from "./register_names.ts";
+import { assigning, checkNames } from "./register_names.ts";
 import { WholeRegister } from "./whole_register.ts";
 
 /** A register of the stack of x87: its 80 bits, and the number that they are. */
@@ -18,12 +18,12 @@ export function x87Register(
   Object.defineProperty(register, "f64", {
     enumerable: true,
     get: () => extendedToNumber(read()),
-    set: (value: unknown) => {
+    set: assigning((value: unknown) => {
       if (typeof value !== "number") {
         throw new TypeError(`Cannot set ${name}.f64 as ${value}: give a number`);
       }
       write(numberToExtended(value));
-    },
+    }),
   });
   Object.setPrototypeOf(register, checkNames(name, WholeRegister.prototype));
   return Object.preventExtensions(register) as X87Register;

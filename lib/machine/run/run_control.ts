@@ -1,8 +1,8 @@
 import { KVM_SYSTEM_EVENT } from "../../kvm/abi/constants.ts";
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
-import type { AnswerFields, Exit } from "../../kvm/exits/exit.ts";
+import type { Exit } from "../../kvm/exits/exit.ts";
 import { endsRun, goesOn } from "../../kvm/exits/exit_table.ts";
-import { answerBytes } from "../exits/answer_bytes.ts";
+import { answerBytes, isFields, type TestAnswer } from "../exits/answer_bytes.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
 import type { CpuRunner } from "./cpu_runner.ts";
 import { isPowerOff, RunEnds } from "./run_ends.ts";
@@ -215,7 +215,7 @@ export class RunControl {
   }
 
   /** See {@linkcode Machine.answer}. */
-  answer(value: number | bigint | Uint8Array | AnswerFields): void {
+  answer(value: TestAnswer): void {
     if (this.#running) {
       throw new TypeError(
         "Cannot answer an exit: the machine is running. A handler answers with what it returns.",
@@ -228,7 +228,7 @@ export class RunControl {
     }
     // Where a handler threw, the test has not seen it.
     const exit = runner.see(kvmRun.exit());
-    if (isFields(value)) loop.answerFields(value, "the test");
+    if (isFields(value, exit)) loop.answerFields(value, "the test");
     else loop.answer(answerBytes(value, exit), "the test");
     loop.complete();
   }
@@ -321,6 +321,15 @@ export class RunControl {
     );
   }
 
+  /** @throws {TypeError} When a handler of SHUTDOWN has not set where the guest is to go on. */
+  #checkIsRevived({ isShutDown }: CpuRunner): void {
+    if (!isShutDown) return;
+    throw new TypeError(
+      "Cannot run on behind SHUTDOWN: its handler has set no registers with which the guest could go on. Let it set them, " +
+        "or end the run by vm.stop().",
+    );
+  }
+
   #begin(cpus: readonly number[] | undefined): void {
     this.#halt = undefined;
     this.#parts.scheduler?.begin(cpus);
@@ -390,7 +399,7 @@ export class RunControl {
       if (!isStep && loop.dispatch()) {
         this.#resetIfAsked();
         if (!this.#stopAsked) {
-          if (isShutdown) this.#checkIsAlive();
+          if (isShutdown) this.#checkIsRevived(runner);
           continue;
         }
         return runner.see(kvmRun.exit());
@@ -490,8 +499,4 @@ export class RunControl {
     const { number, answeredBy, value } = cpu.log.latest!;
     return { number, cpu: cpu.number, exit, fault, answeredBy, value };
   }
-}
-
-function isFields(value: number | bigint | Uint8Array | AnswerFields): value is AnswerFields {
-  return typeof value === "object" && !(value instanceof Uint8Array);
 }

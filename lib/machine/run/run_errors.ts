@@ -261,43 +261,44 @@ export function isRefusal(error: unknown): error is Error {
     /^Cannot [^]*: /.test(error.message);
 }
 
-/** Runs `body`; the stack of an error about the guest begins at the line of the test that called `method`. */
+/**
+ * Does what a test has asked for; the stack of a refusal, and of an error about the guest, begins at the line that called
+ * `method`. One that a handler's own code has met stays where that was.
+ */
 export function fromCaller<Result>(
   method: (...parameters: never[]) => unknown,
   body: () => Result,
 ): Result {
-  return tracedFrom(method, isOfGuest, body);
+  try {
+    return body();
+  } catch (error) {
+    throw toldAt(method, error);
+  }
 }
 
-/** Does what a test has asked for; the stack of a refusal begins at the line that called `method`. */
-export function checkedForCaller<Result>(
-  method: (...parameters: never[]) => unknown,
-  body: () => Result,
-): Result {
-  return tracedFrom(method, isRefusal, body);
-}
-
-/** Iterates; the stack of an error about the guest, or of a refusal, begins at the line that asks for the next. */
+/** Iterates; the stack of such an error begins at the line that asks for the next. */
 export function* iteratedFromCaller<Each>(
   all: Generator<Each, void, void>,
 ): Generator<Each, void, void> {
   try {
     yield* all;
   } catch (error) {
-    if (isOfGuest(error) || isRefusal(error)) Error.captureStackTrace(error, iteratedFromCaller);
-    throw error;
+    throw toldAt(iteratedFromCaller, error);
   }
 }
 
-function tracedFrom<Result>(
-  method: (...parameters: never[]) => unknown,
-  isTold: (error: unknown) => error is Error,
-  body: () => Result,
-): Result {
-  try {
-    return body();
-  } catch (error) {
-    if (isTold(error)) Error.captureStackTrace(error, method);
-    throw error;
+function toldAt(method: (...parameters: never[]) => unknown, error: unknown): unknown {
+  if ((isOfGuest(error) || isRefusal(error)) && beginsInLibrary(error)) {
+    Error.captureStackTrace(error, method);
   }
+  return error;
+}
+
+/** Where the modules of this library are. */
+const LIBRARY = new URL("../../", import.meta.url).href;
+const FRAME = /^ +at .*:\d+:\d+\)?$/m;
+
+function beginsInLibrary({ stack = "" }: Error): boolean {
+  const [frame = LIBRARY] = FRAME.exec(stack) ?? [];
+  return frame.includes(LIBRARY);
 }

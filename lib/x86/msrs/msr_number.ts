@@ -40,6 +40,7 @@ function numbersByName(): ReadonlyMap<string, number> {
  *
  * @param msr Its name; its number; or, as keys of objects are, its number as decimal text.
  * @throws {RangeError} When no MSR has that name, or it is not a number of 32 bits.
+ * @throws {TypeError} When it is neither name nor number.
  *
  * @example
  * ```ts
@@ -51,6 +52,13 @@ function numbersByName(): ReadonlyMap<string, number> {
  * ```
  */
 export function msrNumber(msr: Msr): number {
+  if (typeof msr !== "string" && typeof msr !== "number") {
+    throw new TypeError(
+      `Cannot find an MSR that is ${
+        String(msr)
+      }, a value of type ${typeof msr}: give its name, or its number`,
+    );
+  }
   const number = typeof msr === "string" && DECIMAL.test(msr) ? Number(msr) : msr;
   if (typeof number === "number") {
     if (Number.isInteger(number) && number >= 0 && number <= LAST_MSR) return number;

@@ -80,12 +80,16 @@ Deno.test("how often a pattern comes is said once, by bounds that have their nam
       () => hlt().times(1).optional(),
     ]
   ) assertThrows(call, TypeError, "it says already how often it comes");
-  for (const bounds of [{}, { atleast: 3 }]) {
-    assertThrows(
-      () => hlt().times(bounds as { atLeast?: number }),
-      TypeError,
-      "give a number, or { atLeast, atMost }",
-    );
+  const wrong: [bounds: unknown, message: string][] = [
+    [{}, "Cannot repeat HLT with {}: it names nothing"],
+    [{ atleast: 3 }, "the nearest are atLeast"],
+    [Promise.resolve({ atLeast: 3 }), "a promise"],
+    [2n, "Cannot expect HLT 2 times, a bigint: give a number, or { atLeast, atMost }"],
+    [null, "give a number, or { atLeast, atMost }"],
+    ["2", "Cannot expect HLT 2 times, a string: give a number"],
+  ];
+  for (const [bounds, message] of wrong) {
+    assertThrows(() => hlt().times(bounds as number), TypeError, message);
   }
 });
 
@@ -104,6 +108,9 @@ Deno.test("a pattern that is refused says so at the test's line", () => {
     () => exit("HYPERCALL").returns(5 as never),
     () => fault("#XY" as never),
     () => hlt().times(-1),
+    () => hlt().times(2n as never),
+    () => rdmsr(undefined as never),
+    () => portOut(0x80n as never),
     () => hlt().times(2).optional(),
   ];
   const frames = calls.map((call) => {
