@@ -321,15 +321,6 @@ export class RunControl {
     );
   }
 
-  /** @throws {TypeError} When a handler of SHUTDOWN has not set where the guest is to go on. */
-  #checkIsRevived({ isShutDown }: CpuRunner): void {
-    if (!isShutDown) return;
-    throw new TypeError(
-      "Cannot run on behind SHUTDOWN: its handler has set no registers with which the guest could go on. Let it set them, " +
-        "or end the run by vm.stop().",
-    );
-  }
-
   #begin(cpus: readonly number[] | undefined): void {
     this.#halt = undefined;
     this.#parts.scheduler?.begin(cpus);
@@ -399,7 +390,7 @@ export class RunControl {
       if (!isStep && loop.dispatch()) {
         this.#resetIfAsked();
         if (!this.#stopAsked) {
-          if (isShutdown) this.#checkIsRevived(runner);
+          if (isShutdown) RunEnds.checkIsRevived(runner);
           continue;
         }
         return runner.see(kvmRun.exit());

@@ -66,6 +66,15 @@ export class RunEnds {
     throw new UnhandledExitError(cpu, exit, until);
   }
 
+  /** @throws {TypeError} When a handler of SHUTDOWN has not set where the guest is to go on. */
+  static checkIsRevived({ isShutDown }: { readonly isShutDown: boolean }): void {
+    if (!isShutDown) return;
+    throw new TypeError(
+      "Cannot run on behind SHUTDOWN: its handler has set no registers with which the guest could go on. Let it set them, " +
+        "or end the run by vm.stop().",
+    );
+  }
+
   /** @throws {RangeError} When a run cannot be told to end there. */
   static checkUntil(until: RunOptions["until"]): void {
     if (until === undefined || UNTIL.includes(until)) return;
