@@ -12,6 +12,14 @@ export type {
   InterruptLine,
 } from "./device.ts";
 export { ExitPort } from "./exit_port.ts";
+export {
+  FW_CFG_KEY,
+  FwCfg,
+  type FwCfgContent,
+  type FwCfgOptions,
+  type WritableFile,
+} from "./fw_cfg.ts";
+export type { LinuxKernel } from "./fw_cfg_kernel.ts";
 export type { MmioHandler, NoPromise, PortHandler } from "./handlers.ts";
 export type {
   FieldBits,

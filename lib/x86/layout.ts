@@ -120,6 +120,16 @@ export const LINUX = {
   memorySize: 2 * MIB,
 } as const;
 
+/** Where firmware puts a Linux kernel that it starts by the 16-bit protocol (QEMU, `x86_load_linux`). */
+export const LINUX_BY_FIRMWARE = {
+  /** The real-mode part. */
+  setup: 0x1_0000,
+  /** The command line. */
+  commandLine: 0x2_0000,
+  /** The protected-mode part. */
+  kernel: 0x10_0000,
+} as const;
+
 /**
  * System-management mode, as it is after reset: offsets are from SMBASE (Intel SDM Vol. 3C, 30.4; AMD APM Vol. 2,
  * 10.2).
@@ -168,6 +178,16 @@ export const PORT = {
   picSlave: 0xa0,
   /** First of the two ports of the PICs' edge and level control registers. */
   picElcr: 0x4d0,
+  /** First of the eight ports of the primary ATA channel's command block. */
+  ata: 0x1f0,
+  /** Alternate status and device control of the primary ATA channel. */
+  ataControl: 0x3f6,
+  /** CONFIG_ADDRESS of PCI's configuration mechanism 1. */
+  pciAddress: 0xcf8,
+  /** The four ports of CONFIG_DATA. */
+  pciData: 0xcfc,
+  /** The selector of QEMU's firmware configuration device; its data follows, and its DMA address at 0x514. */
+  fwCfg: 0x510,
   /** First port of the serial line COM1. */
   com1: 0x3f8,
   /** Number of ports of a serial line. */

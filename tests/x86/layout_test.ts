@@ -43,6 +43,11 @@ Deno.test("the ports are those that guests know", () => {
     com1: 0x3f8,
     serialPorts: 8,
     picElcr: 0x4d0,
+    fwCfg: 0x510,
+    ata: 0x1f0,
+    ataControl: 0x3f6,
+    pciAddress: 0xcf8,
+    pciData: 0xcfc,
   });
 });
 
