@@ -11,6 +11,7 @@ export class ExitPort implements PortHandler {
   readonly name = "exit port";
   readonly #stop: () => void;
   #status: number | undefined;
+  #earlierStatus: number | undefined;
 
   /**
    * A port that has not been written to.
@@ -21,9 +22,20 @@ export class ExitPort implements PortHandler {
     this.#stop = stop;
   }
 
-  /** What the guest wrote last, or undefined as long as it has not. */
+  /** What the guest wrote last in this run, or undefined as long as it has not. */
   get status(): number | undefined {
     return this.#status;
+  }
+
+  /** What it wrote last in earlier runs, or undefined. */
+  get earlierStatus(): number | undefined {
+    return this.#earlierStatus;
+  }
+
+  /** Begins a run: what was written is of an earlier one. */
+  beginRun(): void {
+    this.#earlierStatus = this.#status ?? this.#earlierStatus;
+    this.#status = undefined;
   }
 
   /** Takes the status. */

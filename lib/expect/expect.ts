@@ -143,7 +143,7 @@ export class StateExpectation {
   /**
    * The guest's latest exit was HLT, and it stands there.
    *
-   * @throws {AssertionError} When it was another, or the guest has not run.
+   * @throws {AssertionError} When it was another, RIP or CS was set since, or the guest has not run.
    */
   toBeHalted(): void {
     this.#assert(() => matchEnd(this.#machine, "toBeHalted()", "HLT"), this.toBeHalted);
@@ -160,7 +160,7 @@ export class StateExpectation {
   }
 
   /**
-   * The guest has written this to its exit port.
+   * The guest has written this to its exit port, in its latest run (or loop over its exits, or transcript).
    *
    * @throws {AssertionError} When it has not, or another value.
    */
@@ -240,7 +240,8 @@ export class Expectation extends StateExpectation {
   }
 
   /**
-   * Runs the guest, which must still be running when the time limit is over. The machine can be looked at
+   * Runs the guest, which must still be running when the time limit is over: that it waits in HLT, or for the SIPI that
+   * starts it, is not enough. The machine can be looked at
    * afterwards, and run on.
    *
    * @param options How long it may take: short, because the whole of it is waited for. `VMEXIT_TIMEOUT_SCALE`

@@ -132,7 +132,6 @@ export class Board implements Disposable {
   readonly runControl: RunControl;
   /** The serial line at COM1, if there is one. */
   readonly serial: Uart | undefined;
-  readonly #exitPort: ExitPort | undefined;
   readonly #parts: BoardInit;
   readonly #limit: TimeLimit;
   readonly #timers: Timers | undefined;
@@ -186,6 +185,9 @@ export class Board implements Disposable {
       limit: this.#limit,
       log: this.log,
       timeout,
+      exitPort: settings.exitPort === undefined
+        ? undefined
+        : new ExitPort(() => this.runControl.stop()),
       checkUsable: (what) => this.checkUsable(what),
       takeEvent: () => this.#attached?.takeEvent(),
       reset: () => this.#reset(),
@@ -202,10 +204,7 @@ export class Board implements Disposable {
       this.serial = new Uart(PORT.com1, "COM1");
       this.devices.ports.on([PORT.com1, PORT.com1 + PORT.serialPorts - 1], this.serial);
     }
-    if (exitPort !== undefined) {
-      this.#exitPort = new ExitPort(() => this.runControl.stop());
-      this.devices.ports.on(exitPort, this.#exitPort);
-    }
+    if (exitPort !== undefined) this.devices.ports.on(exitPort, this.runControl.exitPort!);
     if (settings.hasOpenBus) {
       this.devices.ports.otherwise(openBusPorts);
       this.devices.mmio.otherwise(openBusMmio);
@@ -239,9 +238,9 @@ export class Board implements Disposable {
     for (const { parts } of this.#runners) parts.loop.reset();
   }
 
-  /** What the guest wrote to its exit port. */
+  /** What the guest wrote to its exit port in its latest run. */
   get exitStatus(): number | undefined {
-    return this.#exitPort?.status;
+    return this.runControl.exitPort?.status;
   }
 
   /** Whether the guest has been run at all. */

@@ -133,7 +133,10 @@ export class MachineCpu {
     return this.#core.hasSerial;
   }
 
-  /** What the guest wrote to its exit port (the option `exitPort`), or undefined. */
+  /**
+   * What the guest wrote last to its exit port (the option `exitPort`) since the latest {@linkcode Machine.run},
+   * {@linkcode Machine.exits} or transcript began, or undefined.
+   */
   get exitStatus(): number | undefined {
     return this.#board.exitStatus;
   }

@@ -9,4 +9,7 @@ Deno.test("the exit port keeps the latest status and asks for a stop each time",
   assertEquals([port.status, stops], [0, 1]);
   port.write(0xf4, 7);
   assertEquals([port.status, stops], [7, 2]);
+  port.beginRun();
+  port.beginRun();
+  assertEquals([port.status, port.earlierStatus], [undefined, 7]);
 });

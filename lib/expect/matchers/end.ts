@@ -1,8 +1,9 @@
 import type { Exit } from "../../kvm/exits/exit.ts";
-import type { MachineCpu } from "../../machine/machine.ts";
+import { type MachineCpu, runControlOf } from "../../machine/machine.ts";
 import { exitText } from "../../machine/report/exit_text.ts";
 import { isErrorOf, TimeLimitError } from "../../machine/run/run_errors.ts";
 import { checkRunOptionsWithoutEnd, type RunOptions } from "../../machine/run/run_options.ts";
+import type { MpState } from "../../machine/interrupts/vcpu_events.ts";
 import { hex } from "../../x86/hex.ts";
 import type { MatcherResult } from "../failure_page.ts";
 import { formatAddress } from "../format.ts";
@@ -10,7 +11,13 @@ import { formatAddress } from "../format.ts";
 /** The widest value that an `out` writes. */
 const LAST_STATUS = 0xffff_ffff;
 
-const NO_STATUS = "the guest has not written to its exit port (the option `exitPort`)";
+function noStatus(earlier: number | undefined): string {
+  return earlier === undefined
+    ? "the guest has not written to its exit port (the option `exitPort`)"
+    : `the guest wrote ${
+      formatAddress(earlier)
+    } to its exit port in an earlier run, and nothing in this one`;
+}
 
 /** Compares the latest exit with the reason that is expected. */
 export function matchEnd(
@@ -36,7 +43,8 @@ export function matchEnd(
 function lastText({ lastExit, isAtExit, log, number }: MachineCpu): string {
   if (lastExit === undefined) return "none: the guest has not run";
   const text = log.latestOf(number)?.fault ?? exitText(lastExit);
-  return isAtExit ? text : `${text}, from where the guest ran on until it was stopped`;
+  if (isAtExit) return text;
+  return `${text}, from where the guest ran on until it was stopped, or was brought elsewhere (rip or cs was set)`;
 }
 
 /**
@@ -53,19 +61,23 @@ export function matchExitStatus(machine: MachineCpu, status: number): MatcherRes
     );
   }
   const received = machine.exitStatus;
+  const none = () => noStatus(runControlOf(machine.machine).exitPort?.earlierStatus);
   return {
     call: `toHaveExitStatus(${formatAddress(status)})`,
     matches: received === status,
     isOfRun: true,
-    objection: received === undefined ? NO_STATUS : undefined,
+    objection: received === undefined ? none() : undefined,
     comparisons: () => [{
       what: "exit status",
       expected: formatAddress(status),
-      received: received === undefined ? `none: ${NO_STATUS}` : formatAddress(received),
+      received: received === undefined ? `none: ${none()}` : formatAddress(received),
       matches: received === status,
     }],
   };
 }
+
+/** What a CPU waits for that no INIT and SIPI has started. */
+const NOT_STARTED: readonly MpState[] = ["UNINITIALIZED", "INIT_RECEIVED"];
 
 /** Below this, in milliseconds, a guest that would end at once can be taken for one that does not. */
 const SHORTEST = 5;
@@ -106,10 +118,14 @@ function runToLimit(machine: MachineCpu, options: RunOptions) {
     // Of several CPUs another may have run on; with a local APIC a HLT waits in the kernel.
     const hasHalted = (machine.isAtExit && machine.lastExit?.reason === "HLT") ||
       machine.mpState === "HALTED";
-    const stopped = `stopped after ${error.milliseconds} ms`;
+    const waiting = hasHalted
+      ? ", where it waited in HLT"
+      : NOT_STARTED.includes(machine.mpState)
+      ? `, where it had not been started: it waited for a SIPI (${machine.mpState})`
+      : "";
     return {
-      matches: !hasHalted,
-      received: hasHalted ? `${stopped}, where it waited in HLT` : stopped,
+      matches: waiting === "",
+      received: `stopped after ${error.milliseconds} ms${waiting}`,
     };
   }
 }

@@ -260,6 +260,7 @@ export function followTranscripts(
     at: waiting()!,
     received: `nothing: ${why}`,
   });
+  control.beginRun();
   // CPUs that have halted go on as long as their transcripts say how: the others have come to their end.
   let running: readonly number[] | undefined;
   try {

@@ -6,6 +6,7 @@ import type { ActivityState, HaltWatch } from "./activity_state.ts";
 import type { FaultCatcher } from "../faults/fault_catcher.ts";
 import type { StoppedCpu } from "../report/stopped_cpu.ts";
 import type { DebugControl } from "./guest_debug.ts";
+import { linearInstructionPointer } from "../registers/code_location.ts";
 import type { RegisterStore } from "../registers/register_store.ts";
 import { isPowerOff } from "./run_ends.ts";
 import type { RunLoop } from "./run_loop.ts";
@@ -36,38 +37,56 @@ export interface CpuRunnerInit {
   readonly catcher: FaultCatcher | undefined;
 }
 
+/** An exit that test code has seen. */
+interface SeenExit {
+  readonly exit: Exit;
+  /** How often the CPU's registers had been set by then. */
+  readonly timesSet: number;
+  /** Of an exit that KVM has done with: where the CPU goes on. */
+  readonly place: bigint | undefined;
+}
+
 /** A CPU on its way: all that running it takes, and how far it has come. */
 export class CpuRunner implements CpuProgress {
   /** What it is made of. */
   readonly parts: CpuRunnerInit;
-  /** Its latest exit that test code has seen. */
-  lastExit: Exit | undefined;
   /** The latest fault that its fault catcher has reported. */
   lastFault: CaughtFault | undefined;
+  /** Its latest exit that test code has seen, and where it stood. */
+  seen: SeenExit | undefined;
 
   /** The runner of one CPU, which has not run yet. */
   constructor(parts: CpuRunnerInit) {
     this.parts = parts;
   }
 
-  /** How often its registers had been set when it shut down; undefined where it has not. */
-  #setAtShutdown: number | undefined;
+  /** Its latest exit that test code has seen. */
+  get lastExit(): Exit | undefined {
+    return this.seen?.exit;
+  }
 
   /** Notes an exit that test code sees. */
   see(exit: Exit): Exit {
-    this.lastExit = exit;
-    const isEnd = exit.reason === "SHUTDOWN" || isPowerOff(exit);
-    this.#setAtShutdown = isEnd ? this.parts.store.timesSet : undefined;
+    const { store, cpu } = this.parts;
+    // Behind other exits KVM may still move it, when they are completed.
+    const isStill = exit.reason === "HLT" || exit.reason === "SHUTDOWN";
+    const place = isStill ? linearInstructionPointer(cpu.registers) : undefined;
+    this.seen = { exit, timesSet: store.timesSet, place };
     return exit;
   }
 
   /** Whether it has shut down, and nobody has set its registers since: there is nothing that it could run. */
   get isShutDown(): boolean {
-    return this.#setAtShutdown === this.parts.store.timesSet;
+    if (this.seen === undefined || this.seen.timesSet !== this.parts.store.timesSet) return false;
+    return this.seen.exit.reason === "SHUTDOWN" || isPowerOff(this.seen.exit);
   }
 
-  /** Whether the CPU stands at its latest exit. */
+  /** Whether the CPU stands at its latest exit: it has not run on, nor was it brought elsewhere. */
   get isAtExit(): boolean {
-    return this.parts.loop.isAtExit;
+    const { loop, store, cpu } = this.parts;
+    if (!loop.isAtExit) return false;
+    const { timesSet, place } = this.seen ?? {};
+    return place === undefined || timesSet === store.timesSet ||
+      linearInstructionPointer(cpu.registers) === place;
   }
 }

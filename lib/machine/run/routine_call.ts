@@ -93,7 +93,7 @@ export class RoutineCall {
   /** The linear address that it returns to. */
   #returnsTo!: bigint;
   #breakpoint: Disposable | undefined;
-  #lastExit: Exit | undefined;
+  #seen: CpuRunner["seen"];
 
   /**
    * A call that is still to be made.
@@ -173,7 +173,7 @@ export class RoutineCall {
       ? undefined
       : debug.breakAt(this.#returnsTo);
     if (mpState === "HALTED") setMpState(runner, "RUNNABLE");
-    this.#lastExit = runner.lastExit;
+    this.#seen = runner.seen;
     runner.parts.loop.setCall(this);
     return this;
   }
@@ -222,7 +222,7 @@ export class RoutineCall {
     const result = this.#result(registers);
     const { rip, rsp, mpState } = this.#before;
     registers.set({ rip, rsp });
-    this.runner.lastExit = this.#lastExit;
+    this.runner.seen = this.#seen;
     if (mpState === "HALTED") setMpState(this.runner, mpState);
     return result;
   }

@@ -1,9 +1,10 @@
 import { KVM_SYSTEM_EVENT } from "../../kvm/abi/constants.ts";
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import type { Exit } from "../../kvm/exits/exit.ts";
-import { endsRun, goesOn } from "../../kvm/exits/exit_table.ts";
+import { goesOn } from "../../kvm/exits/exit_table.ts";
 import { answerBytes, isFields, type TestAnswer } from "../exits/answer_bytes.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
+import type { ExitPort } from "../../devices/exit_port.ts";
 import type { CpuRunner } from "./cpu_runner.ts";
 import { isPowerOff, RunEnds } from "./run_ends.ts";
 import { asyncError, isPromise } from "../../devices/handlers.ts";
@@ -38,6 +39,8 @@ export interface RunControlInit {
   readonly log: ExitRecorder;
   /** The time limit of a run that is given none, in milliseconds, before it is scaled. */
   readonly timeout: number;
+  /** The port by which the guest ends the run with a status, if there is one. */
+  readonly exitPort: ExitPort | undefined;
   /** Throws where the machine is disposed. */
   readonly checkUsable: (what: string) => void;
   /** The type of the SYSTEM_EVENT that a device has asked for, if any has since it was asked last. */
@@ -86,10 +89,21 @@ export class RunControl {
     this.#stopAsked = true;
   }
 
+  /** The exit port, if there is one. */
+  get exitPort(): ExitPort | undefined {
+    return this.#parts.exitPort;
+  }
+
+  /** Begins a run, which may have several parts: a status of an earlier one is none of this one. */
+  beginRun(): void {
+    this.#parts.exitPort?.beginRun();
+  }
+
   /** See {@linkcode Machine.run}. */
   run(options: RunOptions): Exit {
     checkRunOptions(options);
     const exit = this.#drive(options, () => {
+      this.beginRun();
       this.#begin(undefined);
       const exit = this.#runToEnd() ?? this.#lastHalt();
       this.#parts.ends.check(this.#runner.parts.cpu, exit);
@@ -158,6 +172,7 @@ export class RunControl {
   }
 
   *#exitsToEnd(options: ExitsOptions): Generator<ObservedExit, void, void> {
+    this.beginRun();
     yield* this.observe(options);
     this.checkPending(options);
   }
@@ -173,7 +188,7 @@ export class RunControl {
       }
       used += this.#parts.limit.elapsed;
       yield observed;
-      this.#checkIsForeseen(observed, options);
+      this.#parts.ends.checkIsForeseen(this.#runner.parts.cpu, observed);
       const isEnd = observed.fault !== undefined ||
         !(goesOn(observed.exit) || this.#isParked(observed.exit) ||
           this.#parts.ends.isRestart(observed));
@@ -182,17 +197,6 @@ export class RunControl {
         return;
       }
     }
-  }
-
-  /** @throws {GuestFaultError | UnhandledExitError} When the guest has come to an end that nobody foresaw. */
-  #checkIsForeseen({ exit, fault, answeredBy }: ObservedExit, { until }: ExitsOptions): void {
-    if (answeredBy !== undefined || this.#parts.ends.isRestart({ exit, answeredBy })) return;
-    const { cpu } = this.#runner.parts;
-    if (fault !== undefined) throw new GuestFaultError(cpu, fault);
-    const isMeant = exit.reason === "SHUTDOWN"
-      ? until === "shutdown"
-      : this.#parts.ends.isWanted(exit);
-    if (!goesOn(exit) && !endsRun(exit) && !isMeant) throw new UnhandledExitError(cpu, exit);
   }
 
   *#exitsOf(

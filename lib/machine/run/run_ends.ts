@@ -1,9 +1,9 @@
 import { KVM_SYSTEM_EVENT } from "../../kvm/abi/constants.ts";
 import type { Exit } from "../../kvm/exits/exit.ts";
-import { endsRun } from "../../kvm/exits/exit_table.ts";
+import { endsRun, goesOn } from "../../kvm/exits/exit_table.ts";
 import type { ExitRecorder } from "../exits/exit_log.ts";
 import type { StoppedCpu } from "../report/stopped_cpu.ts";
-import { UnhandledExitError } from "./run_errors.ts";
+import { GuestFaultError, UnhandledExitError } from "./run_errors.ts";
 import type { ObservedExit, RunOptions } from "./run_options.ts";
 
 /** Where a run may be told to end. */
@@ -56,6 +56,14 @@ export class RunEnds {
   isRestart({ exit, answeredBy }: Pick<ObservedExit, "exit" | "answeredBy">): boolean {
     if (exit.reason === "SHUTDOWN") return this.#policy.resetsAtShutdown;
     return isReset(exit) && answeredBy !== undefined;
+  }
+
+  /** @throws {GuestFaultError | UnhandledExitError} When the guest has come to an end that nobody foresaw. */
+  checkIsForeseen(cpu: StoppedCpu, { exit, fault, answeredBy }: ObservedExit): void {
+    if (answeredBy !== undefined || this.isRestart({ exit, answeredBy })) return;
+    if (fault !== undefined) throw new GuestFaultError(cpu, fault);
+    if (goesOn(exit) || endsRun(exit) || this.isWanted(exit)) return;
+    throw new UnhandledExitError(cpu, exit);
   }
 
   /** @throws {UnhandledExitError} When the run was to end in a shutdown, or a reset, and did not. */
