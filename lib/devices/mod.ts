@@ -37,5 +37,7 @@ export {
   RegisterMap,
   type RegisterMapOptions,
 } from "./register_map.ts";
+export { Pic, type PicOptions } from "./pic.ts";
+export { Pit } from "./pit.ts";
 export { type Clock, TestClock, type Timers } from "./timers.ts";
 export { Uart } from "./uart.ts";
