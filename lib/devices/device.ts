@@ -53,6 +53,8 @@ export interface Device {
   save?(): unknown;
   /** Takes a state that {@linkcode Device.save} gave. */
   restore?(state: unknown): void;
+  /** Lets go of what it holds of the host's. Called with the end of its machine. */
+  [Symbol.dispose]?(): void;
 }
 
 /** An interrupt request line from a device to the interrupt controller. */
@@ -71,20 +73,20 @@ export interface InterruptController {
   acknowledge(): number;
 }
 
-/** Guest memory by physical address, as bus masters see it. */
-export interface DeviceMemory {
+/** Guest memory by one kind of address: physical, as bus masters see it, or linear. */
+export interface DeviceMemory<Address extends number | bigint = number> {
   /**
    * Copies `length` bytes.
    *
    * @throws {RangeError} When no memory is there.
    */
-  read(gpa: number, length: number): Uint8Array<ArrayBuffer>;
+  read(address: Address, length: number): Uint8Array<ArrayBuffer>;
   /**
    * Writes bytes.
    *
    * @throws {RangeError} When no memory is there; then none is written.
    */
-  write(gpa: number, bytes: Uint8Array): void;
+  write(address: Address, bytes: Uint8Array): void;
 }
 
 /** What a board offers its devices. */
@@ -95,6 +97,8 @@ export interface DeviceBoard {
   readonly mmio: Bus<MmioHandler>;
   /** Guest memory, for direct memory access. */
   readonly memory: DeviceMemory;
+  /** Guest memory by linear address, through the page tables of the CPU whose access is being answered. */
+  readonly linear: DeviceMemory<bigint>;
   /** The board's time, and what happens at some. */
   readonly timers: Timers;
   /**

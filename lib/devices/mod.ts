@@ -41,3 +41,4 @@ export { Pic, type PicOptions } from "./pic.ts";
 export { Pit } from "./pit.ts";
 export { type Clock, TestClock, type Timers } from "./timers.ts";
 export { Uart } from "./uart.ts";
+export { type Hypercall, Unikernel, type UnikernelOptions } from "./unikernel/hypercalls.ts";

@@ -223,6 +223,7 @@ export class Board implements Disposable {
       ports: this.devices.ports,
       mmio: this.devices.mmio,
       memory,
+      linear: () => this.exitingCpu.linear,
       timers: this.#timers,
       vm,
       irqchip,
@@ -292,6 +293,7 @@ export class Board implements Disposable {
     this.#disposed = true;
     this.#limit[Symbol.dispose]();
     this.devices[Symbol.dispose]();
+    this.#attached?.[Symbol.dispose]();
     this.#parts.dirtyPages?.[Symbol.dispose]();
     for (const { vcpu } of this.cpus) vcpu[Symbol.dispose]();
     this.vm[Symbol.dispose]();

@@ -198,6 +198,23 @@ export const PORT = {
   fault: 0xbe,
 } as const;
 
+/** I/O ports of the hypercalls of a monitor for unikernels (uhyve 0.2.1, `uhyve-interface`). */
+export const UNIKERNEL_PORT = {
+  write: 0x400,
+  open: 0x440,
+  close: 0x480,
+  read: 0x500,
+  exit: 0x540,
+  lseek: 0x580,
+  netwrite: 0x640,
+  netread: 0x680,
+  netstat: 0x700,
+  cmdsize: 0x740,
+  cmdval: 0x780,
+  uart: 0x800,
+  unlink: 0x840,
+} as const;
+
 /** Physical address of the local APIC's registers after reset (Intel SDM Vol. 3A, 10.4.1). */
 export const LOCAL_APIC = 0xfee0_0000;
 

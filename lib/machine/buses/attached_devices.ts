@@ -17,6 +17,8 @@ interface AttachedDevicesInit {
   readonly ports: Bus<PortHandler>;
   readonly mmio: Bus<MmioHandler>;
   readonly memory: DeviceMemory;
+  /** Memory by linear address, of the CPU of the latest exit. */
+  readonly linear: () => DeviceMemory<bigint>;
   readonly timers: Timers;
   readonly vm: Vm;
   readonly irqchip: Irqchip;
@@ -26,8 +28,11 @@ interface AttachedDevicesInit {
   readonly connect: (controller: InterruptController) => void;
 }
 
+/** The devices that are on a board. */
+const ATTACHED = new WeakSet<Device>();
+
 /** The devices of a machine, and the board on which they are. */
-export class AttachedDevices implements DeviceBoard {
+export class AttachedDevices implements DeviceBoard, Disposable {
   /** See {@linkcode DeviceBoard.ports}. */
   readonly ports: Bus<PortHandler>;
   /** See {@linkcode DeviceBoard.mmio}. */
@@ -50,10 +55,25 @@ export class AttachedDevices implements DeviceBoard {
     this.timers = parts.timers;
   }
 
-  /** Puts a device on the board. */
+  /** See {@linkcode DeviceBoard.linear}. */
+  get linear(): DeviceMemory<bigint> {
+    return this.#parts.linear();
+  }
+
+  /**
+   * Puts a device on the board.
+   *
+   * @throws {TypeError} When it is, or was, on another.
+   */
   attach(device: Device): void {
-    device.attach(this);
+    if (ATTACHED.has(device)) {
+      throw new TypeError(
+        `Cannot put ${device.name} on the board: it is another machine's. Make one for each`,
+      );
+    }
+    ATTACHED.add(device);
     this.#devices.push(device);
+    device.attach(this);
   }
 
   /** Resets the devices, as RESET# does. */
@@ -112,5 +132,11 @@ export class AttachedDevices implements DeviceBoard {
   /** See {@linkcode DeviceBoard.powerOff}. */
   powerOff(): void {
     this.#event = KVM_SYSTEM_EVENT.SHUTDOWN;
+  }
+
+  /** Ends the devices, all of them though one fails. */
+  [Symbol.dispose](): void {
+    using cleanup = new DisposableStack();
+    for (const device of this.#devices) cleanup.defer(() => device[Symbol.dispose]?.());
   }
 }
