@@ -146,6 +146,9 @@ function limited(device: Device): Device {
         ports: board.ports,
         mmio: board.mmio,
         timers: board.timers,
+        get linear() {
+          return board.linear;
+        },
         memory: {
           read: (gpa, length) => (check(gpa, length), board.memory.read(gpa, length)),
           write: (gpa, bytes) => (check(gpa, bytes.length), board.memory.write(gpa, bytes)),
