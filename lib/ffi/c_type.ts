@@ -123,8 +123,11 @@ export interface StructLayout {
   offsetOf(path: string): number;
 }
 
-/** A C structure: its layout as data, and its bytes as a plain object and back. */
-export interface Struct<Value> extends StructLayout, CType<Value> {
+/**
+ * A C structure: its layout as data, and its bytes as a plain object and back. `Value` is exact (`in out`): a type that
+ * names a member less, or one more, than the structure has is refused where both are written beside each other.
+ */
+export interface Struct<in out Value> extends StructLayout, CType<Value> {
   /**
    * `offsetof`, in bytes. Take it once, at module load, where speed counts.
    *

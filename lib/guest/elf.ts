@@ -1,5 +1,5 @@
 import { array } from "../ffi/array.ts";
-import type { CType } from "../ffi/c_type.ts";
+import type { CType, StructLayout } from "../ffi/c_type.ts";
 import { u16, u32, u64, u8 } from "../ffi/scalar.ts";
 import { type Struct, struct } from "../ffi/struct.ts";
 import { checkOptions, type NamesOf } from "../x86/defined_entries.ts";
@@ -81,16 +81,19 @@ export interface ElfSymbol {
   readonly st_value: ElfWord;
 }
 
+/** A structure of which a loader needs the members of `Value`. */
+export type ElfStruct<Value> = StructLayout & Pick<Struct<Value>, "read" | "write">;
+
 /** The structures of one class of ELF files, as the System V ABI ("Object Files") and `elf.h` give them. */
 export interface ElfStructs {
   /** The file header. */
-  readonly header: Struct<ElfHeader>;
+  readonly header: ElfStruct<ElfHeader>;
   /** A program header. */
-  readonly programHeader: Struct<ElfProgramHeader>;
+  readonly programHeader: ElfStruct<ElfProgramHeader>;
   /** A section header. */
-  readonly sectionHeader: Struct<ElfSectionHeader>;
+  readonly sectionHeader: ElfStruct<ElfSectionHeader>;
   /** A symbol. */
-  readonly symbol: Struct<ElfSymbol>;
+  readonly symbol: ElfStruct<ElfSymbol>;
 }
 
 const headers = (word: CType<ElfWord>) => ({
@@ -136,7 +139,7 @@ export const ELF32: ElfStructs = {
     p_memsz: u32,
     p_flags: u32,
     p_align: u32,
-  }) as Struct<ElfProgramHeader>,
+  }),
   symbol: struct("Elf32_Sym", {
     st_name: u32,
     st_value: u32,
@@ -144,7 +147,7 @@ export const ELF32: ElfStructs = {
     st_info: u8,
     st_other: u8,
     st_shndx: u16,
-  }) as Struct<ElfSymbol>,
+  }),
 };
 
 /** The structures of `ELFCLASS64`. */
@@ -159,7 +162,7 @@ export const ELF64: ElfStructs = {
     p_filesz: u64,
     p_memsz: u64,
     p_align: u64,
-  }) as Struct<ElfProgramHeader>,
+  }),
   symbol: struct("Elf64_Sym", {
     st_name: u32,
     st_info: u8,
@@ -167,7 +170,7 @@ export const ELF64: ElfStructs = {
     st_shndx: u16,
     st_value: u64,
     st_size: u64,
-  }) as Struct<ElfSymbol>,
+  }),
 };
 
 /** How an ELF file is to be taken. */
@@ -344,7 +347,7 @@ export function slice(
 /** The entries of a table. @throws {RangeError} When one reaches past the file's end, or is too small. */
 export function readTable<Value>(
   bytes: Uint8Array<ArrayBuffer>,
-  type: Struct<Value>,
+  type: ElfStruct<Value>,
   table: { offset: ElfWord; count: number; entrySize: ElfWord; what: string },
 ): Value[] {
   if (table.count > 0 && BigInt(table.entrySize) < BigInt(type.size)) {
@@ -361,7 +364,7 @@ export function readTable<Value>(
 /** One structure. @throws {RangeError} When it reaches past the file's end. */
 export function readAt<Value>(
   bytes: Uint8Array<ArrayBuffer>,
-  type: Struct<Value>,
+  type: ElfStruct<Value>,
   offset: bigint,
   what: string,
 ): Value {

@@ -11,6 +11,7 @@ import {
   s64,
   s8,
   since,
+  type Struct,
   struct,
   u16,
   u32,
@@ -244,4 +245,25 @@ Deno.test("what is written is what is read, for any values", () => {
     all.write(view, 0, given);
     assertEquals(all.read(view), given);
   }));
+});
+
+Deno.test("the type of a structure names its members, no fewer and no others, at every depth", () => {
+  const inner = struct("inner", { p: u8, q: u64 });
+  const exact: Struct<{ a: number; in: { p: number; q: bigint } }> = struct("outer", {
+    a: u32,
+    in: inner,
+  });
+  // @ts-expect-error The type lacks the member `in`.
+  const fewer: Struct<{ a: number }> = struct("outer", { a: u32, in: inner });
+  // @ts-expect-error The type lacks a member of a member.
+  const fewerInside: Struct<{ a: number; in: { p: number } }> = struct("outer", {
+    a: u32,
+    in: inner,
+  });
+  // @ts-expect-error The table lacks the member `b`.
+  const more: Struct<{ a: number; b: bigint }> = struct("outer", { a: u32 });
+  // @ts-expect-error `q` reads as a bigint.
+  const other: Struct<{ p: number; q: number }> = struct("inner", { p: u8, q: u64 });
+  const sizes = [exact, fewer, fewerInside, more, other].map(({ size }) => size);
+  assertEquals(sizes, [24, 24, 24, 4, 16]);
 });

@@ -21,7 +21,10 @@ import {
 import { type RealLayout, realMode, type UnrealLayout, unrealMode } from "./modes/real.ts";
 import { type Virtual8086Layout, virtual8086Mode } from "./modes/virtual8086.ts";
 
-/** The states in which 64-bit code is entered by convention. */
+/**
+ * The states in which 64-bit code is entered by convention: `"linux"` is that of the kernel's
+ * Documentation/arch/x86/boot.rst, "64-bit BOOT PROTOCOL".
+ */
 export type Convention =
   /** All general registers but RSP are zero. */
   | "plain"

@@ -4,7 +4,10 @@ import type { MemoryWrite } from "../placement.ts";
 import type { GeneralRegister } from "../registers/registers.ts";
 import type { Segment } from "../registers/segment.ts";
 
-/** The modes in which a machine can boot. {@linkcode modeDefaults} has what each begins with. */
+/**
+ * The modes in which a machine can boot (Intel SDM Vol. 3A, 2.2; AMD APM Vol. 2, 1.3). {@linkcode modeDefaults} has
+ * what each begins with.
+ */
 export type Mode =
   /** Real mode. */
   | "real"
@@ -31,10 +34,10 @@ export type Mode =
  */
 export type CodeBits = 16 | 32 | 64;
 
-/** All registers of `struct kvm_regs` by name. */
+/** All registers of `struct kvm_regs` by name (Intel SDM Vol. 1, 3.4). */
 export type GeneralRegisters = Record<GeneralRegister, bigint>;
 
-/** GDTR or IDTR, as `struct kvm_dtable` has it. */
+/** GDTR or IDTR, as `struct kvm_dtable` has it (Intel SDM Vol. 3A, 2.4.1 and 2.4.3). */
 export interface DescriptorTable {
   /** Linear address of the table. */
   base: bigint;
@@ -42,10 +45,13 @@ export interface DescriptorTable {
   limit: number;
 }
 
-/** The names of the eight segment registers in `struct kvm_sregs`. */
+/** The names of the eight segment registers in `struct kvm_sregs` (Intel SDM Vol. 3A, 2.4 and 3.4.3). */
 export type SegmentName = "cs" | "ds" | "es" | "fs" | "gs" | "ss" | "tr" | "ldt";
 
-/** Segments, descriptor tables and control registers, as `struct kvm_sregs` has them. */
+/**
+ * Segments, descriptor tables and control registers, as `struct kvm_sregs` has them (Intel SDM Vol. 3A, 2.4, 2.5 and
+ * 3.4.3).
+ */
 export interface SpecialRegisters extends Record<SegmentName, Segment> {
   /** Global descriptor table. */
   gdt: DescriptorTable;

@@ -7,7 +7,10 @@ import {
 } from "./cpuid_features.ts";
 import { noneOfThatName } from "../nearest_names.ts";
 
-/** What CPUID answers for a leaf and a subleaf, as `struct kvm_cpuid_entry2` has it. */
+/**
+ * What CPUID answers for a leaf and a subleaf, as `struct kvm_cpuid_entry2` has it (Intel SDM Vol. 2A, CPUID; api.rst
+ * 4.46).
+ */
 export interface CpuidEntry {
   /** EAX, when asked. */
   function: number;
@@ -25,7 +28,7 @@ export interface CpuidEntry {
   edx: number;
 }
 
-/** The answer's four registers. */
+/** The answer's four registers (Intel SDM Vol. 2A, CPUID). */
 export type CpuidAnswer = Readonly<Record<CpuidRegister, number>>;
 
 /** `KVM_CPUID_FLAG_SIGNIFCANT_INDEX`: the leaf has subleaves. */

@@ -1,4 +1,4 @@
-/** A register that CPUID answers in. */
+/** A register that CPUID answers in (Intel SDM Vol. 2A, CPUID). */
 export type CpuidRegister = "eax" | "ebx" | "ecx" | "edx";
 
 /**
@@ -303,7 +303,7 @@ export type CpuidFeature = {
   [Place in keyof typeof CPUID_FEATURES]: keyof (typeof CPUID_FEATURES)[Place];
 }[keyof typeof CPUID_FEATURES];
 
-/** Where CPUID tells of a feature. */
+/** Where CPUID tells of a feature (Intel SDM Vol. 2A, CPUID; AMD APM Vol. 3, Appendix E). */
 export interface CpuidFeaturePlace {
   /** EAX, when asked. */
   readonly leaf: number;

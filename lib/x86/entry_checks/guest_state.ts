@@ -46,7 +46,7 @@ export interface GuestState {
   cr4Fixed1?: bigint;
 }
 
-/** A {@linkcode GuestState} with nothing left out, and what rules often ask of it. */
+/** A {@linkcode GuestState} with nothing left out, and what rules often ask of it (Intel SDM Vol. 3C, 26.3.1). */
 export interface CheckedGuestState extends Required<Omit<GuestState, "registers" | "read">> {
   /** See {@linkcode GuestState}. */
   read?: (gpa: number) => bigint | undefined;

@@ -11,7 +11,7 @@ import {
 import type { PageWalk, WalkedEntry } from "../paging/page_walk.ts";
 import { getFlag } from "../registers/flags.ts";
 
-/** What {@linkcode describeFault} tells of. */
+/** What {@linkcode describeFault} tells of (Intel SDM Vol. 3A, 6.13 and 6.15). */
 export interface DescribedFault {
   /** The vector, 0 to 255; those from 32 on are no exceptions, and caught in real mode alone. */
   readonly vector: number;
@@ -80,7 +80,10 @@ export function describeFault(fault: DescribedFault, instruction?: string): stri
   return `${faultName(fault)} at ${hex(fault.linear)}${code}: ${text}`;
 }
 
-/** What stands for the name of an interrupt that is no exception: its instruction, or its vector. */
+/**
+ * What stands for the name of an interrupt that is no exception: its instruction, or its vector (Intel SDM Vol. 3A,
+ * 6.3).
+ */
 export type InterruptName = `int 0x${string}` | `interrupt 0x${string}`;
 
 /**

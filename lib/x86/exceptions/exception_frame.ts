@@ -12,7 +12,7 @@ export type FrameFormat =
   /** In long mode: always with SS:RSP. */
   | "64-bit";
 
-/** What a frame cannot be read without. */
+/** What a frame cannot be read without (Intel SDM Vol. 3A, 6.12.1 and 6.14.2). */
 export interface FrameReading {
   /** How the handler was entered. */
   readonly format: FrameFormat;
@@ -30,7 +30,7 @@ export interface FrameReading {
   readonly slot: (index: number) => bigint;
 }
 
-/** Selectors of data segments that a frame from virtual-8086 mode has. */
+/** Selectors of data segments that a frame from virtual-8086 mode has (Intel SDM Vol. 3B, 20.3.1). */
 export type DataSelectors = Readonly<Record<"es" | "ds" | "fs" | "gs", number>>;
 
 /** What the CPU saved of the interrupted program (Intel SDM Vol. 3A, 6.12.1). */

@@ -5,7 +5,7 @@ import { noneOfThatName } from "../nearest_names.ts";
 /** The names that an MSR has in the manuals, of both vendors (Intel SDM Vol. 4; AMD APM Vol. 2, Appendix A). */
 export type MsrName = keyof typeof MSRS | keyof typeof MSR_ALIASES | MsrFamilyName;
 
-/** An MSR, by its name or by its number. */
+/** An MSR, by its name or by its number (Intel SDM Vol. 4, 2.1; AMD APM Vol. 2, Appendix A). */
 export type Msr = MsrName | number;
 
 /** Values by MSR: `{ LSTAR: 0xffff_8000_0000_1000n, 0xc0000084: 0x200 }`. A string is a label of the guest. */
@@ -139,7 +139,7 @@ export const MSR_FAMILIES = {
   "HV_X64_MSR_CRASH_P#": { base: 0x40000100, stride: 1, count: 5 },
 } as const;
 
-/** The name of a register of a row: `"IA32_MC#_CTL"` makes `"IA32_MC0_CTL"` and all others. */
+/** The name of a register of a row: `"IA32_MC#_CTL"` makes `"IA32_MC0_CTL"` and all others (Intel SDM Vol. 4, 2.1). */
 export type MsrFamilyName = {
   [Row in keyof typeof MSR_FAMILIES]: Row extends `${infer Head}#${infer Tail}`
     ? `${Head}${number}${Tail}`

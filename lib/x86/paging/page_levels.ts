@@ -2,7 +2,10 @@ import { LINEAR_ADDRESS_BITS, LINEAR_ADDRESS_BITS_5_LEVEL } from "./canonical.ts
 import { cr0Flags, cr4Flags, eferFlags } from "../registers/flag_tables.ts";
 import { getFlag } from "../registers/flags.ts";
 
-/** Names of the page sizes. 4 MiB pages are those of 32-bit paging; it has no 2 MiB and 1 GiB ones. */
+/**
+ * Names of the page sizes. 4 MiB pages are those of 32-bit paging; it has no 2 MiB and 1 GiB ones (Intel SDM Vol. 3A,
+ * table 4-1).
+ */
 export type PageSizeName = "4K" | "2M" | "4M" | "1G";
 
 /** Bytes of a page by its name. */
@@ -16,7 +19,7 @@ export const PAGE_SIZE: Readonly<Record<PageSizeName, number>> = {
 /** The ways in which the CPU translates linear addresses, by the manual's names (Intel SDM Vol. 3A, 4.1.1). */
 export type PagingMode = "32-bit" | "PAE" | "4-level" | "5-level";
 
-/** The entries of page tables by the manual's names, from the root down. */
+/** The entries of page tables by the manual's names, from the root down (Intel SDM Vol. 3A, table 4-2). */
 export type PageEntryLevel = "PML5E" | "PML4E" | "PDPTE" | "PDE" | "PTE";
 
 /** One level of the page tables (Intel SDM Vol. 3A, 4.2). */

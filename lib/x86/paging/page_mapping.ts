@@ -31,7 +31,10 @@ export interface PageMapping {
   present?: boolean;
 }
 
-/** A {@linkcode PageMapping} that was found sound, with nothing left out; `linear` has 64 bits. */
+/**
+ * A {@linkcode PageMapping} that was found sound, with nothing left out; `linear` has 64 bits (Intel SDM Vol. 3A,
+ * 4.6).
+ */
 export interface CheckedMapping extends Required<Omit<PageMapping, "linear">> {
   /** First linear address. */
   linear: bigint;

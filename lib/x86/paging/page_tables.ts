@@ -13,7 +13,7 @@ import {
 } from "./page_levels.ts";
 import { type CheckedMapping, checkMappings, type PageMapping } from "./page_mapping.ts";
 
-/** Guest-physical memory in which tables may be placed. */
+/** Guest-physical memory in which tables may be placed (Intel SDM Vol. 3A, 4.2). */
 export interface TableArea {
   /** First address, a multiple of 4096. */
   start: number;
@@ -21,7 +21,7 @@ export interface TableArea {
   end: number;
 }
 
-/** What to build. */
+/** What to build (Intel SDM Vol. 3A, 4.2 and 4.5). */
 export interface PageTableOptions {
   /** Where tables go: the areas are used up one after the other, each from its start. */
   areas: readonly TableArea[];
@@ -31,7 +31,7 @@ export interface PageTableOptions {
   paging?: PagingMode;
 }
 
-/** Page tables as bytes. */
+/** Page tables as bytes (Intel SDM Vol. 3A, 4.2). */
 export interface PageTables {
   /** The root's address: what CR3 is to hold. */
   cr3: bigint;

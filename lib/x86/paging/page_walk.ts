@@ -14,7 +14,7 @@ import {
 } from "./page_levels.ts";
 import { hex } from "../hex.ts";
 
-/** What to walk. */
+/** What to walk (Intel SDM Vol. 3A, 4.1.1 and 4.6.1). */
 export interface PageWalkOptions {
   /** CR3; of its low 12 bits only those that are part of PAE's root address are looked at. */
   cr3: bigint;
@@ -40,7 +40,7 @@ export interface PagePermissions {
   executable: boolean;
 }
 
-/** An entry that the walk read. */
+/** An entry that the walk read (Intel SDM Vol. 3A, tables 4-4 to 4-20). */
 export interface WalkedEntry {
   /** Which level's. */
   level: PageEntryLevel;
@@ -64,7 +64,7 @@ export interface WalkedEntry {
   pageSize?: PageSizeName;
 }
 
-/** Where the address leads. */
+/** Where the address leads (Intel SDM Vol. 3A, 4.6). */
 export interface Translation extends PagePermissions {
   /** The guest-physical address. */
   physical: number;
@@ -80,7 +80,7 @@ export type WalkFaultKind =
   | "too-wide"
   | "outside-memory";
 
-/** Why the address leads nowhere, and at which level. */
+/** Why the address leads nowhere, and at which level (Intel SDM Vol. 3A, 4.7). */
 export interface WalkFault {
   /**
    * The reason. `outside-memory`: the entry itself lies where there is no memory. `too-wide`: more than the 32
@@ -91,7 +91,7 @@ export interface WalkFault {
   level?: PageEntryLevel;
 }
 
-/** A walk with all that it passed. */
+/** A walk with all that it passed (Intel SDM Vol. 3A, 4.3, 4.4.2 and 4.5.4). */
 export interface PageWalk {
   /** The address that was translated, with 64 bits. */
   linear: bigint;

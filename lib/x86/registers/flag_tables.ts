@@ -2,7 +2,7 @@ import { flagAt as at, type FlagTable } from "./flags.ts";
 
 /** Flags of CR0 (Intel SDM Vol. 3A, 2.5). */
 export type Cr0Flag = "pe" | "mp" | "em" | "ts" | "et" | "ne" | "wp" | "am" | "nw" | "cd" | "pg";
-/** Flags of CR3 while CR4.PCIDE is 0. */
+/** Flags of CR3 while CR4.PCIDE is 0 (Intel SDM Vol. 3A, 2.5 and table 4-12). */
 export type Cr3Flag = "pwt" | "pcd";
 /** Flags of CR4 (Intel SDM Vol. 3A, 2.5). */
 export type Cr4Flag =
@@ -265,7 +265,10 @@ export const xcr0Flags: FlagTable<Xcr0Flag> = {
   tiledata: at(18),
 };
 
-/** The flags of each register that is made of flags. */
+/**
+ * The flags of each register that is made of flags (Intel SDM Vol. 3A, 2.3, 2.5 and 2.6; 3B, 17.2; Vol. 1, 8.1 and
+ * 10.2.3).
+ */
 export interface FlagsOfRegisters {
   /** RFLAGS. */
   rflags: RflagsFlag;
@@ -292,7 +295,10 @@ export interface FlagsOfRegisters {
 /** Registers that are made of flags. */
 export type FlagRegisterName = keyof FlagsOfRegisters;
 
-/** The flags that have several bits: numbers, where all others are booleans. */
+/**
+ * The flags that have several bits: numbers, where all others are booleans (Intel SDM Vol. 3A, 2.3; 3B, 17.2.4; Vol.
+ * 1, 8.1.3 and 8.1.5).
+ */
 export type FlagFieldName = "iopl" | "pc" | "rc" | "top" | `${"rw" | "len"}${0 | 1 | 2 | 3}`;
 
 /** The flags of those registers by name. */

@@ -1,12 +1,12 @@
 import { hex } from "../hex.ts";
 import { noneOfThatName } from "../nearest_names.ts";
 
-/** The 64-bit registers of `struct kvm_regs`. */
+/** The 64-bit registers of `struct kvm_regs` (Intel SDM Vol. 1, 3.4.1.1, 3.4.3 and 3.5). */
 export type GeneralRegister =
   | ("rax" | "rbx" | "rcx" | "rdx" | "rsi" | "rdi" | "rsp" | "rbp")
   | ("r8" | "r9" | "r10" | "r11" | "r12" | "r13" | "r14" | "r15" | "rip" | "rflags");
 
-/** The names of parts of those registers: 32, 16 and 8 bits wide. */
+/** The names of parts of those registers: 32, 16 and 8 bits wide (Intel SDM Vol. 1, 3.4.1). */
 export type PartialRegister =
   | ("eax" | "ebx" | "ecx" | "edx" | "esi" | "edi" | "esp" | "ebp" | "eip" | "eflags")
   | ("ax" | "bx" | "cx" | "dx" | "si" | "di" | "sp" | "bp" | "ip" | "flags")
@@ -15,14 +15,14 @@ export type PartialRegister =
   | ("r8w" | "r9w" | "r10w" | "r11w" | "r12w" | "r13w" | "r14w" | "r15w")
   | ("r8b" | "r9b" | "r10b" | "r11b" | "r12b" | "r13b" | "r14b" | "r15b");
 
-/** Every name under which a general register, rip or rflags, whole or in part, is known. */
+/** Every name under which a general register, rip or rflags, whole or in part, is known (Intel SDM Vol. 1, 3.4.1). */
 export type RegisterName = GeneralRegister | PartialRegister;
 
 /** `bigint` for the 64-bit names, `number` for all others. */
 export type RegisterValue<Name extends RegisterName> = Name extends GeneralRegister ? bigint
   : number;
 
-/** Where a name's bits lie. */
+/** Where a name's bits lie (Intel SDM Vol. 1, 3.4.1). */
 export interface RegisterPlace {
   /** The 64-bit register that holds them. */
   readonly register: GeneralRegister;

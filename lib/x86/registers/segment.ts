@@ -1,6 +1,9 @@
 import { hex } from "../hex.ts";
 
-/** A segment register with its hidden part, as `struct kvm_segment` has it. One-bit fields are 0 or 1. */
+/**
+ * A segment register with its hidden part, as `struct kvm_segment` has it (Intel SDM Vol. 3A, 3.4.3 and 3.4.5).
+ * One-bit fields are 0 or 1.
+ */
 export interface Segment {
   /** Linear address of the segment. */
   base: bigint;

@@ -247,15 +247,15 @@ export type UpTo31 =
   | (UpTo7 | 8 | 9 | 10 | 11 | 12 | 13 | 14 | 15 | 16 | 17 | 18 | 19)
   | (20 | 21 | 22 | 23 | 24 | 25 | 26 | 27 | 28 | 29 | 30 | 31);
 
-/** The registers of SSE, AVX and AVX-512. */
+/** The registers of SSE, AVX and AVX-512 (Intel SDM Vol. 1, 10.2.2, 14.1.1 and 15.1.1). */
 export type SimdRegister = `${"xmm" | "ymm" | "zmm"}${UpTo31}`;
 /** How such a register is cut into lanes: unsigned and signed integers, single and double precision. */
 export type Lane = "u8" | "u16" | "u32" | "u64" | "i8" | "i16" | "i32" | "i64" | "f32" | "f64";
-/** The registers of MMX, which are the lower 64 bits of x87's. */
+/** The registers of MMX, which are the lower 64 bits of x87's (Intel SDM Vol. 1, 9.2.1). */
 export type MmxRegister = `mm${UpTo7}`;
-/** The stack of x87, from its top. */
+/** The stack of x87, from its top (Intel SDM Vol. 1, 8.1.2). */
 export type X87StackRegister = `st${UpTo7}`;
-/** The mask registers of AVX-512. */
+/** The mask registers of AVX-512 (Intel SDM Vol. 1, 15.1.3). */
 export type OpmaskRegister = `k${UpTo7}`;
 
 /** A register that lies in the XSAVE area (Intel SDM Vol. 1, 13.4). */
@@ -315,7 +315,9 @@ export const mmxRegisters: readonly MmxRegister[] = Array.from(
 /** Number of bits of a register of MMX. */
 export const MMX_WIDTH: number = MMX_SIZE * BITS;
 
-/** The names of what the XSAVE area has besides vectors and stacks. */
+/**
+ * The names of what the XSAVE area has besides vectors and stacks (Intel SDM Vol. 1, 8.1 and 10.2.3; Vol. 3A, 4.6.2).
+ */
 export type FpuRegister = "fcw" | "fsw" | "ftw" | "fop" | "fip" | "fdp" | "mxcsr" | "pkru";
 
 /** Control and status of x87 and SSE, and PKRU, by name (Intel SDM Vol. 1, 10.5.1 and 13.5.7). */

@@ -84,7 +84,7 @@ export const SVM_INTERCEPTS_BY_WORD = [
   "idle_hlt",
 ] as const;
 
-/** A register's number, 0 to 15. */
+/** A register's number, 0 to 15 (AMD APM Vol. 2, 15.8.1). */
 export type RegisterNumber = 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 | 8 | 9 | 10 | 11 | 12 | 13 | 14 | 15;
 
 /** An intercept by name: `"cr0_write"`, `"exception_14"`, `"ioio_prot"` (AMD APM Vol. 2, Appendix B). */

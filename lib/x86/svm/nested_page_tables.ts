@@ -13,7 +13,7 @@ export interface NestedMapping
   hpa?: number;
 }
 
-/** What to build. */
+/** What to build (AMD APM Vol. 2, 15.25.5). */
 export interface NestedPageTableOptions {
   /** Where tables go. */
   areas: readonly TableArea[];

@@ -118,20 +118,28 @@ export interface VmcbControlArea {
   v_irq: number;
   /** The virtual GIF. */
   vgif: number;
+  /** Reserved. */
+  reserved_10: number;
   /** A virtual NMI is pending. */
   v_nmi: number;
   /** Virtual NMIs are masked. */
   v_nmi_mask: number;
+  /** Reserved. */
+  reserved_13: number;
   /** The virtual interrupt's priority. */
   v_intr_prio: number;
   /** The virtual interrupt ignores the task priority. */
   v_ign_tpr: number;
+  /** Reserved. */
+  reserved_21: number;
   /** RFLAGS.IF of the guest masks virtual interrupts only. */
   v_intr_masking: number;
   /** The virtual GIF is in use. */
   vgif_enable: number;
   /** Virtual NMIs are in use. */
   v_nmi_enable: number;
+  /** Reserved. */
+  reserved_27: number;
   /** x2AVIC is in use. */
   x2avic_enable: number;
   /** AVIC is in use. */
@@ -277,12 +285,12 @@ export const vmcb_control_area: Struct<VmcbControlArea> = struct("vmcb_control_a
   host_reserved: array(u8, 0x20),
 });
 
-/** The segment and table registers of a VMCB, in its order. */
+/** The segment and table registers of a VMCB, in its order (AMD APM Vol. 2, table B-2). */
 export type VmcbSegmentName =
   | ("es" | "cs" | "ss" | "ds" | "fs" | "gs")
   | ("gdtr" | "ldtr" | "idtr" | "tr");
 
-/** The registers of 64 bits in a VMCB. */
+/** The registers of 64 bits in a VMCB (AMD APM Vol. 2, table B-2). */
 export type VmcbRegisterName =
   | ("efer" | "cr4" | "cr3" | "cr0" | "dr7" | "dr6" | "rflags" | "rip" | "rsp" | "rax" | "cr2")
   | ("s_cet" | "ssp" | "isst_addr" | "star" | "lstar" | "cstar" | "sfmask" | "kernel_gs_base")

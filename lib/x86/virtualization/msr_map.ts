@@ -3,9 +3,9 @@ import { anyBit, checkSize, fillBits } from "./bits.ts";
 import { hex } from "../hex.ts";
 
 /**
- * A map of MSRs, by which a guest leaves at RDMSR and WRMSR. It is a view: over its own bytes, or over guest
- * memory, whose map it then changes at once. {@linkcode MsrPermissionMap} is SVM's, {@linkcode VmxMsrBitmap}
- * VMX's.
+ * A map of MSRs, by which a guest leaves at RDMSR and WRMSR (Intel SDM Vol. 3C, 24.6.9; AMD APM Vol. 2, 15.11). It is
+ * a view: over its own bytes, or over guest memory, whose map it then changes at once. {@linkcode MsrPermissionMap} is
+ * SVM's, {@linkcode VmxMsrBitmap} VMX's.
  */
 export abstract class MsrMap {
   /** The map itself, for the guest's memory. */
@@ -76,7 +76,7 @@ export abstract class MsrMap {
 /** An MSR by name or number, or the first and the last of a range. */
 export type MappedMsrs = Msr | readonly [first: Msr, last: Msr];
 
-/** What an MSR map tells apart: RDMSR, WRMSR, or both. */
+/** What an MSR map tells apart: RDMSR, WRMSR, or both (Intel SDM Vol. 3C, 24.6.9; AMD APM Vol. 2, 15.11). */
 export type MsrMapAccess = "read" | "write" | "read-write";
 
 /** How many MSRs a map's range has, on Intel's CPUs and on AMD's: 0x2000. */

@@ -5,7 +5,7 @@ import { anyBit, checkSize, fillBits } from "./bits.ts";
 /** An I/O port, or the first and the last of a range. */
 export type InterceptedPorts = number | readonly [first: number, last: number];
 
-/** Bytes that one IN or OUT moves. */
+/** Bytes that one IN or OUT moves (Intel SDM Vol. 3C, table 27-5; AMD APM Vol. 2, 15.10.2). */
 export type PortAccessSize = 1 | 2 | 4;
 
 /**
@@ -58,9 +58,9 @@ export interface IoExit {
 const BITS_PER_BYTE = 8;
 
 /**
- * A map of I/O ports, a bit for each, by which a guest leaves at IN, OUT, INS and OUTS. It is a view: over its own
- * bytes, or over guest memory, whose map it then changes at once. {@linkcode IoPermissionMap} is SVM's, {@linkcode
- * VmxIoBitmaps} VMX's.
+ * A map of I/O ports, a bit for each, by which a guest leaves at IN, OUT, INS and OUTS (Intel SDM Vol. 3C, 24.6.4; AMD
+ * APM Vol. 2, 15.10.1). It is a view: over its own bytes, or over guest memory, whose map it then changes at once.
+ * {@linkcode IoPermissionMap} is SVM's, {@linkcode VmxIoBitmaps} VMX's.
  */
 export abstract class PortMap {
   readonly #parts: readonly Uint8Array[];

@@ -16,7 +16,7 @@ import {
 } from "./ept_entry.ts";
 import { memoryTypeCode, type VmxMemoryType } from "./vmx_basic.ts";
 
-/** What to build. */
+/** What to build (Intel SDM Vol. 3C, 28.3.2). */
 export interface EptTableOptions {
   /** Where tables go: the areas are used up one after the other, each from its start. */
   areas: readonly TableArea[];
@@ -28,7 +28,7 @@ export interface EptTableOptions {
   physicalAddressBits?: number;
 }
 
-/** EPT's tables as bytes. */
+/** EPT's tables as bytes (Intel SDM Vol. 3C, 28.3.2). */
 export interface EptTables {
   /** The root's address, for {@linkcode eptPointer}. */
   root: number;

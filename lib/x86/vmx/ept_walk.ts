@@ -18,7 +18,7 @@ import {
 } from "./ept_entry.ts";
 import { memoryTypeName, type VmxMemoryType } from "./vmx_basic.ts";
 
-/** What to walk. */
+/** What to walk (Intel SDM Vol. 3C, 28.3.2 and 28.3.3). */
 export interface EptWalkOptions {
   /** The EPT pointer. */
   pointer: bigint;
@@ -32,7 +32,7 @@ export interface EptWalkOptions {
   executeOnly?: boolean;
 }
 
-/** An entry that the walk read. */
+/** An entry that the walk read (Intel SDM Vol. 3C, tables 28-1 to 28-6). */
 export interface WalkedEptEntry {
   /** Which level's. */
   level: PageEntryLevel;
@@ -71,7 +71,7 @@ export interface EptFault {
   level: PageEntryLevel;
 }
 
-/** A walk with all that it passed. */
+/** A walk with all that it passed (Intel SDM Vol. 3C, 28.3.2 and 28.3.3). */
 export interface EptWalk {
   /** The entries that were read, root first. */
   levels: WalkedEptEntry[];

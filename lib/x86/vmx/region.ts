@@ -1,7 +1,7 @@
 import { hex } from "../hex.ts";
 import type { VmxBasic } from "./vmx_basic.ts";
 
-/** What a region of VMX can be told. */
+/** What a region of VMX can be told (Intel SDM Vol. 3C, 24.2 and 24.11.5). */
 export interface VmxRegionOptions {
   /** A shadow VMCS, which VMREAD and VMWRITE of a guest reach. Default false. */
   shadow?: boolean;

@@ -4,10 +4,10 @@ import { flagsToValue, getFlag } from "../registers/flags.ts";
 import { attributeWord, type Segment } from "../registers/segment.ts";
 import type { VmcsFieldName } from "./vmcs_fields.ts";
 
-/** Values for fields of a VMCS. */
+/** Values for fields of a VMCS (Intel SDM Vol. 3D, Appendix B). */
 export type VmcsValues = { [Name in VmcsFieldName]?: bigint };
 
-/** Registers as a boot state has them. */
+/** Registers as a boot state has them (Intel SDM Vol. 3C, 24.4). */
 export type VmcsCpuState = Pick<CpuState, "registers" | "specialRegisters">;
 
 const SEGMENTS: readonly [SegmentName, string][] = [

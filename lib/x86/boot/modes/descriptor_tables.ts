@@ -264,7 +264,10 @@ function taskState(
   return bytes;
 }
 
-/** What every boot state with descriptor tables can be told. All of it has defaults. */
+/**
+ * What every boot state with descriptor tables can be told (Intel SDM Vol. 3A, 3.5, 6.11 and 7.2). All of it has
+ * defaults.
+ */
 export interface ProtectionLayout {
   /** Bytes of memory from address 0 on, in which tables must fit. */
   memorySize?: number;
@@ -294,7 +297,7 @@ export interface ProtectionLayout {
   catchFaults?: boolean;
 }
 
-/** What boot states that can start at CPL 3 can be told. */
+/** What boot states that can start at CPL 3 can be told (Intel SDM Vol. 3A, 5.5, and Vol. 1, 19.5.2). */
 export interface PrivilegeLayout extends ProtectionLayout {
   /**
    * The privilege level to start at. At 3 the TSS has a stack for CPL 0, the identity map's pages are user

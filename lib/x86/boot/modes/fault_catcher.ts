@@ -47,7 +47,7 @@ export function faultWrites(bits: 16 | 32 | 64): MemoryWrite[] {
   ];
 }
 
-/** Vectors of real mode's table (Intel SDM Vol. 3B, 21.1.4). */
+/** Vectors of real mode's table (Intel SDM Vol. 3B, 20.1.4). */
 const VECTORS = 256;
 
 /** How many vectors of real mode share a stub: as many as reach it by selectors from 0 on. */

@@ -14,7 +14,7 @@ import { offsetOf, specialRegisters } from "./common.ts";
 import { descriptorTables, type PrivilegeLayout } from "./descriptor_tables.ts";
 import { layoutPageTables, type PagingLayout } from "./paging_layout.ts";
 
-/** What a long-mode boot state can be told. All of it has defaults. */
+/** What a long-mode boot state can be told (Intel SDM Vol. 3A, 9.8.5; AMD APM Vol. 2, 14.6). All of it has defaults. */
 export interface LongLayout extends Ia32eLayout {
   /** Linear address of the first instruction. Default 0x10000. */
   entry?: number | bigint;
@@ -67,7 +67,7 @@ function linearAddress(name: string, value: number | bigint, levels: 4 | 5): big
   );
 }
 
-/** What a boot state of long mode can be told, whatever its code. */
+/** What a boot state of long mode can be told, whatever its code (Intel SDM Vol. 3A, 9.8.5; AMD APM Vol. 2, 14.6). */
 export interface Ia32eLayout extends PrivilegeLayout, PagingLayout<"4K" | "2M" | "1G"> {
   /** Levels of page tables. With 5, which not every CPU has, linear addresses have 57 bits. Default 4. */
   levels?: 4 | 5;
@@ -125,7 +125,10 @@ function ia32eState(layout: Ia32eLayout, start: Ia32eStart): CpuState {
   });
 }
 
-/** What a boot state of compatibility mode can be told. All of it has defaults. */
+/**
+ * What a boot state of compatibility mode can be told (Intel SDM Vol. 3A, 5.2.1; AMD APM Vol. 2, 14.6). All of it has
+ * defaults.
+ */
 export interface CompatibilityLayout extends Ia32eLayout {
   /** Address of the first instruction. Default 0x10000. */
   entry?: number;

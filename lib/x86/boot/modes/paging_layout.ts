@@ -8,7 +8,7 @@ import {
 import { buildPageTables, type PageTables, type TableArea } from "../../paging/page_tables.ts";
 import { PROTECTED_MODE } from "../../layout.ts";
 
-/** What boot states with paging can be told. All of it has defaults. */
+/** What boot states with paging can be told (Intel SDM Vol. 3A, 4.1 and 4.2). All of it has defaults. */
 export interface PagingLayout<IdentityPageSize extends PageSizeName = PageSizeName> {
   /**
    * Where page tables go: from an address up to the end of the memory, or in an area with its own end. By

@@ -13,7 +13,9 @@ import {
 } from "./descriptor_tables.ts";
 import { layoutPageTables, type PagingLayout } from "./paging_layout.ts";
 
-/** What a boot state of 32-bit protected mode can be told. All of it has defaults. */
+/**
+ * What a boot state of 32-bit protected mode can be told (Intel SDM Vol. 3A, 3.2 and 9.9.1). All of it has defaults.
+ */
 export interface ProtectedLayout extends PrivilegeLayout {
   /** Address of the first instruction. Default 0x10000. */
   entry?: number;
@@ -21,10 +23,10 @@ export interface ProtectedLayout extends PrivilegeLayout {
   stack?: number;
 }
 
-/** What a boot state with 32-bit paging can be told. All of it has defaults. */
+/** What a boot state with 32-bit paging can be told (Intel SDM Vol. 3A, 4.3). All of it has defaults. */
 export interface PagedLayout extends ProtectedLayout, PagingLayout<"4K" | "4M"> {}
 
-/** What a boot state with PAE paging can be told. All of it has defaults. */
+/** What a boot state with PAE paging can be told (Intel SDM Vol. 3A, 4.4). All of it has defaults. */
 export interface PaeLayout extends ProtectedLayout, PagingLayout<"4K" | "2M"> {}
 
 /**
@@ -127,7 +129,10 @@ function protectedState(
   });
 }
 
-/** What a boot state of 16-bit protected mode can be told. All of it has defaults. */
+/**
+ * What a boot state of 16-bit protected mode can be told (Intel SDM Vol. 3A, 3.4.5 and 9.9.1). All of it has
+ * defaults.
+ */
 export interface Protected16Layout extends ProtectionLayout {
   /** Address of the first instruction, in the first 64 KiB. Default 0x8000. */
   entry?: number;

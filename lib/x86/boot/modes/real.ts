@@ -10,7 +10,7 @@ import { EXCEPTION_VECTORS } from "../../exceptions/exceptions.ts";
 import { gateVector } from "./interrupt_table.ts";
 import { segment16, specialRegisters, unusableSegment } from "./common.ts";
 
-/** What a real-mode boot state can be told. All of it has defaults. */
+/** What a real-mode boot state can be told (Intel SDM Vol. 3B, 20.1). All of it has defaults. */
 export interface RealLayout {
   /** Bytes of memory from address 0 on: bounds the default stack. Default 1 MiB. */
   memorySize?: number;
@@ -55,7 +55,7 @@ const WORD_MAX = 0xffff;
 const SEGMENT_LIMIT = 0xffff;
 const PARAGRAPH = 16;
 
-/** Bytes of an entry of the interrupt vector table (Intel SDM Vol. 3B, 21.1.4). */
+/** Bytes of an entry of the interrupt vector table (Intel SDM Vol. 3B, 20.1.4). */
 const FAR_POINTER_SIZE = 4;
 
 /**
@@ -196,7 +196,7 @@ function word(name: string, value: number): number {
   );
 }
 
-/** What an unreal-mode boot state can be told: what real mode's can. */
+/** What an unreal-mode boot state can be told: what real mode's can (Intel SDM Vol. 3A, 3.4.3 and 9.9.2). */
 export type UnrealLayout = RealLayout;
 
 const LIMIT = 0xffff_ffff;

@@ -8,7 +8,7 @@ import { segment16, specialRegisters } from "./common.ts";
 
 const SEGMENT_LIMIT = 0xffff;
 
-/** The registers of a processor after RESET#. */
+/** The registers of a processor after RESET# (Intel SDM Vol. 3A, 9.1.1 and table 9-1; AMD APM Vol. 2, 14.1.3). */
 export interface ResetState {
   /** General registers, RIP and RFLAGS; those left out are zero. */
   registers: Partial<GeneralRegisters>;

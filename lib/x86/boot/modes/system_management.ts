@@ -5,13 +5,19 @@ import { SYSTEM_MANAGEMENT } from "../../layout.ts";
 import { type Segment, SEGMENT_TYPE } from "../../registers/segment.ts";
 import { segment16 } from "./common.ts";
 
-/** What the state that a system-management interrupt begins with can be told. */
+/**
+ * What the state that a system-management interrupt begins with can be told (Intel SDM Vol. 3C, 30.4 and 30.5; AMD APM
+ * Vol. 2, 10.3).
+ */
 export interface SystemManagementLayout {
   /** SMBASE: a multiple of 32 KiB below 4 GiB. Default 0x30000, as after reset. */
   smbase?: number;
 }
 
-/** The state in which the CPU enters the handler of a system-management interrupt. */
+/**
+ * The state in which the CPU enters the handler of a system-management interrupt (Intel SDM Vol. 3C, 30.5; AMD APM
+ * Vol. 2, 10.3).
+ */
 export interface SystemManagementEntry {
   /** Physical address of the handler's first instruction: SMBASE + 0x8000. */
   handler: number;

@@ -8,7 +8,7 @@ import { specialRegisters } from "./common.ts";
 import { descriptorTables, type PrivilegeLayout } from "./descriptor_tables.ts";
 import { type RealLayout, realMode } from "./real.ts";
 
-/** What a boot state of virtual-8086 mode can be told. All of it has defaults. */
+/** What a boot state of virtual-8086 mode can be told (Intel SDM Vol. 3B, 20.2). All of it has defaults. */
 export interface Virtual8086Layout
   extends Omit<RealLayout, "gates" | "catchFaults">, Omit<PrivilegeLayout, "cpl"> {
   /** Bytes of memory from address 0 on, in which tables must fit. Default 1 MiB. */

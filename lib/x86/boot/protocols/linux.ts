@@ -10,7 +10,10 @@ import { DESCRIPTOR_SIZE, descriptorToSegment } from "../../registers/segment.ts
 import { specialRegisters, unusableSegment } from "../modes/common.ts";
 import { identityMap } from "../modes/paging_layout.ts";
 
-/** What the Linux convention can be told. All of it has defaults. */
+/**
+ * What the Linux convention can be told (the kernel's Documentation/arch/x86/boot.rst, "64-bit BOOT PROTOCOL"). All of
+ * it has defaults.
+ */
 export interface LinuxLayout {
   /** Bytes of memory from address 0 on, in which tables must fit. Default 2 MiB. */
   memorySize?: number;

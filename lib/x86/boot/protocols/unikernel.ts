@@ -4,7 +4,10 @@ import { flagsToValue } from "../../registers/flags.ts";
 import { PROTECTED_MODE } from "../../layout.ts";
 import { type LongLayout, longMode } from "../modes/long.ts";
 
-/** What the unikernel convention can be told beside what long mode can. */
+/**
+ * What the unikernel convention can be told beside what long mode can. Its registers are arguments of a C function
+ * (System V ABI, AMD64 Architecture Processor Supplement, 3.2.3).
+ */
 export interface UnikernelLayout extends LongLayout {
   /** What RDI points to: the boot information. Nothing is written there. Default 0x500. */
   bootInformation?: number | bigint;
