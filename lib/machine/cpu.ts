@@ -21,6 +21,7 @@ import { Msrs } from "./msrs/msrs.ts";
 import { labelAddress, linearInstructionPointer } from "./registers/code_location.ts";
 import type { RegisterStore } from "./registers/register_store.ts";
 import { type Registers, registersOf } from "./registers/registers.ts";
+import { ownIdt } from "./report/registers_section.ts";
 import type { StoppedCpu } from "./report/stopped_cpu.ts";
 import type { CpuProgress } from "./run/cpu_runner.ts";
 import { DebugControl } from "./run/guest_debug.ts";
@@ -209,7 +210,14 @@ export class Cpu implements StoppedCpu {
 
   /** See {@linkcode MachineCpu.fault}. */
   get fault(): CaughtFault | undefined {
-    if (this.catchesFaults) return this.machine.progressOf(this.number).lastFault;
+    if (this.catchesFaults) {
+      const { lastFault } = this.machine.progressOf(this.number);
+      const own = lastFault === undefined ? ownIdt(this) : undefined;
+      if (own === undefined) return lastFault;
+      throw new TypeError(
+        `Cannot look for a fault: ${own}, so that none would be known. Ask the guest's own handlers.`,
+      );
+    }
     throw new TypeError(
       "Cannot look for a fault: the machine was booted without `catchFaults: true`, so that its guest reports none",
     );

@@ -172,7 +172,8 @@ export class MachineCpu {
   /**
    * The latest fault that the guest's fault catcher has reported, or undefined before the first.
    *
-   * @throws {TypeError} When the machine was booted without `catchFaults`.
+   * @throws {TypeError} When the machine was booted without `catchFaults`, or none was reported and the guest has loaded
+   *   an IDT of its own by now: then nobody knows.
    */
   get fault(): CaughtFault | undefined {
     return this.#core.fault;

@@ -6,6 +6,7 @@ import {
   TimeLimitError,
   UnhandledExitError,
 } from "../../machine/run/run_errors.ts";
+import { ownIdt } from "../../machine/report/registers_section.ts";
 import type { MachineCpu } from "../../machine/machine.ts";
 import { checkRunOptionsWithoutEnd, type RunOptions } from "../../machine/run/run_options.ts";
 import { definedEntries } from "../../x86/defined_entries.ts";
@@ -84,16 +85,24 @@ function faultDetails(fault: CaughtFault, [{ matches }]: readonly Comparison[]):
 /** The fault, or in words what came in its place. */
 function runToFault(machine: MachineCpu, options: RunOptions): CaughtFault | string {
   try {
-    return `no fault: ${exitText(machine.machine.run(options))}, exit ${machine.log.total}`;
+    return `no fault: ${exitText(machine.machine.run(options))}, exit ${machine.log.total}${
+      unseen(machine)
+    }`;
   } catch (error) {
     if (!isErrorOf(machine, error)) throw error;
     if (error instanceof GuestFaultError) {
       return error.cpu === machine.number ? error.fault : `${error.fault.text} of CPU ${error.cpu}`;
     }
     if (error instanceof UnhandledExitError && error.exit.reason === "SHUTDOWN") {
-      return `no fault: ${exitText(error.exit)}, exit ${machine.log.total}`;
+      return `no fault: ${exitText(error.exit)}, exit ${machine.log.total}${unseen(machine)}`;
     }
     if (!(error instanceof TimeLimitError)) throw error;
-    return `no fault within ${error.milliseconds} ms: the guest still ran`;
+    return `no fault within ${error.milliseconds} ms: the guest still ran${unseen(machine)}`;
   }
+}
+
+/** Why a fault may have come that nobody was told of. */
+function unseen(machine: MachineCpu): string {
+  const own = ownIdt(machine);
+  return own === undefined ? "" : `; ${own}`;
 }

@@ -126,3 +126,18 @@ function attributesOf(name: SegmentName, { type, s, dpl, db, l }: Segment): stri
     ...level,
   ];
 }
+
+/**
+ * In words, that a guest with a fault catcher has another IDT in force than the one that leads there; undefined where it
+ * has not, or that is not known.
+ */
+export function ownIdt(cpu: StoppedCpu): string | undefined {
+  if (!cpu.catchesFaults || isReset(cpu)) return undefined;
+  const { base, limit } = cpu.registers.idt;
+  const booted = cpu.bootRegisters.idt;
+  if (base === booted.base && limit === booted.limit) return undefined;
+  return `the guest has an IDT of its own in force (base ${hex(base)}, limit ${
+    hex(limit)
+  }), which does not lead to ` +
+    "its fault catcher";
+}

@@ -7,7 +7,7 @@ import { explainExit } from "./explain_exit.ts";
 import { cpusSection, replayLines, subject } from "./cpus_section.ts";
 import { exitRows, exitRuns } from "./exit_text.ts";
 import { codeBits, codeLocation } from "../registers/code_location.ts";
-import { isReset, registersSection } from "./registers_section.ts";
+import { isReset, ownIdt, registersSection } from "./registers_section.ts";
 import { outsideImage } from "./outside_image.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
 
@@ -90,12 +90,17 @@ function place(machine: StoppedCpu): string[] {
 }
 
 /** A triple fault says nothing of the first of the three: what could. */
-function tripleFault({ lastExit, isAtExit, catchesFaults }: StoppedCpu): string[] {
+function tripleFault(machine: StoppedCpu): string[] {
+  const { lastExit, isAtExit, catchesFaults } = machine;
+  const own = ownIdt(machine);
+  if (own !== undefined) return [`  faults are not caught: ${own}`];
   if (lastExit?.reason !== "SHUTDOWN" || !isAtExit) return [];
+  if (!catchesFaults) {
+    return ["  boot it with `catchFaults: true` to be told the fault that came first"];
+  }
   return [
-    catchesFaults
-      ? "  the CPU could not enter the fault catcher: for want of a stack, or of the guest's IDT or GDT"
-      : "  boot it with `catchFaults: true` to be told the fault that came first",
+    "  the CPU could not enter the fault catcher: for want of a stack, or of the guest's IDT or GDT" +
+    (isReset(machine) ? ", or because the guest has an IDT of its own (lidt)" : ""),
   ];
 }
 

@@ -292,7 +292,8 @@ export interface ProtectionLayout {
    * Whether the vectors 0 to 31 that `gates` leaves open report what comes through them: a stub for each at
    * 0x5280, which writes to port 0xbe. What the guest itself does with that port is an exit like any other. Needs a
    * GDT, an IDT and a TSS. In long mode it has a stack of its own below 0x5400. What comes through another vector is the
-   * #GP that the CPU makes of it, whose error code names the gate. Default false.
+   * #GP that the CPU makes of it, whose error code names the gate. A guest that loads an IDT of its own (`lidt`), or
+   * sets gates of this one, has its faults to itself from there on. Default false.
    */
   catchFaults?: boolean;
 }

@@ -44,8 +44,8 @@ export interface RealLayout {
   /**
    * Whether the vectors that `gates` leaves open report what comes through them, all 256: their entries of the vector
    * table lead to stubs at 0x4f0–0x4ff, which write to port 0xbe. What the guest itself does with that port is an exit
-   * like any other. Entries that the guest sets are its own, and so are those from 32 on that it is loaded over. Default
-   * false.
+   * like any other. Entries that the guest sets are its own, and so are those from 32 on that it is loaded over. A guest
+   * that loads another table (`lidt`) has its faults to itself from there on. Default false.
    */
   catchFaults?: boolean;
 }
