@@ -10,8 +10,8 @@
  *   {@linkcode mmioRead}, {@linkcode mmioWrite}, {@linkcode hlt}, {@linkcode exit}).
  *
  * What those stand on has entry points of its own: `@vmexit/vmexit/x86` (boot states, page tables, flags and checks as
- * pure functions), `/svm` and `/vmx` (nested virtualization), `/kvm` (the kernel's levels of KVM), `/abi` (its
- * structures and numbers).
+ * pure functions), `/svm` and `/vmx` (nested virtualization), `/devices` (boards of devices), `/kvm` (the kernel's
+ * levels of KVM), `/abi` (its structures and numbers).
  *
  * @example A test
  * ```ts no-eval
@@ -43,11 +43,7 @@ export * from "./lib/guest/mod.ts";
 export * from "./lib/machine/mod.ts";
 export * from "./lib/expect/mod.ts";
 export type { AddressRange } from "./lib/devices/bus.ts";
-export type { Device, DeviceBoard } from "./lib/devices/device.ts";
-export type { ExitPort } from "./lib/devices/exit_port.ts";
-export type { MmioHandler, NoPromise, PortHandler } from "./lib/devices/handlers.ts";
-export type { Clock } from "./lib/devices/timers.ts";
-export type { Uart } from "./lib/devices/uart.ts";
+export type { MmioHandler, PortHandler } from "./lib/devices/handlers.ts";
 export { HostError, SystemError } from "./lib/ffi/errors.ts";
 export { CapabilityError, KvmError, MsrError } from "./lib/kvm/errors.ts";
 export type { Exit } from "./lib/kvm/exits/exit.ts";

@@ -48,7 +48,7 @@ export type { MemorySlot, SlotOptions } from "./memory/memory_slots.ts";
 export { type ModeCase, modes } from "./boot/modes.ts";
 export type { Notification, NotifyOptions } from "./buses/notification.ts";
 export type { PortOutput } from "./buses/port_output.ts";
-export type { RegisterPart, Registers, RegisterValues } from "./registers/registers.ts";
+export type { Registers, RegisterValues } from "./registers/registers.ts";
 export type { VectorRegister } from "./registers/vector_register.ts";
 export type { WholeRegister } from "./registers/whole_register.ts";
 export type { X87Register } from "./registers/x87_register.ts";

@@ -145,7 +145,7 @@ export type Registers =
      *
      * @throws {RangeError} When there is no such register.
      */
-    get(path: string): RegisterPart;
+    get(path: string): bigint | number | boolean | readonly (bigint | number)[];
     /**
      * Sets registers by name, as the `registers` option of `boot` does.
      *
@@ -266,7 +266,7 @@ function setAll(registers: Registers, store: RegisterStore, values: RegisterValu
 }
 
 /** What a path in the registers leads to: a register, a flag, a part, or the lanes of a vector. */
-export type RegisterPart = bigint | number | boolean | readonly (bigint | number)[];
+type RegisterPart = ReturnType<Registers["get"]>;
 
 /** Registers by name, as far as paths in them are followed here. */
 interface NamedRegisters {
