@@ -11,6 +11,7 @@ export type {
   InterruptController,
   InterruptLine,
 } from "./device.ts";
+export { Disk, SECTOR_SIZE } from "./disk.ts";
 export { ExitPort } from "./exit_port.ts";
 export {
   FW_CFG_KEY,
@@ -18,8 +19,9 @@ export {
   type FwCfgContent,
   type FwCfgOptions,
   type WritableFile,
-} from "./fw_cfg.ts";
-export type { LinuxKernel } from "./fw_cfg_kernel.ts";
+} from "./fw_cfg/fw_cfg.ts";
+export { IdeDisk } from "./ata/ide_disk.ts";
+export type { LinuxKernel } from "./fw_cfg/linux_kernel.ts";
 export type { MmioHandler, NoPromise, PortHandler } from "./handlers.ts";
 export type {
   FieldBits,

@@ -1,5 +1,5 @@
-import { hex } from "../x86/hex.ts";
-import { LINUX_BY_FIRMWARE } from "../x86/layout.ts";
+import { hex } from "../../x86/hex.ts";
+import { LINUX_BY_FIRMWARE } from "../../x86/layout.ts";
 
 /** A Linux kernel for firmware to start. */
 export interface LinuxKernel {

@@ -1,8 +1,8 @@
-import { PORT } from "../x86/layout.ts";
-import { hex } from "../x86/hex.ts";
-import type { Device, DeviceBoard, DeviceMemory } from "./device.ts";
-import { dmaRead, dmaWrite } from "./dma.ts";
-import { type LinuxKernel, linuxKernelItems } from "./fw_cfg_kernel.ts";
+import { PORT } from "../../x86/layout.ts";
+import { hex } from "../../x86/hex.ts";
+import type { Device, DeviceBoard, DeviceMemory } from "../device.ts";
+import { dmaRead, dmaWrite } from "../dma.ts";
+import { type LinuxKernel, linuxKernelItems } from "./linux_kernel.ts";
 
 /**
  * Selector keys of items (QEMU, `include/standard-headers/linux/qemu_fw_cfg.h` and
