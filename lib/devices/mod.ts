@@ -42,5 +42,5 @@ export {
 export { Pic, type PicOptions } from "./pic.ts";
 export { Pit } from "./pit.ts";
 export { type Clock, TestClock, type Timers } from "./timers.ts";
-export { Uart } from "./uart.ts";
 export { type Hypercall, Unikernel, type UnikernelOptions } from "./unikernel/hypercalls.ts";
+export { type ComPort, type ModemInputs, type SerialError, Uart, type UartPlace } from "./uart.ts";

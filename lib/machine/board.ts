@@ -9,7 +9,6 @@ import type { Exit } from "../kvm/exits/exit.ts";
 import type { Kvm } from "../kvm/kvm.ts";
 import type { Vm } from "../kvm/vm.ts";
 import type { FaultCatcherPlace, Mode } from "../x86/boot/cpu_state.ts";
-import { PORT } from "../x86/layout.ts";
 import type { Irqchip } from "./interrupts/irqchip.ts";
 import { Cpu, type VcpuAndRegisters } from "./cpu.ts";
 import { type CpuProgress, CpuRunner } from "./run/cpu_runner.ts";
@@ -135,7 +134,7 @@ export class Board implements Disposable {
   readonly #parts: BoardInit;
   readonly #limit: TimeLimit;
   readonly #timers: Timers | undefined;
-  #attached: AttachedDevices | undefined;
+  readonly #attached: AttachedDevices;
   #kernelReset: KernelReset | undefined;
   readonly #runners: readonly CpuRunner[];
   #disposed = false;
@@ -189,7 +188,7 @@ export class Board implements Disposable {
         ? undefined
         : new ExitPort(() => this.runControl.stop()),
       checkUsable: (what) => this.checkUsable(what),
-      takeEvent: () => this.#attached?.takeEvent(),
+      takeEvent: () => this.#attached.takeEvent(),
       reset: () => this.#reset(),
       ends: new RunEnds(settings),
     });
@@ -200,10 +199,18 @@ export class Board implements Disposable {
       const answer = () => dirtyPages.harvest();
       this.handlers.onRaw("DIRTY_RING_FULL", { name: "the dirty ring", answer });
     }
-    if (serial) {
-      this.serial = new Uart(PORT.com1, "COM1");
-      this.devices.ports.on([PORT.com1, PORT.com1 + PORT.serialPorts - 1], this.serial);
-    }
+    this.#attached = new AttachedDevices({
+      ports: this.devices.ports,
+      mmio: this.devices.mmio,
+      memory: this.memory,
+      linear: () => this.exitingCpu.linear,
+      timers: this.#timers ?? new Timers(new HostClock()),
+      vm,
+      irqchip,
+      cpuCount: this.cpus.length,
+      connect: (controller) => this.cpus[0].interrupts.connect(controller),
+    });
+    if (serial) this.#attached.attach(this.serial = new Uart("COM1"));
     if (exitPort !== undefined) this.devices.ports.on(exitPort, this.runControl.exitPort!);
     if (settings.hasOpenBus) {
       this.devices.ports.otherwise(openBusPorts);
@@ -214,28 +221,16 @@ export class Board implements Disposable {
   /** Puts the devices on the board. To be called once, when the guest is loaded. */
   attachDevices(): void {
     const { devices, restarts, resetsAtShutdown } = this.#parts.settings;
-    const { vm, irqchip, cpus, memory } = this;
+    const { vm, cpus } = this;
     if (devices.length > 0 || restarts || resetsAtShutdown) {
       this.#kernelReset = new KernelReset(vm, cpus, this.#parts.settings);
     }
-    if (this.#timers === undefined) return;
-    const attached = this.#attached = new AttachedDevices({
-      ports: this.devices.ports,
-      mmio: this.devices.mmio,
-      memory,
-      linear: () => this.exitingCpu.linear,
-      timers: this.#timers,
-      vm,
-      irqchip,
-      cpuCount: cpus.length,
-      connect: (controller) => cpus[0].interrupts.connect(controller),
-    });
-    for (const device of devices) attached.attach(device);
+    for (const device of devices) this.#attached.attach(device);
   }
 
   #reset(): void {
     this.#kernelReset?.perform();
-    this.#attached?.resetDevices();
+    this.#attached.resetDevices();
     for (const { parts } of this.#runners) parts.loop.reset();
   }
 

@@ -190,8 +190,12 @@ export const PORT = {
   fwCfg: 0x510,
   /** First port of the serial line COM1. */
   com1: 0x3f8,
-  /** Number of ports of a serial line. */
-  serialPorts: 8,
+  /** First port of COM2. */
+  com2: 0x2f8,
+  /** First port of COM3. */
+  com3: 0x3e8,
+  /** First port of COM4. */
+  com4: 0x2e8,
   /** Where a guest writes its status to end the run. */
   exit: 0xf4,
   /** Where the fault catcher's stubs write; no device of a PC is there. */

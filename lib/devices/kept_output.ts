@@ -1,0 +1,58 @@
+/** How much is kept by default: a guest that never stops talking must not fill the host. */
+export const DEFAULT_CAPACITY: number = 1 << 20;
+
+const FIRST_SIZE = 256;
+
+/** What a guest has written to a device, up to a capacity. */
+export class KeptOutput {
+  readonly #capacity: number;
+  #bytes = new Uint8Array(FIRST_SIZE);
+  #length = 0;
+  #dropped = 0;
+
+  /** Nothing yet. */
+  constructor(capacity: number) {
+    this.#capacity = capacity;
+  }
+
+  /** The bytes that were kept. */
+  get bytes(): Uint8Array<ArrayBuffer> {
+    return this.#bytes.slice(0, this.#length);
+  }
+
+  /** They, as UTF-8. */
+  get text(): string {
+    return new TextDecoder("utf-8", { ignoreBOM: true }).decode(this.bytes);
+  }
+
+  /** How many bytes came after the first `capacity`, and are lost. */
+  get dropped(): number {
+    return this.#dropped;
+  }
+
+  /** Keeps one more. */
+  add(byte: number): void {
+    if (this.#length === this.#capacity) {
+      this.#dropped++;
+      return;
+    }
+    if (this.#length === this.#bytes.length) {
+      const grown = new Uint8Array(Math.min(2 * this.#length, this.#capacity));
+      grown.set(this.#bytes);
+      this.#bytes = grown;
+    }
+    this.#bytes[this.#length++] = byte;
+  }
+
+  /** All of it, as plain data. */
+  save(): { readonly bytes: Uint8Array; readonly dropped: number } {
+    return { bytes: this.bytes, dropped: this.#dropped };
+  }
+
+  /** Takes what {@linkcode KeptOutput.save} gave. */
+  restore({ bytes, dropped }: { readonly bytes: Uint8Array; readonly dropped: number }): void {
+    this.#length = 0;
+    for (const byte of bytes) this.add(byte);
+    this.#dropped = dropped;
+  }
+}
