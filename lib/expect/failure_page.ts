@@ -51,6 +51,8 @@ export interface MatcherResult {
   readonly objection?: string;
   /** What was compared. Called only where the text is needed. */
   readonly comparisons: () => readonly Comparison[];
+  /** The number of the CPU that has failed, where that need not be the one that the test asked about. */
+  readonly cpu?: number;
   /** More for the failure page: a transcript with its marks. */
   readonly details?: () => string;
 }
@@ -72,7 +74,7 @@ export function failurePage(machine: MachineCpu, result: MatcherResult, negated:
     ...shown.flatMap((comparison) => comparisonLines(comparison, width, negated)),
     ...result.details === undefined ? [] : ["", result.details()],
     "",
-    statePage(machine),
+    statePage(result.cpu === undefined ? machine : machine.machine.cpus[result.cpu]),
   ].join("\n");
 }
 

@@ -154,7 +154,8 @@ Deno.test("an exit of another CPU that nobody answers is a failure, and the page
   using vm = boot(talking, two);
   const error = assertThrows(() => expect(vm).toExit([portOut(0x10, "a"), hlt(), hlt()]), Error);
   assertStringIncludes(error.message, "of CPU 1");
-  assertStringIncludes(error.message, "the other CPUs\n    CPU 1 at 0x");
+  assertStringIncludes(error.message, "\nCPU 1 at 0x");
+  assertStringIncludes(error.message, "the other CPUs\n    CPU 0 at 0x");
   assertStringIncludes(error.message, "second");
 });
 

@@ -1,5 +1,6 @@
 import { exitText } from "../../machine/report/exit_text.ts";
-import type { CaughtFault } from "../../machine/faults/caught_fault.ts";
+import type { Exit } from "../../kvm/exits/exit.ts";
+import { CaughtFault } from "../../machine/faults/caught_fault.ts";
 import {
   GuestFaultError,
   isErrorOf,
@@ -45,14 +46,15 @@ export function matchFault(
   const call = `toFault(${JSON.stringify(name)}${shown})`;
   return () => {
     const end = runToFault(machine, options ?? {});
-    if (typeof end === "string") {
+    if (!(end instanceof CaughtFault)) {
       return {
         call,
         matches: false,
+        cpu: end.cpu,
         comparisons: () => [{
           what: "end of the run",
           expected: expectedFaultText(expected),
-          received: end,
+          received: end.received,
           matches: false,
         }],
       };
@@ -82,22 +84,33 @@ function faultDetails(fault: CaughtFault, [{ matches }]: readonly Comparison[]):
   ].join("\n");
 }
 
-/** The fault, or in words what came in its place. */
-function runToFault(machine: MachineCpu, options: RunOptions): CaughtFault | string {
+/** Another end of a run than the CPU's fault. */
+interface OtherEnd {
+  /** In words. */
+  readonly received: string;
+  /** Whose end it was, where that need not be the CPU whose fault was to come. */
+  readonly cpu?: number;
+}
+
+/** The fault, or what came in its place. */
+function runToFault(machine: MachineCpu, options: RunOptions): CaughtFault | OtherEnd {
+  const noFault = (exit: Exit) =>
+    `no fault: ${exitText(exit)}, exit ${machine.log.total}${unseen(machine)}`;
   try {
-    return `no fault: ${exitText(machine.machine.run(options))}, exit ${machine.log.total}${
-      unseen(machine)
-    }`;
+    return { received: noFault(machine.machine.run(options)) };
   } catch (error) {
     if (!isErrorOf(machine, error)) throw error;
     if (error instanceof GuestFaultError) {
-      return error.cpu === machine.number ? error.fault : `${error.fault.text} of CPU ${error.cpu}`;
+      const { cpu, fault } = error;
+      return cpu === machine.number ? fault : { cpu, received: `${fault.text} of CPU ${cpu}` };
     }
     if (error instanceof UnhandledExitError && error.exit.reason === "SHUTDOWN") {
-      return `no fault: ${exitText(error.exit)}, exit ${machine.log.total}${unseen(machine)}`;
+      return { cpu: machine.machine.exitingCpu.number, received: noFault(error.exit) };
     }
     if (!(error instanceof TimeLimitError)) throw error;
-    return `no fault within ${error.milliseconds} ms: the guest still ran${unseen(machine)}`;
+    return {
+      received: `no fault within ${error.milliseconds} ms: the guest still ran${unseen(machine)}`,
+    };
   }
 }
 

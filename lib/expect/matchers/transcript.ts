@@ -57,7 +57,7 @@ export function matchTranscript(
       transcripts.map(([number, each]) => [number, new TranscriptCursor(each)]),
     );
     const first = log.total + 1;
-    const { number, at, received } = followTranscripts(machine, cursors, options);
+    const { number, at, cpu: failed = at, received } = followTranscripts(machine, cursors, options);
     // A CPU without a transcript can break the silence behind the others'.
     const waiting = cursors.get(at);
     const showsCpus = machine.cpus.length > 1;
@@ -69,6 +69,7 @@ export function matchTranscript(
             .join(", ")
         } })`,
       matches: received === undefined,
+      cpu: failed,
       comparisons: () => [{
         what: `exit ${number}${showsCpus ? ` of CPU ${at}` : ""}`,
         expected: waiting?.isDone === false ? waiting.expected : "nothing more",
@@ -238,6 +239,8 @@ export interface TranscriptOutcome {
   readonly number: number;
   /** The CPU whose transcript it is about. */
   readonly at: number;
+  /** The CPU whose exit it was, where that is another. */
+  readonly cpu?: number;
   /** What came instead of what was expected; undefined once everything has come. */
   readonly received: string | undefined;
 }
@@ -279,7 +282,7 @@ export function followTranscripts(
         } else if (!isExpectedElsewhere(observed, cursors)) {
           const received = observed.fault?.text ?? exitText(exit);
           if (cursors.has(cpu)) return { number, at: cpu, received };
-          return { number, at: waiting()!, received: `${received} of CPU ${cpu}` };
+          return { number, at: waiting()!, cpu, received: `${received} of CPU ${cpu}` };
         }
       }
       if (log.total === total) return nothing("all CPUs have halted");

@@ -1,5 +1,14 @@
-import { assertEquals } from "@std/assert";
-import { asm, boot, type Machine, modes } from "@vmexit/vmexit";
+import { assertEquals, assertThrows } from "@std/assert";
+import {
+  asm,
+  boot,
+  GuestFaultError,
+  type Machine,
+  type MachineCpu,
+  modes,
+  TimeLimitError,
+  UnhandledExitError,
+} from "@vmexit/vmexit";
 import { statePage } from "../../../lib/machine/report/state_page.ts";
 
 /** The rows of a page's registers, without those of the general ones. */
@@ -127,4 +136,65 @@ Deno.test("the page has EFER, LDTR and the base of FS that 64-bit code has chang
     `    gdtr  base 0x${base.toString(16)} limit 0x${limit.toString(16)}`,
     "    efer  0xd01 (SCE LME LMA NXE)",
   ]);
+});
+
+/** RFLAGS on the page, with the names of its flags. */
+function rflagsText(vm: MachineCpu): string | undefined {
+  return /rip 0x[0-9a-f]+, rflags (.*)$/m.exec(statePage(vm))?.[1];
+}
+
+Deno.test("TF by which KVM steps a guest is not the guest's: it shows at no stop", () => {
+  const guest = asm`
+      stc
+    here:
+      nop
+      out 0x80, al
+    there:
+      nop
+      in al, 0x81
+      hlt
+  `;
+  using vm = boot(guest, { timeout: 50 });
+  vm.ports.on(0x80, { write() {} });
+  vm.step();
+  assertEquals(rflagsText(vm), "0x3 (CF)");
+  using here = vm.debug.breakAt("here", { by: "step" });
+  using there = vm.debug.breakAt("there", { by: "step" });
+  vm.registers.rip = vm.image.entry;
+  for (const { address } of [here, there]) {
+    assertEquals(vm.run().reason, "DEBUG");
+    assertEquals([vm.registers.rip, rflagsText(vm)], [address, "0x3 (CF)"]);
+  }
+  assertThrows(() => vm.run(), UnhandledExitError, "IO in 0x81");
+  assertEquals(rflagsText(vm), "0x3 (CF)");
+  vm.answer(0);
+  assertEquals([vm.run().reason, rflagsText(vm)], ["HLT", "0x3 (CF)"]);
+  assertEquals(here.hits + there.hits, 2);
+});
+
+Deno.test("TF by which instructions are counted does not show, at the time limit neither", () => {
+  using vm = boot(
+    asm`
+      stc
+    again:
+      jmp again
+    `,
+    { cpus: [{}, {}], interleaving: { seed: 1 }, timeout: 10 },
+  );
+  const { message } = assertThrows(() => vm.run(), TimeLimitError);
+  assertEquals(/rflags (.*)$/m.exec(message)?.[1], "0x3 (CF)");
+  for (const cpu of vm.cpus) assertEquals(rflagsText(cpu), "0x3 (CF)");
+});
+
+Deno.test("TF that the guest has set itself shows", () => {
+  using vm = boot(
+    asm`
+    push 0x103
+    popf
+    nop
+  `,
+    { catchFaults: true },
+  );
+  assertThrows(() => vm.run(), GuestFaultError, "#DB");
+  assertEquals(rflagsText(vm), "0x103 (CF TF)");
 });
