@@ -76,6 +76,7 @@ export function checkPlacements(
  *
  * @param writes What goes into memory; given back as it is.
  * @param memorySize Bytes of memory from address 0 on, where the end is to be watched too.
+ * @throws {RangeError} As {@linkcode checkPlacements} does.
  */
 export function checkWrites(writes: MemoryWrite[], memorySize: number): MemoryWrite[] {
   checkPlacements(

@@ -109,6 +109,7 @@ export function checkMsiMessage({ address, data }: MsiMessage): void {
  * Refuses a vector that the APICs do not take (Intel SDM Vol. 3A, 10.5.2).
  *
  * @param what What cannot be done with it: `"send an MSI with"`.
+ * @param vector The number that is to be a vector.
  * @throws {RangeError} When it is not from 16 to 255.
  */
 export function checkApicVector(what: string, vector: number): void {

@@ -32,7 +32,10 @@ const SVM_EXIT_ERR: ReadonlySet<bigint> = new Set([0xffff_ffffn, 0xffff_ffff_fff
  * Why the CPU refused to enter a guest, in lines: what its reason says, and which rules of the manual the
  * guest's state breaks.
  *
- * @param reason `hardware_entry_failure_reason` of the FAIL_ENTRY exit.
+ * @param reason `hardware_entry_failure_reason` of the FAIL_ENTRY exit (api.rst, 5): SVM's exit code, VMX's exit reason
+ *   with bit 31, or its VM-instruction error.
+ * @param state The state with which the guest was to be entered.
+ * @returns A heading, and behind it a line, indented, for each rule that is broken.
  * @example
  * ```ts
  * import { explainEntryFailure, longMode } from "@vmexit/vmexit/x86";

@@ -58,6 +58,7 @@ const REASONS: Readonly<Record<string, string>> = {
 /**
  * A fault in one line: what it is, where, at which instruction, and why.
  *
+ * @param fault Its vector and its linear address, with the error code and the page walk where there are such.
  * @param instruction The instruction's text, where it is known.
  * @example
  * ```ts

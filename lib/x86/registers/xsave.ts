@@ -114,6 +114,9 @@ export class XsaveArea {
   /**
    * The area in `bytes`, which it changes in place.
    *
+   * @param bytes All of it, as `KVM_GET_XSAVE2` gives it: the legacy region of 512 bytes, the header of 64, and the
+   *   components behind them.
+   * @param layout Where those lie: {@linkcode xsaveLayout}.
    * @throws {RangeError} When they are too few, or in the compacted format.
    */
   constructor(bytes: Uint8Array, layout: XsaveLayout) {
@@ -141,6 +144,7 @@ export class XsaveArea {
   /**
    * The bytes at these places, one after the other.
    *
+   * @param places Of one register, the lowest first: {@linkcode XsaveRegister.places}.
    * @throws {RangeError} When the CPU lacks a component, or a place is not in it.
    */
   read(places: readonly XsavePlace[]): Uint8Array<ArrayBuffer> {
@@ -158,6 +162,8 @@ export class XsaveArea {
   /**
    * Sets the bytes at these places, one after the other.
    *
+   * @param places Of one register, the lowest first: {@linkcode XsaveRegister.places}.
+   * @param bytes As many as the places have together, the lowest first.
    * @throws {RangeError} When the CPU lacks a component, a place is not in it, or they are not as many.
    */
   write(places: readonly XsavePlace[], bytes: Uint8Array): void {

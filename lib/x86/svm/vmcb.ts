@@ -405,6 +405,7 @@ export function readVmcb(bytes: Uint8Array): Vmcb {
  * Writes fields of a VMCB, and leaves all others as they are.
  *
  * @param bytes 4096 of them: new ones, or `vm.memory.view(gpa, vmcb.size)`, a guest's own.
+ * @param value Any fields of both areas, by the manual's names; numbers of 64 bits are bigints or numbers.
  * @throws {RangeError} When there are fewer, or a value does not fit its field.
  * @throws {TypeError} When a name is no field's, or a value of the wrong kind.
  */

@@ -14,6 +14,9 @@ export abstract class MsrMap {
   /**
    * A map over these bytes.
    *
+   * @param what What they are, for messages.
+   * @param bytes The map, which is changed in place.
+   * @param size How many bytes such a map has.
    * @throws {RangeError} When they are more or fewer than `size`.
    */
   constructor(what: string, bytes: Uint8Array<ArrayBuffer>, size: number) {
@@ -24,6 +27,9 @@ export abstract class MsrMap {
   /**
    * The bits that the map has for some MSRs.
    *
+   * @param msrs One, or a range of them, the last included.
+   * @param access Which of RDMSR and WRMSR.
+   * @returns Numbers of bits from the map's first byte on.
    * @throws {RangeError} When an MSR lies outside the map's ranges, or none has the name.
    */
   protected abstract bitsOf(msrs: MappedMsrs, access: MsrMapAccess): number[];
@@ -43,6 +49,7 @@ export abstract class MsrMap {
   /**
    * Intercepts an MSR, or a range of them, the last included.
    *
+   * @param msrs By name or number: `"LSTAR"`, `[0xc0000080, 0xc0000084]`.
    * @param access Which of RDMSR and WRMSR. Default both.
    * @throws {RangeError} When an MSR lies outside the map's ranges, or none has the name.
    */
@@ -54,6 +61,7 @@ export abstract class MsrMap {
   /**
    * Lets an MSR, or a range of them, through.
    *
+   * @param msrs By name or number: `"LSTAR"`, `[0xc0000080, 0xc0000084]`.
    * @param access Which of RDMSR and WRMSR. Default both.
    * @throws {RangeError} When an MSR lies outside the map's ranges, or none has the name.
    */
@@ -66,6 +74,8 @@ export abstract class MsrMap {
    * Whether RDMSR (`"read"`) or WRMSR (`"write"`) of an MSR is intercepted; with `"read-write"`, whether one
    * of them is.
    *
+   * @param msr By name or number.
+   * @param access Which of the two.
    * @throws {RangeError} When the MSR lies outside the map's ranges, or none has the name.
    */
   intercepts(msr: Msr, access: MsrMapAccess): boolean {

@@ -94,6 +94,7 @@ export abstract class PortMap {
   /**
    * Intercepts a port, or a range of them, the last included.
    *
+   * @param ports `0x60`, or `[0x3f8, 0x3ff]`.
    * @throws {RangeError} When a port is not a whole number from 0 to 0xffff.
    */
   intercept(ports: InterceptedPorts): this {
@@ -103,6 +104,7 @@ export abstract class PortMap {
   /**
    * Lets a port, or a range of them, through.
    *
+   * @param ports `0x60`, or `[0x3f8, 0x3ff]`.
    * @throws {RangeError} When a port is not a whole number from 0 to 0xffff.
    */
   pass(ports: InterceptedPorts): this {
@@ -113,6 +115,8 @@ export abstract class PortMap {
    * Whether an access of `size` bytes at `port` is intercepted: one of its ports is, or it passes the last bit of the
    * map.
    *
+   * @param port The access's first.
+   * @param size Bytes of the access: it covers as many ports. Default 1.
    * @throws {RangeError} When the port is not a whole number from 0 to 0xffff.
    */
   intercepts(port: number, size: PortAccessSize = 1): boolean {
