@@ -1,4 +1,5 @@
 export { AssertionError } from "./failure_page.ts";
+export { guestTests } from "./guest_tests/guest_tests.ts";
 export { expect, type Expectation, type StateExpectation } from "./expect.ts";
 export type { CpuTranscripts, TranscriptOptions } from "./matchers/transcript.ts";
 export type { RegisterMapExpectation } from "./matchers/register_map.ts";

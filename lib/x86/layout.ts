@@ -198,6 +198,10 @@ export const PORT = {
   com4: 0x2e8,
   /** Where a guest writes its status to end the run. */
   exit: 0xf4,
+  /** Where a guest that tests itself reports, by the include file for NASM. */
+  guestReport: 0xe4,
+  /** The same, by the header for C. */
+  guestRecord: 0xe5,
   /** Where the fault catcher's stubs write; no device of a PC is there. */
   fault: 0xbe,
 } as const;
