@@ -39,6 +39,8 @@ Deno.test("the ports are those that guests know", () => {
     speaker: 0x61,
     picSlave: 0xa0,
     fault: 0xbe,
+    guestReport: 0xe4,
+    guestRecord: 0xe5,
     exit: 0xf4,
     com1: 0x3f8,
     com2: 0x2f8,
