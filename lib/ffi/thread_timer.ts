@@ -78,10 +78,8 @@ export class ThreadTimer implements Disposable {
    * @param repeat How long from one signal to the next, in milliseconds.
    */
   arm(milliseconds: number, repeat: number = REPEAT_MILLISECONDS): void {
-    // Zero would disarm the timer: a limit that is already over still has to interrupt.
-    const nanoseconds = Math.max(1, Math.round(milliseconds * NANOSECONDS_PER_MILLISECOND));
-    this.#set(ITIMERSPEC.interval, repeat * NANOSECONDS_PER_MILLISECOND);
-    this.#set(ITIMERSPEC.value, nanoseconds);
+    this.#set(ITIMERSPEC.interval, repeat);
+    this.#set(ITIMERSPEC.value, milliseconds);
     this.#apply();
   }
 
@@ -99,7 +97,9 @@ export class ThreadTimer implements Disposable {
     countHandle("timers", -1);
   }
 
-  #set(offset: number, nanoseconds: number): void {
+  #set(offset: number, milliseconds: number): void {
+    // Zero would disarm the timer: a limit that is already over still has to interrupt.
+    const nanoseconds = Math.max(1, Math.round(milliseconds * NANOSECONDS_PER_MILLISECOND));
     const perSecond = MILLISECONDS_PER_SECOND * NANOSECONDS_PER_MILLISECOND;
     this.#value.setBigInt64(offset, BigInt(Math.floor(nanoseconds / perSecond)), true);
     this.#value.setBigInt64(offset + 8, BigInt(nanoseconds % perSecond), true);

@@ -16,7 +16,6 @@ import {
   type InterleavingOptions,
   RoundRobin,
   type SeededInterleaving,
-  SLICE_MILLISECONDS,
   TimeSlice,
 } from "./run/interleaving.ts";
 import { CpuScheduler } from "./run/cpu_scheduler.ts";
@@ -37,6 +36,7 @@ import { LoadedImage } from "./memory/loaded_image.ts";
 import { BackedMemory, type MemorySlots } from "./memory/physical_memory.ts";
 import { PortRecorder } from "./buses/port_output.ts";
 import { RunLoop } from "./run/run_loop.ts";
+import { SLICE_MILLISECONDS, SpinWatch } from "./run/spin_watch.ts";
 import { TimeLimit } from "./run/time_limit.ts";
 import { TimeLimitError } from "./run/run_errors.ts";
 
@@ -175,7 +175,9 @@ export class Board implements Disposable {
       ? new Timers(settings.clock ?? new HostClock())
       : undefined;
     this.#limit = new TimeLimit(libc, this.#tick);
-    const slice = this.cpus.length === 1 ? undefined : new TimeSlice();
+    const slice = this.cpus.length === 1
+      ? undefined
+      : new TimeSlice((milliseconds) => this.#limit.interrupt(milliseconds));
     const runners = this.#runners = this.cpus.map((cpu) => this.#runner(cpu, slice));
     this.runControl = new RunControl({
       runners,
@@ -341,6 +343,7 @@ export class Board implements Disposable {
       loop,
       halt,
       activity: slice && new ActivityState({ vm, vcpu, store, irqchip, interrupts }),
+      spin: slice && new SpinWatch(() => store.view("general")),
       catcher: place &&
         new FaultCatcher({ vcpu, store, registers, linear, image, place }),
     });

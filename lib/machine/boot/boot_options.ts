@@ -111,7 +111,8 @@ export interface CommonOptions {
    * A number: all but the first wait until the guest starts them by INIT and SIPI, as on hardware; so there are local
    * APICs (`irqchip: true`, unless it is `"split"`). A list: each CPU starts at once, in the state in which CPU 0 does.
    *
-   * They take turns on one thread, by slices of 2 ms, unless the option `interleaving` says otherwise.
+   * They take turns on one thread, by slices of up to 2 ms, unless the option `interleaving` says otherwise. One that
+   * spins (it stays in a small loop, and none of its general registers changes) gives the rest of its slice away.
    */
   readonly cpus?: number | readonly CpuOptions[];
   /**

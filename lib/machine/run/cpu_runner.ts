@@ -10,6 +10,7 @@ import { linearInstructionPointer } from "../registers/code_location.ts";
 import type { RegisterStore } from "../registers/register_store.ts";
 import { isPowerOff } from "./run_ends.ts";
 import type { RunLoop } from "./run_loop.ts";
+import type { SpinWatch } from "./spin_watch.ts";
 
 /** How far a CPU has come. */
 export interface CpuProgress {
@@ -33,6 +34,8 @@ export interface CpuRunnerInit {
   readonly halt: HaltWatch | undefined;
   /** Knows what it waits for, where there are other CPUs. */
   readonly activity: ActivityState | undefined;
+  /** Finds that it spins, where there are other CPUs. */
+  readonly spin: SpinWatch | undefined;
   /** What recognises the guest's faults, where it was booted to report them. */
   readonly catcher: FaultCatcher | undefined;
 }

@@ -17,7 +17,8 @@ export interface CpuSchedulerInit {
 
 /**
  * Gives the CPUs of a machine their turns on the one thread that there is. One that cannot run is passed over; where
- * none can, those that sit in HLT are run in slices, so that a timer or a device wakes them.
+ * none can, those that sit in HLT are run in slices, so that a timer or a device wakes them. One that spins gives the rest
+ * of its turn away.
  */
 export class CpuScheduler {
   /** Whether a CPU that waits in HLT has ended, though an interrupt could wake it. */
@@ -88,7 +89,7 @@ export class CpuScheduler {
   seize(runner: CpuRunner): void {
     this.#end();
     activityOf(runner).isHalted = false;
-    this.#parts.slice.begin(activityOf(runner), undefined);
+    this.#parts.slice.begin(activityOf(runner));
   }
 
   #end(): void {
@@ -102,12 +103,12 @@ export class CpuScheduler {
       const { cpu, instructions } = interleaving.next(
         runnable.map((runner) => runner.parts.cpu.number),
       );
-      slice.begin(activityOf(runners[cpu]), instructions);
+      slice.begin(activityOf(runners[cpu]), instructions, runners[cpu].parts.spin);
       return runners[cpu];
     }
     // No turn of the interleaving is spent on waiting: how long that takes is the host's affair.
     const idle = this.#runs.find((runner) => activityOf(runner).isIdle);
-    if (idle !== undefined) slice.begin(activityOf(idle), undefined);
+    if (idle !== undefined) slice.begin(activityOf(idle));
     return idle;
   }
 

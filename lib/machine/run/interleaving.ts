@@ -2,6 +2,7 @@ import { atCaller } from "../../guest/call_site.ts";
 import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
 import { asyncError, isPromise, type NoPromise } from "../../devices/handlers.ts";
 import type { ActivityState } from "./activity_state.ts";
+import { SHORTEST_MILLISECONDS, SLICE_MILLISECONDS, type SpinWatch } from "./spin_watch.ts";
 
 /** Turns of CPUs that are the same for the same seed: the option `interleaving`. */
 export interface InterleavingOptions {
@@ -93,29 +94,46 @@ export class SeededInterleaving implements SchedulingPolicy {
   }
 }
 
-/** How long a slice of time is, in milliseconds. It is not stretched on slow hosts. */
-export const SLICE_MILLISECONDS = 2;
-
 /**
  * How many signals in a row a turn of instructions sees without one that ends. An interrupt's handler is executed as
  * part of the instruction that it interrupts: one that loops must not hold up the machine.
  */
 const MOST_SIGNALS = 5;
 
-/** The turn of the CPU that runs, where a machine has several. */
+/**
+ * The turn of the CPU that runs, where a machine has several. A slice of time ends early where the CPU does nothing but
+ * spin.
+ */
 export class TimeSlice {
+  readonly #interrupt: (milliseconds: number) => void;
   #activity: ActivityState | undefined;
+  /** Looks at the CPU; undefined once it is known to work. */
+  #watch: SpinWatch | undefined;
   /** What is left of it, in instructions; undefined for a slice of time. */
   #left: number | undefined;
   #end = 0;
   #signals = 0;
 
-  /** Begins a CPU's slice: of so many instructions, or of a slice of time. */
-  begin(activity: ActivityState, instructions: number | undefined): void {
+  /** @param interrupt Has the guest interrupted when so many milliseconds have passed. */
+  constructor(interrupt: (milliseconds: number) => void) {
+    this.#interrupt = interrupt;
+  }
+
+  /**
+   * Begins a CPU's slice: of so many instructions, or of time.
+   *
+   * @param watch Finds that the CPU spins; undefined for a slice of time that does not end for that.
+   */
+  begin(activity: ActivityState, instructions?: number, watch?: SpinWatch): void {
     this.#activity = activity;
     this.#left = instructions;
     this.#signals = 0;
+    this.#watch = undefined;
+    if (instructions !== undefined) return;
     this.#end = performance.now() + SLICE_MILLISECONDS;
+    if (watch?.begin()) this.#watch = watch;
+    // Anew for each: the signal of a slice that ended at an exit is not the next one's.
+    this.#interrupt(this.#watch?.milliseconds ?? SLICE_MILLISECONDS);
   }
 
   /** Whether it is over. To be asked after an instruction. */
@@ -129,14 +147,34 @@ export class TimeSlice {
    * unless its CPU waits.
    */
   interrupted(): boolean {
-    if (this.#left === undefined || ++this.#signals >= MOST_SIGNALS) return true;
+    if (this.#left === undefined) return this.#watch === undefined || this.#isSpent(this.#watch);
+    if (++this.#signals >= MOST_SIGNALS) return true;
     this.#activity!.look();
     return !this.#activity!.canRun;
   }
 
   /** Whether it is over. To be asked after an exit. */
   exited(): boolean {
-    return this.#left === undefined && performance.now() >= this.#end;
+    if (this.#left !== undefined || performance.now() < this.#end) return false;
+    this.#watch?.works();
+    return true;
+  }
+
+  /** Whether a slice of time is over, or its CPU spins. */
+  #isSpent(watch: SpinWatch): boolean {
+    const finding = watch.look();
+    if (finding === "spins" && !this.#waits()) return true;
+    const rest = this.#end - performance.now();
+    if (rest < SHORTEST_MILLISECONDS) return true;
+    if (finding !== "look again") this.#watch = undefined;
+    this.#interrupt(this.#watch === undefined ? rest : watch.milliseconds);
+    return false;
+  }
+
+  /** Whether the CPU stands still in HLT, or waits for a SIPI: what wakes it comes by time. */
+  #waits(): boolean {
+    this.#activity!.look();
+    return this.#activity!.isWaiting;
   }
 }
 

@@ -67,6 +67,11 @@ export class TimeLimit implements Disposable {
     if (first < Infinity) this.#timer.arm(first, this.#tick);
   }
 
+  /** Has the guest interrupted when so many milliseconds have passed, then at every tick again. */
+  interrupt(milliseconds: number): void {
+    this.#timer?.arm(milliseconds, this.#tick);
+  }
+
   /** Ends it: no signal comes any more. */
   stop(): void {
     this.#timer?.disarm();
