@@ -276,6 +276,44 @@ Deno.test("an interrupt from a handler wakes a CPU that has halted", () => {
   ]);
 });
 
+Deno.test("a CPU that a handler wakes runs on, though the one that was left halts in the same turn", () => {
+  using vm = boot(
+    asm`
+      bits 32
+      sti
+      hlt
+      cli
+      hlt
+    second:
+      in al, 0x30
+      test al, al
+      jz second
+      hlt
+    on_interrupt:
+      out 0x31, al
+      iretd
+    `,
+    { cpus: [{}, { entry: "second" }], gates: { 0x40: "on_interrupt" } },
+  );
+  using clock = new DisposableStack();
+  vm.ports.on(0x30, {
+    read() {
+      if (vm.lastExit?.reason !== "HLT") return 0;
+      vm.inject.interrupt(0x40);
+      // The turn lasts, however slow the host is.
+      const { now } = performance;
+      const stopped = now.call(performance);
+      performance.now = () => stopped;
+      clock.defer(() => performance.now = now);
+      return 1;
+    },
+  });
+  vm.ports.on(0x31, { write: () => clock.dispose() });
+  vm.run();
+  assertEquals(vm.portOutput.bytes(0x31).length, 1);
+  assertEquals(vm.log.latest?.cpu, 0);
+});
+
 Deno.test("with local APICs: a CPU that waits keeps the run going, unless that is to end there", () => {
   using vm = boot(
     asm`

@@ -82,7 +82,10 @@ export class CpuScheduler {
   park(runner: CpuRunner): boolean {
     activityOf(runner).isHalted = true;
     this.#end();
-    return this.#runs.some((each) => !activityOf(each).isHalted);
+    // A handler may have woken one that had halted before.
+    return this.#runs.some((each) =>
+      !activityOf(each).isHalted || each !== runner && activityOf(each).canRun
+    );
   }
 
   /** Lets one CPU run alone, for as long as it is run. */
