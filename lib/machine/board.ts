@@ -10,6 +10,7 @@ import type { Kvm } from "../kvm/kvm.ts";
 import type { Vm } from "../kvm/vm.ts";
 import type { FaultCatcherPlace, Mode } from "../x86/boot/cpu_state.ts";
 import type { Irqchip } from "./interrupts/irqchip.ts";
+import { ExternalInterrupts } from "./interrupts/external_interrupts.ts";
 import { Cpu, type VcpuAndRegisters } from "./cpu.ts";
 import { type CpuProgress, CpuRunner } from "./run/cpu_runner.ts";
 import {
@@ -345,7 +346,15 @@ export class Board implements Disposable {
       activity: slice && new ActivityState({ vm, vcpu, store, irqchip, interrupts }),
       spin: slice && new SpinWatch(() => store.view("general")),
       catcher: place &&
-        new FaultCatcher({ vcpu, store, registers, linear, image, place }),
+        new FaultCatcher({
+          vcpu,
+          store,
+          registers,
+          linear,
+          image,
+          place,
+          interrupts: new ExternalInterrupts({ vm, vcpu, irqchip, queue: interrupts }),
+        }),
     });
   }
 }

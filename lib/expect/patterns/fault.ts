@@ -173,7 +173,8 @@ export function compareFault(
   { exception, fields }: ExpectedFault,
   fault: CaughtFault,
 ): Comparison[] {
-  if (fault.vector !== exception.vector) {
+  // An interrupt through the vector is no exception, and what cannot be told is not what is expected.
+  if (fault.vector !== exception.vector || fault.external || fault.ambiguous) {
     return [{ what: "fault", expected: exception.name, received: fault.text, matches: false }];
   }
   const isSame = {

@@ -57,9 +57,16 @@ export class CaughtFault {
   readonly errorCode?: number;
   /** Whether it came by the instruction `int`, and is no exception. */
   readonly software: boolean;
+  /** Whether it is an external interrupt (injected, or of an interrupt controller) through the vector, and no exception. */
+  readonly external: boolean;
+  /**
+   * Whether it may as well be the instruction `int` in front of `rip`, and no exception: in a guest without source lines
+   * or labels there nothing tells. Neither is satisfied by it then: {@linkcode Expectation.toFault} fails.
+   */
+  readonly ambiguous: boolean;
   /** The instruction pointer that the CPU saved: at the instruction, or, of a trap, behind it. */
   readonly rip: bigint;
-  /** The linear address of the instruction; of a #DB and an NMI, of the next one. */
+  /** The linear address of the instruction; of a #DB, an NMI and an external interrupt, of the next one. */
   readonly linear: bigint;
   /** The selector in CS. */
   readonly cs: number;
@@ -90,6 +97,8 @@ export class CaughtFault {
     this.name = faultName(record);
     this.errorCode = record.errorCode;
     this.software = record.software ?? false;
+    this.external = record.external ?? false;
+    this.ambiguous = record.ambiguous ?? false;
     this.rip = record.rip;
     this.linear = record.linear;
     this.cs = record.cs;

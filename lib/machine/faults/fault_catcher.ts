@@ -11,11 +11,12 @@ import {
 } from "../../x86/exceptions/exception_frame.ts";
 import { exceptions } from "../../x86/exceptions/exceptions.ts";
 import { faultVector } from "../../x86/boot/modes/fault_catcher.ts";
-import { rflagsFlags } from "../../x86/registers/flag_tables.ts";
+import { RFLAGS_ALWAYS_SET, rflagsFlags } from "../../x86/registers/flag_tables.ts";
 import { getFlag } from "../../x86/registers/flags.ts";
 import { PORT } from "../../x86/layout.ts";
 import { CaughtFault } from "./caught_fault.ts";
 import { codeLocation, linearInstructionPointer } from "../registers/code_location.ts";
+import { disassemble } from "../../guest/disassemble.ts";
 import type { Image } from "../../guest/image.ts";
 import type { LinearMemory } from "../memory/linear_memory.ts";
 import type { Registers, RegisterValues } from "../registers/registers.ts";
@@ -36,6 +37,8 @@ const OVERFLOW = 4;
 
 const PRIVILEGE = 3;
 const VIRTUAL_8086 = 1n << BigInt(rflagsFlags.vm.bit);
+/** Bits of EFLAGS that are always the same (Intel SDM Vol. 1, 3.4.3): what lies above a frame is no EFLAGS. */
+const FIXED_FLAGS = 0xffc0_802an;
 const TRAP_FLAG = 1n << BigInt(rflagsFlags.tf.bit);
 
 /** Of CS, EFLAGS and what follows: which slot of a frame without an error code it is. */
@@ -51,6 +54,19 @@ const OPCODE_INTO = 0xce;
 
 const LONGEST_INSTRUCTION = 15;
 
+/** How far in front of a fault the start of an instruction is looked for: what lies between is disassembled. */
+const FARTHEST = 4096n;
+
+/** The instruction that a trap is behind. */
+interface Trap {
+  readonly length: number;
+  readonly software: boolean;
+  /** Whether it may be an `int`, and nothing tells. */
+  readonly ambiguous: boolean;
+}
+
+const NO_TRAP: Trap = { length: 0, software: false, ambiguous: false };
+
 /** What a catcher needs of its machine. */
 interface FaultCatcherInit {
   readonly vcpu: Vcpu;
@@ -60,6 +76,8 @@ interface FaultCatcherInit {
   readonly image: Image;
   /** Where the stubs are. */
   readonly place: FaultCatcherPlace;
+  /** What knows the CPU's external interrupts. */
+  readonly interrupts: { isTaken(vector: number): boolean };
 }
 
 /**
@@ -93,14 +111,15 @@ export class FaultCatcher {
    * @param isStepping Whether KVM is stepping the guest: TF in what the CPU saved is KVM's then.
    */
   catch(vector: number, isStepping: boolean): CaughtFault {
-    const read = this.#frame(vector);
+    const isExternal = this.#parts.interrupts.isTaken(vector);
+    const read = this.#frame(vector, isExternal);
     const frame = isStepping ? { ...read, rflags: read.rflags & ~TRAP_FLAG } : read;
     this.#restore(frame);
     if (vector === NMI) this.#unblockNmi();
-    return this.#fault(vector, frame);
+    return this.#fault(vector, frame, isExternal);
   }
 
-  #frame(vector: number): ExceptionFrame {
+  #frame(vector: number, isExternal: boolean): ExceptionFrame {
     const { registers, linear, place: { format } } = this.#parts;
     const { rsp, ss, cs } = registers;
     const smallStack = format === "real" || (format !== "64-bit" && !ss.db);
@@ -113,7 +132,8 @@ export class FaultCatcher {
     };
     return exceptionFrame({
       format,
-      hasErrorCode: this.#hasErrorCode(vector, slot),
+      // No external interrupt pushes one.
+      hasErrorCode: !isExternal && this.#hasErrorCode(vector, slot),
       rsp,
       cpl: format === "real" ? 0 : cs.selector & PRIVILEGE,
       rflags: registers.rflags.value,
@@ -127,8 +147,8 @@ export class FaultCatcher {
     const { registers, place: { format } } = this.#parts;
     if (format === "real" || !exceptions[vector]?.hasErrorCode) return false;
     if (format === "64-bit") return registers.rsp % FRAME_ALIGNMENT === 0n;
-    if (format === "32-bit" && slot(FLAGS_SLOT + 1) & VIRTUAL_8086) return true;
-    if (format === "32-bit" && slot(FLAGS_SLOT) & VIRTUAL_8086) return false;
+    if (format === "32-bit" && isOfVirtual8086(slot(FLAGS_SLOT + 1))) return true;
+    if (format === "32-bit" && isOfVirtual8086(slot(FLAGS_SLOT))) return false;
     return isCodeSelector(this.#parts, slot(CS_SLOT + 1)) ||
       !isCodeSelector(this.#parts, slot(CS_SLOT));
   }
@@ -147,19 +167,19 @@ export class FaultCatcher {
     events.setVcpuEvents({ ...state, nmi: { ...state.nmi, masked: 0 } });
   }
 
-  #fault(vector: number, frame: ExceptionFrame): CaughtFault {
+  #fault(vector: number, frame: ExceptionFrame, external: boolean): CaughtFault {
     const { registers, linear, image, vcpu, place: { format } } = this.#parts;
     const next = BigInt.asUintN(64, registers.cs.base + frame.rip);
     // The instruction `int` pushes no error code: bytes that look like one before a fault that has one are none.
-    const trap = frame.errorCode === undefined
-      ? this.#trap(vector, next)
-      : { length: 0, software: false };
+    const trap = frame.errorCode === undefined && !external ? this.#trap(vector, next) : NO_TRAP;
     const address = BigInt.asUintN(64, next - BigInt(trap.length));
     const isVirtual8086 = getFlag(rflagsFlags, "vm", frame.rflags) === true;
     return new CaughtFault({
       vector,
       errorCode: frame.errorCode,
       software: trap.software,
+      ambiguous: trap.ambiguous,
+      external,
       rip: frame.rip,
       linear: address,
       cs: frame.cs,
@@ -169,31 +189,62 @@ export class FaultCatcher {
       cpl: format === "real" ? 0 : isVirtual8086 ? PRIVILEGE : frame.cs & PRIVILEGE,
       bits: codeLocation(this.#parts).bits,
       bytes: this.#code(address),
-      ...vector === PAGE_FAULT && !trap.software
+      ...vector === PAGE_FAULT && !trap.software && !external
         ? {
           cr2: registers.cr2,
           ...registers.cr0.pg ? { walk: linear.walk(registers.cr2) } : {},
         }
         : {},
-      ...vector === DEBUG ? { dr6: vcpu.registers.getDebugregs().dr6 } : {},
+      ...vector === DEBUG && !external ? { dr6: vcpu.registers.getDebugregs().dr6 } : {},
     }, image);
   }
 
   /** The instruction before `next`, where it is one that goes through this vector by itself. */
-  #trap(vector: number, next: bigint): { length: number; software: boolean } {
+  #trap(vector: number, next: bigint): Trap {
     const { linear } = this.#parts;
     let bytes: Uint8Array;
     try {
       bytes = linear.read(next - 2n, 2);
     } catch {
-      return { length: 0, software: false };
+      return NO_TRAP;
     }
     if (bytes[0] === OPCODE_INT && bytes[1] === vector) {
-      return { length: 2, software: vector !== BREAKPOINT };
+      const isInstruction = this.#mustBeInt(vector) || this.#isInstruction(next - 2n, next);
+      if (isInstruction) return { length: 2, software: vector !== BREAKPOINT, ambiguous: false };
+      return { ...NO_TRAP, ambiguous: isInstruction === undefined };
     }
     const isTrap = (vector === BREAKPOINT && bytes[1] === OPCODE_INT3) ||
       (vector === OVERFLOW && bytes[1] === OPCODE_INTO);
-    return { length: isTrap ? 1 : 0, software: false };
+    return { ...NO_TRAP, length: isTrap ? 1 : 0 };
+  }
+
+  /** Whether no fault comes through a vector in that way: #BP and #OF are traps, and others would push an error code. */
+  #mustBeInt(vector: number): boolean {
+    if (vector === BREAKPOINT || vector === OVERFLOW) return true;
+    return this.#parts.place.format !== "real" && exceptions[vector]?.hasErrorCode === true;
+  }
+
+  /**
+   * Whether the bytes from `start` to `end` are an instruction, and not the end of another: undefined where nothing
+   * tells where instructions begin. Lines of the source do, and, as long as only code lies between, labels.
+   */
+  #isInstruction(start: bigint, end: bigint): boolean | undefined {
+    const { image, linear } = this.#parts;
+    const { imageBase, bits } = codeLocation(this.#parts);
+    const line = image.lineAt(end - 1n - imageBase);
+    const symbol = line === undefined ? image.symbolAt(start - imageBase) : undefined;
+    const first = line !== undefined
+      ? line.address + imageBase
+      : symbol && start - BigInt(symbol.offset);
+    if (first === undefined || end - first > FARTHEST) return undefined;
+    if (first >= start) return first === start;
+    const { instructions, unavailable } = disassemble(linear.read(first, Number(end - first)), {
+      bits,
+      origin: first,
+    });
+    const isCode = instructions.every(({ text }) => !text.startsWith("db "));
+    if (unavailable !== undefined || (line === undefined && !isCode)) return undefined;
+    return instructions.some(({ address }) => address === start);
   }
 
   #code(address: bigint): Uint8Array {
@@ -256,6 +307,11 @@ function interruptedSegments(
         : { ...unusableSegment(), selector: ss, dpl: cs & PRIVILEGE },
     },
   };
+}
+
+/** Whether a value is EFLAGS of a program in virtual-8086 mode. */
+function isOfVirtual8086(value: bigint): boolean {
+  return (value & VIRTUAL_8086) !== 0n && (value & FIXED_FLAGS) === RFLAGS_ALWAYS_SET;
 }
 
 /** Whether a value is the selector of a code segment in the guest's tables. */

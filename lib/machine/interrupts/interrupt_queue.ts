@@ -12,6 +12,7 @@ export class InterruptQueue {
   readonly #takesInterrupts: () => boolean;
   #vectors: number[] = [];
   #isWindowAsked = false;
+  #handed: number | undefined;
   #controller: InterruptController | undefined;
 
   /**
@@ -27,6 +28,17 @@ export class InterruptQueue {
   /** The vectors that wait, the next first. */
   get waiting(): readonly number[] {
     return this.#vectors;
+  }
+
+  /** The vector that was handed to KVM since the guest went on from its latest exit; undefined where none was. */
+  get handed(): number | undefined {
+    return this.#handed;
+  }
+
+  /** To be called where the guest goes on from an exit: what it had taken before that has had its effect. */
+  goesOn(): void {
+    // A step may have ended in front of the handler's first instruction.
+    if (this.#vcpu.kvmRun.exitReason !== EXIT_REASON.DEBUG) this.#handed = undefined;
   }
 
   /** Adds an interrupt. */
@@ -59,10 +71,11 @@ export class InterruptQueue {
   beforeRun(): void {
     const { kvmRun, events } = this.#vcpu;
     if (this.#isRequested && this.#canTakeOne()) {
-      if (this.#vectors.length > 0) {
-        events.interrupt(this.#vectors[0]);
-        this.#vectors.shift();
-      } else events.interrupt(this.#controller!.acknowledge());
+      const isInjected = this.#vectors.length > 0;
+      const vector = isInjected ? this.#vectors[0] : this.#controller!.acknowledge();
+      events.interrupt(vector);
+      if (isInjected) this.#vectors.shift();
+      this.#handed = vector;
     }
     kvmRun.requestInterruptWindow = this.#isWindowAsked || this.#isRequested;
   }

@@ -143,7 +143,8 @@ export class RunLoop {
    * @returns False where the CPU's turn was over before that, or the routine that is being called has returned.
    */
   runToExit(): boolean {
-    const { coalesced, slice, vcpu: { kvmRun } } = this.#parts;
+    const { coalesced, interrupts, slice, vcpu: { kvmRun } } = this.#parts;
+    if (this.#atExit) interrupts.goesOn();
     this.#atExit = false;
     for (;;) {
       const end = this.#held ? AT_EXIT : this.#enter();

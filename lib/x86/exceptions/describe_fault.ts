@@ -19,6 +19,10 @@ export interface DescribedFault {
   readonly errorCode?: number;
   /** Whether it came by the instruction `int`, and is no exception. */
   readonly software?: boolean;
+  /** Whether it is an external interrupt through the vector, and no exception. */
+  readonly external?: boolean;
+  /** Whether it may as well have come by an `int` in front of the instruction. */
+  readonly ambiguous?: boolean;
   /** The linear address of the instruction. */
   readonly linear: bigint;
   /** Of a #PF: CR2. */
@@ -75,10 +79,13 @@ export function describeFault(fault: DescribedFault, instruction?: string): stri
   const exception = exceptions.at(fault.vector);
   // The title of a software interrupt is its instruction.
   const code = instruction === undefined || fault.software ? "" : ` (\`${instruction}\`)`;
-  const text = exception === undefined || fault.software
+  const text = exception === undefined || fault.software || fault.external
     ? interruptText(exception, fault)
     : detail(exception, fault);
-  return `${faultName(fault)} at ${hex(fault.linear)}${code}: ${text}`;
+  const other = fault.ambiguous
+    ? `; or \`int ${hex(fault.vector)}\` in front of it: without source lines nothing tells which`
+    : "";
+  return `${faultName(fault)} at ${hex(fault.linear)}${code}: ${text}${other}`;
 }
 
 /**
@@ -91,7 +98,7 @@ export type InterruptName = `int 0x${string}` | `interrupt 0x${string}`;
  * What a fault is called: an exception's name; of an `int` that instruction, and of an interrupt from outside
  * `interrupt` with its vector.
  *
- * @param fault The vector, and whether it came by the instruction `int`.
+ * @param fault The vector, and whether it came by the instruction `int`, or from outside.
  * @example
  * ```ts
  * import { faultName } from "@vmexit/vmexit/x86";
@@ -103,10 +110,11 @@ export type InterruptName = `int 0x${string}` | `interrupt 0x${string}`;
  * ```
  */
 export function faultName(
-  { vector, software }: Pick<DescribedFault, "vector" | "software">,
+  { vector, software, external }: Pick<DescribedFault, "vector" | "software" | "external">,
 ): ExceptionName | InterruptName {
   if (software) return `int 0x${vector.toString(16)}`;
-  return exceptions.at(vector)?.name ?? `interrupt 0x${vector.toString(16)}`;
+  const exception = external ? undefined : exceptions.at(vector);
+  return exception?.name ?? `interrupt 0x${vector.toString(16)}`;
 }
 
 function interruptText(exception: Exception | undefined, { software }: DescribedFault): string {
