@@ -74,13 +74,11 @@ function zerosBefore(
   const last = image.lineAt(end - base - 1n);
   if (last !== undefined && GOES_ELSEWHERE.test(last.text)) return [];
   const symbol = image.symbolAt(end - base - 1n);
-  const where = last === undefined ? symbol && `behind ${symbol.name}` : lineText(last);
+  const past = last === undefined ? symbol?.name : lineText(last);
   return [
-    `  between its end at ${
-      hex(end)
-    } and here are only zeros: it may have run on past its last bytes${
-      where === undefined ? "" : `, ${where}`
-    } (is a hlt missing?)`,
+    `  only zeros between its end at ${hex(end)} and here: it may have run on past ${
+      past ?? "its last byte"
+    }. Is a hlt missing?`,
   ];
 }
 

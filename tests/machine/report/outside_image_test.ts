@@ -24,8 +24,8 @@ Deno.test("a guest that has run on past its end is told so, with the line that i
   assertEquals(vm.registers.rip, 0x50bn);
   assertEquals(told(vm), [
     "outside of the guest's image, which lies at 0x500–0x504",
-    "between its end at 0x505 and here are only zeros: it may have run on past its last bytes, " +
-    "`mov bx, 5` (outside_image_test.ts:N) (is a hlt missing?)",
+    "only zeros between its end at 0x505 and here: it may have run on past " +
+    "`mov bx, 5` (outside_image_test.ts:N). Is a hlt missing?",
   ]);
 });
 
@@ -42,8 +42,8 @@ Deno.test("a guest that has run off the end of memory is told so, too", () => {
   assertEquals(vm.registers.rip, 0x1_1000n);
   assertEquals(told(vm), [
     "outside of the guest's image, which lies at 0x10000–0x10007",
-    "between its end at 0x10008 and here are only zeros: it may have run on past its last bytes, " +
-    "`nop` (outside_image_test.ts:N) (is a hlt missing?)",
+    "only zeros between its end at 0x10008 and here: it may have run on past " +
+    "`nop` (outside_image_test.ts:N). Is a hlt missing?",
   ]);
   assertEquals(/KVM's data: .* 0x11000 0x0 0x0$/m.test(message), true);
 });
@@ -52,7 +52,7 @@ Deno.test("a guest that lies at another CS is looked for there", () => {
   using vm = boot(asm`mov al, 0`, { cs: 0x1000, ip: 0 });
   stepThrough(vm, 2);
   assertEquals(told(vm)[0], "outside of the guest's image, which lies at 0x10000–0x10001");
-  assertEquals(told(vm)[1].startsWith("between its end at 0x10002 and here"), true);
+  assertEquals(told(vm)[1].startsWith("only zeros between its end at 0x10002 and here"), true);
 });
 
 Deno.test("a guest that jumped elsewhere is not told that it has run on", () => {
@@ -135,9 +135,44 @@ Deno.test("of an image without source lines the page knows where it ends", () =>
   stepThrough(vm, 2);
   assertEquals(
     told(vm)[1],
-    "between its end at 0x501 and here are only zeros: " +
-      "it may have run on past its last bytes, behind go (is a hlt missing?)",
+    "only zeros between its end at 0x501 and here: " +
+      "it may have run on past go. Is a hlt missing?",
   );
+});
+
+Deno.test("a kernel of the upper half is looked for where it was loaded, and where its page tables have it", () => {
+  const address = 0xffff_ffff_8001_0000n;
+  using vm = boot(
+    new Image({
+      segments: [{
+        address,
+        loadAddress: 0x1_0000n,
+        bytes: new Uint8Array([0xb0, 0x00]), // mov al, 0
+        size: 2,
+      }],
+      entry: 0x1_0000n,
+      bits: 64,
+      labels: { start: address },
+    }),
+    {
+      mode: "long",
+      mappings: [
+        { linear: 0, physical: 0, size: 0x20_0000 },
+        { linear: 0xffff_ffff_8000_0000n, physical: 0, size: 0x20_0000 },
+      ],
+    },
+  );
+  stepThrough(vm, 3);
+  assertEquals(told(vm), [
+    "outside of the guest's image, which lies at 0x10000–0x10001",
+    "only zeros between its end at 0x10002 and here: it may have run on past start. Is a hlt missing?",
+  ]);
+  vm.registers.rip += address - 0x1_0000n;
+  assertEquals(told(vm), [
+    "outside of the guest's image, which lies at 0xffffffff80010000–0xffffffff80010001",
+    "only zeros between its end at 0xffffffff80010002 and here: it may have run on past start. " +
+    "Is a hlt missing?",
+  ]);
 });
 
 Deno.test("a guest within its image, halted at its last byte too, is not told that it has left it", () => {
