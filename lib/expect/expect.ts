@@ -311,7 +311,7 @@ export class Expectation extends StateExpectation {
    * @param transcript Its exits; an empty list for a routine that has none.
    * @throws {AssertionError} At the first exit that is not the one expected, when it returns before the last has come,
    *   and when the time limit is over.
-   * @throws {CallError} When it comes back with another RSP or CS, or does not return.
+   * @throws {CallError} When it comes back with another RSP or CS, or without registers of its caller, or does not return.
    * @throws {UnhandledExitError} When a read matches a pattern that has no answer, and no device has one.
    * @throws {TypeError | RangeError} As {@linkcode MachineCpu.call} does, and when the transcript is none.
    *

@@ -256,7 +256,8 @@ export class MachineCpu {
    *
    * Given registers, the routine finds them set. Given a list, it is called by the C convention of the code's width:
    * 64-bit code has its arguments in RDI, RSI, RDX, RCX, R8, R9 and then on the stack (System V), 32- and 16-bit code
-   * has all of them on the stack (cdecl), a word each; a label stands for its address. Either way it returns by a near
+   * has all of them on the stack (cdecl), a word each; a label stands for its address. It must have kept what is its
+   * caller's: RBX, RBP, R12 to R15; EBX, ESI, EDI, EBP; SI, DI, BP; and DF clear. Either way it returns by a near
    * `ret` that pops no arguments.
    *
    * Its frame lies below RSP on the guest's own stack, which is not put back: no interrupted code keeps anything there
@@ -268,7 +269,7 @@ export class MachineCpu {
    * @param given Registers by name, or the arguments.
    * @returns What the routine left in RAX, EAX or AX, as the option `returns` says.
    * @throws {CallError} When it does not return (HLT, a triple fault, a breakpoint, {@linkcode Machine.stop}, a write
-   *   to the exit port), or comes back with another RSP or CS.
+   *   to the exit port), or comes back with another RSP or CS, or has not kept those registers.
    * @throws {UnhandledExitError} At an exit that no handler answers.
    * @throws {GuestFaultError} At a fault that the guest's fault catcher reports.
    * @throws {TimeLimitError} When it takes longer than its limit.

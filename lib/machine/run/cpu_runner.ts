@@ -9,6 +9,7 @@ import type { DebugControl } from "./guest_debug.ts";
 import { linearInstructionPointer } from "../registers/code_location.ts";
 import type { RegisterStore } from "../registers/register_store.ts";
 import { isPowerOff } from "./run_ends.ts";
+import { CallError } from "./run_errors.ts";
 import type { RunLoop } from "./run_loop.ts";
 import type { SpinWatch } from "./spin_watch.ts";
 
@@ -20,6 +21,14 @@ export interface CpuProgress {
   readonly lastFault: CaughtFault | undefined;
   /** Whether it stands at its latest exit. */
   readonly isAtExit: boolean;
+}
+
+/** A routine that was called, and whose call ended before it returned. */
+interface GivenUpCall {
+  /** The routine as the test named it. */
+  readonly name: string;
+  /** Whether the latest exit is that of its return all the same. */
+  readonly comesBack: boolean;
 }
 
 /** What a runner is made of. */
@@ -57,6 +66,8 @@ export class CpuRunner implements CpuProgress {
   lastFault: CaughtFault | undefined;
   /** Its latest exit that test code has seen, and where it stood. */
   seen: SeenExit | undefined;
+  /** The calls on it that were given up: run on, it goes on inside their routines. */
+  readonly givenUp: GivenUpCall[] = [];
 
   /** The runner of one CPU, which has not run yet. */
   constructor(parts: CpuRunnerInit) {
@@ -76,6 +87,17 @@ export class CpuRunner implements CpuProgress {
     const place = isStill ? linearInstructionPointer(cpu.registers) : undefined;
     this.seen = { exit, timesSet: store.timesSet, place };
     return exit;
+  }
+
+  /** @throws {CallError} When the latest exit is not the guest's, but that to which a call's routine returns. */
+  checkIsGuests(): void {
+    const call = this.givenUp.find(({ comesBack }) => comesBack);
+    if (call === undefined) return;
+    throw new CallError(
+      this.parts.cpu,
+      `${call.name} has returned, and its call was given up before: the guest has no code behind it. Set ` +
+        "vm.registers.rip to where the guest is to go on",
+    );
   }
 
   /** Whether it has shut down, and nobody has set its registers since: there is nothing that it could run. */

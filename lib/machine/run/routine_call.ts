@@ -4,6 +4,7 @@ import { KVM_EXIT_IO } from "../../kvm/abi/mod.ts";
 import type { CodeBits } from "../../x86/boot/cpu_state.ts";
 import { exitText } from "../report/exit_text.ts";
 import type { DebugExit, Exit } from "../../kvm/exits/exit.ts";
+import { definedEntries } from "../../x86/defined_entries.ts";
 import { formatAddress, hex } from "../../x86/hex.ts";
 import { PORT } from "../../x86/layout.ts";
 import { type MpState, mpStateNumber } from "../interrupts/vcpu_events.ts";
@@ -31,6 +32,19 @@ const OUT_SIZE = 2n;
 
 /** What a routine returns to: an exit, whatever the width of the code. Where something swallows that, the CPU halts. */
 const STUB = new Uint8Array([OPCODE_OUT, PORT.fault, OPCODE_HLT]);
+
+/**
+ * Registers that belong to the caller: a function that uses them puts them back (System V ABI: AMD64 supplement, 3.2.1;
+ * i386 supplement, 2.2.1; of 16-bit C, Agner Fog, Calling conventions, 6).
+ */
+const CALLEE_SAVED = {
+  16: ["si", "di", "bp"],
+  32: ["ebx", "esi", "edi", "ebp"],
+  64: ["rbx", "rbp", "r12", "r13", "r14", "r15"],
+} as const;
+
+/** What is in force for those, too: it is clear when a function is called, and when it returns. */
+const DIRECTION_FLAG = "rflags.df";
 
 /** Registers that the call itself sets, or that say where the routine is. */
 const NOT_GIVEN = ["rip", "eip", "ip", "cs"];
@@ -69,6 +83,16 @@ export function callFrame(top: bigint, bits: CodeBits, count: number): CallFrame
   return { sp: lowest - word, stub };
 }
 
+/** What a routine is given. */
+interface Input {
+  /** Registers. */
+  readonly values: RegisterValues;
+  /** Words on the stack. */
+  readonly stacked: readonly bigint[];
+  /** Registers that must be after the call as they were before. */
+  readonly saved: readonly string[];
+}
+
 /**
  * A routine of the guest that is called, and how it is known to have returned.
  *
@@ -84,7 +108,9 @@ export class RoutineCall {
   readonly #bits: CodeBits;
   readonly #returns: NonNullable<CallOptions["returns"]>;
   readonly #rip: bigint;
-  readonly #input: { readonly values: RegisterValues; readonly stacked: readonly bigint[] };
+  readonly #input: Input;
+  #isDone = false;
+  #saved: readonly ReturnType<Registers["get"]>[] = [];
   /** The state before the call that the CPU is brought back to. */
   #before!: { readonly rip: bigint; readonly rsp: bigint; readonly mpState: MpState };
   #selector!: number;
@@ -137,7 +163,7 @@ export class RoutineCall {
     const { runner } = this;
     const { cpu, debug } = runner.parts;
     const { registers, linear, mpState } = cpu;
-    const { values, stacked } = this.#input;
+    const { values, stacked, saved } = this.#input;
     if (mpState !== "RUNNABLE" && mpState !== "HALTED") {
       throw this.#refused(TypeError, `CPU ${cpu.number} has not been started: it is ${mpState}`);
     }
@@ -169,6 +195,7 @@ export class RoutineCall {
       );
     }
     registers.set({ rip: this.#rip, rsp: (registers.rsp & ~mask) | (frame.sp & mask) });
+    this.#saved = saved.map((name) => registers.get(name));
     this.#breakpoint = isReached && this.#mayExecute(stub)
       ? undefined
       : debug.breakAt(this.#returnsTo);
@@ -180,17 +207,35 @@ export class RoutineCall {
 
   /** Whether the latest exit is that of the routine's return. To be asked at an exit that nobody has been told of. */
   get hasReturned(): boolean {
-    const { vcpu: { kvmRun }, cpu: { registers } } = this.runner.parts;
+    const { kvmRun } = this.runner.parts.vcpu;
     if (this.#breakpoint !== undefined) {
       return kvmRun.exitReason === EXIT_REASON.DEBUG &&
         (kvmRun.exit() as DebugExit).pc === this.#returnsTo;
     }
+    return this.#isAtOut;
+  }
+
+  get #isAtOut(): boolean {
+    const { kvmRun } = this.runner.parts.vcpu;
     const isPort = kvmRun.exitReason === EXIT_REASON.IO && kvmRun.ioPort === PORT.fault &&
       kvmRun.ioDirection === KVM_EXIT_IO.OUT;
-    if (!isPort) return false;
     // Whether KVM has moved rip past the `out` already depends on how it came to execute it.
-    const past = registers.cs.base + registers.rip - this.#returnsTo;
-    return past === 0n || past === OUT_SIZE;
+    return isPort && [0n, OUT_SIZE].includes(this.#behindReturn);
+  }
+
+  /** How far behind its return address the guest stands. */
+  get #behindReturn(): bigint {
+    const { cs, rip } = this.runner.parts.cpu.registers;
+    return cs.base + rip - this.#returnsTo;
+  }
+
+  /** Whether the latest exit is that of its return, after the call was given up: its `out`, or the HLT behind that. */
+  get comesBack(): boolean {
+    const { vcpu: { kvmRun }, cpu: { linear } } = this.runner.parts;
+    const isAtHalt = kvmRun.exitReason === EXIT_REASON.HLT &&
+      this.#behindReturn === BigInt(STUB.length);
+    if (!isAtHalt && !this.#isAtOut) return false;
+    return linear.read(this.#returnsTo, STUB.length).every((byte, index) => byte === STUB[index]);
   }
 
   /**
@@ -219,12 +264,32 @@ export class RoutineCall {
         }: it leaves something on the stack, or pops what is not its own (arguments are the caller's)`,
       );
     }
+    this.#checkSaved();
     const result = this.#result(registers);
     const { rip, rsp, mpState } = this.#before;
     registers.set({ rip, rsp });
     this.runner.seen = this.#seen;
     if (mpState === "HALTED") setMpState(this.runner, mpState);
+    this.#isDone = true;
     return result;
+  }
+
+  /** @throws {CallError} When the routine has not kept what the C convention says is its caller's. */
+  #checkSaved(): void {
+    const { cpu, cpu: { registers } } = this.runner.parts;
+    const text = (value: ReturnType<Registers["get"]>) =>
+      typeof value === "boolean" ? String(value) : hex(value as bigint);
+    this.#input.saved.forEach((name, index) => {
+      const before = this.#saved[index];
+      const after = registers.get(name);
+      if (after === before) return;
+      throw new CallError(
+        cpu,
+        `${this.name} came back with ${name} ${text(after)}, expected ${
+          text(before)
+        }: by the C convention it is the caller's. A routine of another convention is given registers, not a list`,
+      );
+    });
   }
 
   /** The error for a routine whose run ended before it returned. */
@@ -252,6 +317,7 @@ export class RoutineCall {
   /** Takes away what the call needed, whether the routine has returned or not. */
   [Symbol.dispose](): void {
     this.#breakpoint?.[Symbol.dispose]();
+    if (!this.#isDone) this.runner.givenUp.push(this);
     this.runner.parts.loop.setCall(undefined);
   }
 
@@ -268,7 +334,7 @@ export class RoutineCall {
   }
 
   /** The registers that a call sets, and the words that it pushes. */
-  #read(given: CallInput): { values: RegisterValues; stacked: readonly bigint[] } {
+  #read(given: CallInput): Input {
     if (typeof given !== "object" || given === null) {
       throw this.#refused(
         TypeError,
@@ -276,24 +342,26 @@ export class RoutineCall {
       );
     }
     if (!isList(given)) {
-      for (const [path, value] of Object.entries(given)) {
-        if (value === undefined) throw this.#refused(TypeError, `${path} is undefined`);
+      for (const [path] of definedEntries(`call ${this.name} with`, given)) {
         if (!NOT_GIVEN.includes(path.split(".")[0])) continue;
         throw this.#refused(
           TypeError,
           `${path} says where the routine is. Give its label, or its address`,
         );
       }
-      return { values: given, stacked: [] };
+      return { values: given, stacked: [], saved: [] };
     }
-    const values = given.map((argument, index) => this.#argument(argument, index));
-    if (this.#bits !== 64) return { values: { "rflags.df": false }, stacked: values };
+    // Not given.map, which passes over holes.
+    const values = Array.from(given, (argument, index) => this.#argument(argument, index));
+    const saved = [...CALLEE_SAVED[this.#bits], DIRECTION_FLAG];
+    if (this.#bits !== 64) return { values: { [DIRECTION_FLAG]: false }, stacked: values, saved };
     const inRegisters = ARGUMENT_REGISTERS.slice(0, values.length)
       .map((name, index) => [name, values[index]]);
     return {
       // AL is how many vector registers a variadic function is given.
-      values: { rax: 0, "rflags.df": false, ...Object.fromEntries(inRegisters) },
+      values: { rax: 0, [DIRECTION_FLAG]: false, ...Object.fromEntries(inRegisters) },
       stacked: values.slice(ARGUMENT_REGISTERS.length),
+      saved,
     };
   }
 

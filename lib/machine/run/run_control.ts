@@ -384,6 +384,7 @@ export class RunControl {
     for (;;) {
       if (!this.#runner.parts.loop.unanswered && !this.#runToExit()) return undefined;
       const runner = this.#runner;
+      runner.checkIsGuests();
       const { loop, cpu, vcpu: { kvmRun } } = runner.parts;
       const fault = this.#caught();
       if (fault !== undefined) throw new GuestFaultError(cpu, fault);
@@ -476,6 +477,7 @@ export class RunControl {
     }
     if (!this.#runToExit()) return undefined;
     const runner = this.#runner;
+    runner.checkIsGuests();
     const { loop, cpu, vcpu } = runner.parts;
     const exit = runner.see(vcpu.kvmRun.exit());
     const fault = this.#caught();
