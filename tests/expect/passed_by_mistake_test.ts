@@ -7,7 +7,9 @@ import {
   GuestFaultError,
   hlt,
   type Machine,
+  mmioRead,
   mmioWrite,
+  portIn,
   portOut,
   TimeLimitError,
 } from "@vmexit/vmexit";
@@ -219,4 +221,88 @@ Deno.test("a fault with an error code is no `int`, whatever bytes are before it"
     { catchFaults: true },
   );
   expect(vm).toFault("#GP", { errorCode: 0x50, rip: "load" });
+});
+
+Deno.test("a device takes no access to the second port of a word, or the last bytes of a dword, that a pattern names", () => {
+  using ports = boot(asm`
+    mov ax, 0x1234
+    out 0x80, ax
+    mov al, 1
+    out 0x81, al
+    in al, 0x82
+    in ax, 0x81
+    hlt
+  `);
+  ports.ports.on([0x81, 0x82], { read: () => 0, write() {} });
+  assertThrows(
+    () => expect(ports).toExit([portOut(0x80, 0x1234), portIn(0x81).returns(0x1234), hlt()]),
+    AssertionError,
+    "received IO out 0x81 byte",
+  );
+  assertThrows(
+    () => expect(ports).toExit([portIn(0x81).returns(0x1234), hlt()]),
+    AssertionError,
+    "received IO in 0x82 byte",
+  );
+  using vm = boot(
+    asm`
+      mov dword [0x2000], 5
+      mov byte [0x2003], 1
+      mov al, [0x2007]
+      mov eax, [0x2004]
+      hlt
+    `,
+    { memory: "4K", mmio: [[[0x2001, 0x2fff], { read: () => 0, write() {} }]] },
+  );
+  assertThrows(
+    () => expect(vm).toExit([mmioWrite(0x2000, 5, 4), mmioRead(0x2004, 4).returns(0), hlt()]),
+    AssertionError,
+    "received MMIO write 0x2003",
+  );
+  assertThrows(
+    () => expect(vm).toExit([mmioRead(0x2004, 4).returns(0), hlt()]),
+    AssertionError,
+    "received MMIO read 0x2007",
+  );
+});
+
+Deno.test("half of a surrogate pair is no text", () => {
+  using vm = boot(asm`hlt`);
+  vm.run();
+  for (
+    const call of [
+      () => portOut(0x80, "\ud800"),
+      () => portIn(0x80).returns("a\udc00b"),
+      () => mmioWrite(0x2000, "\udc00\ud800"),
+      () => expect(vm).toHaveSerial("\ud800"),
+      () => expect(vm).toHaveSerialContaining("\ud800"),
+      () => expect(vm).toHavePortOutput(0x80, "\ud800"),
+      () => expect(vm).toHaveMemory(0x500, "\ud800"),
+      () => vm.memory.write(0x500, "\ud800"),
+    ]
+  ) {
+    assertThrows(call, TypeError, "half of a surrogate pair");
+  }
+  portOut(0x80, "\ud83d\ude00");
+});
+
+Deno.test("what is no UTF-8 on a serial line has no match that hangs on it", () => {
+  using vm = boot(asm`
+    mov dx, 0x3f8
+    mov si, text
+    mov cx, end - text
+    rep outsb
+    hlt
+  text: db "took 5 ms", 0xff
+  end:
+  `);
+  vm.run();
+  assertThrows(
+    () => expect(vm).toHaveSerial(/\ufffd/),
+    TypeError,
+    "some of its bytes are no UTF-8",
+  );
+  assertThrows(() => expect(vm).not.toHaveSerial(/\ufffd/), TypeError, "it hangs on them");
+  expect(vm).toHaveSerial(/took \d ms/);
+  expect(vm).not.toHaveSerial(/took \d s/);
 });

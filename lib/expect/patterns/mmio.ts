@@ -52,7 +52,7 @@ export function mmioWrite(
     const width = size ?? naturalSize(data);
     const text = `${headText("write", address, width)} ${expectedDataText(data)}`;
     const names = (exit: Exit) =>
-      isMmio(exit, true) && isWithin(exit, address, width ?? expectedLength(data));
+      isMmio(exit, true) && isWithin(exit, address, Math.max(width ?? 1, expectedLength(data)));
     return new ExitPattern(
       writing(
         { text, names },
@@ -79,7 +79,7 @@ export class MmioReadPattern extends ExitPattern {
     const text = headText("read", address, size);
     super({
       text,
-      names: (exit) => isMmio(exit, false) && isWithin(exit, address, 1),
+      names: (exit) => isMmio(exit, false) && isWithin(exit, address, size ?? 1),
       begin: () => ({
         text,
         offer: (exit) => isAt(exit, false, address, 0, size) ? MATCH : MISMATCH,
@@ -107,7 +107,7 @@ export class MmioReadPattern extends ExitPattern {
       const size = this.#size ?? naturalSize(answer);
       const text = headText("read", address, size);
       const names = (exit: Exit) =>
-        isMmio(exit, false) && isWithin(exit, address, size ?? expectedLength(answer));
+        isMmio(exit, false) && isWithin(exit, address, Math.max(size ?? 1, expectedLength(answer)));
       return new ExitPattern(
         answering(
           { ...definitionOf(this), text, names },

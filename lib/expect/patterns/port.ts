@@ -53,7 +53,7 @@ export function portOut(
     const text = `${headText("out", port, width)} ${expectedDataText(data)}`;
     return new ExitPattern(
       writing(
-        { text, names: (exit) => touches(exit, "out", port) },
+        { text, names: (exit) => touches(exit, "out", port, width) },
         data,
         (exit, _, first) => isAt(exit, "out", placeOf(port, first), width) ? exit : undefined,
       ),
@@ -74,7 +74,7 @@ export class PortInPattern extends ExitPattern {
     const text = headText("in", port, size);
     super({
       text,
-      names: (exit) => touches(exit, "in", port),
+      names: (exit) => touches(exit, "in", port, size),
       begin: () => ({
         text,
         offer: (exit) => isAt(exit, "in", port, size) ? { ...MATCH, count: exit.count } : MISMATCH,
@@ -100,7 +100,11 @@ export class PortInPattern extends ExitPattern {
       const size = this.#size ?? sizeOf(answer);
       return new ExitPattern(
         answering(
-          { ...definitionOf(this), text: headText("in", port, size) },
+          {
+            ...definitionOf(this),
+            text: headText("in", port, size),
+            names: (exit) => touches(exit, "in", port, size),
+          },
           answer,
           (exit, _, first) => isAt(exit, "in", placeOf(port, first), size) ? exit : undefined,
         ),
@@ -148,10 +152,15 @@ function isAt(
     (port === any || exit.port === port) && (size === undefined || exit.size === size);
 }
 
-/** Whether an access has a pattern's port among those that it covers: a wider one below it may. */
-function touches(exit: Exit, direction: IoExit["direction"], port: number | typeof any): boolean {
+/** Whether an access touches any of the ports that a pattern's access covers: a wider one below them may. */
+function touches(
+  exit: Exit,
+  direction: IoExit["direction"],
+  port: number | typeof any,
+  size: number = 1,
+): boolean {
   return exit.reason === "IO" && exit.direction === direction &&
-    (port === any || (exit.port <= port && port < exit.port + exit.size));
+    (port === any || (exit.port < port + size && port < exit.port + exit.size));
 }
 
 /** Where the accesses of text and bytes are: at any port, where the first of them was. */

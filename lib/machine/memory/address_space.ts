@@ -151,7 +151,15 @@ export function addressAfter<Own extends number | bigint>(address: Own, by: numb
  * @throws {TypeError} When it is no content, or a list holds something else than numbers.
  */
 export function contentBytes(content: MemoryContent): Uint8Array {
-  if (typeof content === "string") return new TextEncoder().encode(content);
+  if (typeof content === "string") {
+    if (content.isWellFormed()) return new TextEncoder().encode(content);
+    throw new TypeError(
+      `Cannot take ${
+        JSON.stringify(content)
+      } as bytes: it has half of a surrogate pair, which is no character. Give the ` +
+        "bytes themselves.",
+    );
+  }
   if (content instanceof Uint8Array) return content;
   if (!Array.isArray(content)) {
     throw new TypeError(
