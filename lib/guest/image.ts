@@ -8,6 +8,8 @@ import { atCaller, callSite, checkFileIsThere, localPath } from "./call_site.ts"
 import type { Diagnostic } from "./diagnostic.ts";
 import { type ElfOptions, readElf } from "./elf.ts";
 import type { SourceLine } from "./image_init.ts";
+import type { BootProtocol, ImageKind } from "./loaders/boot_protocol.ts";
+import { type OpenOptions, readImageFile } from "./loaders/open_file.ts";
 
 /** {@linkcode Image.bytes} of images with wider gaps would exhaust the host: their segments still serve. */
 const MAXIMUM_FLAT_SIZE = 1 << 30;
@@ -40,6 +42,11 @@ export class Image {
   readonly symbols: Readonly<Record<string, bigint>>;
   /** What the assembler warned of. */
   readonly warnings: readonly Diagnostic[];
+  /** What kind of file it is. */
+  readonly kind: ImageKind;
+  /** How it is started, where the file says so itself: then `boot` follows that. */
+  readonly protocol: BootProtocol | undefined;
+  readonly #what: string;
   readonly #labels: readonly [name: string, address: bigint][];
   readonly #constants: ReadonlySet<string>;
   #lines: readonly SourceLine[] | (() => readonly SourceLine[]);
@@ -75,6 +82,65 @@ export class Image {
     this.#lines = init.lines ?? [];
     this.#sourceText = init.sourceText ?? (() => undefined);
     this.warnings = init.warnings ?? [];
+    this.kind = init.kind ?? "flat";
+    this.protocol = init.protocol;
+    this.#what = init.what ?? "flat binary";
+  }
+
+  /**
+   * An image of a file, of whatever kind: its headers say what it is ({@linkcode Image.kind}, in words
+   * {@linkcode Image.description}), and `boot` starts it as its kind is started.
+   *
+   * - ELF executables of 32 and 64 bits, in the mode of the test's choice; position-independent ones are relocated.
+   * - Kernels with a multiboot header (1 or 2), also without ELF, or a note for PVH; Linux kernels (bzImage). Option
+   *   `kernel` of `boot` has the command line and files for them.
+   * - ROMs, which end at 4 GiB and start at the reset vector; boot sectors, also of whole disks.
+   * - Flat binaries, which are known by the option `origin`.
+   *
+   * @param path A path or `file:` URL. A relative one counts from the folder of the module that calls.
+   * @throws {TypeError} When it is of no kind that can be started, such as an EFI application, or is given options that
+   *   its kind does not take.
+   * @throws {RangeError} When it is damaged: the message names the field of its header.
+   * @throws {Deno.errors.NotFound} When there is no such file.
+   * @throws {Deno.errors.NotCapable} When it may not be read.
+   *
+   * @example
+   * ```ts no-eval
+   * import { boot, Image } from "@vmexit/vmexit";
+   *
+   * const image = Image.open("../build/kernel.elf");
+   * console.log(image.description); // multiboot kernel (ELF, 32 bits), 0x100000–0x1020ff, starts at 0x10000c
+   * using vm = boot(image, { kernel: { commandLine: "test" } });
+   * ```
+   */
+  static open(path: string | URL, options: OpenOptions = {}): Image {
+    const { folder = "/" } = callSite(Image.open);
+    return atCaller(Image.open, () => {
+      const file = localPath(path, folder, "an image");
+      checkFileIsThere(file);
+      return imageOfFile(Deno.readFileSync(file), options);
+    });
+  }
+
+  /**
+   * {@linkcode Image.open} of a file's bytes.
+   *
+   * @param file The whole file.
+   * @throws {TypeError | RangeError} As {@linkcode Image.open} does.
+   *
+   * @example
+   * ```ts
+   * import { Image } from "@vmexit/vmexit";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const sector = new Uint8Array(512);
+   * sector.set([0xf4], 0);
+   * sector.set([0x55, 0xaa], 510);
+   * assertEquals(Image.fromFile(sector).kind, "boot-sector");
+   * ```
+   */
+  static fromFile(file: Uint8Array, options: OpenOptions = {}): Image {
+    return atCaller(Image.fromFile, () => imageOfFile(file, options));
   }
 
   /**
@@ -84,29 +150,7 @@ export class Image {
    * @throws {RangeError} When it is empty, or an address is not one of 64 bits.
    */
   static fromBytes(bytes: Uint8Array, options: FlatOptions): Image {
-    return atCaller(Image.fromBytes, () => {
-      if (!(bytes instanceof Uint8Array)) {
-        throw new TypeError(
-          `Cannot make an image of ${typeof bytes}: give a Uint8Array, as Deno.readFileSync returns`,
-        );
-      }
-      const given = options ?? {};
-      checkOptions("make an image", given, FLAT_OPTIONS);
-      const { origin, entry, bits = 16, symbols = {} } = given;
-      checkNames("make an image with symbols", symbols);
-      checkBits(bits);
-      const address = checkAddress(origin, "an image's origin");
-      return new Image({
-        segments: [{ address, bytes: new Uint8Array(bytes), size: bytes.length }],
-        entry: entry === undefined ? undefined : checkAddress(entry, "an image's entry"),
-        bits,
-        labels: Object.fromEntries(
-          Object.entries(symbols).map((
-            [name, value],
-          ) => [name, checkAddress(value, `the symbol ${name}`)]),
-        ),
-      });
-    });
+    return atCaller(Image.fromBytes, () => flatImage(bytes, options));
   }
 
   /**
@@ -184,6 +228,13 @@ export class Image {
   /** The bytes of memory from its origin to its end, `.bss` included. */
   get size(): number {
     return Math.max(...this.segments.map((part) => this.offsetOf(part) + part.size));
+  }
+
+  /** What it is, where it lies and where it starts, in words. */
+  get description(): string {
+    return `${this.#what}, ${hex(this.origin)}–${
+      hex(this.origin + BigInt(this.size - 1))
+    }, starts at ${hex(this.entry)}`;
   }
 
   /** How many bytes a segment is loaded behind the origin. */
@@ -288,6 +339,37 @@ export class Image {
     for (const part of filled) bytes.set(part.bytes, this.offsetOf(part));
     return bytes;
   }
+}
+
+function imageOfFile(file: Uint8Array, options: OpenOptions): Image {
+  const init = readImageFile(file, options);
+  if (init !== undefined) return new Image(init);
+  const { kind: _, addresses: __, base: ___, ...flat } = options;
+  return flatImage(file, flat as FlatOptions);
+}
+
+function flatImage(bytes: Uint8Array, options: FlatOptions): Image {
+  if (!(bytes instanceof Uint8Array)) {
+    throw new TypeError(
+      `Cannot make an image of ${typeof bytes}: give a Uint8Array, as Deno.readFileSync returns`,
+    );
+  }
+  const given = options ?? {};
+  checkOptions("make an image", given, FLAT_OPTIONS);
+  const { origin, entry, bits = 16, symbols = {} } = given;
+  checkNames("make an image with symbols", symbols);
+  checkBits(bits);
+  const address = checkAddress(origin, "an image's origin");
+  return new Image({
+    segments: [{ address, bytes: new Uint8Array(bytes), size: bytes.length }],
+    entry: entry === undefined ? undefined : checkAddress(entry, "an image's entry"),
+    bits,
+    labels: Object.fromEntries(
+      Object.entries(symbols).map((
+        [name, value],
+      ) => [name, checkAddress(value, `the symbol ${name}`)]),
+    ),
+  });
 }
 
 /** Where a segment lies when its image is loaded. */

@@ -1,6 +1,7 @@
 import type { CodeBits } from "../x86/boot/cpu_state.ts";
 import type { NamesOf } from "../x86/defined_entries.ts";
 import type { Diagnostic } from "./diagnostic.ts";
+import type { BootProtocol, ImageKind } from "./loaders/boot_protocol.ts";
 
 /** A source line and the bytes that it became. */
 export interface SourceLine {
@@ -51,6 +52,12 @@ export interface ImageInit {
   readonly sourceText?: (file: string, line: number) => string | undefined;
   /** What the assembler warned of. */
   readonly warnings?: readonly Diagnostic[];
+  /** What kind of file it comes from. Without it: `"flat"`. */
+  readonly kind?: ImageKind;
+  /** What it is, for people: "multiboot kernel (ELF, 32 bits)". */
+  readonly what?: string;
+  /** How it is started, where it says so itself. */
+  readonly protocol?: BootProtocol;
 }
 
 /** How a flat binary is to be taken. */

@@ -1,7 +1,13 @@
 export type { AddressSpace, MemoryContent } from "./memory/address_space.ts";
 export * from "./boot/boot.ts";
 export * from "./boot/boot_options.ts";
-export type { Guest, SmmOptions, VmCapabilities } from "./boot/boot_options.ts";
+export type {
+  Guest,
+  KernelOptions,
+  ModuleOptions,
+  SmmOptions,
+  VmCapabilities,
+} from "./boot/boot_options.ts";
 export type { IoapicState, PicState } from "./interrupts/irqchip.ts";
 export type { CaughtFault } from "./faults/caught_fault.ts";
 export { type InterleavingOptions, interleavings } from "./run/interleaving.ts";
@@ -44,7 +50,12 @@ export {
 } from "./msrs/msr_intercepts.ts";
 export { type Needs, type Requirement, requires } from "./host/requires.ts";
 export type { PhysicalMemory } from "./memory/physical_memory.ts";
-export type { MemorySlot, SlotOptions } from "./memory/memory_slots.ts";
+export type {
+  MemoryOption,
+  MemoryOptions,
+  MemorySlot,
+  SlotOptions,
+} from "./memory/memory_slots.ts";
 export { type ModeCase, modes } from "./boot/modes.ts";
 export type { Notification, NotifyOptions } from "./buses/notification.ts";
 export type { PortOutput } from "./buses/port_output.ts";

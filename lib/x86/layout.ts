@@ -34,6 +34,28 @@ export const REAL_MODE = {
   memorySize: 1 * MIB,
 } as const;
 
+/** Guest-physical memory of a PC, and where its holes are. */
+export const PC_MEMORY = {
+  /** The first address that neither vectors nor a BIOS use. */
+  free: 0x500,
+  /** Where a BIOS has its extended data area, at the end of conventional memory. */
+  extendedBiosData: 0x9_fc00,
+  /** The end of conventional memory: video memory, adapters and firmware lie from here on. */
+  adapters: 0xa_0000,
+  /** Video memory of text modes: 80 columns and 25 rows of a character and its attribute. */
+  text: 0xb_8000,
+  /** Memory goes on here. */
+  high: 1 * MIB,
+  /** Devices, controllers and firmware lie between here and 4 GiB; memory goes on there. */
+  devices: 3 * GIB,
+  /** The address after the last that 32 bits reach. */
+  end32: 4 * GIB,
+  /** The most firmware that shows below 1 MiB, too: 0xe0000–0xfffff. */
+  shadowedRom: 128 * KIB,
+  /** Default memory size in bytes of what a PC's firmware or boot loader starts. */
+  memorySize: 16 * MIB,
+} as const;
+
 /**
  * Guest-physical memory of a machine in 32-bit protected mode, with and without paging, and in long mode. Where
  * there is paging, the default tables map this memory onto itself.
@@ -114,6 +136,8 @@ export const LINUX = {
   pageTables: 0x9000,
   /** Address after the room for those. */
   pageTablesEnd: 0xc000,
+  /** The lowest address of a kernel's command line. */
+  commandLine: 0x2_0000,
   /** Where a kernel is loaded, and starts. */
   code: 0x100000,
   /** Default memory size in bytes. */
@@ -246,17 +270,17 @@ export const LAST_PORT = 0xffff;
 export const LAST_PHYSICAL_ADDRESS = 2 ** 52 - 1;
 
 /**
- * Guest-physical pages that KVM takes for itself on Intel processors without unrestricted guest, below the top
- * of the first 4 GiB as QEMU and kvmtool place them (Documentation/virt/kvm/api.rst, 4.36 and 4.95). No slot may
- * lie there.
+ * Guest-physical pages that KVM takes for itself on Intel processors without unrestricted guest, near the top
+ * of the first 4 GiB, where QEMU places them, so that 16 MiB are left for firmware (Documentation/virt/kvm/api.rst, 4.36
+ * and 4.95). No slot may lie there.
  */
 export const KVM_PRIVATE_PAGES = {
   /** The first address. */
-  start: 0xfffb_c000,
+  start: 0xfeff_c000,
   /** A page for the identity map. */
-  identityMap: 0xfffb_c000,
+  identityMap: 0xfeff_c000,
   /** Three pages for the task state. */
-  taskState: 0xfffb_d000,
+  taskState: 0xfeff_d000,
   /** The address after the last. */
-  end: 0xfffc_0000,
+  end: 0xff00_0000,
 } as const;

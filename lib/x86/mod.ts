@@ -7,6 +7,27 @@
 export * from "./boot/boot_state.ts";
 export * from "./paging/canonical.ts";
 export * from "./boot/protocols/linux.ts";
+export { linuxKernelEntry, type LinuxKernelLayout } from "./boot/protocols/linux_kernel.ts";
+export {
+  type KernelLayout,
+  type KernelModule,
+  type MachineMemory,
+  MEMORY_TYPE,
+  memoryMap,
+  type MemoryMapEntry,
+  type MemoryRange,
+} from "./boot/protocols/memory_map.ts";
+export {
+  MULTIBOOT_BOOTLOADER_MAGIC,
+  multibootEntry,
+  type MultibootLayout,
+} from "./boot/protocols/multiboot.ts";
+export {
+  MULTIBOOT2_BOOTLOADER_MAGIC,
+  multiboot2Entry,
+  type Multiboot2Layout,
+} from "./boot/protocols/multiboot2.ts";
+export { PVH_MAGIC, pvhEntry } from "./boot/protocols/pvh.ts";
 export * from "./boot/protocols/unikernel.ts";
 export * from "./boot/cpu_state.ts";
 export {

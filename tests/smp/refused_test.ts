@@ -189,7 +189,7 @@ Deno.test("a vCPU that waits is started by INIT and SIPI: KVM_RUN says EAGAIN, a
   const toCpu1 = (data: number) => ({ address_lo: 0xfee0_1000, data });
   using kvm = Kvm.open();
   using vm = kvm.createVm();
-  vm.setRealModePages(0xfffb_d000, 0xfffb_c000);
+  vm.setRealModePages(0xfeff_d000, 0xfeff_c000);
   vm.createIrqchip();
   using first = vm.createVcpu(0);
   using second = vm.createVcpu(1);

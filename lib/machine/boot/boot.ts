@@ -4,6 +4,7 @@ import { AssemblyError } from "../../guest/diagnostic.ts";
 import { Kvm } from "../../kvm/kvm.ts";
 import { KvmError, MsrError } from "../../kvm/errors.ts";
 import { kvmLibc } from "../../kvm/remote/kvm_choice.ts";
+import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { Vm } from "../../kvm/vm.ts";
 import type { CpuState } from "../../x86/boot/cpu_state.ts";
 import { type CpuidEntry, withCpuidTopology } from "../../x86/cpuid/cpuid.ts";
@@ -155,11 +156,17 @@ function startCpu(cpu: Cpu, { starts, state, msrs, irqchip }: BootPlan): void {
     const apic_base = state.specialRegisters.apic_base & ~BOOT_PROCESSOR;
     cpu.store.load(state.registers, { ...state.specialRegisters, apic_base });
   }
+  if (state.hasSignature) cpu.registers.set({ rdx: BigInt(signatureOf(cpu.vcpu)) });
   for (const values of start) cpu.registers.set(values);
   // Some MSRs are parts of registers.
   if (msrs.length > 0) setMsrs(cpu, msrs);
   cpu.noteBootRegisters();
   if (cpu.number > 0 && irqchip !== false) cpu.mpState = "RUNNABLE";
+}
+
+/** The processor's family, model and stepping, as CPUID says them. */
+function signatureOf({ cpuid }: Vcpu): number {
+  return cpuid.getCpuid2().find((entry) => entry.function === 1)?.eax ?? 0;
 }
 
 /** Writes the mode's tables and the guest into memory. */

@@ -8,6 +8,7 @@ import {
 } from "../../x86/boot/boot_state.ts";
 import type { Mode } from "../../x86/boot/cpu_state.ts";
 import type { BootOptions, Guest } from "./boot_options.ts";
+import { protocolMode } from "./boot_protocol.ts";
 
 /** The mode of a guest that was given none, by how wide its source says that it is. */
 const MODE_OF_BITS = { 16: "real", 32: "protected", 64: "long" } as const;
@@ -44,8 +45,11 @@ const OPTIONS_OF_CONVENTIONS: Readonly<Record<string, readonly Convention[]>> = 
 export function modeOf(guest: Guest, { mode, entry }: BootOptions): Mode {
   if (!(guest instanceof AsmSource || guest instanceof Image)) {
     throw new TypeError(
-      `Cannot boot ${typeof guest}: it is no guest. Write asm\`…\`, asm.file(…), Image.fromBytes(…) or Image.fromElf(…).`,
+      `Cannot boot ${typeof guest}: it is no guest. Write asm\`…\`, asm.file(…), Image.open(…) or Image.fromBytes(…).`,
     );
+  }
+  if (guest instanceof Image && guest.protocol !== undefined) {
+    return protocolMode(guest, guest.protocol, mode);
   }
   const bits = guest instanceof Image ? guest.bits : guest.declaredBits;
   const chosen = mode ?? MODE_OF_BITS[bits ?? 16];

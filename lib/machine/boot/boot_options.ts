@@ -18,9 +18,9 @@ import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
 import type { AddressRange } from "../../devices/bus.ts";
 import type { InterleavingOptions } from "../run/interleaving.ts";
 import type { CpuidOptions } from "../cpuid/cpuid_options.ts";
-import type { SlotOptions } from "../memory/memory_slots.ts";
+import type { MemoryContent } from "../memory/address_space.ts";
+import type { MemoryOption, SlotOptions } from "../memory/memory_slots.ts";
 import type { RegisterValues } from "../registers/registers.ts";
-import type { Size } from "../memory/size.ts";
 import type { AsmSource } from "../../guest/asm_source.ts";
 import type { Image } from "../../guest/image.ts";
 
@@ -40,6 +40,39 @@ export interface SmmOptions {
   readonly handler: Guest | string | number;
   /** SMBASE. Default 0x30000, as after reset. */
   readonly base?: number;
+}
+
+/** A file for a kernel. */
+export interface ModuleOptions {
+  /** What is in it. */
+  readonly content: MemoryContent;
+  /** Its command line, which many kernels take for its name. Default empty. */
+  readonly commandLine?: string;
+}
+
+/**
+ * The boot option `kernel`: what a kernel with a boot protocol is told. Memory size and map are told in any case. A kernel
+ * whose protocol has no place for something refuses it.
+ *
+ * @example
+ * ```ts no-eval
+ * import { boot, Image } from "@vmexit/vmexit";
+ *
+ * using vm = boot(Image.open("kernel.elf"), {
+ *   memory: "64M",
+ *   kernel: { commandLine: "test=all", modules: [{ content: Deno.readFileSync("disk.tar"), commandLine: "disk" }] },
+ * });
+ * ```
+ */
+export interface KernelOptions {
+  /** The command line. Default empty. */
+  readonly commandLine?: string;
+  /** Files beside it: of multiboot (1 and 2) and PVH. Default none. */
+  readonly modules?: readonly ModuleOptions[];
+  /** The initial RAM disk: of Linux; of PVH it is the first module. Default none. */
+  readonly initrd?: MemoryContent;
+  /** Where the ACPI RSDP lies: of Linux and PVH. Default the kernel looks for it where a BIOS has it. */
+  readonly rsdp?: number;
 }
 
 /** A CPU that starts at once: an element of the option `cpus`. */
@@ -74,10 +107,12 @@ export type HandlersByAddress<Handler> =
 /** What every mode's machine can be told. All of it has defaults. */
 export interface CommonOptions {
   /**
-   * The main memory, from physical address 0 on: a multiple of 4096. Default 1 MiB in 16-bit modes, 2 MiB in
-   * others.
+   * The main memory, from physical address 0 on: a multiple of 4096, or 0 for none. `{ size: "64M", holes: "PC" }` has
+   * the holes of a PC: 0xa0000–0xfffff, and from 3 GiB to 4 GiB, above which the rest of it lies; `"PC"` is that with
+   * 16 MiB. Default 1 MiB in 16-bit modes, 2 MiB in others; 16 MiB for kernels with a boot protocol and for ROMs, 128 MiB
+   * for Linux.
    */
-  readonly memory?: Size;
+  readonly memory?: MemoryOption;
   /**
    * Whether the host is asked to give the main memory large pages of 2 MiB. Default false: then it does as it likes,
    * and gives them where transparent huge pages are set to `always`.
@@ -157,6 +192,8 @@ export interface CommonOptions {
    * PC does.
    */
   readonly tripleFault?: "shutdown" | "reset";
+  /** What a kernel is told by its boot protocol, where its image has one: {@linkcode Image.open}. */
+  readonly kernel?: KernelOptions;
   /** A port by which the guest ends the run with a status, such as 0xf4. Default none. */
   readonly exitPort?: number;
   /**

@@ -13,12 +13,12 @@ import { type CpuidOptions, type CpuidPlan, planCpuid } from "../cpuid/cpuid_opt
 import { planControllers } from "../interrupts/irqchip.ts";
 import { planDirtyPages } from "../memory/dirty_pages.ts";
 import {
+  mainMemory,
   planSlots,
   SLOT_OPTIONS,
   type SlotOptions,
   type SlotPlan,
 } from "../memory/memory_slots.ts";
-import { sizeInBytes } from "../memory/size.ts";
 import { msrEntries, type MsrEntry } from "../msrs/msrs.ts";
 import type { InterleavingOptions } from "../run/interleaving.ts";
 import type { PageMapping } from "../../x86/paging/page_mapping.ts";
@@ -43,10 +43,22 @@ import type {
   VmCapabilities,
 } from "./boot_options.ts";
 import { planCpuCount, planInterleaving, planStarts, type StartRegisters } from "./cpu_plan.ts";
+import {
+  checkKernelOptions,
+  type OwnProtocol,
+  ownProtocol,
+  protocolState,
+  romSlots,
+} from "./boot_protocol.ts";
 import { placeGuest } from "./guest_placement.ts";
+import { Image } from "../../guest/image.ts";
+import { PC_MEMORY } from "../../x86/layout.ts";
 import { type SmmHandler, smmHandler } from "./smm_handler.ts";
 import { nearestNames, noneOfThatName } from "../../x86/nearest_names.ts";
 import { CAPABILITIES, type CapabilityName } from "../../kvm/abi/capabilities.ts";
+
+/** Memory for a Linux kernel: it takes a few dozen MiB to unpack itself. */
+const LINUX_KERNEL_MEMORY = 128 * 2 ** 20;
 
 const DEFAULT_RECORD_EXITS = 64;
 const MOST_RECORDED_EXITS = 2 ** 20;
@@ -87,17 +99,27 @@ export function planBoot(guest: Guest, options: BootOptions): BootPlan {
   const mode = modeOf(guest, options);
   const cpus = planCpuCount(options, mode);
   const defaults = defaultsOf(mode, options);
-  checkOptionNames(mode, options);
+  const own = guest instanceof Image ? ownProtocol(guest) : undefined;
+  checkOptionNames(mode, options, own);
   checkWithin(options);
-  const memorySize = sizeInBytes(options.memory ?? defaults.memorySize);
-  const { image, loadAddress, entry, layout } = placeGuest(
-    guest,
-    options,
-    mode,
-    defaults,
-    memorySize,
+  const main = mainMemory(options.memory ?? defaultMemory(own) ?? defaults.memorySize, {
+    hasHoles: own?.kind === "rom",
+  });
+  const memorySize = Math.min(main.size, main.hasHoles ? PC_MEMORY.devices : Infinity);
+  const placed = placeGuest(guest, options, mode, defaults, memorySize);
+  const { image } = placed;
+  checkKernelOptions(image, options);
+  const slots = planSlots(
+    { ...main, hugePages: options.hugePages ?? false },
+    [...romSlots(image), ...options.slots ?? []],
   );
-  const state = bootState(layout);
+  const state = own === undefined
+    ? withDrive(bootState(placed.layout), image)
+    : protocolState(image, own, mode, slots, options.kernel);
+  // Who places itself lies at physical addresses, whatever is mapped.
+  const { entry, loadAddress } = own === undefined
+    ? placed
+    : { entry: firstInstruction(state), loadAddress: Number(image.origin) };
   const smm = options.smm && smmHandler(options.smm, image, memorySize);
   const { irqchip = cpus.waitForSipi } = options;
   const symbol = (name: string) => image.symbol(name);
@@ -112,10 +134,7 @@ export function planBoot(guest: Guest, options: BootOptions): BootPlan {
     exitPort: options.exitPort,
     faultCatcher: state.faultCatcher,
     hasSmm: smm !== undefined,
-    slots: planSlots(
-      { size: memorySize, hugePages: options.hugePages ?? false },
-      options.slots ?? [],
-    ),
+    slots,
     dirtyPages: planDirtyPages(options.dirtyPages),
     capabilities: planCapabilities(options.capabilities ?? {}),
     cpuid: options.cpuid && planCpuid(options.cpuid),
@@ -128,6 +147,22 @@ export function planBoot(guest: Guest, options: BootOptions): BootPlan {
     ports: handlersOf("ports", options.ports),
     mmio: handlersOf("mmio", options.mmio),
   };
+}
+
+/** As much memory as a guest that brings its boot protocol is given; undefined for those that do not. */
+function defaultMemory(protocol: OwnProtocol | undefined): number | undefined {
+  if (protocol === undefined) return undefined;
+  return protocol.kind === "linux" ? LINUX_KERNEL_MEMORY : PC_MEMORY.memorySize;
+}
+
+function firstInstruction({ registers, specialRegisters }: CpuState): bigint {
+  return specialRegisters.cs.base + (registers.rip ?? 0n);
+}
+
+/** A BIOS tells a boot sector, in DL, which drive it comes from. */
+function withDrive(state: CpuState, { protocol }: Image): CpuState {
+  if (protocol?.kind !== "boot-sector") return state;
+  return { ...state, registers: { ...state.registers, rdx: BigInt(protocol.drive) } };
 }
 
 /** Reads the options about devices. @throws {TypeError | RangeError} When one cannot be. */
@@ -219,6 +254,7 @@ const common: NamesOf<CommonOptions> = {
   hugePages: "flag",
   interleaving: "value",
   irqchip: "value",
+  kernel: "value",
   libc: "value",
   load: "value",
   memory: "value",
@@ -289,6 +325,10 @@ const long: NamesOf<LongOptions> = {
   cpuNumber: "value",
 };
 
+const { entry: _, load: __, origin: ___, ...anywhere } = common;
+/** The options of guests that start by a boot protocol. */
+const ofProtocols: OptionNames = { ...anywhere, mode: "value" };
+
 const NAMES: Readonly<Record<Mode, OptionNames>> = {
   real,
   unreal,
@@ -306,13 +346,23 @@ const NAMES: Readonly<Record<Mode, OptionNames>> = {
  *
  * @throws {TypeError} When there is one.
  */
-function checkOptionNames(mode: Mode, options: BootOptions): void {
-  const known = NAMES[mode];
+function checkOptionNames(
+  mode: Mode,
+  options: BootOptions,
+  protocol: OwnProtocol | undefined,
+): void {
+  const known = protocol === undefined ? NAMES[mode] : ofProtocols;
   const unknown = Object.keys(options).find((name) => !Object.hasOwn(known, name));
   if (unknown === undefined) return checkOptions("boot", options, known);
   const modes = (Object.keys(NAMES) as Mode[]).filter((each) =>
     Object.hasOwn(NAMES[each], unknown)
   );
+  if (protocol !== undefined && (modes.length > 0 || Object.hasOwn(common, unknown))) {
+    throw new TypeError(
+      `Cannot boot a ${protocol.kind} image with the option ${unknown}: where it lies and starts, and in what state, is ` +
+        "told by its boot protocol; `registers` changes what registers have",
+    );
+  }
   throw new TypeError(
     modes.length > 0
       ? `Cannot boot mode ${mode} with the option ${unknown}: it is one of ${modes.join(", ")}`

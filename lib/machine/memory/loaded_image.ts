@@ -32,10 +32,11 @@ export class LoadedImage {
   load(memory: BackedMemory, linear: LinearMemory, at: number | undefined): void {
     for (const segment of this.#image.segments) {
       const { bytes, size } = segment;
-      const content = new Uint8Array(size);
-      content.set(bytes);
       const address = loadAddressOf(segment);
       try {
+        checkSize(memory, size);
+        const content = new Uint8Array(size);
+        content.set(bytes);
         const ranges = at === undefined
           ? linear.ranges(address, size)
           : [{ start: 0, physical: at + this.#image.offsetOf(segment), length: size }];
@@ -84,4 +85,10 @@ export class LoadedImage {
       address >= linear && address < linear + BigInt(size)
     );
   }
+}
+
+/** A damaged file may ask for any size: the host is to be asked for no more than the machine has. */
+function checkSize({ slots }: BackedMemory, size: number): void {
+  const total = slots.reduce((sum, slot) => sum + slot.size, 0);
+  if (size > total) throw new RangeError(`The machine has ${total} bytes.`);
 }

@@ -3,8 +3,8 @@ import { HostError } from "../../ffi/errors.ts";
 import type { Libc, Pages } from "../../ffi/libc.ts";
 import { PAGE_SIZE } from "../../ffi/mman.ts";
 import { allocateHugePages, allocatePages, partOf } from "../../ffi/pages.ts";
-import { KVM_PRIVATE_PAGES, LAST_PHYSICAL_ADDRESS } from "../../x86/layout.ts";
-import type { NamesOf } from "../../x86/defined_entries.ts";
+import { KVM_PRIVATE_PAGES, LAST_PHYSICAL_ADDRESS, PC_MEMORY } from "../../x86/layout.ts";
+import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
 import { contentBytes, type MemoryContent } from "./address_space.ts";
 import { formatAddress } from "../../x86/hex.ts";
 import { type Size, sizeInBytes } from "./size.ts";
@@ -37,6 +37,52 @@ export const SLOT_OPTIONS: NamesOf<SlotOptions> = {
   alias: "value",
   hugePages: "flag",
 };
+
+/** Main memory with holes. */
+export interface MemoryOptions {
+  /** How much: a multiple of 4096. What would lie in the hole below 1 MiB is counted, and is not there, as in a PC. */
+  readonly size: Size;
+  /** Whose holes it has. */
+  readonly holes: "PC";
+}
+
+/** The boot option `memory`. */
+export type MemoryOption = Size | "PC" | MemoryOptions;
+
+/** The main memory that a machine has. */
+export interface MainMemory {
+  /** Bytes. */
+  readonly size: number;
+  /** Whether it has the holes of a PC. */
+  readonly hasHoles: boolean;
+}
+
+/**
+ * Reads the option `memory`.
+ *
+ * @throws {RangeError | TypeError} When it is none.
+ */
+export function mainMemory(memory: MemoryOption, { hasHoles = false } = {}): MainMemory {
+  if (memory === 0) return { size: 0, hasHoles };
+  if (memory === "PC") return { size: PC_MEMORY.memorySize, hasHoles: true };
+  if (typeof memory !== "object") return { size: sizeInBytes(memory), hasHoles };
+  checkOptions("boot", memory, { size: "value", holes: "value" }, "memory");
+  if (memory.holes === "PC") return { size: sizeInBytes(memory.size), hasHoles: true };
+  throw new RangeError(
+    `Cannot boot with memory.holes ${JSON.stringify(memory.holes)}: there are those of a "PC"`,
+  );
+}
+
+/** Where main memory lies. */
+function mainRanges({ size, hasHoles }: MainMemory): { gpa: number; size: number }[] {
+  if (!hasHoles) return [{ gpa: 0, size }].filter((range) => range.size > 0);
+  const { adapters, high, devices, end32 } = PC_MEMORY;
+  return [
+    { gpa: 0, size: Math.min(size, adapters) },
+    { gpa: high, size: Math.min(size, devices) - high },
+    { gpa: end32, size: size - devices },
+  ].filter((range) => range.size > 0);
+}
 
 /** A memory slot: RAM, or ROM, that backs a range of guest physical addresses. */
 export interface MemorySlot {
@@ -80,7 +126,7 @@ export interface SlotPlan extends Range {
 }
 
 /**
- * Reads the options for a machine's memory: the main slot at 0, and the others.
+ * Reads the options for a machine's memory: the main memory from 0 on, and other slots.
  *
  * @param main How much main memory there is, and whether it has large pages.
  * @throws {RangeError} When a slot is not made of whole pages, overlaps another, does not hold its content, or
@@ -88,11 +134,13 @@ export interface SlotPlan extends Range {
  * @throws {TypeError} When an alias is given content or large pages of its own.
  */
 export function planSlots(
-  main: { readonly size: number; readonly hugePages: boolean },
+  main: MainMemory & { readonly hugePages: boolean },
   others: readonly SlotOptions[],
 ): SlotPlan[] {
   const plans = [
-    planSlot({ gpa: 0, ...main }, "the main memory"),
+    ...mainRanges(main).map((range) =>
+      planSlot({ ...range, hugePages: main.hugePages }, "the main memory")
+    ),
     ...others.map((slot, index) => planSlot(slot, `slots[${index}]`)),
   ];
   checkOverlaps(plans);

@@ -181,14 +181,25 @@ const READABLE_END = 2 ** 32 - PAGE_SIZE;
  * the pages before it gets its state.
  *
  * @param vcpu One that has not run, and whose registers are still to be set.
- * @param slots The first is the main memory, from 0 on.
+ * @param slots One of them has memory where the reader lies.
  */
 function mapPages(vm: Vm, vcpu: Vcpu, slots: readonly BackedSlot[]): void {
   if (vm.capability("KVM_CAP_PRE_FAULT_MEMORY") > 0) {
     for (const { gpa, size } of slots) vcpu.preFaultMemory(gpa, size);
     return;
   }
-  const place = { pages: slots[0].pages, start: READER_ENTRY, length: READER.length };
+  const home = slots.find(({ gpa, size }) =>
+    gpa <= READER_ENTRY && READER_ENTRY + READER.length <= gpa + size
+  );
+  if (home === undefined) {
+    throw new TypeError(
+      "Cannot note which pages the guest writes: a kernel without KVM_CAP_PRE_FAULT_MEMORY (Linux 6.11) needs RAM at " +
+        `0x${
+          READER_ENTRY.toString(16)
+        } for that. Give the machine some, or leave out \`dirtyPages\`.`,
+    );
+  }
+  const place = { pages: home.pages, start: READER_ENTRY - home.gpa, length: READER.length };
   const before = pieceBytes(place).slice();
   storePiece(place, READER);
   let rest = MOST_READ;

@@ -110,4 +110,6 @@ export interface CpuState {
   msrs?: MsrValues;
   /** Where the fault catcher is, in a state that has one. */
   faultCatcher?: FaultCatcherPlace;
+  /** Whether EDX has the processor's signature, EAX of CPUID's leaf 1, as after RESET#. */
+  hasSignature?: boolean;
 }

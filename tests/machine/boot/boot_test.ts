@@ -202,7 +202,7 @@ Deno.test("an option that no mode has, or another, is refused", () => {
 
 Deno.test("memory of a size that cannot be", () => {
   const sizes: [BootOptions["memory"], string][] = [
-    [0, "Cannot read 0 as a size"],
+    ["0", 'Cannot read "0" as a size'],
     [-4096, "Cannot read -4096 as a size"],
     ["4 KB", 'Cannot read "4 KB" as a size'],
     ["", 'Cannot read "" as a size'],
@@ -241,7 +241,7 @@ Deno.test("slots that overlap, or are no slots", () => {
       [{ gpa: 0x200000, size: "8K" }, { gpa: 0x201000, size: "4K" }],
       "Cannot place slots[1] at 0x201000–0x201fff: it overlaps slots[0]",
     ],
-    [[{ gpa: 0xfffb_c000, size: "4K" }], "the pages that KVM takes on Intel processors"],
+    [[{ gpa: 0xfeff_c000, size: "4K" }], "the pages that KVM takes on Intel processors"],
     [[{ gpa: 0x200001, size: "4K" }], "Cannot place slots[0]"],
     [[{ gpa: -4096, size: "4K" }], "Cannot place slots[0]"],
     [[{ gpa: 2 ** 52, size: "4K" }], "Cannot place slots[0]"],

@@ -2,7 +2,7 @@ import { cr0Flags, RFLAGS_ALWAYS_SET } from "../../registers/flag_tables.ts";
 import { flagsToValue } from "../../registers/flags.ts";
 import { RESET_VECTOR } from "../../layout.ts";
 import { SEGMENT_TYPE } from "../../registers/segment.ts";
-import type { GeneralRegisters, SpecialRegisters } from "../cpu_state.ts";
+import type { CpuState, GeneralRegisters, SpecialRegisters } from "../cpu_state.ts";
 import type { MsrValues } from "../../msrs/msr_number.ts";
 import { segment16, specialRegisters } from "./common.ts";
 
@@ -83,4 +83,13 @@ export function resetState(signature: number = 0): ResetState {
     },
     debugRegisters: { dr6: 0xffff_0ff0n, dr7: 0x400n },
   };
+}
+
+/**
+ * {@linkcode resetState} as a machine's first state, for firmware at the reset vector. RDX gets the processor's signature
+ * when that is known.
+ */
+export function resetEntry(): CpuState {
+  const { registers, specialRegisters, msrs } = resetState();
+  return { mode: "real", registers, specialRegisters, msrs, writes: [], hasSignature: true };
 }

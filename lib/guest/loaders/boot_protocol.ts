@@ -1,0 +1,54 @@
+/** What a file is, and so how it is started. */
+export type ImageKind =
+  /** Bytes at an address, with nothing said about them: assembly, or a flat binary. */
+  | "flat"
+  /** A linked ELF executable, started at its entry in the mode of the test's choice. */
+  | "elf"
+  /** A kernel with a header of the Multiboot Specification. */
+  | "multiboot"
+  /** A kernel with a header of the Multiboot2 Specification. */
+  | "multiboot2"
+  /** An ELF kernel with Xen's note for PVH. */
+  | "pvh"
+  /** A Linux kernel as its build packs it: bzImage. */
+  | "linux"
+  /** Firmware: lies below 4 GiB, and starts at the reset vector. */
+  | "rom"
+  /** A boot sector, or a disk that begins with one. */
+  | "boot-sector";
+
+/** How an image is started that says so itself. */
+export type BootProtocol =
+  | { readonly kind: "multiboot"; readonly textScreen: boolean }
+  | {
+    readonly kind: "multiboot2";
+    readonly textScreen: boolean;
+    /** Where it was loaded, if it is relocatable. */
+    readonly loadBase: number | undefined;
+  }
+  | { readonly kind: "pvh" }
+  | {
+    readonly kind: "linux";
+    /** The setup header, from offset 0x1f1 of the file to its end. */
+    readonly header: Uint8Array;
+    /** Whether it has the 64-bit entry point. */
+    readonly has64BitEntry: boolean;
+    /** Bytes of memory that it takes from its load address on. */
+    readonly initSize: number;
+  }
+  | { readonly kind: "rom" }
+  | {
+    readonly kind: "boot-sector";
+    /** What a BIOS calls the drive that it comes from: 0x80 for the first disk, 0 for a floppy. */
+    readonly drive: number;
+  };
+
+/**
+ * The error for a file that is damaged, foreign, or not to be loaded: it says which field of which structure is why.
+ *
+ * @param what The kind of file: "multiboot kernel".
+ * @param why With the name of the field.
+ */
+export function fileError(what: string, why: string): RangeError {
+  return new RangeError(`Cannot load the ${what}: ${why}`);
+}

@@ -1,0 +1,96 @@
+import { PC_MEMORY, REAL_MODE, RESET_VECTOR } from "../../x86/layout.ts";
+import { hex } from "../../x86/hex.ts";
+import type { ImageInit } from "../image_init.ts";
+import { fileError } from "./boot_protocol.ts";
+
+const PAGE = 4096;
+/** As much as there is room for above the pages that KVM takes. */
+const LARGEST_ROM = 16 * 1024 * 1024;
+/** Bytes from the reset vector to 4 GiB. */
+const AT_RESET = 16;
+/** `jmp` to a far pointer, near, and short (Intel SDM Vol. 2A, JMP). */
+const JUMPS = [0xea, 0xe9, 0xeb];
+/** What may stand before it: `nop`, `cli`, `cld`. */
+const BEFORE_JUMP = [0x90, 0xfa, 0xfc];
+
+/** Whether a file looks like firmware: of whole pages, with a jump at the reset vector. */
+export function isRom(file: Uint8Array): boolean {
+  if (file.length === 0 || file.length % PAGE !== 0 || file.length > LARGEST_ROM) return false;
+  const first = [...file.subarray(-AT_RESET)].find((byte) => !BEFORE_JUMP.includes(byte));
+  return first !== undefined && JUMPS.includes(first);
+}
+
+/**
+ * Firmware, which ends at 4 GiB.
+ *
+ * @throws {RangeError} When it is not of whole pages, or too large.
+ */
+export function romImage(file: Uint8Array<ArrayBuffer>): ImageInit {
+  if (file.length === 0 || file.length % PAGE !== 0 || file.length > LARGEST_ROM) {
+    throw fileError(
+      "ROM",
+      `it has ${file.length} bytes: give whole pages of ${PAGE}, ${hex(LARGEST_ROM)} at the most`,
+    );
+  }
+  return {
+    kind: "rom",
+    what: "ROM",
+    segments: [{
+      address: BigInt(PC_MEMORY.end32 - file.length),
+      bytes: file,
+      size: file.length,
+    }],
+    entry: BigInt(RESET_VECTOR.codeBase + RESET_VECTOR.ip),
+    bits: 16,
+    protocol: { kind: "rom" },
+  };
+}
+
+const SECTOR = 512;
+const SIGNATURE_OFFSET = 510;
+const SIGNATURE = 0xaa55;
+const FIRST_DISK = 0x80;
+const FIRST_FLOPPY = 0x00;
+/** The formats of floppies, in KiB. */
+const FLOPPIES: readonly number[] = [160, 180, 320, 360, 720, 1200, 1440, 2880];
+
+/** Whether a file begins with a boot sector, and may be a disk. */
+export function isBootSector(file: Uint8Array): boolean {
+  return file.length >= SECTOR && file.length % SECTOR === 0 && signatureOf(file) === SIGNATURE;
+}
+
+/**
+ * The boot sector of a disk, as a BIOS loads it.
+ *
+ * @throws {RangeError} When it has no signature.
+ */
+export function bootSectorImage(file: Uint8Array<ArrayBuffer>): ImageInit {
+  if (file.length < SECTOR || signatureOf(file) !== SIGNATURE) {
+    throw fileError(
+      "boot sector",
+      file.length < SECTOR
+        ? `it has ${file.length} bytes of ${SECTOR}: it is cut short`
+        : `its signature at byte ${SIGNATURE_OFFSET} is ${hex(signatureOf(file))}, not ${
+          hex(SIGNATURE)
+        }`,
+    );
+  }
+  const isFloppy = FLOPPIES.includes(file.length / 1024);
+  return {
+    kind: "boot-sector",
+    what: file.length === SECTOR
+      ? "boot sector"
+      : `boot sector of a ${isFloppy ? "floppy" : "disk"} (${file.length} bytes)`,
+    segments: [{
+      address: BigInt(REAL_MODE.bootSector),
+      bytes: file.slice(0, SECTOR),
+      size: SECTOR,
+    }],
+    bits: 16,
+    protocol: { kind: "boot-sector", drive: isFloppy ? FIRST_FLOPPY : FIRST_DISK },
+  };
+}
+
+function signatureOf(file: Uint8Array): number {
+  return file[SIGNATURE_OFFSET] | file[SIGNATURE_OFFSET + 1] << 8;
+}

@@ -1,0 +1,228 @@
+import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
+import { hex } from "../../x86/hex.ts";
+import { noneOfThatName } from "../../x86/nearest_names.ts";
+import { ELF_OPTIONS, elfImage, type ElfOptions } from "../elf.ts";
+import { isElf, type OpenElf, openElf } from "../elf_file.ts";
+import { FLAT_OPTIONS, type FlatOptions, type ImageInit } from "../image_init.ts";
+import { type BootProtocol, fileError, type ImageKind } from "./boot_protocol.ts";
+import { bootSectorImage, isBootSector, isRom, romImage } from "./firmware.ts";
+import { refuseForeignFile } from "./foreign_file.ts";
+import { readLinuxFile } from "./linux_file.ts";
+import { readMultibootHeader } from "./multiboot_header.ts";
+import { readMultiboot2Header } from "./multiboot2_header.ts";
+import { readPvhEntry } from "./pvh_note.ts";
+
+/** How a file is to be taken. What its kind does not have is refused. */
+export interface OpenOptions extends Partial<FlatOptions>, ElfOptions {
+  /** What it is. Default what its headers say; a flat binary has none, and is known by its `origin`. */
+  readonly kind?: ImageKind;
+}
+
+const OPEN_OPTIONS: NamesOf<OpenOptions> = { ...FLAT_OPTIONS, ...ELF_OPTIONS, kind: "value" };
+
+/** What each kind of file is called, and the options that it takes beside `kind`. */
+const KINDS: Readonly<Record<ImageKind, { readonly name: string; readonly options: object }>> = {
+  flat: { name: "flat binary", options: FLAT_OPTIONS },
+  elf: { name: "ELF file", options: ELF_OPTIONS },
+  multiboot: { name: "multiboot kernel", options: { base: "value" } },
+  multiboot2: { name: "multiboot 2 kernel", options: { base: "value" } },
+  pvh: { name: "PVH kernel", options: { base: "value" } },
+  linux: { name: "Linux kernel", options: {} },
+  rom: { name: "ROM", options: {} },
+  "boot-sector": { name: "boot sector", options: {} },
+};
+
+/**
+ * Reads a file that can be booted, of whatever kind. See `Image.open`.
+ *
+ * @returns Undefined for a flat binary.
+ * @throws {TypeError} When it is of no kind that can be loaded, or has options that its kind does not take.
+ * @throws {RangeError} When it is damaged; the message names the field.
+ */
+export function readImageFile(content: Uint8Array, options: OpenOptions): ImageInit | undefined {
+  checkOptions("open an image", options, OPEN_OPTIONS);
+  if (!(content instanceof Uint8Array)) {
+    throw new TypeError(
+      `Cannot make an image of ${typeof content}: give a Uint8Array, as Deno.readFileSync returns`,
+    );
+  }
+  const { kind } = options;
+  if (kind !== undefined && !Object.hasOwn(KINDS, kind)) {
+    throw new RangeError(
+      `Cannot open an image as ${JSON.stringify(kind)}: ${
+        noneOfThatName(String(kind), Object.keys(KINDS))
+      }`,
+    );
+  }
+  const file = new Uint8Array(content);
+  const image = kind === "flat" ? undefined : read(file, options);
+  checkTaken(image?.kind ?? "flat", options);
+  return image;
+}
+
+function read(file: Uint8Array<ArrayBuffer>, options: OpenOptions): ImageInit | undefined {
+  const { kind } = options;
+  switch (kind) {
+    case "rom":
+      return romImage(file);
+    case "boot-sector":
+      return bootSectorImage(file);
+    case "linux":
+      return readLinuxFile(file) ?? refuseKind(kind, "`header` at byte 514 is not HdrS");
+  }
+  if (isElf(file)) return readElfKind(openElf(file), options);
+  if (kind === "elf") return elfImage(openElf(file), options);
+  const flat = wanted("multiboot2", kind, () => readFlatMultiboot2(file)) ??
+    wanted("multiboot", kind, () => readFlatMultiboot(file));
+  if (kind !== undefined) return flat ?? refuseKind(kind, MISSING[kind] ?? "");
+  const found = readLinuxFile(file) ?? flat;
+  if (found !== undefined) return found;
+  refuseForeignFile(file);
+  if (isBootSector(file)) return bootSectorImage(file);
+  if (isRom(file)) return romImage(file);
+  if (options.origin !== undefined) return undefined;
+  throw new TypeError(
+    "Cannot open the image: it has no header of ELF, multiboot, multiboot 2 or a Linux kernel, is no boot sector (0xaa55 " +
+      "at byte 510, whole sectors) and no ROM (whole pages, a jump 16 bytes before its end). For a flat binary give its " +
+      "`origin`; for a file that is damaged, its `kind`, and the error says what is wrong with it.",
+  );
+}
+
+const MISSING: Partial<Record<ImageKind, string>> = {
+  multiboot: "there is no `magic` 0x1badb002 in its first 8192 bytes, at a multiple of 4",
+  multiboot2: "there is no `magic` 0xe85250d6 in its first 32768 bytes, at a multiple of 8",
+  pvh: "it has no note of Xen's with XEN_ELFNOTE_PHYS32_ENTRY, which ELF files alone have",
+};
+
+function refuseKind(kind: ImageKind, why: string): never {
+  throw fileError(KINDS[kind].name, why);
+}
+
+function wanted<Result>(
+  kind: ImageKind,
+  asked: ImageKind | undefined,
+  body: () => Result,
+): Result | undefined {
+  return asked === undefined || asked === kind ? body() : undefined;
+}
+
+/** A multiboot kernel that is no ELF file: its header says what is loaded. */
+function readFlatMultiboot(file: Uint8Array<ArrayBuffer>): ImageInit | undefined {
+  const header = readMultibootHeader(file);
+  if (header === undefined) return undefined;
+  if (header.image === undefined) {
+    throw fileError(
+      "multiboot kernel",
+      "bit 16 of `flags` is clear, so that its header has no address fields, and it is no ELF file",
+    );
+  }
+  return {
+    ...header.image,
+    kind: "multiboot",
+    what: "multiboot kernel (address fields)",
+    protocol: { kind: "multiboot", textScreen: header.textScreen },
+  };
+}
+
+function readFlatMultiboot2(file: Uint8Array<ArrayBuffer>): ImageInit | undefined {
+  const header = readMultiboot2Header(file);
+  if (header === undefined) return undefined;
+  if (header.image === undefined) {
+    throw fileError(
+      "multiboot 2 kernel",
+      "its header has no address tag (type 2), and it is no ELF file",
+    );
+  }
+  return {
+    ...header.image,
+    kind: "multiboot2",
+    what: "multiboot 2 kernel (address tag)",
+    protocol: { kind: "multiboot2", textScreen: header.textScreen, loadBase: undefined },
+  };
+}
+
+function readElfKind(elf: OpenElf, options: OpenOptions): ImageInit {
+  const { kind } = options;
+  const { bytes, bits } = elf;
+  const wantedElf = <Result>(each: ImageKind, body: () => Result) => wanted(each, kind, body);
+  const second = wantedElf("multiboot2", () => readMultiboot2Header(bytes));
+  if (second !== undefined) {
+    const { textScreen, isRelocatable, image, entry } = second;
+    const loaded = kernelImage(elf, options, "multiboot2", entry, image);
+    const base = loaded.segments.map(({ address, loadAddress = address }) => Number(loadAddress));
+    return {
+      ...loaded,
+      protocol: {
+        kind: "multiboot2",
+        textScreen,
+        loadBase: isRelocatable ? Math.min(...base) : undefined,
+      },
+    };
+  }
+  const first = wantedElf("multiboot", () => readMultibootHeader(bytes));
+  if (first !== undefined) {
+    const { textScreen, image } = first;
+    const protocol: BootProtocol = { kind: "multiboot", textScreen };
+    return { ...kernelImage(elf, options, "multiboot", undefined, image), protocol };
+  }
+  const entry = wantedElf("pvh", () => readPvhEntry(elf));
+  if (entry !== undefined) {
+    return { ...kernelImage(elf, options, "pvh", entry), protocol: { kind: "pvh" } };
+  }
+  if (kind !== undefined && kind !== "elf") refuseKind(kind, MISSING[kind] ?? "it is an ELF file");
+  return { ...elfImage(elf, options), kind: "elf", what: `ELF executable, ${bits} bits` };
+}
+
+const FOUR_GIB = 2n ** 32n;
+
+/** An ELF file as a loader of 32-bit kernels takes it: at physical addresses below 4 GiB, entered as 32-bit code. */
+function kernelImage(
+  elf: OpenElf,
+  options: OpenOptions,
+  kind: ImageKind,
+  entry: number | undefined,
+  addressed?: ImageInit,
+): ImageInit {
+  const { name } = KINDS[kind];
+  const fromElf = elfImage(elf, { base: options.base });
+  const image: ImageInit = {
+    ...fromElf,
+    ...addressed,
+    ...entry === undefined ? {} : { entry: BigInt(entry) },
+    bits: 32,
+    kind,
+    what: addressed === undefined
+      ? `${name} (ELF, ${elf.bits} bits)`
+      : `${name} (address fields, ELF)`,
+  };
+  const ranges = image.segments.map(({ address, loadAddress = address, size }) => ({
+    start: loadAddress,
+    end: loadAddress + BigInt(size),
+  }));
+  const beyond = ranges.find(({ end }) => end > FOUR_GIB);
+  if (beyond !== undefined) {
+    throw fileError(
+      name,
+      `\`p_paddr\` of a segment is ${hex(beyond.start)}, so that it does not end below 4 GiB; ` +
+        "link it with its physical addresses there (AT in a linker script)",
+    );
+  }
+  if (ranges.some(({ start, end }) => image.entry! >= start && image.entry! < end)) return image;
+  const field = kind === "pvh"
+    ? "XEN_ELFNOTE_PHYS32_ENTRY"
+    : entry === undefined
+    ? "e_entry"
+    : "entry_addr";
+  throw fileError(name, `\`${field}\` is ${hex(image.entry!)}, outside of its segments`);
+}
+
+function checkTaken(kind: ImageKind, options: OpenOptions): void {
+  const { name, options: taken } = KINDS[kind];
+  for (const [option, value] of Object.entries(options)) {
+    if (option === "kind" || value === undefined || Object.hasOwn(taken, option)) continue;
+    throw new TypeError(
+      `Cannot open the image with the option ${option}: it is a ${name}, which does not take it. Leave it out, or say ` +
+        "what the file is by `kind`.",
+    );
+  }
+}
