@@ -272,7 +272,7 @@ export class Expectation extends StateExpectation {
    * Afterwards the registers are those at the fault, `vm.fault` has all of it, and running on tries the instruction
    * again, or, behind a trap (`#BP`), goes on.
    *
-   * @param name The exception's name: `"#GP"`.
+   * @param name The exception's name: `"#GP"`; `"int 0x21"` for that instruction, without a handler, in real mode.
    * @param fields Left out, only the name is compared. Before options, {} says so.
    * @throws {AssertionError} When another fault comes, or none until the guest ends or its time is over.
    * @throws {UnhandledExitError} At an exit that no handler answers.
@@ -294,7 +294,11 @@ export class Expectation extends StateExpectation {
    * expect(vm).toFault("#PF", { errorCode: 0x2, cr2: 0x4000, rip: "broken" });
    * ```
    */
-  toFault(name: ExceptionName, fields?: FaultFields, options?: RunOptions): void {
+  toFault(
+    name: ExceptionName | `int 0x${string}`,
+    fields?: FaultFields,
+    options?: RunOptions,
+  ): void {
     this.#assertRun(() => {
       checkArguments("toFault", arguments, ["name", "fields", "options"]);
       return matchFault(this.#machine, name, fields, options);

@@ -32,7 +32,7 @@ import type { Comparison, MatcherResult } from "../failure_page.ts";
  */
 export function matchFault(
   machine: MachineCpu,
-  name: ExceptionName,
+  name: ExceptionName | `int 0x${string}`,
   fields: FaultFields | undefined,
   options: RunOptions | undefined,
 ): () => MatcherResult {

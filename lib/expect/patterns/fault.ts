@@ -7,6 +7,7 @@ import {
   type ExceptionName,
   exceptionOf,
 } from "../../x86/exceptions/exceptions.ts";
+import { faultName, type InterruptName } from "../../x86/exceptions/describe_fault.ts";
 import { hex } from "../../x86/hex.ts";
 import { nearestNames } from "../../x86/nearest_names.ts";
 import type { Comparison } from "../failure_page.ts";
@@ -17,7 +18,7 @@ import { ExitPattern, MATCH, MISMATCH } from "./exit_pattern.ts";
  * A fault that the guest's fault catcher reports (the option `catchFaults`). Behind a fault the transcript goes
  * on with the same instruction, which faults again; behind a trap (`#BP`) with the next one.
  *
- * @param name The exception's name: `"#GP"`.
+ * @param name The exception's name: `"#GP"`; `"int 0x21"` for that instruction, without a handler, in real mode.
  * @throws {RangeError} When there is no exception of that name, or a value does not fit.
  * @throws {TypeError} When there is no such field, such exceptions do not have it, or `{}` names none.
  *
@@ -34,7 +35,10 @@ import { ExitPattern, MATCH, MISMATCH } from "./exit_pattern.ts";
  * expect(vm).toExit([fault("#BP"), portOut(0x80), hlt()]);
  * ```
  */
-export function fault(name: ExceptionName, fields?: FaultFields): ExitPattern {
+export function fault(
+  name: ExceptionName | `int 0x${string}`,
+  fields?: FaultFields,
+): ExitPattern {
   return fromCaller(fault, () => {
     checkArguments("fault", arguments, ["name", "fields"]);
     const expected = expectedFault(name, fields);
@@ -69,10 +73,17 @@ export interface FaultFields {
   readonly software?: boolean;
 }
 
+/** What a test names: an exception, or the instruction `int` with a vector. */
+type ExpectedException = Pick<Exception, "vector" | "hasErrorCode"> & {
+  readonly name: ExceptionName | InterruptName;
+  /** Whether it is the instruction. */
+  readonly isInt: boolean;
+};
+
 /** A fault that a test expects. */
 export interface ExpectedFault {
-  /** Which. */
-  readonly exception: Exception;
+  /** Which exception, or which `int`. */
+  readonly exception: ExpectedException;
   /** What is compared beside that. */
   readonly fields: FaultFields;
 }
@@ -90,14 +101,27 @@ const ADDRESS_BITS = 64;
  * @throws {TypeError} When there is no such field, such exceptions do not have it, or `{}` names none.
  */
 export function expectedFault(
-  name: ExceptionName,
+  name: ExceptionName | `int 0x${string}`,
   fields: FaultFields | undefined,
   entriesOf: typeof definedEntries = someEntries,
 ): ExpectedFault {
-  const exception = exceptionOf(name);
+  const exception = expectedException(name);
   const named = fields === undefined ? [] : entriesOf(`expect ${exception.name} with`, fields);
   for (const [field, value] of named) checkField(exception, field, value);
   return { exception, fields: Object.fromEntries(named) };
+}
+
+const INT = /^int (0x[0-9a-f]{1,2})$/i;
+const BREAKPOINT = 3;
+
+function expectedException(name: string): ExpectedException {
+  const vector = Number(INT.exec(name)?.[1] ?? NaN);
+  if (Number.isNaN(vector)) return { ...exceptionOf(name), isInt: false };
+  if (vector === BREAKPOINT) {
+    throw new RangeError(`Cannot expect ${name}: it is a breakpoint, "#BP"`);
+  }
+  const software = true;
+  return { vector, name: faultName({ vector, software }), hasErrorCode: false, isInt: software };
 }
 
 /**
@@ -115,7 +139,11 @@ export function checkCanFault(machine: MachineCpu, { fields: { rip } }: Expected
   if (typeof rip === "string") machine.image.symbol(rip);
 }
 
-function checkField({ name, hasErrorCode }: Exception, field: string, value: unknown): void {
+function checkField(
+  { name, hasErrorCode, isInt }: ExpectedException,
+  field: string,
+  value: unknown,
+): void {
   const refuse = (why: string) => new TypeError(`Cannot expect ${name} with ${field}: ${why}`);
   if (!KNOWN.includes(field)) {
     throw refuse(
@@ -125,6 +153,7 @@ function checkField({ name, hasErrorCode }: Exception, field: string, value: unk
   if (field === "errorCode" && !hasErrorCode) {
     throw refuse("the CPU pushes no error code for it. Leave it out.");
   }
+  if (field === "software" && isInt) throw refuse("its name says so. Leave it out.");
   if (field === "cr2" && name !== "#PF") throw refuse("only #PF sets CR2. Leave it out.");
   if (field === "software" ? typeof value === "boolean" : isWhole(field, value)) return;
   throw new RangeError(
@@ -174,7 +203,9 @@ export function compareFault(
   fault: CaughtFault,
 ): Comparison[] {
   // An interrupt through the vector is no exception, and what cannot be told is not what is expected.
-  if (fault.vector !== exception.vector || fault.external || fault.ambiguous) {
+  const isOther = fault.vector !== exception.vector || fault.external || fault.ambiguous ||
+    (exception.isInt && !fault.software);
+  if (isOther) {
     return [{ what: "fault", expected: exception.name, received: fault.text, matches: false }];
   }
   const isSame = {
@@ -184,7 +215,7 @@ export function compareFault(
     matches: true,
   };
   // `int 13` is no #GP: what a test says nothing of must not be so by accident.
-  const all = fault.software ? { software: false, ...fields } : fields;
+  const all = fault.software && !exception.isInt ? { software: false, ...fields } : fields;
   const compared = Object.entries(all).map(([field, expected]) => {
     const received = fault[field as keyof FaultFields];
     return {

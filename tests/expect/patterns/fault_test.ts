@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { fault, type FaultFields } from "@vmexit/vmexit";
+import { asm, boot, expect, fault, type FaultFields, hlt } from "@vmexit/vmexit";
 
 const TEXTS: [fields: FaultFields, text: string][] = [
   [{ cpl: 0 }, "#PF (cpl 0x0)"],
@@ -31,3 +31,38 @@ for (const fields of REFUSED) {
     assertThrows(() => fault("#PF", fields), RangeError, "Cannot expect #PF with ");
   });
 }
+
+Deno.test("an `int` is expected by its name, in a transcript and by toFault", () => {
+  const guest = asm`
+    int 0x10
+  dos:
+    int 0x21
+  behind:
+    hlt
+  `;
+  using vm = boot(guest, { catchFaults: true });
+  expect(vm).toExit([fault("int 0x10", { rip: "dos" }), fault("int 0x21"), hlt()]);
+
+  using other = boot(guest, { catchFaults: true });
+  expect(other).toFault("int 0x10");
+  expect(other).toFault("int 0x21", { rip: "behind", cpl: 0 });
+
+  using wrong = boot(guest, { catchFaults: true });
+  assertThrows(() => expect(wrong).toFault("int 0x13"), Error, "received int 0x10 at 0x500");
+  assertThrows(() => expect(wrong).toFault("#XM"), Error, "received int 0x21 at 0x502");
+  assertThrows(() => expect(wrong).toFault("int 0x21"), Error, "no fault: HLT");
+});
+
+Deno.test("an exception is no `int` of its vector, and elsewhere a vector without a gate is a #GP", () => {
+  using vm = boot(asm`ud2`, { catchFaults: true });
+  assertThrows(() => expect(vm).toFault("int 0x6"), Error, "received #UD at 0x500");
+  using flat = boot(asm`int 0x21`, { catchFaults: true, mode: "protected" });
+  assertThrows(() => expect(flat).toFault("int 0x21"), Error, "gate 0x21 of the IDT");
+});
+
+Deno.test("an `int` that cannot be expected is refused", () => {
+  assertThrows(() => fault("int 0x3"), RangeError, '"#BP"');
+  assertThrows(() => fault("int 0x100"), RangeError, 'Cannot find exception "int 0x100"');
+  assertThrows(() => fault("int 0x21", { software: true }), TypeError, "its name says so");
+  assertThrows(() => fault("int 0xd", { errorCode: 0 }), TypeError, "pushes no error code");
+});
