@@ -44,3 +44,14 @@ export { Pit } from "./pit.ts";
 export { type Clock, TestClock, type Timers } from "./timers.ts";
 export { type Hypercall, Unikernel, type UnikernelOptions } from "./unikernel/hypercalls.ts";
 export { type ComPort, type ModemInputs, type SerialError, Uart, type UartPlace } from "./uart.ts";
+export { hostBridge } from "./pci/host_bridge.ts";
+export { type ConfigRegister, ConfigSpace } from "./pci/config_space.ts";
+export { PciBus, type PciBusOptions } from "./pci/pci_bus.ts";
+export {
+  type PciBar,
+  type PciCapability,
+  PciFunction,
+  type PciFunctionInit,
+  type PciHost,
+  type PlacedBar,
+} from "./pci/pci_function.ts";

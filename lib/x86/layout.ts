@@ -144,6 +144,14 @@ export const LINUX = {
   memorySize: 2 * MIB,
 } as const;
 
+/** Where firmware, by default the bus itself, gives addresses to the BARs of PCI functions: from here on. */
+export const PCI_WINDOWS = {
+  /** I/O ports. */
+  io: 0xc000,
+  /** Memory. */
+  memory: 0xe000_0000,
+} as const;
+
 /** Where firmware puts a Linux kernel that it starts by the 16-bit protocol (QEMU, `x86_load_linux`). */
 export const LINUX_BY_FIRMWARE = {
   /** The real-mode part. */
