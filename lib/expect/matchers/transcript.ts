@@ -18,8 +18,11 @@ import { formatCount } from "../format.ts";
 import { definitionOf, ExitPattern } from "../patterns/exit_pattern.ts";
 import { TranscriptCursor, transcriptPage } from "../transcript_cursor.ts";
 
-/** The option that transcripts have beside those of all runs. */
-const OF_TRANSCRIPTS: NamesOf<Pick<TranscriptOptions, "then">> = { then: "value" };
+/** The options that transcripts have beside those of a step. */
+const OF_TRANSCRIPTS: NamesOf<Pick<TranscriptOptions, "then" | "pending">> = {
+  then: "value",
+  pending: "flag",
+};
 
 /** Transcripts of several CPUs in one run, by their numbers. */
 export type CpuTranscripts = { readonly [cpu: number]: readonly ExitPattern[] };

@@ -56,14 +56,20 @@ export function checkRunOptions(options: RunOptions): void {
  * The same where the end is not the run's to choose: of a step, a transcript, a fault.
  *
  * @param more The names of options that this kind of run has beside `timeout` and `until`.
- * @throws {TypeError} When there is no option of a name, or it is to end in a shutdown.
+ * @throws {TypeError} When there is no option of a name, or it is to end in a shutdown, or with what is pending.
  */
 export function checkRunOptionsWithoutEnd(
   options: RunOptions,
   more: OptionNames = {},
 ): void {
   checkOptions(RUN, options, { ...OF_RUNS, ...more });
-  const { until } = options;
+  const { until, pending } = options;
+  if (pending !== undefined && !Object.hasOwn(more, "pending")) {
+    throw new TypeError(
+      "Cannot run with the option pending here: where a step, a fault or the time limit ends the run, what was injected " +
+        "may be pending or not. run(), exits(), call(), toExit() and toCall() take it.",
+    );
+  }
   if (until !== "shutdown" && until !== "reset") return;
   throw new TypeError(
     `Cannot run until "${until}" here: only run() and exits() end so; a transcript names it with ${until}()`,

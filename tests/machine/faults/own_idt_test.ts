@@ -70,6 +70,7 @@ Deno.test("where its handlers do not take a fault, the page of the shutdown name
   using vm = kernel("unhandled");
   const { message } = assertThrows(() => vm.run(), UnhandledExitError);
   assertStringIncludes(message, `  faults are not caught: ${OWN}`);
+  assertEquals(message.includes("Booted with"), false);
   using expected = kernel("unhandled");
   assertStringIncludes(
     failureOf(() => expect(expected).toFault("#GP")).message,

@@ -202,3 +202,18 @@ Deno.test("an exception for a CPU that is never started is not taken", () => {
     "CPU 1 has not taken what was injected: #UD (the CPU has not run since)",
   );
 });
+
+Deno.test("where the run ends for the test's sake, the option would say nothing, and is refused", () => {
+  using vm = off({ catchFaults: true });
+  const pending = { pending: true };
+  for (
+    const misuse of [
+      () => vm.step(pending),
+      () => expect(vm).toRunOutOfTime(pending),
+      () => expect(vm).toFault("#UD", {}, pending),
+    ]
+  ) {
+    assertThrows(misuse, TypeError, "Cannot run with the option pending here");
+  }
+  assertEquals(vm.log.total, 0);
+});
