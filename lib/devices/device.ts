@@ -118,6 +118,11 @@ export interface DeviceBoard {
    * @throws {TypeError} When there is one, or the kernel has its own, or there are several CPUs.
    */
   connectInterruptController(controller: InterruptController): void;
+  /**
+   * The A20 gate: whether address line 20 reaches memory. At first it is open. Closed, the megabyte at 0x100000 is that
+   * at 0, for the guest.
+   */
+  a20: boolean;
   /** Resets the machine after the access that is being answered: the SYSTEM_EVENT exit RESET. */
   reset(): void;
   /** Turns the power off after the access that is being answered: the SYSTEM_EVENT exit SHUTDOWN. */

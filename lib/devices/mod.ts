@@ -39,8 +39,16 @@ export {
   RegisterMap,
   type RegisterMapOptions,
 } from "./register_map.ts";
+export { DebugConsole } from "./debug_console.ts";
+export { I8042 } from "./i8042/i8042.ts";
+export type { Keyboard } from "./i8042/keyboard.ts";
+export type { Mouse, MouseButton } from "./i8042/mouse.ts";
+export type { KeyCode } from "./i8042/scan_codes.ts";
 export { Pic, type PicOptions } from "./pic.ts";
 export { Pit } from "./pit.ts";
+export { PostCodes } from "./post_codes.ts";
+export { ResetControl } from "./reset_control.ts";
+export { SystemControlPort } from "./system_control.ts";
 export { type Clock, TestClock, type Timers } from "./timers.ts";
 export { type Hypercall, Unikernel, type UnikernelOptions } from "./unikernel/hypercalls.ts";
 export { type ComPort, type ModemInputs, type SerialError, Uart, type UartPlace } from "./uart.ts";

@@ -206,6 +206,7 @@ export class Board implements Disposable {
       ports: this.devices.ports,
       mmio: this.devices.mmio,
       memory: this.memory,
+      slots: parts.slots,
       linear: () => this.exitingCpu.linear,
       timers: this.#timers ?? new Timers(new HostClock()),
       vm,

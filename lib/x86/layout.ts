@@ -204,6 +204,18 @@ export const PORT = {
   picMaster: 0x20,
   /** First of the four ports of the interval timer (8254). */
   pit: 0x40,
+  /** The data port of the keyboard controller (8042). */
+  i8042Data: 0x60,
+  /** The command and status port of the keyboard controller. */
+  i8042Command: 0x64,
+  /** First of the two ports of the real-time clock (MC146818). */
+  cmos: 0x70,
+  /** The diagnostic port, which firmware writes its progress to. */
+  postCode: 0x80,
+  /** System control port A: fast A20 and reset. */
+  systemControl: 0x92,
+  /** The debug console of Bochs and QEMU. */
+  debugConsole: 0xe9,
   /** The gate of the timer's channel 2, and of the speaker. */
   speaker: 0x61,
   /** First of the two ports of the slave PIC. */
@@ -228,6 +240,10 @@ export const PORT = {
   com3: 0x3e8,
   /** First port of COM4. */
   com4: 0x2e8,
+  /** First port of the ACPI power management block (PM1a event, PM1a control, timer). */
+  acpiPm: 0x600,
+  /** The reset control register of PCI chipsets. */
+  resetControl: 0xcf9,
   /** Where a guest writes its status to end the run. */
   exit: 0xf4,
   /** Where a guest that tests itself reports, by the include file for NASM. */

@@ -103,6 +103,12 @@ function limited(device: Device): Device {
           read: (gpa, length) => (check(gpa, length), board.memory.read(gpa, length)),
           write: (gpa, bytes) => (check(gpa, bytes.length), board.memory.write(gpa, bytes)),
         },
+        get a20() {
+          return board.a20;
+        },
+        set a20(open) {
+          board.a20 = open;
+        },
         interruptLine: (irq) => board.interruptLine(irq),
         signalMsi: (address, data) => board.signalMsi(address, data),
         connectInterruptController: (controller) => board.connectInterruptController(controller),

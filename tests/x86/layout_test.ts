@@ -35,6 +35,12 @@ Deno.test("nothing in the layout of long mode lies on anything else, and all of 
 Deno.test("the ports are those that guests know", () => {
   assertEquals(PORT, {
     picMaster: 0x20,
+    i8042Data: 0x60,
+    i8042Command: 0x64,
+    cmos: 0x70,
+    postCode: 0x80,
+    systemControl: 0x92,
+    debugConsole: 0xe9,
     pit: 0x40,
     speaker: 0x61,
     picSlave: 0xa0,
@@ -47,6 +53,8 @@ Deno.test("the ports are those that guests know", () => {
     com3: 0x3e8,
     com4: 0x2e8,
     picElcr: 0x4d0,
+    acpiPm: 0x600,
+    resetControl: 0xcf9,
     fwCfg: 0x510,
     ata: 0x1f0,
     ataControl: 0x3f6,

@@ -17,6 +17,8 @@ interface AttachedDevicesInit {
   readonly ports: Bus<PortHandler>;
   readonly mmio: Bus<MmioHandler>;
   readonly memory: DeviceMemory;
+  /** Whose address line 20 the A20 gate is. */
+  readonly slots: { a20: boolean };
   /** Memory by linear address, of the CPU of the latest exit. */
   readonly linear: () => DeviceMemory<bigint>;
   readonly timers: Timers;
@@ -122,6 +124,15 @@ export class AttachedDevices implements DeviceBoard, Disposable {
     if (why !== undefined) throw new TypeError(`Cannot add an interrupt controller: ${why}`);
     this.#controller = controller;
     connect(controller);
+  }
+
+  /** See {@linkcode DeviceBoard.a20}. */
+  get a20(): boolean {
+    return this.#parts.slots.a20;
+  }
+
+  set a20(open: boolean) {
+    this.#parts.slots.a20 = open;
   }
 
   /** See {@linkcode DeviceBoard.reset}. */

@@ -45,6 +45,8 @@ export interface MemorySlots extends Disposable {
   delete(slot: MemorySlot): void;
   /** Which pages were written. */
   dirty(keep: boolean): number[];
+  /** Whether address line 20 reaches memory. */
+  a20: boolean;
 }
 
 /** What a machine's memory asks of the machine. */

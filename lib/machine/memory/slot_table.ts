@@ -8,6 +8,7 @@ import {
   slotOf,
   type SlotOptions,
 } from "./memory_slots.ts";
+import { closeA20, type ClosedA20 } from "./a20.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { DirtyPages } from "./dirty_pages.ts";
 import { type MemorySlots, pieceBytes, storePiece } from "./physical_memory.ts";
@@ -30,6 +31,8 @@ export class SlotTable implements MemorySlots {
   readonly #addressSpaces: readonly number[];
   #notesWrites = false;
   #slots: readonly BackedSlot[] = [];
+  /** What KVM has in place of slots while A20 is closed; undefined while it is open. */
+  #closed: ClosedA20 | undefined;
   /** The memory of all slots that there were: views of it live as long as the machine. */
   readonly #memory = new Set<Pages>();
 
@@ -73,9 +76,11 @@ export class SlotTable implements MemorySlots {
 
   /** See {@linkcode PhysicalMemory.addSlot}. */
   add(options: SlotOptions): MemorySlot {
-    const slot = createSlot(this.#libc, this.#freeNumber(), options, this.#slots);
-    this.#set(slot);
-    return slot;
+    return this.#withOpenA20(() => {
+      const slot = createSlot(this.#libc, this.#freeNumber(), options, this.#slots);
+      this.#set(slot);
+      return slot;
+    });
   }
 
   /** See {@linkcode PhysicalMemory.moveSlot}. */
@@ -84,18 +89,63 @@ export class SlotTable implements MemorySlots {
     const others = this.#slots.filter((each) => each !== current);
     checkPlace({ gpa, size: current.size, what: `slot ${current.slot}` }, others);
     const moved = slotOf(current.slot, gpa, current.readonly, current.pages);
-    this.#set(moved);
-    return moved;
+    return this.#withOpenA20(() => {
+      this.#set(moved);
+      return moved;
+    });
   }
 
   /** See {@linkcode PhysicalMemory.deleteSlot}. */
   delete(slot: MemorySlot): void {
     const current = this.#find(slot, "delete");
-    this.#dirtyPages?.forget(current.slot);
-    for (const space of this.#addressSpaces) {
-      this.#vm.deleteMemorySlot(numberIn(space, current.slot));
+    this.#withOpenA20(() => {
+      this.#dirtyPages?.forget(current.slot);
+      this.#deleteIn(current);
+      this.#slots = this.#slots.filter((each) => each !== current);
+    });
+  }
+
+  /**
+   * Whether address line 20 reaches memory. Where it does not, KVM has the lowest megabyte once more in place of the
+   * second. The test sees memory as it is either way. Where written pages are noted, which are those of slots, it stays
+   * open.
+   */
+  get a20(): boolean {
+    return this.#closed === undefined;
+  }
+
+  set a20(open: boolean) {
+    if (open === this.a20 || this.#dirtyPages !== undefined) return;
+    if (this.#closed !== undefined) {
+      const { hidden, pieces } = this.#closed;
+      this.#closed = undefined;
+      for (const piece of pieces) this.#deleteIn(piece);
+      for (const slot of hidden) this.#setInAll(slot);
+      return;
     }
-    this.#slots = this.#slots.filter((each) => each !== current);
+    const closed = closeA20(this.#slots);
+    for (const slot of closed.hidden) this.#deleteIn(slot);
+    for (const piece of closed.pieces) this.#setInAll(piece);
+    this.#closed = closed;
+  }
+
+  /** Slots change where all of them are there; afterwards the gate is as it was. */
+  #withOpenA20<Result>(change: () => Result): Result {
+    const { a20 } = this;
+    this.a20 = true;
+    try {
+      return change();
+    } finally {
+      this.a20 = a20;
+    }
+  }
+
+  #setInAll(slot: BackedSlot): void {
+    for (const space of this.#addressSpaces) this.#setIn(space, slot);
+  }
+
+  #deleteIn({ slot }: BackedSlot): void {
+    for (const space of this.#addressSpaces) this.#vm.deleteMemorySlot(numberIn(space, slot));
   }
 
   /** See {@linkcode PhysicalMemory.dirty}. */

@@ -133,6 +133,11 @@ export class HaltWatch {
     return this.#vcpu.events.getMpState() === KVM_MP_STATE.HALTED;
   }
 
+  /** Whether it is, and an interrupt is to wake it. */
+  get isWaiting(): boolean {
+    return !this.endsWaiting && this.#vcpu.kvmRun.ifFlag && this.isHalted;
+  }
+
   /** Begins anew. To be called before the vCPU runs. */
   reset(): void {
     this.#found = 0;

@@ -19,7 +19,15 @@ function memory(): BackedMemory {
   };
   const slots = [page(0, 0), page(2, PAGE), page(1, 0x10000)];
   return new BackedMemory(
-    { slots, add: refuse, move: refuse, delete: refuse, dirty: refuse, [Symbol.dispose]() {} },
+    {
+      slots,
+      add: refuse,
+      move: refuse,
+      delete: refuse,
+      dirty: refuse,
+      a20: true,
+      [Symbol.dispose]() {},
+    },
     { addressOf: refuse, checkUsable() {}, checkIsNoDevice() {}, nextInstructions: () => [] },
   );
 }
