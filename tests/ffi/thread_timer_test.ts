@@ -13,13 +13,13 @@ function timerspec(bytes: Uint8Array): [interval: bigint, value: bigint] {
   return [at(0), at(16)];
 }
 
-function timers() {
+function timers(handled = (_action: Uint8Array<ArrayBuffer>) => {}) {
   const set: [bigint, bigint][] = [];
   const fake = fakeLibc({
     errno: () => ERRNO.EAGAIN,
     functionAddress: () => 0x1234n,
     gettid: () => 42,
-    sigaction: () => 0,
+    sigaction: (_signal, action) => (handled(action), 0),
     timer_create: (_clock, event, id) => {
       assertEquals(new DataView(event.buffer).getInt32(16, true), 42);
       new DataView(id.buffer).setBigUint64(0, 99n, true);
@@ -58,6 +58,17 @@ Deno.test("the handler is installed once for a libc", () => {
   new ThreadTimer(libc)[Symbol.dispose]();
   new ThreadTimer(libc)[Symbol.dispose]();
   assertEquals(calls.filter((call) => call.startsWith("sigaction")), ["sigaction(43)"]);
+});
+
+Deno.test("the handler is a function of libc, and calls that the signal interrupts are restarted", () => {
+  const actions: [handler: bigint, flags: number, size: number][] = [];
+  const { libc } = timers((action) => {
+    const view = new DataView(action.buffer);
+    actions.push([view.getBigUint64(0, true), view.getInt32(136, true), action.length]);
+  });
+  new ThreadTimer(libc)[Symbol.dispose]();
+  // SA_RESTART of <bits/sigaction.h>, whose struct sigaction has 152 bytes.
+  assertEquals(actions, [[0x1234n, 0x1000_0000, 152]]);
 });
 
 Deno.test("each call that fails is named, and nothing is left over", () => {

@@ -74,6 +74,9 @@ Deno.test("EINTR is a result, and every other errno a KvmError; a memory fault i
   assertThrows(() => vcpu.run(), KvmError, "KVM_RUN failed with EFAULT (14) on vCPU 0");
   errno = ERRNO.EHWPOISON;
   assertEquals([vcpu.run(), vcpu.kvmRun.exit().reason], [0, "MEMORY_FAULT"]);
+  // That exit is over: it is not what the next call fails with.
+  errno = ERRNO.EFAULT;
+  assertThrows(() => vcpu.run(), KvmError, "KVM_RUN failed with EFAULT (14) on vCPU 0");
 });
 
 /** Has V8 collect what nobody can reach. */

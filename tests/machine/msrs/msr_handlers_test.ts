@@ -225,6 +225,25 @@ Deno.test("an intercepted MSR that nobody answers is an error that names it and 
   expect(own).toHaveRegisters({ rbx: 1, r8: 2 });
 });
 
+Deno.test("a handler of the exit X86_WRMSR that returns nothing accepts the write", () => {
+  using vm = machine(LSTAR);
+  vm.msrs.intercept("LSTAR");
+  vm.on("X86_RDMSR", () => ({ data: 1 }));
+  let seen = 0;
+  vm.on("X86_WRMSR", () => void seen++);
+  vm.run();
+  assertEquals(seen, 2);
+  expect(vm).toHaveRegisters({ r8: 0 });
+  expect(vm).toBeHalted();
+  assertEquals(vm.log.records().map(({ answeredBy }) => answeredBy === undefined), [
+    false,
+    false,
+    false,
+    false,
+    true,
+  ]);
+});
+
 Deno.test("what a handler returns is checked, and the guest waits for a better answer", () => {
   using vm = machine(LSTAR);
   let value: unknown = 1n << 64n;
