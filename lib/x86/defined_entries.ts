@@ -45,7 +45,7 @@ export type NamesOf<Options> = {
  * @param verb What is done with them, for the message: `"run the machine"`.
  * @param known The names of the options that there are.
  * @param within Where it is an option itself, the way to it: `"slots[0]"`.
- * @throws {TypeError} When it is no object of names, has one that there is not, or a flag that is no boolean.
+ * @throws {TypeError} When it is no object of names, has one that there is not, null, or a flag that is no boolean.
  */
 export function checkOptions(
   verb: string,
@@ -59,6 +59,12 @@ export function checkOptions(
     if (!Object.hasOwn(known, name)) {
       throw new TypeError(
         `Cannot ${verb} with the option ${option}: ${noneOfThatName(name, Object.keys(known))}`,
+      );
+    }
+    // A default stands for what is left out, and not for what is null.
+    if (value === null) {
+      throw new TypeError(
+        `Cannot ${verb} with the option ${option} null: leave it out, or give a value`,
       );
     }
     if (known[name] === "flag" && value !== undefined && typeof value !== "boolean") {

@@ -129,6 +129,10 @@ Deno.test("what is tried over nothing is refused at the line of the test", () =>
       () => modes([]),
       () => modes("real" as never),
       () => modes(["reel" as never]),
+      () => modes(["real", "long", "real"]),
+      // deno-lint-ignore no-sparse-arrays -- that is what is refused
+      () => modes(["real", , "long"] as never),
+      () => modes([Promise.resolve("real") as never]),
       () => requires({ avx22: true } as never),
     ]
   ) {

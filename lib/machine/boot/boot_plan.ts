@@ -1,6 +1,9 @@
+import { hex } from "../../x86/hex.ts";
+import { LAST_PORT } from "../../x86/layout.ts";
 import {
   checkNames,
   checkOptions,
+  definedEntries,
   type NamesOf,
   type OptionNames,
 } from "../../x86/defined_entries.ts";
@@ -131,7 +134,7 @@ export function planBoot(guest: Guest, options: BootOptions): BootPlan {
     recordExits: checkRecordExits(options.recordExits ?? DEFAULT_RECORD_EXITS),
     ...planControllers({ irqchip, pit: options.pit }),
     serial: options.serial ?? true,
-    exitPort: options.exitPort,
+    exitPort: checkExitPort(options.exitPort),
     faultCatcher: state.faultCatcher,
     hasSmm: smm !== undefined,
     slots,
@@ -218,6 +221,7 @@ function handlersOf<Handler>(
     );
   }
   if (isIterable(handlers)) return [...handlers];
+  checkNames(`boot with ${option}`, handlers);
   return Object.entries(handlers).map(([address, handler]) => {
     if (/^\d+$/.test(address)) return [Number(address), handler];
     throw new TypeError(
@@ -232,6 +236,15 @@ function isIterable<Handler>(
   handlers: HandlersByAddress<Handler>,
 ): handlers is Iterable<readonly [AddressRange, Handler]> {
   return Symbol.iterator in handlers;
+}
+
+function checkExitPort(port: number | undefined): number | undefined {
+  if (port === undefined || (Number.isInteger(port) && port >= 0 && port <= LAST_PORT)) return port;
+  throw new RangeError(
+    `Cannot boot with exitPort ${JSON.stringify(port)}: it is not a whole number from 0 to ${
+      hex(LAST_PORT)
+    }`,
+  );
 }
 
 function checkRecordExits(count: number): number {
@@ -409,6 +422,9 @@ const WITHIN: {
   smm: { handler: "value", base: "value" },
 };
 
+/** Those of them that are lists. */
+const LISTS: readonly string[] = ["cpus", "mappings", "slots"];
+
 /**
  * Refuses names below the top level that there are not, and values that would be taken for others.
  *
@@ -418,17 +434,30 @@ function checkWithin(options: BootOptions): void {
   const given = options as Readonly<Record<string, unknown>>;
   for (const [option, known] of Object.entries(WITHIN)) {
     const value = given[option];
-    if (value === undefined || typeof value === "number") continue;
-    if (!Array.isArray(value)) {
+    if (value === undefined || (option === "cpus" && typeof value === "number")) continue;
+    if (!LISTS.includes(option)) {
       checkOptions("boot", value, known, option);
       continue;
+    }
+    if (!Array.isArray(value)) {
+      throw new TypeError(`Cannot boot with ${option} ${String(value)}: give a list of them`);
     }
     // Not forEach, which passes over holes.
     for (const [index, each] of value.entries()) {
       checkOptions("boot", each, known, `${option}[${index}]`);
     }
   }
-  if (given.gates !== undefined) checkNames("boot with gates", given.gates);
+  if (typeof given.dirtyPages === "object") {
+    checkOptions("boot", given.dirtyPages, { ring: "value" }, "dirtyPages");
+  }
+  for (const [vector] of definedEntries("boot with the gate", given.gates ?? {})) {
+    if (/^\d+$/.test(vector)) continue;
+    throw new TypeError(
+      `Cannot boot with a gate for ${
+        JSON.stringify(vector)
+      }: it is no vector; give { 13: "handler" }`,
+    );
+  }
   const { hide, show, force } = options.cpuid ?? {};
   for (const [name, features] of Object.entries({ hide, show, force })) {
     if (features === undefined || Array.isArray(features)) continue;
@@ -455,7 +484,7 @@ interface EnabledCapability {
  * @throws {RangeError} When there is none of a name, or it has too many arguments.
  */
 function planCapabilities(capabilities: VmCapabilities): EnabledCapability[] {
-  return Object.entries(capabilities).flatMap(([name, given]) => {
+  return definedEntries("enable", capabilities).flatMap(([name, given]) => {
     if (!Object.hasOwn(CAPABILITIES, name)) {
       throw new RangeError(
         `Cannot enable ${
@@ -465,8 +494,7 @@ function planCapabilities(capabilities: VmCapabilities): EnabledCapability[] {
         }`,
       );
     }
-    if (given === undefined) return [];
-    const args = typeof given === "object" ? given : [given];
+    const args = Array.isArray(given) ? given : [given];
     if (args.length > MOST_ARGUMENTS) {
       throw new RangeError(
         `Cannot enable ${name} with ${args.length} arguments: a capability takes ${MOST_ARGUMENTS} at the most`,

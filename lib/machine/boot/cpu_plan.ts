@@ -1,3 +1,4 @@
+import { checkAddress } from "../../guest/address.ts";
 import type { CpuState, Mode } from "../../x86/boot/cpu_state.ts";
 import type { Image } from "../../guest/image.ts";
 import type { RegisterValues } from "../registers/registers.ts";
@@ -129,9 +130,13 @@ function planStart(
   }
   if (convention === "unikernel") start.push({ rsi: BigInt(cpuNumber + number) });
   if (options.registers !== undefined) start.push(options.registers);
-  if (own.stack !== undefined) start.push({ rsp: BigInt(own.stack) });
+  if (own.stack !== undefined) {
+    start.push({ rsp: checkAddress(own.stack, `the stack of CPU ${number}`) });
+  }
   if (own.entry !== undefined) {
-    const address = typeof own.entry === "string" ? image.symbol(own.entry) : BigInt(own.entry);
+    const address = typeof own.entry === "string"
+      ? image.symbol(own.entry)
+      : checkAddress(own.entry, `the entry of CPU ${number}`);
     start.push({ rip: (registers.rip ?? 0n) + address - entry });
   }
   if (own.registers !== undefined) start.push(own.registers);

@@ -1,6 +1,7 @@
 import { atCaller } from "../../guest/call_site.ts";
 import { modeDefaults } from "../../x86/boot/boot_state.ts";
 import type { Mode } from "../../x86/boot/cpu_state.ts";
+import { checkNames } from "../../x86/defined_entries.ts";
 import { noneOfThatName } from "../../x86/nearest_names.ts";
 import type { BootOptions } from "./boot_options.ts";
 
@@ -60,8 +61,10 @@ function casesOf(choices: readonly (Mode | BootOptions)[]): ModeCase[] {
   if (choices.length === 0) {
     throw new RangeError("Cannot run over no mode: name one, or leave the list out for all");
   }
-  return choices.map((choice) => {
+  // Not choices.map, which passes over holes.
+  const cases = Array.from(choices, (choice: (typeof choices)[number] | undefined) => {
     const options = typeof choice === "string" ? { mode: choice } as BootOptions : choice;
+    checkNames("run over", options as unknown);
     const mode = options.mode as Mode;
     if (!Object.hasOwn(modeDefaults, mode)) {
       throw new RangeError(
@@ -70,6 +73,13 @@ function casesOf(choices: readonly (Mode | BootOptions)[]): ModeCase[] {
     }
     return { name: nameOf(mode, options), mode, bits: modeDefaults[mode].bits, options };
   });
+  const twice = cases.find(({ name }, index) =>
+    cases.findIndex((each) => each.name === name) < index
+  );
+  if (twice === undefined) return cases;
+  throw new RangeError(
+    `Cannot run over ${twice.name} twice: two tests would have one name. Leave one out, or write a test for each.`,
+  );
 }
 
 /** The mode, and what else can be told in a word. */

@@ -278,7 +278,10 @@ Deno.test("options that are out of range leave nothing open", () => {
     [{ recordExits: 0 }, "Cannot record 0 exits"],
     [{ recordExits: 1.5 }, "Cannot record 1.5 exits"],
     [{ recordExits: 2 ** 21 }, "it is not a whole number from 1 to 1048576"],
-    [{ exitPort: 0x10000 }, "Cannot handle ports 0x10000"],
+    [
+      { exitPort: 0x10000 },
+      "Cannot boot with exitPort 65536: it is not a whole number from 0 to 0xffff",
+    ],
     [{ exitPort: 0x3f8 }, "COM1 has 0x3f8 to 0x3ff already"],
     [{ registers: { al: 256 } }, "Cannot set al as 0x100"],
     [{ registers: { foo: 1 } as never }, 'Cannot find a register "foo"'],

@@ -39,6 +39,12 @@ export function unikernelEntry(layout: UnikernelLayout = {}): CpuState {
       `Cannot start CPU ${cpuNumber}: the number of a CPU is a whole number from 0 on`,
     );
   }
+  const isAddress = typeof bootInformation === "bigint" || Number.isSafeInteger(bootInformation);
+  if (!isAddress || BigInt.asUintN(64, BigInt(bootInformation)) !== BigInt(bootInformation)) {
+    throw new RangeError(
+      `Cannot pass boot information at ${bootInformation}: it is not a whole number of 64 bits`,
+    );
+  }
   const state = longMode(layout);
   return {
     ...state,
