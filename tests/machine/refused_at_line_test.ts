@@ -64,6 +64,18 @@ const REFUSED: Record<string, [call: (vm: Machine) => unknown, message: string]>
     ({ mmio }) => mmio.on(0x100_0000, { wirte() {} } as never),
     "neither read nor write",
   ],
+  "a handler of a port whose read is no function": [
+    ({ ports }) => ports.on(0x80, { read: 5, write() {} } as never),
+    "by a read that is 5: give a function",
+  ],
+  "an interrupt that is a text": [
+    ({ inject }) => inject.interrupt("6" as never),
+    "Cannot inject interrupt 6",
+  ],
+  "what is asked before each exit": [
+    (vm) => vm.exits({ before: 5 as never }),
+    "Cannot ask 5 before each exit",
+  ],
   "an answer to nothing": [(vm) => vm.answer(5), "Cannot answer an exit"],
   "a byte that is a bigint": [
     (vm) => expect(vm).toHaveMemory(0x500, [0xf4n] as never),

@@ -1,48 +1,22 @@
+import { checkNames, definedEntries } from "../../x86/defined_entries.ts";
 import { hex } from "../../x86/hex.ts";
-import { LAST_PORT } from "../../x86/layout.ts";
-import {
-  checkNames,
-  checkOptions,
-  definedEntries,
-  type NamesOf,
-  type OptionNames,
-} from "../../x86/defined_entries.ts";
 import { bootState } from "../../x86/boot/boot_state.ts";
-import type { CpuState, Mode } from "../../x86/boot/cpu_state.ts";
+import type { CpuState } from "../../x86/boot/cpu_state.ts";
 import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
 import type { AddressRange } from "../../devices/bus.ts";
 import type { MachineSettings } from "../board.ts";
-import { type CpuidOptions, type CpuidPlan, planCpuid } from "../cpuid/cpuid_options.ts";
+import { type CpuidPlan, planCpuid } from "../cpuid/cpuid_options.ts";
 import { planControllers } from "../interrupts/irqchip.ts";
 import { planDirtyPages } from "../memory/dirty_pages.ts";
-import {
-  mainMemory,
-  planSlots,
-  SLOT_OPTIONS,
-  type SlotOptions,
-  type SlotPlan,
-} from "../memory/memory_slots.ts";
+import { mainMemory, planSlots, type SlotPlan } from "../memory/memory_slots.ts";
 import { msrEntries, type MsrEntry } from "../msrs/msrs.ts";
-import type { InterleavingOptions } from "../run/interleaving.ts";
-import type { PageMapping } from "../../x86/paging/page_mapping.ts";
 import { checkTimeout, DEFAULT_TIMEOUT_MILLISECONDS } from "../run/time_limit.ts";
 import { defaultsOf, modeOf } from "./boot_mode.ts";
 import type {
   BootOptions,
   CommonOptions,
-  CompatibilityOptions,
-  CpuOptions,
   Guest,
   HandlersByAddress,
-  LongOptions,
-  PaeOptions,
-  PagedOptions,
-  Protected16Options,
-  ProtectedOptions,
-  RealOptions,
-  SmmOptions,
-  UnrealOptions,
-  Virtual8086Options,
   VmCapabilities,
 } from "./boot_options.ts";
 import { planCpuCount, planInterleaving, planStarts, type StartRegisters } from "./cpu_plan.ts";
@@ -53,11 +27,12 @@ import {
   protocolState,
   romSlots,
 } from "./boot_protocol.ts";
+import { checkOptionNames } from "./option_names.ts";
 import { placeGuest } from "./guest_placement.ts";
 import { Image } from "../../guest/image.ts";
-import { PC_MEMORY } from "../../x86/layout.ts";
+import { LAST_PORT, PC_MEMORY } from "../../x86/layout.ts";
 import { type SmmHandler, smmHandler } from "./smm_handler.ts";
-import { nearestNames, noneOfThatName } from "../../x86/nearest_names.ts";
+import { nearestNames } from "../../x86/nearest_names.ts";
 import { CAPABILITIES, type CapabilityName } from "../../kvm/abi/capabilities.ts";
 
 /** Memory for a Linux kernel: it takes a few dozen MiB to unpack itself. */
@@ -104,7 +79,6 @@ export function planBoot(guest: Guest, options: BootOptions): BootPlan {
   const defaults = defaultsOf(mode, options);
   const own = guest instanceof Image ? ownProtocol(guest) : undefined;
   checkOptionNames(mode, options, own);
-  checkWithin(options);
   const main = mainMemory(options.memory ?? defaultMemory(own) ?? defaults.memorySize, {
     hasHoles: own?.kind === "rom",
   });
@@ -252,219 +226,6 @@ function checkRecordExits(count: number): number {
   throw new RangeError(
     `Cannot record ${count} exits: it is not a whole number from 1 to ${MOST_RECORDED_EXITS}`,
   );
-}
-
-const common: NamesOf<CommonOptions> = {
-  capabilities: "value",
-  cpuid: "value",
-  clock: "value",
-  cpus: "value",
-  devices: "value",
-  dirtyPages: "value",
-  entry: "value",
-  exitPort: "value",
-  gates: "value",
-  hugePages: "flag",
-  interleaving: "value",
-  irqchip: "value",
-  kernel: "value",
-  libc: "value",
-  load: "value",
-  memory: "value",
-  mmio: "value",
-  msrs: "value",
-  origin: "value",
-  pit: "flag",
-  ports: "value",
-  recordExits: "value",
-  registers: "value",
-  reset: "value",
-  serial: "flag",
-  slots: "value",
-  smm: "value",
-  timeout: "value",
-  tripleFault: "value",
-  unclaimed: "value",
-};
-
-const segments = {
-  cs: "value",
-  ds: "value",
-  es: "value",
-  fs: "value",
-  gs: "value",
-  ss: "value",
-} as const;
-const real: NamesOf<RealOptions> = {
-  ...common,
-  ...segments,
-  mode: "value",
-  ip: "value",
-  sp: "value",
-  catchFaults: "flag",
-};
-const unreal: NamesOf<UnrealOptions> = real;
-const tables = {
-  gdt: "value",
-  idt: "value",
-  tss: "value",
-  catchFaults: "flag",
-} as const;
-const protected16: NamesOf<Protected16Options> = {
-  ...common,
-  ...tables,
-  mode: "value",
-  stack: "value",
-};
-const virtual8086: NamesOf<Virtual8086Options> = { ...real, ...tables, ioPermission: "flag" };
-const protected32: NamesOf<ProtectedOptions> = {
-  ...protected16,
-  cpl: "value",
-  ioPermission: "flag",
-};
-const paged: NamesOf<PagedOptions> = {
-  ...protected32,
-  pageTables: "value",
-  mappings: "value",
-  identityMap: "value",
-};
-const pae: NamesOf<PaeOptions> = paged;
-const compatibility: NamesOf<CompatibilityOptions> = { ...paged, levels: "value" };
-const long: NamesOf<LongOptions> = {
-  ...compatibility,
-  convention: "value",
-  zeroPage: "value",
-  bootInformation: "value",
-  cpuNumber: "value",
-};
-
-const { entry: _, load: __, origin: ___, ...anywhere } = common;
-/** The options of guests that start by a boot protocol. */
-const ofProtocols: OptionNames = { ...anywhere, mode: "value" };
-
-const NAMES: Readonly<Record<Mode, OptionNames>> = {
-  real,
-  unreal,
-  protected16,
-  virtual8086,
-  protected: protected32,
-  paged,
-  pae,
-  compatibility,
-  long,
-};
-
-/**
- * Refuses options that a mode does not have: without a type check they would be ignored.
- *
- * @throws {TypeError} When there is one.
- */
-function checkOptionNames(
-  mode: Mode,
-  options: BootOptions,
-  protocol: OwnProtocol | undefined,
-): void {
-  const known = protocol === undefined ? NAMES[mode] : ofProtocols;
-  const unknown = Object.keys(options).find((name) => !Object.hasOwn(known, name));
-  if (unknown === undefined) return checkOptions("boot", options, known);
-  const modes = (Object.keys(NAMES) as Mode[]).filter((each) =>
-    Object.hasOwn(NAMES[each], unknown)
-  );
-  if (protocol !== undefined && (modes.length > 0 || Object.hasOwn(common, unknown))) {
-    throw new TypeError(
-      `Cannot boot a ${protocol.kind} image with the option ${unknown}: where it lies and starts, and in what state, is ` +
-        "told by its boot protocol; `registers` changes what registers have",
-    );
-  }
-  throw new TypeError(
-    modes.length > 0
-      ? `Cannot boot mode ${mode} with the option ${unknown}: it is one of ${modes.join(", ")}`
-      : `Cannot boot with the option ${unknown}: ${noneOfThatName(unknown, Object.keys(known))}`,
-  );
-}
-
-/** The names of what is in the options that are objects, or lists of them. */
-const WITHIN: {
-  readonly cpuid: NamesOf<CpuidOptions>;
-  readonly cpus: NamesOf<CpuOptions>;
-  readonly interleaving: NamesOf<InterleavingOptions>;
-  readonly mappings: NamesOf<PageMapping>;
-  readonly slots: NamesOf<SlotOptions>;
-  readonly smm: NamesOf<SmmOptions>;
-} = {
-  cpuid: {
-    hide: "value",
-    show: "value",
-    force: "value",
-    brand: "value",
-    vendor: "value",
-    hypervisor: "value",
-    pmu: "flag",
-    family: "value",
-    model: "value",
-    stepping: "value",
-    entries: "value",
-  },
-  cpus: { entry: "value", stack: "value", registers: "value" },
-  interleaving: { seed: "value", instructions: "value" },
-  mappings: {
-    linear: "value",
-    physical: "value",
-    size: "value",
-    pageSize: "value",
-    writable: "flag",
-    user: "flag",
-    userTables: "flag",
-    executable: "flag",
-    present: "flag",
-  },
-  slots: SLOT_OPTIONS,
-  smm: { handler: "value", base: "value" },
-};
-
-/** Those of them that are lists. */
-const LISTS: readonly string[] = ["cpus", "mappings", "slots"];
-
-/**
- * Refuses names below the top level that there are not, and values that would be taken for others.
- *
- * @throws {TypeError} When there is one.
- */
-function checkWithin(options: BootOptions): void {
-  const given = options as Readonly<Record<string, unknown>>;
-  for (const [option, known] of Object.entries(WITHIN)) {
-    const value = given[option];
-    if (value === undefined || (option === "cpus" && typeof value === "number")) continue;
-    if (!LISTS.includes(option)) {
-      checkOptions("boot", value, known, option);
-      continue;
-    }
-    if (!Array.isArray(value)) {
-      throw new TypeError(`Cannot boot with ${option} ${String(value)}: give a list of them`);
-    }
-    // Not forEach, which passes over holes.
-    for (const [index, each] of value.entries()) {
-      checkOptions("boot", each, known, `${option}[${index}]`);
-    }
-  }
-  if (typeof given.dirtyPages === "object") {
-    checkOptions("boot", given.dirtyPages, { ring: "value" }, "dirtyPages");
-  }
-  for (const [vector] of definedEntries("boot with the gate", given.gates ?? {})) {
-    if (/^\d+$/.test(vector)) continue;
-    throw new TypeError(
-      `Cannot boot with a gate for ${
-        JSON.stringify(vector)
-      }: it is no vector; give { 13: "handler" }`,
-    );
-  }
-  const { hide, show, force } = options.cpuid ?? {};
-  for (const [name, features] of Object.entries({ hide, show, force })) {
-    if (features === undefined || Array.isArray(features)) continue;
-    throw new TypeError(
-      `Cannot boot with cpuid ${name} ${String(features)}: give a list of features`,
-    );
-  }
 }
 
 /** The most arguments that KVM_ENABLE_CAP takes. */

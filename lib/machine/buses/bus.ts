@@ -159,7 +159,13 @@ export class HandlerTable<Handler extends AnyHandler> implements Bus<Handler> {
 
 function checkHandler(handler: AnyHandler, what: string): void {
   const { read, write }: AnyHandler = handler ?? {};
-  if (typeof read === "function" || typeof write === "function") return;
+  for (const [name, method] of Object.entries({ read, write })) {
+    if (method === undefined || typeof method === "function") continue;
+    throw new TypeError(
+      `Cannot handle ${what} by a ${name} that is ${String(method)}: give a function`,
+    );
+  }
+  if (read !== undefined || write !== undefined) return;
   throw new TypeError(
     `Cannot handle ${what} by ${typeof handler}: it has neither read nor write. Give an object with one of them, or both.`,
   );

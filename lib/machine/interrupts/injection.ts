@@ -145,12 +145,13 @@ export class Injection {
    * @throws {TypeError} When the kernel has the interrupt controllers (the option `irqchip`).
    */
   interrupt(vector: number): void {
-    this.#checkExternal("inject an interrupt");
-    if (!Number.isInteger(vector) || vector < 0 || vector > LAST_VECTOR) {
+    atCaller(this.interrupt, () => {
+      this.#checkExternal("inject an interrupt");
+      if (Number.isInteger(vector) && vector >= 0 && vector <= LAST_VECTOR) return;
       throw new RangeError(
         `Cannot inject interrupt ${String(vector)}: it is not a vector from 0 to ${LAST_VECTOR}`,
       );
-    }
+    });
     this.#parts.queue.add(vector);
     this.#injected.add("interrupt");
   }

@@ -89,8 +89,13 @@ export function checkCallOptions(options: CallOptions): void {
  * @throws {RangeError} When there is no CPU of a number, or none is named.
  */
 export function checkExitsOptions(options: ExitsOptions, count: number): void {
-  const { call, cpus } = options;
   checkOptions(RUN, options, OF_EXITS);
+  const { before, call, cpus } = options;
+  if (before !== undefined && typeof before !== "function") {
+    throw new TypeError(
+      `Cannot ask ${String(before)} before each exit: give a function of the exit`,
+    );
+  }
   if (call !== undefined) checkOptions(RUN, call, OF_CALLEES, "call");
   if (cpus !== undefined && !Array.isArray(cpus)) {
     throw new TypeError(`Cannot run the CPUs ${String(cpus)}: give a list of their numbers`);
