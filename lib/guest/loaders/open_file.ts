@@ -217,12 +217,14 @@ function kernelImage(
 }
 
 function checkTaken(kind: ImageKind, options: OpenOptions): void {
-  const { name, options: taken } = KINDS[kind];
   for (const [option, value] of Object.entries(options)) {
-    if (option === "kind" || value === undefined || Object.hasOwn(taken, option)) continue;
+    const isTaken = option === "kind" || Object.hasOwn(KINDS[kind].options, option);
+    if (value === undefined || isTaken) continue;
     throw new TypeError(
-      `Cannot open the image with the option ${option}: it is a ${name}, which does not take it. Leave it out, or say ` +
-        "what the file is by `kind`.",
+      `Cannot open the image with the option ${option}: a file of kind ${
+        JSON.stringify(kind)
+      } does not take it. ` +
+        "Leave it out, or say what else the file is by `kind`.",
     );
   }
 }
