@@ -1,6 +1,5 @@
 import { kvm_msr_list, kvm_msrs, type KvmMsrEntry } from "../abi/structs/msr.ts";
 import { type IoctlOptions, type IoctlTarget, structBytes } from "../ioctl_target.ts";
-import type { Writable } from "../../ffi/struct.ts";
 import { ERRNO } from "../../ffi/errors.ts";
 import type { IoctlName } from "../abi/ioctls.ts";
 import { KvmError, MsrError } from "../errors.ts";
@@ -68,15 +67,15 @@ export function readMsrs(
  */
 function writeMsrs(
   target: IoctlTarget,
-  entries: readonly Pick<Writable<KvmMsrEntry>, "index" | "data">[],
+  entries: readonly { readonly index: number; readonly data: number | bigint }[],
 ): void {
   for (let done = 0; done < entries.length; done += MOST_MSRS) {
     const part = entries.slice(done, done + MOST_MSRS);
     const bytes = structBytes(kvm_msrs, { entries: part }, part.length);
     const count = target.call("KVM_SET_MSRS", bytes);
     if (count === part.length) continue;
-    const list = entries.map(({ index }) => index ?? 0);
-    throw new MsrError("KVM_SET_MSRS", list, done + count, BigInt(part[count].data ?? 0));
+    const list = entries.map(({ index }) => index);
+    throw new MsrError("KVM_SET_MSRS", list, done + count, BigInt(part[count].data));
   }
 }
 
