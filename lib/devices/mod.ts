@@ -39,6 +39,7 @@ export {
   RegisterMap,
   type RegisterMapOptions,
 } from "./register_map.ts";
+export { Cmos, type CmosOptions } from "./cmos.ts";
 export { DebugConsole } from "./debug_console.ts";
 export { I8042 } from "./i8042/i8042.ts";
 export type { Keyboard } from "./i8042/keyboard.ts";
