@@ -1,7 +1,7 @@
 import { asm, boot, HostError, requires, TimeLimitError } from "@vmexit/vmexit";
 import { IOCTLS, KVM_DEV_TYPE } from "@vmexit/vmexit/abi";
 import { ERRNO, kvmLibc, type Libc, libc, openHandles } from "@vmexit/vmexit/kvm";
-import { MAP_FAILED } from "../../../lib/ffi/mman.ts";
+import { MAP, MAP_FAILED, PROT } from "../../../lib/ffi/mman.ts";
 import { ThreadTimer } from "../../../lib/ffi/thread_timer.ts";
 import { emulatedMachine, remoteLibc } from "../../../lib/kvm/remote/kvm_choice.ts";
 import { RemoteLibc } from "../../../lib/kvm/remote/remote_libc.ts";
@@ -249,6 +249,18 @@ test("a descriptor that is closed is EBADF, and no request is made: the machine 
   assertEquals([c.madvise(own.address + 0x20_0000n, 4096, 14), c.errno()], [-1, ERRNO.ENOMEM]);
   assertEquals(requests(), before);
   assertEquals(own.isHeld, false);
+});
+
+test("what is mapped is there at once, without another request", () => {
+  const c = kvmLibc();
+  const bytes = new TextEncoder().encode("mapped");
+  const fd = c.memfd_create("mapped", 0);
+  assertEquals(c.write(fd, bytes), bytes.length);
+  const address = c.mmap(4096, PROT.READ | PROT.WRITE, MAP.SHARED, fd, 0);
+  assert(address !== MAP_FAILED);
+  assertEquals(new Uint8Array(c.memory(address, bytes.length)).slice(), bytes);
+  c.munmap(address, 4096);
+  c.close(fd);
 });
 
 test("a device that is only tried counts no descriptor: the machine is let go", () => {
