@@ -89,6 +89,18 @@ export interface DeviceMemory<Address extends number | bigint = number> {
   write(address: Address, bytes: Uint8Array): void;
 }
 
+/** A CPU as firmware that the host plays sees it. */
+export interface DeviceCpu {
+  /** Its number. */
+  readonly number: number;
+  /** Guest memory by linear address, through its page tables. */
+  readonly linear: DeviceMemory<bigint>;
+  /** The value of a register by its name: `"ax"`, `"rdi"`; of a segment register, its base. */
+  get(name: string): bigint;
+  /** Sets a general register, or loads a segment register as in real mode. It counts when the access is done. */
+  set(name: string, value: number | bigint): void;
+}
+
 /** What a board offers its devices. */
 export interface DeviceBoard {
   /** The I/O ports. */
@@ -97,8 +109,10 @@ export interface DeviceBoard {
   readonly mmio: Bus<MmioHandler>;
   /** Guest memory, for direct memory access. */
   readonly memory: DeviceMemory;
-  /** Guest memory by linear address, through the page tables of the CPU whose access is being answered. */
-  readonly linear: DeviceMemory<bigint>;
+  /** The memory that there is, by address: not what is read-only. */
+  readonly ram: readonly { readonly gpa: number; readonly size: number }[];
+  /** The CPU whose access is being answered; for firmware and hypercalls, whose arguments are in its registers. */
+  readonly cpu: DeviceCpu;
   /** The board's time, and what happens at some. */
   readonly timers: Timers;
   /**

@@ -7,6 +7,7 @@ export type { AddressRange, Bus } from "./bus.ts";
 export type {
   Device,
   DeviceBoard,
+  DeviceCpu,
   DeviceMemory,
   InterruptController,
   InterruptLine,
@@ -64,3 +65,13 @@ export {
   type PciHost,
   type PlacedBar,
 } from "./pci/pci_function.ts";
+export { Bios, type BiosCallRecord, type BiosHandler, type BiosOptions } from "./bios/bios.ts";
+export { BiosCall, type BiosRegister } from "./bios/call.ts";
+export {
+  type ScreenCell,
+  type ScreenPlace,
+  TEXT_COLORS,
+  type TextColor,
+  TextScreen,
+} from "./text_screen.ts";
+export type { BiosQuirks } from "./bios/quirks.ts";

@@ -15,6 +15,7 @@ import { matchEnd, matchExitStatus, matchTimeLimit } from "./matchers/end.ts";
 import { matchFault } from "./matchers/fault.ts";
 import { matchMemory } from "./matchers/memory.ts";
 import { matchMsrs, matchRegisters } from "./matchers/registers.ts";
+import { matchScreen } from "./matchers/screen.ts";
 import { matchPortOutput, matchSerial, matchSerialPart } from "./matchers/output.ts";
 import {
   type CpuTranscripts,
@@ -127,6 +128,19 @@ export class StateExpectation {
    */
   toHaveSerial(text: string | RegExp): void {
     this.#assert(() => matchSerial(this.#machine, text), this.toHaveSerial);
+  }
+
+  /**
+   * The text screen shows this, of a machine that has one (`TextScreen`): a string is somewhere in its text, whose rows
+   * end in line feeds and have no blanks at their ends; a list is its rows, from the top, all that are not blank; a
+   * regular expression has a match in the text.
+   *
+   * @throws {AssertionError} When it does not.
+   * @throws {RangeError} When every screen does: the string is empty, or the expression matches all.
+   * @throws {TypeError} When the machine has no screen.
+   */
+  toHaveScreen(text: string | RegExp | readonly string[]): void {
+    this.#assert(() => matchScreen(this.#machine, text), this.toHaveScreen);
   }
 
   /**

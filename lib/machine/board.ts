@@ -1,7 +1,8 @@
 import { ExitPort } from "../devices/exit_port.ts";
-import type { Device } from "../devices/device.ts";
+import type { Device, DeviceCpu } from "../devices/device.ts";
 import { openBusMmio, openBusPorts } from "../devices/open_bus.ts";
 import { type Clock, HostClock, Timers } from "../devices/timers.ts";
+import { TextScreen } from "../devices/text_screen.ts";
 import { Uart } from "../devices/uart.ts";
 import type { Image } from "../guest/image.ts";
 import type { Libc } from "../ffi/libc.ts";
@@ -207,7 +208,7 @@ export class Board implements Disposable {
       mmio: this.devices.mmio,
       memory: this.memory,
       slots: parts.slots,
-      linear: () => this.exitingCpu.linear,
+      cpu: () => deviceCpu(this.exitingCpu),
       timers: this.#timers ?? new Timers(new HostClock()),
       vm,
       irqchip,
@@ -230,6 +231,15 @@ export class Board implements Disposable {
       this.#kernelReset = new KernelReset(vm, cpus, this.#parts.settings);
     }
     for (const device of devices) this.#attached.attach(device);
+  }
+
+  /** See {@linkcode Machine.screen}. */
+  get screen(): TextScreen {
+    const screen = this.#parts.settings.devices.find((device) => device instanceof TextScreen);
+    if (screen !== undefined) return screen;
+    throw new TypeError(
+      "Cannot look at the screen: the machine has none. Boot it with `devices: [new TextScreen()]`.",
+    );
   }
 
   #reset(): void {
@@ -358,4 +368,26 @@ export class Board implements Disposable {
         }),
     });
   }
+}
+
+/** A selector of real mode counts units of 16 bytes. */
+const PARAGRAPH_BITS = 4n;
+
+/** A CPU as devices see it. */
+function deviceCpu({ number, linear, registers }: Cpu): DeviceCpu {
+  return {
+    number,
+    linear,
+    get(name) {
+      const value: unknown = Reflect.get(registers, name);
+      return typeof value === "bigint" || typeof value === "number"
+        ? BigInt(value)
+        : (value as { readonly base: bigint }).base;
+    },
+    set(name, value) {
+      const segment: unknown = Reflect.get(registers, name);
+      if (typeof segment !== "object") return void Reflect.set(registers, name, value);
+      Object.assign(segment!, { selector: Number(value), base: BigInt(value) << PARAGRAPH_BITS });
+    },
+  };
 }

@@ -1,4 +1,5 @@
 import type { MmioHandler, PortHandler } from "../devices/handlers.ts";
+import type { TextScreen } from "../devices/text_screen.ts";
 import type { Uart } from "../devices/uart.ts";
 import type { Address } from "../guest/address.ts";
 import type { Image } from "../guest/image.ts";
@@ -119,11 +120,7 @@ export class MachineCpu {
     return this.#board.portOutput;
   }
 
-  /**
-   * The serial line at COM1.
-   *
-   * @throws {TypeError} When the machine was booted with `serial: false`.
-   */
+  /** The serial line at COM1. @throws {TypeError} When the machine was booted with `serial: false`. */
   get serial(): Uart {
     return this.#core.serial;
   }
@@ -372,14 +369,15 @@ export class Machine extends MachineCpu implements Disposable {
     return this.#board.devices.mmio;
   }
 
-  /**
-   * The interrupt controllers in the kernel.
-   *
-   * @throws {TypeError} When the machine was booted without them (the option `irqchip`).
-   */
+  /** The interrupt controllers in the kernel. @throws {TypeError} When it has none (the option `irqchip`). */
   get interrupts(): Interrupts {
     this.checkUsable("use the interrupt controllers");
     return this.#board.devices.interrupts;
+  }
+
+  /** The text screen among its `devices`. @throws {TypeError} When it has none. */
+  get screen(): TextScreen {
+    return this.#board.screen;
   }
 
   /** The CPU of the latest exit: in a handler, the one that it answers. CPU 0 before the first. */

@@ -57,6 +57,7 @@ export type {
   SlotOptions,
 } from "./memory/memory_slots.ts";
 export { type ModeCase, modes } from "./boot/modes.ts";
+export { type FirmwareState, hostileBoot, type HostileBootOptions } from "./boot/hostile_boot.ts";
 export type { Notification, NotifyOptions } from "./buses/notification.ts";
 export type { PortOutput } from "./buses/port_output.ts";
 export type { Registers, RegisterValues } from "./registers/registers.ts";

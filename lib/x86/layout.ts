@@ -232,6 +232,8 @@ export const PORT = {
   pciData: 0xcfc,
   /** The selector of QEMU's firmware configuration device; its data follows, and its DMA address at 0x514. */
   fwCfg: 0x510,
+  /** First of the 32 ports of a colour VGA. */
+  vga: 0x3c0,
   /** First port of the serial line COM1. */
   com1: 0x3f8,
   /** First port of COM2. */
@@ -246,12 +248,33 @@ export const PORT = {
   resetControl: 0xcf9,
   /** Where a guest writes its status to end the run. */
   exit: 0xf4,
+  /** Where the BIOS that the host plays is called by its stubs. */
+  bios: 0xe3,
   /** Where a guest that tests itself reports, by the include file for NASM. */
   guestReport: 0xe4,
   /** The same, by the header for C. */
   guestRecord: 0xe5,
   /** Where the fault catcher's stubs write; no device of a PC is there. */
   fault: 0xbe,
+} as const;
+
+/** Memory of the text screen in colour, a guest-physical address. */
+export const TEXT_SCREEN = { start: 0xb_8000, size: 0x8000 } as const;
+
+/** Guest-physical memory of a BIOS that the host plays. */
+export const BIOS = {
+  /** The segment of its stubs. */
+  segment: 0xf000,
+  /** Offset of the stub of vector 0; each has 4 bytes. */
+  stubs: 0xe000,
+  /** Offset of the configuration table of INT 15h, AH=C0h. */
+  configuration: 0xe6f5,
+  /** Offset of the disk parameter table of INT 13h, AH=08h. */
+  diskParameters: 0xefc7,
+  /** The BIOS data area. */
+  dataArea: 0x400,
+  /** The end of conventional memory: the extended BIOS data area lies above. */
+  conventionalEnd: 0x9_fc00,
 } as const;
 
 /** I/O ports of the hypercalls of a monitor for unikernels (uhyve 0.2.1, `uhyve-interface`). */

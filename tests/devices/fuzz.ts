@@ -96,8 +96,11 @@ function limited(device: Device): Device {
         ports: board.ports,
         mmio: board.mmio,
         timers: board.timers,
-        get linear() {
-          return board.linear;
+        get ram() {
+          return board.ram;
+        },
+        get cpu() {
+          return board.cpu;
         },
         memory: {
           read: (gpa, length) => (check(gpa, length), board.memory.read(gpa, length)),

@@ -45,6 +45,8 @@ Deno.test("the ports are those that guests know", () => {
     speaker: 0x61,
     picSlave: 0xa0,
     fault: 0xbe,
+    bios: 0xe3,
+    vga: 0x3c0,
     guestReport: 0xe4,
     guestRecord: 0xe5,
     exit: 0xf4,

@@ -242,7 +242,7 @@ export class Unikernel implements Device {
       );
     }
     this.#pieces(call, (address, length) => {
-      const bytes = this.#board.linear.read(address, length);
+      const bytes = this.#board.cpu.linear.read(address, length);
       if (isOutput) return this.#print(bytes), length;
       const written = file!.write(bytes);
       if (written === length) return written;
@@ -260,7 +260,7 @@ export class Unikernel implements Device {
     const read = this.#pieces(call, (address, length) => {
       const bytes = fd === STDIN ? this.#takeInput(length) : file!.read(length);
       failed ||= bytes === undefined;
-      if (bytes !== undefined) this.#board.linear.write(address, bytes);
+      if (bytes !== undefined) this.#board.cpu.linear.write(address, bytes);
       return bytes?.length ?? 0;
     });
     call.set("ret", failed ? FAILED : read);

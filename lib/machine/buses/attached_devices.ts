@@ -2,6 +2,7 @@ import type { Bus } from "../../devices/bus.ts";
 import type {
   Device,
   DeviceBoard,
+  DeviceCpu,
   DeviceMemory,
   InterruptController,
   InterruptLine,
@@ -17,10 +18,17 @@ interface AttachedDevicesInit {
   readonly ports: Bus<PortHandler>;
   readonly mmio: Bus<MmioHandler>;
   readonly memory: DeviceMemory;
-  /** Whose address line 20 the A20 gate is. */
-  readonly slots: { a20: boolean };
-  /** Memory by linear address, of the CPU of the latest exit. */
-  readonly linear: () => DeviceMemory<bigint>;
+  /** The memory slots, and whose address line 20 the A20 gate is. */
+  readonly slots: {
+    a20: boolean;
+    readonly slots: readonly {
+      readonly gpa: number;
+      readonly size: number;
+      readonly readonly: boolean;
+    }[];
+  };
+  /** The CPU of the latest exit. */
+  readonly cpu: () => DeviceCpu;
   readonly timers: Timers;
   readonly vm: Vm;
   readonly irqchip: Irqchip;
@@ -57,9 +65,15 @@ export class AttachedDevices implements DeviceBoard, Disposable {
     this.timers = parts.timers;
   }
 
-  /** See {@linkcode DeviceBoard.linear}. */
-  get linear(): DeviceMemory<bigint> {
-    return this.#parts.linear();
+  /** See {@linkcode DeviceBoard.ram}. */
+  get ram(): DeviceBoard["ram"] {
+    return this.#parts.slots.slots.filter(({ readonly }) => !readonly)
+      .map(({ gpa, size }) => ({ gpa, size }));
+  }
+
+  /** See {@linkcode DeviceBoard.cpu}. */
+  get cpu(): DeviceCpu {
+    return this.#parts.cpu();
   }
 
   /**

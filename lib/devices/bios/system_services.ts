@@ -1,0 +1,203 @@
+import { BIOS } from "../../x86/layout.ts";
+import type { DeviceBoard } from "../device.ts";
+import type { BiosCall } from "./call.ts";
+import type { BiosQuirks } from "./quirks.ts";
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const SIGNATURE = 0x534d_4150;
+const UNSUPPORTED = 0x86;
+
+/** A range of the memory map. */
+interface MapEntry {
+  readonly base: number;
+  readonly length: number;
+  readonly type: number;
+}
+
+const TYPE = { RAM: 1, RESERVED: 2 } as const;
+const ENTRY = { short: 20, long: 24 } as const;
+
+/** AH=87h: the descriptors of source and destination in the table at ES:SI. */
+const MOVE = { SOURCE: 0x12, DESTINATION: 0x1a, size: 0x30, most: 0x8000 } as const;
+
+/** By what else A20 can be switched: BX of AX=2403h. */
+const A20_BY = { KEYBOARD_CONTROLLER: 0x1, PORT_92: 0x2 } as const;
+
+/** Ticks of the timer a second. */
+const TICKS = 1_193_182 / 65_536;
+const NANOSECONDS = 1e9;
+const MICROSECONDS = 1000;
+const SECONDS_PER_DAY = 86_400;
+
+const LEGACY_END = MIB;
+const ISA_HOLE = 15 * MIB;
+const HOLE_END = 16 * MIB;
+
+/** INT 15h and INT 1Ah. */
+export class SystemServices {
+  readonly #board: DeviceBoard;
+  readonly #quirks: BiosQuirks;
+  readonly #date: Date;
+
+  /** Those of one machine. */
+  constructor(board: DeviceBoard, quirks: BiosQuirks, date: Date) {
+    this.#board = board;
+    this.#quirks = quirks;
+    this.#date = date;
+  }
+
+  /** Answers INT 15h. False for a function that there is not. */
+  answer(call: BiosCall): boolean {
+    switch (call.get("ax")) {
+      case 0xe820:
+        return this.#memoryMap(call);
+      case 0xe801:
+        return this.#extended(call);
+      case 0x2400:
+      case 0x2401:
+        this.#board.a20 = call.low("ax") === 1;
+        return call.result(0), true;
+      case 0x2402:
+        call.set("ax", this.#board.a20 ? 1 : 0);
+        call.carry = false;
+        return true;
+      case 0x2403:
+        call.set("bx", A20_BY.KEYBOARD_CONTROLLER | A20_BY.PORT_92);
+        return call.result(0), true;
+    }
+    switch (call.ah) {
+      case 0x86:
+        // Time passes for the guest's devices.
+        this.#wait(call.get("cx") * 0x1_0000 + call.get("dx"));
+        call.carry = false;
+        return true;
+      case 0x87:
+        return this.#move(call);
+      case 0x88:
+        call.set("ax", Math.min(this.#extendedMemory, ISA_HOLE - LEGACY_END) / KIB);
+        call.carry = false;
+        return true;
+      case 0xc0:
+        call.setEs(BIOS.segment);
+        call.set("bx", BIOS.configuration);
+        return call.result(0), true;
+      default:
+        return false;
+    }
+  }
+
+  /** Answers INT 1Ah. False for a function that there is not. */
+  answerClock(call: BiosCall): boolean {
+    const now = new Date(this.#date.getTime() + this.#board.timers.now / 1e6);
+    const bcd = (value: number) => Math.floor(value / 10) << 4 | value % 10;
+    switch (call.ah) {
+      case 0x00: {
+        const seconds = this.#board.timers.now / NANOSECONDS % SECONDS_PER_DAY;
+        const ticks = Math.floor(seconds * TICKS);
+        call.set("cx", ticks >>> 16);
+        call.set("dx", ticks & 0xffff);
+        call.setLow("ax", 0);
+        return true;
+      }
+      case 0x02:
+        call.set("cx", bcd(now.getHours()) << 8 | bcd(now.getMinutes()));
+        call.set("dx", bcd(now.getSeconds()) << 8);
+        call.carry = false;
+        return true;
+      case 0x04: {
+        const year = now.getFullYear();
+        call.set("cx", bcd(Math.floor(year / 100)) << 8 | bcd(year % 100));
+        call.set("dx", bcd(now.getMonth() + 1) << 8 | bcd(now.getDate()));
+        call.carry = false;
+        return true;
+      }
+      default:
+        return false;
+    }
+  }
+
+  #wait(microseconds: number): void {
+    const { timers } = this.#board;
+    const end = timers.now + microseconds * MICROSECONDS;
+    const MOST_MILLISECONDS = 1000;
+    timers.at(end, () => {});
+    while (timers.now < end) timers.passToNext(MOST_MILLISECONDS);
+  }
+
+  /** Memory as the machine has it, with the legacy area of a PC cut out. */
+  get #map(): MapEntry[] {
+    const ram = this.#board.ram.flatMap(({ gpa, size }) => {
+      const end = gpa + size;
+      const parts: MapEntry[] = [];
+      if (gpa < BIOS.conventionalEnd) {
+        const length = Math.min(end, BIOS.conventionalEnd) - gpa;
+        parts.push({ base: gpa, length, type: TYPE.RAM });
+      }
+      if (end > LEGACY_END) {
+        const base = Math.max(gpa, LEGACY_END);
+        parts.push({ base, length: end - base, type: TYPE.RAM });
+      }
+      return parts;
+    });
+    const legacy = [
+      { base: BIOS.conventionalEnd, length: 0xa_0000 - BIOS.conventionalEnd, type: TYPE.RESERVED },
+      { base: 0xf_0000, length: 0x1_0000, type: TYPE.RESERVED },
+    ];
+    return [...ram, ...legacy].sort((a, b) => a.base - b.base);
+  }
+
+  /** Bytes above 1 MiB, up to the first hole. */
+  get #extendedMemory(): number {
+    const above = this.#map.find(({ base, type }) => base === LEGACY_END && type === TYPE.RAM);
+    return above?.length ?? 0;
+  }
+
+  #memoryMap(call: BiosCall): boolean {
+    const { hasNoE820, shortE820 } = this.#quirks;
+    if (hasNoE820) return false;
+    const map = this.#map;
+    const index = call.wide("bx");
+    const room = call.wide("cx");
+    const entry = map[index];
+    if (call.wide("dx") !== SIGNATURE || room < ENTRY.short || entry === undefined) {
+      return call.result(UNSUPPORTED), true;
+    }
+    const size = shortE820 || room < ENTRY.long ? ENTRY.short : ENTRY.long;
+    const view = new DataView(new ArrayBuffer(size));
+    view.setBigUint64(0, BigInt(entry.base), true);
+    view.setBigUint64(8, BigInt(entry.length), true);
+    view.setUint32(16, entry.type, true);
+    if (size === ENTRY.long) view.setUint32(20, 1, true);
+    this.#board.memory.write(call.address("es", call.get("di")), new Uint8Array(view.buffer));
+    call.setWide("ax", SIGNATURE);
+    call.setWide("cx", size);
+    call.setWide("bx", index + 1 < map.length ? index + 1 : 0);
+    call.carry = false;
+    return true;
+  }
+
+  #extended(call: BiosCall): boolean {
+    const memory = this.#extendedMemory;
+    const below = Math.min(memory, ISA_HOLE) / KIB;
+    const above = Math.max(0, memory - (HOLE_END - LEGACY_END)) / (64 * KIB);
+    call.set("ax", below);
+    call.set("bx", above);
+    call.set("cx", below);
+    call.set("dx", above);
+    call.carry = false;
+    return true;
+  }
+
+  #move(call: BiosCall): boolean {
+    const { memory } = this.#board;
+    const words = call.get("cx");
+    const table = memory.read(call.address("es", call.get("si")), MOVE.size);
+    const baseAt = (offset: number) =>
+      (table[offset] | table[offset + 1] << 8 | table[offset + 2] << 16) +
+      table[offset + 5] * 0x100_0000;
+    if (words > MOVE.most) return call.result(1), true;
+    memory.write(baseAt(MOVE.DESTINATION), memory.read(baseAt(MOVE.SOURCE), words * 2));
+    return call.result(0), true;
+  }
+}
