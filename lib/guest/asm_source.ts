@@ -15,7 +15,14 @@ export interface AsmSourceInit {
   compose(): string;
 }
 
-const BITS_DIRECTIVE = /^\s*(?:\[\s*)?(?:bits\s+|use)(16|32|64)\b/im;
+const BITS_DIRECTIVE = /^(?:\[\s*)?(?:bits\s+|use)(16|32|64)\b/i;
+
+/** What may stand before it without making bytes: nothing, a comment, the preprocessor's lines, other directives. */
+const MAKES_NO_BYTES =
+  /^(?:;|%|\[|(?:org|default|cpu|global|extern|section|segment|absolute)\b|\w+:?\s+equ\b|[.\w]+:\s*(?:;|$)|$)/i;
+
+/** Definitions whose lines make no bytes where they stand. */
+const DEFINITION = /^\s*%i?macro\b[^]*?^\s*%endmacro\b|^\s*struc\b[^]*?^\s*endstruc\b/gim;
 
 /**
  * NASM source: an asm literal or an `.asm` file. It is text until it is assembled, since the address it is assembled
@@ -49,7 +56,7 @@ export class AsmSource {
     return this.#init.compose();
   }
 
-  /** The width of code that it sets first with `bits` or `use16` (…), or undefined where it sets none. */
+  /** The width of code that it begins with, by `bits` or `use16` (…) before its first code; else undefined. */
   get declaredBits(): CodeBits | undefined {
     return declaredBits(this.text);
   }
@@ -85,7 +92,12 @@ export class AsmSource {
   }
 }
 
+/** A directive behind the first code says nothing of how that begins: boot sectors enter other modes on their way. */
 function declaredBits(text: string): CodeBits | undefined {
-  const bits = BITS_DIRECTIVE.exec(text)?.[1];
-  return bits === undefined ? undefined : Number(bits) as CodeBits;
+  for (const line of text.replace(DEFINITION, "").split("\n")) {
+    const bits = BITS_DIRECTIVE.exec(line.trim())?.[1];
+    if (bits !== undefined) return Number(bits) as CodeBits;
+    if (!MAKES_NO_BYTES.test(line.trim())) return undefined;
+  }
+  return undefined;
 }

@@ -228,6 +228,29 @@ const DECLARED: [source: AsmSource, bits: number | undefined][] = [
   [asm`use32`, 32],
   [asm`mov ax, 1 ; bits 64`, undefined],
   [asm`${asm`bits 64`}`, 64],
+  [
+    asm`
+    org 0x7c00
+    PORT equ 0x80
+    start:
+    %macro say 1
+      mov al, %1
+      out PORT, al
+    %endmacro
+    struc pair
+      .a: resw 1
+    endstruc
+    bits 32`,
+    32,
+  ],
+  [
+    asm`
+    lgdt [0x500]
+    jmp dword 8:entry
+    bits 32
+    entry: hlt`,
+    undefined,
+  ],
 ];
 Deno.test("a source knows the width of code that it sets first", () => {
   for (const [source, bits] of DECLARED) {

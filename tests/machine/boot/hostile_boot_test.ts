@@ -69,6 +69,7 @@ Deno.test("the same by the reported guest, whose BIOS is its own", () => {
 Deno.test("a BIOS that returns with interrupts on ends a guest that has no IDT yet", () => {
   const end = (define: Record<string, number>) => {
     using vm = boot(reported("interrupts_on_after_bios", define), {
+      mode: "real",
       memory: "8M",
       timeout: 60_000,
     });
