@@ -37,7 +37,7 @@ const COM = {
 } as const;
 
 /** One of the four serial lines of a PC. */
-export type ComPort = keyof typeof COM;
+export type ComPort = "COM1" | "COM2" | "COM3" | "COM4";
 
 /** Where a UART is that is none of a PC's four. */
 export interface UartPlace {
@@ -58,7 +58,7 @@ const ERRORS = {
 } as const;
 
 /** What a test can let go wrong on a serial line. */
-export type SerialError = keyof typeof ERRORS;
+export type SerialError = "parity" | "framing" | "break" | "overrun";
 
 /** The inputs from a modem, or from whatever is at the other end. */
 export interface ModemInputs {

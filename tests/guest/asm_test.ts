@@ -1,6 +1,6 @@
-import { assertEquals, assertInstanceOf, assertStringIncludes, assertThrows } from "@std/assert";
+import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { asm, type AsmValue } from "../../lib/guest/asm.ts";
-import { AsmSource } from "../../lib/guest/asm_source.ts";
+import type { AsmSource } from "../../lib/guest/asm_source.ts";
 import { assemble } from "../../lib/guest/assemble.ts";
 import { AssemblyError } from "../../lib/guest/diagnostic.ts";
 import { DiskCache, ImageCache } from "../../lib/guest/image_cache.ts";
@@ -211,52 +211,6 @@ Deno.test("a number of several lines does not shift the lines after it", () => {
   `;
   const { lines } = source.assemble();
   assertEquals(lines[1].line, markedLine(import.meta.url, "after-number"));
-});
-
-const DECLARED: [source: AsmSource, bits: number | undefined][] = [
-  [asm`nop`, undefined],
-  [asm`bits 16`, 16],
-  [
-    asm`
-    ; bits 16
-    BITS 64
-    bits 32`,
-    64,
-  ],
-  [asm`[bits 32]`, 32],
-  [asm`  [ BITS 64 ]`, 64],
-  [asm`use32`, 32],
-  [asm`mov ax, 1 ; bits 64`, undefined],
-  [asm`${asm`bits 64`}`, 64],
-  [
-    asm`
-    org 0x7c00
-    PORT equ 0x80
-    start:
-    %macro say 1
-      mov al, %1
-      out PORT, al
-    %endmacro
-    struc pair
-      .a: resw 1
-    endstruc
-    bits 32`,
-    32,
-  ],
-  [
-    asm`
-    lgdt [0x500]
-    jmp dword 8:entry
-    bits 32
-    entry: hlt`,
-    undefined,
-  ],
-];
-Deno.test("a source knows the width of code that it sets first", () => {
-  for (const [source, bits] of DECLARED) {
-    assertInstanceOf(source, AsmSource);
-    assertEquals(source.declaredBits, bits as AsmSource["declaredBits"], source.text);
-  }
 });
 
 Deno.test("a literal is given macros from outside, and knows its lines all the same", () => {
