@@ -19,11 +19,19 @@ Usage: vmexit COMMAND [ARGUMENTS]
 
   demo [NAME ...]       boot the example guests and print each exit as it happens
   test [ARGUMENTS]      deno test with the same arguments; the last line is "N passed, N failed"
+  run FILE [OPTIONS]    boot a kernel, a ROM, a boot sector or another image; what it writes to COM1 is shown
   bench [FILE ...]      the benchmarks of the project: bench/*_bench.ts
   setup                 fetch and make all that tests need; --c-compiler installs a C compiler, too; --no-install nothing
   image export FILE     pack the emulated machine; image import FILE unpacks it where its kernel cannot be fetched
   doctor                what this machine has, which KVM tests would use, and what to do about it
   help                  this text
+
+Options of run
+  --append TEXT         the kernel's command line; --initrd FILE, --module FILE (more than one): files for it
+  --memory SIZE         such as 64M; --cpus N; --disk FILE: an IDE disk (what the guest writes stays in memory)
+  --mode MODE           real, protected, long, …; --kind KIND and --origin ADDRESS where the file does not say what it is
+  --until TEXT          the run ends well as soon as the guest writes TEXT; --timeout SECONDS (60); --trace shows every exit
+  exit code             status << 1 | 1 of a write to port 0xf4; 0 at HLT, power off, TEXT; 124 when the time is over; else 1
 
 KVM is this machine's /dev/kvm. Where there is none that can be used, it is that of a machine that QEMU emulates, with an AMD
 processor: the same results, no real timing. A machine that Bochs emulates has an Intel processor; commands run inside it.
@@ -42,6 +50,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   demo,
   doctor,
   image,
+  run: runImage,
   setup,
   test: testCommand,
 };
@@ -51,8 +60,15 @@ async function demo(args: readonly string[], context: CommandContext): Promise<n
   return await bootGuests(new URL(import.meta.url), ["demo", ...args], here, context);
 }
 
+async function runImage(args: readonly string[], context: CommandContext): Promise<number> {
+  const { signal } = context;
+  const here = async () => await (await import("./run.ts")).run(args, { signal });
+  return await bootGuests(new URL(import.meta.url), ["run", ...args], here, context);
+}
+
 /** The command line itself is wrong (as sysexits.h has it). */
 const USAGE_EXIT_CODE = 64;
+const WRONG_USAGE = [TypeError, RangeError, Deno.errors.NotFound];
 
 const SIGNAL_DELAY_MILLISECONDS = 50;
 
@@ -102,8 +118,8 @@ export async function main(args: readonly string[]): Promise<number> {
       complain(error.message);
       return error.exitCode;
     }
-    if (error instanceof TypeError || error instanceof RangeError) {
-      complain(error.message);
+    if (WRONG_USAGE.some((kind) => error instanceof kind)) {
+      complain((error as Error).message);
       return USAGE_EXIT_CODE;
     }
     throw error;

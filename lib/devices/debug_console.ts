@@ -47,6 +47,11 @@ export class DebugConsole implements Device {
     return this.#output.bytes;
   }
 
+  /** The bytes that the guest has sent after the first `start`: what is new since they were looked at last. */
+  bytesFrom(start: number): Uint8Array<ArrayBuffer> {
+    return this.#output.from(start);
+  }
+
   /** The bytes that the guest has written, as UTF-8. */
   get text(): string {
     return this.#output.text;

@@ -20,6 +20,11 @@ export class KeptOutput {
     return this.#bytes.slice(0, this.#length);
   }
 
+  /** Those from the `start`th on. */
+  from(start: number): Uint8Array<ArrayBuffer> {
+    return this.#bytes.slice(start, this.#length);
+  }
+
   /** They, as UTF-8. */
   get text(): string {
     return new TextDecoder("utf-8", { ignoreBOM: true }).decode(this.bytes);

@@ -203,6 +203,11 @@ export class Uart implements Device {
     return this.#sent.bytes;
   }
 
+  /** The bytes that the guest has sent after the first `start`: what is new since they were looked at last. */
+  bytesFrom(start: number): Uint8Array<ArrayBuffer> {
+    return this.#sent.from(start);
+  }
+
   /** The bytes that the guest has sent, as UTF-8. */
   get text(): string {
     return this.#sent.text;

@@ -1,0 +1,174 @@
+import { run } from "../../lib/cli/run.ts";
+import {
+  assert,
+  assertEquals,
+  assertMatch,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import { AT_1_MIB, flat, linked } from "../guest/loaders/linked.ts";
+
+/** Runs the command on a file, and returns its exit code and what it showed. */
+async function runFile(file: Uint8Array, ...args: string[]) {
+  const folder = Deno.makeTempDirSync({ prefix: "vmexit-run-" });
+  try {
+    Deno.writeFileSync(`${folder}/guest`, file);
+    Deno.writeTextFileSync(`${folder}/extra`, "the extra file");
+    let text = "";
+    const lines: string[] = [];
+    const code = await run(
+      [`${folder}/guest`, ...args.map((arg) => arg.replace("EXTRA", `${folder}/extra`))],
+      {
+        write: (bytes) => text += new TextDecoder().decode(bytes),
+        writeError: (line) => lines.push(line),
+      },
+    );
+    return { code, text, lines, errors: lines.join("\n") };
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+}
+
+/** A multiboot kernel: writes its command line to COM1, and does something then. */
+const kernel = (end: string) =>
+  linked(
+    `
+  bits 32
+  section .header
+  dd 0x1badb002, 0, -0x1badb002
+  section .text
+  global _start
+_start:
+  mov esi, [ebx + 16]
+  mov edx, 0x3f8
+.next:
+  lodsb
+  test al, al
+  jz .end
+  out dx, al
+  jmp .next
+.end:
+  ${end}
+`,
+    { format: "elf32", script: AT_1_MIB },
+  );
+
+Deno.test("run shows what a kernel writes, and ends well at its HLT", async () => {
+  const { code, text, errors } = await runFile(kernel("cli\n  hlt"), "--append", "hello there");
+  assertEquals([code, text], [0, "hello there"]);
+  assertMatch(errors, /multiboot kernel \(ELF, 32 bits\), 0x100000–0x[0-9a-f]+, starts at/);
+  assertStringIncludes(errors, "the guest ended by HLT");
+});
+
+Deno.test("run's exit code is the status of the exit port, as isa-debug-exit has it", async () => {
+  for (const [status, code] of [[0, 1], [1, 3], [0x10, 0x21]]) {
+    const result = await runFile(kernel(`mov al, ${status}\n  out 0xf4, al\n  hlt`));
+    assertEquals(result.code, code);
+    assertStringIncludes(result.errors, `the guest ended with the status ${status}`);
+  }
+});
+
+Deno.test("run ends well as soon as the text comes, of a guest that never ends, and badly without it", async () => {
+  const spins = kernel("jmp $");
+  const seen = await runFile(spins, "--append", "all tests passed", "--until", "passed");
+  assertEquals([seen.code, seen.text], [0, "all tests passed"]);
+  const other = await runFile(kernel("cli\n  hlt"), "--append", "panic", "--until", "passed");
+  assertEquals(other.code, 1);
+  assertStringIncludes(other.errors, 'did not write "passed"');
+  const late = await runFile(kernel("cli\n  hlt"), "--append", "passed", "--until", "passed");
+  assertEquals(late.code, 0);
+  const over = await runFile(spins, "--timeout", "1", "--until", "passed");
+  assertEquals(over.code, 124);
+  assertMatch(over.errors, /the time is over \(1 s\).*\nCPU 0 at 0x1000[0-9a-f]+/);
+  const waits = await runFile(kernel("sti\n.wait: hlt\n  jmp .wait"), "--timeout", "1");
+  assertEquals(waits.code, 124);
+});
+
+Deno.test("run tells of a guest that ends badly", async () => {
+  const fault = await runFile(kernel("ud2"));
+  assertEquals(fault.code, 1);
+  assertStringIncludes(fault.errors, "SHUTDOWN");
+  const reset = await runFile(kernel("mov al, 0xfe\n  out 0x64, al\n  cli\n  hlt"));
+  assertEquals(reset.code, 1);
+  assertStringIncludes(reset.errors, "The guest reset the machine");
+});
+
+Deno.test("run shows every exit where it is asked to", async () => {
+  const { code, lines } = await runFile(kernel("cli\n  hlt"), "--append", "x", "--trace");
+  assertEquals(code, 0);
+  assert(
+    lines.some((line) => line.endsWith(' 1  IO out 0x3f8 byte 0x78 "x"  COM1')),
+    lines.join("\n"),
+  );
+  assert(lines.some((line) => line.includes(" 2  HLT")));
+});
+
+Deno.test("run gives a kernel its modules, a boot sector its disk, and other images their options", async () => {
+  const module = kernel(
+    "mov ebx, [ebx + 24]\n mov esi, [ebx]\n mov ecx, 14\n rep outsb\n cli\n hlt",
+  );
+  const withModule = await runFile(module, "--module", "EXTRA");
+  assertEquals([withModule.code, withModule.text], [0, "the extra file"]);
+
+  const disk = flat(`
+    org 0x7c00
+    mov dx, 0x1f6
+    mov al, 0xe0
+    out dx, al
+    mov dx, 0x1f2
+    mov al, 1
+    out dx, al
+    mov al, 0
+    inc dx
+    out dx, al
+    inc dx
+    out dx, al
+    inc dx
+    out dx, al
+    mov dx, 0x1f7
+    mov al, 0x20
+    out dx, al
+  .wait:
+    in al, dx
+    test al, 8
+    jz .wait
+    mov dx, 0x1f0
+    mov cx, 256
+    mov di, 0x8000
+    rep insw
+    mov dx, 0x3f8
+    mov si, 0x8000
+    mov cx, 14
+    rep outsb
+    cli
+    hlt
+    times 510 - ($ - $$) db 0
+    dw 0xaa55
+  `);
+  const withDisk = await runFile(disk, "--disk", "EXTRA");
+  assertEquals([withDisk.code, withDisk.text], [0, "the extra file"]);
+
+  const long = flat(
+    "bits 64\norg 0x200000\nmov rax, cr4\nmov al, 'L'\nmov dx, 0xe9\nout dx, al\ncli\nhlt",
+  );
+  const placed = await runFile(long, "--origin", "0x200000", "--mode", "long", "--memory", "4M");
+  assertEquals([placed.code, placed.text], [0, "L"]);
+});
+
+Deno.test("run refuses what it does not understand", async () => {
+  const file = kernel("hlt");
+  const refused = async (message: string, ...args: string[]) => {
+    const error = await assertRejects(() => runFile(file, ...args), Error, message);
+    assert(error instanceof TypeError || error instanceof RangeError);
+  };
+  await refused("--colour", "--colour");
+  await refused("type vmexit run FILE", "another");
+  await refused("Cannot use --cpus none", "--cpus", "none");
+  await refused("Cannot use --timeout 0", "--timeout", "0");
+  await refused('Cannot read "64 MB" as a size', "--memory", "64 MB");
+  await refused("in mode", "--mode", "long");
+  await refused('as "bzimage"', "--kind", "bzimage");
+  await refused("takes commandLine, modules", "--initrd", "EXTRA");
+  await refused("an empty text", "--until", "");
+  await assertRejects(() => run(["/no/such/file"]), Deno.errors.NotFound);
+});
