@@ -42,7 +42,7 @@ const mapEntry = struct("hvm_memmap_table_entry", {
 });
 
 /**
- * The state in which a kernel is entered by PVH's boot ABI (Xen, docs/misc/pvh.pandoc), and `hvm_start_info`, version 1,
+ * The state in which a kernel is entered by PVH's boot ABI (Xen, "PVH boot ABI", misc/pvh.pandoc), and `hvm_start_info`, version 1,
  * with all that EBX leads to: command line, modules, memory map, and the RSDP where one is named.
  *
  * @param layout What the kernel is, and what it is told.
