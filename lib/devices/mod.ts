@@ -75,3 +75,23 @@ export {
   TextScreen,
 } from "./text_screen.ts";
 export type { BiosQuirks } from "./bios/quirks.ts";
+export { VirtioBlk } from "./virtio/virtio_blk.ts";
+export { VirtioConsole } from "./virtio/virtio_console.ts";
+export {
+  type QueueSetup,
+  VIRTIO_FEATURE,
+  VIRTIO_STATUS,
+  VirtioDevice,
+  type VirtioTransport,
+} from "./virtio/virtio_device.ts";
+export { VirtioMmio, type VirtioMmioOptions } from "./virtio/virtio_mmio.ts";
+export { VirtioNet } from "./virtio/virtio_net.ts";
+export { VirtioPci, type VirtioPciVersion } from "./virtio/virtio_pci.ts";
+export {
+  legacyLayout,
+  Virtqueue,
+  VirtqueueBuffer,
+  VirtqueueError,
+  type VirtqueueFeatures,
+  type VirtqueueLayout,
+} from "./virtio/virtqueue.ts";

@@ -152,6 +152,14 @@ export const PCI_WINDOWS = {
   memory: 0xe000_0000,
 } as const;
 
+/** Where a virtio device behind registers in memory lies by default, as guests of small monitors are told. */
+export const VIRTIO_MMIO = {
+  /** The physical address of its 512 bytes. */
+  address: 0xd000_0000,
+  /** Its interrupt. */
+  irq: 5,
+} as const;
+
 /** Where firmware puts a Linux kernel that it starts by the 16-bit protocol (QEMU, `x86_load_linux`). */
 export const LINUX_BY_FIRMWARE = {
   /** The real-mode part. */

@@ -285,13 +285,15 @@ export class PciFunction {
   }
 
   /** Guest memory, for direct memory access: none as long as the guest has not made the function a bus master. */
-  get memory(): DeviceMemory {
+  protected readonly memory: DeviceMemory = {
+    read: (gpa, length) => this.#masteredMemory.read(gpa, length),
+    write: (gpa, bytes) => this.#masteredMemory.write(gpa, bytes),
+  };
+
+  get #masteredMemory(): DeviceMemory {
     const { memory } = this.#board;
     if ((this.#command & COMMAND.BUS_MASTER) !== 0) return memory;
-    const refuse = (): never => {
-      throw new RangeError(`${this.name} is no bus master: its command register says so`);
-    };
-    return { read: refuse, write: refuse };
+    throw new RangeError(`${this.name} is no bus master: its command register says so`);
   }
 
   /** Asserts the interrupt pin, or ends that: as long as the guest has enabled messages, nobody sees it. */
