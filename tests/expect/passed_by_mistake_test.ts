@@ -306,3 +306,17 @@ Deno.test("what is no UTF-8 on a serial line has no match that hangs on it", () 
   expect(vm).toHaveSerial(/took \d ms/);
   expect(vm).not.toHaveSerial(/took \d s/);
 });
+
+Deno.test("memory is not compared with a view of itself", () => {
+  using vm = boot(asm`
+    mov byte [0x900], 7
+    hlt
+  `);
+  const before = vm.memory.read(0x900, 1);
+  const views = [vm.memory.view(0x900, 1), vm.memory.slots[0].bytes.subarray(0x900, 0x901)];
+  vm.run();
+  for (const view of views) {
+    assertThrows(() => expect(vm).toHaveMemory(0x900, view), TypeError, "what a view of it shows");
+  }
+  expect(vm).not.toHaveMemory(0x900, before);
+});

@@ -2,6 +2,7 @@ import type { Address } from "../../guest/address.ts";
 import {
   addressAfter,
   type AddressSpace,
+  areLive,
   contentBytes,
   type MemoryContent,
 } from "../../machine/memory/address_space.ts";
@@ -16,6 +17,7 @@ const PER_ROW = 16;
  * Compares memory with bytes, a list of byte values, or text.
  *
  * @throws {RangeError} When the content is empty or not bytes, or there is no such label or no memory.
+ * @throws {TypeError} When it is a view of the guest's own memory.
  */
 export function matchMemory(
   space: AddressSpace,
@@ -23,6 +25,7 @@ export function matchMemory(
   where: Address,
   content: MemoryContent,
 ): MatcherResult {
+  checkIsNoView(content);
   const address = space.addressOf(where);
   const label = typeof where === "string" ? JSON.stringify(where) : undefined;
   const expected = contentBytes(content);
@@ -46,6 +49,15 @@ export function matchMemory(
       ? undefined
       : () => differingRows(address, expected, received),
   };
+}
+
+/** Guest memory that is seen live would be compared with itself. */
+function checkIsNoView(content: MemoryContent): void {
+  if (!(content instanceof Uint8Array) || !areLive(content)) return;
+  throw new TypeError(
+    "Cannot expect memory to hold what a view of it shows: that is the guest's memory as it is now. " +
+      "Keep a copy from before, by vm.memory.read(…).",
+  );
 }
 
 /** The rows of 16 bytes in which the two differ, with the differing bytes marked. */

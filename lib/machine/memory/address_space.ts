@@ -9,6 +9,20 @@ const BYTE_BITS = 8;
  */
 export type MemoryContent = Uint8Array | readonly number[] | string;
 
+/** The buffers behind views of guest memory that were handed out. */
+const LIVE = new WeakSet<ArrayBufferLike>();
+
+/** Notes that bytes are guest memory itself, and no copy. */
+export function liveBytes(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
+  LIVE.add(bytes.buffer);
+  return bytes;
+}
+
+/** Whether bytes are guest memory itself, which changes while the guest runs. */
+export function areLive(bytes: Uint8Array): boolean {
+  return LIVE.has(bytes.buffer);
+}
+
 /**
  * Guest memory seen through one kind of address: physical ({@linkcode PhysicalMemory}) or linear ({@linkcode
  * LinearMemory}). A label of the guest serves wherever an address does. All integers are little-endian, as on x86.

@@ -5,7 +5,7 @@ import { PAGE_SIZE } from "../../ffi/mman.ts";
 import { allocateHugePages, allocatePages, partOf } from "../../ffi/pages.ts";
 import { KVM_PRIVATE_PAGES, LAST_PHYSICAL_ADDRESS, PC_MEMORY } from "../../x86/layout.ts";
 import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
-import { contentBytes, type MemoryContent } from "./address_space.ts";
+import { contentBytes, liveBytes, type MemoryContent } from "./address_space.ts";
 import { formatAddress } from "../../x86/hex.ts";
 import { type Size, sizeInBytes } from "./size.ts";
 
@@ -254,7 +254,7 @@ export function slotOf(slot: number, gpa: number, readonly: boolean, pages: Page
     size,
     pages,
     get bytes() {
-      return pages.view(0, size);
+      return liveBytes(pages.view(0, size));
     },
   };
 }

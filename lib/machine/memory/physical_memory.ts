@@ -1,7 +1,7 @@
 import type { Pages } from "../../ffi/libc.ts";
 import { type Address, checkAddress } from "../../guest/address.ts";
 import { atCaller } from "../../guest/call_site.ts";
-import { AddressSpace } from "./address_space.ts";
+import { AddressSpace, liveBytes } from "./address_space.ts";
 import { checkOptions } from "../../x86/defined_entries.ts";
 import {
   type BackedSlot,
@@ -206,7 +206,7 @@ export class BackedMemory extends AddressSpace<number> implements PhysicalMemory
       if (slot === undefined || !isCount || gpa + length > slot.gpa + slot.size) {
         throw this.#outOfRange("view", gpa, length);
       }
-      return slot.pages.view(gpa - slot.gpa, length);
+      return liveBytes(slot.pages.view(gpa - slot.gpa, length));
     });
   }
 
