@@ -1,4 +1,4 @@
-import { SC } from "../../ffi/files.ts";
+import { memoryLimit } from "../../ffi/memory_limit.ts";
 import { HostError } from "../../ffi/errors.ts";
 import type { Libc, Pages } from "../../ffi/libc.ts";
 import { PAGE_SIZE } from "../../ffi/mman.ts";
@@ -307,13 +307,10 @@ function overlap(range: Range, other: Range): RangeError {
 }
 
 function checkHostMemory(libc: Libc, size: number): void {
-  const hostPages = libc.sysconf(SC.PHYS_PAGES);
-  // A host that does not say how much it has is asked by the allocation itself.
-  if (hostPages < 0) return;
-  const hostSize = hostPages * PAGE_SIZE;
-  if (size <= hostSize) return;
+  const limit = memoryLimit(libc);
+  if (limit === undefined || size <= limit.bytes) return;
   throw new HostError(
-    `Cannot give the machine ${size} bytes of memory: this host has ${hostSize}. Ask for less with the \`memory\` option.`,
+    `Cannot give the machine ${size} bytes of memory: ${limit.of} has ${limit.bytes}. Ask for less with the \`memory\` option.`,
   );
 }
 
