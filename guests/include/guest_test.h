@@ -6,7 +6,7 @@
  *     guest_test_end();
  *     guest_tests_done();
  *
- * Each report is one exit: an `out` to a port, with the address of a record in RDI, EDI or EDI.
+ * Each report is one exit: an `out` to a port, with the address of a record in RDI, or EDI.
  */
 #ifndef VMEXIT_GUEST_TEST_H
 #define VMEXIT_GUEST_TEST_H
@@ -43,12 +43,16 @@ static inline void guest_report(unsigned int kind, const char *file, unsigned in
 #define guest_test_skip(why) guest_report(GUEST_REPORT_SKIP, __FILE__, __LINE__, why, 0, 0)
 #define guest_tests_done() guest_report(GUEST_REPORT_DONE, __FILE__, __LINE__, "", 0, 0)
 
+/* Operands are compared as C compares them; -Wsign-compare would warn of each number that is written without a U. */
 #define guest_assert(left_, right_, op, text)                                                          \
   do {                                                                                                 \
+    _Pragma("GCC diagnostic push")                                                                     \
+    _Pragma("GCC diagnostic ignored \"-Wsign-compare\"")                                               \
     __typeof__(left_) guest_left = (left_);                                                            \
     __typeof__(right_) guest_right = (right_);                                                         \
     guest_report(guest_left op guest_right ? GUEST_REPORT_PASSED : GUEST_REPORT_FAILED, __FILE__,      \
                  __LINE__, text, (unsigned long long)guest_left, (unsigned long long)guest_right);     \
+    _Pragma("GCC diagnostic pop")                                                                      \
   } while (0)
 
 /* Assertions. The test goes on behind one that fails. */

@@ -63,10 +63,10 @@ export class GuestReports {
         : this.#isDone
         ? undefined
         : "the guest has not said that it is done (guest_tests_done)");
-    return {
-      tests: this.#running === undefined ? this.#tests : [...this.#tests, this.#running],
-      flaw,
-    };
+    const unended = this.#running === undefined
+      ? []
+      : [{ ...this.#running, failures: [...this.#running.failures, "it has not ended"] }];
+    return { tests: [...this.#tests, ...unended], flaw };
   }
 
   /** Takes a report of the include file: its record stands behind the call. */

@@ -18,7 +18,7 @@ import { type GuestResults, hasTap, readTap } from "./results.ts";
  * @param t The context of the Deno test.
  * @returns What the guest printed by `guest_print`.
  * @throws {AssertionError} When there is no result, or they are not all.
- * @throws As {@linkcode Machine.run} does.
+ * @throws As {@linkcode Machine.run} does, behind the steps of what had been reported.
  *
  * @example
  * ```ts
@@ -37,6 +37,7 @@ export async function guestTests(
 ): Promise<string> {
   const reports = new GuestReports(() => vm.exitingCpu);
   const before = vm.hasSerial ? vm.serial.text.length : 0;
+  let stopped: { readonly error: unknown } | undefined;
   {
     using _calls = vm.ports.on(PORT.guestReport, {
       name: "guest tests",
@@ -46,7 +47,11 @@ export async function guestTests(
       name: "guest tests",
       write: () => reports.takeRecord(),
     });
-    vm.run(options);
+    try {
+      vm.run(options);
+    } catch (error) {
+      stopped = { error };
+    }
   }
   const text = vm.hasSerial ? vm.serial.text.slice(before) : "";
   const { tests, flaw } = resultsOf(reports, text);
@@ -59,6 +64,7 @@ export async function guestTests(
       },
     });
   }
+  if (stopped !== undefined) throw stopped.error;
   if (flaw === undefined && tests.length > 0) return reports.output;
   throw new AssertionError(
     `The guest's tests are not all there: ${flaw ?? "it has reported none"}.\n\n${statePage(vm)}`,
