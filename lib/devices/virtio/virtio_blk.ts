@@ -40,11 +40,15 @@ const MAXIMUM_CYLINDERS = 0xffff;
  * Left out: discard, write zeroes, secure erase, several queues, zoned disks.
  *
  * @example
- * ```ts
+ * ```ts no-eval
+ * import { asm, boot } from "@vmexit/vmexit";
  * import { Disk, PciBus, VirtioBlk, VirtioPci } from "@vmexit/vmexit/devices";
  *
  * const disk = new Disk(new TextEncoder().encode("hello"));
- * export const devices = [new PciBus([new VirtioPci(new VirtioBlk(disk))])];
+ * const bus = new PciBus([new VirtioPci(new VirtioBlk(disk))]);
+ * using vm = boot(asm.file("./driver.asm"), { devices: [bus] });
+ * vm.run();
+ * console.log(disk.written);
  * ```
  */
 export class VirtioBlk extends VirtioDevice {

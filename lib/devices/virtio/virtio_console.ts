@@ -20,12 +20,15 @@ const CAPACITY = 1 << 20;
  * Left out: several ports, and the control queues that they need.
  *
  * @example
- * ```ts
+ * ```ts no-eval
+ * import { asm, boot } from "@vmexit/vmexit";
  * import { VirtioConsole, VirtioMmio } from "@vmexit/vmexit/devices";
  *
  * const terminal = new VirtioConsole();
  * terminal.send("help\n");
- * export const devices = [new VirtioMmio(terminal)];
+ * using vm = boot(asm.file("./driver.asm"), { devices: [new VirtioMmio(terminal)] });
+ * vm.run();
+ * console.log(terminal.text);
  * ```
  */
 export class VirtioConsole extends VirtioDevice {

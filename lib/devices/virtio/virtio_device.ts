@@ -157,9 +157,9 @@ export abstract class VirtioDevice {
 
   /** Takes what the driver writes to the device status: zero is a reset. */
   writeStatus(value: number): void {
-    if (value === 0) return this.reset();
+    if ((value & 0xff) === 0) return this.reset();
     const before = this.#status;
-    let status = value & ~VIRTIO_STATUS.DEVICE_NEEDS_RESET |
+    let status = value & 0xff & ~VIRTIO_STATUS.DEVICE_NEEDS_RESET |
       before & VIRTIO_STATUS.DEVICE_NEEDS_RESET;
     const isAccepted = (this.#driverFeatures & ~this.features(false)) === 0n && this.isModern;
     if ((before & VIRTIO_STATUS.FEATURES_OK) === 0 && !isAccepted) {

@@ -99,11 +99,15 @@ const AFTER_RESET: State = {
  * single queue.
  *
  * @example
- * ```ts
+ * ```ts no-eval
+ * import { asm, boot } from "@vmexit/vmexit";
  * import { VirtioConsole, VirtioMmio } from "@vmexit/vmexit/devices";
  *
  * const terminal = new VirtioConsole();
- * export const devices = [new VirtioMmio(terminal, { address: 0xd0000000, irq: 5 })];
+ * const devices = [new VirtioMmio(terminal, { address: 0xd0000000, irq: 5 })];
+ * using vm = boot(asm.file("./driver.asm"), { devices });
+ * vm.run();
+ * console.log(terminal.text);
  * ```
  */
 export class VirtioMmio implements Device {
@@ -243,7 +247,7 @@ export class VirtioMmio implements Device {
         return device.acknowledge(value);
       case REGISTER.STATUS:
         device.writeStatus(value);
-        if (value === 0) this.#state = { ...AFTER_RESET, pageSize: state.pageSize };
+        if (device.status === 0) this.#state = { ...AFTER_RESET, pageSize: state.pageSize };
         return;
     }
     if (this.#isLegacy) this.#writeLegacy(register, value);

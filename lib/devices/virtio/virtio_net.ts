@@ -29,12 +29,15 @@ const DEFAULT_MAC = "52:54:00:12:34:56";
  * Left out: offloads, merged receive buffers, the control queue, several queues.
  *
  * @example
- * ```ts
+ * ```ts no-eval
+ * import { asm, boot } from "@vmexit/vmexit";
  * import { VirtioMmio, VirtioNet } from "@vmexit/vmexit/devices";
  *
  * const net = new VirtioNet({ mac: "52:54:00:00:00:01" });
  * net.send(new Uint8Array(60));
- * export const devices = [new VirtioMmio(net)];
+ * using vm = boot(asm.file("./driver.asm"), { devices: [new VirtioMmio(net)] });
+ * vm.run();
+ * console.log(net.received.length);
  * ```
  */
 export class VirtioNet extends VirtioDevice {

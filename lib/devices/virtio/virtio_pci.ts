@@ -43,11 +43,15 @@ export type VirtioPciVersion = "legacy" | "transitional" | "modern";
  * Left out: shared memory regions, notification data, the reset of a single queue.
  *
  * @example
- * ```ts
+ * ```ts no-eval
+ * import { asm, boot } from "@vmexit/vmexit";
  * import { Disk, PciBus, VirtioBlk, VirtioPci } from "@vmexit/vmexit/devices";
  *
  * const disk = new Disk(1 << 20);
- * export const devices = [new PciBus([new VirtioPci(new VirtioBlk(disk), { version: "modern" })])];
+ * const bus = new PciBus([new VirtioPci(new VirtioBlk(disk), { version: "modern" })]);
+ * using vm = boot(asm.file("./driver.asm"), { devices: [bus] });
+ * vm.run();
+ * console.log(disk.written);
  * ```
  */
 export class VirtioPci extends PciFunction {

@@ -235,6 +235,8 @@ Deno.test("MMIO registers take accesses of 32 bits", () => {
   assertEquals(last(write8(at(0x70), 3), write16(at(0x70), 3), read32(at(0x70))), 0);
   assertEquals(last(read32(at(0xb0))), 0xffff_ffff);
   assertEquals(last(read16(at(0x100))) & 0xffff, 8);
+  // The device status has 8 bits.
+  assertEquals(last(write32(at(0x70), 0xffff_ff03), read32(at(0x70))), 3);
   // Write-only registers, and those of version 1.
   assertEquals(last(write32(at(0x30), 1), read32(at(0x30))), 0);
   assertEquals(last(write32(at(0x28), 4096), write32(at(0x40), 1), read32(at(0x40))), 0);
