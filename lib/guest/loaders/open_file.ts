@@ -72,12 +72,13 @@ function read(file: Uint8Array<ArrayBuffer>, options: OpenOptions): ImageInit | 
   }
   if (isElf(file)) return readElfKind(openElf(file), options);
   if (kind === "elf") return elfImage(openElf(file), options);
-  const flat = wanted("multiboot2", kind, () => readFlatMultiboot2(file)) ??
+  const linux = kind === undefined ? readLinuxFile(file) : undefined;
+  if (linux !== undefined) return linux;
+  if (kind === undefined) refuseForeignFile(file);
+  const kernel = wanted("multiboot2", kind, () => readFlatMultiboot2(file)) ??
     wanted("multiboot", kind, () => readFlatMultiboot(file));
-  if (kind !== undefined) return flat ?? refuseKind(kind, MISSING[kind] ?? "");
-  const found = readLinuxFile(file) ?? flat;
-  if (found !== undefined) return found;
-  refuseForeignFile(file);
+  if (kernel !== undefined) return kernel;
+  if (kind !== undefined) refuseKind(kind, MISSING[kind] ?? "");
   if (isBootSector(file)) return bootSectorImage(file);
   if (isRom(file)) return romImage(file);
   if (options.origin !== undefined) return undefined;
