@@ -14,6 +14,7 @@ import type { BootOptions } from "../machine/boot/boot_options.ts";
 import type { Machine } from "../machine/machine.ts";
 import { isOfGuest } from "../machine/run/run_errors.ts";
 import { KVM_SYSTEM_EVENT } from "../kvm/abi/constants.ts";
+import { hex } from "../x86/hex.ts";
 import { PORT } from "../x86/layout.ts";
 import { readFile, readRunArguments, type RunArguments } from "./run_arguments.ts";
 
@@ -254,8 +255,9 @@ function codeOf(
   return isOff || exit.reason === "HLT" ? CODE.WELL : CODE.FAILED;
 }
 
-/** Where the CPUs are. */
+/** Where the CPUs are: their instructions' linear addresses. */
 function whereabouts(vm: Machine): string {
-  return vm.cpus.map((cpu, number) => `CPU ${number} at 0x${cpu.registers.rip.toString(16)}`)
-    .join(", ");
+  return vm.cpus.map(({ registers: { cs, rip } }, number) =>
+    `CPU ${number} at ${hex(cs.base + rip)}`
+  ).join(", ");
 }

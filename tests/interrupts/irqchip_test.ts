@@ -270,3 +270,29 @@ Deno.test("handlers where a device in the kernel listens are refused: they would
   );
   whole.mmio.on(0xfee01000, handler);
 });
+
+Deno.test("the kernel's timer counts with its counter 2, whose gate and end are at port 0x61", () => {
+  using vm = boot(
+    asm`
+      mov al, 0xb0              ; counter 2, both bytes, mode 0
+      out 0x43, al
+      in al, 0x61
+      or al, 1                  ; the gate
+      and al, 0xfd              ; no speaker
+      out 0x61, al
+      mov al, 0x20
+      out 0x42, al
+      mov al, 0
+      out 0x42, al
+    .wait:
+      in al, 0x61
+      test al, 0x20             ; OUT of counter 2
+      jz .wait
+      hlt
+    `,
+    { irqchip: true, pit: true },
+  );
+  assertEquals(vm.run().reason, "HLT");
+  assertEquals(vm.log.total, 1);
+  assertEquals(vm.registers.al & 0x21, 0x21);
+});

@@ -1,4 +1,4 @@
-import { KVM } from "../../kvm/abi/constants.ts";
+import { KVM, KVM_PIT } from "../../kvm/abi/constants.ts";
 import type { Vm } from "../../kvm/vm.ts";
 import type { KvmPicState } from "../../kvm/abi/structs/irqchip.ts";
 import type { IoapicRegisters } from "../../kvm/vm/vm_interrupts.ts";
@@ -42,7 +42,8 @@ export function planControllers(
 export function createControllers(vm: Vm, { irqchip, pit }: KernelControllers): void {
   if (irqchip === true) vm.createIrqchip();
   if (irqchip === "split") vm.enableCap("KVM_CAP_SPLIT_IRQCHIP", KVM.IOAPIC_NUM_PINS);
-  if (pit) vm.pit.createPit2();
+  // Without the flag there is no port 0x61, by which a guest opens the gate of counter 2 and sees it end.
+  if (pit) vm.pit.createPit2(KVM_PIT.SPEAKER_DUMMY);
 }
 
 /** The registers of one of the two PICs (8259A) by their names; lines from 0 to 7. */

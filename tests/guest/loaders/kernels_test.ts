@@ -81,7 +81,7 @@ const dwords = (...values: number[]) => values.map((value) => portOut(0x10, valu
 /** What the kernel above reports of a machine of 2 MiB. */
 function report(flags: number) {
   return [
-    ...dwords(0x2bad_b002, flags, 640, 1024),
+    ...dwords(0x2bad_b002, flags, 639, 1024),
     ...text("root=/dev/x quiet"),
     ...text("vmexit"),
     ...text("first"),
@@ -89,7 +89,7 @@ function report(flags: number) {
     ...text("one 1"),
     ...text("second"),
     ...dwords(7),
-    ...dwords(0, 0xa_0000, 1),
+    ...dwords(0, 0x9_fc00, 1),
     ...dwords(0x10_0000, 0x10_0000, 1),
     ...dwords(0xfeff_c000, 0x4000, 2),
     hlt(),
@@ -316,7 +316,7 @@ for (const format of ["elf32", "elf64"] as const) {
       ...text("pvh"),
       ...dwords(1),
       ...text("RAM disk"),
-      ...dwords(0xa_0000, 0x30_0000, 0x4000),
+      ...dwords(0x9_fc00, 0x30_0000, 0x4000),
       hlt(),
     ]);
   });

@@ -111,7 +111,7 @@ const report = [
   ...text("console=ttyS0"),
   ...dwords(0x1f_f000),
   ...text("cpio"),
-  ...dwords(0, 0xa_0000, 1),
+  ...dwords(0, 0x9_fc00, 1),
   ...dwords(0x10_0000, 0x1f0_0000, 1),
   ...dwords(0xfeff_c000, 0x4000, 2),
   hlt(),

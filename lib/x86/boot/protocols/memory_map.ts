@@ -37,8 +37,8 @@ export interface MachineMemory {
 }
 
 /**
- * The memory map of a machine, by address. RAM at 0xa0000–0xfffff is left out: a PC has video memory, adapters and
- * firmware there.
+ * The memory map of a machine, by address. RAM at 0x9fc00–0xfffff is left out: a PC has the BIOS's extended data, video
+ * memory, adapters and firmware there.
  *
  * @example
  * ```ts
@@ -46,7 +46,7 @@ export interface MachineMemory {
  * import { assertEquals } from "@std/assert";
  *
  * assertEquals(memoryMap({ ram: [{ gpa: 0, size: 0x20_0000 }] }), [
- *   { base: 0, length: 0xa_0000, type: 1 },
+ *   { base: 0, length: 0x9_fc00, type: 1 },
  *   { base: 0x10_0000, length: 0x10_0000, type: 1 },
  * ]);
  * ```
@@ -63,9 +63,9 @@ export function memoryMap({ ram, reserved = [] }: MachineMemory): MemoryMapEntry
   ].sort((a, b) => a.base - b.base);
 }
 
-/** RAM below and above what a PC has for video memory, adapters and firmware; ranges that meet are one. */
+/** RAM below and above what a PC has for other things; ranges that meet are one. */
 function usable(ram: readonly MemoryRange[]): MemoryRange[] {
-  const { adapters, high } = PC_MEMORY;
+  const { extendedBiosData, high } = PC_MEMORY;
   const joined: MemoryRange[] = [];
   for (const { gpa, size } of [...ram].sort((a, b) => a.gpa - b.gpa)) {
     const last = joined.at(-1);
@@ -75,7 +75,7 @@ function usable(ram: readonly MemoryRange[]): MemoryRange[] {
   return joined.flatMap(({ gpa, size }) => {
     const end = gpa + size;
     return [
-      { gpa, size: Math.min(end, adapters) - gpa },
+      { gpa, size: Math.min(end, extendedBiosData) - gpa },
       { gpa: Math.max(gpa, high), size: end - Math.max(gpa, high) },
     ].filter((part) => part.size > 0);
   });
@@ -110,7 +110,7 @@ export interface Room {
 
 /** Finds places for what a boot protocol puts into memory beside the kernel. */
 export class BootMemory {
-  /** What is in memory now, beside the kernel. */
+  /** What is in memory now, beside the kernel: what a BIOS leaves, and what was put there. */
   readonly writes: MemoryWrite[] = [];
   readonly #ram: readonly MemoryRange[];
   readonly #taken: MemoryRange[];
@@ -123,6 +123,7 @@ export class BootMemory {
   constructor(memory: MachineMemory, taken: readonly MemoryRange[]) {
     this.#ram = usable(memory.ram);
     this.#taken = [...taken];
+    this.writes.push(...biosData(memory));
   }
 
   /**
@@ -181,6 +182,26 @@ export function informationRoom(memory: MachineMemory): Room {
   const isLow = ram.some(({ gpa, size }) => gpa === 0 && size >= 2 * PAGE);
   return isLow ? { below: PC_MEMORY.extendedBiosData, highest: true } : { highest: true };
 }
+
+/**
+ * What loaders of a PC leave where a BIOS has left it, and kernels look: the segment of its extended data, and how much
+ * memory there is below that.
+ */
+function biosData(memory: MachineMemory): MemoryWrite[] {
+  const { lower } = conventionalMemory(memory);
+  if (lower * KIB !== PC_MEMORY.extendedBiosData) return [];
+  const word = (value: number) => new Uint8Array(Uint16Array.of(value).buffer);
+  const { extendedDataSegment, memorySize } = BIOS_DATA;
+  const segment = PC_MEMORY.extendedBiosData / PARAGRAPH;
+  return [
+    { gpa: extendedDataSegment, bytes: word(segment), what: "BIOS data" },
+    { gpa: memorySize, bytes: word(lower), what: "BIOS data" },
+  ];
+}
+
+/** Words of the BIOS data area (IBM PC/AT Technical Reference, "BIOS Data Area"). */
+const BIOS_DATA = { extendedDataSegment: 0x40e, memorySize: 0x413 } as const;
+const PARAGRAPH = 16;
 
 /** Text as kernels read it, with its NUL. */
 export function cString(text: string): Uint8Array<ArrayBuffer> {
