@@ -60,7 +60,7 @@ export function buildGuest(
       }
       return object;
     });
-    const place = script === undefined ? ["-Ttext=0x10000"] : ["-T", script];
+    const place = script === undefined ? ["-N", "-Ttext=0x10000"] : ["-T", script];
     const emulation = bits === 32 ? "elf_i386" : "elf_x86_64";
     // deno-fmt-ignore
     run("ld", "-m", emulation, "-z", "max-page-size=4096", "--no-warn-rwx-segments", ...place, "-o", `${output}/${folder}.elf`, ...objects);

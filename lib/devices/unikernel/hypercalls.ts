@@ -1,6 +1,7 @@
 import { hex } from "../../x86/hex.ts";
 import { UNIKERNEL_PORT as PORT } from "../../x86/layout.ts";
 import type { Device, DeviceBoard, DeviceMemory } from "../device.ts";
+import { DEFAULT_CAPACITY, KeptOutput } from "../kept_output.ts";
 import { type FileTree, FolderFiles, MemoryFiles, type OpenFile } from "./files.ts";
 
 /** What a {@linkcode Unikernel} gives its guest. */
@@ -67,8 +68,7 @@ const MOST_OPEN_FILES = 1024;
 const LONGEST_TEXT = 4096;
 const PIECE = 4096;
 
-/** The most output, and the largest frame, that is kept. */
-const MOST_OUTPUT = 1 << 20;
+/** The largest frame that is taken. */
 const LARGEST_FRAME = 65536;
 
 /**
@@ -109,9 +109,9 @@ export class Unikernel implements Device {
   readonly #open = new Map<number, OpenFile>();
   readonly #calls: Hypercall[] = [];
   readonly #sent: Uint8Array[] = [];
+  readonly #output = new KeptOutput(DEFAULT_CAPACITY);
   #frames: Uint8Array[];
   #input: Uint8Array;
-  #output = "";
   #status: number | undefined;
   #board!: DeviceBoard;
 
@@ -148,9 +148,9 @@ export class Unikernel implements Device {
     return this.#calls;
   }
 
-  /** What the guest has written to its standard output, its standard error and its UART. */
+  /** What the guest has written to its standard output, its standard error and its UART, as UTF-8. */
   get output(): string {
-    return this.#output;
+    return this.#output.text;
   }
 
   /** The argument of `exit`; undefined as long as the guest has not called it. */
@@ -378,7 +378,7 @@ export class Unikernel implements Device {
   }
 
   #print(bytes: Uint8Array): void {
-    if (this.#output.length < MOST_OUTPUT) this.#output += new TextDecoder().decode(bytes);
+    for (const byte of bytes) this.#output.add(byte);
   }
 
   /** A text of the guest's, up to its terminator, by physical address. */
