@@ -3,6 +3,9 @@
  *
  * @module
  */
+export { AcpiPmTimer } from "./acpi/acpi_pm_timer.ts";
+export { AcpiPower, type AcpiPowerOptions } from "./acpi/acpi_power.ts";
+export { acpiTables, type AcpiTablesOptions } from "./acpi/acpi_tables.ts";
 export type { AddressRange, Bus } from "./bus.ts";
 export type {
   Device,
@@ -42,10 +45,12 @@ export {
 } from "./register_map.ts";
 export { Cmos, type CmosOptions } from "./cmos.ts";
 export { DebugConsole } from "./debug_console.ts";
+export { Hpet } from "./hpet.ts";
 export { I8042 } from "./i8042/i8042.ts";
 export type { Keyboard } from "./i8042/keyboard.ts";
 export type { Mouse, MouseButton } from "./i8042/mouse.ts";
 export type { KeyCode } from "./i8042/scan_codes.ts";
+export { pc, type PcOptions } from "./pc.ts";
 export { Pic, type PicOptions } from "./pic.ts";
 export { Pit } from "./pit.ts";
 export { PostCodes } from "./post_codes.ts";

@@ -308,6 +308,12 @@ export const LOCAL_APIC = 0xfee0_0000;
 /** Physical address of the IOAPIC's registers (82093AA, 3.1). */
 export const IOAPIC = 0xfec0_0000;
 
+/** Physical address of the HPET's registers (IA-PC HPET specification, 3.2.4). */
+export const HPET = 0xfed0_0000;
+
+/** Where ACPI tables lie by default: the RSDP is looked for from here on, to the end of the megabyte. */
+export const ACPI_TABLES = 0xe_0000;
+
 /** Where a processor begins after RESET#: 16 bytes below 4 GiB (Intel SDM Vol. 3A, table 10-1). */
 export const RESET_VECTOR = {
   /** The selector in CS. */

@@ -4,6 +4,7 @@ import type { Device, DeviceBoard, InterruptLine } from "../device.ts";
 import { CONFIG_SIZE, HEADER } from "./config_space.ts";
 import { hostBridge } from "./host_bridge.ts";
 import { COMMAND, type PciFunction, type PlacedBar } from "./pci_function.ts";
+import { PIRQS } from "./pirqs.ts";
 
 /** CONFIG_ADDRESS (PCI Local Bus Specification 3.0, 3.2.2.3.2). */
 const ADDRESS = { ENABLE: 0x8000_0000, WRITABLE: 0x80ff_fffc } as const;
@@ -15,9 +16,6 @@ const FUNCTIONS = 8;
 
 /** ECAM: a page for each function of 256 buses (PCI Express Base Specification, 7.2.2). */
 const ECAM = { SIZE: 256 * 2 ** 20, PAGE: 4096 } as const;
-
-/** Which interrupts the pins of device 1 lead to, INTA# first: as PIIX3 is set up by firmware. */
-const IRQS: readonly number[] = [10, 10, 11, 11];
 
 /** How a PCI bus is made. */
 export interface PciBusOptions {
@@ -80,14 +78,14 @@ export class PciBus implements Device {
     devices: readonly (PciFunction | readonly PciFunction[] | undefined)[],
     options: PciBusOptions = {},
   ) {
-    const { hostBridge: bridge = hostBridge(), irqs = IRQS } = options;
+    const { hostBridge: bridge = hostBridge(), irqs = PIRQS } = options;
     if (devices.length >= DEVICES) {
       throw new RangeError(
         `Cannot put ${devices.length} devices on a PCI bus: it has ${DEVICES - 1} slots`,
       );
     }
-    if (irqs.length !== IRQS.length) {
-      throw new RangeError(`Cannot map PIRQs to ${irqs.length} IRQs: give ${IRQS.length}`);
+    if (irqs.length !== PIRQS.length) {
+      throw new RangeError(`Cannot map PIRQs to ${irqs.length} IRQs: give ${PIRQS.length}`);
     }
     this.#options = options;
     [bridge ?? undefined, ...devices].forEach((device, slot) => {
@@ -106,7 +104,7 @@ export class PciBus implements Device {
   /** See {@linkcode Device.attach}. */
   attach(board: DeviceBoard): void {
     this.#board = board;
-    const { irqs = IRQS, ecam } = this.#options;
+    const { irqs = PIRQS, ecam } = this.#options;
     for (const irq of new Set(irqs)) {
       this.#lines.set(irq, new SharedLine(board.interruptLine(irq)));
     }
@@ -223,9 +221,9 @@ export class PciBus implements Device {
   }
 
   #irqOf(place: number, { pin }: PciFunction): number {
-    const { irqs = IRQS } = this.#options;
+    const { irqs = PIRQS } = this.#options;
     const slot = place >>> FUNCTION_BITS;
-    return irqs[(Math.max(pin, 1) - 1 + slot + IRQS.length - 1) % IRQS.length];
+    return irqs[(Math.max(pin, 1) - 1 + slot + PIRQS.length - 1) % PIRQS.length];
   }
 
   /** Does what firmware does: BARs from the windows on, the largest first, so that each lies at a multiple of its size. */
