@@ -29,12 +29,12 @@ const NOTHING_RECEIVED = 0x00;
 const HIGHEST_BAUD = 115_200;
 
 /** The four serial lines of a PC: their ports and interrupts. */
-const COM = {
+const COM: Readonly<Record<ComPort, UartPlace>> = {
   COM1: { name: "COM1", base: PORT.com1, irq: 4 },
   COM2: { name: "COM2", base: PORT.com2, irq: 3 },
   COM3: { name: "COM3", base: PORT.com3, irq: 4 },
   COM4: { name: "COM4", base: PORT.com4, irq: 3 },
-} as const;
+};
 
 /** One of the four serial lines of a PC. */
 export type ComPort = "COM1" | "COM2" | "COM3" | "COM4";
@@ -49,16 +49,16 @@ export interface UartPlace {
   readonly name?: string;
 }
 
-/** What goes wrong with a byte on its way: bits of the line status. */
-const ERRORS = {
+/** What a test can let go wrong on a serial line. */
+export type SerialError = "parity" | "framing" | "break" | "overrun";
+
+/** They, as bits of the line status. */
+const ERRORS: Readonly<Record<SerialError, number>> = {
   parity: LINE_STATUS.PARITY,
   framing: LINE_STATUS.FRAMING,
   break: LINE_STATUS.BREAK | LINE_STATUS.FRAMING,
   overrun: LINE_STATUS.OVERRUN,
-} as const;
-
-/** What a test can let go wrong on a serial line. */
-export type SerialError = "parity" | "framing" | "break" | "overrun";
+};
 
 /** The inputs from a modem, or from whatever is at the other end. */
 export interface ModemInputs {

@@ -27,7 +27,7 @@ const COMMAND = {
 /** A mouse of three bytes a packet, without a wheel. */
 const IDENTIFICATION = 0x00;
 
-const BUTTON = { left: 0x01, right: 0x02, middle: 0x04 } as const;
+const BUTTON: Readonly<Record<MouseButton, number>> = { left: 0x01, right: 0x02, middle: 0x04 };
 
 /** The first byte of a packet. */
 const PACKET = { ALWAYS_ONE: 0x08, X_SIGN: 0x10, Y_SIGN: 0x20 } as const;
@@ -41,7 +41,7 @@ const DEFAULT_RESOLUTION = 2;
 const DEFAULT_RATE = 100;
 
 /** A button of a mouse. */
-export type MouseButton = keyof typeof BUTTON;
+export type MouseButton = "left" | "right" | "middle";
 
 interface State {
   queue: number[];

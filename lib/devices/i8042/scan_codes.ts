@@ -8,11 +8,11 @@ export const RELEASE = 0xf0;
 const PREFIXED = 0xe000;
 
 /**
- * Scan codes of set 2 by key, as browsers name keys (UI Events, `KeyboardEvent.code`). Two keys have sequences of
- * their own.
+ * Scan codes of set 2 by key, as browsers name keys (UI Events, `KeyboardEvent.code`). Those with 0xe0 above have that
+ * prefix. Two keys have sequences of their own: {@linkcode SCAN_CODE_SEQUENCES}.
  */
 // deno-fmt-ignore
-const SET_2 = {
+export const SCAN_CODE_SET_2 = {
   Escape: 0x76, F1: 0x05, F2: 0x06, F3: 0x04, F4: 0x0c, F5: 0x03, F6: 0x0b, F7: 0x83, F8: 0x0a, F9: 0x01, F10: 0x09,
   F11: 0x78, F12: 0x07, ScrollLock: 0x7e,
   Backquote: 0x0e, Digit1: 0x16, Digit2: 0x1e, Digit3: 0x26, Digit4: 0x25, Digit5: 0x2e, Digit6: 0x36, Digit7: 0x3d,
@@ -35,18 +35,18 @@ const SET_2 = {
 } as const;
 
 /** Press and release of the two keys that have more than one code. */
-const SEQUENCES = {
+export const SCAN_CODE_SEQUENCES = {
   PrintScreen: [[0xe0, 0x12, 0xe0, 0x7c], [0xe0, 0xf0, 0x7c, 0xe0, 0xf0, 0x12]],
   Pause: [[0xe1, 0x14, 0x77, 0xe1, 0xf0, 0x14, 0xf0, 0x77], []],
 } as const;
 
 /** A key, as browsers name it: `"KeyA"`, `"Enter"`, `"ArrowUp"`. */
-export type KeyCode = keyof typeof SET_2 | keyof typeof SEQUENCES;
+export type KeyCode = keyof typeof SCAN_CODE_SET_2 | keyof typeof SCAN_CODE_SEQUENCES;
 
 /** The bytes that a keyboard with set 2 sends. */
 export function scanCodes(key: KeyCode, pressed: boolean): readonly number[] {
-  if (key === "PrintScreen" || key === "Pause") return SEQUENCES[key][pressed ? 0 : 1];
-  const code = SET_2[key];
+  if (key === "PrintScreen" || key === "Pause") return SCAN_CODE_SEQUENCES[key][pressed ? 0 : 1];
+  const code = SCAN_CODE_SET_2[key];
   const byte = code & 0xff;
   const codes = pressed ? [byte] : [RELEASE, byte];
   return code === byte ? codes : [EXTENDED, ...codes];
@@ -54,7 +54,7 @@ export function scanCodes(key: KeyCode, pressed: boolean): readonly number[] {
 
 /** Whether there is such a key. */
 export function isKey(key: string): key is KeyCode {
-  return Object.hasOwn(SET_2, key) || Object.hasOwn(SEQUENCES, key);
+  return Object.hasOwn(SCAN_CODE_SET_2, key) || Object.hasOwn(SCAN_CODE_SEQUENCES, key);
 }
 
 /** What a controller makes of set 2's bytes, so that guests see set 1 (IBM PS/2 Technical Reference, table 2-14). */
