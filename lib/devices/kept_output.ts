@@ -35,6 +35,16 @@ export class KeptOutput {
     return this.#dropped;
   }
 
+  /** How many more are kept. */
+  get room(): number {
+    return this.#capacity - this.#length;
+  }
+
+  /** Notes that so many came, and were not looked at. */
+  drop(count: number): void {
+    this.#dropped += count;
+  }
+
   /** Keeps one more. */
   add(byte: number): void {
     if (this.#length === this.#capacity) {

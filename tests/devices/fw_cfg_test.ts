@@ -1,4 +1,4 @@
-import { asm, boot, expect } from "@vmexit/vmexit";
+import { asm, boot, expect, type Size } from "@vmexit/vmexit";
 import { FW_CFG_KEY, FwCfg } from "@vmexit/vmexit/devices";
 import { assertEquals, assertThrows } from "@std/assert";
 import { fuzz, FUZZ_SCRATCH } from "./fuzz.ts";
@@ -193,8 +193,12 @@ const READS_ITEM = asm`
   hlt
 `;
 
-function item(device: FwCfg, key: number, length: number): number[] {
-  using vm = boot(READS_ITEM, { devices: [device], registers: { esi: key, ebx: length } });
+function item(device: FwCfg, key: number, length: number, memory: Size = "2M"): number[] {
+  using vm = boot(READS_ITEM, {
+    memory,
+    devices: [device],
+    registers: { esi: key, ebx: length },
+  });
   vm.run();
   expect(vm).toHaveRegisters({ bp: 0 });
   return [...vm.memory.read(0x8000, length)];
@@ -206,6 +210,7 @@ Deno.test("the classic items", () => {
   assertEquals(item(device(), FW_CFG_KEY.ID, 5), [3, 0, 0, 0, 0]);
   assertEquals(item(new FwCfg({ dma: false }), FW_CFG_KEY.ID, 4), [1, 0, 0, 0]);
   assertEquals(item(device(), FW_CFG_KEY.RAM_SIZE, 8), [0x78, 0x56, 0x34, 0x12, 0, 0, 0, 0]);
+  assertEquals(item(new FwCfg(), FW_CFG_KEY.RAM_SIZE, 8), [0, 0, 0x20, 0, 0, 0, 0, 0]);
   assertEquals(item(device(), FW_CFG_KEY.NB_CPUS, 3), [3, 0, 0]);
   assertEquals(item(device(), FW_CFG_KEY.MAX_CPUS | 0x4000, 2), [3, 0]);
   assertEquals(item(device(), FW_CFG_KEY.BOOT_MENU, 2), [1, 0]);
@@ -227,10 +232,9 @@ function bzImage(): Uint8Array {
 
 Deno.test("a Linux kernel is taken apart, and its header filled in", () => {
   const initrd = new Uint8Array(0x1001).fill(7);
-  const device = () =>
-    new FwCfg({ memory: 0x400_0000, linux: { kernel: bzImage(), commandLine: "quiet", initrd } });
+  const device = () => new FwCfg({ linux: { kernel: bzImage(), commandLine: "quiet", initrd } });
   const number = (key: number) =>
-    item(device(), key, 4).reduce((sum, byte, index) => sum + byte * 256 ** index, 0);
+    item(device(), key, 4, "64M").reduce((sum, byte, index) => sum + byte * 256 ** index, 0);
   assertEquals(number(FW_CFG_KEY.KERNEL_ADDR), 0x10_0000);
   assertEquals(number(FW_CFG_KEY.KERNEL_SIZE), 8);
   assertEquals(item(device(), FW_CFG_KEY.KERNEL_DATA, 9), [...Array(8).fill(0xcc), 0]);
@@ -239,7 +243,7 @@ Deno.test("a Linux kernel is taken apart, and its header filled in", () => {
     ...new TextEncoder().encode("quiet\0"),
   ]);
   assertEquals(number(FW_CFG_KEY.SETUP_SIZE), 3 * 512);
-  const setup = Uint8Array.from(item(device(), FW_CFG_KEY.SETUP_DATA, 3 * 512));
+  const setup = Uint8Array.from(item(device(), FW_CFG_KEY.SETUP_DATA, 3 * 512, "64M"));
   const header = new DataView(setup.buffer);
   assertEquals(header.getUint8(0x210), 0xb0);
   assertEquals(header.getUint8(0x211), 0x81);
@@ -262,9 +266,9 @@ Deno.test("what cannot be given to firmware is refused", () => {
   const kernel = bzImage();
   refused({ linux: { kernel: kernel.subarray(0, 0x100) } }, TypeError, '"HdrS"');
   refused({ linux: { kernel: kernel.subarray(0, 3 * 512) } }, TypeError, "setup_sects");
-  refused({ linux: { kernel, initrd: new Uint8Array(1) } }, TypeError, "`memory`");
-  const large = { kernel, initrd: new Uint8Array(0x10_0000) };
-  refused({ memory: 0x20_0000, linux: large }, RangeError, "do not fit");
+  const large = new FwCfg({ linux: { kernel, initrd: new Uint8Array(0x10_0000) } });
+  const boots = () => void boot(READS_ITEM, { devices: [large] })[Symbol.dispose]();
+  assertThrows(boots, RangeError, "its 1048576 bytes do not fit into memory of 2097152 bytes");
   kernel[0x206] = 1;
   refused({ linux: { kernel } }, TypeError, "0x201");
   assertThrows(() => new FwCfg({ files: { a: "" } }).file("b"), RangeError, "its files are a");

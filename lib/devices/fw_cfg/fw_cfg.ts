@@ -62,6 +62,8 @@ const FILE = { ENTRY_SIZE: 64, NAME_OFFSET: 8, NAME_SIZE: 56, COUNT_SIZE: 4 } as
 /** How many files there can be: keys end before the bit for writing. */
 const MAXIMUM_FILES = SELECTOR_WRITE - FW_CFG_KEY.FILE_FIRST;
 
+const FOUR_GIB = 2 ** 32;
+
 /** How many zeros are written at once behind an item's end. */
 const PIECE = 1 << 16;
 
@@ -82,7 +84,7 @@ export interface FwCfgOptions {
   readonly files?: Readonly<Record<string, FwCfgContent | WritableFile>>;
   /** Items by selector key, over what the other options make: `{ [FW_CFG_KEY.BOOT_MENU]: Uint8Array.of(1, 0) }`. */
   readonly items?: Readonly<Record<number, FwCfgContent>>;
-  /** RAM below 4 GiB in bytes: RAM_SIZE. */
+  /** The size of RAM in bytes: RAM_SIZE. Default what the machine has, holes below 4 GiB counted. */
   readonly memory?: number;
   /** How many CPUs there are: NB_CPUS and MAX_CPUS. Default 1. */
   readonly cpus?: number;
@@ -134,6 +136,8 @@ export class FwCfg implements Device {
   readonly name = "fw_cfg";
   readonly #items = new Map<number, Item>();
   readonly #keys = new Map<string, number>();
+  readonly #given: Readonly<Record<number, FwCfgContent>>;
+  readonly #linux: LinuxKernel | undefined;
   readonly #hasDma: boolean;
   #memory!: DeviceMemory;
   #selector = 0;
@@ -144,38 +148,48 @@ export class FwCfg implements Device {
    * A device with these items.
    *
    * @throws {RangeError} When a name is empty, not ASCII or too long, or a number does not fit.
-   * @throws {TypeError} When the kernel is no bzImage, or an initial RAM disk is given without the size of memory.
+   * @throws {TypeError} When the kernel is no bzImage.
    */
   constructor(options: FwCfgOptions = {}) {
     const { files = {}, items = {}, memory, cpus = 1, linux, dma = true } = options;
     this.#hasDma = dma;
-    const set = (key: number, content: FwCfgContent) => {
-      this.#items.set(key, { bytes: contentBytes(content), writable: false });
-    };
+    const set = (key: number, content: FwCfgContent) => this.#set(key, content);
     set(FW_CFG_KEY.SIGNATURE, "QEMU");
     set(FW_CFG_KEY.ID, little(ID.TRADITIONAL | (dma ? ID.DMA : 0), 4));
     set(FW_CFG_KEY.NB_CPUS, little(cpus, 2));
     set(FW_CFG_KEY.MAX_CPUS, little(cpus, 2));
-    if (memory !== undefined) set(FW_CFG_KEY.RAM_SIZE, little(memory, 8));
-    if (linux !== undefined) {
-      const { kernel, setup, initrd, commandLine } = linuxKernelItems(linux, memory);
-      set(FW_CFG_KEY.KERNEL_ADDR, little(kernel.address, 4));
-      set(FW_CFG_KEY.KERNEL_SIZE, little(kernel.bytes.length, 4));
-      set(FW_CFG_KEY.KERNEL_DATA, kernel.bytes);
-      set(FW_CFG_KEY.SETUP_ADDR, little(setup.address, 4));
-      set(FW_CFG_KEY.SETUP_SIZE, little(setup.bytes.length, 4));
-      set(FW_CFG_KEY.SETUP_DATA, setup.bytes);
-      set(FW_CFG_KEY.CMDLINE_ADDR, little(commandLine.address, 4));
-      set(FW_CFG_KEY.CMDLINE_SIZE, little(commandLine.bytes.length, 4));
-      set(FW_CFG_KEY.CMDLINE_DATA, commandLine.bytes);
-      if (initrd !== undefined) {
-        set(FW_CFG_KEY.INITRD_ADDR, little(initrd.address, 4));
-        set(FW_CFG_KEY.INITRD_SIZE, little(initrd.bytes.length, 4));
-        set(FW_CFG_KEY.INITRD_DATA, initrd.bytes);
-      }
-    }
     this.#addFiles(files);
-    for (const [key, content] of Object.entries(items)) set(Number(key), content);
+    if (memory !== undefined) set(FW_CFG_KEY.RAM_SIZE, little(memory, 8));
+    this.#given = items;
+    this.#linux = linux;
+    // What is no kernel is refused where it is given; where its disk goes is known when the memory is.
+    if (linux !== undefined) linuxKernelItems({ ...linux, initrd: undefined }, 0);
+    this.#addGiven();
+  }
+
+  #set(key: number, content: FwCfgContent): void {
+    this.#items.set(key, { bytes: contentBytes(content), writable: false });
+  }
+
+  #addGiven(): void {
+    for (const [key, content] of Object.entries(this.#given)) this.#set(Number(key), content);
+  }
+
+  #addLinux(linux: LinuxKernel, end: number): void {
+    const { kernel, setup, initrd, commandLine } = linuxKernelItems(linux, end);
+    this.#set(FW_CFG_KEY.KERNEL_ADDR, little(kernel.address, 4));
+    this.#set(FW_CFG_KEY.KERNEL_SIZE, little(kernel.bytes.length, 4));
+    this.#set(FW_CFG_KEY.KERNEL_DATA, kernel.bytes);
+    this.#set(FW_CFG_KEY.SETUP_ADDR, little(setup.address, 4));
+    this.#set(FW_CFG_KEY.SETUP_SIZE, little(setup.bytes.length, 4));
+    this.#set(FW_CFG_KEY.SETUP_DATA, setup.bytes);
+    this.#set(FW_CFG_KEY.CMDLINE_ADDR, little(commandLine.address, 4));
+    this.#set(FW_CFG_KEY.CMDLINE_SIZE, little(commandLine.bytes.length, 4));
+    this.#set(FW_CFG_KEY.CMDLINE_DATA, commandLine.bytes);
+    if (initrd === undefined) return;
+    this.#set(FW_CFG_KEY.INITRD_ADDR, little(initrd.address, 4));
+    this.#set(FW_CFG_KEY.INITRD_SIZE, little(initrd.bytes.length, 4));
+    this.#set(FW_CFG_KEY.INITRD_DATA, initrd.bytes);
   }
 
   #addFiles(files: Readonly<Record<string, FwCfgContent | WritableFile>>): void {
@@ -215,9 +229,22 @@ export class FwCfg implements Device {
     throw new RangeError(`Cannot read the file ${name} of fw_cfg: its files are ${names}`);
   }
 
-  /** See {@linkcode Device.attach}. */
-  attach({ ports, memory }: DeviceBoard): void {
+  /**
+   * See {@linkcode Device.attach}.
+   *
+   * @throws {RangeError} When the initial RAM disk does not fit into memory.
+   */
+  attach({ ports, memory, ram }: DeviceBoard): void {
     this.#memory = memory;
+    const low = ram.filter(({ gpa }) => gpa < FOUR_GIB);
+    const end = Math.min(FOUR_GIB, Math.max(0, ...low.map(({ gpa, size }) => gpa + size)));
+    if (!this.#items.has(FW_CFG_KEY.RAM_SIZE)) {
+      const high = ram.filter((each) => !low.includes(each));
+      const size = high.reduce((sum, { size }) => sum + size, end);
+      this.#set(FW_CFG_KEY.RAM_SIZE, little(size, 8));
+    }
+    if (this.#linux !== undefined) this.#addLinux(this.#linux, end);
+    this.#addGiven();
     const base = PORT.fwCfg;
     ports.on([base, base + PORTS.DATA], {
       name: this.name,

@@ -55,12 +55,13 @@ const PAGE = 0x1000;
  * A bzImage taken apart as QEMU does it for firmware (`x86_load_linux` in hw/i386/x86.c): the real-mode part with its
  * header filled in, the protected-mode part, and where each is to lie.
  *
- * @throws {TypeError} When it is no bzImage of boot protocol 2.02 or later, or the memory's size is needed and missing.
+ * @param memory Where RAM below 4 GiB ends.
+ * @throws {TypeError} When it is no bzImage of boot protocol 2.02 or later.
  * @throws {RangeError} When the initial RAM disk does not fit into memory.
  */
 export function linuxKernelItems(
   { kernel, commandLine = "", initrd }: LinuxKernel,
-  memory: number | undefined,
+  memory: number,
 ): { kernel: Placed; setup: Placed; commandLine: Placed; initrd: Placed | undefined } {
   const view = new DataView(kernel.buffer, kernel.byteOffset, kernel.byteLength);
   if (kernel.length < HEADER.END || view.getUint32(HEADER.MAGIC, true) !== MAGIC) {
@@ -106,12 +107,7 @@ export function linuxKernelItems(
   };
 }
 
-function initrdAddress(size: number, highest: number, memory: number | undefined): number {
-  if (memory === undefined) {
-    throw new TypeError(
-      "Cannot give fw_cfg the initrd: it lies at the end of memory, whose size is not given. Give `memory`, too",
-    );
-  }
+function initrdAddress(size: number, highest: number, memory: number): number {
   const end = Math.min(highest, memory - ACPI_DATA_SIZE - 1);
   const address = Math.floor((end - size) / PAGE) * PAGE;
   if (address > LINUX_BY_FIRMWARE.kernel) return address;

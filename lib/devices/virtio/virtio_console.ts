@@ -1,3 +1,4 @@
+import { DEFAULT_CAPACITY, KeptOutput } from "../kept_output.ts";
 import { VirtioDevice } from "./virtio_device.ts";
 import type { Virtqueue } from "./virtqueue.ts";
 
@@ -10,9 +11,6 @@ const CONFIGURATION = { COLUMNS: 0, ROWS: 2, MAX_PORTS: 4, EMERG_WRITE: 8, SIZE:
 /** The queues of port 0. */
 const QUEUE = { RECEIVE: 0, TRANSMIT: 1 } as const;
 const QUEUE_SIZE = 64;
-
-/** How much is kept of what the guest says. */
-const CAPACITY = 1 << 20;
 
 /**
  * A virtio console (virtio 1.2, 5.3) of one port: it keeps what the guest sends, and gives it what the test sends.
@@ -42,9 +40,7 @@ export class VirtioConsole extends VirtioDevice {
   protected override readonly deviceFeatures = FEATURE.SIZE | FEATURE.EMERG_WRITE;
   readonly #columns: number;
   readonly #rows: number;
-  #sent: Uint8Array<ArrayBuffer>[] = [];
-  #length = 0;
-  #dropped = 0;
+  readonly #output = new KeptOutput(DEFAULT_CAPACITY);
   #pending: number[] = [];
 
   /** A console of a size. Default 80 columns and 25 rows. */
@@ -56,19 +52,17 @@ export class VirtioConsole extends VirtioDevice {
 
   /** The bytes that the guest has sent: the first MiB of them. */
   get bytes(): Uint8Array<ArrayBuffer> {
-    const bytes = new Uint8Array(this.#length);
-    this.#sent.reduce((at, piece) => (bytes.set(piece, at), at + piece.length), 0);
-    return bytes;
+    return this.#output.bytes;
   }
 
   /** The bytes that the guest has sent, as UTF-8. */
   get text(): string {
-    return new TextDecoder("utf-8", { ignoreBOM: true }).decode(this.bytes);
+    return this.#output.text;
   }
 
   /** How many bytes were sent after the first MiB, and are lost. */
   get dropped(): number {
-    return this.#dropped;
+    return this.#output.dropped;
   }
 
   /** Puts bytes, or text as UTF-8, where the guest reads them: as soon as it has given buffers for them. */
@@ -89,7 +83,7 @@ export class VirtioConsole extends VirtioDevice {
 
   /** Emergency writes are output, without a queue. */
   protected override configurationWritten(offset: number, value: number): void {
-    if (offset === CONFIGURATION.EMERG_WRITE) this.#append(Uint8Array.of(value & 0xff));
+    if (offset === CONFIGURATION.EMERG_WRITE) this.#output.add(value & 0xff);
   }
 
   /** See {@linkcode VirtioDevice.process}. */
@@ -102,9 +96,9 @@ export class VirtioConsole extends VirtioDevice {
     for (let buffer = ring.take(); buffer !== undefined; buffer = ring.take()) {
       const { readableLength } = buffer;
       // What there is no room for is not copied: a guest may have it cheaply as 4 GiB.
-      const kept = Math.min(readableLength, CAPACITY - this.#length);
-      if (kept > 0) this.#append(buffer.read(0, kept));
-      this.#dropped += readableLength - kept;
+      const kept = Math.min(readableLength, this.#output.room);
+      for (const byte of buffer.read(0, kept)) this.#output.add(byte);
+      this.#output.drop(readableLength - kept);
       ring.give(buffer, 0);
     }
   }
@@ -119,31 +113,20 @@ export class VirtioConsole extends VirtioDevice {
     }
   }
 
-  #append(bytes: Uint8Array<ArrayBuffer>): void {
-    const kept = bytes.subarray(0, CAPACITY - this.#length);
-    if (kept.length > 0) this.#sent.push(kept);
-    this.#length += kept.length;
-    this.#dropped += bytes.length - kept.length;
-  }
-
   /** See {@linkcode VirtioDevice.save}. */
   override save(): unknown {
-    const { bytes } = this;
-    return { device: super.save(), bytes, dropped: this.#dropped, pending: [...this.#pending] };
+    return { device: super.save(), output: this.#output.save(), pending: [...this.#pending] };
   }
 
   /** See {@linkcode VirtioDevice.restore}. */
   override restore(saved: unknown): void {
-    const { device, bytes, dropped, pending } = saved as {
+    const { device, output, pending } = saved as {
       device: unknown;
-      bytes: Uint8Array<ArrayBuffer>;
-      dropped: number;
+      output: ReturnType<KeptOutput["save"]>;
       pending: number[];
     };
     super.restore(device);
-    this.#sent = [bytes.slice()];
-    this.#length = bytes.length;
-    this.#dropped = dropped;
+    this.#output.restore(output);
     this.#pending = [...pending];
   }
 }
