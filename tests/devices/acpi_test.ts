@@ -155,7 +155,7 @@ Deno.test("the FADT says where the devices are", () => {
   assertEquals(fadt.byteLength, 244);
 });
 
-Deno.test("the MADT lists CPUs, the IOAPIC and overrides", () => {
+Deno.test("the MADT lists CPUs, the IOAPIC and overrides: none for the timer, which KVM has at pin 0", () => {
   const madt = tablesOf(acpiTables({ cpus: 3, pci: {} }), 0xe0000, true).get("APIC")!;
   const structures: number[][] = [];
   for (let at = 44; at < madt.byteLength; at += madt.getUint8(at + 1)) {
@@ -164,7 +164,6 @@ Deno.test("the MADT lists CPUs, the IOAPIC and overrides", () => {
   }
   assertEquals(structures.filter(([type]) => type === 0).map(([, , , id]) => id), [0, 1, 2]);
   assertEquals(structures.filter(([type]) => type === 2).map((each) => each.slice(3)), [
-    [0, 2, 0, 0, 0, 0, 0],
     [9, 9, 0, 0, 0, 0x0d, 0],
     [10, 10, 0, 0, 0, 0x0d, 0],
     [11, 11, 0, 0, 0, 0x0d, 0],

@@ -91,9 +91,6 @@ const PCAT_COMPATIBLE = 1;
 const CPU_ENABLED = 1;
 const ALL_CPUS = 0xff;
 const LINT1 = 1;
-/** Where the timer's IRQ 0 comes in at the IOAPIC. */
-const TIMER_GSI = 2;
-const CONFORMING = 0;
 const LEVEL_ACTIVE_HIGH = 0x0d;
 
 /** An `Hpet` has three timers by default. */
@@ -251,8 +248,8 @@ function fadtBody(
 function madtBody({ cpus = 1, power = {}, pci }: AcpiTablesOptions): Bytes {
   const { sci = SCI_IRQ } = power;
   const structure = (type: number, body: Bytes) => [type, body.length + 2, ...body];
-  const override = (irq: number, gsi: number, flags: number) =>
-    structure(MADT.SOURCE_OVERRIDE, [0, irq, ...littleEndian(gsi, 4), ...littleEndian(flags, 2)]);
+  const override = (irq: number, flags: number) =>
+    structure(MADT.SOURCE_OVERRIDE, [0, irq, ...littleEndian(irq, 4), ...littleEndian(flags, 2)]);
   const levels = new Set([sci, ...pci === undefined ? [] : pci.irqs ?? PIRQS]);
   return [
     ...littleEndian(LOCAL_APIC, 4),
@@ -262,8 +259,8 @@ function madtBody({ cpus = 1, power = {}, pci }: AcpiTablesOptions): Bytes {
       (_, cpu) => structure(MADT.LOCAL_APIC, [cpu, cpu, ...littleEndian(CPU_ENABLED, 4)]),
     ).flat(),
     ...structure(MADT.IOAPIC, [cpus, 0, ...littleEndian(IOAPIC, 4), ...littleEndian(0, 4)]),
-    ...override(0, TIMER_GSI, CONFORMING),
-    ...[...levels].flatMap((irq) => override(irq, irq, LEVEL_ACTIVE_HIGH)),
+    // None for IRQ 0: unlike on a PC, KVM's timer comes in at pin 0 of the IOAPIC (api.rst, KVM_CREATE_IRQCHIP).
+    ...[...levels].flatMap((irq) => override(irq, LEVEL_ACTIVE_HIGH)),
     ...structure(MADT.LOCAL_APIC_NMI, [ALL_CPUS, ...littleEndian(0, 2), LINT1]),
   ];
 }
