@@ -31,6 +31,8 @@ const LIKELY_CAUSE: Record<string, string> = {
     "the VM has no interrupt controllers: call createIrqchip() before the first vCPU",
   "KVM_SET_LAPIC EINVAL":
     "the VM has no interrupt controllers: call createIrqchip() before the first vCPU",
+  "KVM_SET_MP_STATE EINVAL":
+    "the VM has no local APIC; or INIT and SIPI wait: the vCPU is in system-management mode, or a hypervisor that blocks them (SVM without GIF, VMX operation)",
   "KVM_INTERRUPT ENXIO": "the kernel has the interrupt controllers: raise one of their lines",
   "KVM_CREATE_PIT2 ENOENT": "the VM has no interrupt controllers: call createIrqchip() first",
   "KVM_CREATE_PIT2 EEXIST": "the VM has a timer already",

@@ -239,7 +239,15 @@ export class Cpu implements StoppedCpu {
 
   set mpState(state: MpState) {
     const number = mpStateNumber(state);
-    this.kvm.vcpu.events.setMpState(number);
+    const { kvm: { vcpu }, machine: { irqchip } } = this;
+    if (irqchip === false && state !== "RUNNABLE") {
+      throw new TypeError(
+        `Cannot set the MP state as "${state}": the machine was booted without a local APIC in the kernel, and its CPU ` +
+          "is always RUNNABLE. Boot it with `irqchip: true`; or, for a guest that shall begin again at its reset vector, " +
+          'with a device by which it resets the machine (`ResetControl`, `SystemControlPort`, `I8042`) and `reset: "restart"`.',
+      );
+    }
+    vcpu.events.setMpState(number);
   }
 
   /** The registers as they were when the machine was booted. */

@@ -204,11 +204,13 @@ export class MachineCpu {
   }
 
   /**
-   * Whether the CPU runs, or what it waits for. Those other than `"RUNNABLE"` are of machines with interrupt
-   * controllers (the option `irqchip`).
+   * Whether the CPU runs, or what it waits for. Those other than `"RUNNABLE"` are of machines with a local APIC in the
+   * kernel (the option `irqchip`).
    *
    * @throws {RangeError} When it is set to a state that does not exist.
-   * @throws {KvmError} When it is set to one that KVM refuses.
+   * @throws {TypeError} When it is set to another than `"RUNNABLE"`, and there is no local APIC.
+   * @throws {KvmError} When it is set to one that KVM refuses: INIT and SIPI in system-management mode, and while a guest
+   *   that is a hypervisor blocks them.
    */
   get mpState(): MpState {
     return this.#core.mpState;

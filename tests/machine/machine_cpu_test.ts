@@ -1,5 +1,5 @@
-import { asm, boot, expect, type Machine, type MpState, portOut } from "@vmexit/vmexit";
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { asm, boot, expect, KvmError, type Machine, type MpState, portOut } from "@vmexit/vmexit";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { KVM_MP_STATE, KVM_VCPUEVENT_VALID, KVM_X86_SHADOW_INT } from "../../lib/kvm/abi/mod.ts";
 import { kvm_vcpu_events, type KvmVcpuEvents } from "../../lib/kvm/abi/structs/vcpu.ts";
 import { mpStateOf, vcpuEventState } from "../../lib/machine/interrupts/vcpu_events.ts";
@@ -92,7 +92,13 @@ Deno.test("mpState: by name; a machine without interrupt controllers is always R
   using vm = halted();
   assertEquals(vm.mpState, "RUNNABLE");
   vm.mpState = "RUNNABLE";
-  assertThrows(() => vm.mpState = "HALTED", Error, "KVM_SET_MP_STATE failed with EINVAL");
+  for (const state of ["HALTED", "UNINITIALIZED", "INIT_RECEIVED", "SIPI_RECEIVED"] as const) {
+    const { message } = assertThrows(() => vm.mpState = state, TypeError);
+    assertStringIncludes(message, `Cannot set the MP state as "${state}": the machine was booted`);
+    assertStringIncludes(message, "`irqchip: true`");
+    assertStringIncludes(message, '`reset: "restart"`');
+  }
+  assertEquals(vm.mpState, "RUNNABLE");
   assertThrows(
     () => vm.mpState = "HALT" as MpState,
     RangeError,
@@ -115,6 +121,32 @@ Deno.test("mpState: with interrupt controllers a CPU can be halted and woken", (
   vm.mpState = "RUNNABLE";
   vm.run();
   expect(vm).toHaveExitStatus(1);
+});
+
+Deno.test("mpState: INIT waits while the CPU is in system-management mode, and the error says so", () => {
+  using vm = boot(asm`hlt`, {
+    irqchip: true,
+    smm: {
+      handler: asm`
+    out 0x80, al
+    rsm
+  `,
+    },
+  });
+  let error: unknown;
+  vm.ports.on(0x80, {
+    write() {
+      try {
+        vm.mpState = "INIT_RECEIVED";
+      } catch (caught) {
+        error = caught;
+      }
+    },
+  });
+  vm.inject.smi();
+  vm.run();
+  assert(error instanceof KvmError);
+  assertStringIncludes(error.message, "the vCPU is in system-management mode");
 });
 
 Deno.test("events: what waits, and what holds it back", () => {
