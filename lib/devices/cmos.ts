@@ -1,7 +1,7 @@
 import { PORT } from "../x86/layout.ts";
 import { claimBytePorts } from "./byte_ports.ts";
 import { alarmMatches, isTime, loadTime, storeTime } from "./cmos_calendar.ts";
-import type { Device, DeviceBoard, DeviceMemory, InterruptLine } from "./device.ts";
+import type { Device, DeviceBoard, InterruptLine } from "./device.ts";
 import type { Timers } from "./timers.ts";
 
 /** The control registers (MC146818 data sheet, "Registers"). */
@@ -59,7 +59,6 @@ const MIB = KIB * KIB;
 const GIB = KIB * MIB;
 const UNIT = 64 * KIB;
 const MOST_BASE_MEMORY = 640 * KIB;
-const HIGHEST = 1024 * GIB;
 
 const SECOND = 1e9;
 const OSCILLATOR = 32_768;
@@ -157,7 +156,7 @@ export class Cmos implements Device {
     this.#line = board.interruptLine(CLOCK_IRQ);
     this.#state.since = this.#state.synced = board.timers.now;
     const { ram } = this.#state;
-    noteMemory(ram, board.memory);
+    noteMemory(ram, board.ram);
     for (const [index, value] of Object.entries(this.#options.content ?? {})) {
       ram[Number(index)] = value;
     }
@@ -382,42 +381,30 @@ function secondsOf(date: Date): number {
 }
 
 /** Writes how much memory there is to the places where firmware and kernels look. */
-function noteMemory(ram: Uint8Array, memory: DeviceMemory): void {
+function noteMemory(ram: Uint8Array, memory: DeviceBoard["ram"]): void {
   const word = (index: number, value: number) => {
-    const stored = Math.min(value, 0xffff);
+    const stored = Math.min(Math.floor(value), 0xffff);
     ram[index] = stored & 0xff;
     ram[index + 1] = stored >> 8;
   };
-  const base = endOfMemory(memory, 0, MOST_BASE_MEMORY);
-  const extended = endOfMemory(memory, MIB, 4 * GIB) - MIB;
-  const high = endOfMemory(memory, 4 * GIB, HIGHEST) - 4 * GIB;
+  const base = bytesFrom(memory, 0, MOST_BASE_MEMORY);
+  const extended = bytesFrom(memory, MIB, 4 * GIB);
+  const high = bytesFrom(memory, 4 * GIB, Infinity);
   word(LOCATION.BASE_MEMORY, base / KIB);
   word(LOCATION.EXTENDED_MEMORY, extended / KIB);
   word(LOCATION.EXTENDED_MEMORY_AGAIN, extended / KIB);
   word(LOCATION.MEMORY_ABOVE_16_MIB, Math.max(0, extended - 15 * MIB) / UNIT);
-  word(LOCATION.MEMORY_ABOVE_4_GIB, high / UNIT);
+  word(LOCATION.MEMORY_ABOVE_4_GIB, high / UNIT & 0xffff);
   ram[LOCATION.MEMORY_ABOVE_4_GIB + 2] = high / UNIT >> 16;
 }
 
-/** Where memory that begins at an address ends, to 64 KiB; at the address itself where there is none. */
-function endOfMemory(memory: DeviceMemory, start: number, most: number): number {
-  let units = 0;
-  let limit = (most - start) / UNIT;
-  while (units < limit) {
-    const middle = Math.ceil((units + limit) / 2);
-    if (hasMemory(memory, start + middle * UNIT - 1)) units = middle;
-    else limit = middle - 1;
+/** How much memory there is without a hole from an address on. */
+function bytesFrom(memory: DeviceBoard["ram"], start: number, most: number): number {
+  let end = start;
+  for (const { gpa, size } of memory) {
+    if (gpa <= end && gpa + size > end) end = gpa + size;
   }
-  return start + units * UNIT;
-}
-
-function hasMemory(memory: DeviceMemory, gpa: number): boolean {
-  try {
-    memory.read(gpa, 1);
-    return true;
-  } catch {
-    return false;
-  }
+  return Math.min(end, most) - start;
 }
 
 function storeChecksum(ram: Uint8Array): void {
