@@ -89,6 +89,14 @@ export interface DeviceMemory<Address extends number | bigint = number> {
   write(address: Address, bytes: Uint8Array): void;
 }
 
+/** Which accesses to a segment of ROM go to the RAM behind it. */
+export interface ShadowAccess {
+  /** Whether reads do. */
+  readonly read: boolean;
+  /** Whether writes do. */
+  readonly write: boolean;
+}
+
 /** A CPU as firmware that the host plays sees it. */
 export interface DeviceCpu {
   /** Its number. */
@@ -137,6 +145,13 @@ export interface DeviceBoard {
    * at 0, for the guest.
    */
   a20: boolean;
+  /**
+   * Says which of the guest's accesses to 0xc0000–0xfffff go to the RAM that a PC has there. At first all of them go to
+   * what lies there else: ROM, or nothing. Where the machine has RAM there from the start, it stays that.
+   *
+   * @param segments All 16 segments of 16 KiB, the lowest first.
+   */
+  shadow(segments: readonly ShadowAccess[]): void;
   /** Resets the machine after the access that is being answered: the SYSTEM_EVENT exit RESET. */
   reset(): void;
   /** Turns the power off after the access that is being answered: the SYSTEM_EVENT exit SHUTDOWN. */

@@ -14,6 +14,7 @@ export type {
   DeviceMemory,
   InterruptController,
   InterruptLine,
+  ShadowAccess,
 } from "./device.ts";
 export { Disk, SECTOR_SIZE } from "./disk.ts";
 export { ExitPort } from "./exit_port.ts";
@@ -63,6 +64,7 @@ export { type Hypercall, Unikernel, type UnikernelOptions } from "./unikernel/hy
 export { type ComPort, type ModemInputs, type SerialError, Uart, type UartPlace } from "./uart.ts";
 export { hostBridge } from "./pci/host_bridge.ts";
 export { type ConfigRegister, ConfigSpace } from "./pci/config_space.ts";
+export { piix } from "./pci/piix.ts";
 export { PciBus, type PciBusOptions } from "./pci/pci_bus.ts";
 export {
   type PciBar,

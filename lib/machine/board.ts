@@ -36,6 +36,7 @@ import type { DirtyPages } from "./memory/dirty_pages.ts";
 import { nextInstruction } from "./memory/linear_memory.ts";
 import { LoadedImage } from "./memory/loaded_image.ts";
 import { BackedMemory, type MemorySlots } from "./memory/physical_memory.ts";
+import { ShadowRam } from "./memory/shadow_ram.ts";
 import { PortRecorder } from "./buses/port_output.ts";
 import { RunLoop } from "./run/run_loop.ts";
 import { SLICE_MILLISECONDS, SpinWatch } from "./run/spin_watch.ts";
@@ -208,6 +209,7 @@ export class Board implements Disposable {
       mmio: this.devices.mmio,
       memory: this.memory,
       slots: parts.slots,
+      shadowRam: new ShadowRam(parts.slots, this.devices.mmio),
       cpu: () => deviceCpu(this.exitingCpu),
       timers: this.#timers ?? new Timers(new HostClock()),
       vm,

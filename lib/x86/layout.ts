@@ -144,6 +144,16 @@ export const LINUX = {
   memorySize: 2 * MIB,
 } as const;
 
+/** RAM of a PC that its host bridge can show in place of ROM below 1 MiB. */
+export const SHADOW_RAM = {
+  /** The first address. */
+  start: 0xc_0000,
+  /** The address after the last. */
+  end: 1 * MIB,
+  /** What is shown or hidden at once. */
+  segment: 16 * KIB,
+} as const;
+
 /** Where firmware, by default the bus itself, gives addresses to the BARs of PCI functions: from here on. */
 export const PCI_WINDOWS = {
   /** I/O ports. */

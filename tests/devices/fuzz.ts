@@ -108,6 +108,7 @@ function limited(device: Device): Device {
           read: (gpa, length) => (check(gpa, length), board.memory.read(gpa, length)),
           write: (gpa, bytes) => (check(gpa, bytes.length), board.memory.write(gpa, bytes)),
         },
+        shadow: (segments) => board.shadow(segments),
         get a20() {
           return board.a20;
         },

@@ -71,11 +71,11 @@ export class PciBus implements Device {
    * A bus.
    *
    * @param devices What is on it, from device 1 on: functions, lists of up to eight of them for devices that have more
-   *   than one, or undefined for an empty slot.
+   *   than one, or undefined for an empty slot, and for a function that is not there.
    * @throws {RangeError} When there are too many devices or functions, or no four IRQs.
    */
   constructor(
-    devices: readonly (PciFunction | readonly PciFunction[] | undefined)[],
+    devices: readonly (PciFunction | readonly (PciFunction | undefined)[] | undefined)[],
     options: PciBusOptions = {},
   ) {
     const { hostBridge: bridge = hostBridge(), irqs = PIRQS } = options;
@@ -95,9 +95,9 @@ export class PciBus implements Device {
           `Cannot make PCI device ${slot} of ${functions.length} functions: it has ${FUNCTIONS}`,
         );
       }
-      functions.forEach((each: PciFunction, number: number) =>
-        this.#functions.set(slot << FUNCTION_BITS | number, each)
-      );
+      functions.forEach((each: PciFunction | undefined, number: number) => {
+        if (each !== undefined) this.#functions.set(slot << FUNCTION_BITS | number, each);
+      });
     });
   }
 
@@ -113,7 +113,9 @@ export class PciBus implements Device {
       this.#mapped.set(each, new Map());
       each.attach({
         board,
-        isMultiFunction: this.#functions.has(place & ~(FUNCTIONS - 1) | 1),
+        isMultiFunction: [...this.#functions.keys()].some((other) =>
+          other !== place && other >>> FUNCTION_BITS === place >>> FUNCTION_BITS
+        ),
         setPin: (asserted) => line.set(each, asserted),
         decodingChanged: () => this.#map(each),
       });

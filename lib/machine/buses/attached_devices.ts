@@ -6,6 +6,7 @@ import type {
   DeviceMemory,
   InterruptController,
   InterruptLine,
+  ShadowAccess,
 } from "../../devices/device.ts";
 import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
 import type { Timers } from "../../devices/timers.ts";
@@ -27,6 +28,8 @@ interface AttachedDevicesInit {
       readonly readonly: boolean;
     }[];
   };
+  /** The RAM that the host bridge shows below 1 MiB. */
+  readonly shadowRam: { set(segments: readonly ShadowAccess[]): void };
   /** The CPU of the latest exit. */
   readonly cpu: () => DeviceCpu;
   readonly timers: Timers;
@@ -147,6 +150,11 @@ export class AttachedDevices implements DeviceBoard, Disposable {
 
   set a20(open: boolean) {
     this.#parts.slots.a20 = open;
+  }
+
+  /** See {@linkcode DeviceBoard.shadow}. */
+  shadow(segments: readonly ShadowAccess[]): void {
+    this.#parts.shadowRam.set(segments);
   }
 
   /** See {@linkcode DeviceBoard.reset}. */

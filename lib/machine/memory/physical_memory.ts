@@ -33,6 +33,16 @@ export function pieceBytes({ pages, start, length }: MemoryPiece): Uint8Array {
   return pages.bytes.subarray(start, start + length);
 }
 
+/** A slot that is to be, of memory that there is. */
+export interface SlotInit {
+  /** Its first guest physical address. */
+  readonly gpa: number;
+  /** Whether the guest's writes are refused, and arrive as MMIO exits. */
+  readonly readonly: boolean;
+  /** Its memory. */
+  readonly pages: Pages;
+}
+
 /** The slots of a machine's memory, which may change while it lives. */
 export interface MemorySlots extends Disposable {
   /** Those there are, by address. */
@@ -43,6 +53,10 @@ export interface MemorySlots extends Disposable {
   move(slot: MemorySlot, gpa: number): MemorySlot;
   /** Deletes one. */
   delete(slot: MemorySlot): void;
+  /** Allocates memory for slots to come, which ends with the machine. */
+  allocate(size: number): Pages;
+  /** Deletes slots, of which some may be gone, and puts others in their place. */
+  replace(gone: readonly BackedSlot[], there: readonly SlotInit[]): BackedSlot[];
   /** Which pages were written. */
   dirty(keep: boolean): number[];
   /** Whether address line 20 reaches memory. */

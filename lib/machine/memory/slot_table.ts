@@ -11,8 +11,9 @@ import {
 import { closeA20, type ClosedA20 } from "./a20.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { DirtyPages } from "./dirty_pages.ts";
-import { type MemorySlots, pieceBytes, storePiece } from "./physical_memory.ts";
+import { type MemorySlots, pieceBytes, type SlotInit, storePiece } from "./physical_memory.ts";
 import { PAGE_SIZE } from "../../ffi/mman.ts";
+import { allocatePages } from "../../ffi/pages.ts";
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import { describeExit } from "../../kvm/exits/describe_exit.ts";
 import { unrealMode } from "../../x86/boot/modes/real.ts";
@@ -98,11 +99,13 @@ export class SlotTable implements MemorySlots {
   /** See {@linkcode PhysicalMemory.deleteSlot}. */
   delete(slot: MemorySlot): void {
     const current = this.#find(slot, "delete");
-    this.#withOpenA20(() => {
-      this.#dirtyPages?.forget(current.slot);
-      this.#deleteIn(current);
-      this.#slots = this.#slots.filter((each) => each !== current);
-    });
+    this.#withOpenA20(() => this.#delete(current));
+  }
+
+  #delete(slot: BackedSlot): void {
+    this.#dirtyPages?.forget(slot.slot);
+    this.#deleteIn(slot);
+    this.#slots = this.#slots.filter((each) => each !== slot);
   }
 
   /**
@@ -155,6 +158,25 @@ export class SlotTable implements MemorySlots {
       "Cannot tell which pages the guest wrote: they are not noted. Boot with the option " +
         '`dirtyPages: "log"` or `"ring"`.',
     );
+  }
+
+  /** See {@linkcode MemorySlots.allocate}. */
+  allocate(size: number): Pages {
+    const pages = allocatePages(this.#libc, size);
+    this.#memory.add(pages);
+    return pages;
+  }
+
+  /** See {@linkcode MemorySlots.replace}. */
+  replace(gone: readonly BackedSlot[], there: readonly SlotInit[]): BackedSlot[] {
+    return this.#withOpenA20(() => {
+      for (const slot of gone) if (this.#slots.includes(slot)) this.#delete(slot);
+      return there.map(({ gpa, readonly, pages }) => {
+        const slot = slotOf(this.#freeNumber(), gpa, readonly, pages);
+        this.#set(slot);
+        return slot;
+      });
+    });
   }
 
   /** Ends the memory. Of a VM that is closed. */

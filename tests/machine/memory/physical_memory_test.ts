@@ -24,6 +24,8 @@ function memory(): BackedMemory {
       add: refuse,
       move: refuse,
       delete: refuse,
+      allocate: refuse,
+      replace: refuse,
       dirty: refuse,
       a20: true,
       [Symbol.dispose]() {},

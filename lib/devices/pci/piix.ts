@@ -1,0 +1,96 @@
+import type { ConfigRegister } from "./config_space.ts";
+import { PciFunction } from "./pci_function.ts";
+
+const INTEL = 0x8086;
+
+/** Registers of the ISA bridge (82371AB data sheet, 4.1.11 and 4.1.16). */
+const ISA_REGISTERS: readonly ConfigRegister[] = [
+  // PIRQRC[A:D]: bit 7, routing is off.
+  ...[0x60, 0x61, 0x62, 0x63].map((offset) => ({
+    offset,
+    size: 1 as const,
+    value: 0x80,
+    writable: 0x8f,
+  })),
+  // Top of memory: ISA masters reach 640 KiB, and from 1 MiB on.
+  { offset: 0x69, size: 1, value: 0x02, writable: 0xfe },
+];
+
+/** Registers of the IDE function (5.1.13): IDETIM of the primary and of the secondary channel. */
+const IDE_REGISTERS: readonly ConfigRegister[] = [
+  { offset: 0x40, size: 2, writable: 0xffff },
+  { offset: 0x42, size: 2, writable: 0xffff },
+];
+
+/** APMC_EN of DEVACTB: the SMI by port 0xb2 is on, which firmware takes for "SMM is set up". */
+const APMC_ENABLE = 1 << 25;
+
+/** Registers of the power management function (7.1). */
+const POWER_REGISTERS: readonly ConfigRegister[] = [
+  // PMBA: where its registers are; a base address of I/O, of 64 ports.
+  { offset: 0x40, size: 4, value: 0x01, writable: 0xffc0 },
+  // DEVACTB.
+  { offset: 0x58, size: 4, value: APMC_ENABLE, writable: 0xffff_ffff },
+  // PMREGMISC: whether they are decoded.
+  { offset: 0x80, size: 1, writable: 0x01 },
+  // SMBBA: the SMBus's, of 16 ports.
+  { offset: 0x90, size: 4, value: 0x01, writable: 0xfff0 },
+  // SMBHSTCFG.
+  { offset: 0xd2, size: 1, writable: 0x0f },
+];
+
+/**
+ * The device by which firmware and kernels know the south bridge of a PC: the 82371SB's ISA bridge (PIIX3, 8086:7000),
+ * its IDE function (8086:7010) and the 82371AB's power management (PIIX4, 8086:7113), as functions 0, 1 and 3, which QEMU
+ * has, too. They say that the parts are there, which are devices of their own, at their ports: an `IdeDisk`, the registers of
+ * ACPI, PICs and so on.
+ *
+ * 82371FB and 82371SB data sheet; 82371AB data sheet, 4.1, 5.1 and 7.1. Left out: bus master IDE, which the programming
+ * interface says (0x00), so that disks are driven by PIO; USB; SMM, which firmware is told has been set up. The registers
+ * that route PIRQs and that move the power management's ports keep what is written: the pins lead where the option `irqs`
+ * of the bus says, which is where firmware routes them, and the ports are where their devices are put.
+ *
+ * @example
+ * ```ts no-eval
+ * import { asm, boot } from "@vmexit/vmexit";
+ * import { Disk, IdeDisk, PciBus, piix } from "@vmexit/vmexit/devices";
+ *
+ * using vm = boot(asm`
+ *   mov dx, 0xcf8
+ *   mov eax, 0x80000908     ; device 1, function 1: class, and revision
+ *   out dx, eax
+ *   mov dx, 0xcfc
+ *   in  eax, dx
+ *   hlt
+ * `, { devices: [new IdeDisk(new Disk(512)), new PciBus([piix()])] });
+ * vm.run();
+ * console.log(vm.registers.eax.toString(16)); // 1010000: an IDE controller
+ * ```
+ */
+export function piix(): (PciFunction | undefined)[] {
+  return [
+    new PciFunction({
+      name: "PIIX3",
+      vendorId: INTEL,
+      deviceId: 0x7000,
+      classCode: 0x06_0100,
+      registers: ISA_REGISTERS,
+    }),
+    new PciFunction({
+      name: "PIIX3 IDE",
+      vendorId: INTEL,
+      deviceId: 0x7010,
+      classCode: 0x01_0100,
+      registers: IDE_REGISTERS,
+    }),
+    undefined,
+    new PciFunction({
+      name: "PIIX4 PM",
+      vendorId: INTEL,
+      deviceId: 0x7113,
+      classCode: 0x06_8000,
+      revisionId: 0x03,
+      registers: POWER_REGISTERS,
+    }),
+  ];
+}
