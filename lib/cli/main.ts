@@ -21,7 +21,8 @@ Usage: vmexit COMMAND [ARGUMENTS]
   test [ARGUMENTS]      deno test with the same arguments; the last line is "N passed, N failed"
   run FILE [OPTIONS]    boot a kernel, a ROM, a boot sector or another image; what it writes to COM1 is shown
   bench [FILE ...]      the benchmarks of the project: bench/*_bench.ts
-  setup                 fetch and make all that tests need; --c-compiler installs a C compiler, too; --no-install nothing
+  setup                 fetch and make all that tests need; --c-compiler installs a C compiler, too; --no-install nothing;
+                        --firmware fetches SeaBIOS and OVMF
   image export FILE     pack the emulated machine; image import FILE unpacks it where its kernel cannot be fetched
   doctor                what this machine has, which KVM tests would use, and what to do about it
   help                  this text

@@ -4,6 +4,7 @@ import {
   installPackages,
   missingPackages,
   NestedError,
+  requireFirmware,
 } from "../nested/mod.ts";
 import type { CommandContext } from "./command_context.ts";
 import { chooseKvm, machineProgram, prepareKvm } from "./prepare_kvm.ts";
@@ -14,10 +15,15 @@ const C_COMPILER_OPTION = "--c-compiler";
 
 /** Nothing is installed on this system; only the emulated machine's image is made. `boot` asks for it so. */
 const NO_INSTALL_OPTION = "--no-install";
-const OPTIONS: readonly string[] = [C_COMPILER_OPTION, NO_INSTALL_OPTION];
+
+/** SeaBIOS and OVMF, which tests of the project boot, are fetched into the cache. */
+const FIRMWARE_OPTION = "--firmware";
+const OPTIONS: readonly string[] = [C_COMPILER_OPTION, FIRMWARE_OPTION, NO_INSTALL_OPTION];
+/** What setup knows, as a person reads it. */
+const OPTIONS_TEXT = `${OPTIONS.slice(0, -1).join(", ")} and ${OPTIONS.at(-1)}`;
 
 /**
- * `vmexit setup [--c-compiler] [--no-install]`: fetches and makes all that tests need, and does nothing where it is
+ * `vmexit setup [--c-compiler] [--firmware] [--no-install]`: fetches and makes all that tests need, and does nothing where it is
  * there already.
  *
  * @param args The command's arguments.
@@ -31,7 +37,7 @@ export async function setup(args: readonly string[], context: CommandContext): P
   const unknown = args.find((arg) => !OPTIONS.includes(arg));
   if (unknown !== undefined) {
     throw new TypeError(
-      `Cannot take ${unknown} as an argument of setup: it knows ${OPTIONS.join(" and ")} only`,
+      `Cannot take ${unknown} as an argument of setup: it knows ${OPTIONS_TEXT} only`,
     );
   }
   const choice = chooseKvm(context);
@@ -53,6 +59,7 @@ export async function setup(args: readonly string[], context: CommandContext): P
   if (packages.length > 0) {
     await installPackages(packages, reasons.join(", "), progress.show, signal);
   }
+  if (args.includes(FIRMWARE_OPTION)) await requireFirmware(progress.show, signal);
   await prepareKvm(choice, context);
   return 0;
 }

@@ -22,6 +22,7 @@ export {
   type SessionOptions,
 } from "./nested_session.ts";
 export { FileLock } from "./file_lock.ts";
+export { findFirmware, type FirmwareFile, requireFirmware } from "./firmware.ts";
 export { findNasm, type Nasm, requireNasm } from "./nasm.ts";
 export { findProgram } from "./host_program.ts";
 export {
