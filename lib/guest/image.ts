@@ -344,8 +344,8 @@ export class Image {
 function imageOfFile(file: Uint8Array, options: OpenOptions): Image {
   const init = readImageFile(file, options);
   if (init !== undefined) return new Image(init);
-  const { kind: _, addresses: __, base: ___, ...flat } = options;
-  return flatImage(file, flat as FlatOptions);
+  const { origin, entry, bits, symbols } = options;
+  return flatImage(file, { origin: origin!, entry, bits, symbols });
 }
 
 function flatImage(bytes: Uint8Array, options: FlatOptions): Image {

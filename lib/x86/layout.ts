@@ -38,12 +38,8 @@ export const REAL_MODE = {
 export const PC_MEMORY = {
   /** The first address that neither vectors nor a BIOS use. */
   free: 0x500,
-  /** Where a BIOS has its extended data area, at the end of conventional memory. */
-  extendedBiosData: 0x9_fc00,
   /** The end of conventional memory: video memory, adapters and firmware lie from here on. */
   adapters: 0xa_0000,
-  /** Video memory of text modes: 80 columns and 25 rows of a character and its attribute. */
-  text: 0xb_8000,
   /** Memory goes on here. */
   high: 1 * MIB,
   /** Devices, controllers and firmware lie between here and 4 GiB; memory goes on there. */

@@ -17,6 +17,12 @@ export type ImageKind =
   /** A boot sector, or a disk that begins with one. */
   | "boot-sector";
 
+/**
+ * What shows the end of firmware below 1 MiB: the ROM, as after reset; or RAM with a copy of it, as the chipset leaves it
+ * when firmware has switched shadowing on.
+ */
+export type RomShadow = "rom" | "ram";
+
 /** How an image is started that says so itself. */
 export type BootProtocol =
   | { readonly kind: "multiboot"; readonly textScreen: boolean }
@@ -36,7 +42,7 @@ export type BootProtocol =
     /** Bytes of memory that it takes from its load address on. */
     readonly initSize: number;
   }
-  | { readonly kind: "rom" }
+  | { readonly kind: "rom"; readonly shadow: RomShadow }
   | {
     readonly kind: "boot-sector";
     /** What a BIOS calls the drive that it comes from: 0x80 for the first disk, 0 for a floppy. */

@@ -1,7 +1,7 @@
 import { PC_MEMORY, REAL_MODE, RESET_VECTOR } from "../../x86/layout.ts";
 import { hex } from "../../x86/hex.ts";
 import type { ImageInit } from "../image_init.ts";
-import { fileError } from "./boot_protocol.ts";
+import { fileError, type RomShadow } from "./boot_protocol.ts";
 
 const PAGE = 4096;
 /** As much as there is room for above the pages that KVM takes. */
@@ -23,9 +23,17 @@ export function isRom(file: Uint8Array): boolean {
 /**
  * Firmware, which ends at 4 GiB.
  *
+ * @param shadow What shows its end below 1 MiB.
  * @throws {RangeError} When it is not of whole pages, or too large.
  */
-export function romImage(file: Uint8Array<ArrayBuffer>): ImageInit {
+export function romImage(file: Uint8Array<ArrayBuffer>, shadow: RomShadow = "rom"): ImageInit {
+  if (shadow !== "rom" && shadow !== "ram") {
+    throw new TypeError(
+      `Cannot open the image with the option shadow ${
+        JSON.stringify(shadow)
+      }: it is "rom" or "ram"`,
+    );
+  }
   if (file.length === 0 || file.length % PAGE !== 0 || file.length > LARGEST_ROM) {
     throw fileError(
       "ROM",
@@ -42,7 +50,7 @@ export function romImage(file: Uint8Array<ArrayBuffer>): ImageInit {
     }],
     entry: BigInt(RESET_VECTOR.codeBase + RESET_VECTOR.ip),
     bits: 16,
-    protocol: { kind: "rom" },
+    protocol: { kind: "rom", shadow },
   };
 }
 

@@ -4,7 +4,7 @@ import { noneOfThatName } from "../../x86/nearest_names.ts";
 import { ELF_OPTIONS, elfImage, type ElfOptions } from "../elf.ts";
 import { isElf, type OpenElf, openElf } from "../elf_file.ts";
 import { FLAT_OPTIONS, type FlatOptions, type ImageInit } from "../image_init.ts";
-import { type BootProtocol, fileError, type ImageKind } from "./boot_protocol.ts";
+import { type BootProtocol, fileError, type ImageKind, type RomShadow } from "./boot_protocol.ts";
 import { bootSectorImage, isBootSector, isRom, romImage } from "./firmware.ts";
 import { refuseForeignFile } from "./foreign_file.ts";
 import { readLinuxFile } from "./linux_file.ts";
@@ -16,9 +16,19 @@ import { readPvhEntry } from "./pvh_note.ts";
 export interface OpenOptions extends Partial<FlatOptions>, ElfOptions {
   /** What it is. Default what its headers say; a flat binary has none, and is known by its `origin`. */
   readonly kind?: ImageKind;
+  /**
+   * Of a ROM: what shows its end below 1 MiB. Default `"rom"`; `"ram"` for firmware that counts on a chipset's shadow RAM
+   * (SeaBIOS), where the board has no chipset that could switch it on.
+   */
+  readonly shadow?: RomShadow;
 }
 
-const OPEN_OPTIONS: NamesOf<OpenOptions> = { ...FLAT_OPTIONS, ...ELF_OPTIONS, kind: "value" };
+const OPEN_OPTIONS: NamesOf<OpenOptions> = {
+  ...FLAT_OPTIONS,
+  ...ELF_OPTIONS,
+  kind: "value",
+  shadow: "value",
+};
 
 /** What each kind of file is called, and the options that it takes beside `kind`. */
 const KINDS: Readonly<Record<ImageKind, { readonly name: string; readonly options: object }>> = {
@@ -28,7 +38,7 @@ const KINDS: Readonly<Record<ImageKind, { readonly name: string; readonly option
   multiboot2: { name: "multiboot 2 kernel", options: { base: "value" } },
   pvh: { name: "PVH kernel", options: { base: "value" } },
   linux: { name: "Linux kernel", options: {} },
-  rom: { name: "ROM", options: {} },
+  rom: { name: "ROM", options: { shadow: "value" } },
   "boot-sector": { name: "boot sector", options: {} },
 };
 
@@ -64,7 +74,7 @@ function read(file: Uint8Array<ArrayBuffer>, options: OpenOptions): ImageInit | 
   const { kind } = options;
   switch (kind) {
     case "rom":
-      return romImage(file);
+      return romImage(file, options.shadow);
     case "boot-sector":
       return bootSectorImage(file);
     case "linux":
@@ -80,7 +90,7 @@ function read(file: Uint8Array<ArrayBuffer>, options: OpenOptions): ImageInit | 
   if (kernel !== undefined) return kernel;
   if (kind !== undefined) refuseKind(kind, MISSING[kind] ?? "");
   if (isBootSector(file)) return bootSectorImage(file);
-  if (isRom(file)) return romImage(file);
+  if (isRom(file)) return romImage(file, options.shadow);
   if (options.origin !== undefined) return undefined;
   throw new TypeError(
     "Cannot open the image: it has no header of ELF, multiboot, multiboot 2 or a Linux kernel, is no boot sector (0xaa55 " +

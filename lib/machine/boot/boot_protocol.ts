@@ -122,18 +122,15 @@ function checkText(text: unknown, option: string): void {
 }
 
 /** ROM at 4 GiB, and as much of its end as shows below 1 MiB. */
-export function romSlots(image: Image): SlotOptions[] {
-  if (image.kind !== "rom") return [];
-  const { size } = image;
+export function romSlots({ protocol, size, bytes }: Image): SlotOptions[] {
+  if (protocol?.kind !== "rom") return [];
   const shadowed = Math.min(size, PC_MEMORY.shadowedRom);
+  const low = { gpa: PC_MEMORY.high - shadowed, size: shadowed };
   return [
     { gpa: PC_MEMORY.end32 - size, size, readonly: true },
-    {
-      gpa: PC_MEMORY.high - shadowed,
-      size: shadowed,
-      readonly: true,
-      alias: PC_MEMORY.end32 - shadowed,
-    },
+    protocol.shadow === "ram"
+      ? { ...low, content: bytes.subarray(-shadowed) }
+      : { ...low, readonly: true, alias: PC_MEMORY.end32 - shadowed },
   ];
 }
 

@@ -61,6 +61,24 @@ Deno.test("a ROM starts at the reset vector, and shows below 1 MiB", () => {
   ]);
 });
 
+Deno.test("a ROM whose shadow is RAM may write to itself below 1 MiB, and not at 4 GiB", () => {
+  using vm = boot(Image.fromFile(ROM, { shadow: "ram" }));
+  const shown = ROM.indexOf(0xf4) + 1;
+  assertEquals(vm.memory.slots.filter(({ readonly }) => readonly).length, 1);
+  expect(vm).toExit([
+    portOut(0x10, 0, 4),
+    portOut(0x10, 0xf000, 2),
+    portOut(0x10, "R"),
+    portOut(0x10, "x"),
+    portOut(0x10, "m"),
+    hlt(),
+  ]);
+  assertEquals(vm.memory.string(0xf_0000 + shown, 1), "x");
+  assertEquals(vm.memory.string(0xffff_0000 + shown, 1), "R");
+  const wrong = { shadow: "flash" as "ram" };
+  assertThrows(() => Image.fromFile(ROM, wrong), TypeError, 'it is "rom" or "ram"');
+});
+
 Deno.test("a ROM larger than 128 KiB shows its end below 1 MiB, and 16 MiB find their room", () => {
   const large = new Uint8Array(16 * 2 ** 20);
   large.set(ROM, large.length - ROM.length);

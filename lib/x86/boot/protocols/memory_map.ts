@@ -1,5 +1,5 @@
 import { hex } from "../../hex.ts";
-import { PC_MEMORY } from "../../layout.ts";
+import { BIOS, PC_MEMORY } from "../../layout.ts";
 import type { MemoryWrite, Placement } from "../../placement.ts";
 
 /** A range of guest-physical memory. */
@@ -65,7 +65,7 @@ export function memoryMap({ ram, reserved = [] }: MachineMemory): MemoryMapEntry
 
 /** RAM below and above what a PC has for other things; ranges that meet are one. */
 function usable(ram: readonly MemoryRange[]): MemoryRange[] {
-  const { extendedBiosData, high } = PC_MEMORY;
+  const { high } = PC_MEMORY;
   const joined: MemoryRange[] = [];
   for (const { gpa, size } of [...ram].sort((a, b) => a.gpa - b.gpa)) {
     const last = joined.at(-1);
@@ -75,7 +75,7 @@ function usable(ram: readonly MemoryRange[]): MemoryRange[] {
   return joined.flatMap(({ gpa, size }) => {
     const end = gpa + size;
     return [
-      { gpa, size: Math.min(end, extendedBiosData) - gpa },
+      { gpa, size: Math.min(end, BIOS.conventionalEnd) - gpa },
       { gpa: Math.max(gpa, high), size: end - Math.max(gpa, high) },
     ].filter((part) => part.size > 0);
   });
@@ -180,7 +180,7 @@ export class BootMemory {
 export function informationRoom(memory: MachineMemory): Room {
   const { ram } = memory;
   const isLow = ram.some(({ gpa, size }) => gpa === 0 && size >= 2 * PAGE);
-  return isLow ? { below: PC_MEMORY.extendedBiosData, highest: true } : { highest: true };
+  return isLow ? { below: BIOS.conventionalEnd, highest: true } : { highest: true };
 }
 
 /**
@@ -189,10 +189,10 @@ export function informationRoom(memory: MachineMemory): Room {
  */
 function biosData(memory: MachineMemory): MemoryWrite[] {
   const { lower } = conventionalMemory(memory);
-  if (lower * KIB !== PC_MEMORY.extendedBiosData) return [];
+  if (lower * KIB !== BIOS.conventionalEnd) return [];
   const word = (value: number) => new Uint8Array(Uint16Array.of(value).buffer);
   const { extendedDataSegment, memorySize } = BIOS_DATA;
-  const segment = PC_MEMORY.extendedBiosData / PARAGRAPH;
+  const segment = BIOS.conventionalEnd / PARAGRAPH;
   return [
     { gpa: extendedDataSegment, bytes: word(segment), what: "BIOS data" },
     { gpa: memorySize, bytes: word(lower), what: "BIOS data" },
@@ -200,7 +200,10 @@ function biosData(memory: MachineMemory): MemoryWrite[] {
 }
 
 /** Words of the BIOS data area (IBM PC/AT Technical Reference, "BIOS Data Area"). */
-const BIOS_DATA = { extendedDataSegment: 0x40e, memorySize: 0x413 } as const;
+const BIOS_DATA = {
+  extendedDataSegment: BIOS.dataArea + 0x0e,
+  memorySize: BIOS.dataArea + 0x13,
+} as const;
 const PARAGRAPH = 16;
 
 /** Text as kernels read it, with its NUL. */

@@ -1,5 +1,5 @@
 import { struct, u16, u32, u64, u8 } from "../../../ffi/struct.ts";
-import { PC_MEMORY } from "../../layout.ts";
+import { TEXT_SCREEN } from "../../layout.ts";
 import type { CpuState } from "../cpu_state.ts";
 import { kernelEntry } from "./kernel_entry.ts";
 import {
@@ -31,7 +31,7 @@ const INFO = {
 export const FRAMEBUFFER_EGA_TEXT = 2;
 
 /** The text screen of a PC, as both versions of the specification describe it. */
-export const TEXT_SCREEN = { width: 80, height: 25, bitsOfCell: 16, pitch: 160 } as const;
+export const TEXT_MODE = { width: 80, height: 25, bitsOfCell: 16, pitch: 160 } as const;
 
 const multibootInfo = struct("multiboot_info", {
   flags: u32,
@@ -140,11 +140,11 @@ export function multibootEntry(layout: MultibootLayout): CpuState {
     mmap_addr: memory.put("memory map", map, room),
     boot_loader_name: text("loader's name", BOOT_LOADER_NAME),
     ...textScreen && {
-      framebuffer_addr: PC_MEMORY.text,
-      framebuffer_pitch: TEXT_SCREEN.pitch,
-      framebuffer_width: TEXT_SCREEN.width,
-      framebuffer_height: TEXT_SCREEN.height,
-      framebuffer_bpp: TEXT_SCREEN.bitsOfCell,
+      framebuffer_addr: TEXT_SCREEN.start,
+      framebuffer_pitch: TEXT_MODE.pitch,
+      framebuffer_width: TEXT_MODE.width,
+      framebuffer_height: TEXT_MODE.height,
+      framebuffer_bpp: TEXT_MODE.bitsOfCell,
       framebuffer_type: FRAMEBUFFER_EGA_TEXT,
     },
   }]);

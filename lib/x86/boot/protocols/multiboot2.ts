@@ -1,5 +1,5 @@
 import { struct, u16, u32, u64, u8 } from "../../../ffi/struct.ts";
-import { PC_MEMORY } from "../../layout.ts";
+import { TEXT_SCREEN } from "../../layout.ts";
 import type { CpuState } from "../cpu_state.ts";
 import { kernelEntry } from "./kernel_entry.ts";
 import {
@@ -14,7 +14,7 @@ import {
   FRAMEBUFFER_EGA_TEXT,
   type MultibootLayout,
   table,
-  TEXT_SCREEN,
+  TEXT_MODE,
 } from "./multiboot.ts";
 
 /** What EAX has when a kernel was started by a loader of the Multiboot2 Specification (3.3). */
@@ -118,11 +118,11 @@ function textScreenTag(): Uint8Array<ArrayBuffer> {
   return tag(
     MULTIBOOT2_TAG.FRAMEBUFFER,
     table(framebufferTag, [{
-      framebuffer_addr: PC_MEMORY.text,
-      framebuffer_pitch: TEXT_SCREEN.pitch,
-      framebuffer_width: TEXT_SCREEN.width,
-      framebuffer_height: TEXT_SCREEN.height,
-      framebuffer_bpp: TEXT_SCREEN.bitsOfCell,
+      framebuffer_addr: TEXT_SCREEN.start,
+      framebuffer_pitch: TEXT_MODE.pitch,
+      framebuffer_width: TEXT_MODE.width,
+      framebuffer_height: TEXT_MODE.height,
+      framebuffer_bpp: TEXT_MODE.bitsOfCell,
       framebuffer_type: FRAMEBUFFER_EGA_TEXT,
     }]),
   );
