@@ -1,22 +1,13 @@
-import { DebugConsole } from "../devices/debug_console.ts";
 import type { Device, DeviceBoard } from "../devices/device.ts";
-import { Disk } from "../devices/disk.ts";
-import { I8042 } from "../devices/i8042/i8042.ts";
-import { IdeDisk } from "../devices/ata/ide_disk.ts";
-import { PostCodes } from "../devices/post_codes.ts";
-import { ResetControl } from "../devices/reset_control.ts";
-import { Uart } from "../devices/uart.ts";
-import { Image } from "../guest/image.ts";
 import type { Exit } from "../kvm/exits/exit.ts";
 import { describeExit } from "../kvm/exits/describe_exit.ts";
 import { boot } from "../machine/boot/boot.ts";
-import type { BootOptions } from "../machine/boot/boot_options.ts";
 import type { Machine } from "../machine/machine.ts";
 import { isOfGuest } from "../machine/run/run_errors.ts";
 import { KVM_SYSTEM_EVENT } from "../kvm/abi/constants.ts";
 import { hex } from "../x86/hex.ts";
-import { PORT } from "../x86/layout.ts";
-import { readFile, readRunArguments, type RunArguments } from "./run_arguments.ts";
+import { readRunArguments, type RunArguments } from "./run_arguments.ts";
+import { boardOf, type RunBoard } from "./run_board.ts";
 
 /** Exit codes beside the guest's own. */
 const CODE = {
@@ -39,9 +30,8 @@ export interface RunCommandOptions {
 }
 
 /**
- * `vmexit run FILE`: boots a kernel, a ROM, a boot sector or any other image on a board with serial line, keyboard
- * controller, interrupt controllers, timer, and a disk where one is given, and shows what it writes to COM1 and to the
- * debug console.
+ * `vmexit run FILE`: boots a kernel, a ROM, a boot sector or any other image on the board of a PC, with a disk where one
+ * is given, and shows what it writes to COM1, to the debug console and by its BIOS, and at the end its screen.
  *
  * @returns The exit code: `status << 1 | 1` of a guest that writes its status to port 0xf4, as QEMU's isa-debug-exit has
  *   it; 0 at a HLT that nothing can end, at power off, and as soon as the text of `--until` came; 124 when the time is
@@ -58,83 +48,61 @@ export async function run(
     signal,
   } = options;
   const given = readRunArguments(args);
-  const { kind, origin } = given;
-  const image = Image.open(given.file, {
-    ...kind === undefined ? {} : { kind },
-    ...origin === undefined ? {} : { origin },
-  });
+  const board = boardOf(given);
+  const { image, options: bootOptions, devices, tables } = board;
   writeError(`vmexit: ${image.description}`);
-  const monitor = new Monitor(given, write);
-  using vm = boot(image, boardOf(image, given, monitor));
+  const monitor = new Monitor(board, given, write);
+  using vm = boot(image, { ...bootOptions, devices: [monitor, ...devices] } as typeof bootOptions);
+  if (tables !== undefined) vm.memory.write(tables.address, tables.bytes);
   try {
     return await drive(vm, monitor, { given, writeError, signal });
   } finally {
     monitor.show();
+    monitor.showScreen();
   }
-}
-
-const SIZES: Partial<Record<Image["kind"], string>> = {
-  multiboot: "128M",
-  multiboot2: "128M",
-  pvh: "128M",
-  linux: "256M",
-  elf: "16M",
-};
-
-function boardOf(
-  image: Image,
-  { mode, memory = SIZES[image.kind], cpus, disk, kernel }: RunArguments,
-  monitor: Monitor,
-): BootOptions {
-  const content = disk === undefined ? undefined : readFile(disk);
-  const devices: Device[] = [monitor, ...monitor.consoles, new I8042(), new ResetControl()];
-  devices.push(new PostCodes());
-  if (content !== undefined) devices.push(new IdeDisk(new Disk(content)));
-  return {
-    ...mode === undefined ? {} : { mode },
-    ...memory === undefined ? {} : { memory },
-    ...kernel === undefined ? {} : { kernel },
-    cpus,
-    devices,
-    serial: false,
-    irqchip: true,
-    pit: true,
-    exitPort: PORT.exit,
-    unclaimed: "open-bus",
-  } as BootOptions;
 }
 
 /** How often the guest's output is looked at, and how often the process looks at its signals. */
 const SHOW_NANOSECONDS = 20e6;
 const PAUSES = 10;
 
-/** How much output is kept of each console. */
-const CAPACITY = 2 ** 26;
-
 /** Thrown out of a run, between two instructions of the guest: the run goes on, or ends here. */
 class Pause {
   constructor(readonly ends: boolean) {}
+}
+
+/** A source of text that the guest writes. */
+interface Output {
+  /** How much of it was shown. */
+  shown: number;
+  /** What is behind that. */
+  readonly fresh: (shown: number) => Uint8Array;
+  /** The end of what was shown, in which the text that is waited for may have begun. */
+  tail: Uint8Array;
 }
 
 /** Shows what the guest writes while it runs, and watches for the text that ends the run. */
 class Monitor implements Device {
   /** See {@linkcode Device.name}. */
   readonly name = "monitor";
-  /** What is shown. */
-  readonly consoles: readonly (Uart | DebugConsole)[] = [
-    new Uart("COM1", CAPACITY),
-    new DebugConsole(PORT.debugConsole, CAPACITY),
-  ];
-  readonly #shown = this.consoles.map(() => 0);
-  readonly #tails = this.consoles.map(() => new Uint8Array());
+  readonly #board: RunBoard;
+  readonly #outputs: readonly Output[];
   readonly #until: Uint8Array | undefined;
   readonly #write: (bytes: Uint8Array) => void;
   #isSeen = false;
   #ticks = 0;
 
-  constructor({ until }: RunArguments, write: (bytes: Uint8Array) => void) {
+  constructor(board: RunBoard, { until }: RunArguments, write: (bytes: Uint8Array) => void) {
+    const { consoles, bios } = board;
+    this.#board = board;
     this.#until = until === undefined ? undefined : new TextEncoder().encode(until);
     this.#write = write;
+    this.#outputs = [
+      ...consoles.map((console) => (shown: number) => console.bytesFrom(shown)),
+      ...bios === undefined
+        ? []
+        : [(shown: number) => new TextEncoder().encode(bios.printed).subarray(shown)],
+    ].map((fresh) => ({ fresh, shown: 0, tail: new Uint8Array() }));
   }
 
   /** Whether the text came that ends the run. */
@@ -155,23 +123,33 @@ class Monitor implements Device {
 
   /** Shows what is new. */
   show(): void {
-    for (const [index, console] of this.consoles.entries()) {
-      const fresh = console.bytesFrom(this.#shown[index]);
+    for (const output of this.#outputs) {
+      const fresh = output.fresh(output.shown);
       if (fresh.length === 0) continue;
-      this.#shown[index] += fresh.length;
+      output.shown += fresh.length;
       this.#write(fresh);
-      if (this.#until !== undefined) this.#look(index, fresh, this.#until);
+      if (this.#until !== undefined) this.#look(output, fresh, this.#until);
     }
+    const { screen } = this.#board;
+    if (this.#until === undefined || screen === undefined || this.#isSeen) return;
+    this.#isSeen = includes(new TextEncoder().encode(screen.text), this.#until);
   }
 
-  #look(index: number, fresh: Uint8Array, until: Uint8Array): void {
-    const tail = this.#tails[index];
-    const all = new Uint8Array(tail.length + fresh.length);
-    all.set(tail);
-    all.set(fresh, tail.length);
+  /** Shows the screen, where the guest has written to it without its BIOS. */
+  showScreen(): void {
+    const { screen, bios } = this.#board;
+    if (screen === undefined || (bios?.printed ?? "") !== "") return;
+    const { text } = screen;
+    if (text !== "") this.#write(new TextEncoder().encode(`${text}\n`));
+  }
+
+  #look(output: Output, fresh: Uint8Array, until: Uint8Array): void {
+    const all = new Uint8Array(output.tail.length + fresh.length);
+    all.set(output.tail);
+    all.set(fresh, output.tail.length);
     this.#isSeen ||= includes(all, until);
     // What may be the beginning of the text.
-    this.#tails[index] = all.slice(Math.max(0, all.length - until.length + 1));
+    output.tail = all.slice(Math.max(0, all.length - until.length + 1));
   }
 }
 

@@ -48,6 +48,8 @@ export const PC_MEMORY = {
   end32: 4 * GIB,
   /** The most firmware that shows below 1 MiB, too: 0xe0000–0xfffff. */
   shadowedRom: 128 * KIB,
+  /** What a chipset has shadow RAM for: 0xc0000–0xfffff. */
+  shadowRam: 256 * KIB,
   /** Default memory size in bytes of what a PC's firmware or boot loader starts. */
   memorySize: 16 * MIB,
 } as const;

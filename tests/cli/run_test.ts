@@ -155,6 +155,94 @@ Deno.test("run gives a kernel its modules, a boot sector its disk, and other ima
   assertEquals([placed.code, placed.text], [0, "L"]);
 });
 
+/** Prints by its BIOS what it reads from the second sector of its own disk by its BIOS. */
+const reader = flat(`
+  org 0x7c00
+  xor ax, ax
+  mov ds, ax
+  mov es, ax
+  mov ss, ax
+  mov sp, 0x7c00
+  mov ax, 0x0201
+  mov cx, 2
+  mov dh, 0
+  mov bx, 0x8000
+  int 0x13
+  mov si, 0x8000
+.next:
+  lodsb
+  test al, al
+  jz .end
+  mov ah, 0x0e
+  mov bx, 7
+  int 0x10
+  jmp .next
+.end:
+  cli
+  hlt
+  times 510 - ($ - $$) db 0
+  dw 0xaa55
+  db "the second sector", 0
+  times 1440 * 1024 - ($ - $$) db 0
+`);
+
+Deno.test("run gives a boot sector a BIOS, with its own file as the disk that it comes from", async () => {
+  const floppy = await runFile(reader);
+  assertEquals([floppy.code, floppy.text], [0, "the second sector"]);
+  const disk = await runFile(reader.slice(0, 1024), "--until", "second");
+  assertEquals(disk.code, 0);
+  assertStringIncludes(disk.text, "the second");
+});
+
+Deno.test("run shows the screen, and finds the text on it that ends the run", async () => {
+  const writes = (end: string) =>
+    flat(`
+      bits 32
+      org 0x100000
+      mov dword [0xb8000], 0x07690748   ; "Hi"
+      ${end}
+    `);
+  const options = ["--origin", "0x100000", "--mode", "protected"];
+  const shown = await runFile(writes("cli\n hlt"), ...options);
+  assertEquals([shown.code, shown.text], [0, "Hi\n"]);
+  const spins = await runFile(writes("jmp $"), ...options, "--until", "Hi");
+  assertEquals([spins.code, spins.text], [0, "Hi\n"]);
+});
+
+Deno.test("run turns the power off where a kernel finds in ACPI's tables how", async () => {
+  // PM1a_CNT: SLP_TYP 0 and SLP_EN.
+  const off = kernel("mov dx, 0x604\n mov ax, 0x2000\n out dx, ax\n jmp $");
+  const { code, errors } = await runFile(off);
+  assertEquals(code, 0);
+  assertStringIncludes(errors, "the guest turned the power off");
+  const looks = kernel(
+    "mov esi, 0xe0000\n mov edx, 0x3f8\n mov ecx, 8\n rep outsb\n cli\n hlt",
+  );
+  assertEquals((await runFile(looks)).text, "RSD PTR ");
+});
+
+const SEABIOS = "/usr/share/seabios/bios-256k.bin";
+
+Deno.test({
+  name: "run boots SeaBIOS from its ROM",
+  ignore: !isThere(SEABIOS),
+  async fn() {
+    const file = Deno.readFileSync(SEABIOS);
+    const { code, text } = await runFile(file, "--until", "enter handle_19");
+    assertEquals(code, 0, text);
+    assertStringIncludes(text, "Found 1 cpu(s)");
+    assertStringIncludes(text, "0000000000100000 - 0000000002000000 = 1 RAM");
+  },
+});
+
+function isThere(path: string): boolean {
+  try {
+    return Deno.statSync(path).isFile;
+  } catch {
+    return false;
+  }
+}
+
 Deno.test("run refuses what it does not understand", async () => {
   const file = kernel("hlt");
   const refused = async (message: string, ...args: string[]) => {

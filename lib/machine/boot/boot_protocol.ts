@@ -124,14 +124,18 @@ function checkText(text: unknown, option: string): void {
 /** ROM at 4 GiB, and as much of its end as shows below 1 MiB. */
 export function romSlots({ protocol, size, bytes }: Image): SlotOptions[] {
   if (protocol?.kind !== "rom") return [];
-  const shadowed = Math.min(size, PC_MEMORY.shadowedRom);
-  const low = { gpa: PC_MEMORY.high - shadowed, size: shadowed };
-  return [
-    { gpa: PC_MEMORY.end32 - size, size, readonly: true },
-    protocol.shadow === "ram"
-      ? { ...low, content: bytes.subarray(-shadowed) }
-      : { ...low, readonly: true, alias: PC_MEMORY.end32 - shadowed },
-  ];
+  const { high, end32, shadowedRom, shadowRam } = PC_MEMORY;
+  const shadowed = Math.min(size, shadowedRom);
+  const shadow: SlotOptions = protocol.shadow === "ram"
+    ? { gpa: high - shadowRam, size: shadowRam, content: shadowContent(bytes.subarray(-shadowed)) }
+    : { gpa: high - shadowed, size: shadowed, readonly: true, alias: end32 - shadowed };
+  return [{ gpa: end32 - size, size, readonly: true }, shadow];
+}
+
+function shadowContent(shadowed: Uint8Array): Uint8Array {
+  const content = new Uint8Array(PC_MEMORY.shadowRam);
+  content.set(shadowed, content.length - shadowed.length);
+  return content;
 }
 
 /**
