@@ -5,6 +5,8 @@
  * What a machine cannot do is skipped by the test itself, with `requires`: the reason then stands in the report.
  */
 import "./exits/debug_test.ts";
+import "./devices/device_test.ts";
+import "./devices/pic_test.ts";
 import "./exits/end_test.ts";
 import "./exits/injection_test.ts";
 import "./exits/io_test.ts";
