@@ -1,6 +1,8 @@
+import { checkOptions, type NamesOf } from "../x86/defined_entries.ts";
 import { PORT } from "../x86/layout.ts";
 import { claimBytePorts } from "./byte_ports.ts";
 import { alarmMatches, isTime, loadTime, storeTime } from "./cmos_calendar.ts";
+import { checkedInteger } from "./checked.ts";
 import type { Device, DeviceBoard, InterruptLine } from "./device.ts";
 import type { Timers } from "./timers.ts";
 
@@ -80,6 +82,8 @@ export interface CmosOptions {
   readonly content?: Readonly<Record<number, number>>;
 }
 
+const OPTIONS: NamesOf<CmosOptions> = { date: "value", content: "value" };
+
 interface State {
   index: number;
   isNmiMasked: boolean;
@@ -130,9 +134,14 @@ export class Cmos implements Device {
   /**
    * A clock and its memory.
    *
-   * @throws {RangeError} When the date is none.
+   * @throws {RangeError} When the date is none, or the content is none of its 128 bytes.
    */
   constructor(options: CmosOptions = {}) {
+    checkOptions("make a CMOS", options, OPTIONS);
+    for (const [index, value] of Object.entries(options.content ?? {})) {
+      checkedInteger("give a CMOS the byte of index", Number(index), 0, SIZE - 1);
+      checkedInteger("give a CMOS the byte", value, 0, 0xff);
+    }
     this.#options = options;
     const ram = new Uint8Array(SIZE);
     ram[REGISTER.A] = DIVIDER_32_KHZ | 6;

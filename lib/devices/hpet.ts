@@ -1,3 +1,4 @@
+import { checkOptions } from "../x86/defined_entries.ts";
 import { HPET } from "../x86/layout.ts";
 import type { Device, DeviceBoard, InterruptLine } from "./device.ts";
 import {
@@ -94,6 +95,7 @@ export class Hpet implements Device {
    * @throws {RangeError} When there can not be so many.
    */
   constructor(options: { readonly timers?: number; readonly address?: number } = {}) {
+    checkOptions("make an HPET", options, { timers: "value", address: "value" });
     const { timers = 3, address = HPET } = options;
     if (!Number.isInteger(timers) || timers < 1 || timers > MOST_TIMERS) {
       throw new RangeError(

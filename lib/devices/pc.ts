@@ -1,3 +1,4 @@
+import { checkOptions, type NamesOf } from "../x86/defined_entries.ts";
 import { AcpiPmTimer } from "./acpi/acpi_pm_timer.ts";
 import { AcpiPower } from "./acpi/acpi_power.ts";
 import { Cmos } from "./cmos.ts";
@@ -33,6 +34,19 @@ export interface PcOptions {
   /** An HPET. Default none. */
   readonly hpet?: Hpet | false;
 }
+
+const OPTIONS: NamesOf<PcOptions> = {
+  pic: "value",
+  pit: "value",
+  cmos: "value",
+  i8042: "value",
+  systemControl: "value",
+  resetControl: "value",
+  pmTimer: "value",
+  power: "value",
+  postCodes: "value",
+  hpet: "value",
+};
 
 /**
  * The devices of a PC, for the option `devices` of `boot`, which takes others beside them: interrupt controllers,
@@ -74,6 +88,7 @@ export interface PcOptions {
  * ```
  */
 export function pc(options: PcOptions = {}): Device[] {
+  checkOptions("make a PC", options, OPTIONS);
   const {
     pic = new Pic(),
     pit = new Pit(),

@@ -1,5 +1,7 @@
 import { PORT } from "../x86/layout.ts";
+import { checkOptions, type NamesOf } from "../x86/defined_entries.ts";
 import { claimBytePorts } from "./byte_ports.ts";
+import { checkedInteger } from "./checked.ts";
 import type { Device, DeviceBoard, InterruptController } from "./device.ts";
 
 /** Initialization command word 1 (8259A data sheet, figure 7). */
@@ -38,6 +40,7 @@ const POLL_TAKEN = 0x80;
 
 const INPUTS = 8;
 const ALL = 0xff;
+const ALL_LINES = 0xffff;
 
 /** The master's input that the slave has. */
 const CASCADE = 2;
@@ -116,6 +119,8 @@ export interface PicOptions {
   readonly masked?: number;
 }
 
+const OPTIONS: NamesOf<PicOptions> = { vectors: "value", masked: "value" };
+
 /**
  * The two interrupt controllers (8259A) of a PC, the second at IRQ 2 of the first, with the edge and level control
  * registers of PCI chipsets at 0x4d0. They interrupt CPU 0 of a machine that has no `irqchip`.
@@ -157,8 +162,13 @@ export class Pic implements Device, InterruptController {
   #spurious: 7 | 15 | undefined;
   #hasInterrupt = false;
 
-  /** Two controllers, as after reset, or as firmware has left them. */
+  /**
+   * Two controllers, as after reset, or as firmware has left them.
+   *
+   * @throws {RangeError} When a vector is no multiple of 8 up to 0xf8, or the masks are no 16 bits.
+   */
   constructor(options: PicOptions = {}) {
+    checkOptions("make a PIC", options, OPTIONS);
     this.#options = options;
     this.#chips = [afterReset(), afterReset()];
     this.#setUp();
@@ -282,8 +292,14 @@ export class Pic implements Device, InterruptController {
     const { vectors, masked = 0 } = this.#options;
     if (vectors === undefined) return;
     for (const [index, chip] of this.#chips.entries()) {
-      chip.vectorBase = vectors[index] & VECTOR_BITS;
-      chip.imr = masked >> INPUTS * index & ALL;
+      const vector = checkedInteger("give a PIC the vector", vectors[index], 0, VECTOR_BITS);
+      if (vector % INPUTS !== 0) {
+        throw new RangeError(
+          `Cannot give a PIC the vector ${vector}: its eight inputs take a multiple of ${INPUTS} and those behind it`,
+        );
+      }
+      chip.vectorBase = vector;
+      chip.imr = checkedInteger("mask the lines", masked, 0, ALL_LINES) >> INPUTS * index & ALL;
       chip.hasInitialized = true;
     }
   }

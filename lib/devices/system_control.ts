@@ -1,3 +1,4 @@
+import { checkOptions } from "../x86/defined_entries.ts";
 import { PORT } from "../x86/layout.ts";
 import { claimBytePorts } from "./byte_ports.ts";
 import type { Device, DeviceBoard } from "./device.ts";
@@ -38,8 +39,9 @@ export class SystemControlPort implements Device {
    * @param options `a20`: whether the A20 gate is open when the guest starts. Default true, as after reset; many a BIOS
    *   leaves it closed.
    */
-  constructor({ a20 = true }: { readonly a20?: boolean } = {}) {
-    this.#a20 = a20;
+  constructor(options: { readonly a20?: boolean } = {}) {
+    checkOptions("make a system control port", options, { a20: "flag" });
+    this.#a20 = options.a20 ?? true;
   }
 
   /** See {@linkcode Device.attach}. */

@@ -1,3 +1,4 @@
+import { checkOptions, type NamesOf } from "../x86/defined_entries.ts";
 import { PORT } from "../x86/layout.ts";
 import { bytePorts } from "./byte_ports.ts";
 import type { Device, DeviceBoard, InterruptLine } from "./device.ts";
@@ -71,6 +72,9 @@ export interface ModemInputs {
   /** Data carrier detect. */
   readonly dcd?: boolean;
 }
+
+const PLACE: NamesOf<UartPlace> = { base: "value", irq: "value", name: "value" };
+const MODEM: NamesOf<ModemInputs> = { cts: "flag", dsr: "flag", ri: "flag", dcd: "flag" };
 
 interface State {
   interruptEnable: number;
@@ -158,6 +162,7 @@ export class Uart implements Device {
    * @param capacity How many sent bytes are kept; the later ones are counted in {@linkcode Uart.dropped}.
    */
   constructor(place: ComPort | UartPlace = "COM1", capacity: number = DEFAULT_CAPACITY) {
+    if (typeof place !== "string") checkOptions("make a UART", place, PLACE);
     const { base, irq, name = "UART" } = typeof place === "string" ? comPort(place) : place;
     this.#base = base;
     this.#irq = irq;
@@ -241,7 +246,9 @@ export class Uart implements Device {
   }
 
   /** Sets inputs from the modem; the others stay. At first CTS, DSR and DCD are asserted. */
-  setModem({ cts, dsr, ri, dcd }: ModemInputs): void {
+  setModem(changed: ModemInputs): void {
+    checkOptions("set modem lines", changed, MODEM);
+    const { cts, dsr, ri, dcd } = changed;
     const { CTS, DSR, RI, DCD } = MODEM_STATUS;
     let { inputs } = this.#state;
     for (const [bit, level] of [[CTS, cts], [DSR, dsr], [RI, ri], [DCD, dcd]] as const) {

@@ -195,11 +195,10 @@ Deno.test("a guest that waits ten milliseconds by counter 2 has ten ticks of cou
   using vm = boot(CALIBRATE, { clock: new TestClock({ perExit: 10_000 }), devices: devices() });
   vm.run();
   expect(vm).toHaveMemory(0x7000, [10, 0]);
-  // By the host's clock some may be missed, as on a PC that is busy.
+  // By the host's clock some may be missed, and some come while the guest is held up, as on a PC that is busy.
   using other = boot(CALIBRATE, { devices: devices() });
   other.run();
-  const count = other.memory.u16(0x7000);
-  assert(count >= 1 && count <= 11, String(count));
+  assert(other.memory.u16(0x7000) >= 1);
 });
 
 Deno.test("mode 0 interrupts once", () => {

@@ -1,3 +1,4 @@
+import { checkOptions } from "../../x86/defined_entries.ts";
 import { PORT } from "../../x86/layout.ts";
 import type { Device, DeviceBoard } from "../device.ts";
 import type { Timers } from "../timers.ts";
@@ -44,6 +45,7 @@ export class AcpiPmTimer implements Device {
    * @throws {RangeError} When it is to have another number of bits.
    */
   constructor(options: { readonly port?: number; readonly bits?: 24 | 32 } = {}) {
+    checkOptions("make an ACPI timer", options, { port: "value", bits: "value" });
     const { port = PORT.acpiPm + PM_TIMER.OFFSET, bits = 24 } = options;
     if (bits !== 24 && bits !== 32) {
       throw new RangeError(`Cannot make a timer of ${bits} bits: ACPI has those of 24 and of 32`);

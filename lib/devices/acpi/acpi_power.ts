@@ -1,5 +1,7 @@
+import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
 import { PORT } from "../../x86/layout.ts";
 import { claimBytePorts } from "../byte_ports.ts";
+import { checkedInteger } from "../checked.ts";
 import type { Device, DeviceBoard, InterruptLine } from "../device.ts";
 import { PM_REGISTER, PM_SIZE, SCI_IRQ } from "./pm_registers.ts";
 
@@ -18,6 +20,7 @@ const CONTROL = {
   SLEEP_ENABLE: 0x2000,
 } as const;
 
+const LAST_SLEEP_TYPE = 7;
 const BYTE_BITS = 8;
 
 /** What an {@linkcode AcpiPower} is told. */
@@ -29,6 +32,8 @@ export interface AcpiPowerOptions {
   /** The line of its interrupt, the SCI. Default 9. */
   readonly sci?: number;
 }
+
+const OPTIONS: NamesOf<AcpiPowerOptions> = { base: "value", s5: "value", sci: "value" };
 
 interface State {
   status: number;
@@ -68,10 +73,16 @@ export class AcpiPower implements Device {
   #line: InterruptLine | undefined;
   #state: State = { status: 0, enable: 0, control: CONTROL.SCI_ENABLE };
 
-  /** The registers of a machine that is on. */
-  constructor({ base = PORT.acpiPm, s5 = 0, sci = SCI_IRQ }: AcpiPowerOptions = {}) {
+  /**
+   * The registers of a machine that is on.
+   *
+   * @throws {RangeError} When the sleep type is none from 0 to 7.
+   */
+  constructor(options: AcpiPowerOptions = {}) {
+    checkOptions("make ACPI's power management", options, OPTIONS);
+    const { base = PORT.acpiPm, s5 = 0, sci = SCI_IRQ } = options;
     this.#base = base;
-    this.#s5 = s5;
+    this.#s5 = checkedInteger("turn the power off by the sleep type", s5, 0, LAST_SLEEP_TYPE);
     this.#sci = sci;
   }
 

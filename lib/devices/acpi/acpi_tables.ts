@@ -1,4 +1,13 @@
-import { ACPI_TABLES, HPET, IOAPIC, LOCAL_APIC, PCI_WINDOWS, PORT } from "../../x86/layout.ts";
+import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
+import {
+  ACPI_TABLES,
+  HPET,
+  IOAPIC,
+  LAST_PORT,
+  LOCAL_APIC,
+  PCI_WINDOWS,
+  PORT,
+} from "../../x86/layout.ts";
 import { HPET_PERIOD, hpetCapabilities } from "../hpet_registers.ts";
 import { PIRQS } from "../pci/pirqs.ts";
 import { type Aml, amlPackage, buffer, device, integer, littleEndian, name, scope } from "./aml.ts";
@@ -23,6 +32,16 @@ export interface AcpiTablesOptions {
    */
   readonly pci?: { readonly irqs?: readonly number[]; readonly ecam?: number };
 }
+
+const OPTIONS: NamesOf<AcpiTablesOptions> = {
+  address: "value",
+  cpus: "value",
+  power: "value",
+  pmTimerBits: "value",
+  apics: "flag",
+  hpet: "flag",
+  pci: "value",
+};
 
 /** Offsets in the header that all tables but RSDP and FACS begin with (ACPI specification 6.5, table 5.4). */
 const HEADER = { LENGTH: 4, REVISION: 8, CHECKSUM: 9, SIZE: 36 } as const;
@@ -124,6 +143,7 @@ type Bytes = readonly number[];
  * ```
  */
 export function acpiTables(options: AcpiTablesOptions = {}): Uint8Array<ArrayBuffer> {
+  checkOptions("make ACPI tables", options, OPTIONS);
   const { address = ACPI_TABLES, apics = true, hpet = false, pci } = options;
   if (!Number.isInteger(address / ALIGNMENT) || address < 0 || address >= 2 ** 32) {
     throw new RangeError(
@@ -314,25 +334,41 @@ function pciRoutes(irqs: readonly number[]): Aml[] {
   });
 }
 
+/** Resource descriptors, their sizes, and what they say (6.4). */
+const RESOURCE = {
+  PORTS: 0x47,
+  END: 0x79,
+  DWORD: 0x87,
+  DWORD_SIZE: 0x17,
+  WORD: 0x88,
+  WORD_SIZE: 0x0d,
+} as const;
+const WINDOW = { MEMORY: 0, PORTS: 1, BUSES: 2 } as const;
+const FIXED = 0x0c;
+const DECODES_16 = 1;
+const ALL_PORTS = 3;
+const WRITABLE = 1;
+const VIDEO_MEMORY = { first: 0xa_0000, last: 0xb_ffff } as const;
+
 /** `_CRS`: bus numbers, the configuration ports, all other ports, and memory (6.4). */
 function pciWindows(): Bytes {
-  const FIXED_PRODUCER = 0x0c;
   const word = (type: number, flags: number, first: number, last: number) => [
-    ...[0x88, 0x0d, 0x00, type, FIXED_PRODUCER, flags],
+    ...[RESOURCE.WORD, ...littleEndian(RESOURCE.WORD_SIZE, 2), type, FIXED, flags],
     ...[0, first, last, 0, last - first + 1].flatMap((value) => littleEndian(value, 2)),
   ];
   const dword = (first: number, last: number) => [
-    ...[0x87, 0x17, 0x00, 0, FIXED_PRODUCER, 1],
+    ...[RESOURCE.DWORD, ...littleEndian(RESOURCE.DWORD_SIZE, 2), WINDOW.MEMORY, FIXED, WRITABLE],
     ...[0, first, last, 0, last - first + 1].flatMap((value) => littleEndian(value, 4)),
   ];
   const [address, size] = [PORT.pciAddress, 8];
   return [
-    ...word(2, 0, 0, LAST_BUS),
-    ...[0x47, 0x01, ...littleEndian(address, 2), ...littleEndian(address, 2), 1, size],
-    ...word(1, 3, 0, address - 1),
-    ...word(1, 3, address + size, 0xffff),
-    ...dword(0xa_0000, 0xb_ffff),
+    ...word(WINDOW.BUSES, 0, 0, LAST_BUS),
+    ...[RESOURCE.PORTS, DECODES_16, ...littleEndian(address, 2), ...littleEndian(address, 2)],
+    ...[1, size],
+    ...word(WINDOW.PORTS, ALL_PORTS, 0, address - 1),
+    ...word(WINDOW.PORTS, ALL_PORTS, address + size, LAST_PORT),
+    ...dword(VIDEO_MEMORY.first, VIDEO_MEMORY.last),
     ...dword(PCI_WINDOWS.memory, IOAPIC - 1),
-    ...[0x79, 0x00],
+    ...[RESOURCE.END, 0],
   ];
 }

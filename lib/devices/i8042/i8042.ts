@@ -1,5 +1,7 @@
 import { PORT } from "../../x86/layout.ts";
+import { checkOptions } from "../../x86/defined_entries.ts";
 import { claimBytePorts } from "../byte_ports.ts";
+import { checkedInteger } from "../checked.ts";
 import type { Device, DeviceBoard, InterruptLine } from "../device.ts";
 import { Keyboard } from "./keyboard.ts";
 import { Mouse } from "./mouse.ts";
@@ -143,9 +145,13 @@ export class I8042 implements Device {
    *
    * @param options `interval`: the nanoseconds after which the next key is pressed or released, or the mouse moves, when
    *   the guest has taken what was before. Default 1,000,000: a millisecond.
+   * @throws {RangeError} When that is no whole number.
    */
-  constructor({ interval = DEFAULT_INTERVAL }: { readonly interval?: number } = {}) {
-    this.#interval = interval;
+  constructor(options: { readonly interval?: number } = {}) {
+    checkOptions("make an i8042", options, { interval: "value" });
+    const { interval = DEFAULT_INTERVAL } = options;
+    const most = Number.MAX_SAFE_INTEGER;
+    this.#interval = checkedInteger("make an i8042 with the interval", interval, 0, most);
   }
 
   /** See {@linkcode Device.attach}. */

@@ -1,3 +1,4 @@
+import { checkedInteger } from "../checked.ts";
 import {
   ACKNOWLEDGE,
   BUFFER_SIZE,
@@ -36,6 +37,9 @@ const STATUS = { SCALING: 0x10, ENABLED: 0x20, REMOTE: 0x40 } as const;
 
 /** The farthest that a packet tells of, in each direction. */
 const FARTHEST = 255;
+
+/** Its packets are kept until the guest takes them. */
+const MOST_COUNTS = 1_000_000;
 
 const DEFAULT_RESOLUTION = 2;
 const DEFAULT_RATE = 100;
@@ -88,9 +92,15 @@ export class Mouse implements Ps2Device {
     this.#changed = changed;
   }
 
-  /** Moves it, by its own counts: to the right and up are positive. */
+  /**
+   * Moves it, by its own counts: to the right and up are positive.
+   *
+   * @throws {RangeError} When it is no whole number of counts, or more than a million.
+   */
   move(x: number, y: number): void {
-    let [restX, restY] = [Math.trunc(x), Math.trunc(y)];
+    let [restX, restY] = [x, y].map((counts) =>
+      checkedInteger("move a mouse by", counts, -MOST_COUNTS, MOST_COUNTS)
+    );
     do {
       const [stepX, stepY] = [restX, restY].map((rest) =>
         Math.max(-FARTHEST, Math.min(FARTHEST, rest))
@@ -101,15 +111,23 @@ export class Mouse implements Ps2Device {
     } while (restX !== 0 || restY !== 0);
   }
 
-  /** Presses a button, and holds it. */
+  /**
+   * Presses a button, and holds it.
+   *
+   * @throws {RangeError} When there is no such button.
+   */
   press(button: MouseButton): void {
-    this.#state.buttons |= BUTTON[button];
+    this.#state.buttons |= bitOf(button);
     this.#report(0, 0);
   }
 
-  /** Releases a button. */
+  /**
+   * Releases a button.
+   *
+   * @throws {RangeError} When there is no such button.
+   */
   release(button: MouseButton): void {
-    this.#state.buttons &= ~BUTTON[button];
+    this.#state.buttons &= ~bitOf(button);
     this.#report(0, 0);
   }
 
@@ -220,6 +238,13 @@ export class Mouse implements Ps2Device {
   restore(state: unknown): void {
     this.#state = structuredClone(state as State);
   }
+}
+
+function bitOf(button: MouseButton): number {
+  if (Object.hasOwn(BUTTON, button)) return BUTTON[button];
+  throw new RangeError(
+    `Cannot press ${button}: a mouse has the buttons ${Object.keys(BUTTON).join(", ")}`,
+  );
 }
 
 function packet(x: number, y: number, buttons: number): number[] {
