@@ -59,8 +59,10 @@ export interface Device {
 
 /** An interrupt request line from a device to the interrupt controller. */
 export interface InterruptLine {
-  /** Asserts the line, or ends that. An edge is both, one after the other. */
+  /** Asserts the line, or ends that. An edge is both, one after the other. Devices that share one assert it together. */
   set(asserted: boolean): void;
+  /** Whether it leads to an interrupt controller. */
+  readonly isConnected: boolean;
 }
 
 /** A device that takes the lines of the others, and interrupts CPU 0 by its INTR pin. */
@@ -125,7 +127,9 @@ export interface DeviceBoard {
   readonly timers: Timers;
   /**
    * A line to the interrupt controller: an ISA interrupt (IRQ 0 to 15), or a GSI of the IOAPIC. Where the board has no
-   * interrupt controller it leads nowhere, as a pin that is not wired.
+   * interrupt controller it leads nowhere, as a pin that is not wired. A reset of the machine ends what is asserted.
+   *
+   * @throws {RangeError} When it is none of these.
    */
   interruptLine(irq: number): InterruptLine;
   /**

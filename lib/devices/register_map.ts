@@ -279,12 +279,18 @@ export class RegisterMap<const Registers extends RegisterDefinitions> implements
   /**
    * Asserts the interrupt request line, or ends that.
    *
-   * @throws {TypeError} When the map has no `irq`, or is on no board.
+   * @throws {TypeError} When the map has no `irq`, or is on no board, or on one without an interrupt controller.
    */
   interrupt(asserted = true): void {
     if (this.#line === undefined) {
       throw new TypeError(
         `Cannot interrupt by ${this.name}: it has no line. Give it an \`irq\`, and put it on a board`,
+      );
+    }
+    if (!this.#line.isConnected) {
+      throw new TypeError(
+        `Cannot interrupt by ${this.name}: its machine has no interrupt controller. Boot it with \`irqchip: true\`, or ` +
+          "with `devices: [new Pic(), …]`",
       );
     }
     this.#line.set(asserted);

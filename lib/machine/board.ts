@@ -185,7 +185,12 @@ export class Board implements Disposable {
     this.runControl = new RunControl({
       runners,
       scheduler: slice &&
-        new CpuScheduler({ runners, slice, interleaving: interleaving ?? new RoundRobin() }),
+        new CpuScheduler({
+          runners,
+          slice,
+          interleaving: interleaving ?? new RoundRobin(),
+          hasEvent: () => this.#attached.hasEvent,
+        }),
       limit: this.#limit,
       log: this.log,
       timeout,
@@ -214,6 +219,7 @@ export class Board implements Disposable {
       timers: this.#timers ?? new Timers(new HostClock()),
       vm,
       irqchip,
+      interrupts: () => this.devices.interrupts,
       cpuCount: this.cpus.length,
       connect: (controller) => this.cpus[0].interrupts.connect(controller),
     });
@@ -334,6 +340,7 @@ export class Board implements Disposable {
       mmio: devices.mmioTable,
       coalesced: devices.coalesced,
       timers: this.#timers,
+      hasEvent: () => this.#attached.hasEvent,
       halt,
       handlers,
       log,

@@ -12,6 +12,7 @@ import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
 import type { Timers } from "../../devices/timers.ts";
 import { KVM_SYSTEM_EVENT } from "../../kvm/abi/constants.ts";
 import type { Vm } from "../../kvm/vm.ts";
+import type { Interrupts } from "../interrupts/interrupts.ts";
 import type { Irqchip } from "../interrupts/irqchip.ts";
 
 /** What {@linkcode AttachedDevices} are given of their machine. */
@@ -35,11 +36,17 @@ interface AttachedDevicesInit {
   readonly timers: Timers;
   readonly vm: Vm;
   readonly irqchip: Irqchip;
+  /** The controllers in the kernel, where there are any. */
+  readonly interrupts: () => Interrupts;
   /** How many CPUs there are. */
   readonly cpuCount: number;
   /** Connects the INTR pin of CPU 0. */
   readonly connect: (controller: InterruptController) => void;
 }
+
+/** The last interrupt of a board with two 8259s, and the last GSI that KVM can be told of. */
+const LAST_ISA_INTERRUPT = 15;
+const LAST_GSI = 4095;
 
 /** The devices that are on a board. */
 const ATTACHED = new WeakSet<Device>();
@@ -56,6 +63,8 @@ export class AttachedDevices implements DeviceBoard, Disposable {
   readonly timers: Timers;
   readonly #parts: AttachedDevicesInit;
   readonly #devices: Device[] = [];
+  /** The lines that are asserted, by their interrupt: devices that share one pull it together. */
+  readonly #asserted = new Map<number, Set<InterruptLine>>();
   #controller: InterruptController | undefined;
   #event: number | undefined;
 
@@ -95,9 +104,18 @@ export class AttachedDevices implements DeviceBoard, Disposable {
     device.attach(this);
   }
 
-  /** Resets the devices, as RESET# does. */
+  /** Resets the devices, as RESET# does: they assert no line before that. */
   resetDevices(): void {
+    for (const [irq, lines] of this.#asserted) {
+      if (lines.size > 0) this.#drive(irq, false);
+      lines.clear();
+    }
     for (const device of this.#devices) device.reset?.();
+  }
+
+  /** Whether a device has asked for a SYSTEM_EVENT since {@linkcode AttachedDevices.takeEvent} was called last. */
+  get hasEvent(): boolean {
+    return this.#event !== undefined;
   }
 
   /** The type of the SYSTEM_EVENT that a device has asked for since the last call, if any has. */
@@ -109,17 +127,33 @@ export class AttachedDevices implements DeviceBoard, Disposable {
 
   /** See {@linkcode DeviceBoard.interruptLine}. */
   interruptLine(irq: number): InterruptLine {
-    const { vm, irqchip } = this.#parts;
-    let level = false;
-    return {
-      set: (asserted) => {
+    const most = this.#parts.irqchip === false ? LAST_ISA_INTERRUPT : LAST_GSI;
+    if (!Number.isInteger(irq) || irq < 0 || irq > most) {
+      throw new RangeError(`Cannot wire interrupt line ${String(irq)}: there are 0 to ${most}`);
+    }
+    const isConnected = () => this.#parts.irqchip === true || this.#controller !== undefined;
+    const line = {
+      set: (asserted: boolean) => {
+        const lines = this.#asserted.get(irq) ?? new Set();
+        const wasAsserted = lines.size > 0;
+        if (asserted) lines.add(line);
+        else lines.delete(line);
+        this.#asserted.set(irq, lines);
         // KVM counts an edge by the levels that it is told.
-        if (asserted === level) return;
-        level = asserted;
-        if (irqchip === true) vm.interrupts.irqLine(irq, asserted ? 1 : 0);
-        else this.#controller?.setLine(irq, asserted);
+        if (lines.size > 0 !== wasAsserted) this.#drive(irq, asserted);
+      },
+      get isConnected() {
+        return isConnected();
       },
     };
+    return line;
+  }
+
+  #drive(irq: number, asserted: boolean): void {
+    const { irqchip, interrupts } = this.#parts;
+    if (irqchip !== true) this.#controller?.setLine(irq, asserted);
+    else if (asserted) interrupts().raise(irq);
+    else interrupts().lower(irq);
   }
 
   /** See {@linkcode DeviceBoard.signalMsi}. */

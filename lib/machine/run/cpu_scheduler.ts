@@ -13,6 +13,8 @@ export interface CpuSchedulerInit {
   readonly slice: TimeSlice;
   /** Who decides about turns. */
   readonly interleaving: SchedulingPolicy;
+  /** Whether a device has asked for a SYSTEM_EVENT. */
+  readonly hasEvent: () => boolean;
 }
 
 /**
@@ -52,7 +54,8 @@ export class CpuScheduler {
   /**
    * Runs the CPUs by turns until one has an exit.
    *
-   * @returns Which; undefined where all have halted, or wait for another to start them.
+   * @returns Which; undefined where all have halted, or wait for another to start them, or a device has asked for an
+   *   event.
    */
   runToExit(): CpuRunner | undefined {
     if (this.#current !== undefined && this.#parts.slice.exited()) this.#end();
@@ -65,6 +68,7 @@ export class CpuScheduler {
         return runner;
       }
       this.#end();
+      if (this.#parts.hasEvent()) return undefined;
       const activity = activityOf(runner);
       activity.look();
       this.#idleTurns = activity.isIdle ? this.#idleTurns + 1 : 0;

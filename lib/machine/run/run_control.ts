@@ -6,13 +6,12 @@ import { answerBytes, isFields, type TestAnswer } from "../exits/answer_bytes.ts
 import type { CaughtFault } from "../faults/caught_fault.ts";
 import type { ExitPort } from "../../devices/exit_port.ts";
 import type { CpuRunner } from "./cpu_runner.ts";
-import { isPowerOff, RunEnds } from "./run_ends.ts";
+import { RunEnds } from "./run_ends.ts";
 import { asyncError, isPromise } from "../../devices/handlers.ts";
 import type { CpuScheduler } from "./cpu_scheduler.ts";
 import { FaultCatcher } from "../faults/fault_catcher.ts";
 import { checkPending, isForTheTest } from "./pending_events.ts";
 import { GuestFaultError, TimeLimitError, UnhandledExitError } from "./run_errors.ts";
-import { ofCpu } from "../report/cpus_section.ts";
 import {
   type CallInput,
   type CallOptions,
@@ -130,7 +129,7 @@ export class RunControl {
     const { returns, timeout = this.#parts.timeout } = options;
     const runner = this.#parts.runners[cpu];
     this.checkStopped("call a routine");
-    this.#checkIsAlive();
+    this.#parts.ends.checkIsAlive(this.#parts.runners);
     scaledTimeout(timeout);
     if (runner.parts.loop.holdsExit) {
       throw new TypeError(
@@ -214,6 +213,7 @@ export class RunControl {
       }
       used += this.#parts.limit.elapsed;
       yield observed;
+      call.explaining(() => this.#parts.ends.checkIsForeseen(this.#runner.parts.cpu, observed));
       if (this.#stopAsked) throw call.ended(observed.exit);
     }
   }
@@ -266,7 +266,7 @@ export class RunControl {
     let isWhole = false;
     checkUsable("run the machine");
     RunEnds.checkUntil(until);
-    this.#checkIsAlive();
+    ends.checkIsAlive(runners);
     if (this.#running) {
       throw new TypeError(
         "Cannot run the machine: it is running already. A handler answers an exit; it cannot run the machine that waits for its answer.",
@@ -307,24 +307,6 @@ export class RunControl {
     }
   }
 
-  /**
-   * A processor that has shut down waits for its reset: what KVM would run there is the reset vector (AMD), or nothing.
-   *
-   * @throws {TypeError} When a CPU has shut down.
-   */
-  #checkIsAlive(): void {
-    const runner = this.#parts.runners.find((each) => each.isShutDown);
-    if (runner === undefined || this.#parts.ends.resetsAtShutdown) return;
-    const { cpu } = runner.parts;
-    throw new TypeError(
-      `Cannot run the machine: ${
-        isPowerOff(runner.lastExit)
-          ? "its guest has turned the power off"
-          : `its guest has shut down${ofCpu(cpu)} (a triple fault)`
-      }. Boot it anew, or set the registers with which it is to go on.`,
-    );
-  }
-
   #begin(cpus: readonly number[] | undefined): void {
     this.#halt = undefined;
     this.#parts.scheduler?.begin(cpus);
@@ -345,7 +327,9 @@ export class RunControl {
   /** Whether the guest begins again behind the exit; resets the machine then. */
   #beginsAgain(exit: Exit): boolean {
     const { ends, log } = this.#parts;
-    if (!ends.goesOnByReset(exit, log)) return false;
+    // A routine that is being called never returns behind a reset.
+    const isCall = this.#alone !== undefined && !this.#isStepping;
+    if (isCall || !ends.goesOnByReset(exit, log)) return false;
     this.#resetIfAsked();
     return true;
   }
@@ -363,18 +347,19 @@ export class RunControl {
   /** Runs the guest until its next exit. False where no CPU is left that could have one, or a call has returned. */
   #runToExit(): boolean {
     const { scheduler } = this.#parts;
+    const only = this.#alone ?? (scheduler === undefined ? this.#runner : undefined);
     if (this.#noteEvent()) return true;
-    if (this.#alone !== undefined) {
-      const { loop } = this.#alone.parts;
-      // With others beside it a CPU's loop ends at each signal.
+    if (only !== undefined) {
+      const { loop } = only.parts;
+      // With others beside it a CPU's loop ends at each signal; any ends where a device's timer has asked for an event.
       while (!loop.runToExit()) {
         if (loop.callReturned) return false;
+        if (this.#noteEvent()) return true;
       }
       return true;
     }
-    if (scheduler === undefined) return this.#runner.parts.loop.runToExit();
-    const runner = scheduler.runToExit();
-    if (runner === undefined) return false;
+    const runner = scheduler!.runToExit();
+    if (runner === undefined) return this.#noteEvent();
     this.#runner = runner;
     return true;
   }

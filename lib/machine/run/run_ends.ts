@@ -3,6 +3,7 @@ import type { Exit } from "../../kvm/exits/exit.ts";
 import { endsRun, goesOn } from "../../kvm/exits/exit_table.ts";
 import type { ExitRecorder } from "../exits/exit_log.ts";
 import type { StoppedCpu } from "../report/stopped_cpu.ts";
+import { ofCpu } from "../report/cpus_section.ts";
 import { GuestFaultError, UnhandledExitError } from "./run_errors.ts";
 import type { ObservedExit, RunOptions } from "./run_options.ts";
 
@@ -18,6 +19,13 @@ export interface ResetPolicy {
   readonly restarts: boolean;
   /** Whether a triple fault is a reset. */
   readonly resetsAtShutdown: boolean;
+}
+
+/** A CPU, as far as the end of a run goes. */
+interface RunningCpu {
+  readonly parts: { readonly cpu: StoppedCpu };
+  readonly isShutDown: boolean;
+  readonly lastExit: Exit | undefined;
 }
 
 /** By which exits a run may end, and behind which the guest begins again. */
@@ -64,6 +72,26 @@ export class RunEnds {
     if (fault !== undefined) throw new GuestFaultError(cpu, fault);
     if (goesOn(exit) || endsRun(exit) || this.isWanted(exit)) return;
     throw new UnhandledExitError(cpu, exit);
+  }
+
+  /**
+   * A processor that has shut down waits for its reset: what KVM would run there is the reset vector (AMD), or nothing.
+   *
+   * @throws {TypeError} When a CPU has shut down and nothing resets it, or the power is off.
+   */
+  checkIsAlive(runners: readonly RunningCpu[]): void {
+    const runner = runners.find((each) =>
+      each.isShutDown && (isPowerOff(each.lastExit) || !this.#policy.resetsAtShutdown)
+    );
+    if (runner === undefined) return;
+    const { cpu } = runner.parts;
+    throw new TypeError(
+      `Cannot run the machine: ${
+        isPowerOff(runner.lastExit)
+          ? "its guest has turned the power off"
+          : `its guest has shut down${ofCpu(cpu)} (a triple fault)`
+      }. Boot it anew, or set the registers with which it is to go on.`,
+    );
   }
 
   /** @throws {UnhandledExitError} When the run was to end in a shutdown, or a reset, and did not. */

@@ -35,10 +35,10 @@ const LONGEST_WAIT_MILLISECONDS = 5;
 /** Bytes of an MSR. */
 const MSR_SIZE = 8;
 
-/** How entering the guest ended: at an exit, at one when the time is over, or with the CPU's slice. */
+/** How entering the guest ended: at an exit, at one when the time is over, or without one, for somebody else's turn. */
 const AT_EXIT = 0;
 const TOO_LATE = 1;
-const SLICE_OVER = 2;
+const INTERRUPTED = 2;
 
 /** A routine that is being called. */
 export interface Routine {
@@ -67,6 +67,8 @@ export interface RunLoopInit {
   readonly coalesced: CoalescedWrites;
   /** What devices have planned; undefined where there are none. */
   readonly timers: Timers | undefined;
+  /** Whether a device has asked for a SYSTEM_EVENT. */
+  readonly hasEvent: () => boolean;
   /** Brings registers that the test changed into the vCPU, before it runs. */
   readonly flushRegisters: () => void;
   /** Whether those that the test changed let it run on elsewhere. */
@@ -140,7 +142,8 @@ export class RunLoop {
   /**
    * Runs the guest until its next exit, and notes it. The latest one must be answered.
    *
-   * @returns False where the CPU's turn was over before that, or the routine that is being called has returned.
+   * @returns False where the CPU's turn was over before that, a device's timer has asked for a SYSTEM_EVENT, or the
+   *   routine that is being called has returned.
    */
   runToExit(): boolean {
     const { coalesced, interrupts, slice, vcpu: { kvmRun } } = this.#parts;
@@ -151,11 +154,12 @@ export class RunLoop {
       // Before the exit is noted: the guest made these writes before it.
       coalesced.deliver();
       if (end === TOO_LATE) this.#parts.timeOver();
-      if (end === SLICE_OVER) return false;
+      if (end === INTERRUPTED) return false;
       this.#held = false;
       if (!this.#isOwnExit()) break;
       const isStep = kvmRun.exitReason === EXIT_REASON.DEBUG;
       if (slice !== undefined && isStep && slice.stepped()) return false;
+      if (this.#parts.hasEvent()) return false;
     }
     if (this.#call?.hasReturned) {
       this.#callReturned = true;
@@ -250,7 +254,7 @@ export class RunLoop {
   }
 
   /** @returns How it ended; an exit is held for later. */
-  #enter(): typeof AT_EXIT | typeof TOO_LATE | typeof SLICE_OVER {
+  #enter(): typeof AT_EXIT | typeof TOO_LATE | typeof INTERRUPTED {
     const { vcpu, limit, halt, coalesced, debug, interrupts, slice, timers } = this.#parts;
     halt?.reset();
     // KVM notes where a step begins by the registers that it has.
@@ -269,7 +273,7 @@ export class RunLoop {
         else timers.expire();
         interrupts.beforeRun();
       }
-      if (slice?.interrupted()) return SLICE_OVER;
+      if (slice?.interrupted() || this.#parts.hasEvent()) return INTERRUPTED;
       if (halt?.look()) {
         vcpu.kvmRun.exitReason = EXIT_REASON.HLT;
         break;
@@ -298,15 +302,18 @@ export class RunLoop {
       (reason === EXIT_REASON.HLT && this.#isWoken());
   }
 
-  /** Whether a device ends the HLT of a CPU that takes interrupts, by what it has planned. */
+  /** Whether a device ends the HLT, by what it has planned: that of a CPU that takes interrupts, or by a reset. */
   #isWoken(): boolean {
-    const { timers, limit, interrupts } = this.#parts;
-    if (this.endsWaiting || timers?.next === undefined || !interrupts.isEnabled) return false;
-    while (timers.next !== undefined && !interrupts.wakes) {
+    const { timers, limit, interrupts, hasEvent, slice } = this.#parts;
+    if (hasEvent()) return true;
+    // One of several CPUs has no interrupts but from local APICs, and the others go on.
+    if (slice !== undefined || this.endsWaiting || timers?.next === undefined) return false;
+    if (!interrupts.isEnabled) return false;
+    while (timers.next !== undefined && !interrupts.wakes && !hasEvent()) {
       timers.passToNext(LONGEST_WAIT_MILLISECONDS);
       if (limit.isOver()) this.#parts.timeOver();
     }
-    return interrupts.wakes;
+    return interrupts.wakes || hasEvent();
   }
 
   #note(): void {

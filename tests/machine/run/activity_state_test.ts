@@ -56,6 +56,7 @@ Deno.test("CPUs that wait for interrupts end a run once they are found idle twic
     runners: [runner],
     slice,
     interleaving: new RoundRobin(),
+    hasEvent: () => false,
   });
   scheduler.endsWaiting = true;
   assertEquals([scheduler.runToExit() === runner, turns, halts], [true, 2, 1]);
