@@ -91,6 +91,8 @@ export class CpuRunner implements CpuProgress {
 
   /** @throws {CallError} When the latest exit is not the guest's, but that to which a call's routine returns. */
   checkIsGuests(): void {
+    // At every exit: nothing is allocated where no call was given up.
+    if (this.givenUp.length === 0) return;
     const call = this.givenUp.find(({ comesBack }) => comesBack);
     if (call === undefined) return;
     throw new CallError(
