@@ -99,12 +99,18 @@ Deno.test.each([
   expect(vm).toHaveRegisters({ rip: 0xfff0 });
 });
 
-Deno.test("a reset by one CPU starts CPU 0, which has halted", () => {
+Deno.test.each([
+  { what: "has halted", first: asm`hlt`, irqchip: true },
+  { what: "has halted, without local APICs", first: asm`hlt`, irqchip: false },
+  { what: "runs, without local APICs", first: asm`jmp $`, irqchip: false },
+])("a reset by one CPU starts CPU 0, which $what, and no other", ({ first, irqchip }) => {
   using vm = boot(
     asm`
       cli
-      hlt
+      ${first}
     second:
+      mov cx, 2000
+      loop $
       mov dx, 0xcf9
       mov al, 1
       out dx, al
@@ -114,6 +120,7 @@ Deno.test("a reset by one CPU starts CPU 0, which has halted", () => {
       devices: [new PowerControl()],
       slots: [rom()],
       reset: "restart",
+      irqchip,
       cpus: [{}, { entry: "second" }],
     },
   );

@@ -26,6 +26,8 @@ export class ActivityState {
   isHalted = false;
   readonly #parts: ActivityStateInit;
   #wasWaiting = false;
+  /** It waits for a SIPI that nobody can send: where there are local APICs, these know. */
+  #isOff = false;
 
   /** Of a CPU that is not known to wait. */
   constructor(parts: ActivityStateInit) {
@@ -36,7 +38,7 @@ export class ActivityState {
   get canRun(): boolean {
     if (this.#parts.irqchip === false) {
       if (this.isHalted && this.#parts.interrupts.wakes) this.isHalted = false;
-      return !this.isHalted;
+      return !this.isHalted && !this.#isOff;
     }
     if (!this.#wasWaiting) return true;
     if (!this.#isWoken()) return false;
@@ -46,7 +48,7 @@ export class ActivityState {
 
   /** Whether it was last seen waiting, or has halted. */
   get isWaiting(): boolean {
-    return this.#wasWaiting || this.isHalted;
+    return this.#wasWaiting || this.isHalted || this.#isOff;
   }
 
   /**
@@ -61,6 +63,14 @@ export class ActivityState {
   get isStopped(): boolean {
     return this.#wasWaiting && !this.isHalted && !this.#parts.vcpu.kvmRun.ifFlag &&
       this.#state() === KVM_MP_STATE.HALTED && !this.#isWoken();
+  }
+
+  /** The machine was reset: CPU 0 starts, and the others wait for a SIPI. */
+  reset(): void {
+    const { irqchip, vcpu } = this.#parts;
+    this.isHalted = false;
+    this.#isOff = irqchip === false && vcpu.id !== 0;
+    this.look();
   }
 
   /** Looks whether it waits. To be called when a signal has interrupted it. */

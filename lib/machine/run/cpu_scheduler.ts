@@ -92,6 +92,12 @@ export class CpuScheduler {
     );
   }
 
+  /** The machine was reset. */
+  reset(): void {
+    for (const runner of this.#parts.runners) activityOf(runner).reset();
+    this.#end();
+  }
+
   /** Lets one CPU run alone, for as long as it is run. */
   seize(runner: CpuRunner): void {
     this.#end();

@@ -341,6 +341,7 @@ export class RunControl {
       kvmRun.systemEventType === KVM_SYSTEM_EVENT.RESET;
     if (!loop.isAtExit || !isAsked) return;
     this.#parts.reset();
+    this.#parts.scheduler?.reset();
     this.#runner = this.#parts.runners[0];
   }
 
