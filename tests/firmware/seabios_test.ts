@@ -1,19 +1,12 @@
 import { boot, expect, Image, type Machine } from "@vmexit/vmexit";
 import {
-  Cmos,
   DebugConsole,
-  type Device,
   Disk,
   FwCfg,
-  I8042,
   IdeDisk,
+  pc,
   PciBus,
-  Pic,
   piix,
-  Pit,
-  PostCodes,
-  ResetControl,
-  SystemControlPort,
   TextScreen,
 } from "@vmexit/vmexit/devices";
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
@@ -82,27 +75,20 @@ written: db 'The third is written.'
 `);
 
 /** A PC with SeaBIOS, and the log that it writes. */
-interface Pc extends Disposable {
+interface SeaBios extends Disposable {
   readonly vm: Machine;
   readonly log: DebugConsole;
 }
 
-/** A PC of stock devices, as far as SeaBIOS asks for them. */
-function pc(rom: Uint8Array<ArrayBuffer>, files: Record<string, Uint8Array>, disk?: Disk): Pc {
+/** A PC of stock devices, with files for the firmware and perhaps a disk. */
+function bootSeaBios(
+  rom: Uint8Array<ArrayBuffer>,
+  files: Record<string, Uint8Array>,
+  disk?: Disk,
+): SeaBios {
   const log = new DebugConsole(LOG);
-  const devices: Device[] = [
-    new Pic(),
-    new Pit(),
-    new Cmos(),
-    new I8042(),
-    new SystemControlPort(),
-    new ResetControl(),
-    new PostCodes(),
-    new FwCfg({ files }),
-    new PciBus([piix()], { resources: "unassigned" }),
-    new TextScreen(),
-    log,
-  ];
+  const bus = new PciBus([piix()], { resources: "unassigned" });
+  const devices = [...pc(), new FwCfg({ files }), bus, new TextScreen(), log];
   const vm = boot(Image.fromFile(rom), {
     memory: "PC",
     // Video memory: text, and the fonts that the video BIOS loads.
@@ -119,7 +105,7 @@ for (const name of ["bios.bin", "bios-256k.bin"] as const) {
   Deno.test(`${name} finds the disk, and boots our boot sector by INT 13h and INT 10h`, async () => {
     const disk = new Disk(DISK);
     const files = { "vgaroms/vgabios.bin": await firmwareFile("vgabios.bin") };
-    using machine = pc(await firmwareFile(name), files, disk);
+    using machine = bootSeaBios(await firmwareFile(name), files, disk);
     const { vm, log } = machine;
     vm.run();
     assertMatch(log.text, /^SeaBIOS \(version \S+\)\n/);
@@ -135,7 +121,11 @@ for (const name of ["bios.bin", "bios-256k.bin"] as const) {
   });
 
   Deno.test(`${name} answers INT 10h by the serial line where there is no video BIOS`, async () => {
-    using machine = pc(await firmwareFile(name), { "etc/sercon-port": COM1 }, new Disk(DISK));
+    using machine = bootSeaBios(
+      await firmwareFile(name),
+      { "etc/sercon-port": COM1 },
+      new Disk(DISK),
+    );
     const { vm } = machine;
     vm.run();
     assertEquals(vm.exitStatus, 0x80);
@@ -146,7 +136,7 @@ for (const name of ["bios.bin", "bios-256k.bin"] as const) {
   });
 
   Deno.test(`${name} finds no bootable device where there is no disk`, async () => {
-    using machine = pc(await firmwareFile(name), {});
+    using machine = bootSeaBios(await firmwareFile(name), {});
     const { vm, log } = machine;
     vm.run({ until: "halted" });
     assertStringIncludes(log.text, "No bootable device.");

@@ -13,9 +13,15 @@ const JUMPS = [0xea, 0xe9, 0xeb];
 /** What may stand before it: `nop`, `cli`, `cld`. */
 const BEFORE_JUMP = [0x90, 0xfa, 0xfc];
 
-/** Whether a file looks like firmware: of whole pages, with a jump at the reset vector. */
+/** The header of a UEFI firmware volume (UEFI PI 1.7, Vol. 3, 3.2.1), with which such firmware begins. */
+const VOLUME = { SIGNATURE_OFFSET: 40, SIGNATURE: 0x4856465f } as const;
+
+/** Whether a file looks like firmware: of whole pages, with a jump at the reset vector, or with a firmware volume. */
 export function isRom(file: Uint8Array): boolean {
   if (file.length === 0 || file.length % PAGE !== 0 || file.length > LARGEST_ROM) return false;
+  const { SIGNATURE_OFFSET, SIGNATURE } = VOLUME;
+  const header = new DataView(file.buffer, file.byteOffset);
+  if (header.getUint32(SIGNATURE_OFFSET, true) === SIGNATURE) return true;
   const first = [...file.subarray(-AT_RESET)].find((byte) => !BEFORE_JUMP.includes(byte));
   return first !== undefined && JUMPS.includes(first);
 }

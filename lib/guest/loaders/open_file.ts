@@ -94,8 +94,8 @@ function read(file: Uint8Array<ArrayBuffer>, options: OpenOptions): ImageInit | 
   if (options.origin !== undefined) return undefined;
   throw new TypeError(
     "Cannot open the image: it has no header of ELF, multiboot, multiboot 2 or a Linux kernel, is no boot sector (0xaa55 " +
-      "at byte 510, whole sectors) and no ROM (whole pages, a jump 16 bytes before its end). For a flat binary give its " +
-      "`origin`; for a file that is damaged, its `kind`, and the error says what is wrong with it.",
+      "at byte 510, whole sectors) and no ROM (whole pages, a jump 16 bytes before its end or a UEFI firmware volume). For " +
+      "a flat binary give its `origin`; for a file that is damaged, its `kind`, and the error says what is wrong with it.",
   );
 }
 

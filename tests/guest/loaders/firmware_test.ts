@@ -102,13 +102,18 @@ Deno.test("a ROM decides where it lies and how it starts", () => {
   assertThrows(boots({ kernel: { commandLine: "" } }), TypeError, "which is told nothing");
 });
 
-Deno.test("ROMs are whole pages, 16 MiB at the most, with a jump at the reset vector", () => {
+Deno.test("ROMs are whole pages, 16 MiB at the most, with a jump at the reset vector or a firmware volume", () => {
   const rom = (size: number) => Image.fromFile(new Uint8Array(size), { kind: "rom" });
   assertThrows(() => rom(0), RangeError, "it has 0 bytes");
   assertThrows(() => rom(4097), RangeError, "it has 4097 bytes: give whole pages of 4096");
   assertThrows(() => rom(17 * 2 ** 20), RangeError, "0x1000000 at the most");
   assertEquals(rom(4096).kind, "rom");
   assertThrows(() => Image.fromFile(new Uint8Array(4096)), TypeError, "no ROM (whole pages");
+  const volume = new Uint8Array(4096);
+  volume.set(new TextEncoder().encode("_FVH"), 40);
+  assertEquals(Image.fromFile(volume).kind, "rom");
+  volume[43] = 0;
+  assertThrows(() => Image.fromFile(volume), TypeError, "no ROM (whole pages");
 });
 
 const SECTOR = flat(`
