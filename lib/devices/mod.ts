@@ -26,7 +26,6 @@ export {
   type WritableFile,
 } from "./fw_cfg/fw_cfg.ts";
 export { IdeDisk } from "./ata/ide_disk.ts";
-export { ideFunction } from "./ata/ide_function.ts";
 export type { LinuxKernel } from "./fw_cfg/linux_kernel.ts";
 export type { MmioHandler, NoPromise, PortHandler } from "./handlers.ts";
 export type {

@@ -16,9 +16,15 @@ const ISA_REGISTERS: readonly ConfigRegister[] = [
   { offset: 0x69, size: 1, value: 0x02, writable: 0xfe },
 ];
 
-/** Registers of the IDE function (5.1.13): IDETIM of the primary and of the secondary channel. */
+/** The bit of IDETIM by which the channel's ports are decoded. */
+const IDE_ENABLE = 0x8000;
+
+/**
+ * Registers of the IDE function (5.1.13): IDETIM of the primary and of the secondary channel. The primary one is enabled,
+ * as firmware leaves it: for kernels that are booted without, since the disk answers anyway.
+ */
 const IDE_REGISTERS: readonly ConfigRegister[] = [
-  { offset: 0x40, size: 2, writable: 0xffff },
+  { offset: 0x40, size: 2, value: IDE_ENABLE, writable: 0xffff },
   { offset: 0x42, size: 2, writable: 0xffff },
 ];
 
