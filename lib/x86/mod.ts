@@ -7,6 +7,7 @@
 export * from "./boot/boot_state.ts";
 export * from "./paging/canonical.ts";
 export * from "./boot/protocols/linux.ts";
+export type { KernelSections } from "./boot/protocols/kernel_sections.ts";
 export { linuxKernelEntry, type LinuxKernelLayout } from "./boot/protocols/linux_kernel.ts";
 export {
   type KernelLayout,

@@ -1,3 +1,5 @@
+import type { KernelSections } from "../../x86/boot/protocols/kernel_sections.ts";
+
 /** What a file is, and so how it is started. */
 export type ImageKind =
   /** Bytes at an address, with nothing said about them: assembly, or a flat binary. */
@@ -25,10 +27,19 @@ export type RomShadow = "rom" | "ram";
 
 /** How an image is started that says so itself. */
 export type BootProtocol =
-  | { readonly kind: "multiboot"; readonly textScreen: boolean }
+  | {
+    readonly kind: "multiboot";
+    /** Whether it asks about its screen. */
+    readonly textScreen: boolean;
+    /** Its section headers, if it is an ELF file that has any. */
+    readonly sections: KernelSections | undefined;
+  }
   | {
     readonly kind: "multiboot2";
+    /** Whether it asks about its screen. */
     readonly textScreen: boolean;
+    /** Its section headers, if it is an ELF file that has any. */
+    readonly sections: KernelSections | undefined;
     /** Where it was loaded, if it is relocatable. */
     readonly loadBase: number | undefined;
   }

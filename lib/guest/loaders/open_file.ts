@@ -5,6 +5,7 @@ import { ELF_OPTIONS, elfImage, type ElfOptions } from "../elf.ts";
 import { isElf, type OpenElf, openElf } from "../elf_file.ts";
 import { FLAT_OPTIONS, type FlatOptions, type ImageInit } from "../image_init.ts";
 import { type BootProtocol, fileError, type ImageKind, type RomShadow } from "./boot_protocol.ts";
+import { kernelSections } from "./elf_sections.ts";
 import { bootSectorImage, isBootSector, isRom, romImage } from "./firmware.ts";
 import { refuseForeignFile } from "./foreign_file.ts";
 import { readLinuxFile } from "./linux_file.ts";
@@ -131,7 +132,7 @@ function readFlatMultiboot(file: Uint8Array<ArrayBuffer>): ImageInit | undefined
     ...header.image,
     kind: "multiboot",
     what: "multiboot kernel (address fields)",
-    protocol: { kind: "multiboot", textScreen: header.textScreen },
+    protocol: { kind: "multiboot", textScreen: header.textScreen, sections: undefined },
   };
 }
 
@@ -148,7 +149,12 @@ function readFlatMultiboot2(file: Uint8Array<ArrayBuffer>): ImageInit | undefine
     ...header.image,
     kind: "multiboot2",
     what: "multiboot 2 kernel (address tag)",
-    protocol: { kind: "multiboot2", textScreen: header.textScreen, loadBase: undefined },
+    protocol: {
+      kind: "multiboot2",
+      textScreen: header.textScreen,
+      sections: undefined,
+      loadBase: undefined,
+    },
   };
 }
 
@@ -166,6 +172,7 @@ function readElfKind(elf: OpenElf, options: OpenOptions): ImageInit {
       protocol: {
         kind: "multiboot2",
         textScreen,
+        sections: kernelSections(elf),
         loadBase: isRelocatable ? Math.min(...base) : undefined,
       },
     };
@@ -173,7 +180,11 @@ function readElfKind(elf: OpenElf, options: OpenOptions): ImageInit {
   const first = wantedElf("multiboot", () => readMultibootHeader(bytes));
   if (first !== undefined) {
     const { textScreen, image } = first;
-    const protocol: BootProtocol = { kind: "multiboot", textScreen };
+    const protocol: BootProtocol = {
+      kind: "multiboot",
+      textScreen,
+      sections: kernelSections(elf),
+    };
     return { ...kernelImage(elf, options, "multiboot", undefined, image), protocol };
   }
   const entry = wantedElf("pvh", () => readPvhEntry(elf));

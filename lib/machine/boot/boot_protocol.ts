@@ -154,11 +154,9 @@ export function protocolState(
   const layout = kernelLayout(image, slots, kernel);
   switch (protocol.kind) {
     case "multiboot":
-      return multibootEntry({ ...layout, textScreen: protocol.textScreen });
-    case "multiboot2": {
-      const { textScreen, loadBase } = protocol;
-      return multiboot2Entry({ ...layout, textScreen, loadBase });
-    }
+      return multibootEntry({ ...layout, ...protocol });
+    case "multiboot2":
+      return multiboot2Entry({ ...layout, ...protocol });
     case "pvh":
       return pvhEntry(layout);
     case "linux":

@@ -112,7 +112,7 @@ Deno.test("a multiboot kernel in ELF is entered as the specification says, with 
   assertStringIncludes(image.description, "multiboot kernel (ELF, 32 bits), 0x100000–");
   using vm = boot(image, KERNEL);
   expect(vm).toHaveRegisters({ cr0: 0x31n, cr4: 0n, "cs.base": 0n, "rflags.if": false });
-  expect(vm).toExit(report(0x24d));
+  expect(vm).toExit(report(0x26d));
 });
 
 Deno.test("a multiboot kernel in ELF64 is entered in 32 bits, too", () => {
@@ -121,7 +121,7 @@ Deno.test("a multiboot kernel in ELF64 is entered in 32 bits, too", () => {
   );
   assertStringIncludes(image.description, "multiboot kernel (ELF, 64 bits)");
   using vm = boot(image, KERNEL);
-  expect(vm).toExit(report(0x24d));
+  expect(vm).toExit(report(0x26d));
 });
 
 Deno.test("a multiboot kernel without ELF is loaded by its address fields, and told of its screen", () => {
@@ -234,7 +234,7 @@ for (const format of ["elf32", "elf64"] as const) {
     assertEquals(image.kind, "multiboot2");
     using vm = boot(image, KERNEL2);
     assertEquals(vm.registers.ebx % 8, 0);
-    expect(vm).toExit(report2(8));
+    expect(vm).toExit(report2(8, 9));
   });
 }
 
@@ -321,6 +321,48 @@ for (const format of ["elf32", "elf64"] as const) {
     ]);
   });
 }
+
+/** Finds the symbol that its name says, by the section headers that it is told of, and reports its value. */
+const SYMBOLS_BODY = `
+_start:
+  mov edx, 0x10
+  mov edi, [ebx + 36]         ; syms_addr
+  mov ecx, [ebx + 28]         ; syms_num
+.section:
+  cmp dword [edi + 4], 2      ; sh_type: SHT_SYMTAB
+  je .table
+  add edi, [ebx + 32]
+  loop .section
+  hlt
+.table:
+  mov eax, [edi + 24]         ; sh_link: its strings
+  mul dword [ebx + 32]
+  add eax, [ebx + 36]
+  mov ebp, [eax + 12]         ; sh_addr
+  mov esi, [edi + 12]
+  mov ecx, [edi + 20]
+  shr ecx, 4
+.symbol:
+  mov eax, [esi]
+  cmp dword [ebp + eax], "answ"
+  je .found
+  add esi, 16
+  loop .symbol
+  hlt
+.found:
+  mov eax, [esi + 4]
+  mov edx, 0x10
+  out dx, eax
+  hlt
+  global answ
+answ equ 0x2a
+`;
+
+Deno.test("a multiboot kernel finds its symbols", () => {
+  const file = linked(HEADER + SYMBOLS_BODY, { format: "elf32", script: AT_1_MIB });
+  using vm = boot(Image.fromFile(file));
+  expect(vm).toExit([...dwords(0x2a), hlt()]);
+});
 
 const C_KERNEL = `
 typedef unsigned int u32;

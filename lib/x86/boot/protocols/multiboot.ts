@@ -2,6 +2,7 @@ import { struct, u16, u32, u64, u8 } from "../../../ffi/struct.ts";
 import { TEXT_SCREEN } from "../../layout.ts";
 import type { CpuState } from "../cpu_state.ts";
 import { kernelEntry } from "./kernel_entry.ts";
+import { type KernelSections, placeSections } from "./kernel_sections.ts";
 import {
   BootMemory,
   conventionalMemory,
@@ -22,6 +23,7 @@ const INFO = {
   MEMORY: 1 << 0,
   COMMAND_LINE: 1 << 2,
   MODULES: 1 << 3,
+  SECTIONS: 1 << 5,
   MEMORY_MAP: 1 << 6,
   LOADER_NAME: 1 << 9,
   FRAMEBUFFER: 1 << 12,
@@ -81,13 +83,15 @@ const mapEntry = struct("multiboot_mmap_entry", { size: u32, addr: u64, len: u64
 export interface MultibootLayout extends KernelLayout {
   /** Whether the kernel asks about its screen: it is told of a text screen at 0xb8000. Default false. */
   readonly textScreen?: boolean;
+  /** The section headers of one that is an ELF file. Default it is told of none. */
+  readonly sections?: KernelSections;
 }
 
 /**
  * The state in which a kernel is entered by the Multiboot Specification (0.6.96, 3.2), and the information structure
- * with all that EBX leads to: memory size and map, command line, modules, the loader's name, and a text screen for
- * kernels that ask for one. Of the structure's members it has no boot device, symbols, drives, ROM configuration, APM
- * and VBE.
+ * with all that EBX leads to: memory size and map, command line, modules, the loader's name, the section headers of an
+ * ELF kernel with its symbols, and a text screen for kernels that ask for one. Of the structure's members it has no boot
+ * device, drives, ROM configuration, APM and VBE.
  *
  * @param layout What the kernel is, and what it is told.
  * @throws {RangeError} When there is no room for all of it below 4 GiB.
@@ -103,7 +107,7 @@ export interface MultibootLayout extends KernelLayout {
  * ```
  */
 export function multibootEntry(layout: MultibootLayout): CpuState {
-  const { entry, kernel, commandLine = "", modules = [], textScreen = false } = layout;
+  const { entry, kernel, commandLine = "", modules = [], textScreen = false, sections } = layout;
   const memory = new BootMemory(layout, kernel);
   const room = informationRoom(layout);
   const text = (what: string, value: string) => memory.put(what, cString(value), room);
@@ -127,15 +131,23 @@ export function multibootEntry(layout: MultibootLayout): CpuState {
       };
     }),
   );
+  const headers = sections && placeSections(sections, memory);
   const { lower, upper } = conventionalMemory(layout);
   const info = table(multibootInfo, [{
     flags: INFO.MEMORY | INFO.COMMAND_LINE | INFO.MEMORY_MAP | INFO.LOADER_NAME |
-      (modules.length > 0 ? INFO.MODULES : 0) | (textScreen ? INFO.FRAMEBUFFER : 0),
+      (modules.length > 0 ? INFO.MODULES : 0) | (sections === undefined ? 0 : INFO.SECTIONS) |
+      (textScreen ? INFO.FRAMEBUFFER : 0),
     mem_lower: lower,
     mem_upper: upper,
     cmdline: text("command line", commandLine),
     mods_count: modules.length,
     mods_addr: modules.length > 0 ? memory.put("list of modules", list, room) : 0,
+    ...headers && {
+      syms_num: sections!.count,
+      syms_size: sections!.entrySize,
+      syms_addr: memory.put("section headers", headers, room),
+      syms_shndx: sections!.namesIndex,
+    },
     mmap_length: map.length,
     mmap_addr: memory.put("memory map", map, room),
     boot_loader_name: text("loader's name", BOOT_LOADER_NAME),

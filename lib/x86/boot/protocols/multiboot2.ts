@@ -2,6 +2,7 @@ import { struct, u16, u32, u64, u8 } from "../../../ffi/struct.ts";
 import { TEXT_SCREEN } from "../../layout.ts";
 import type { CpuState } from "../cpu_state.ts";
 import { kernelEntry } from "./kernel_entry.ts";
+import { placeSections } from "./kernel_sections.ts";
 import {
   BootMemory,
   conventionalMemory,
@@ -29,6 +30,7 @@ export const MULTIBOOT2_TAG = {
   BASIC_MEMORY: 4,
   MEMORY_MAP: 6,
   FRAMEBUFFER: 8,
+  SECTIONS: 9,
   LOAD_BASE: 21,
 } as const;
 
@@ -49,6 +51,7 @@ const framebufferTag = struct("multiboot_tag_framebuffer_common", {
   framebuffer_type: u8,
   reserved: u16,
 });
+const sectionsTag = struct("multiboot_tag_elf_sections", { num: u32, entsize: u32, shndx: u32 });
 const loadBaseTag = struct("multiboot_tag_load_base_addr", { load_base_addr: u32 });
 
 /** What a multiboot 2 kernel is entered with. */
@@ -60,8 +63,8 @@ export interface Multiboot2Layout extends MultibootLayout {
 /**
  * The state in which a kernel is entered by the Multiboot2 Specification (2.0, 3.3), and the boot information that EBX
  * leads to: command line, the loader's name, modules, memory size and map, a text screen for kernels that ask for one,
- * and the load base of relocatable ones. There are no tags for boot device, VBE, ELF symbols, APM, EFI, SMBIOS, ACPI and
- * network.
+ * the section headers of an ELF kernel with its symbols, and the load base of relocatable ones. There are no tags for
+ * boot device, VBE, APM, EFI, SMBIOS, ACPI and network.
  *
  * @param layout What the kernel is, and what it is told.
  * @throws {RangeError} When there is no room for all of it below 4 GiB.
@@ -76,7 +79,8 @@ export interface Multiboot2Layout extends MultibootLayout {
  * ```
  */
 export function multiboot2Entry(layout: Multiboot2Layout): CpuState {
-  const { entry, kernel, commandLine = "", modules = [], textScreen = false, loadBase } = layout;
+  const { entry, kernel, commandLine = "", modules = [], textScreen = false, loadBase, sections } =
+    layout;
   const memory = new BootMemory(layout, kernel);
   const { lower, upper } = conventionalMemory(layout);
   const entries = memoryMap(layout)
@@ -103,6 +107,15 @@ export function multiboot2Entry(layout: Multiboot2Layout): CpuState {
       table(mapEntry, entries),
     ),
     ...textScreen ? [textScreenTag()] : [],
+    ...sections === undefined ? [] : [tag(
+      MULTIBOOT2_TAG.SECTIONS,
+      table(sectionsTag, [{
+        num: sections.count,
+        entsize: sections.entrySize,
+        shndx: sections.namesIndex,
+      }]),
+      placeSections(sections, memory),
+    )],
     ...loadBase === undefined
       ? []
       : [tag(MULTIBOOT2_TAG.LOAD_BASE, table(loadBaseTag, [{ load_base_addr: loadBase }]))],
