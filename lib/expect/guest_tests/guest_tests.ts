@@ -9,7 +9,7 @@ import { type GuestResults, hasTap, readTap } from "./results.ts";
 /**
  * Runs a guest that tests itself, to its end, and makes each of its tests a step of the Deno test. Tests report by the
  * macros of `guests/include/guest_test.inc` (NASM) or `guest_test.h` (C), whose assertions are known by file and line,
- * or by TAP or KTAP on the serial line.
+ * or by TAP or KTAP on the serial line; or by both.
  *
  * It is an error when there is no test, when the guest has not said that it is done (or its plan does not fit), when a
  * test has begun and not ended, and, with the macros, when a test has asserted nothing.
@@ -73,6 +73,12 @@ export async function guestTests(
 }
 
 function resultsOf(reports: GuestReports, serial: string): GuestResults {
-  if (reports.hasReports) return reports.results();
-  return hasTap(serial) ? readTap(serial) : { tests: [], flaw: undefined };
+  const all = [
+    ...reports.hasReports ? [reports.results()] : [],
+    ...hasTap(serial) ? [readTap(serial)] : [],
+  ];
+  return {
+    tests: all.flatMap(({ tests }) => tests),
+    flaw: all.find(({ flaw }) => flaw !== undefined)?.flaw,
+  };
 }

@@ -22,13 +22,13 @@ const DIRECTIVE = /^(.*?)\s*#\s*(skip|todo)\b\s*(.*)$/i;
 const BAIL_OUT = /^Bail out!\s*(.*)$/i;
 const ANY = /^(?:K?TAP version \d+|1\.\.\d+|(?:not )?ok \d+)/m;
 
-/** What the kernel's console puts before a line: `<6>`, `[    0.123456] `. */
-const CONSOLE_PREFIX = /^(?:<\d>)?(?:\[\s*\d+\.\d+(?:@\d+)?\]\s?)?/;
+/** What the kernel's console puts before a line: `<6>`, `[    0.123456] `, with the caller `[    0.1][    T1] `. */
+const CONSOLE_PREFIX = /^(?:<\d>)?(?:\[\s*\d+\.\d+(?:@\d+)?\](?:\[\s*[TC]\d+\])?\s?)?/;
 
 const COMMENT = "#";
 
-/** Subtests are indented by four spaces (TAP 14), or by two (KTAP). */
-const INDENT = /^ {2,4}/;
+/** Subtests are indented by four spaces (TAP 14), or by two (KTAP), each level more than that around it. */
+const INDENT = /^ {2,}/;
 
 /**
  * Reads results in the Test Anything Protocol (TAP 12 to 14) or the kernel's (KTAP 1), which may stand between other
@@ -56,11 +56,12 @@ function readBlock(lines: readonly string[], prefix: string): GuestResults {
   let flaw: string | undefined;
   let nested: string[] = [];
   let notes: string[] = [];
+  let isNumbered: boolean | undefined;
   for (const line of lines) {
     const planned = PLAN.exec(line);
     const result = RESULT.exec(line);
     const bail = BAIL_OUT.exec(line);
-    if (INDENT.test(line)) nested.push(line.replace(INDENT, ""));
+    if (INDENT.test(line)) nested.push(line);
     else if (bail !== null) {
       return { tests, flaw: `the guest gave up: ${bail[1] || "Bail out!"}` };
     } else if (planned !== null) {
@@ -72,19 +73,26 @@ function readBlock(lines: readonly string[], prefix: string): GuestResults {
     } else if (result !== null) {
       const [, not, number, rest] = result;
       count++;
+      // A line of a console's that happens to begin so must not stand for a test that is missing.
+      isNumbered ??= number !== undefined;
+      if (isNumbered !== (number !== undefined)) {
+        flaw ??= `some results have a number, and "${line}" is not like them`;
+      }
       if (number !== undefined && Number(number) !== count) {
         flaw ??= `test ${number} came in the place of test ${count}`;
       }
       const directive = DIRECTIVE.exec(rest);
       const name = prefix + ((directive?.[1] ?? rest).trim() || `test ${count}`);
-      const within = nested.some((each) => ANY.test(each))
-        ? readBlock(nested, `${name} › `)
+      const block = unindented(nested);
+      const within = block.some((each) => ANY.test(each))
+        ? readBlock(block, `${name} › `)
         : undefined;
       tests.push(...within?.tests ?? []);
       if (within?.flaw !== undefined) flaw ??= `${within.flaw}, in ${name}`;
-      const failed = not !== undefined && directive === null;
+      // What is still to do may fail; what was skipped has not.
+      const failed = not !== undefined && directive?.[2].toLowerCase() !== "todo";
       const isTold = within?.tests.some(({ failures }) => failures.length > 0) === true;
-      if (within === undefined || (failed && !isTold)) {
+      if (within === undefined || within.tests.length === 0 || (failed && !isTold)) {
         tests.push({
           name,
           failures: failed ? [["not ok", ...notes].join("\n")] : [],
@@ -99,8 +107,14 @@ function readBlock(lines: readonly string[], prefix: string): GuestResults {
   }
   if (plan === undefined) flaw ??= "there is no plan (1..N): whether these are all is not known";
   else if (plan !== count) flaw ??= `${plan} tests were planned, and ${count} have a result`;
-  if (nested.some((line) => RESULT.test(line))) {
+  if (nested.some((line) => RESULT.test(line.trimStart()))) {
     flaw ??= "a subtest has no result of its parent behind it";
   }
   return { tests, flaw };
+}
+
+/** The lines of subtests by themselves: what the least indented one has before it is taken from all. */
+function unindented(lines: readonly string[]): string[] {
+  const indent = Math.min(...lines.map((line) => line.length - line.trimStart().length));
+  return lines.map((line) => line.slice(indent));
 }

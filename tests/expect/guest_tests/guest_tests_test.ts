@@ -150,6 +150,27 @@ Deno.test("results by TAP on the serial line are steps too", async () => {
   ]);
 });
 
+Deno.test("a guest that reports by macros and by TAP has the tests of both, and one without a name has its place", async () => {
+  using vm = boot(asm`
+    %include "../../../guests/include/guest_test.inc"
+    guest_test ""
+    assert_eq ax, 0
+    guest_test_end
+    guest_tests_done
+    mov si, text
+    mov dx, 0x3f8
+    mov cx, end - text
+    rep outsb
+    hlt
+  text: db "1..1", 10, "not ok 1 - timer", 10
+  end:
+  `);
+  const { steps, t } = context();
+  await guestTests(vm, t);
+  assertStringIncludes(steps[0].name, "guest_tests_test.ts:");
+  assertEquals(steps[1], { name: "timer", ignored: false, error: "not ok" });
+});
+
 async function flawOf(vm: Machine): Promise<string> {
   const { message } = await assertRejects(() => guestTests(vm, context().t), Error);
   return message.split("\n")[0];
@@ -182,6 +203,15 @@ Deno.test("tests that are not all there are an error", async () => {
     hlt
   `);
   assertStringIncludes(await flawOf(outside), "a report outside of a test");
+  using early = boot(asm`
+    %include "../../../guests/include/guest_test.inc"
+    guest_tests_done
+    guest_test "a"
+    assert_eq ax, 0
+    guest_test_end
+    hlt
+  `);
+  assertStringIncludes(await flawOf(early), "a report behind guest_tests_done: a");
   using empty = boot(asm`
     %include "../../../guests/include/guest_test.inc"
     guest_tests_done
