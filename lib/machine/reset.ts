@@ -1,12 +1,10 @@
+import { APIC_BASE_BIT } from "../x86/registers/apic_base.ts";
 import { KVM_IRQCHIP, KVM_MP_STATE } from "../kvm/abi/constants.ts";
 import type { Vm } from "../kvm/vm.ts";
 import { resetState } from "../x86/boot/modes/reset.ts";
 import type { Cpu } from "./cpu.ts";
 import type { Irqchip } from "./interrupts/irqchip.ts";
 import { msrEntries, setMsrs } from "./msrs/msrs.ts";
-
-/** Bit 8 of IA32_APIC_BASE: it is the processor that boots (Intel SDM Vol. 3A, 11.4.4). */
-const BOOT_PROCESSOR = 0x100n;
 
 const CONTROLLERS = [KVM_IRQCHIP.PIC_MASTER, KVM_IRQCHIP.PIC_SLAVE, KVM_IRQCHIP.IOAPIC];
 
@@ -23,6 +21,8 @@ export class KernelReset {
   readonly #cpus: readonly Cpu[];
   readonly #controllers: ReturnType<Vm["interrupts"]["getIrqchip"]>[];
   readonly #localApics: readonly Uint8Array[];
+  /** The bit of IA32_APIC_BASE, where a guest sees a local APIC. */
+  readonly #apicEnabled: bigint;
   readonly #pit: ReturnType<Vm["pit"]["getPit2"]> | undefined;
 
   /** Of a machine whose guest has not run. */
@@ -33,6 +33,7 @@ export class KernelReset {
       ? CONTROLLERS.map((id) => vm.interrupts.getIrqchip(id))
       : [];
     this.#localApics = irqchip === false ? [] : cpus.map(({ vcpu }) => vcpu.apic.getLapic());
+    this.#apicEnabled = cpus[0].bootRegisters.apic_base & APIC_BASE_BIT.ENABLED;
     this.#pit = pit ? vm.pit.getPit2() : undefined;
   }
 
@@ -47,13 +48,13 @@ export class KernelReset {
     const { number, vcpu, store, interrupts } = cpu;
     const leaf = vcpu.cpuid.getCpuid2().find((entry) => entry.function === SIGNATURE_LEAF);
     const { registers, specialRegisters, msrs, debugRegisters } = resetState(leaf?.eax);
-    const { apic_base } = specialRegisters;
+    const apic_base = specialRegisters.apic_base & ~APIC_BASE_BIT.ENABLED | this.#apicEnabled;
     interrupts.clear();
     vcpu.events.setVcpuEvents({});
     store.forget();
     store.load(registers, {
       ...specialRegisters,
-      apic_base: number === 0 ? apic_base : apic_base & ~BOOT_PROCESSOR,
+      apic_base: number === 0 ? apic_base : apic_base & ~APIC_BASE_BIT.BOOT_PROCESSOR,
     });
     setMsrs(cpu, msrEntries(msrs, cpu.image.symbol));
     vcpu.registers.setDebugregs(debugRegisters);

@@ -52,8 +52,8 @@ Deno.test("CPUs that start at once share memory, and have registers of their own
   expect(vm.cpus[1]).toHaveRegisters({ ax: 0x1234, bl: 1, sp: 0x7c00 - 0x400 - 2 });
   expect(vm.cpus[2]).toHaveRegisters({ bl: 1, sp: 0x3000 - 2 });
   expect(vm.cpus[2]).toBeHalted();
-  expect(vm.cpus[1]).toHaveMsrs({ APIC_BASE: 0xfee00800 });
-  expect(vm).toHaveMsrs({ APIC_BASE: 0xfee00900 });
+  expect(vm.cpus[1]).toHaveMsrs({ APIC_BASE: 0xfee00000 });
+  expect(vm).toHaveMsrs({ APIC_BASE: 0xfee00100 });
 });
 
 Deno.test("time slices: CPUs add under a spinlock, and no increment is lost", () => {

@@ -1,3 +1,4 @@
+import { APIC_BASE_BIT } from "../../x86/registers/apic_base.ts";
 import { HostError } from "../../ffi/errors.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { AssemblyError } from "../../guest/diagnostic.ts";
@@ -80,9 +81,6 @@ export function boot(guest: Guest, options: BootOptions = {}): Machine {
   }
 }
 
-/** Bit 8 of IA32_APIC_BASE: it is the processor that boots (Intel SDM Vol. 3A, 10.4.4). */
-const BOOT_PROCESSOR = 0x100n;
-
 function start(plan: BootPlan, libc: Libc = kvmLibc()): Machine {
   // What scales it is said before anything is made.
   scaledTimeout(plan.timeout);
@@ -96,7 +94,7 @@ function start(plan: BootPlan, libc: Libc = kvmLibc()): Machine {
   checkCpuCount(kvm, plan.starts.length);
   const vm = cleanup.use(kvm.createVm());
   const supported = kvm.getSupportedCpuid();
-  const cpuid = plan.cpuid === undefined ? supported : editedCpuid(kvm, supported, plan.cpuid);
+  const cpuid = editedCpuid(kvm, supported, plan.cpuid);
   checkFeatures(cpuid, plan.state);
   const dirtyPages = cleanup.use(dirtyPagesOf(vm, plan.dirtyPages));
   const memory = new SlotTable(libc, vm, slots, dirtyPages, plan.hasSmm);
@@ -153,7 +151,7 @@ function startCpu(cpu: Cpu, { starts, state, msrs, irqchip }: BootPlan): void {
   if (start === undefined) return cpu.noteBootRegisters();
   // CPU 0 has had them since the guest was loaded through its page tables.
   if (cpu.number > 0) {
-    const apic_base = state.specialRegisters.apic_base & ~BOOT_PROCESSOR;
+    const apic_base = state.specialRegisters.apic_base & ~APIC_BASE_BIT.BOOT_PROCESSOR;
     cpu.store.load(state.registers, { ...state.specialRegisters, apic_base });
   }
   if (state.hasSignature) cpu.registers.set({ rdx: BigInt(signatureOf(cpu.vcpu)) });

@@ -1,3 +1,4 @@
+import { APIC_BASE_BIT } from "../../x86/registers/apic_base.ts";
 import { checkNames, definedEntries } from "../../x86/defined_entries.ts";
 import { hex } from "../../x86/hex.ts";
 import { bootState } from "../../x86/boot/boot_state.ts";
@@ -50,7 +51,7 @@ export interface BootPlan extends MachineSettings {
   /** Capabilities of the VM that are switched on. */
   readonly capabilities: readonly EnabledCapability[];
   /** What CPUID answers, where that is not simply all that KVM supports. */
-  readonly cpuid: CpuidPlan | undefined;
+  readonly cpuid: CpuidPlan;
   /** The state of the mode in which the guest starts, with what it needs in memory. */
   readonly state: CpuState;
   /** The physical address of the guest's first byte, where that is not what the page tables make of its origin. */
@@ -90,15 +91,19 @@ export function planBoot(guest: Guest, options: BootOptions): BootPlan {
     { ...main, hugePages: options.hugePages ?? false },
     [...romSlots(image), ...options.slots ?? []],
   );
-  const state = own === undefined
-    ? withDrive(bootState(placed.layout), image)
-    : protocolState(image, own, mode, slots, options.kernel);
+  const { irqchip = cpus.waitForSipi } = options;
+  const cpuid = planCpuid(options.cpuid ?? {}, irqchip !== false);
+  const state = withLocalApic(
+    own === undefined
+      ? withDrive(bootState(placed.layout), image)
+      : protocolState(image, own, mode, slots, options.kernel),
+    cpuid.enablesLocalApic,
+  );
   // Who places itself lies at physical addresses, whatever is mapped.
   const { entry, loadAddress } = own === undefined
     ? placed
     : { entry: firstInstruction(state), loadAddress: Number(image.origin) };
   const smm = options.smm && smmHandler(options.smm, image, memorySize);
-  const { irqchip = cpus.waitForSipi } = options;
   const symbol = (name: string) => image.symbol(name);
   return {
     image,
@@ -114,7 +119,7 @@ export function planBoot(guest: Guest, options: BootOptions): BootPlan {
     slots,
     dirtyPages: planDirtyPages(options.dirtyPages),
     capabilities: planCapabilities(options.capabilities ?? {}),
-    cpuid: options.cpuid && planCpuid(options.cpuid),
+    cpuid,
     state,
     loadAddress,
     starts: planStarts(options, cpus, { image, entry, state }),
@@ -140,6 +145,13 @@ function firstInstruction({ registers, specialRegisters }: CpuState): bigint {
 function withDrive(state: CpuState, { protocol }: Image): CpuState {
   if (protocol?.kind !== "boot-sector") return state;
   return { ...state, registers: { ...state.registers, rdx: BigInt(protocol.drive) } };
+}
+
+/** Without a local APIC the bit that enables it is clear, and CPUID says that there is none (Intel SDM Vol. 3A, 11.4.3). */
+function withLocalApic(state: CpuState, isEnabled: boolean): CpuState {
+  if (isEnabled) return state;
+  const apic_base = state.specialRegisters.apic_base & ~APIC_BASE_BIT.ENABLED;
+  return { ...state, specialRegisters: { ...state.specialRegisters, apic_base } };
 }
 
 /** Reads the options about devices. @throws {TypeError | RangeError} When one cannot be. */

@@ -2,6 +2,7 @@ import { HostError } from "../../ffi/errors.ts";
 import type { Kvm } from "../../kvm/kvm.ts";
 import { type CpuidEntry, hasCpuidFeature, withCpuidFeatures } from "../../x86/cpuid/cpuid.ts";
 import type { CpuidFeature } from "../../x86/cpuid/cpuid_features.ts";
+import { defaultCpuid, FEATURES_OF_LOCAL_APIC } from "./default_cpuid.ts";
 import {
   type CpuidProcessor,
   withCpuidBrand,
@@ -14,6 +15,11 @@ import {
 /**
  * What CPUID answers in a machine, where that is not simply all that KVM supports. Features go by their names
  * in `/proc/cpuinfo`.
+ *
+ * By default the bit `hypervisor` is set, as KVM's own leaves (0x40000000 and on) are there. Without a local APIC in the
+ * kernel (the option `irqchip`) there is none to be seen: `apic`, `x2apic`, `tsc_deadline_timer`, `arat` and those of
+ * KVM's own features that need one are clear, and so is the bit of IA32_APIC_BASE that enables it; with one,
+ * `tsc_deadline_timer` is set, whether KVM lists it or not.
  */
 export interface CpuidOptions extends Partial<CpuidProcessor> {
   /**
@@ -22,9 +28,12 @@ export interface CpuidOptions extends Partial<CpuidProcessor> {
    * MSRs.
    */
   readonly hide?: readonly CpuidFeature[];
-  /** Features that the guest must see: what KVM can emulate is switched on, what it lacks is refused. */
+  /**
+   * Features that the guest must see: what KVM can emulate is switched on, what it lacks, and what needs a local APIC
+   * where there is none, is refused.
+   */
   readonly show?: readonly CpuidFeature[];
-  /** Features that the guest shall see, whether KVM supports them or not. */
+  /** Features that the guest shall see, whether KVM supports them or not: `apic`, where the test plays a local APIC. */
   readonly force?: readonly CpuidFeature[];
   /** The brand string, at most 48 characters: leaves 0x80000002 to 0x80000004. */
   readonly brand?: string;
@@ -32,7 +41,7 @@ export interface CpuidOptions extends Partial<CpuidProcessor> {
   readonly vendor?: string;
   /**
    * The hypervisor's signature, at most twelve characters, and the bit that says that there is one; or
-   * `false`, for a guest that shall not know of one. By default KVM's signature, without the bit.
+   * `false`, for a guest that shall not know of one. By default KVM's signature, with the bit.
    */
   readonly hypervisor?: string | false;
   /** `false` for a CPU without performance counters: leaf 0xA is zeros. */
@@ -43,6 +52,10 @@ export interface CpuidOptions extends Partial<CpuidProcessor> {
 
 /** {@linkcode CpuidOptions} that were found sound. */
 export interface CpuidPlan {
+  /** Whether the kernel has local APICs. */
+  readonly hasLocalApic: boolean;
+  /** Whether IA32_APIC_BASE enables one: the kernel's, or one that the test plays. */
+  readonly enablesLocalApic: boolean;
   /** What is edited, in place of what KVM supports. */
   readonly entries: readonly CpuidEntry[] | undefined;
   /** Features that the host must have. */
@@ -54,14 +67,25 @@ export interface CpuidPlan {
 /**
  * Reads the options, before the host is asked.
  *
+ * @param hasLocalApic Whether the kernel has a local APIC for each CPU.
  * @throws {RangeError} When there is no feature of a name, one is to be both hidden and shown, or a string
  *   fits nowhere.
+ * @throws {TypeError} When a feature is to be shown that needs a local APIC where there is none.
  */
-export function planCpuid(options: CpuidOptions): CpuidPlan {
+export function planCpuid(options: CpuidOptions, hasLocalApic: boolean): CpuidPlan {
   const { hide = [], show = [], force = [], entries, brand, vendor, hypervisor, pmu } = options;
   const both = hide.find((name) => show.includes(name) || force.includes(name));
   if (both !== undefined) {
     throw new RangeError(`Cannot both hide and show the CPUID feature "${both}"`);
+  }
+  const needsLocalApic = hasLocalApic || entries !== undefined
+    ? undefined
+    : FEATURES_OF_LOCAL_APIC.find((name) => show.includes(name));
+  if (needsLocalApic !== undefined) {
+    throw new TypeError(
+      `Cannot show the CPUID feature ${needsLocalApic}: it needs a local APIC, and the machine has none. Boot it with ` +
+        "`irqchip: true`, or have the guest see it all the same with `cpuid: { force: […] }`.",
+    );
   }
   const edits: CpuidPlan["edits"][number][] = [
     (each) =>
@@ -81,7 +105,8 @@ export function planCpuid(options: CpuidOptions): CpuidPlan {
   if (Object.keys(processor).length > 0) {
     edits.push((each) => withCpuidProcessor(each, processor));
   }
-  return { entries, show, edits };
+  const enablesLocalApic = hasLocalApic || force.includes("apic");
+  return { hasLocalApic, enablesLocalApic, entries, show, edits };
 }
 
 /**
@@ -94,10 +119,13 @@ export function planCpuid(options: CpuidOptions): CpuidPlan {
 export function editedCpuid(
   kvm: Kvm,
   supported: readonly CpuidEntry[],
-  { entries = supported, show, edits }: CpuidPlan,
+  { hasLocalApic, entries, show, edits }: CpuidPlan,
 ): readonly CpuidEntry[] {
   checkSupported(kvm, supported, show);
-  return edits.reduce((each, edit) => edit(each), entries);
+  return edits.reduce(
+    (each, edit) => edit(each),
+    entries ?? defaultCpuid(kvm, supported, hasLocalApic),
+  );
 }
 
 function checkSupported(

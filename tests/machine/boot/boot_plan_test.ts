@@ -8,7 +8,7 @@ const HLT = Image.fromBytes(new Uint8Array([0xf4]), { origin: 0x500 });
 const plan = (options: BootOptions, guest = HLT) => planBoot(guest, options);
 
 Deno.test("a plan without options has every default", () => {
-  const { image, state, slots, starts, ...rest } = plan({});
+  const { image, state, slots, starts, cpuid, ...rest } = plan({});
   assertEquals([image, state.mode, state.registers.rip], [HLT, "real", 0x500n]);
   const { gpa, size, readonly, content, alias, hugePages } = slots[0];
   assertEquals(
@@ -16,6 +16,10 @@ Deno.test("a plan without options has every default", () => {
     [1, 0, 2 ** 20, false, undefined, undefined, false],
   );
   assertEquals(starts, [[]]);
+  assertEquals(
+    [cpuid.hasLocalApic, cpuid.enablesLocalApic, cpuid.entries, cpuid.show],
+    [false, false, undefined, []],
+  );
   assertEquals(rest, {
     mode: "real",
     interleaving: undefined,
@@ -29,7 +33,6 @@ Deno.test("a plan without options has every default", () => {
     hasSmm: false,
     dirtyPages: undefined,
     capabilities: [],
-    cpuid: undefined,
     loadAddress: undefined,
     msrs: [],
     smm: undefined,
@@ -131,6 +134,7 @@ const refused: readonly [options: Record<string, unknown>, message: string][] = 
   [{ irqchip: "all" }, "Cannot boot with irqchip"],
   [{ pit: true }, "Cannot boot with a PIT"],
   [{ cpuid: { hide: ["nx"], show: ["nx"] } }, "Cannot both hide and show"],
+  [{ cpuid: { show: ["x2apic"] } }, "x2apic: it needs a local APIC, and the machine has none"],
   [{ cpuid: { brand: "x".repeat(49) } }, "Cannot set"],
   [{ msrs: { LSTAR: -1 } }, "Cannot set LSTAR"],
   [{ timeout: 0 }, "Cannot limit a run to 0 ms"],

@@ -1,5 +1,5 @@
 import { asm, boot, expect, hostileBoot } from "@vmexit/vmexit";
-import { Bios, Disk, Pic, TextScreen } from "@vmexit/vmexit/devices";
+import { Bios, Disk, Pic, TestClock, TextScreen } from "@vmexit/vmexit/devices";
 import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 
 const reported = (name: string, define: Record<string, number> = {}) =>
@@ -104,6 +104,7 @@ Deno.test("an interrupt of the second PIC that the first alone has acknowledged 
     };
     using vm = boot(reported("second_pic_without_eoi", define), {
       memory: "8M",
+      clock: new TestClock(),
       devices: [new Pic(), clock],
     });
     vm.run();

@@ -53,6 +53,86 @@ Deno.test("the guest gets what vm.cpuid says, with nothing edited", () => {
   assert(vm.cpuid.processor.family > 0);
 });
 
+const HYPERVISOR = 31;
+const X2APIC = 21;
+const TSC_DEADLINE = 24;
+const APIC = 9;
+
+for (const irqchip of [false, true, "split"] as const) {
+  Deno.test(`what the guest sees by default fits the machine: irqchip ${irqchip}`, () => {
+    using vm = machine(undefined, { irqchip });
+    const hasApic = irqchip !== false;
+    const { ecx, edx } = answer(vm, 1);
+    const isSet = (word: number, bit: number) => (word >>> bit & 1) === 1;
+    assert(isSet(ecx, HYPERVISOR), "KVM's leaves are there, and the bit says so");
+    assertEquals(isSet(ecx, X2APIC), hasApic);
+    assertEquals(isSet(edx, APIC), hasApic);
+    using kvm = Kvm.open();
+    const hasDeadline = hasApic && kvm.capability("KVM_CAP_TSC_DEADLINE_TIMER") !== 0;
+    assertEquals(isSet(ecx, TSC_DEADLINE), hasDeadline);
+    assertEquals((vm.registers.apic_base & 0x800n) !== 0n, hasApic);
+    const supported = supportedCpuid(kvm);
+    for (const name of ["kvm_pv_unhalt", "kvm_pv_eoi", "kvm_async_pf", "arat"] as const) {
+      assertEquals(vm.cpuid.has(name), hasApic && supported.has(name), name);
+    }
+    for (const name of ["kvm_clocksource", "kvm_poll_control", "lm", "tsc"] as const) {
+      assertEquals(vm.cpuid.has(name), supported.has(name), name);
+    }
+  });
+}
+
+Deno.test("the deadline timer that the guest sees fires", () => {
+  using kvm = Kvm.open();
+  if (kvm.capability("KVM_CAP_TSC_DEADLINE_TIMER") === 0) return;
+  using vm = boot(
+    asm`
+      bits 64
+      VECTOR   equ 0x40
+      SPURIOUS equ 0xf0
+      LVT      equ 0x320
+      DEADLINE equ 0x6e0
+      mov ebx, 0xfee00000
+      mov dword [rbx + SPURIOUS], 0x1ff
+      mov dword [rbx + LVT], 2 << 17 | VECTOR
+      rdtsc
+      add eax, 1000
+      adc edx, 0
+      mov ecx, DEADLINE
+      wrmsr
+      sti
+      hlt
+      cli
+      hlt
+    on_timer:
+      inc r8d
+      iretq
+    `,
+    {
+      irqchip: true,
+      gates: { 0x40: "on_timer" },
+      mappings: [
+        { linear: 0, physical: 0, size: 0x20_0000 },
+        { linear: 0xfee0_0000, physical: 0xfee0_0000, size: 0x1000 },
+      ],
+    },
+  );
+  assert(vm.cpuid.has("tsc_deadline_timer"));
+  vm.run();
+  expect(vm).toHaveRegisters({ r8: 1 });
+});
+
+Deno.test("what needs a local APIC is not shown without one, but where the test plays it", () => {
+  for (const show of ["apic", "x2apic", "tsc_deadline_timer"] as const) {
+    const { message } = assertThrows(() => machine({ show: [show] }), TypeError);
+    assertStringIncludes(message, `Cannot show the CPUID feature ${show}: it needs a local APIC`);
+    assertStringIncludes(message, "Boot it with \`irqchip: true\`");
+  }
+  using vm = machine({ force: ["apic", "tsc_deadline_timer"], hypervisor: false });
+  assert(vm.cpuid.has("apic") && vm.cpuid.has("tsc_deadline_timer") && !vm.cpuid.has("x2apic"));
+  assertEquals(vm.registers.apic_base, 0xfee0_0900n);
+  assertEquals([vm.cpuid.has("hypervisor"), vm.cpuid.hypervisor], [false, undefined]);
+});
+
 Deno.test("a hidden feature is hidden from the guest, and what belongs to it with it", () => {
   using plain = machine(undefined);
   assert(plain.cpuid.has("smep"));
