@@ -37,13 +37,9 @@ export type {
   RegisterContent,
   RegisterDefinition,
   RegisterDefinitions,
+  RegisterMapOptions,
 } from "./register_definition.ts";
-export {
-  type ExpectedAccess,
-  type RegisterAccess,
-  RegisterMap,
-  type RegisterMapOptions,
-} from "./register_map.ts";
+export { type ExpectedAccess, type RegisterAccess, RegisterMap } from "./register_map.ts";
 export { Cmos, type CmosOptions } from "./cmos.ts";
 export { DebugConsole } from "./debug_console.ts";
 export { Hpet } from "./hpet.ts";

@@ -1,3 +1,4 @@
+import { checkNames, checkOptions, type NamesOf } from "../x86/defined_entries.ts";
 import { hex } from "../x86/hex.ts";
 import { noneOfThatName } from "../x86/nearest_names.ts";
 
@@ -9,6 +10,8 @@ const MOST_BITS = 32;
  * ignored), `"wo"` (reads as 0), `"w1c"` (a one that is written clears the bit), `"rc"` (a read clears it).
  */
 export type RegisterAccessKind = "rw" | "ro" | "wo" | "w1c" | "rc";
+
+const ACCESS_KINDS: readonly RegisterAccessKind[] = ["rw", "ro", "wo", "w1c", "rc"];
 
 /** Where a field lies: its bit, or its highest and lowest bit, as data sheets write `[7:4]`. */
 export type FieldBits = number | readonly [high: number, low: number];
@@ -68,6 +71,44 @@ export interface Register {
   readonly canWrite: boolean;
 }
 
+/** Where a register map is, and what it has. */
+export interface RegisterMapOptions<Registers extends RegisterDefinitions> {
+  /** The first I/O port; or give `address`. */
+  readonly port?: number;
+  /** The first guest physical address. */
+  readonly address?: number;
+  /** Its interrupt request line, which `RegisterMap.interrupt` sets. */
+  readonly irq?: number;
+  /** Its registers. */
+  readonly registers: Registers;
+  /**
+   * What reserved bits read as: 0 by default, or bits at random from a seed, for drivers that must not care about them.
+   */
+  readonly reserved?: "zero" | { readonly seed: number };
+}
+
+/** The names of a map's options. */
+export const MAP_NAMES: NamesOf<RegisterMapOptions<RegisterDefinitions>> = {
+  port: "value",
+  address: "value",
+  irq: "value",
+  registers: "value",
+  reserved: "value",
+};
+
+const REGISTER_NAMES: NamesOf<RegisterDefinition> = {
+  offset: "value",
+  size: "value",
+  reset: "value",
+  access: "value",
+  fields: "value",
+};
+
+const FIELD_NAMES: NamesOf<Exclude<FieldDefinition, FieldBits>> = {
+  bits: "value",
+  access: "value",
+};
+
 /** All ones, of so many bytes. */
 export function ones(size: number): number {
   return 2 ** (BYTE_BITS * size) - 1;
@@ -90,6 +131,7 @@ export function registerOf(
   definition: RegisterDefinition,
   defaultSize: 1 | 4,
 ): Register {
+  checkOptions(`make ${path}`, definition, REGISTER_NAMES);
   const { offset, size = defaultSize, reset = 0, access = "rw", fields = {} } = definition;
   if (!Number.isSafeInteger(offset) || offset < 0 || ![1, 2, 4].includes(size)) {
     throw new RangeError(
@@ -99,16 +141,22 @@ export function registerOf(
   const places = new Map<string, { shift: number; mask: number }>();
   const masks: Record<RegisterAccessKind, number> = { rw: 0, ro: 0, wo: 0, w1c: 0, rc: 0 };
   let taken = 0;
+  checkNames(`make ${path} with fields`, fields);
+  checkAccess(path, access);
   for (const [field, definition] of Object.entries(fields)) {
-    const given = typeof definition === "object" && "bits" in definition
-      ? definition
-      : { bits: definition, access };
+    const isPlace = typeof definition === "number" || Array.isArray(definition);
+    const given: { readonly bits: FieldBits; readonly access?: RegisterAccessKind } = isPlace
+      ? { bits: definition as FieldBits }
+      : definition as Exclude<FieldDefinition, FieldBits>;
+    checkOptions(`make ${path}.${field}`, given, FIELD_NAMES);
+    const kind = given.access ?? access;
+    checkAccess(`${path}.${field}`, kind);
     const place = placeOf(`${path}.${field}`, given.bits, bitsOf(size));
     if ((taken & place.mask) !== 0) {
       throw new RangeError(`Cannot make ${path}: its field ${field} overlaps another`);
     }
     taken |= place.mask;
-    masks[given.access] |= place.mask;
+    masks[kind] |= place.mask;
     places.set(field, place);
   }
   const rest = ones(size) & ~taken;
@@ -131,8 +179,17 @@ export function registerOf(
   };
 }
 
+function checkAccess(path: string, access: RegisterAccessKind): void {
+  if (ACCESS_KINDS.includes(access)) return;
+  throw new RangeError(
+    `Cannot make ${path}: its access ${JSON.stringify(access)} is none of ${
+      ACCESS_KINDS.join(", ")
+    }`,
+  );
+}
+
 function placeOf(path: string, bits: FieldBits, width: number): { shift: number; mask: number } {
-  const [high, low] = typeof bits === "number" ? [bits, bits] : bits;
+  const [high, low] = Array.isArray(bits) ? bits : [bits, bits];
   const isPlace = Number.isInteger(high) && Number.isInteger(low) && low >= 0 && high >= low &&
     high < width;
   if (!isPlace) {

@@ -1,3 +1,4 @@
+import { checkNames, checkOptions } from "../x86/defined_entries.ts";
 import { hex } from "../x86/hex.ts";
 import { noneOfThatName } from "../x86/nearest_names.ts";
 import type { Device, DeviceBoard, InterruptLine } from "./device.ts";
@@ -8,29 +9,15 @@ import {
   fieldOf,
   type FieldPath,
   fitting,
+  MAP_NAMES,
   ones,
   placed,
   type Register,
   type RegisterContent,
   type RegisterDefinitions,
+  type RegisterMapOptions,
   registerOf,
 } from "./register_definition.ts";
-
-/** Where a register map is, and what it has. */
-export interface RegisterMapOptions<Registers extends RegisterDefinitions> {
-  /** The first I/O port; or give `address`. */
-  readonly port?: number;
-  /** The first guest physical address. */
-  readonly address?: number;
-  /** Its interrupt request line, which {@linkcode RegisterMap.interrupt} sets. */
-  readonly irq?: number;
-  /** Its registers. */
-  readonly registers: Registers;
-  /**
-   * What reserved bits read as: 0 by default, or bits at random from a seed, for drivers that must not care about them.
-   */
-  readonly reserved?: "zero" | { readonly seed: number };
-}
 
 /** An access of the guest's to a register. */
 export interface RegisterAccess {
@@ -130,11 +117,16 @@ export class RegisterMap<const Registers extends RegisterDefinitions> implements
   /**
    * A device with its registers as after reset.
    *
-   * @throws {TypeError} When it has both a port and an address, or neither, or no register.
+   * @throws {TypeError} When it has both a port and an address, or neither, or no register, or a name that there is not.
    * @throws {RangeError} When registers or fields overlap, or a value does not fit.
    */
   constructor(name: string, options: RegisterMapOptions<Registers>) {
-    const { port, address, registers, reserved } = options;
+    checkOptions(`make ${name}`, options, MAP_NAMES);
+    const { port, address, registers, reserved = "zero" } = options;
+    checkNames(`make ${name} with registers`, registers);
+    if (reserved !== "zero") {
+      checkOptions(`make ${name}`, reserved, { seed: "value" }, "reserved");
+    }
     this.name = name;
     this.#options = options;
     this.#random = typeof reserved === "object" ? seedOf(reserved.seed) : 0;
@@ -145,6 +137,11 @@ export class RegisterMap<const Registers extends RegisterDefinitions> implements
     if (entries.length === 0) throw new TypeError(`Cannot make ${name}: it has no register`);
     const size = port === undefined ? 4 : 1;
     for (const [register, definition] of entries) {
+      if (register.includes(".")) {
+        throw new TypeError(
+          `Cannot make ${name}: the point in "${register}" is what fields stand behind`,
+        );
+      }
       this.#registers.set(register, registerOf(`${name}.${register}`, register, definition, size));
     }
     this.#checkOverlaps();
@@ -248,7 +245,10 @@ export class RegisterMap<const Registers extends RegisterDefinitions> implements
     });
   }
 
-  /** A fault: no device answers. All reads give ones, and writes are lost, until it is called with false. */
+  /**
+   * A fault: no device answers. All reads give ones, and writes are lost, until it is called with false. What the driver
+   * tries is in {@linkcode RegisterMap.accesses} all the same.
+   */
   float(isFloating = true): void {
     this.#isFloating = isFloating;
   }
@@ -299,7 +299,7 @@ export class RegisterMap<const Registers extends RegisterDefinitions> implements
   /** Expects one read of a register; with a value, that the guest got it. */
   read<Name extends keyof Registers & string>(
     name: Name,
-    value?: RegisterContent<Registers[Name]>,
+    ...value: [RegisterContent<Registers[Name]>?]
   ): ExpectedAccess {
     return this.#expected("read", name, value);
   }
@@ -307,7 +307,7 @@ export class RegisterMap<const Registers extends RegisterDefinitions> implements
   /** Expects one write to a register; with a value, or with fields, of it. */
   wrote<Name extends keyof Registers & string>(
     name: Name,
-    value?: RegisterContent<Registers[Name]>,
+    ...value: [RegisterContent<Registers[Name]>?]
   ): ExpectedAccess {
     return this.#expected("write", name, value);
   }
@@ -317,7 +317,7 @@ export class RegisterMap<const Registers extends RegisterDefinitions> implements
     name: Name,
     value: RegisterContent<Registers[Name]>,
   ): ExpectedAccess {
-    return this.#expected("poll", name, value);
+    return this.#expected("poll", name, [value]);
   }
 
   /** An access in words: the register, its value, and the fields that are not 0. */
@@ -331,8 +331,11 @@ export class RegisterMap<const Registers extends RegisterDefinitions> implements
   }
 
   #guestReads(offset: number, size: number): number {
-    if (this.#isFloating) return ones(size);
     const register = this.#at("read", offset, size);
+    if (this.#isFloating) {
+      this.#accesses.push({ register: register.name, kind: "read", value: ones(size) });
+      return ones(size);
+    }
     const script = this.#scriptOf(register.name);
     for (const each of script.planned) {
       if (--each.reads === 0) script.value = (script.value & ~each.mask | each.value) >>> 0;
@@ -353,16 +356,19 @@ export class RegisterMap<const Registers extends RegisterDefinitions> implements
     return value >>> 0;
   }
 
-  #guestWrites(offset: number, written: number | bigint, size: number): void {
-    if (this.#isFloating) return;
+  #guestWrites(offset: number, written: number | bigint, size: number): NoPromise {
     const register = this.#at("write", offset, size);
     const script = this.#scriptOf(register.name);
     const value = Number(written);
+    if (this.#isFloating) {
+      this.#accesses.push({ register: register.name, kind: "write", value });
+      return;
+    }
     const { writable, writeOneToClear } = register;
     const kept = script.value & ~writable & ~(value & writeOneToClear);
     script.value = (kept | value & writable) >>> 0;
     this.#accesses.push({ register: register.name, kind: "write", value });
-    script.write?.(value);
+    return script.write?.(value);
   }
 
   /** @throws {RangeError} When the guest may not access that. */
@@ -404,11 +410,17 @@ export class RegisterMap<const Registers extends RegisterDefinitions> implements
   #expected(
     kind: ExpectedAccess["kind"],
     name: string,
-    given: number | Readonly<Record<string, number | undefined>> | undefined,
+    values: readonly (number | Readonly<Record<string, number | undefined>> | undefined)[],
   ): ExpectedAccess {
     const register = this.#registerOf(name);
-    if (given === undefined) {
+    if (values.length === 0) {
       return { kind, register: name, mask: 0, value: 0, text: `${kind} ${name}` };
+    }
+    const [given] = values;
+    if (given === undefined) {
+      throw new TypeError(
+        `Cannot expect ${name} as undefined: leave it out, or give a value; is a name misspelt where it comes from?`,
+      );
     }
     const { value, mask, text } = contentOf(register, given);
     return { kind, register: name, mask, value, text: `${kind} ${name} ${text}` };

@@ -72,7 +72,7 @@ Deno.test("the faults of hardware: a stuck bit, a late reply, no device, one bad
   assertEquals(run(() => {}), { bl: 0x5a, bh: 0, reads: 2 });
   assertEquals(run((adc) => adc.stick("STATUS.READY", 0)), { bl: 0, bh: 1, reads: 16 });
   assertEquals(run((adc) => adc.delay("STATUS.READY", 4)), { bl: 0x5a, bh: 0, reads: 6 });
-  assertEquals(run((adc) => adc.float()), { bl: 0, bh: 2, reads: -1 });
+  assertEquals(run((adc) => adc.float()), { bl: 0, bh: 2, reads: 1 });
   assertEquals(run((adc) => adc.failOnce("STATUS", { FAULT: 1 })), { bl: 0, bh: 2, reads: 1 });
   assertEquals(run((adc) => adc.replies("DATA", [0x11, 0x22])), { bl: 0x11, bh: 0, reads: 2 });
   assertEquals(run((adc) => adc.onRead("DATA", () => 0x33)), { bl: 0x33, bh: 0, reads: 2 });
@@ -229,7 +229,27 @@ Deno.test("maps, names and values that cannot be are refused", () => {
     RangeError,
     "8 bits",
   );
+  const A = { offset: 0 };
+  const register = (definition: unknown) => make({ port: 1, registers: { A: definition } });
+  assertThrows(make(undefined as never), TypeError, "give an object");
+  assertThrows(make({ port: 1, registers: 3 }), TypeError, "with registers 3");
+  assertThrows(make({ port: 1, irqs: 3, registers: { A } }), TypeError, "the nearest are irq");
+  assertThrows(make({ port: 1, registers: { A }, reserved: "random" }), TypeError, "reserved");
+  assertThrows(make({ port: 1, registers: { A }, reserved: { sed: 1 } }), TypeError, "are seed");
+  assertThrows(make({ port: 1, registers: { "A.B": A } }), TypeError, "point");
+  assertThrows(register(3), TypeError, "make X.A with 3");
+  assertThrows(register({ offset: 0, acces: "ro" }), TypeError, "the nearest are access");
+  assertThrows(register({ offset: 0, access: "r0" }), RangeError, "rw, ro, wo, w1c, rc");
+  assertThrows(register({ offset: 0, fields: 3 }), TypeError, "with fields 3");
+  const field = (definition: unknown) => register({ offset: 0, fields: { F: definition } });
+  assertThrows(field({ bits: 1, acess: "ro" }), TypeError, "the nearest are access");
+  assertThrows(field({ bit: 1 }), TypeError, "the nearest are bits");
+  assertThrows(field({ bits: 1, access: "r" }), RangeError, "X.A.F");
+  assertThrows(field("3"), TypeError, "X.A.F");
   const adc = converter();
+  assertThrows(() => adc.read("DATA", undefined), TypeError, "DATA as undefined");
+  assertThrows(() => adc.wrote("CONTROL", undefined), TypeError, "CONTROL as undefined");
+  assertThrows(() => adc.polled("STATUS", undefined as never), TypeError, "as undefined");
   assertThrows(() => adc.set("STATUZ" as never, 1), RangeError, "nearest are STATUS");
   assertThrows(() => adc.stick("STATUS.REDY" as never, 1), RangeError, "nearest are READY");
   assertThrows(() => adc.stick("STATUS" as never, 1), RangeError, "name one");
