@@ -8,6 +8,7 @@ import { Disk } from "../devices/disk.ts";
 import { FwCfg } from "../devices/fw_cfg/fw_cfg.ts";
 import { pc } from "../devices/pc.ts";
 import { PciBus } from "../devices/pci/pci_bus.ts";
+import { piix } from "../devices/pci/piix.ts";
 import { Pic } from "../devices/pic.ts";
 import { TextScreen } from "../devices/text_screen.ts";
 import { Uart } from "../devices/uart.ts";
@@ -79,7 +80,7 @@ export function boardOf(given: RunArguments): RunBoard {
   // A boot sector counts on the timer that its BIOS has started; kernels on local APICs.
   const hasOwnPic = image.kind === "boot-sector" && cpus === 1;
   const others: Device[] = isFirmware
-    ? [new FwCfg({ memory: size, cpus }), new PciBus([], { resources: "unassigned" })]
+    ? [new FwCfg({ memory: size, cpus }), new PciBus([piix()], { resources: "unassigned" })]
     : [];
   if (disks[FIRST_DISK] !== undefined) others.push(new IdeDisk(disks[FIRST_DISK]));
   if (bios !== undefined) others.push(bios);
@@ -122,13 +123,10 @@ export function boardOf(given: RunArguments): RunBoard {
 }
 
 function open({ file, kind, origin }: RunArguments): Image {
-  const options = {
+  return Image.open(file, {
     ...kind === undefined ? {} : { kind },
     ...origin === undefined ? {} : { origin },
-  };
-  const image = Image.open(file, options);
-  // The board's chipset has no shadow RAM that firmware could switch on.
-  return image.kind === "rom" ? Image.open(file, { ...options, shadow: "ram" }) : image;
+  });
 }
 
 /** The disks by the numbers that a BIOS gives them: the one that was given, else the one that the boot sector is of. */
