@@ -40,14 +40,8 @@ Deno.test("Debian's kernel boots to a shell, mounts a virtio disk, and turns the
     unclaimed: "open-bus",
     devices: [...pc({ pic: false, pit: false }), new PciBus([new VirtioPci(new VirtioBlk(disk))])],
     kernel: { commandLine: "console=ttyS0 loglevel=6 cryptomgr.notests", initrd },
-    cpuid: {
-      // It boots without, too. But a kernel that knows of KVM and of the deadline timer need not measure TSC and local APIC
-      // by other timers, which on an emulated machine takes twice as long, and up to a minute where that is busy.
-      hypervisor: "KVMKVMKVM",
-      show: ["tsc_deadline_timer"],
-      // The emulated machine's KVM does not see XSETBV (docs/limits.md), which the kernel complains of at length.
-      hide: ["xsave"],
-    },
+    // The emulated machine's KVM does not see XSETBV (docs/limits.md), which the kernel complains of at length.
+    cpuid: { hide: ["xsave"] },
     timeout: 15_000,
   });
   vm.memory.write(0xe_0000, acpiTables({ pci: {} }));
