@@ -454,3 +454,14 @@ Deno.test("what cannot be is refused", () => {
   expect(other).toHaveScreen([""]);
   assert(other.screen.text === "");
 });
+
+Deno.test("options and failures of a BIOS that there are not are refused", () => {
+  const make = (options: unknown) => () => void new Bios(options as never);
+  assertThrows(make({ disk: {} }), TypeError, "the nearest are disks");
+  assertThrows(make({ quirks: { hasNoExtension: true } }), TypeError, "are hasNoExtensions");
+  assertThrows(make({ disks: { 0x80: new Uint8Array(512) } }), TypeError, "new Disk(bytes)");
+  const bios = new Bios();
+  assertThrows(() => bios.fails(0x13, 0x02, 0), RangeError, "that is success");
+  assertThrows(() => bios.fails(0x13, 0x102, 1), RangeError, "AH takes");
+  assertThrows(() => bios.fails(0x13, 0x02, 1, NaN), RangeError, "from 1 on");
+});

@@ -357,6 +357,8 @@ Deno.test("whatever a guest writes to the calls' ports, the run ends or goes on,
 
 Deno.test("options that cannot be are refused", () => {
   assertThrows(() => new Unikernel({ files: {}, folder: "/" }), TypeError, "one of them");
+  assertThrows(() => new Unikernel({ file: {} } as never), TypeError, "the nearest are files");
+  assertThrows(() => new Unikernel({ writable: "yes" } as never), TypeError, "true or false");
   assertThrows(() => new Unikernel({ files: { "../x": "" } }), RangeError, '"../x"');
   assertThrows(() => new Unikernel({ args: Array(129).fill("x") }), RangeError, "129 arguments");
   const device = new Unikernel();

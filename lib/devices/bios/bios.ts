@@ -1,6 +1,8 @@
+import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
 import { BIOS, PORT, REAL_MODE } from "../../x86/layout.ts";
 import type { Device, DeviceBoard } from "../device.ts";
-import type { Disk } from "../disk.ts";
+import { Disk } from "../disk.ts";
+import { asyncError, isPromise } from "../handlers.ts";
 import type { TextScreen } from "../text_screen.ts";
 import { BiosCall } from "./call.ts";
 import { DiskServices, FIXED_DISK } from "./disk_services.ts";
@@ -22,6 +24,23 @@ export interface BiosOptions {
   /** What it does otherwise than most. */
   readonly quirks?: BiosQuirks;
 }
+
+const NAMES: NamesOf<BiosOptions> = {
+  disks: "value",
+  screen: "value",
+  keys: "value",
+  date: "value",
+  quirks: "value",
+};
+
+const QUIRK_NAMES: NamesOf<BiosQuirks> = {
+  enablesInterrupts: "flag",
+  trashesRegisters: "flag",
+  hasNoExtensions: "flag",
+  hasNoE820: "flag",
+  shortE820: "flag",
+  failsReadsEvery: "value",
+};
 
 /** A call of a service, as the test sees it. */
 export interface BiosCallRecord {
@@ -134,13 +153,21 @@ export class Bios implements Device {
   /**
    * A BIOS that is to be put on a board.
    *
+   * @throws {TypeError} When there is no such option or quirk, or a disk is none.
    * @throws {RangeError} When a drive has a number that none can have, or a key is none of a keyboard's.
    */
   constructor(options: BiosOptions = {}) {
-    const { disks = {}, keys = "" } = options;
+    checkOptions("make a BIOS", options, NAMES);
+    const { disks = {}, keys = "", quirks = {} } = options;
+    checkOptions("make a BIOS", quirks, QUIRK_NAMES, "quirks");
     this.#options = options;
     this.#disks = new Map(Object.entries(disks).map(([drive, disk]) => [Number(drive), disk]));
-    for (const drive of this.#disks.keys()) {
+    for (const [drive, disk] of this.#disks) {
+      if (!(disk instanceof Disk)) {
+        throw new TypeError(
+          `Cannot make drive ${drive} of ${String(disk)}: give it a disk, new Disk(bytes)`,
+        );
+      }
       if (Number.isInteger(drive) && drive >= 0 && drive <= 0xff) continue;
       throw new RangeError(`Cannot make drive ${drive}: drives have the numbers 0 to 0xff`);
     }
@@ -179,6 +206,16 @@ export class Bios implements Device {
    */
   fails(vector: number, ah: number, status: number, times: number = 1): void {
     this.#checkVector("fail", vector);
+    for (const byte of [ah, status]) {
+      if (Number.isInteger(byte) && byte >= 0 && byte <= 0xff) continue;
+      throw new RangeError(`Cannot make a service fail by ${byte}: AH takes 0 to 0xff`);
+    }
+    if (status === 0) {
+      throw new RangeError("Cannot make a service fail by the status 0: that is success");
+    }
+    if (!Number.isSafeInteger(times) || times < 1) {
+      throw new RangeError(`Cannot make a service fail ${times} times: it is no number from 1 on`);
+    }
     this.#failures.push({ vector, ah, status, times });
   }
 
@@ -269,7 +306,9 @@ export class Bios implements Device {
       call.result(failure.status);
       return true;
     }
-    if (this.#handlers.get(call.vector)?.(call) === true) return true;
+    const answer: unknown = this.#handlers.get(call.vector)?.(call);
+    if (isPromise(answer)) throw asyncError(answer, `answer the service ${call.vector}`);
+    if (answer === true) return true;
     switch (call.vector) {
       case VECTOR.VIDEO:
         return this.#video?.answer(call) ?? false;

@@ -100,6 +100,15 @@ export class MemoryFiles implements FileTree {
   }
 }
 
+/** With room for as much again: a file that grows page by page is not copied at each. */
+function grown(old: Uint8Array, length: number): Uint8Array {
+  const bytes = length <= old.buffer.byteLength
+    ? new Uint8Array(old.buffer, 0, length)
+    : new Uint8Array(Math.max(length, 2 * old.length)).subarray(0, length);
+  if (bytes.buffer !== old.buffer) bytes.set(old);
+  return bytes;
+}
+
 class OpenMemoryFile implements OpenFile {
   readonly #file: { bytes: Uint8Array };
   readonly #reads: boolean;
@@ -128,8 +137,7 @@ class OpenMemoryFile implements OpenFile {
     const end = this.#position + bytes.length;
     if (end > LARGEST_FILE) return undefined;
     if (end > old.length) {
-      this.#file.bytes = new Uint8Array(end);
-      this.#file.bytes.set(old);
+      this.#file.bytes = grown(old, end);
     }
     this.#file.bytes.set(bytes, this.#position);
     this.#position = end;

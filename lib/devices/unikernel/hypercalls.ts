@@ -1,3 +1,4 @@
+import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
 import { hex } from "../../x86/hex.ts";
 import { UNIKERNEL_PORT as PORT } from "../../x86/layout.ts";
 import type { Device, DeviceBoard, DeviceMemory } from "../device.ts";
@@ -21,6 +22,11 @@ export interface UnikernelOptions {
   /** Frames that wait for the guest; without it the network is down. */
   readonly frames?: readonly Uint8Array[];
 }
+
+// deno-fmt-ignore
+const NAMES: NamesOf<UnikernelOptions> = {
+  args: "value", env: "value", input: "value", files: "value", folder: "value", writable: "flag", frames: "value",
+};
 
 /** A hypercall that the guest has made. */
 export interface Hypercall {
@@ -122,6 +128,7 @@ export class Unikernel implements Device {
    * @throws {RangeError} When there are too many arguments, or a path is none.
    */
   constructor(options: UnikernelOptions = {}) {
+    checkOptions("make a unikernel's monitor", options, NAMES);
     const { args = [], env = {}, files = {}, folder, writable = false, input = "" } = options;
     if (folder !== undefined && options.files !== undefined) {
       throw new TypeError("Cannot give the guest files and a folder: give one of them");
