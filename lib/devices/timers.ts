@@ -1,3 +1,5 @@
+import { checkOptions } from "../x86/defined_entries.ts";
+
 /** The time that a board's devices count by. */
 export interface Clock {
   /** Nanoseconds since the machine was booted. */
@@ -70,7 +72,9 @@ export class TestClock implements Clock {
    *   takes on hardware.
    * @throws {RangeError} When it is negative, or no whole number.
    */
-  constructor({ perExit = 1000 }: { readonly perExit?: number } = {}) {
+  constructor(options: { readonly perExit?: number } = {}) {
+    checkOptions("make a clock", options, { perExit: "value" });
+    const { perExit = 1000 } = options;
     this.#perExit = checked("pass", perExit);
   }
 
@@ -103,6 +107,9 @@ function checked(verb: string, nanoseconds: number): number {
   );
 }
 
+/** How many calls are made before the guest goes on. */
+const MOST_AT_ONCE = 10_000;
+
 interface Timer {
   readonly deadline: number;
   readonly callback: () => void;
@@ -114,11 +121,17 @@ interface Timer {
  */
 export class Timers {
   readonly #clock: Clock;
+  readonly #checkTime: () => void;
   #planned: Timer[] = [];
 
-  /** None planned. */
-  constructor(clock: Clock) {
+  /**
+   * None planned.
+   *
+   * @param checkTime Throws where the time limit of the guest's run is over.
+   */
+  constructor(clock: Clock, checkTime: () => void = () => {}) {
     this.#clock = clock;
+    this.#checkTime = checkTime;
   }
 
   /** The time, in nanoseconds since the machine was booted. */
@@ -136,8 +149,12 @@ export class Timers {
    *
    * @param deadline When, in nanoseconds since the machine was booted; at once where that is over.
    * @returns What takes it back.
+   * @throws {RangeError} When the deadline is no number.
    */
   at(deadline: number, callback: () => void): Disposable {
+    if (typeof deadline !== "number" || Number.isNaN(deadline)) {
+      throw new RangeError(`Cannot plan a call for ${String(deadline)}: it is no time`);
+    }
     const timer = { deadline, callback };
     const index = this.#planned.findIndex((each) => each.deadline > deadline);
     this.#planned.splice(index < 0 ? this.#planned.length : index, 0, timer);
@@ -155,10 +172,10 @@ export class Timers {
     this.expire();
   }
 
-  /** Calls those that are due. */
+  /** Calls those that are due; not without end, where each plans the next for the same time. */
   expire(): void {
     const { now } = this;
-    while (this.#planned.length > 0 && this.#planned[0].deadline <= now) {
+    for (let count = 0; count < MOST_AT_ONCE && this.#planned[0]?.deadline <= now; count++) {
       this.#planned.shift()!.callback();
     }
   }
@@ -167,11 +184,13 @@ export class Timers {
    * Lets time pass until the next is due, and calls it.
    *
    * @param most How many milliseconds of the host's time that may take.
+   * @throws When the guest's run takes too long.
    */
   passToNext(most: number): void {
     const { next } = this;
     if (next === undefined) return;
     this.#clock.passUntil(next, most);
+    this.#checkTime();
     this.expire();
   }
 }

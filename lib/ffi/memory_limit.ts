@@ -11,16 +11,17 @@ export interface MemoryLimit {
   readonly of: string;
 }
 
-/** What each C library has said: a limit is not looked up at every boot. */
-const KNOWN = new WeakMap<Libc, readonly MemoryLimit[]>();
+/** What every cgroup has that runs a test: for less its files are not read. */
+const SMALL = 64 * 1024 * 1024;
 
 /**
  * The least of the limits on this process's memory: what the host has, and what its cgroup and those above it may take
  * (cgroups(7); Documentation/admin-guide/cgroup-v2.rst, memory.max; cgroup-v1/memory.rst). Undefined where none is known.
+ *
+ * @param size How much is wanted, in bytes.
  */
-export function memoryLimit(libc: Libc): MemoryLimit | undefined {
-  const limits = KNOWN.get(libc) ?? [...hostLimits(libc), ...cgroupLimits(libc)];
-  KNOWN.set(libc, limits);
+export function memoryLimit(libc: Libc, size: number): MemoryLimit | undefined {
+  const limits = [...hostLimits(libc), ...size > SMALL ? cgroupLimits(libc) : []];
   return limits.reduce<MemoryLimit | undefined>(
     (least, limit) => least === undefined || limit.bytes < least.bytes ? limit : least,
     undefined,

@@ -175,7 +175,7 @@ export class Board implements Disposable {
     });
     this.cpus = parts.cpus.map((cpu, number) => new Cpu(number, cpu, this));
     this.#timers = settings.devices.length > 0 || settings.clock !== undefined
-      ? new Timers(settings.clock ?? new HostClock())
+      ? new Timers(settings.clock ?? new HostClock(), () => this.#checkTime())
       : undefined;
     this.#limit = new TimeLimit(libc, this.#tick);
     const slice = this.cpus.length === 1
@@ -248,6 +248,13 @@ export class Board implements Disposable {
     throw new TypeError(
       "Cannot look at the screen: the machine has none. Boot it with `devices: [new TextScreen()]`.",
     );
+  }
+
+  /** Throws where the time limit of the run is over: a device lets time pass. */
+  #checkTime(): void {
+    if (this.runControl.isRunning && this.#limit.isOver()) {
+      throw new TimeLimitError(this.exitingCpu, this.#limit.milliseconds);
+    }
   }
 
   #reset(): void {

@@ -1,4 +1,4 @@
-import { asm, boot, type BootOptions, expect } from "@vmexit/vmexit";
+import { asm, boot, type BootOptions, expect, TimeLimitError } from "@vmexit/vmexit";
 import {
   Bios,
   type BiosOptions,
@@ -315,6 +315,24 @@ Deno.test("INT 15h AH=87h moves blocks above 1 MiB, and AH=86h lets time pass", 
   assertEquals(clock.nanoseconds, 65_536_000);
 });
 
+Deno.test("a wait of the BIOS's ends with the time limit of the run", () => {
+  const { vm } = withBios(
+    asm`
+      mov cx, 0xffff
+      mov dx, 0xffff
+      mov ah, 0x86
+      int 0x15
+      hlt
+    `,
+    {},
+    { timeout: 20 },
+  );
+  using _vm = vm;
+  const start = performance.now();
+  assertThrows(() => vm.run(), TimeLimitError);
+  assert(performance.now() - start < 30_000);
+});
+
 Deno.test("INT 16h gives the keys that the test has typed, and one too many is an error", () => {
   const source = asm`
     mov ah, 1
@@ -435,6 +453,9 @@ Deno.test("a handler of the guest's own stays, and with a fault catcher the serv
 Deno.test("what cannot be is refused", () => {
   assertThrows(() => new Bios({ disks: { 256: numbered(1) } }), RangeError, "0 to 0xff");
   assertThrows(() => new Bios({ keys: "é" }), RangeError, "US keyboard");
+  assertThrows(() => new Bios({ date: "2000" as never }), TypeError, "give a Date");
+  assertThrows(() => new Bios({ quirks: { failsReadsEvery: 0 } }), RangeError, "from 1 on");
+  assertThrows(() => new TestClock({ perexit: 1 } as never), TypeError, "perExit");
   assertThrows(() => new Bios().on(0x21, () => true), RangeError, "0x10 to 0x1a");
   using vm = boot(
     asm`

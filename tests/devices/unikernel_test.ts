@@ -361,6 +361,18 @@ Deno.test("options that cannot be are refused", () => {
   assertThrows(() => new Unikernel({ writable: "yes" } as never), TypeError, "true or false");
   assertThrows(() => new Unikernel({ files: { "../x": "" } }), RangeError, '"../x"');
   assertThrows(() => new Unikernel({ args: Array(129).fill("x") }), RangeError, "129 arguments");
+  for (
+    const options of [
+      { args: "abc" },
+      { args: [3] },
+      { args: ["a\0b"] },
+      { env: { A: undefined } },
+      { env: { "a=b": "c" } },
+      { input: 3 },
+      { frames: "x" },
+      { files: { a: 3 } },
+    ]
+  ) assertThrows(() => new Unikernel(options as never), TypeError, "Cannot give the guest");
   const device = new Unikernel();
   using _vm = boot(asm`hlt`, { devices: [device] });
   assertThrows(() => boot(asm`hlt`, { devices: [device] }), TypeError, "another machine's");

@@ -195,7 +195,7 @@ Deno.test("an SMI without a handler, and a handler that cannot be, are refused",
   refused({ handler: 1 << 20 }, "16-bit code reaches addresses below 1 MiB");
   refused({ handler: 1.5 }, "16-bit code reaches");
   refused({ handler: "nowhere" }, "nowhere");
-  refused({ handler: null }, "Cannot give the guest an SMM handler from object");
+  refused({ handler: null }, "Cannot boot with the option smm.handler null");
   refused({ handler: asm`times 0x8000 nop` }, "32768 bytes: there is room for 32256 at 0x38000");
   refused({ handler: asm`rsm`, base: 0x1234 }, "Cannot set SMBASE as 0x1234");
   refused({ handler: asm`rsm` }, "0x30000–0x3ffff, and the memory ends at 0x1000", "4K");

@@ -1,6 +1,8 @@
 import { memoryLimit } from "../../lib/ffi/memory_limit.ts";
 import type { Libc } from "@vmexit/vmexit/kvm";
-import { assertEquals } from "@std/assert";
+import { assertEquals, fail } from "@std/assert";
+
+const LARGE = 2 ** 30;
 
 /** A C library with these files, and so many pages of memory. */
 function hostOf(files: Readonly<Record<string, string>>, pages = 1000): Libc {
@@ -66,10 +68,15 @@ const cases: readonly {
 ];
 
 Deno.test.each(cases)("the memory that there may be: $name", ({ files, pages, limit }) => {
-  const found = memoryLimit(hostOf(files, pages));
+  const found = memoryLimit(hostOf(files, pages), LARGE);
   assertEquals([found?.bytes, found?.of], limit);
 });
 
 Deno.test("a host of which nothing is known has no limit", () => {
-  assertEquals(memoryLimit(hostOf({}, -1)), undefined);
+  assertEquals(memoryLimit(hostOf({}, -1), LARGE), undefined);
+});
+
+Deno.test("for little memory no file is read", () => {
+  const host = { ...hostOf({}), open: () => fail("opens a file") } as unknown as Libc;
+  assertEquals(memoryLimit(host, 2 ** 20)?.of, "this host");
 });

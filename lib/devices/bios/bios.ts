@@ -171,6 +171,15 @@ export class Bios implements Device {
       if (Number.isInteger(drive) && drive >= 0 && drive <= 0xff) continue;
       throw new RangeError(`Cannot make drive ${drive}: drives have the numbers 0 to 0xff`);
     }
+    const { date, quirks: { failsReadsEvery: every = 1 } = {} } = options;
+    if (date !== undefined && !(date instanceof Date && !Number.isNaN(date.getTime()))) {
+      throw new TypeError(`Cannot make a BIOS with the date ${String(date)}: give a Date`);
+    }
+    if (!Number.isSafeInteger(every) || every < 1) {
+      throw new RangeError(
+        `Cannot fail every read but ${String(every)}: failsReadsEvery is a number from 1 on`,
+      );
+    }
     this.type(keys);
   }
 

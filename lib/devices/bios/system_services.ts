@@ -30,6 +30,9 @@ const NANOSECONDS = 1e9;
 const MICROSECONDS = 1000;
 const SECONDS_PER_DAY = 86_400;
 
+/** How often the time limit is looked at while time passes. */
+const LOOK_MILLISECONDS = 5;
+
 const LEGACY_END = MIB;
 const ISA_HOLE = 15 * MIB;
 const HOLE_END = 16 * MIB;
@@ -120,9 +123,8 @@ export class SystemServices {
   #wait(microseconds: number): void {
     const { timers } = this.#board;
     const end = timers.now + microseconds * MICROSECONDS;
-    const MOST_MILLISECONDS = 1000;
-    timers.at(end, () => {});
-    while (timers.now < end) timers.passToNext(MOST_MILLISECONDS);
+    using _end = timers.at(end, () => {});
+    while (timers.now < end) timers.passToNext(LOOK_MILLISECONDS);
   }
 
   /** Memory as the machine has it, with the legacy area of a PC cut out. */

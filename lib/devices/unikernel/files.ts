@@ -66,6 +66,11 @@ export class MemoryFiles implements FileTree {
           `Cannot give the guest a file ${JSON.stringify(path)}: it is no path to a file`,
         );
       }
+      if (typeof content !== "string" && !(content instanceof Uint8Array)) {
+        throw new TypeError(
+          `Cannot give the guest the file ${path} with ${String(content)}: give text, or bytes`,
+        );
+      }
       const bytes = typeof content === "string" ? new TextEncoder().encode(content) : content;
       this.#files.set(names.join("/"), { bytes: bytes.slice() });
     }

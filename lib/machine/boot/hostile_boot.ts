@@ -1,6 +1,7 @@
 import { atCaller } from "../../guest/call_site.ts";
 import { asyncError, isPromise, type NoPromise } from "../../devices/handlers.ts";
 import type { BiosQuirks } from "../../devices/bios/quirks.ts";
+import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
 import { REAL_MODE } from "../../x86/layout.ts";
 import type { RealOptions } from "./boot_options.ts";
 
@@ -31,6 +32,8 @@ export interface HostileBootOptions {
   /** The seed that chooses them. Default 0. */
   readonly seed?: number;
 }
+
+const NAMES: NamesOf<HostileBootOptions> = { drive: "value", count: "value", seed: "value" };
 
 const PARAGRAPH = 16;
 const BOOT_SECTOR = REAL_MODE.bootSector;
@@ -74,6 +77,7 @@ const DEVIATIONS: readonly Deviation[] = [
  * then each known deviation by itself, then several together, as a seed has it. Boots that need luck fail here.
  *
  * @param body Boots the guest with the options and, where it calls the BIOS, with the quirks; and asserts.
+ * @throws {TypeError} When the body never asks for `options`.
  * @throws What `body` threw for the state with the fewest deviations, with these in front of its message.
  *
  * @example
@@ -104,6 +108,7 @@ export function hostileBoot(
   options: HostileBootOptions = {},
 ): void {
   atCaller(hostileBoot, () => {
+    checkOptions("boot", options, NAMES);
     const { drive = 0x80, count = 32, seed = 0 } = options;
     if (typeof body !== "function") {
       throw new TypeError(
@@ -124,9 +129,25 @@ export function hostileBoot(
     ...DEVIATIONS.map((deviation) => [deviation]),
     ...Array.from({ length: count }, () => DEVIATIONS.filter(() => random() < 0.5)),
   ];
+  let isUsed = false;
+  const noting = (state: FirmwareState) =>
+    body({
+      ...state,
+      get options() {
+        isUsed = true;
+        return state.options;
+      },
+    });
   for (const state of states) {
-    if (failureOf(body, state, drive) !== undefined) throw smallest(body, state, drive);
+    const failure = failureOf(noting, state, drive);
+    if (failure !== undefined) throw smallest(noting, state, drive, failure.error);
   }
+  atCaller(hostileBoot, () => {
+    if (isUsed) return;
+    throw new TypeError(
+      "Cannot tell what hostile firmware does: the body has not asked for `options`, so that all of its boots are the same",
+    );
+  });
 }
 
 /** Takes deviations away as long as it still fails. */
@@ -134,13 +155,17 @@ function smallest(
   body: (state: FirmwareState) => NoPromise,
   state: readonly Deviation[],
   drive: number,
+  first: unknown,
 ): unknown {
   let kept = state;
+  let error = first;
   for (const deviation of state) {
     const fewer = kept.filter((each) => each !== deviation);
-    if (failureOf(body, fewer, drive) !== undefined) kept = fewer;
+    const failure = failureOf(body, fewer, drive);
+    if (failure === undefined) continue;
+    kept = fewer;
+    error = failure.error;
   }
-  const error = failureOf(body, kept, drive)!.error;
   if (error instanceof Error) {
     error.message = `Firmware state: ${stateOf(kept, drive).text}.\n\n${error.message}`;
     // V8 has written the message into the stack already.

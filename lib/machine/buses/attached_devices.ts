@@ -106,6 +106,7 @@ export class AttachedDevices implements DeviceBoard, Disposable {
 
   /** Resets the devices, as RESET# does: they assert no line before that. */
   resetDevices(): void {
+    this.a20 = true;
     for (const [irq, lines] of this.#asserted) {
       if (lines.size > 0) this.#drive(irq, false);
       lines.clear();

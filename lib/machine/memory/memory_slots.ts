@@ -307,7 +307,7 @@ function overlap(range: Range, other: Range): RangeError {
 }
 
 function checkHostMemory(libc: Libc, size: number): void {
-  const limit = memoryLimit(libc);
+  const limit = memoryLimit(libc, size);
   if (limit === undefined || size <= limit.bytes) return;
   throw new HostError(
     `Cannot give the machine ${size} bytes of memory: ${limit.of} has ${limit.bytes}. Ask for less with the \`memory\` option.`,

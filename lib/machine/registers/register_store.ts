@@ -33,6 +33,10 @@ export class RegisterStore {
   #inOrder: readonly [RegisterSet, Cached][] = [];
   #layout: XsaveLayout | undefined;
   #timesSet = 0;
+  /** Whether it is watched where the CPU goes on; and where that was, of what was set since. */
+  #isPlaceWatched = false;
+  #rip: bigint | undefined;
+  #csBase: bigint | undefined;
   /** CPUID is not asked for what lies in the legacy region. */
   readonly #lazyLayout: XsaveLayout;
   /** What the sets that {@linkcode atomically} has changed so far were before. */
@@ -77,6 +81,21 @@ export class RegisterStore {
   /** Whether it was set, and not brought into the vCPU, where the CPU goes on. */
   get movesInstructionPointer(): boolean {
     return this.#isMoved("general", RIP) || this.#isMoved("special", CS_BASE);
+  }
+
+  /**
+   * Begins to watch where the CPU goes on, or ends that. Nothing is read: what it was is known once it is about to change.
+   */
+  watchPlace(isWatched: boolean): void {
+    this.#isPlaceWatched = isWatched;
+    this.#rip = this.#csBase = undefined;
+  }
+
+  /** Whether registers that were set since let it go on elsewhere. */
+  get hasLeftPlace(): boolean {
+    return this.#rip !== undefined && this.view("general").getBigUint64(RIP, true) !== this.#rip ||
+      this.#csBase !== undefined &&
+        this.view("special").getBigUint64(CS_BASE, true) !== this.#csBase;
   }
 
   /** The XSAVE area as it is in the vCPU. */
@@ -140,6 +159,8 @@ export class RegisterStore {
 
   /** Forgets what CPUID told as well: somebody else may have set it. */
   forgetAll(): void {
+    this.#notePlace("general");
+    this.#notePlace("special");
     this.forget();
     this.#layout = undefined;
     this.#timesSet++;
@@ -156,6 +177,7 @@ export class RegisterStore {
 
   #change(set: RegisterSet): Cached {
     const cached = this.#read(set);
+    this.#notePlace(set);
     if (cached.state === "read") cached.before = new DataView(cached.bytes.slice().buffer);
     if (this.#before !== undefined && !this.#before.has(set)) {
       this.#before.set(set, cached.bytes.slice());
@@ -163,6 +185,13 @@ export class RegisterStore {
     cached.state = "changed";
     this.#timesSet++;
     return cached;
+  }
+
+  /** Notes where the CPU would go on, before a set changes. */
+  #notePlace(set: RegisterSet): void {
+    if (!this.#isPlaceWatched) return;
+    if (set === "general") this.#rip ??= this.view("general").getBigUint64(RIP, true);
+    if (set === "special") this.#csBase ??= this.view("special").getBigUint64(CS_BASE, true);
   }
 
   #isMoved(set: "general" | "special", offset: number): boolean {

@@ -6,7 +6,6 @@ import type { ActivityState, HaltWatch } from "./activity_state.ts";
 import type { FaultCatcher } from "../faults/fault_catcher.ts";
 import type { StoppedCpu } from "../report/stopped_cpu.ts";
 import type { DebugControl } from "./guest_debug.ts";
-import { linearInstructionPointer } from "../registers/code_location.ts";
 import type { RegisterStore } from "../registers/register_store.ts";
 import { isPowerOff } from "./run_ends.ts";
 import { CallError } from "./run_errors.ts";
@@ -54,8 +53,6 @@ interface SeenExit {
   readonly exit: Exit;
   /** How often the CPU's registers had been set by then. */
   readonly timesSet: number;
-  /** Of an exit that KVM has done with: where the CPU goes on. */
-  readonly place: bigint | undefined;
 }
 
 /** A CPU on its way: all that running it takes, and how far it has come. */
@@ -81,11 +78,10 @@ export class CpuRunner implements CpuProgress {
 
   /** Notes an exit that test code sees. */
   see(exit: Exit): Exit {
-    const { store, cpu } = this.parts;
+    const { store } = this.parts;
     // Behind other exits KVM may still move it, when they are completed.
-    const isStill = exit.reason === "HLT" || exit.reason === "SHUTDOWN";
-    const place = isStill ? linearInstructionPointer(cpu.registers) : undefined;
-    this.seen = { exit, timesSet: store.timesSet, place };
+    store.watchPlace(exit.reason === "HLT" || exit.reason === "SHUTDOWN");
+    this.seen = { exit, timesSet: store.timesSet };
     return exit;
   }
 
@@ -110,10 +106,7 @@ export class CpuRunner implements CpuProgress {
 
   /** Whether the CPU stands at its latest exit: it has not run on, nor was it brought elsewhere. */
   get isAtExit(): boolean {
-    const { loop, store, cpu } = this.parts;
-    if (!loop.isAtExit) return false;
-    const { timesSet, place } = this.seen ?? {};
-    return place === undefined || timesSet === store.timesSet ||
-      linearInstructionPointer(cpu.registers) === place;
+    const { loop, store } = this.parts;
+    return loop.isAtExit && !store.hasLeftPlace;
   }
 }

@@ -115,12 +115,12 @@ Deno.test("an interrupt of the second PIC that the first alone has acknowledged 
 
 Deno.test("deviations come by themselves and together, by a seed, and quirks with them", () => {
   const texts: string[] = [];
-  hostileBoot(({ text }) => void texts.push(text), { count: 3, seed: 5 });
+  hostileBoot(({ text, options: _ }) => void texts.push(text), { count: 3, seed: 5 });
   assertEquals(texts[0], "all registers are zero but DL");
   assertEquals(texts.filter((text) => text === "DF is set").length, 1);
   assertEquals(texts.slice(-3).every((text) => text.includes(", ")), true);
   const again: string[] = [];
-  hostileBoot(({ text }) => void again.push(text), { count: 3, seed: 5 });
+  hostileBoot(({ text, options: _ }) => void again.push(text), { count: 3, seed: 5 });
   assertEquals(again, texts);
 });
 
@@ -164,4 +164,14 @@ Deno.test("bodies that would say nothing are refused", () => {
   assertThrows(() => hostileBoot(5 as never), TypeError, "give a function");
   assertThrows(() => hostileBoot((async () => {}) as never), TypeError, "async body");
   assertThrows(() => hostileBoot(() => {}, { count: -1 }), RangeError, "count -1");
+  assertThrows(() => hostileBoot(() => {}, { sed: 3 } as never), TypeError, "seed");
+  assertThrows(() => hostileBoot(() => {}), TypeError, "has not asked for `options`");
+});
+
+Deno.test("a body that fails once alone fails with its own error", () => {
+  let runs = 0;
+  const flaky = ({ options: _ }: { options: unknown }) => {
+    if (++runs === 2) throw new Error("once");
+  };
+  assertThrows(() => hostileBoot(flaky), Error, "once");
 });
