@@ -11,6 +11,10 @@ const CONTROLLERS = [KVM_IRQCHIP.PIC_MASTER, KVM_IRQCHIP.PIC_SLAVE, KVM_IRQCHIP.
 /** CPUID's leaf with the processor's signature. */
 const SIGNATURE_LEAF = 1;
 
+/** Bit 26 of ECX there: it has XSAVE, and so XCR0. */
+const HAS_XSAVE = 1 << 26;
+const XCR0 = 0;
+
 /**
  * What RESET# does to the CPUs and the controllers in the kernel. Memory keeps its content, as on a PC.
  *
@@ -47,7 +51,7 @@ export class KernelReset {
   #resetCpu(cpu: Cpu): void {
     const { number, vcpu, store, interrupts } = cpu;
     const leaf = vcpu.cpuid.getCpuid2().find((entry) => entry.function === SIGNATURE_LEAF);
-    const { registers, specialRegisters, msrs, debugRegisters } = resetState(leaf?.eax);
+    const { registers, specialRegisters, msrs, debugRegisters, fpu, xcr0 } = resetState(leaf?.eax);
     const apic_base = specialRegisters.apic_base & ~APIC_BASE_BIT.ENABLED | this.#apicEnabled;
     interrupts.clear();
     vcpu.events.setVcpuEvents({});
@@ -58,6 +62,10 @@ export class KernelReset {
     });
     setMsrs(cpu, msrEntries(msrs, cpu.image.symbol));
     vcpu.registers.setDebugregs(debugRegisters);
+    vcpu.fpu.setFpu(fpu);
+    if (leaf !== undefined && (leaf.ecx & HAS_XSAVE) !== 0) {
+      vcpu.fpu.setXcrs([{ xcr: XCR0, value: xcr0 }]);
+    }
     const apic = this.#localApics[number];
     if (apic === undefined) return;
     vcpu.apic.setLapic(apic);

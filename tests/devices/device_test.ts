@@ -80,9 +80,11 @@ Deno.test("a reset starts CPU 0 at the reset vector, with its devices reset and 
   using vm = boot(RESETS, { devices: [control], slots: [rom()], reset: "restart", memory: "64K" });
   vm.ports.on(0x80, { write() {} });
   vm.msrs.set({ LSTAR: 0x1234 });
+  vm.registers.set({ fcw: 0x37f, xmm0: { u32: [1, 2, 3, 4] }, dr0: 0x1000n });
   vm.run();
   assertEquals(control.resets, 1);
   expect(vm).toHaveRegisters({ al: 0x5a, bx: 0, cs: 0xf000, cr0: 0x6000_0010n });
+  expect(vm).toHaveRegisters({ fcw: 0x40, xmm0: { u32: [0, 0, 0, 0] }, dr0: 0n });
   expect(vm).toHaveMsrs({ LSTAR: 0 });
   expect(vm).toHaveMemory(0x7000, [0x5a]);
 });

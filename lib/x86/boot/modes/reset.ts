@@ -2,7 +2,7 @@ import { cr0Flags, RFLAGS_ALWAYS_SET } from "../../registers/flag_tables.ts";
 import { flagsToValue } from "../../registers/flags.ts";
 import { RESET_VECTOR } from "../../layout.ts";
 import { SEGMENT_TYPE } from "../../registers/segment.ts";
-import type { CpuState, GeneralRegisters, SpecialRegisters } from "../cpu_state.ts";
+import type { CpuState, FpuState, GeneralRegisters, SpecialRegisters } from "../cpu_state.ts";
 import type { MsrValues } from "../../msrs/msr_number.ts";
 import { segment16, specialRegisters } from "./common.ts";
 
@@ -18,6 +18,10 @@ export interface ResetState {
   msrs: MsrValues;
   /** DR6 and DR7; the others are zero. */
   debugRegisters: { dr6: bigint; dr7: bigint };
+  /** Control of x87 and SSE; their registers are zero. */
+  fpu: FpuState;
+  /** XCR0: x87 alone, of a processor that has XSAVE. */
+  xcr0: bigint;
 }
 
 /** PAT after RESET#: WB, WT, UC-, UC, twice (Intel SDM Vol. 3A, 12.12.4). */
@@ -82,6 +86,8 @@ export function resetState(signature: number = 0): ResetState {
       MTRR_DEF_TYPE: 0,
     },
     debugRegisters: { dr6: 0xffff_0ff0n, dr7: 0x400n },
+    fpu: { fcw: 0x0040, mxcsr: 0x1f80 },
+    xcr0: 1n,
   };
 }
 
