@@ -306,6 +306,24 @@ Deno.test("ten thousand opens run out of descriptors, and none stays open behind
   }
 });
 
+Deno.test("all files in memory together have 64 MiB at the most", () => {
+  const device = new Unikernel({ writable: true });
+  const far = 40 * 1024 * 1024;
+  const calls: Call[] = [3, 4].flatMap((fd, index): Call[] => [
+    open(TEXTS + 8 * index, 0o102),
+    ["lseek", i32(fd), i64(far), i32(0)],
+    write(fd, 1),
+  ]);
+  using vm = caller(device, calls);
+  vm.memory.write(TEXTS, "a\0");
+  vm.memory.write(TEXTS + 8, "b\0");
+  assertThrows(() => vm.run(), RangeError, "descriptor 4 takes no more");
+  assertEquals([...device.files].map(([name, { length }]) => [name, length]), [
+    ["a", far + 1],
+    ["b", 0],
+  ]);
+});
+
 Deno.test("pointers past memory, lengths that nothing has and other widths are faults of the guest's", () => {
   const run = (...calls: Call[]) => () => {
     using vm = caller(new Unikernel({ input: "x", frames: [] }), calls);

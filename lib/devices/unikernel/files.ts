@@ -36,6 +36,9 @@ const LONGEST_PATH = 4096;
 /** The largest file that is kept in memory: a guest must not fill the host. */
 const LARGEST_FILE = 64 * 1024 * 1024;
 
+/** As much have all files in memory together. */
+const MOST_BYTES = LARGEST_FILE;
+
 /**
  * The names on the way to a file, from the root of what the guest may see; undefined for a path that would lead out of
  * it, or names no file.
@@ -95,7 +98,17 @@ export class MemoryFiles implements FileTree {
       file = { bytes: new Uint8Array() };
       this.#files.set(key, file);
     } else if (writes && (flags & O.TRUNC) !== 0) file.bytes = new Uint8Array();
-    return new OpenMemoryFile(file, access !== O.WRONLY, writes, (flags & O.APPEND) !== 0);
+    return new OpenMemoryFile(file, {
+      reads: access !== O.WRONLY,
+      writes,
+      appends: (flags & O.APPEND) !== 0,
+      hasRoom: (growth) => this.#size + growth <= MOST_BYTES,
+    });
+  }
+
+  /** Bytes of all files. */
+  get #size(): number {
+    return [...this.#files.values()].reduce((sum, { bytes }) => sum + bytes.length, 0);
   }
 
   /** See {@linkcode FileTree.unlink}. */
@@ -114,34 +127,40 @@ function grown(old: Uint8Array, length: number): Uint8Array {
   return bytes;
 }
 
+/** What may be done with an open file in memory. */
+interface MemoryFileUse {
+  readonly reads: boolean;
+  readonly writes: boolean;
+  readonly appends: boolean;
+  /** Whether its tree may have so many bytes more. */
+  readonly hasRoom: (growth: number) => boolean;
+}
+
 class OpenMemoryFile implements OpenFile {
   readonly #file: { bytes: Uint8Array };
-  readonly #reads: boolean;
-  readonly #writes: boolean;
-  readonly #appends: boolean;
+  readonly #use: MemoryFileUse;
   #position = 0;
 
-  constructor(file: { bytes: Uint8Array }, reads: boolean, writes: boolean, appends: boolean) {
+  constructor(file: { bytes: Uint8Array }, use: MemoryFileUse) {
     this.#file = file;
-    this.#reads = reads;
-    this.#writes = writes;
-    this.#appends = appends;
+    this.#use = use;
   }
 
   read(count: number): Uint8Array | undefined {
-    if (!this.#reads) return undefined;
+    if (!this.#use.reads) return undefined;
     const bytes = this.#file.bytes.slice(this.#position, this.#position + count);
     this.#position += bytes.length;
     return bytes;
   }
 
   write(bytes: Uint8Array): number | undefined {
-    if (!this.#writes) return undefined;
+    const { writes, appends, hasRoom } = this.#use;
+    if (!writes) return undefined;
     const { bytes: old } = this.#file;
-    if (this.#appends) this.#position = old.length;
+    if (appends) this.#position = old.length;
     const end = this.#position + bytes.length;
-    if (end > LARGEST_FILE) return undefined;
     if (end > old.length) {
+      if (!hasRoom(end - old.length)) return undefined;
       this.#file.bytes = grown(old, end);
     }
     this.#file.bytes.set(bytes, this.#position);
