@@ -122,8 +122,11 @@ function checkText(text: unknown, option: string): void {
 }
 
 /** ROM at 4 GiB, and as much of its end as shows below 1 MiB. */
-export function romSlots({ protocol, size, bytes }: Image): SlotOptions[] {
+export function romSlots(image: Image): SlotOptions[] {
+  const { protocol } = image;
+  // Of other images the bytes may lie too far apart for one piece.
   if (protocol?.kind !== "rom") return [];
+  const { size, bytes } = image;
   const { high, end32, shadowedRom, shadowRam } = PC_MEMORY;
   const shadowed = Math.min(size, shadowedRom);
   const shadow: SlotOptions = protocol.shadow === "ram"
