@@ -49,20 +49,25 @@ export class KernelReset {
   }
 
   #resetCpu(cpu: Cpu): void {
-    const { number, vcpu, store, interrupts } = cpu;
+    const { number, vcpu, store, interrupts, registers } = cpu;
     const leaf = vcpu.cpuid.getCpuid2().find((entry) => entry.function === SIGNATURE_LEAF);
-    const { registers, specialRegisters, msrs, debugRegisters, fpu, xcr0 } = resetState(leaf?.eax);
+    const state = resetState(leaf?.eax);
+    const { specialRegisters, msrs, debugRegisters, fpu, xcr0 } = state;
     const apic_base = specialRegisters.apic_base & ~APIC_BASE_BIT.ENABLED | this.#apicEnabled;
     interrupts.clear();
     vcpu.events.setVcpuEvents({});
     store.forget();
-    store.load(registers, {
+    store.load(state.registers, {
       ...specialRegisters,
       apic_base: number === 0 ? apic_base : apic_base & ~APIC_BASE_BIT.BOOT_PROCESSOR,
     });
     setMsrs(cpu, msrEntries(msrs, cpu.image.symbol));
     vcpu.registers.setDebugregs(debugRegisters);
-    vcpu.fpu.setFpu(fpu);
+    // With no component in XSTATE_BV all of them are as INIT leaves them (Intel SDM Vol. 1, 13.6).
+    vcpu.fpu.setXsave(new Uint8Array(vcpu.fpu.xsaveSize));
+    store.forget();
+    registers.set({ ...fpu });
+    store.flush();
     if (leaf !== undefined && (leaf.ecx & HAS_XSAVE) !== 0) {
       vcpu.fpu.setXcrs([{ xcr: XCR0, value: xcr0 }]);
     }
