@@ -86,7 +86,10 @@ Deno.test.each(FAILURES)("CPU 1 fails by %s: the page is about it, and shows its
 
 Deno.test("the page of CPU 0 is about it, whichever CPU had the latest exit", () => {
   using vm = boot(guest, { cpus: [{}, { entry: "one" }], timeout: 20 });
-  assertThrows(() => vm.run());
+  // One after the other: by turns, a host that is busy may let CPU 1 come to its exit first.
+  for (const cpus of [[0], [1]]) {
+    for (const { exit } of vm.exits({ cpus })) if (exit.reason === "IO") break;
+  }
   assertEquals(vm.log.latest?.cpu, 1);
   const { message } = assertThrows(() => expect(vm).toHaveRegisters({ al: 0x11 }), Error);
   assertEquals(/^CPU 0 at 0x502, next 0x503/m.test(message), true, message);
