@@ -41,6 +41,9 @@ export class SpinWatch {
   #turns = 0;
   #nextTurns = 1;
   #changes = MOST_CHANGES;
+  /** Whether it was looked at before it ran, and has run since. */
+  #isKnown = false;
+  #hasMoved = false;
 
   /** @param registers Gives the CPU's `kvm_regs`. */
   constructor(registers: () => DataView) {
@@ -49,12 +52,19 @@ export class SpinWatch {
 
   /** How long the CPU runs until the next look, in milliseconds. */
   get milliseconds(): number {
-    return this.#milliseconds;
+    // One that has not come to run its first instruction must not be taken for one that spins.
+    return this.#hasMoved ? this.#milliseconds : SLICE_MILLISECONDS;
   }
 
   /** Begins a turn. False for one in which the CPU is left alone. */
   begin(): boolean {
     this.#looks = 0;
+    if (!this.#isKnown) {
+      const registers = this.#registers();
+      this.#isInLoop(registers);
+      this.#isSame(registers);
+      this.#isKnown = true;
+    }
     if (this.#turns === 0) return true;
     this.#turns--;
     return false;
@@ -64,8 +74,10 @@ export class SpinWatch {
   look(): Finding {
     const isFirst = this.#looks++ === 0;
     const registers = this.#registers();
+    const isThere = registers.getUint32(RIP, true) === this.#seen[WORDS];
     const isInLoop = this.#isInLoop(registers);
     const isSame = this.#isSame(registers);
+    this.#hasMoved ||= !(isThere && isSame);
     if (isInLoop && isSame) {
       // As it was before its turn: nothing has come for it.
       if (isFirst) this.#milliseconds = Math.min(2 * this.#milliseconds, SLICE_MILLISECONDS);
