@@ -1,5 +1,7 @@
 import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
 import { hex } from "../../x86/hex.ts";
+import { terminatedBytes } from "../bytes.ts";
+import { cString } from "../../x86/boot/protocols/memory_map.ts";
 import { UNIKERNEL_PORT as PORT } from "../../x86/layout.ts";
 import type { Device, DeviceBoard } from "../device.ts";
 import { DEFAULT_CAPACITY, KeptOutput } from "../kept_output.ts";
@@ -329,12 +331,12 @@ export class Unikernel implements Device {
   }
 
   get #arguments(): Uint8Array[] {
-    return (this.#options.args ?? []).map(terminated);
+    return (this.#options.args ?? []).map(cString);
   }
 
   get #variables(): Uint8Array[] {
     return Object.entries(this.#options.env ?? {}).map(([name, value]) =>
-      terminated(`${name}=${value}`)
+      cString(`${name}=${value}`)
     );
   }
 
@@ -380,13 +382,9 @@ export class Unikernel implements Device {
   /** A text of the guest's, up to its terminator, by physical address. */
   #text(call: Structure, member: string): string {
     const start = call.number(member);
-    const bytes: number[] = [];
-    while (bytes.length < LONGEST_TEXT) {
-      const [byte] = call.pointing(member, () => this.#board.memory.read(start + bytes.length, 1));
-      if (byte === 0) break;
-      bytes.push(byte);
-    }
-    const text = new TextDecoder().decode(Uint8Array.from(bytes));
+    const { memory } = this.#board;
+    const byteAt = (index: number) => call.pointing(member, () => memory.read(start + index, 1))[0];
+    const text = new TextDecoder().decode(terminatedBytes(byteAt, LONGEST_TEXT));
     call.say(member, text);
     return text;
   }
@@ -409,8 +407,4 @@ function checkTexts(what: string, texts: unknown): void {
 
 function isListOf(list: unknown, isOne: (element: unknown) => boolean): list is unknown[] {
   return Array.isArray(list) && Array.from(list).every(isOne);
-}
-
-function terminated(text: string): Uint8Array {
-  return new TextEncoder().encode(`${text}\0`);
 }

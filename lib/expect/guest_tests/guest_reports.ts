@@ -1,3 +1,4 @@
+import { terminatedBytes } from "../../devices/bytes.ts";
 import { hex } from "../../x86/hex.ts";
 import type { MachineCpu } from "../../machine/machine.ts";
 import { imageBaseAt } from "../../machine/registers/code_location.ts";
@@ -87,9 +88,9 @@ export class GuestReports {
     const [kind, count] = linear.read(at, 2);
     at += 2n;
     const texts = Array.from({ length: count }, () => {
-      const text = this.#textAt(at);
-      at += BigInt(new TextEncoder().encode(text).length + 1);
-      return text;
+      const bytes = this.#bytesAt(at);
+      at += BigInt(bytes.length + 1);
+      return new TextDecoder().decode(bytes);
     });
     const { imageBase } = imageBaseAt(image, back, registers.cs.base);
     const line = image.lineAt(back - imageBase - 1n);
@@ -213,13 +214,11 @@ export class GuestReports {
   }
 
   #textAt(address: bigint): string {
+    return new TextDecoder().decode(this.#bytesAt(address));
+  }
+
+  #bytesAt(address: bigint): Uint8Array {
     const { linear } = this.#cpu();
-    const bytes: number[] = [];
-    while (bytes.length < LONGEST_TEXT) {
-      const byte = linear.u8(address + BigInt(bytes.length));
-      if (byte === 0) break;
-      bytes.push(byte);
-    }
-    return new TextDecoder().decode(Uint8Array.from(bytes));
+    return terminatedBytes((index) => linear.u8(address + BigInt(index)), LONGEST_TEXT);
   }
 }

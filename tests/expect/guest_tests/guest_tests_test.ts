@@ -240,3 +240,17 @@ Deno.test("a report without a record is a fault of the guest's", async () => {
   `);
   await assertRejects(() => guestTests(vm, context().t), RangeError, "there is no record");
 });
+
+Deno.test("a text that is no UTF-8 does not hide the texts behind it", async () => {
+  using vm = boot(asm`
+    %include "../../../guests/include/guest_test.inc"
+    guest_test "bytes"
+    guest_report_record GUEST_REPORT_FAILED, 0xff, "ax", "bx"
+    guest_test_end
+    guest_tests_done
+    hlt
+  `);
+  const { steps, t } = context();
+  await guestTests(vm, t);
+  assertStringIncludes(steps[0].error!, "bx: ax is 0x0, bx is 0x0");
+});
