@@ -1,10 +1,9 @@
+import { byteOf, joinBytes, ones } from "./bytes.ts";
 import type { Bus } from "./bus.ts";
 import type { PortHandler } from "./handlers.ts";
 
-const BYTE_BITS = 8;
-
 /** What is read where nobody answers. */
-const OPEN_BUS = 0xff;
+const OPEN_BUS = ones(1);
 
 /** The registers of an 8-bit device, by their offset from its first port. */
 export interface ByteRegisters {
@@ -23,19 +22,15 @@ export interface ByteRegisters {
 export function bytePorts(first: number, count: number, registers: ByteRegisters): PortHandler {
   return {
     name: registers.name,
-    read(port, size) {
-      let value = 0;
-      for (let index = 0; index < size; index++) {
+    read: (port, size) =>
+      joinBytes(size, (index) => {
         const offset = port - first + index;
-        const byte = offset < count ? registers.read(offset) : OPEN_BUS;
-        value += byte * 2 ** (BYTE_BITS * index);
-      }
-      return value;
-    },
+        return offset < count ? registers.read(offset) : OPEN_BUS;
+      }),
     write(port, value, size) {
       for (let index = 0; index < size; index++) {
         const offset = port - first + index;
-        if (offset < count) registers.write(offset, value >>> BYTE_BITS * index & 0xff);
+        if (offset < count) registers.write(offset, byteOf(value, index));
       }
     },
   };

@@ -1,6 +1,5 @@
+import { BYTE_BITS, ones } from "./bytes.ts";
 import type { MmioHandler, PortHandler } from "./handlers.ts";
-
-const BYTE_BITS = 8;
 
 /** The widest access whose value is a number. */
 const NUMBER_SIZE = 4;
@@ -11,7 +10,7 @@ const write = (): void => {};
 /** I/O ports where no device answers: reads give all ones, since the data lines are pulled up; writes are lost. */
 export const openBusPorts: PortHandler = {
   name,
-  read: (_port, size) => 2 ** (BYTE_BITS * size) - 1,
+  read: (_port, size) => ones(size),
   write,
 };
 
@@ -19,6 +18,6 @@ export const openBusPorts: PortHandler = {
 export const openBusMmio: MmioHandler = {
   name,
   read: (_address, size) =>
-    size <= NUMBER_SIZE ? 2 ** (BYTE_BITS * size) - 1 : (1n << BigInt(BYTE_BITS * size)) - 1n,
+    size <= NUMBER_SIZE ? ones(size) : BigInt.asUintN(BYTE_BITS * size, -1n),
   write,
 };

@@ -1,8 +1,8 @@
 import { checkNames, checkOptions, type NamesOf } from "../x86/defined_entries.ts";
+import { BYTE_BITS, ones } from "./bytes.ts";
 import { hex } from "../x86/hex.ts";
 import { noneOfThatName } from "../x86/nearest_names.ts";
 
-const BYTE_BITS = 8;
 const MOST_BITS = 32;
 
 /**
@@ -108,11 +108,6 @@ const FIELD_NAMES: NamesOf<Exclude<FieldDefinition, FieldBits>> = {
   bits: "value",
   access: "value",
 };
-
-/** All ones, of so many bytes. */
-export function ones(size: number): number {
-  return 2 ** (BYTE_BITS * size) - 1;
-}
 
 /** The bits of so many bytes. */
 export function bitsOf(size: number): number {

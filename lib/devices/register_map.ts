@@ -1,6 +1,8 @@
 import { checkNames, checkOptions } from "../x86/defined_entries.ts";
 import { hex } from "../x86/hex.ts";
+import { SplitMix32 } from "../x86/split_mix.ts";
 import { noneOfThatName } from "../x86/nearest_names.ts";
+import { ones } from "./bytes.ts";
 import type { Device, DeviceBoard, InterruptLine } from "./device.ts";
 import type { NoPromise } from "./handlers.ts";
 import {
@@ -10,7 +12,6 @@ import {
   type FieldPath,
   fitting,
   MAP_NAMES,
-  ones,
   placed,
   type Register,
   type RegisterContent,
@@ -110,7 +111,8 @@ export class RegisterMap<const Registers extends RegisterDefinitions> implements
   readonly #registers = new Map<string, Register>();
   readonly #scripts = new Map<string, Script>();
   readonly #accesses: RegisterAccess[] = [];
-  #random: number;
+  /** What reserved bits come from; undefined where they are 0. */
+  readonly #random: SplitMix32 | undefined;
   #isFloating = false;
   #line: InterruptLine | undefined;
 
@@ -129,7 +131,7 @@ export class RegisterMap<const Registers extends RegisterDefinitions> implements
     }
     this.name = name;
     this.#options = options;
-    this.#random = typeof reserved === "object" ? seedOf(reserved.seed) : 0;
+    this.#random = typeof reserved === "object" ? randomOf(reserved.seed) : undefined;
     if ((port === undefined) === (address === undefined)) {
       throw new TypeError(`Cannot make ${name}: give either its first port or its first address`);
     }
@@ -350,7 +352,9 @@ export class RegisterMap<const Registers extends RegisterDefinitions> implements
     }
     value = value & ~register.writeOnly & ~script.stuckMask | script.stuckValue;
     value = script.once.shift() ?? value;
-    if (this.#random !== 0) value = value & ~register.reserved | this.#noise(register.reserved);
+    if (this.#random !== undefined) {
+      value = value & ~register.reserved | this.#random.next() & register.reserved;
+    }
     script.value = (script.value & ~register.readToClear) >>> 0;
     this.#accesses.push({ register: register.name, kind: "read", value: value >>> 0 });
     return value >>> 0;
@@ -395,16 +399,6 @@ export class RegisterMap<const Registers extends RegisterDefinitions> implements
         hex(offset)
       }: ${why}. It is a fault of the driver's, or the map lacks a register.`,
     );
-  }
-
-  /** Reserved bits at random (Marsaglia's xorshift32). */
-  #noise(mask: number): number {
-    let x = this.#random;
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    this.#random = x >>> 0;
-    return x & mask;
   }
 
   #expected(
@@ -489,7 +483,7 @@ function countOf(verb: string, count: number): number {
   throw new RangeError(`Cannot ${verb} ${String(count)} reads: it is no number from 1 on`);
 }
 
-function seedOf(seed: number): number {
-  if (Number.isSafeInteger(seed) && seed >= 0) return (Math.imul(seed, 0x9e37_79b9) ^ 1) >>> 0 || 1;
+function randomOf(seed: number): SplitMix32 {
+  if (Number.isSafeInteger(seed) && seed >= 0) return new SplitMix32(seed);
   throw new RangeError(`Cannot seed reserved bits with ${String(seed)}: it is no number from 0 on`);
 }

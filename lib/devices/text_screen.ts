@@ -1,4 +1,5 @@
 import { PORT, TEXT_SCREEN } from "../x86/layout.ts";
+import { claimBytePorts } from "./byte_ports.ts";
 import type { Device, DeviceBoard, DeviceMemory } from "./device.ts";
 
 /** The 16 colours of VGA text, by their numbers. */
@@ -115,20 +116,10 @@ export class TextScreen implements Device {
   /** See {@linkcode Device.attach}. */
   attach(board: DeviceBoard): void {
     this.#memory = board.memory;
-    board.ports.on([PORT.vga, PORT.vga + PORTS - 1], {
+    claimBytePorts(board.ports, PORT.vga, PORTS, {
       name: this.name,
-      read: (port, size) => {
-        let value = 0;
-        for (let index = 0; index < size; index++) {
-          value += this.#read(port - PORT.vga + index) * 2 ** (8 * index);
-        }
-        return value;
-      },
-      write: (port, value, size) => {
-        for (let index = 0; index < size; index++) {
-          this.#write(port - PORT.vga + index, value >>> 8 * index & 0xff);
-        }
-      },
+      read: (offset) => this.#read(offset),
+      write: (offset, value) => this.#write(offset, value),
     });
     this.reset();
   }
@@ -234,7 +225,7 @@ export class TextScreen implements Device {
         // A guest that waits for the retrace, or for its end, comes to both.
         return this.#retrace ^= RETRACE;
       default:
-        return this.#registers[offset] ?? 0xff;
+        return this.#registers[offset];
     }
   }
 
@@ -243,7 +234,7 @@ export class TextScreen implements Device {
       const index = this.#registers[OFFSET.CRTC_INDEX];
       if (index < CRTC_REGISTERS) this.#crtc[index] = byte;
     } else if (offset === OFFSET.MISC_WRITE) this.#registers[OFFSET.MISC_READ] = byte;
-    else if (offset !== OFFSET.STATUS && offset < PORTS) this.#registers[offset] = byte;
+    else if (offset !== OFFSET.STATUS) this.#registers[offset] = byte;
   }
 }
 

@@ -152,21 +152,28 @@ Deno.test("the power off ends a run, and the machine does not run on", () => {
   assertThrows(() => expect(vm).toBeHalted());
 });
 
-const TICK = asm`
-  mov word [0x80], on_tick
-  mov word [0x82], 0
-  mov al, 3
-  out 0x40, al
-  sti
-again: hlt
-  cmp byte [0x7000], 1
-  jne again
-  cli
-  hlt
-on_tick:
-  mov byte [0x7000], 1
-  iret
-`;
+/** Asks for an alarm in 3 ms, and waits for its interrupt: in HLT, or, told so, by spinning. */
+const ticking = (vector: number, define: { SPIN?: true } = {}) =>
+  asm({ define })`
+    mov word [${vector} * 4], on_tick
+    mov word [${vector} * 4 + 2], 0
+    mov al, 3
+    out 0x40, al
+    sti
+  again:
+  %ifndef SPIN
+    hlt
+  %endif
+    cmp byte [0x7000], 1
+    jne again
+    cli
+    hlt
+  on_tick:
+    mov byte [0x7000], 1
+    iret
+  `;
+
+const TICK = ticking(0x20);
 
 Deno.test("a device's timer wakes a guest in HLT by the board's interrupt controller", () => {
   const clock = new TestClock();
@@ -186,23 +193,8 @@ Deno.test("by the host's clock it takes as long as it says", () => {
 });
 
 Deno.test("a device's timer interrupts a guest that spins", () => {
-  using vm = boot(
-    asm`
-      mov word [0x80], on_tick
-      mov word [0x82], 0
-      mov al, 3
-      out 0x40, al
-      sti
-    again: cmp byte [0x7000], 1
-      jne again
-      cli
-      hlt
-    on_tick:
-      mov byte [0x7000], 1
-      iret
-    `,
-    { devices: [new Controller(), new Alarm()] },
-  );
+  const devices = [new Controller(), new Alarm()];
+  using vm = boot(ticking(0x20, { SPIN: true }), { devices });
   vm.run();
   expect(vm).toBeHalted();
 });
@@ -230,31 +222,9 @@ Deno.test("with the kernel's controllers a device's line is a GSI", () => {
     out 0x21, al
     mov al, 0xf7        ; all but IRQ 3 masked
     out 0x21, al
-    mov word [0x23 * 4], on_tick
-    mov word [0x23 * 4 + 2], 0
-    mov al, 3
-    out 0x50, al
-    sti
-  again: hlt
-    cmp byte [0x7000], 1
-    jne again
-    cli
-    hlt
-  on_tick:
-    mov byte [0x7000], 1
-    iret
+    ${ticking(0x23)}
   `;
-  const alarm: Device = {
-    name: "alarm",
-    attach(board) {
-      const { ports, timers } = board;
-      const line = board.interruptLine(3);
-      ports.on(0x50, {
-        write: (_port, value) => void timers.at(timers.now + value * 1e6, () => line.set(true)),
-      });
-    },
-  };
-  using vm = boot(guest, { irqchip: true, devices: [alarm] });
+  using vm = boot(guest, { irqchip: true, devices: [new Alarm()] });
   vm.run();
   expect(vm).toHaveMemory(0x7000, [1]);
 });

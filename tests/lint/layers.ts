@@ -28,6 +28,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
     "layout.ts": [],
     "nearest_names.ts": [],
     "placement.ts": ["hex.ts"],
+    "split_mix.ts": [],
     apic: ["hex.ts", "layout.ts"],
     cpuid: ["hex.ts", "nearest_names.ts"],
     msrs: ["hex.ts", "nearest_names.ts"],

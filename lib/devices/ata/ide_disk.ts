@@ -17,7 +17,7 @@ import {
   type TransferKind,
   TRANSFERS,
 } from "./registers.ts";
-import { byteOf, joinBytes } from "../bytes.ts";
+import { byteOf, joinBytes, ones } from "../bytes.ts";
 import type { Device, DeviceBoard, InterruptLine } from "../device.ts";
 import { type Disk, SECTOR_SIZE } from "../disk.ts";
 
@@ -426,7 +426,7 @@ export class IdeDisk implements Device {
   #readData(size: number): number {
     const state = this.#state;
     const { transfer } = state;
-    if (!this.#isTransferring || transfer?.isWrite === true) return 2 ** (8 * size) - 1;
+    if (!this.#isTransferring || transfer?.isWrite === true) return ones(size);
     const { buffer, position } = state;
     const value = joinBytes(size, (index) => buffer[position + index] ?? 0xff);
     // The register has 16 bits: a byte takes its word with it.

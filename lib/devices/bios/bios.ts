@@ -5,6 +5,7 @@ import { Disk } from "../disk.ts";
 import { asyncError, isPromise } from "../handlers.ts";
 import type { TextScreen } from "../text_screen.ts";
 import { BiosCall } from "./call.ts";
+import { BiosDataArea } from "./data_area.ts";
 import { DiskServices, FIXED_DISK } from "./disk_services.ts";
 import type { BiosQuirks } from "./quirks.ts";
 import { scanCodeOf } from "./keys.ts";
@@ -146,6 +147,7 @@ export class Bios implements Device {
   #keys: number[] = [];
   #reads = 0;
   #board!: DeviceBoard;
+  #data!: BiosDataArea;
   #video: VideoServices | undefined;
   #disk!: DiskServices;
   #system!: SystemServices;
@@ -231,6 +233,7 @@ export class Bios implements Device {
   /** See {@linkcode Device.attach}. */
   attach(board: DeviceBoard): void {
     this.#board = board;
+    this.#data = new BiosDataArea(board.memory);
     this.#writeStubs();
     this.#writeDataArea();
     board.ports.on(PORT.bios, { name: this.name, write: () => this.#answer() });
@@ -270,9 +273,9 @@ export class Bios implements Device {
     const floppies = [...this.#disks.keys()].filter((drive) => drive < FIXED_DISK).length;
     const equipment = EQUIPMENT.FPU | EQUIPMENT.COLOR_80 | EQUIPMENT.SERIAL |
       (floppies === 0 ? 0 : EQUIPMENT.FLOPPY | (floppies - 1) << 6);
-    this.#poke(DATA.EQUIPMENT, equipment);
-    this.#poke(DATA.MEMORY, BIOS.conventionalEnd / KIB);
-    this.#poke(DATA.DISKS, this.#disks.size - floppies);
+    this.#data.set(DATA.EQUIPMENT, equipment);
+    this.#data.set(DATA.MEMORY, BIOS.conventionalEnd / KIB);
+    this.#data.set(DATA.DISKS, this.#disks.size - floppies);
   }
 
   #answer(): void {
@@ -322,10 +325,10 @@ export class Bios implements Device {
       case VECTOR.VIDEO:
         return this.#video?.answer(call) ?? false;
       case VECTOR.EQUIPMENT:
-        call.set("ax", this.#peek(DATA.EQUIPMENT));
+        call.set("ax", this.#data.get(DATA.EQUIPMENT));
         return true;
       case VECTOR.MEMORY:
-        call.set("ax", this.#peek(DATA.MEMORY));
+        call.set("ax", this.#data.get(DATA.MEMORY));
         return true;
       case VECTOR.DISK:
         if (!this.#failsRead(call)) this.#disk.answer(call);
@@ -402,14 +405,5 @@ export class Bios implements Device {
         LAST_SERVICE.toString(16)
       }`,
     );
-  }
-
-  #peek(offset: number): number {
-    const [low, high] = this.#board.memory.read(BIOS.dataArea + offset, 2);
-    return low | high << 8;
-  }
-
-  #poke(offset: number, word: number): void {
-    this.#board.memory.write(BIOS.dataArea + offset, Uint8Array.of(word & 0xff, word >> 8));
   }
 }

@@ -1,21 +1,26 @@
-import { BIOS } from "../../x86/layout.ts";
+import {
+  conventionalMemory,
+  memoryMap,
+  type MemoryMapEntry,
+} from "../../x86/boot/protocols/memory_map.ts";
+import { BIOS, PC_MEMORY } from "../../x86/layout.ts";
 import type { DeviceBoard } from "../device.ts";
 import type { BiosCall } from "./call.ts";
 import type { BiosQuirks } from "./quirks.ts";
 
-const KIB = 1024;
-const MIB = 1024 * KIB;
+const PARAGRAPH = 16;
+
+/** A MiB, and 64 KiB, in KiB. */
+const MIB = 1024;
+const UNIT = 64;
 const SIGNATURE = 0x534d_4150;
 const UNSUPPORTED = 0x86;
 
-/** A range of the memory map. */
-interface MapEntry {
-  readonly base: number;
-  readonly length: number;
-  readonly type: number;
-}
-
-const TYPE = { RAM: 1, RESERVED: 2 } as const;
+/** The extended BIOS data area, and the BIOS. */
+const RESERVED = [
+  { gpa: BIOS.conventionalEnd, size: PC_MEMORY.adapters - BIOS.conventionalEnd },
+  { gpa: BIOS.segment * PARAGRAPH, size: PC_MEMORY.high - BIOS.segment * PARAGRAPH },
+];
 const ENTRY = { short: 20, long: 24 } as const;
 
 /** AH=87h: the descriptors of source and destination in the table at ES:SI. */
@@ -33,9 +38,9 @@ const SECONDS_PER_DAY = 86_400;
 /** How often the time limit is looked at while time passes. */
 const LOOK_MILLISECONDS = 5;
 
-const LEGACY_END = MIB;
-const ISA_HOLE = 15 * MIB;
-const HOLE_END = 16 * MIB;
+/** Where adapters of ISA had a hole, and its end, counted from 1 MiB on, in KiB. */
+const ISA_HOLE = 14 * MIB;
+const HOLE_END = 15 * MIB;
 
 /** INT 15h and INT 1Ah. */
 export class SystemServices {
@@ -78,7 +83,7 @@ export class SystemServices {
       case 0x87:
         return this.#move(call);
       case 0x88:
-        call.set("ax", Math.min(this.#extendedMemory, ISA_HOLE - LEGACY_END) / KIB);
+        call.set("ax", Math.min(this.#extendedMemory, ISA_HOLE));
         call.carry = false;
         return true;
       case 0xc0:
@@ -127,32 +132,14 @@ export class SystemServices {
     while (timers.now < end) timers.passToNext(LOOK_MILLISECONDS);
   }
 
-  /** Memory as the machine has it, with the legacy area of a PC cut out. */
-  get #map(): MapEntry[] {
-    const ram = this.#board.ram.flatMap(({ gpa, size }) => {
-      const end = gpa + size;
-      const parts: MapEntry[] = [];
-      if (gpa < BIOS.conventionalEnd) {
-        const length = Math.min(end, BIOS.conventionalEnd) - gpa;
-        parts.push({ base: gpa, length, type: TYPE.RAM });
-      }
-      if (end > LEGACY_END) {
-        const base = Math.max(gpa, LEGACY_END);
-        parts.push({ base, length: end - base, type: TYPE.RAM });
-      }
-      return parts;
-    });
-    const legacy = [
-      { base: BIOS.conventionalEnd, length: 0xa_0000 - BIOS.conventionalEnd, type: TYPE.RESERVED },
-      { base: 0xf_0000, length: 0x1_0000, type: TYPE.RESERVED },
-    ];
-    return [...ram, ...legacy].sort((a, b) => a.base - b.base);
+  /** Memory as the machine has it, with what a PC's BIOS keeps for itself. */
+  get #map(): MemoryMapEntry[] {
+    return memoryMap({ ram: this.#board.ram, reserved: RESERVED });
   }
 
-  /** Bytes above 1 MiB, up to the first hole. */
+  /** KiB above 1 MiB, up to the first hole. */
   get #extendedMemory(): number {
-    const above = this.#map.find(({ base, type }) => base === LEGACY_END && type === TYPE.RAM);
-    return above?.length ?? 0;
+    return conventionalMemory({ ram: this.#board.ram }).upper;
   }
 
   #memoryMap(call: BiosCall): boolean {
@@ -181,8 +168,8 @@ export class SystemServices {
 
   #extended(call: BiosCall): boolean {
     const memory = this.#extendedMemory;
-    const below = Math.min(memory, ISA_HOLE) / KIB;
-    const above = Math.max(0, memory - (HOLE_END - LEGACY_END)) / (64 * KIB);
+    const below = Math.min(memory, HOLE_END);
+    const above = Math.max(0, memory - HOLE_END) / UNIT;
     call.set("ax", below);
     call.set("bx", above);
     call.set("cx", below);

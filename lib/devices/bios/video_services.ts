@@ -1,7 +1,8 @@
-import { BIOS, TEXT_SCREEN } from "../../x86/layout.ts";
+import { TEXT_SCREEN } from "../../x86/layout.ts";
 import type { DeviceMemory } from "../device.ts";
 import type { TextScreen } from "../text_screen.ts";
 import type { BiosCall } from "./call.ts";
+import { BiosDataArea } from "./data_area.ts";
 
 const COLUMNS = 80;
 const ROWS = 25;
@@ -31,12 +32,14 @@ const SHAPE = 0x0607;
 export class VideoServices {
   readonly #screen: TextScreen;
   readonly #memory: DeviceMemory;
+  readonly #data: BiosDataArea;
   #printed = "";
 
   /** Those of one machine; clears the screen. */
   constructor(screen: TextScreen, memory: DeviceMemory) {
     this.#screen = screen;
     this.#memory = memory;
+    this.#data = new BiosDataArea(memory);
     this.#clear();
   }
 
@@ -56,13 +59,13 @@ export class VideoServices {
         }
         return false;
       case 0x01:
-        this.#poke(DATA.SHAPE, call.get("cx"));
+        this.#data.set(DATA.SHAPE, call.get("cx"));
         return true;
       case 0x02:
         this.#moveTo(call.high("dx"), call.low("dx"));
         return true;
       case 0x03:
-        call.set("cx", this.#peek(DATA.SHAPE));
+        call.set("cx", this.#data.get(DATA.SHAPE));
         call.set("dx", row << 8 | column);
         return true;
       case 0x05:
@@ -194,21 +197,21 @@ export class VideoServices {
 
   #clear(): void {
     for (let row = 0; row < ROWS; row++) this.#blankRow(row, 0, COLUMNS - 1, NORMAL);
-    this.#poke(DATA.MODE, MODE);
-    this.#poke(DATA.COLUMNS, COLUMNS);
-    this.#poke(DATA.SHAPE, SHAPE);
-    this.#poke(DATA.CRTC, CRTC_PORT);
-    this.#poke(DATA.ROWS, ROWS - 1);
+    this.#data.set(DATA.MODE, MODE);
+    this.#data.set(DATA.COLUMNS, COLUMNS);
+    this.#data.set(DATA.SHAPE, SHAPE);
+    this.#data.set(DATA.CRTC, CRTC_PORT);
+    this.#data.set(DATA.ROWS, ROWS - 1);
     this.#moveTo(0, 0);
   }
 
   get #cursor(): { row: number; column: number } {
-    const word = this.#peek(DATA.CURSOR);
+    const word = this.#data.get(DATA.CURSOR);
     return { row: Math.min(word >> 8, ROWS - 1), column: Math.min(word & 0xff, COLUMNS - 1) };
   }
 
   #moveTo(row: number, column: number): void {
-    this.#poke(DATA.CURSOR, (row & 0xff) << 8 | column & 0xff);
+    this.#data.set(DATA.CURSOR, (row & 0xff) << 8 | column & 0xff);
     this.#screen.cursor = { row, column };
   }
 
@@ -219,14 +222,5 @@ export class VideoServices {
 
   #address(row: number, column: number): number {
     return TEXT_SCREEN.start + 2 * (row * COLUMNS + column);
-  }
-
-  #peek(offset: number): number {
-    const [low, high] = this.#memory.read(BIOS.dataArea + offset, 2);
-    return low | high << 8;
-  }
-
-  #poke(offset: number, word: number): void {
-    this.#memory.write(BIOS.dataArea + offset, Uint8Array.of(word & 0xff, word >> 8));
   }
 }

@@ -1,6 +1,6 @@
 import { PCI_WINDOWS, PORT } from "../../x86/layout.ts";
-import { joinBytes } from "../bytes.ts";
-import type { Device, DeviceBoard, InterruptLine } from "../device.ts";
+import { joinBytes, ones } from "../bytes.ts";
+import type { Device, DeviceBoard } from "../device.ts";
 import { CONFIG_SIZE, HEADER } from "./config_space.ts";
 import { hostBridge } from "./host_bridge.ts";
 import { COMMAND, type PciFunction, type PlacedBar } from "./pci_function.ts";
@@ -62,7 +62,6 @@ export class PciBus implements Device {
   readonly name = "PCI";
   readonly #functions = new Map<number, PciFunction>();
   readonly #mapped = new Map<PciFunction, Map<number, Mapping>>();
-  readonly #lines = new Map<number, SharedLine>();
   readonly #options: PciBusOptions;
   #board!: DeviceBoard;
   #address = 0;
@@ -105,18 +104,17 @@ export class PciBus implements Device {
   attach(board: DeviceBoard): void {
     this.#board = board;
     const { irqs = PIRQS, ecam } = this.#options;
-    for (const irq of new Set(irqs)) {
-      this.#lines.set(irq, new SharedLine(board.interruptLine(irq)));
-    }
+    // A line that there is not is refused, though no function has it.
+    for (const irq of irqs) board.interruptLine(irq);
     for (const [place, each] of this.#functions) {
-      const line = this.#lines.get(this.#irqOf(place, each))!;
+      const line = board.interruptLine(this.#irqOf(place, each));
       this.#mapped.set(each, new Map());
       each.attach({
         board,
         isMultiFunction: [...this.#functions.keys()].some((other) =>
           other !== place && other >>> FUNCTION_BITS === place >>> FUNCTION_BITS
         ),
-        setPin: (asserted) => line.set(each, asserted),
+        setPin: (asserted) => line.set(asserted),
         decodingChanged: () => this.#map(each),
       });
     }
@@ -128,7 +126,7 @@ export class PciBus implements Device {
     // One port: those behind it are others', such as the reset control register at 0xcf9. It takes doublewords only.
     ports.on(PORT.pciAddress, {
       name: `${this.name} address`,
-      read: (_port, size) => size === 4 ? this.#address : 2 ** (8 * size) - 1,
+      read: (_port, size) => size === 4 ? this.#address : ones(size),
       write: (_port, value, size) => {
         if (size === 4) this.#address = (value & ADDRESS.WRITABLE) >>> 0;
       },
@@ -183,7 +181,7 @@ export class PciBus implements Device {
   }
 
   #readData(offset: number, size: number): number {
-    if (this.#address < ADDRESS.ENABLE) return 2 ** (8 * size) - 1;
+    if (this.#address < ADDRESS.ENABLE) return ones(size);
     // An access reaches no further than its doubleword.
     const inside = Math.min(size, 4 - offset);
     const value = this.#readConfig(
@@ -207,7 +205,7 @@ export class PciBus implements Device {
 
   #readConfig(place: number, offset: number, size: number): number {
     const found = this.#functions.get(place);
-    if (found === undefined) return 2 ** (8 * size) - 1;
+    if (found === undefined) return ones(size);
     // Behind its end lies the space of PCI Express: without capabilities.
     if (offset + size > CONFIG_SIZE) {
       return joinBytes(
@@ -293,20 +291,4 @@ export class PciBus implements Device {
 interface Mapping {
   readonly address: number;
   readonly claim: Disposable;
-}
-
-/** A line that several functions pull. */
-class SharedLine {
-  readonly #line: InterruptLine;
-  readonly #pulling = new Set<PciFunction>();
-
-  constructor(line: InterruptLine) {
-    this.#line = line;
-  }
-
-  set(each: PciFunction, asserted: boolean): void {
-    if (asserted) this.#pulling.add(each);
-    else this.#pulling.delete(each);
-    this.#line.set(this.#pulling.size > 0);
-  }
 }

@@ -3,6 +3,7 @@ import { asyncError, isPromise, type NoPromise } from "../../devices/handlers.ts
 import type { BiosQuirks } from "../../devices/bios/quirks.ts";
 import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
 import { REAL_MODE } from "../../x86/layout.ts";
+import { SplitMix32 } from "../../x86/split_mix.ts";
 import type { RealOptions } from "./boot_options.ts";
 
 /** The state in which a PC's firmware leaves the machine to a boot sector: what one run of it is told. */
@@ -123,11 +124,11 @@ export function hostileBoot(
     }
   });
   const { drive = 0x80, count = 32, seed = 0 } = options;
-  const random = randomOf(seed);
+  const random = new SplitMix32(seed);
   const states = [
     [],
     ...DEVIATIONS.map((deviation) => [deviation]),
-    ...Array.from({ length: count }, () => DEVIATIONS.filter(() => random() < 0.5)),
+    ...Array.from({ length: count }, () => DEVIATIONS.filter(() => random.below(2) === 1)),
   ];
   let isUsed = false;
   const noting = (state: FirmwareState) =>
@@ -207,11 +208,4 @@ function stateOf(deviations: readonly Deviation[], drive: number): FirmwareState
     quirks: all.quirks,
     text: deviations.map(({ text }) => text).join(", ") || "all registers are zero but DL",
   };
-}
-
-/** Numbers from 0 to 1 (Park and Miller's minimal standard generator). */
-function randomOf(seed: number): () => number {
-  const MODULUS = 0x7fff_ffff;
-  let state = seed % (MODULUS - 1) + 1;
-  return () => (state = state * 48_271 % MODULUS) / MODULUS;
 }

@@ -1,5 +1,6 @@
 import { atCaller } from "../../guest/call_site.ts";
 import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
+import { SplitMix32 } from "../../x86/split_mix.ts";
 import { asyncError, isPromise, type NoPromise } from "../../devices/handlers.ts";
 import type { ActivityState } from "./activity_state.ts";
 import { SHORTEST_MILLISECONDS, SLICE_MILLISECONDS, type SpinWatch } from "./spin_watch.ts";
@@ -50,14 +51,12 @@ const MOST_INSTRUCTIONS = 16;
 /**
  * Turns by chance, but the same ones for the same seed: any runnable CPU, for one to a few instructions. A race
  * between CPUs needs but two or three turns that fall unluckily, so short turns find it soon.
- *
- * The numbers are those of SplitMix32 (Steele, Lea and Flood: Fast Splittable Pseudorandom Number Generators).
  */
 export class SeededInterleaving implements SchedulingPolicy {
   /** What they were made by. */
   readonly options: InterleavingOptions;
   readonly #most: number;
-  #state: number;
+  readonly #random: SplitMix32;
 
   /** @throws {RangeError} When the seed, or the most instructions, is not a whole number in its range. */
   constructor(options: InterleavingOptions) {
@@ -74,23 +73,14 @@ export class SeededInterleaving implements SchedulingPolicy {
     }
     booted?.add(seed);
     this.options = options;
-    this.#state = seed;
+    this.#random = new SplitMix32(seed);
     this.#most = most;
   }
 
   /** See {@linkcode SchedulingPolicy.next}. */
   next(runnable: readonly number[]): Slice {
-    const cpu = runnable[this.#below(runnable.length)];
-    return { cpu, instructions: 1 + this.#below(this.#most) };
-  }
-
-  #below(limit: number): number {
-    this.#state = (this.#state + 0x9e37_79b9) >>> 0;
-    let mixed = this.#state;
-    mixed = Math.imul(mixed ^ (mixed >>> 16), 0x85eb_ca6b);
-    mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2_ae35);
-    mixed = (mixed ^ (mixed >>> 16)) >>> 0;
-    return Math.floor(mixed / 2 ** 32 * limit);
+    const cpu = runnable[this.#random.below(runnable.length)];
+    return { cpu, instructions: 1 + this.#random.below(this.#most) };
   }
 }
 
