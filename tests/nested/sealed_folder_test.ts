@@ -31,11 +31,21 @@ const damages: [string, (folder: string) => Promise<void>][] = [
   ["is not there", (folder) => Deno.remove(folder, { recursive: true })],
 ];
 
+/** Waits until a file that is written now has a later time than those of the folder: its clock has a coarse grain. */
+async function fileClockMoved(folder: string): Promise<void> {
+  const then = Deno.statSync(`${folder}/a`).mtime!.getTime();
+  const probe = `${folder}.probe`;
+  do {
+    await new Promise((resolve) => setTimeout(resolve, 1));
+    Deno.writeTextFileSync(probe, "");
+  } while (Deno.statSync(probe).mtime!.getTime() <= then);
+  Deno.removeSync(probe);
+}
+
 for (const [what, damage] of damages) {
   Deno.test(`a folder that ${what} does not open`, async () => {
     await withSealed(async (folder) => {
-      // A change within the same millisecond would look like none.
-      await new Promise((resolve) => setTimeout(resolve, 5));
+      await fileClockMoved(folder);
       await damage(folder);
       assertEquals(await openSealedFolder(folder), undefined);
     });
