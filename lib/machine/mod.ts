@@ -33,6 +33,7 @@ export type { InterruptEvent, Interrupts } from "./interrupts/interrupts.ts";
 export type { InterruptRoute } from "./interrupts/interrupt_routes.ts";
 export type { LinearMemory } from "./memory/linear_memory.ts";
 export type { Machine, MachineCpu } from "./machine.ts";
+export type { MachineCpuOf } from "./machine_cpu.ts";
 export type {
   CallInput,
   CallOptions,

@@ -85,7 +85,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
       "cpu.ts",
       "reset.ts",
     ],
-    "machine.ts": [
+    "machine_cpu.ts": [
       "registers",
       "cpuid",
       "exits",
@@ -97,6 +97,15 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
       "run",
       "cpu.ts",
       "board.ts",
+    ],
+    "machine.ts": [
+      "exits",
+      "interrupts",
+      "buses",
+      "run",
+      "cpu.ts",
+      "board.ts",
+      "machine_cpu.ts",
     ],
     boot: [
       "registers",
