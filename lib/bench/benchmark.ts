@@ -13,6 +13,8 @@ export interface Batch {
   readonly nanoseconds: number;
   /** The same by the guest's TSC, where the guest measured itself. */
   readonly cycles?: number;
+  /** How many VM exits KVM counted meanwhile, where that was asked; a few more than the operations', by timers. */
+  readonly exits?: number;
   /**
    * Nanoseconds of each operation, where they were measured one by one. Then percentiles and the histogram are of
    * operations; else they are of batches' means, which hide what happens to one in a thousand.

@@ -1,5 +1,6 @@
 import type { Benchmark } from "../benchmark.ts";
-import { portExits } from "./port_exits.ts";
+import { kernelExits } from "./kernel_exits.ts";
+import { userExits } from "./user_exits.ts";
 
 /** All benchmarks of `vmexit bench`, in the order in which they are shown. */
-export const suite: readonly Benchmark[] = [...portExits];
+export const suite: readonly Benchmark[] = [...userExits, ...kernelExits];

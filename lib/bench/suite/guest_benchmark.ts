@@ -1,0 +1,133 @@
+import { asm } from "../../guest/asm.ts";
+import type { AsmSource } from "../../guest/asm_source.ts";
+import type { Machine } from "../../machine/machine.ts";
+import { type Needs, requires } from "../../machine/host/requires.ts";
+import type { Benchmark, BenchmarkGroup, BenchmarkRun } from "../benchmark.ts";
+import { type GuestBatch, type MeasuredGuest, MeasuredMachine } from "./measured_guest.ts";
+
+const NANOSECONDS_PER_MILLISECOND = 1e6;
+
+/** Statistics by which every guest's work is known: those that each KVM since Linux 5.14 has. */
+export const STATISTIC = {
+  exits: "exits",
+  hypercalls: "hypercalls",
+  halts: "halt_exits",
+} as const;
+
+/** How a benchmark is known to have done its work, for each operation. */
+export interface Proof {
+  /** How many exits KVM must have counted at the least, as {@linkcode STATISTIC} has them. */
+  readonly exits?: number;
+  /** How many hypercalls, likewise. */
+  readonly hypercalls?: number;
+  /** How many times the vCPU must have halted, likewise. */
+  readonly halts?: number;
+  /** How many interrupts the guest's handlers must have counted: exactly. */
+  readonly interrupts?: number;
+  /** How many exits must have reached user space: exactly. Default 0. */
+  readonly userExits?: number;
+  /** How many may reach user space in all, where their number is not exact. */
+  mostUserExits?(operations: number): number;
+  /** What R12 must be after so many operations. */
+  witness?(operations: number): bigint;
+}
+
+/** A benchmark whose guest measures itself. */
+export interface GuestBenchmark extends Proof {
+  /** Its name. */
+  readonly name: string;
+  /** Under which heading it is shown. */
+  readonly group?: BenchmarkGroup;
+  /** What it measures, for people. */
+  readonly what: string;
+  /** What the host must have. */
+  readonly needs?: Needs;
+  /** Why this host cannot, beside that. */
+  lacks?(): string | undefined;
+  /** The guest. */
+  guest(): MeasuredGuest;
+  /** Puts on the board what the guest meets. @returns What must hold after a batch, or throws. */
+  attach?(vm: Machine): void | ((operations: number) => void);
+}
+
+/**
+ * A benchmark out of its description. Its nanoseconds are those of the guest's TSC: what the host does between two batches
+ * is in neither.
+ */
+export function guestBenchmark(description: GuestBenchmark): Benchmark {
+  const { name, group = "exits in the kernel", what } = description;
+  return {
+    name,
+    group,
+    what,
+    lacks: () => requires(description.needs ?? {}).reason ?? description.lacks?.(),
+    start: () => start(description),
+  };
+}
+
+/** So many operations come before those that count: caches and emulators know the code then. */
+const WARM_UP = 2;
+
+/** Warms a benchmark up; where its first operations fail, its machine is disposed. */
+export function warmed(run: BenchmarkRun): BenchmarkRun {
+  try {
+    run.batch(WARM_UP);
+    return run;
+  } catch (error) {
+    run[Symbol.dispose]();
+    throw error;
+  }
+}
+
+function start(description: GuestBenchmark): BenchmarkRun {
+  let check: void | ((operations: number) => void);
+  const machine = new MeasuredMachine(description.guest(), (vm) => {
+    check = description.attach?.(vm);
+  });
+  const { tscKhz } = machine;
+  return warmed({
+    tscKhz,
+    batch(operations) {
+      const batch = machine.batch(operations);
+      checkProof(description, batch, operations);
+      check?.(operations);
+      const { cycles } = batch;
+      return {
+        operations,
+        cycles,
+        nanoseconds: cycles * NANOSECONDS_PER_MILLISECOND / tscKhz,
+        exits: batch.counted(STATISTIC.exits),
+      };
+    },
+    [Symbol.dispose]: () => machine[Symbol.dispose](),
+  });
+}
+
+function checkProof(description: GuestBenchmark, batch: GuestBatch, operations: number): void {
+  const { name, interrupts = 0, userExits = 0, mostUserExits, witness } = description;
+  const checkIs = (what: string, found: number | bigint, expected: number | bigint | string) => {
+    if (found === expected) return;
+    throw new Error(`${name} had ${found} ${what} for ${operations} operations, not ${expected}`);
+  };
+  for (const kind of ["exits", "hypercalls", "halts"] as const) {
+    const expected = description[kind];
+    if (expected === undefined) continue;
+    const found = batch.counted(STATISTIC[kind]);
+    if (found < expected * operations) {
+      const least = expected * operations;
+      throw new Error(`${name} had ${found} ${kind} for ${operations} operations, not ${least}`);
+    }
+  }
+  checkIs("interrupts", batch.taken, interrupts * operations);
+  if (mostUserExits === undefined) {
+    checkIs("exits to user space", batch.userExits, userExits * operations);
+  } else if (batch.userExits > mostUserExits(operations)) {
+    checkIs("exits to user space", batch.userExits, `at most ${mostUserExits(operations)}`);
+  }
+  if (witness !== undefined) checkIs("in R12", batch.witness, witness(operations));
+}
+
+/** The hypercall's instruction is the vendor's: KVM would patch the other's, but not in code that is read-only. */
+export function hypercall(): AsmSource {
+  return requires({ intel: true }).ignore ? asm`vmmcall` : asm`vmcall`;
+}
