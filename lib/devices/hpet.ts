@@ -16,8 +16,8 @@ const TICK = HPET_PERIOD / FEMTOSECONDS;
 
 const MOST_TIMERS = 32;
 
-/** IRQ 11, for interrupt controllers that have 16, and GSI 20 to 23. */
-const ROUTES = 0x00f0_0800;
+/** What timers can interrupt by: IRQ 11, and the GSIs of an I/O APIC, where there is one. */
+const ROUTES = [11, 20, 21, 22, 23] as const;
 
 /** What timers 0 and 1 interrupt by in legacy replacement: the lines of the 8254 and of the real-time clock. */
 const LEGACY_IRQS = [0, 8] as const;
@@ -56,9 +56,9 @@ const WRITABLE = TIMER.LEVEL | TIMER.INTERRUPT_ENABLE | TIMER.PERIODIC | TIMER.S
  * or periodically, of 32 or 64 bits, by edge or level.
  *
  * IA-PC HPET specification 1.0a, 2.3. Registers are accessed by 4 or 8 bytes that lie in one of them; what else is read
- * is 0, and what else is written is lost. Timers can interrupt by IRQ 11 and GSI 20 to 23, in legacy replacement the first
- * two by IRQ 0 and 8. Left out: interrupts by messages (FSB), and that legacy replacement takes the lines from the 8254
- * and the real-time clock, which the guest has stopped by then.
+ * is 0, and what else is written is lost. Timers can interrupt by IRQ 11 and, with `irqchip: true`, GSI 20 to 23, in
+ * legacy replacement the first two by IRQ 0 and 8. Left out: interrupts by messages (FSB), and that legacy replacement
+ * takes the lines from the 8254 and the real-time clock, which the guest has stopped by then.
  *
  * @example
  * ```ts no-eval
@@ -86,6 +86,8 @@ export class Hpet implements Device {
   #board!: DeviceBoard;
   readonly #lines = new Map<number, InterruptLine>();
   readonly #planned: (Disposable | undefined)[];
+  /** A bit for each of the routes that its board has. */
+  #routes = 0;
   #state: State;
 
   /**
@@ -110,6 +112,14 @@ export class Hpet implements Device {
   /** See {@linkcode Device.attach}. */
   attach(board: DeviceBoard): void {
     this.#board = board;
+    for (const irq of ROUTES) {
+      try {
+        this.#lines.set(irq, board.interruptLine(irq));
+        this.#routes |= 1 << irq;
+      } catch (error) {
+        if (!(error instanceof RangeError)) throw error;
+      }
+    }
     const first = this.#address;
     board.mmio.on([first, first + HPET_REGISTER.SIZE - 1], {
       name: this.name,
@@ -139,7 +149,11 @@ export class Hpet implements Device {
 
   /** See {@linkcode Device.save}. */
   save(): unknown {
-    return { ...structuredClone(this.#state), counter: this.#counter };
+    return {
+      ...structuredClone(this.#state),
+      counter: this.#counter,
+      since: this.#board.timers.now,
+    };
   }
 
   /** See {@linkcode Device.restore}. The counter goes on from where it was saved. */
@@ -176,7 +190,7 @@ export class Hpet implements Device {
     switch (timer && offset % HPET_REGISTER.TIMER_SIZE) {
       case HPET_REGISTER.TIMER_CONFIGURATION:
         return timer.configuration | TIMER.PERIODIC_CAPABLE | TIMER.SIZE_64 |
-          BigInt(ROUTES) << TIMER.ROUTES_SHIFT;
+          BigInt(this.#routes) << TIMER.ROUTES_SHIFT;
       case HPET_REGISTER.TIMER_COMPARATOR:
         return timer.comparator;
       default:
@@ -227,7 +241,7 @@ export class Hpet implements Device {
     const route = Number((value & TIMER.ROUTE) >> TIMER.ROUTE_SHIFT);
     const before = timer.configuration & TIMER.ROUTE;
     // A route that there is not does not stick, by which the guest finds those that there are.
-    timer.configuration = (ROUTES >>> route & 1) === 0
+    timer.configuration = (this.#routes >>> route & 1) === 0
       ? value & WRITABLE & ~TIMER.ROUTE | before
       : value & WRITABLE;
     if ((timer.configuration & TIMER.MODE_32) !== 0n) {

@@ -10,7 +10,7 @@ export const ACCESS_SIZE = 12;
 const GUEST = asm`
   bits 32
   mov esi, 0x100000
-  mov ecx, [esi - 4]
+  mov ebp, [esi - 4]
 next:
   mov ebx, [esi]
   mov edx, [esi + 4]
@@ -19,12 +19,13 @@ next:
 done:
   mov [esi + 8], eax
   add esi, 12
-  dec ecx
+  dec ebp
   jnz next
   hlt
   align 4
 operations:
   dd in8, in16, in32, out8, out16, out32, read8, read16, read32, write8, write16, write32
+  dd ins8, ins16, ins32
 in8:     in al, dx
   jmp done
 in16:    in ax, dx
@@ -49,12 +50,31 @@ write16: mov [edx], ax
   jmp done
 write32: mov [edx], eax
   jmp done
+ins8:    mov ecx, eax
+  mov edi, SINK
+  rep insb
+  jmp done
+ins16:   mov ecx, eax
+  mov edi, SINK
+  rep insw
+  jmp done
+ins32:   mov ecx, eax
+  mov edi, SINK
+  rep insd
+  jmp done
+  SINK equ 0x2ff000
 `;
 
 /** How many kinds of access ports have, and memory as many behind them. */
 export const OPERATIONS = 6;
 
-/** What the guest does: the number of the operation, the port or address, and the value of a write. */
+/** The first of the operations that read a port many times, by one instruction and so by one exit. */
+export const REPEATED_INPUTS = 2 * OPERATIONS;
+
+/** How often the widest of them may read: the words fill the page behind 0x2ff000. */
+export const MOST_REPEATED = 1024;
+
+/** What the guest does: the number of the operation, the port or address, and the value of a write, or how often. */
 export type Access = readonly [operation: number, address: number, value: number];
 
 /** Accesses to ports and to memory, by their width in bits. */

@@ -1,7 +1,6 @@
 import { asm, boot, expect, type Size } from "@vmexit/vmexit";
 import { FW_CFG_KEY, FwCfg } from "@vmexit/vmexit/devices";
 import { assertEquals, assertThrows } from "@std/assert";
-import { fuzz, FUZZ_SCRATCH } from "./fuzz.ts";
 
 /** Finds a file by its name in the directory, as firmware does, and copies it to 0x8000. */
 const FINDS_FILE = asm`
@@ -301,22 +300,4 @@ Deno.test("reset, save and restore", () => {
   vm.registers.set({ eip: vm.registers.eip - 2 });
   vm.run();
   expect(vm).toHaveRegisters({ al: "Q".charCodeAt(0) });
-});
-
-Deno.test("fuzzed: fw_cfg", () => {
-  const access = FUZZ_SCRATCH.start + 0x100;
-  const swapped = new DataView(new ArrayBuffer(4));
-  swapped.setUint32(0, access, true);
-  fuzz({
-    devices: () => [new FwCfg({ files: { a: { content: "abc", writable: true } } })],
-    ports: [[0x50e, 0x520], [0x510, 0x51b]],
-    values: [0, 0x20, 0x19, swapped.getUint32(0)],
-    prepare: (memory) => {
-      const bytes = new DataView(new ArrayBuffer(16));
-      bytes.setUint32(0, READS_FIRST);
-      bytes.setUint32(4, 0xffff_ffff);
-      bytes.setBigUint64(8, BigInt(FUZZ_SCRATCH.start + 0x200));
-      memory.write(access, new Uint8Array(bytes.buffer));
-    },
-  });
 });

@@ -118,12 +118,22 @@ Deno.test("legacy replacement takes IRQ 0 and IRQ 8, and routes that there are n
   using _driver = driver;
   for (const index of [0, 1]) {
     driver.store(timer(index), 31 << 9 | 4);
-    assertEquals([driver.load(timer(index)), driver.load(timer(index) + 4)], [0x34, 0x00f0_0800]);
+    assertEquals([driver.load(timer(index)), driver.load(timer(index) + 4)], [0x34, 0x0800]);
     driver.store(timer(index) + 8, 10 + index);
     driver.store(timer(index) + 12, 0);
   }
   driver.store(CONFIGURATION, 3);
   assertEquals([pass(driver, pic, 10), pass(driver, pic, 1)], [1, 0x100]);
+});
+
+Deno.test("the GSIs of an I/O APIC are routes where there is one", () => {
+  const routed = (irqchip: boolean) => {
+    using driver = new PortDriver([new Hpet()], { irqchip });
+    driver.store(timer(0), 23 << 9 | 4);
+    return [driver.load(timer(0)), driver.load(timer(0) + 4)];
+  };
+  assertEquals(routed(true), [23 << 9 | 0x34, 0x00f0_0800]);
+  assertEquals(routed(false), [0x34, 0x0800]);
 });
 
 Deno.test("accesses of 8 bytes; others than of 4 and 8 read zero, and are lost", () => {

@@ -2,7 +2,6 @@ import { asm, boot, expect } from "@vmexit/vmexit";
 import { Disk, IdeDisk } from "@vmexit/vmexit/devices";
 import { assert, assertEquals } from "@std/assert";
 import { type Access, bootAccesses, in16, in32, in8, out16, out8, perform } from "./accesses.ts";
-import { fuzz } from "./fuzz.ts";
 
 const DATA = 0x1f0;
 const ERROR = 0x1f1;
@@ -412,12 +411,4 @@ Deno.test("save and restore in the middle of a transfer", () => {
   assert(perform(vm, rest)[0] !== values[0]);
   device.restore(state);
   assertEquals(perform(vm, rest), values);
-});
-
-Deno.test("fuzzed: an ATA disk", () => {
-  fuzz({
-    devices: () => [new IdeDisk(new Disk(64 * 512))],
-    ports: [[DATA, STATUS], [DATA, DATA], [STATUS, STATUS], CONTROL],
-    values: [0x20, 0x24, 0x29, 0x30, 0x34, 0x39, 0xc4, 0xc5, 0xc6, 0xec, 0xef, 0xe0, 0xa0],
-  });
 });

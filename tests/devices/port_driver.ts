@@ -1,4 +1,4 @@
-import { asm, boot, type Machine } from "@vmexit/vmexit";
+import { asm, boot, type BootOptions, type Machine } from "@vmexit/vmexit";
 import { type Device, TestClock } from "@vmexit/vmexit/devices";
 
 const ROUTINES = asm`
@@ -38,9 +38,12 @@ export class PortDriver implements Disposable {
   readonly clock: TestClock;
 
   /** A guest that stands still, on a board with these devices. By its clock an exit takes no time. */
-  constructor(devices: readonly Device[], clock: TestClock = new TestClock({ perExit: 0 })) {
+  constructor(
+    devices: readonly Device[],
+    { clock = new TestClock({ perExit: 0 }), ...options }: { clock?: TestClock } & BootOptions = {},
+  ) {
     this.clock = clock;
-    this.vm = boot(ROUTINES, { clock, devices, serial: false });
+    this.vm = boot(ROUTINES, { clock, devices, serial: false, ...options } as BootOptions);
   }
 
   /** Reads a port. */

@@ -13,7 +13,6 @@ import {
   read8,
   write32,
 } from "../accesses.ts";
-import { fuzz, FUZZ_SCRATCH } from "../fuzz.ts";
 import {
   ADDRESS,
   BAR,
@@ -285,21 +284,4 @@ Deno.test("functions and buses that cannot be are refused", () => {
   assertThrows(() => new PciBus([Array(9).fill(new Toy())]), RangeError, "it has 8");
   assertThrows(() => new PciBus([], { irqs: [1] }), RangeError, "give 4");
   assertThrows(() => new Toy().dma.read(0, 1), TypeError, "on no bus");
-});
-
-Deno.test("fuzzed: a PCI bus", () => {
-  const toy = () =>
-    new Toy({
-      interruptPin: "A",
-      msi: 4,
-      msix: { vectors: 4, bar: 4 },
-      bars: [bytesBar("io", 16), bytesBar("memory32", 0x1000), bytesBar("memory64", 0x1000)],
-    });
-  const registers = Array.from({ length: 32 }, (_, index) => 0x8000_0800 + index * 4);
-  fuzz({
-    devices: () => [new PciBus([toy(), [toy(), toy()]], { ecam: 0xb000_0000 })],
-    ports: [[0xcf6, 0xd00], ADDRESS, [DATA, DATA + 3], [0xc000, 0xc020]],
-    mmio: [[0xe000_0000, 0xe000_7fff], [0xb000_8000, 0xb000_90ff]],
-    values: [...registers, 0xffff_ffff, FUZZ_SCRATCH.start, 0xfee0_0000, 0xe000_0000, 7],
-  });
 });

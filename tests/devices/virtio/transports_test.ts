@@ -1,7 +1,5 @@
 import {
-  type DeviceMemory,
   Disk,
-  PciBus,
   VirtioBlk,
   VirtioConsole,
   VirtioDevice,
@@ -25,7 +23,6 @@ import {
   write32,
   write8,
 } from "../accesses.ts";
-import { fuzz, FUZZ_SCRATCH } from "../fuzz.ts";
 import { PciMachine, read, write } from "../pci/toy.ts";
 import { DriverQueue, INDIRECT, WRITE } from "./driver_queue.ts";
 import { type Transport, VirtioDriver } from "./virtio_driver.ts";
@@ -271,62 +268,4 @@ Deno.test("a device is behind one transport, and a type without an ID is none of
     driver.notify(0);
     assertEquals([driver.vm.memory.u8(DATA), driver.queues[0].used(0)], [4, [0, 1]]);
   }
-});
-
-/** A queue with requests in the scratch memory, whose fields accesses may set, too. */
-const SCRATCH = FUZZ_SCRATCH.start;
-const statuses = [0, 1, 3, 7, 0xb, 0xf];
-
-function prepare(memory: DeviceMemory) {
-  const queue = new DriverQueue(memory, SCRATCH, 64);
-  for (let index = 0; index < 64; index++) {
-    queue.describe(index, {
-      address: SCRATCH + 0x8000 + index * 0x100,
-      length: index % 7 === 0 ? 0xffff_ffff : index * 16,
-      flags: index % 8,
-      next: (index * 13 + 1) % 66,
-    });
-    queue.makeAvailable(index % 66);
-  }
-}
-
-Deno.test("fuzzed: virtio devices by PCI", () => {
-  fuzz({
-    devices: () => [
-      new PciBus([
-        new VirtioPci(disk()),
-        new VirtioPci(new VirtioNet(), { version: "legacy" }),
-        new VirtioPci(new VirtioConsole(), { version: "modern" }),
-      ]),
-    ],
-    ports: [[0xcf8, 0xcff], [PORTS, PORTS + 0x9f]],
-    mmio: [
-      [MODERN, MODERN + 0x3f],
-      [MODERN + 0x4000, MODERN + 0x403f],
-      [MODERN + 0x1000, MODERN + 0xa000],
-    ],
-    values: [
-      ...statuses,
-      SCRATCH,
-      SCRATCH / 4096,
-      64,
-      0x8000_0804,
-      0x8000_1004,
-      0x8000_1804,
-    ],
-    prepare,
-  });
-});
-
-Deno.test("fuzzed: virtio devices by MMIO", () => {
-  fuzz({
-    devices: () => [
-      new VirtioMmio(disk(), { version: 1 }),
-      new VirtioMmio(new VirtioNet(), { address: 0xd000_0200, irq: 6 }),
-      new VirtioMmio(new VirtioConsole(), { address: 0xd000_0400, irq: 7 }),
-    ],
-    mmio: [[0xd000_0000, 0xd000_05ff], [0xd000_0030, 0xd000_0070], [0xd000_0230, 0xd000_02a7]],
-    values: [...statuses, SCRATCH, SCRATCH + 0x1000, SCRATCH / 4096, 4096, 64],
-    prepare,
-  });
 });
