@@ -49,9 +49,16 @@ export interface Device {
   attach(board: DeviceBoard): void;
   /** Puts it in the state after RESET#, as at power-on. What the test has set it up with stays. */
   reset?(): void;
-  /** Its state, for a snapshot: plain data, which {@linkcode Device.restore} takes. */
+  /**
+   * Its state, for a snapshot: data that `structuredClone` takes, and that is no longer the device's. Times in it are
+   * relative; functions that the test has given are no part of it.
+   */
   save?(): unknown;
-  /** Takes a state that {@linkcode Device.save} gave. */
+  /**
+   * Takes a state that {@linkcode Device.save} gave, of this device or of one that was made and set up alike: what the
+   * guest does next has the same effects once more. Memory and time are restored before, an interrupt controller after
+   * the devices whose lines it has.
+   */
   restore?(state: unknown): void;
   /** Lets go of what it holds of the host's. Called with the end of its machine. */
   [Symbol.dispose]?(): void;

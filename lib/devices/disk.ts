@@ -1,6 +1,13 @@
 /** Bytes of a sector of a {@linkcode Disk}. */
 export const SECTOR_SIZE = 512;
 
+interface State {
+  readonly written: readonly number[];
+  /** Of these sectors, one behind the other. */
+  readonly content: Uint8Array;
+  readonly badSectors: readonly number[];
+}
+
 /**
  * A disk in the test's memory, for whatever controller is on the board. What the guest writes stays there: no file is
  * touched.
@@ -26,7 +33,8 @@ export class Disk {
   readonly readonly: boolean;
   /** Sectors that can be neither read nor written: a controller reports them as its specification says. */
   readonly badSectors: Set<number> = new Set();
-  readonly #written = new Set<number>();
+  /** What was in the sectors that were written since, in the order in which they first were. */
+  #originals = new Map<number, Uint8Array>();
 
   /**
    * A disk.
@@ -50,7 +58,7 @@ export class Disk {
 
   /** The sectors that were written, by LBA: each once, in the order in which they first were. */
   get written(): number[] {
-    return [...this.#written];
+    return [...this.#originals.keys()];
   }
 
   /** Whether all of `count` sectors from `lba` on are on the disk. */
@@ -86,8 +94,39 @@ export class Disk {
     const count = bytes.length / SECTOR_SIZE;
     this.#check("write", lba, count);
     if (this.readonly) throw new RangeError("Cannot write to the disk: it was made `readonly`");
+    for (let each = lba; each < lba + count; each++) this.#keepOriginal(each);
     this.bytes.set(bytes, lba * SECTOR_SIZE);
-    for (let each = lba; each < lba + count; each++) this.#written.add(each);
+  }
+
+  /**
+   * What distinguishes it from the disk that it was made as, for a snapshot: the sectors that the guest has written. Bytes
+   * that the test has changed in {@linkcode Disk.bytes} are no part of it.
+   */
+  save(): unknown {
+    const { written } = this;
+    const content = new Uint8Array(written.length * SECTOR_SIZE);
+    for (const [index, lba] of written.entries()) {
+      content.set(this.read(lba, 1), index * SECTOR_SIZE);
+    }
+    return { written, content, badSectors: [...this.badSectors] } satisfies State;
+  }
+
+  /** Takes a state that {@linkcode Disk.save} gave: this disk's, or that of another one with the same content. */
+  restore(state: unknown): void {
+    const { written, content, badSectors } = state as State;
+    for (const [lba, original] of this.#originals) this.bytes.set(original, lba * SECTOR_SIZE);
+    this.#originals = new Map();
+    for (const [index, lba] of written.entries()) {
+      this.#keepOriginal(lba);
+      const start = index * SECTOR_SIZE;
+      this.bytes.set(content.subarray(start, start + SECTOR_SIZE), lba * SECTOR_SIZE);
+    }
+    this.badSectors.clear();
+    for (const lba of badSectors) this.badSectors.add(lba);
+  }
+
+  #keepOriginal(lba: number): void {
+    if (!this.#originals.has(lba)) this.#originals.set(lba, this.read(lba, 1));
   }
 
   #check(verb: string, lba: number, count: number): void {

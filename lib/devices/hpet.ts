@@ -149,18 +149,16 @@ export class Hpet implements Device {
 
   /** See {@linkcode Device.save}. */
   save(): unknown {
-    return {
-      ...structuredClone(this.#state),
-      counter: this.#counter,
-      since: this.#board.timers.now,
-    };
+    const since = this.#state.since - this.#board.timers.now;
+    return { ...structuredClone(this.#state), since };
   }
 
   /** See {@linkcode Device.restore}. The counter goes on from where it was saved. */
-  restore(state: unknown): void {
-    this.#state = { ...structuredClone(state as State), since: this.#board.timers.now };
+  restore(saved: unknown): void {
+    const state = structuredClone(saved as State);
+    this.#state = { ...state, since: state.since + this.#board.timers.now };
     for (const line of this.#lines.values()) line.set(false);
-    for (const index of this.#state.timers.keys()) this.#signal(index);
+    for (const index of state.timers.keys()) this.#signal(index);
     this.#planAll();
   }
 

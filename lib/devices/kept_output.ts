@@ -66,8 +66,9 @@ export class KeptOutput {
 
   /** Takes what {@linkcode KeptOutput.save} gave. */
   restore({ bytes, dropped }: { readonly bytes: Uint8Array; readonly dropped: number }): void {
-    this.#length = 0;
-    for (const byte of bytes) this.add(byte);
+    this.#bytes = new Uint8Array(Math.max(bytes.length, FIRST_SIZE));
+    this.#bytes.set(bytes);
+    this.#length = bytes.length;
     this.#dropped = dropped;
   }
 }

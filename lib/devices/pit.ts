@@ -80,11 +80,14 @@ export class Pit implements Device {
     (_, index) => new Counter(index !== SPEAKER),
   );
   #timers!: Timers;
+  /** When it began to count ticks, by the board's time. */
+  #start = 0;
   #line!: InterruptLine;
   #planned: Disposable | undefined;
   /** How many rising edges counter 0 has had since it was programmed. */
   #edges = 0;
   #speakerBits = 0;
+  #isAsserted = false;
 
   /** See {@linkcode Device.attach}. */
   attach(board: DeviceBoard): void {
@@ -107,34 +110,37 @@ export class Pit implements Device {
     for (const counter of this.#counters) counter.reset();
     this.#edges = 0;
     this.#speakerBits = 0;
-    this.#line.set(false);
+    this.#setLine(false);
     this.#plan();
   }
 
   /** See {@linkcode Device.save}. */
   save(): unknown {
     return {
-      tick: this.#tick,
+      elapsed: this.#elapsed,
       edges: this.#edges,
       speakerBits: this.#speakerBits,
+      isAsserted: this.#isAsserted,
       counters: this.#counters.map((counter) => structuredClone(counter.state)),
     };
   }
 
   /** See {@linkcode Device.restore}. Time goes on from where it was saved. */
   restore(state: unknown): void {
-    const { tick, edges, speakerBits, counters } = state as {
-      tick: number;
+    const { elapsed, edges, speakerBits, isAsserted, counters } = state as {
+      elapsed: number;
       edges: number;
       speakerBits: number;
+      isAsserted: boolean;
       counters: CounterState[];
     };
     for (const [index, counter] of this.#counters.entries()) {
       counter.state = structuredClone(counters[index]);
-      counter.shift(this.#tick - tick);
     }
+    this.#start = this.#timers.now - elapsed;
     this.#edges = edges;
     this.#speakerBits = speakerBits;
+    this.#setLine(isAsserted);
     this.#plan();
   }
 
@@ -146,7 +152,11 @@ export class Pit implements Device {
   }
 
   get #tick(): number {
-    return Math.floor(this.#timers.now * PIT_FREQUENCY / NANOSECONDS);
+    return Math.floor(this.#elapsed * PIT_FREQUENCY / NANOSECONDS);
+  }
+
+  get #elapsed(): number {
+    return this.#timers.now - this.#start;
   }
 
   #write(offset: number, value: number): void {
@@ -175,10 +185,15 @@ export class Pit implements Device {
   #deliver(): void {
     const edges = this.#counters[TIMER].edges(this.#tick);
     if (edges > this.#edges) {
-      this.#line.set(false);
-      this.#line.set(true);
+      this.#setLine(false);
+      this.#setLine(true);
     }
     this.#edges = edges;
+  }
+
+  #setLine(asserted: boolean): void {
+    this.#isAsserted = asserted;
+    this.#line.set(asserted);
   }
 
   #plan(): void {
@@ -189,7 +204,8 @@ export class Pit implements Device {
       return;
     }
     const { now } = this.#timers;
-    const deadline = Math.max(Math.ceil(next * NANOSECONDS / PIT_FREQUENCY), now + 1);
+    const time = this.#start + Math.ceil(next * NANOSECONDS / PIT_FREQUENCY);
+    const deadline = Math.max(time, now + 1);
     this.#planned = this.#timers.at(deadline, () => {
       this.#deliver();
       this.#plan();

@@ -82,13 +82,6 @@ export class Counter {
     this.state = Counter.#afterReset(this.#gate);
   }
 
-  /** Moves all times by so many ticks. */
-  shift(ticks: number): void {
-    const { state } = this;
-    if (state.start !== undefined) state.start += ticks;
-    if (state.nextAt !== undefined) state.nextAt += ticks;
-  }
-
   /** The period of its output, in ticks; undefined where that is no wave. */
   get period(): number | undefined {
     const { mode, start, stopped, count } = this.state;

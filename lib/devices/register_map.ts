@@ -19,6 +19,7 @@ import {
   type RegisterMapOptions,
   registerOf,
 } from "./register_definition.ts";
+import { newScript, type RegisterHooks, type Script } from "./register_script.ts";
 
 /** An access of the guest's to a register. */
 export interface RegisterAccess {
@@ -44,20 +45,12 @@ export interface ExpectedAccess {
   readonly text: string;
 }
 
-/** What a test has made of a register. */
-interface Script {
-  value: number;
-  replies: number[];
-  read?: () => number;
-  write?: (value: number) => NoPromise;
-  /** Fields that change once it has been read so often. */
-  readonly planned: { mask: number; value: number; reads: number }[];
-  /** Fields that do not show for so many reads that would show them. */
-  readonly late: { mask: number; reads: number }[];
-  /** Bits that are stuck, and at what. */
-  stuckMask: number;
-  stuckValue: number;
-  readonly once: number[];
+interface State {
+  readonly scripts: ReadonlyMap<string, Script>;
+  readonly accesses: readonly RegisterAccess[];
+  readonly random: number | undefined;
+  readonly isFloating: boolean;
+  readonly isAsserted: boolean;
 }
 
 /**
@@ -109,11 +102,13 @@ export class RegisterMap<const Registers extends RegisterDefinitions> implements
   readonly name: string;
   readonly #options: RegisterMapOptions<Registers>;
   readonly #registers = new Map<string, Register>();
-  readonly #scripts = new Map<string, Script>();
-  readonly #accesses: RegisterAccess[] = [];
+  #scripts = new Map<string, Script>();
+  readonly #hooks = new Map<string, RegisterHooks>();
+  #accesses: RegisterAccess[] = [];
   /** What reserved bits come from; undefined where they are 0. */
-  readonly #random: SplitMix32 | undefined;
+  #random: SplitMix32 | undefined;
   #isFloating = false;
+  #isAsserted = false;
   #line: InterruptLine | undefined;
 
   /**
@@ -147,7 +142,9 @@ export class RegisterMap<const Registers extends RegisterDefinitions> implements
       this.#registers.set(register, registerOf(`${name}.${register}`, register, definition, size));
     }
     this.#checkOverlaps();
-    this.#forgetScripts();
+    for (const [register, { reset }] of this.#registers) {
+      this.#scripts.set(register, newScript(reset));
+    }
   }
 
   /** The guest's accesses, in order. */
@@ -177,16 +174,28 @@ export class RegisterMap<const Registers extends RegisterDefinitions> implements
     for (const [name, { reset }] of this.#registers) this.#scripts.get(name)!.value = reset;
   }
 
-  /** The registers' values, by name. */
-  save(): Record<string, number> {
-    return Object.fromEntries([...this.#scripts].map(([name, { value }]) => [name, value]));
+  /** See {@linkcode Device.save}. With the registers go what the test has planned, and the log of accesses. */
+  save(): unknown {
+    return structuredClone(
+      {
+        scripts: this.#scripts,
+        accesses: this.#accesses,
+        random: this.#random?.state,
+        isFloating: this.#isFloating,
+        isAsserted: this.#isAsserted,
+      } satisfies State,
+    );
   }
 
-  /** Sets all of them. */
+  /** See {@linkcode Device.restore}. The functions of `onRead` and `onWrite` stay. */
   restore(state: unknown): void {
-    for (const [name, value] of Object.entries(state as Record<string, number>)) {
-      this.#scriptOf(name).value = value;
-    }
+    const { scripts, accesses, random, isFloating, isAsserted } = structuredClone(state as State);
+    this.#scripts = new Map(scripts);
+    this.#accesses = [...accesses];
+    this.#random = random === undefined ? undefined : new SplitMix32(random);
+    this.#isFloating = isFloating;
+    this.#isAsserted = isAsserted;
+    this.#line?.set(isAsserted);
   }
 
   /** The value of a register, or of a field. */
@@ -220,12 +229,12 @@ export class RegisterMap<const Registers extends RegisterDefinitions> implements
 
   /** Reads of a register get what `read` returns; a number that fits it. */
   onRead(name: keyof Registers & string, read: () => number): void {
-    this.#scriptOf(name).read = read;
+    this.#hooksOf(name).read = read;
   }
 
   /** `write` is called after each write to a register, with the value that was written. */
   onWrite(name: keyof Registers & string, write: (value: number) => NoPromise): void {
-    this.#scriptOf(name).write = write;
+    this.#hooksOf(name).write = write;
   }
 
   /**
@@ -295,6 +304,7 @@ export class RegisterMap<const Registers extends RegisterDefinitions> implements
           "with `devices: [new Pic(), …]`",
       );
     }
+    this.#isAsserted = asserted;
     this.#line.set(asserted);
   }
 
@@ -342,8 +352,9 @@ export class RegisterMap<const Registers extends RegisterDefinitions> implements
     for (const each of script.planned) {
       if (--each.reads === 0) script.value = (script.value & ~each.mask | each.value) >>> 0;
     }
-    let value = script.read !== undefined
-      ? fitting(`what ${register.name} reads as`, script.read(), bitsOf(register.size))
+    const { read } = this.#hooksOf(register.name);
+    let value = read !== undefined
+      ? fitting(`what ${register.name} reads as`, read(), bitsOf(register.size))
       : script.replies.shift() ?? script.value;
     for (const late of script.late) {
       if (late.reads === 0 || (value & late.mask) === 0) continue;
@@ -372,7 +383,7 @@ export class RegisterMap<const Registers extends RegisterDefinitions> implements
     const kept = script.value & ~writable & ~(value & writeOneToClear);
     script.value = (kept | value & writable) >>> 0;
     this.#accesses.push({ register: register.name, kind: "write", value });
-    return script.write?.(value);
+    return this.#hooksOf(register.name).write?.(value);
   }
 
   /** @throws {RangeError} When the guest may not access that. */
@@ -434,6 +445,13 @@ export class RegisterMap<const Registers extends RegisterDefinitions> implements
     return this.#scripts.get(this.#registerOf(name).name)!;
   }
 
+  #hooksOf(name: string): RegisterHooks {
+    const register = this.#registerOf(name).name;
+    const hooks = this.#hooks.get(register) ?? {};
+    this.#hooks.set(register, hooks);
+    return hooks;
+  }
+
   #find(path: string): [Register, { shift: number; mask: number } | undefined] {
     const [name, field] = path.split(".");
     const register = this.#registerOf(name);
@@ -460,20 +478,6 @@ export class RegisterMap<const Registers extends RegisterDefinitions> implements
       throw new RangeError(
         `Cannot make ${this.name}: its registers ${other.name} and ${register.name} overlap`,
       );
-    }
-  }
-
-  #forgetScripts(): void {
-    for (const [name, { reset }] of this.#registers) {
-      this.#scripts.set(name, {
-        value: reset,
-        replies: [],
-        planned: [],
-        late: [],
-        stuckMask: 0,
-        stuckValue: 0,
-        once: [],
-      });
     }
   }
 }

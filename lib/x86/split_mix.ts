@@ -12,6 +12,11 @@ export class SplitMix32 {
     this.#state = seed;
   }
 
+  /** What the next numbers follow from: the seed of one that goes on from here. */
+  get state(): number {
+    return this.#state;
+  }
+
   /** 32 bits. */
   next(): number {
     this.#state = (this.#state + 0x9e37_79b9) >>> 0;

@@ -158,12 +158,14 @@ export class IdeDisk implements Device {
 
   /** See {@linkcode Device.save}. */
   save(): unknown {
-    return structuredClone(this.#state);
+    return { state: structuredClone(this.#state), disk: this.disk.save() };
   }
 
   /** See {@linkcode Device.restore}. */
-  restore(state: unknown): void {
-    this.#state = structuredClone(state) as State;
+  restore(saved: unknown): void {
+    const { state, disk } = saved as { state: State; disk: unknown };
+    this.#state = structuredClone(state);
+    this.disk.restore(disk);
     this.#setLine();
   }
 

@@ -65,6 +65,17 @@ interface Failure {
   times: number;
 }
 
+interface State {
+  readonly calls: readonly BiosCallRecord[];
+  readonly failures: readonly Failure[];
+  readonly keys: readonly number[];
+  readonly reads: number;
+  readonly printed: string;
+  readonly diskStatus: number;
+  readonly elapsed: number;
+  readonly disks: ReadonlyMap<number, unknown>;
+}
+
 /** A handler of the test's for a vector. It returns true where it has answered. */
 export type BiosHandler = (call: BiosCall) => boolean | void;
 
@@ -141,9 +152,9 @@ export class Bios implements Device {
   readonly name = "BIOS";
   readonly #options: BiosOptions;
   readonly #disks: ReadonlyMap<number, Disk>;
-  readonly #calls: BiosCallRecord[] = [];
+  #calls: BiosCallRecord[] = [];
   readonly #handlers = new Map<number, BiosHandler>();
-  readonly #failures: Failure[] = [];
+  #failures: Failure[] = [];
   #keys: number[] = [];
   #reads = 0;
   #board!: DeviceBoard;
@@ -237,16 +248,48 @@ export class Bios implements Device {
     this.#writeStubs();
     this.#writeDataArea();
     board.ports.on(PORT.bios, { name: this.name, write: () => this.#answer() });
+    const { quirks = {}, date = new Date(2000, 0, 1) } = this.#options;
+    this.#system = new SystemServices(board, quirks, date);
     this.reset();
   }
 
   /** Begins anew: the screen is cleared. Keys, handlers and failures stay. */
   reset(): void {
-    const { screen, quirks = {}, date = new Date(2000, 0, 1) } = this.#options;
+    const { screen, quirks = {} } = this.#options;
     const { memory } = this.#board;
     this.#video = screen === undefined ? undefined : new VideoServices(screen, memory);
     this.#disk = new DiskServices(this.#disks, quirks.hasNoExtensions !== true, memory);
-    this.#system = new SystemServices(this.#board, quirks, date);
+  }
+
+  /** See {@linkcode Device.save}. The screen, and what the guest's memory has, are saved by themselves. */
+  save(): unknown {
+    return structuredClone(
+      {
+        calls: this.#calls,
+        failures: this.#failures,
+        keys: this.#keys,
+        reads: this.#reads,
+        printed: this.printed,
+        diskStatus: this.#disk.status,
+        elapsed: this.#system.elapsed,
+        disks: new Map([...this.#disks].map(([drive, disk]) => [drive, disk.save()])),
+      } satisfies State,
+    );
+  }
+
+  /** See {@linkcode Device.restore}. Handlers stay. */
+  restore(state: unknown): void {
+    const { calls, failures, keys, reads, printed, diskStatus, elapsed, disks } = structuredClone(
+      state as State,
+    );
+    this.#calls = [...calls];
+    this.#failures = [...failures];
+    this.#keys = [...keys];
+    this.#reads = reads;
+    if (this.#video !== undefined) this.#video.printed = printed;
+    this.#disk.status = diskStatus;
+    this.#system.elapsed = elapsed;
+    for (const [drive, disk] of disks) this.#disks.get(drive)!.restore(disk);
   }
 
   /** Stubs and vectors; those that the guest was booted with stay, but for its fault catcher's. */

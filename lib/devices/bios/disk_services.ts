@@ -77,7 +77,8 @@ export class DiskServices {
   readonly #disks: ReadonlyMap<number, Disk>;
   readonly #hasExtensions: boolean;
   readonly #memory: DeviceMemory;
-  #status: number = DISK_STATUS.OK;
+  /** That of the latest call, for AH=01h. */
+  status: number = DISK_STATUS.OK;
 
   /** Those of one machine, by drive. */
   constructor(disks: ReadonlyMap<number, Disk>, hasExtensions: boolean, memory: DeviceMemory) {
@@ -90,7 +91,7 @@ export class DiskServices {
   answer(call: BiosCall): void {
     const status = this.#answer(call);
     if (status === undefined) return;
-    if (call.ah !== 0x01) this.#status = status;
+    if (call.ah !== 0x01) this.status = status;
     call.result(status);
   }
 
@@ -102,7 +103,7 @@ export class DiskServices {
       case 0x00:
         return disk === undefined ? DISK_STATUS.BAD_COMMAND : DISK_STATUS.OK;
       case 0x01:
-        return this.#status;
+        return this.status;
       case 0x02:
       case 0x03:
       case 0x04:

@@ -47,12 +47,22 @@ export class SystemServices {
   readonly #board: DeviceBoard;
   readonly #quirks: BiosQuirks;
   readonly #date: Date;
+  /** When the machine was booted, by the board's time: restored, it has run as long as it had. */
+  #start = 0;
 
   /** Those of one machine. */
   constructor(board: DeviceBoard, quirks: BiosQuirks, date: Date) {
     this.#board = board;
     this.#quirks = quirks;
     this.#date = date;
+  }
+
+  /** How long the machine has run, in nanoseconds. */
+  get elapsed(): number {
+    return this.#board.timers.now - this.#start;
+  }
+  set elapsed(nanoseconds: number) {
+    this.#start = this.#board.timers.now - nanoseconds;
   }
 
   /** Answers INT 15h. False for a function that there is not. */
@@ -97,11 +107,11 @@ export class SystemServices {
 
   /** Answers INT 1Ah. False for a function that there is not. */
   answerClock(call: BiosCall): boolean {
-    const now = new Date(this.#date.getTime() + this.#board.timers.now / 1e6);
+    const now = new Date(this.#date.getTime() + this.elapsed / 1e6);
     const bcd = (value: number) => Math.floor(value / 10) << 4 | value % 10;
     switch (call.ah) {
       case 0x00: {
-        const seconds = this.#board.timers.now / NANOSECONDS % SECONDS_PER_DAY;
+        const seconds = this.elapsed / NANOSECONDS % SECONDS_PER_DAY;
         const ticks = Math.floor(seconds * TICKS);
         call.set("cx", ticks >>> 16);
         call.set("dx", ticks & 0xffff);

@@ -33,7 +33,8 @@ export class VideoServices {
   readonly #screen: TextScreen;
   readonly #memory: DeviceMemory;
   readonly #data: BiosDataArea;
-  #printed = "";
+  /** What teletype output (AH=0Eh) and strings (AH=13h) have printed, whether it has scrolled away or not. */
+  printed = "";
 
   /** Those of one machine; clears the screen. */
   constructor(screen: TextScreen, memory: DeviceMemory) {
@@ -41,11 +42,6 @@ export class VideoServices {
     this.#memory = memory;
     this.#data = new BiosDataArea(memory);
     this.#clear();
-  }
-
-  /** What teletype output (AH=0Eh) and strings (AH=13h) have printed, whether it has scrolled away or not. */
-  get printed(): string {
-    return this.#printed;
   }
 
   /** Answers a call. False for a function that there is not. */
@@ -135,7 +131,7 @@ export class VideoServices {
 
   #type(code: number, attribute: number | undefined): void {
     let { row, column } = this.#cursor;
-    this.#printed += String.fromCharCode(code);
+    this.printed += String.fromCharCode(code);
     switch (code) {
       case CONTROL.BELL:
         return;

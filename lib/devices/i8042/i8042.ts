@@ -134,7 +134,7 @@ export class I8042 implements Device {
   /** The mouse. */
   readonly mouse: Mouse = new Mouse(() => this.#fill());
   readonly #interval: number;
-  #planned: Disposable | undefined;
+  #planned: (Disposable & { readonly deadline: number }) | undefined;
   #board: DeviceBoard | undefined;
   #keyboardLine: InterruptLine | undefined;
   #auxLine: InterruptLine | undefined;
@@ -187,6 +187,7 @@ export class I8042 implements Device {
     return {
       ...structuredClone(this.#state),
       a20: this.#board!.a20,
+      due: this.#planned && this.#planned.deadline - this.#board!.timers.now,
       keyboard: this.keyboard.save(),
       mouse: this.mouse.save(),
     };
@@ -194,15 +195,22 @@ export class I8042 implements Device {
 
   /** See {@linkcode Device.restore}. */
   restore(saved: unknown): void {
-    const { a20, keyboard, mouse, ...state } = structuredClone(
-      saved as State & { a20: boolean; keyboard: unknown; mouse: unknown },
+    const { a20, due, keyboard, mouse, ...state } = structuredClone(
+      saved as State & {
+        a20: boolean;
+        due: number | undefined;
+        keyboard: unknown;
+        mouse: unknown;
+      },
     );
     this.#state = state;
     this.#board!.a20 = a20;
     this.keyboard.restore(keyboard);
     this.mouse.restore(mouse);
     this.#signal();
-    this.#plan();
+    this.#planned?.[Symbol.dispose]();
+    this.#planned = undefined;
+    if (due !== undefined) this.#planAt(this.#board!.timers.now + due);
   }
 
   get #configuration(): number {
@@ -234,12 +242,16 @@ export class I8042 implements Device {
   #plan(): void {
     if (this.#board === undefined || this.#planned !== undefined) return;
     if (!this.keyboard.isReady && !this.mouse.isReady) return;
-    const { timers } = this.#board;
-    this.#planned = timers.at(timers.now + this.#interval, () => {
+    this.#planAt(this.#board.timers.now + this.#interval);
+  }
+
+  #planAt(deadline: number): void {
+    const timer = this.#board!.timers.at(deadline, () => {
       this.#planned = undefined;
       for (const device of [this.keyboard, this.mouse]) if (device.isReady) device.tell();
       this.#fill();
     });
+    this.#planned = { deadline, [Symbol.dispose]: () => timer[Symbol.dispose]() };
   }
 
   /** Puts the next byte into the output buffer, where that is empty. */

@@ -13,6 +13,22 @@ export const O = {
 /** From where `lseek` counts. */
 export const SEEK = { SET: 0, CUR: 1, END: 2 } as const;
 
+/** Files and those that are open, by their descriptors, as plain data. */
+export interface FilesState {
+  /** Those in memory; one that was unlinked while it is open has no path. */
+  readonly files: readonly { readonly path: string | undefined; readonly bytes: Uint8Array }[];
+  readonly open: readonly OpenFileState[];
+}
+
+/** An open file, as plain data. */
+interface OpenFileState {
+  readonly fd: number;
+  readonly flags: number;
+  readonly position: number;
+  /** Of a file in memory its index, of one of the host's its path. */
+  readonly file: number | string;
+}
+
 /** A file that the guest has open. What cannot be done gives undefined. */
 export interface OpenFile extends Disposable {
   /** Up to so many bytes from the file's position on; fewer at its end. */
@@ -29,6 +45,14 @@ export interface FileTree {
   open(path: string, flags: number, mode: number): OpenFile | undefined;
   /** Removes a file. False where that cannot be. */
   unlink(path: string): boolean;
+  /** The files as far as they are not the host's, and those that are open. */
+  save(open: ReadonlyMap<number, OpenFile>): FilesState;
+  /**
+   * Takes such a state, and opens what was open.
+   *
+   * @throws {Deno.errors.NotFound} When the host has a file no more.
+   */
+  restore(state: FilesState): Map<number, OpenFile>;
 }
 
 const LONGEST_PATH = 4096;
@@ -51,7 +75,7 @@ export function pathNames(path: string): string[] | undefined {
 
 /** Files in memory, by their paths. What the guest writes shows in {@linkcode MemoryFiles.contents}. */
 export class MemoryFiles implements FileTree {
-  readonly #files = new Map<string, { bytes: Uint8Array }>();
+  #files = new Map<string, MemoryFile>();
   readonly #isWritable: boolean;
 
   /**
@@ -98,12 +122,12 @@ export class MemoryFiles implements FileTree {
       file = { bytes: new Uint8Array() };
       this.#files.set(key, file);
     } else if (writes && (flags & O.TRUNC) !== 0) file.bytes = new Uint8Array();
-    return new OpenMemoryFile(file, {
-      reads: access !== O.WRONLY,
-      writes,
-      appends: (flags & O.APPEND) !== 0,
-      hasRoom: (growth) => this.#size + growth <= MOST_BYTES,
-    });
+    return this.#openFile(file, flags);
+  }
+
+  #openFile(file: MemoryFile, flags: number, position: number = 0): OpenMemoryFile {
+    const hasRoom = (growth: number) => this.#size + growth <= MOST_BYTES;
+    return new OpenMemoryFile(file, flags, hasRoom, position);
   }
 
   /** Bytes of all files. */
@@ -116,6 +140,39 @@ export class MemoryFiles implements FileTree {
     const key = pathNames(path)?.join("/");
     return this.#isWritable && key !== undefined && this.#files.delete(key);
   }
+
+  /** See {@linkcode FileTree.save}. */
+  save(open: ReadonlyMap<number, OpenFile>): FilesState {
+    const files = new Map(
+      [...this.#files].map(([path, file]) => [file, path as string | undefined]),
+    );
+    const opened = [...open as ReadonlyMap<number, OpenMemoryFile>];
+    for (const [, { file }] of opened) if (!files.has(file)) files.set(file, undefined);
+    const places = [...files.keys()];
+    return {
+      files: [...files].map(([{ bytes }, path]) => ({ path, bytes: bytes.slice() })),
+      open: opened.map(([fd, { file, flags, position }]) => ({
+        fd,
+        flags,
+        position,
+        file: places.indexOf(file),
+      })),
+    };
+  }
+
+  /** See {@linkcode FileTree.restore}. */
+  restore(state: FilesState): Map<number, OpenFile> {
+    const files = state.files.map(({ path, bytes }) => ({ path, file: { bytes: bytes.slice() } }));
+    this.#files = new Map(
+      files.flatMap(({ path, file }) => path === undefined ? [] : [[path, file]]),
+    );
+    return new Map(
+      state.open.map(({ fd, flags, position, file }) => [
+        fd,
+        this.#openFile(files[file as number].file, flags, position),
+      ]),
+    );
+  }
 }
 
 /** With room for as much again: a file that grows page by page is not copied at each. */
@@ -127,53 +184,56 @@ function grown(old: Uint8Array, length: number): Uint8Array {
   return bytes;
 }
 
-/** What may be done with an open file in memory. */
-interface MemoryFileUse {
-  readonly reads: boolean;
-  readonly writes: boolean;
-  readonly appends: boolean;
-  /** Whether its tree may have so many bytes more. */
-  readonly hasRoom: (growth: number) => boolean;
+interface MemoryFile {
+  bytes: Uint8Array;
 }
 
 class OpenMemoryFile implements OpenFile {
-  readonly #file: { bytes: Uint8Array };
-  readonly #use: MemoryFileUse;
-  #position = 0;
+  readonly file: MemoryFile;
+  readonly flags: number;
+  /** Whether its tree may have so many bytes more. */
+  readonly #hasRoom: (growth: number) => boolean;
+  position: number;
 
-  constructor(file: { bytes: Uint8Array }, use: MemoryFileUse) {
-    this.#file = file;
-    this.#use = use;
+  constructor(
+    file: MemoryFile,
+    flags: number,
+    hasRoom: (growth: number) => boolean,
+    position: number,
+  ) {
+    this.file = file;
+    this.flags = flags;
+    this.#hasRoom = hasRoom;
+    this.position = position;
   }
 
   read(count: number): Uint8Array | undefined {
-    if (!this.#use.reads) return undefined;
-    const bytes = this.#file.bytes.slice(this.#position, this.#position + count);
-    this.#position += bytes.length;
+    if ((this.flags & O.ACCMODE) === O.WRONLY) return undefined;
+    const bytes = this.file.bytes.slice(this.position, this.position + count);
+    this.position += bytes.length;
     return bytes;
   }
 
   write(bytes: Uint8Array): number | undefined {
-    const { writes, appends, hasRoom } = this.#use;
-    if (!writes) return undefined;
-    const { bytes: old } = this.#file;
-    if (appends) this.#position = old.length;
-    const end = this.#position + bytes.length;
+    if ((this.flags & O.ACCMODE) === O.RDONLY) return undefined;
+    const { bytes: old } = this.file;
+    if ((this.flags & O.APPEND) !== 0) this.position = old.length;
+    const end = this.position + bytes.length;
     if (end > old.length) {
-      if (!hasRoom(end - old.length)) return undefined;
-      this.#file.bytes = grown(old, end);
+      if (!this.#hasRoom(end - old.length)) return undefined;
+      this.file.bytes = grown(old, end);
     }
-    this.#file.bytes.set(bytes, this.#position);
-    this.#position = end;
+    this.file.bytes.set(bytes, this.position);
+    this.position = end;
     return bytes.length;
   }
 
   seek(offset: number, whence: number): number | undefined {
-    const base = [0, this.#position, this.#file.bytes.length][whence];
+    const base = [0, this.position, this.file.bytes.length][whence];
     if (base === undefined || !(base + offset >= 0 && base + offset <= LARGEST_FILE)) {
       return undefined;
     }
-    return this.#position = base + offset;
+    return this.position = base + offset;
   }
 
   [Symbol.dispose](): void {}
@@ -207,17 +267,16 @@ export class FolderFiles implements FileTree {
     const append = write && (flags & O.APPEND) !== 0;
     // Without write access there is nothing that Deno could create or truncate with.
     if ((create || truncate) && !write) return undefined;
-    return attempt(() =>
-      new OpenHostFile(Deno.openSync(file, {
-        read: access !== O.WRONLY,
-        write: write && !append,
-        append,
-        create,
-        createNew: create && (flags & O.EXCL) !== 0,
-        truncate: truncate && !append,
-        mode: mode & 0o777,
-      }))
-    );
+    const options = {
+      read: access !== O.WRONLY,
+      write: write && !append,
+      append,
+      create,
+      createNew: create && (flags & O.EXCL) !== 0,
+      truncate: truncate && !append,
+      mode: mode & 0o777,
+    };
+    return attempt(() => new OpenHostFile(path, flags, Deno.openSync(file, options)));
   }
 
   /** See {@linkcode FileTree.unlink}. */
@@ -225,6 +284,33 @@ export class FolderFiles implements FileTree {
     const file = this.#locate(path);
     if (file === undefined || !this.#isWritable) return false;
     return attempt(() => (Deno.removeSync(file), true)) ?? false;
+  }
+
+  /** See {@linkcode FileTree.save}. What is in the files is the host's, and no part of it. */
+  save(open: ReadonlyMap<number, OpenFile>): FilesState {
+    const opened = [...open as ReadonlyMap<number, OpenHostFile>];
+    return {
+      files: [],
+      open: opened.map(([fd, { path, flags, position }]) => ({ fd, flags, position, file: path })),
+    };
+  }
+
+  /** See {@linkcode FileTree.restore}. */
+  restore({ open }: FilesState): Map<number, OpenFile> {
+    using opened = new DisposableStack();
+    const files = new Map<number, OpenFile>();
+    for (const { fd, flags, position, file: path } of open) {
+      const file = this.open(path as string, flags & (O.ACCMODE | O.APPEND), 0);
+      if (file === undefined) {
+        throw new Deno.errors.NotFound(
+          `Cannot restore the guest's descriptor ${fd}: its file ${path} cannot be opened any more`,
+        );
+      }
+      opened.use(file).seek(position, SEEK.SET);
+      files.set(fd, file);
+    }
+    opened.move();
+    return files;
   }
 
   /** The host's path of a file; undefined where it leads over a link, or to a folder. */
@@ -245,10 +331,18 @@ export class FolderFiles implements FileTree {
 }
 
 class OpenHostFile implements OpenFile {
+  readonly path: string;
+  readonly flags: number;
   readonly #file: Deno.FsFile;
 
-  constructor(file: Deno.FsFile) {
+  constructor(path: string, flags: number, file: Deno.FsFile) {
+    this.path = path;
+    this.flags = flags;
     this.#file = file;
+  }
+
+  get position(): number {
+    return this.#file.seekSync(0, Deno.SeekMode.Current);
   }
 
   read(count: number): Uint8Array | undefined {
@@ -259,7 +353,7 @@ class OpenHostFile implements OpenFile {
 
   write(bytes: Uint8Array): number | undefined {
     return attempt(() => {
-      const end = this.#file.seekSync(0, Deno.SeekMode.Current) + bytes.length;
+      const end = this.position + bytes.length;
       return end > LARGEST_FILE ? undefined : this.#file.writeSync(bytes);
     });
   }

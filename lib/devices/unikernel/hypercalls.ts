@@ -6,7 +6,13 @@ import { UNIKERNEL_PORT as PORT } from "../../x86/layout.ts";
 import type { Device, DeviceBoard } from "../device.ts";
 import { DEFAULT_CAPACITY, KeptOutput } from "../kept_output.ts";
 import { pointing, Structure, type StructureName } from "./structure.ts";
-import { type FileTree, FolderFiles, MemoryFiles, type OpenFile } from "./files.ts";
+import {
+  type FilesState,
+  type FileTree,
+  FolderFiles,
+  MemoryFiles,
+  type OpenFile,
+} from "./files.ts";
 
 /** What a {@linkcode Unikernel} gives its guest. */
 export interface UnikernelOptions {
@@ -37,6 +43,16 @@ export interface Hypercall {
   readonly name: string;
   /** What it was told, and what it gave, by the names of the structure's members; paths and texts in words. */
   readonly values: Readonly<Record<string, number | bigint | string>>;
+}
+
+interface State {
+  readonly files: FilesState;
+  readonly calls: readonly Hypercall[];
+  readonly sent: readonly Uint8Array[];
+  readonly output: ReturnType<KeptOutput["save"]>;
+  readonly frames: readonly Uint8Array[];
+  readonly input: Uint8Array;
+  readonly status: number | undefined;
 }
 
 /** The most arguments, and variables, that the command line's structure has room for. */
@@ -94,9 +110,9 @@ export class Unikernel implements Device {
   readonly name = "unikernel";
   readonly #options: UnikernelOptions;
   readonly #files: FileTree;
-  readonly #open = new Map<number, OpenFile>();
-  readonly #calls: Hypercall[] = [];
-  readonly #sent: Uint8Array[] = [];
+  #open = new Map<number, OpenFile>();
+  #calls: Hypercall[] = [];
+  #sent: Uint8Array[] = [];
   readonly #output = new KeptOutput(DEFAULT_CAPACITY);
   #frames: Uint8Array[];
   #input: Uint8Array;
@@ -220,9 +236,45 @@ export class Unikernel implements Device {
 
   /** Closes the guest's files, and forgets its exit. */
   reset(): void {
+    this.#closeAll();
+    this.#status = undefined;
+  }
+
+  #closeAll(): void {
     for (const file of this.#open.values()) file[Symbol.dispose]();
     this.#open.clear();
-    this.#status = undefined;
+  }
+
+  /** See {@linkcode Device.save}. What is in a folder of the host's is no part of it. */
+  save(): unknown {
+    return structuredClone(
+      {
+        files: this.#files.save(this.#open),
+        calls: this.#calls,
+        sent: this.#sent,
+        output: this.#output.save(),
+        frames: this.#frames,
+        input: this.#input,
+        status: this.#status,
+      } satisfies State,
+    );
+  }
+
+  /**
+   * See {@linkcode Device.restore}.
+   *
+   * @throws {Deno.errors.NotFound} When the guest had a file of the host's open that is not there any more.
+   */
+  restore(state: unknown): void {
+    const { files, calls, sent, output, frames, input, status } = structuredClone(state as State);
+    this.#closeAll();
+    this.#open = this.#files.restore(files);
+    this.#calls = [...calls];
+    this.#sent = [...sent];
+    this.#output.restore(output);
+    this.#frames = [...frames];
+    this.#input = input;
+    this.#status = status;
   }
 
   /** Closes the guest's files. */

@@ -142,4 +142,16 @@ export class VirtioBlk extends VirtioDevice {
     return Number.isInteger(count) && this.disk.has(sector, count) &&
       this.disk.firstBad(sector, count) === undefined;
   }
+
+  /** See {@linkcode VirtioDevice.save}. */
+  override save(): unknown {
+    return { device: super.save(), disk: this.disk.save() };
+  }
+
+  /** See {@linkcode VirtioDevice.restore}. */
+  override restore(saved: unknown): void {
+    const { device, disk } = saved as { device: unknown; disk: unknown };
+    super.restore(device);
+    this.disk.restore(disk);
+  }
 }
