@@ -9,7 +9,6 @@ import { image } from "./image.ts";
 import { type CommandContext, Interrupted, Interruption, Progress } from "./command_context.ts";
 import { setup } from "./setup.ts";
 import { testCommand } from "./test_command.ts";
-import { bench } from "./bench.ts";
 import { bootGuests } from "./nested_command.ts";
 
 /** What `vmexit help` prints. */
@@ -20,7 +19,7 @@ Usage: vmexit COMMAND [ARGUMENTS]
   demo [NAME ...]       boot the example guests and print each exit as it happens
   test [ARGUMENTS]      deno test with the same arguments; the last line is "N passed, N failed"
   run FILE [OPTIONS]    boot a kernel, a ROM, a boot sector or another image; what it writes to COM1 is shown
-  bench [FILE ...]      the benchmarks of the project: bench/*_bench.ts
+  bench [OPTIONS]       measure VM entry and exit on this host; bench FILE ... is deno bench with the same arguments
   setup                 fetch and make all that tests need; --c-compiler installs a C compiler, too; --no-install nothing;
                         --firmware fetches SeaBIOS and OVMF
   image export FILE     pack the emulated machine; image import FILE unpacks it where its kernel cannot be fetched
@@ -33,6 +32,12 @@ Options of run
   --mode MODE           real, protected, long, …; --kind KIND and --origin ADDRESS where the file does not say what it is
   --until TEXT          the run ends well as soon as the guest writes TEXT; --timeout SECONDS (60); --trace shows every exit
   exit code             status << 1 | 1 of a write to port 0xf4; 0 at HLT, power off, TEXT; 124 when the time is over; else 1
+
+Options of bench
+  --filter TEXT         only those with TEXT (or /an expression/) in their name or group; --list names all; --quick is rough
+  --json, --markdown    print that instead of a table; --save FILE writes the JSON
+  --baseline FILE       compare with what --save has written: exit code 1 when something is slower by more than
+                        --threshold PERCENT (5), 3 when FILE is of another host
 
 KVM is this machine's /dev/kvm. Where there is none that can be used, it is that of a machine that QEMU emulates, with an AMD
 processor: the same results, no real timing. A machine that Bochs emulates has an Intel processor; commands run inside it.
@@ -55,6 +60,10 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   setup,
   test: testCommand,
 };
+
+async function bench(args: readonly string[], context: CommandContext): Promise<number> {
+  return await (await import("./bench.ts")).bench(args, context);
+}
 
 async function demo(args: readonly string[], context: CommandContext): Promise<number> {
   const here = async () => await (await import("./demo.ts")).demo(args);

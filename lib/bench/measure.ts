@@ -1,0 +1,236 @@
+import { encodeHistogram } from "./histogram.ts";
+import type { Batch, Benchmark, BenchmarkRun } from "./benchmark.ts";
+import type { Measurement, Unmeasured } from "./results.ts";
+import { median, summarize } from "./statistics.ts";
+
+/** How long a benchmark is given. Times are in milliseconds of the benchmark's own clock. */
+export interface Effort {
+  /** How long a batch lasts, at least; and long beside the clock's grain. */
+  readonly batch: number;
+  /** How long it warms up at least, until it is steady. */
+  readonly warmUp: number;
+  /** How many operations it warms up at least: the run loop is compiled anew after some 20,000 exits. */
+  readonly warmUpOperations: number;
+  /** After so long it counts as warm, whatever it lacks. */
+  readonly longestWarmUp: number;
+  /** How long batches are counted. */
+  readonly duration: number;
+  /** How many batches are counted at least. */
+  readonly batches: number;
+  /** After so long, with what lies between the batches, there are enough of them whatever their number. */
+  readonly limit: number;
+}
+
+/** Enough to be trusted: a JIT that is warm, and a narrow interval of the median. */
+export const THOROUGH: Effort = {
+  batch: 1,
+  warmUp: 300,
+  warmUpOperations: 30_000,
+  longestWarmUp: 1500,
+  duration: 1000,
+  batches: 30,
+  limit: 20_000,
+};
+
+/** Enough to see that everything works, and what is ten times slower. */
+export const QUICK: Effort = {
+  batch: 0.5,
+  warmUp: 20,
+  warmUpOperations: 1000,
+  longestWarmUp: 200,
+  duration: 100,
+  batches: 10,
+  limit: 3000,
+};
+
+/** A batch is so many times as long as what the clock cannot tell apart: an error of a thousandth. */
+const GRAINS = 1000;
+
+/** How often a number of operations is tried before it is found too small. */
+const TRIES = 3;
+
+/** What is compared when it is asked whether a benchmark is steady: the last so many batches with those before. */
+const WINDOW = 10;
+
+/** It is steady when the medians of two windows differ by no more. */
+const STEADY = 0.05;
+
+/** More operations than any clock needs. */
+const MOST_OPERATIONS = 2 ** 24;
+
+/** So often the event loop gets its turn: a signal must be heard. */
+const TURN_MILLISECONDS = 50;
+
+const NANOSECONDS_PER_MILLISECOND = 1e6;
+
+/**
+ * What `performance.now()` cannot tell apart, in nanoseconds: its grain, or how long it takes itself, whichever is
+ * greater.
+ */
+export function clockGrain(now: () => number = () => performance.now()): number {
+  const steps: number[] = [];
+  for (let previous = now(); steps.length < GRAINS;) {
+    const next = now();
+    if (next === previous) continue;
+    steps.push((next - previous) * NANOSECONDS_PER_MILLISECOND);
+    previous = next;
+  }
+  return median(steps);
+}
+
+/** What goes with a measurement. */
+export interface MeasureOptions {
+  /** How long it may take. */
+  readonly effort: Effort;
+  /** See {@linkcode clockGrain}. */
+  readonly grain: number;
+  /** Ends it. */
+  readonly signal?: AbortSignal;
+}
+
+/**
+ * Measures a benchmark: finds how many operations a batch needs, warms up until that is steady, and counts batches.
+ *
+ * @returns Its figures; or why there are none: what the host lacks, or what went wrong.
+ * @throws What `signal` was aborted with.
+ */
+export async function measure(
+  benchmark: Benchmark,
+  options: MeasureOptions,
+): Promise<Measurement | Unmeasured> {
+  const { name, group, what } = benchmark;
+  try {
+    const skipped = benchmark.lacks?.();
+    if (skipped !== undefined) return { name, group, what, skipped };
+    using run = benchmark.start();
+    return { name, group, what, ...await figures(run, options) };
+  } catch (error) {
+    options.signal?.throwIfAborted();
+    const [failed] = (error instanceof Error ? `${error.name}: ${error.message}` : `${error}`)
+      .split("\n");
+    return { name, group, what, failed };
+  }
+}
+
+async function figures(
+  run: BenchmarkRun,
+  { effort, grain, signal }: MeasureOptions,
+): Promise<Omit<Measurement, "name" | "group" | "what">> {
+  const turns = new Turns(signal);
+  const end = performance.now() + effort.limit;
+  const isLate = () => performance.now() > end;
+  const least = Math.max(effort.batch * NANOSECONDS_PER_MILLISECOND, GRAINS * grain);
+  const warm = new WarmUp();
+  let operations = 1;
+  for (let quickest = 0; quickest < least && operations < MOST_OPERATIONS;) {
+    if (quickest > 0) operations *= 2;
+    // The first of a kind is slow, which says nothing about the others.
+    quickest = Math.min(...Array.from({ length: TRIES }, () => {
+      return warm.add(checked(run, operations)).nanoseconds;
+    }));
+    await turns.take();
+  }
+  const atMost = effort.longestWarmUp * NANOSECONDS_PER_MILLISECOND;
+  while (!warm.isEnough(effort) && warm.nanoseconds < atMost && !isLate()) {
+    warm.add(checked(run, operations));
+    await turns.take();
+  }
+
+  const batches: Batch[] = [];
+  const duration = effort.duration * NANOSECONDS_PER_MILLISECOND;
+  for (let spent = 0; spent < duration || batches.length < effort.batches;) {
+    const batch = checked(run, operations);
+    batches.push(batch);
+    spent += batch.nanoseconds;
+    if (isLate()) break;
+    await turns.take();
+  }
+  const samples = samplesOf(batches);
+  const cycles = batches.flatMap((each) =>
+    each.cycles === undefined ? [] : [each.cycles / operations]
+  );
+  return {
+    sample: operations === 1 || samples.length > batches.length ? "operation" : "batch",
+    operations,
+    nanoseconds: summarize(samples),
+    ...cycles.length === batches.length ? { cycles: summarize(cycles), tscKhz: run.tscKhz } : {},
+    histogram: encodeHistogram(samples),
+    warmUp: { operations: warm.operations, isSteady: warm.isSteady },
+  };
+}
+
+/** The operations where all batches have them one by one, else the batches' means. */
+function samplesOf(batches: readonly Batch[]): ArrayLike<number> {
+  if (batches.some(({ each }) => each === undefined)) {
+    return batches.map(({ nanoseconds, operations }) => nanoseconds / operations);
+  }
+  const samples = new Float64Array(batches.reduce((sum, { each }) => sum + each!.length, 0));
+  let at = 0;
+  for (const { each } of batches) {
+    samples.set(each!, at);
+    at += each!.length;
+  }
+  return samples;
+}
+
+/** A batch that cannot be what it says is worse than none. */
+function checked(run: BenchmarkRun, operations: number): Batch {
+  const batch = run.batch(operations);
+  if (batch.operations !== operations) {
+    throw new RangeError(`it made ${batch.operations} operations instead of ${operations}`);
+  }
+  if (!(batch.nanoseconds > 0) || batch.nanoseconds === Infinity) {
+    throw new RangeError(`a batch of ${operations} took ${batch.nanoseconds} ns`);
+  }
+  if (batch.cycles !== undefined && !(batch.cycles > 0)) {
+    throw new RangeError(`a batch of ${operations} took ${batch.cycles} cycles`);
+  }
+  if (batch.each !== undefined && batch.each.length !== operations) {
+    throw new RangeError(`a batch of ${operations} has ${batch.each.length} single times`);
+  }
+  return batch;
+}
+
+/** Tells when operations no longer become faster. */
+class WarmUp {
+  nanoseconds = 0;
+  operations = 0;
+  isSteady = false;
+  #window: number[] = [];
+  #before: number | undefined;
+
+  isEnough({ warmUp, warmUpOperations }: Effort): boolean {
+    return this.isSteady && this.operations >= warmUpOperations &&
+      this.nanoseconds >= warmUp * NANOSECONDS_PER_MILLISECOND;
+  }
+
+  add(batch: Batch): Batch {
+    this.nanoseconds += batch.nanoseconds;
+    this.operations += batch.operations;
+    this.#window.push(batch.nanoseconds / batch.operations);
+    if (this.#window.length < WINDOW) return batch;
+    const now = median(this.#window);
+    const before = this.#before;
+    this.isSteady = before !== undefined && Math.abs(now - before) <= STEADY * before;
+    this.#before = now;
+    this.#window = [];
+    return batch;
+  }
+}
+
+/** The event loop's turns. */
+class Turns {
+  readonly #signal: AbortSignal | undefined;
+  #last = performance.now();
+
+  constructor(signal: AbortSignal | undefined) {
+    this.#signal = signal;
+  }
+
+  async take(): Promise<void> {
+    if (performance.now() - this.#last < TURN_MILLISECONDS) return;
+    await new Promise((resolve) => setTimeout(resolve, 0));
+    this.#signal?.throwIfAborted();
+    this.#last = performance.now();
+  }
+}
