@@ -21,7 +21,7 @@ Usage: vmexit COMMAND [ARGUMENTS]
   run FILE [OPTIONS]    boot a kernel, a ROM, a boot sector or another image; what it writes to COM1 is shown
   bench [OPTIONS]       measure VM entry and exit on this host; bench FILE ... is deno bench with the same arguments
   setup                 fetch and make all that tests need; --c-compiler installs a C compiler, too; --no-install nothing;
-                        --firmware fetches SeaBIOS and OVMF
+                        --firmware fetches SeaBIOS, OVMF, GRUB, iPXE, Memtest86+, Xen
   image export FILE     pack the emulated machine; image import FILE unpacks it where its kernel cannot be fetched
   doctor                what this machine has, which KVM tests would use, and what to do about it
   help                  this text

@@ -16,7 +16,7 @@ const C_COMPILER_OPTION = "--c-compiler";
 /** Nothing is installed on this system; only the emulated machine's image is made. `boot` asks for it so. */
 const NO_INSTALL_OPTION = "--no-install";
 
-/** SeaBIOS and OVMF, which tests of the project boot, are fetched into the cache. */
+/** SeaBIOS, OVMF, GRUB and others, which tests of the project boot, are fetched into the cache. */
 const FIRMWARE_OPTION = "--firmware";
 const OPTIONS: readonly string[] = [C_COMPILER_OPTION, FIRMWARE_OPTION, NO_INSTALL_OPTION];
 /** What setup knows, as a person reads it. */

@@ -381,6 +381,8 @@ Deno.test("INT 1Ah tells the time, INT 11h and 12h what there is, INT 19h turns 
   assertEquals(vm.run().reason, "SYSTEM_EVENT");
   const bcd = { di: 182, si: 0x1235, bp: 0x2026, dx: 0x1128, bx: 639 };
   expect(vm).toHaveRegisters({ ...bcd, ax: 0x0223 });
+  // One serial port, and its base where loaders look for it.
+  assertEquals(vm.memory.u16(0x400), 0x3f8);
 });
 
 Deno.test("a service that there is not fails by AH=86h, and is listed as unknown", () => {

@@ -22,16 +22,27 @@ export interface BuildOptions {
 }
 
 /**
- * Builds a guest of C (.c) and NASM (.asm) files of a folder of `guests/`, and opens it.
- *
- * @param folder The folder: `"c_kernel"`.
- * @param sources Its files, in the order in which they are linked.
+ * Builds a guest of C (.c) and NASM (.asm) files of a folder of `guests/`, and opens it: see {@linkcode linkGuest}.
  */
 export function buildGuest(
   folder: string,
   sources: readonly string[],
   options: BuildOptions,
 ): Image {
+  return Image.fromFile(linkGuest(folder, sources, options));
+}
+
+/**
+ * The ELF file of a guest of C (.c) and NASM (.asm) files of a folder of `guests/`.
+ *
+ * @param folder The folder: `"c_kernel"`.
+ * @param sources Its files, in the order in which they are linked.
+ */
+export function linkGuest(
+  folder: string,
+  sources: readonly string[],
+  options: BuildOptions,
+): Uint8Array<ArrayBuffer> {
   const { bits, script, defines = [], args = [] } = options;
   const output = Deno.makeTempDirSync({ prefix: "vmexit-guest-" });
   const cwd = `${GUESTS}${folder}`;
@@ -64,7 +75,7 @@ export function buildGuest(
     const emulation = bits === 32 ? "elf_i386" : "elf_x86_64";
     // deno-fmt-ignore
     run("ld", "-m", emulation, "-z", "max-page-size=4096", "--no-warn-rwx-segments", ...place, "-o", `${output}/${folder}.elf`, ...objects);
-    return Image.open(`${output}/${folder}.elf`);
+    return Deno.readFileSync(`${output}/${folder}.elf`);
   } finally {
     Deno.removeSync(output, { recursive: true });
   }

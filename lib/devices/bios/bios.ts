@@ -110,7 +110,7 @@ const stub = (port: number) => Uint8Array.of(0xe6, port, 0xcf, 0x90);
 const RETURN = Uint8Array.of(0xcf, 0x90, 0x90, 0x90);
 
 /** In the BIOS data area. */
-const DATA = { EQUIPMENT: 0x10, MEMORY: 0x13, TICKS: 0x6c, DISKS: 0x75 } as const;
+const DATA = { SERIAL: 0x00, EQUIPMENT: 0x10, MEMORY: 0x13, TICKS: 0x6c, DISKS: 0x75 } as const;
 
 /** Bits of the equipment word. */
 const EQUIPMENT = { FLOPPY: 0x1, FPU: 0x2, COLOR_80: 0x20, SERIAL: 0x200 } as const;
@@ -316,6 +316,7 @@ export class Bios implements Device {
     const floppies = [...this.#disks.keys()].filter((drive) => drive < FIXED_DISK).length;
     const equipment = EQUIPMENT.FPU | EQUIPMENT.COLOR_80 | EQUIPMENT.SERIAL |
       (floppies === 0 ? 0 : EQUIPMENT.FLOPPY | (floppies - 1) << 6);
+    this.#data.set(DATA.SERIAL, PORT.com1);
     this.#data.set(DATA.EQUIPMENT, equipment);
     this.#data.set(DATA.MEMORY, BIOS.conventionalEnd / KIB);
     this.#data.set(DATA.DISKS, this.#disks.size - floppies);
