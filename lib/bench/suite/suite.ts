@@ -1,6 +1,7 @@
 import type { Benchmark } from "../benchmark.ts";
+import { interrupts } from "./interrupts.ts";
 import { kernelExits } from "./kernel_exits.ts";
 import { userExits } from "./user_exits.ts";
 
 /** All benchmarks of `vmexit bench`, in the order in which they are shown. */
-export const suite: readonly Benchmark[] = [...userExits, ...kernelExits];
+export const suite: readonly Benchmark[] = [...userExits, ...kernelExits, ...interrupts];

@@ -1,0 +1,456 @@
+import { asm } from "../../guest/asm.ts";
+import type { AsmSource } from "../../guest/asm_source.ts";
+import { KVM_IOEVENTFD } from "../../kvm/abi/constants.ts";
+import { Kvm } from "../../kvm/kvm.ts";
+import type { LongOptions } from "../../machine/boot/boot_options.ts";
+import { requires } from "../../machine/host/requires.ts";
+import type { Machine } from "../../machine/machine.ts";
+import { msiMessage } from "../../x86/apic/msi_message.ts";
+import { LOCAL_APIC } from "../../x86/layout.ts";
+import { msrNumber } from "../../x86/msrs/msr_number.ts";
+import type { Benchmark } from "../benchmark.ts";
+import { type GuestBenchmark, guestBenchmark } from "./guest_benchmark.ts";
+import type { MeasuredGuest } from "./measured_guest.ts";
+
+const VECTOR = 0x50;
+/** A task priority that holds up every vector. */
+const HIGHEST_PRIORITY = 0xf;
+
+/** Where the guest has the local APIC's page: behind the identity map, for addresses of 32 bits. */
+const APIC = 0x4000_0000;
+const PAGE = 0x1000;
+
+/** Registers of the local APIC, and what is written to them (Intel SDM Vol. 3A, 10.4 to 10.6). */
+const EOI = APIC + 0xb0;
+const SPURIOUS = APIC + 0xf0;
+const ICR_LOW = APIC + 0x300;
+const ICR_HIGH = APIC + 0x310;
+const LVT_TIMER = APIC + 0x320;
+const ENABLED = 0x1ff;
+const ASSERT = 0x4000;
+const TO_SELF = 0x4_0000;
+const TSC_DEADLINE = 0x4_0000;
+const DESTINATION_SHIFT = 24;
+
+/** The same as MSRs of the x2APIC (Intel SDM Vol. 3A, 10.12). */
+const X2APIC = { EOI: 0x80b, SPURIOUS: 0x80f, SELF_IPI: 0x83f } as const;
+const APIC_BASE = msrNumber("IA32_APIC_BASE");
+const APIC_BASE_X2APIC = 0x400;
+const IA32_TSC_DEADLINE = msrNumber("IA32_TSC_DEADLINE");
+
+/** How many cycles ahead the deadline lies that the guest waits for by spinning, as in the suite whose names these are. */
+const NEAR_DEADLINE = 3000;
+/** How many cycles CPU 1 has to come back into HLT, as there. */
+const HALT_CYCLES = 2000;
+
+const DOORBELL = 0x600;
+/** A GSI that is no pin. */
+const GSI = 24;
+
+const OPTIONS: LongOptions = {
+  irqchip: true,
+  gates: { [VECTOR]: "on_interrupt" },
+  mappings: [{ linear: APIC, physical: LOCAL_APIC, size: PAGE }],
+};
+
+/** A guest whose interrupts are counted by their handler. */
+function xapicGuest(operation: AsmSource, more: Partial<MeasuredGuest> = {}): MeasuredGuest {
+  return {
+    setup: asm`
+      mov dword [${SPURIOUS}], ${ENABLED}
+      sti
+    `,
+    operation,
+    routines: asm`
+      on_interrupt:
+        inc qword [taken]
+        mov dword [${EOI}], 0
+        iretq
+    `,
+    options: OPTIONS,
+    ...more,
+  };
+}
+
+/** The same by the registers of an x2APIC. */
+function x2apicGuest(operation: AsmSource): MeasuredGuest {
+  return {
+    setup: asm`
+      mov ecx, ${APIC_BASE}
+      rdmsr
+      or eax, ${APIC_BASE_X2APIC}
+      wrmsr
+      mov ecx, ${X2APIC.SPURIOUS}
+      mov eax, ${ENABLED}
+      xor edx, edx
+      wrmsr
+      sti
+    `,
+    operation,
+    routines: asm`
+      on_interrupt:
+        push rax
+        push rcx
+        push rdx
+        inc qword [taken]
+        mov ecx, ${X2APIC.EOI}
+        xor eax, eax
+        xor edx, edx
+        wrmsr
+        pop rdx
+        pop rcx
+        pop rax
+        iretq
+    `,
+    options: OPTIONS,
+  };
+}
+
+/** The ways in which an interrupt that the CPU sends itself is held up and let in. */
+const SELF_IPIS: readonly {
+  readonly name: string;
+  readonly what: string;
+  around(send: AsmSource): AsmSource;
+}[] = [
+  {
+    name: "self_ipi_sti_nop",
+    what: "held up by CLI, taken behind STI; NOP",
+    around: (send) =>
+      asm`
+        cli
+        ${send}
+        sti
+        nop
+      `,
+  },
+  {
+    name: "self_ipi_sti_hlt",
+    what: "held up by CLI, taken in STI; HLT",
+    around: (send) =>
+      asm`
+        cli
+        ${send}
+        sti
+        hlt
+      `,
+  },
+  {
+    name: "self_ipi_tpr",
+    what: "held up by the task priority, taken when that is 0",
+    around: (send) =>
+      asm`
+        ${raisePriority()}
+        ${send}
+        ${lowerPriority()}
+        nop
+      `,
+  },
+  {
+    name: "self_ipi_tpr_sti_nop",
+    what: "held up by CLI and the task priority, taken behind STI; NOP",
+    around: (send) =>
+      asm`
+        cli
+        ${raisePriority()}
+        ${send}
+        ${lowerPriority()}
+        sti
+        nop
+      `,
+  },
+  {
+    name: "self_ipi_tpr_sti_hlt",
+    what: "held up by CLI and the task priority, taken in STI; HLT",
+    around: (send) =>
+      asm`
+        cli
+        ${raisePriority()}
+        ${send}
+        ${lowerPriority()}
+        sti
+        hlt
+      `,
+  },
+];
+
+function raisePriority(): AsmSource {
+  return asm`
+    mov eax, ${HIGHEST_PRIORITY}
+    mov cr8, rax
+  `;
+}
+
+function lowerPriority(): AsmSource {
+  return asm`
+    xor eax, eax
+    mov cr8, rax
+  `;
+}
+
+const selfIpis: readonly GuestBenchmark[] = SELF_IPIS.flatMap(({ name, what, around }) => [
+  {
+    name,
+    what: `an IPI of the CPU to itself, by the ICR: ${what}`,
+    interrupts: 1,
+    guest: () =>
+      xapicGuest(around(asm`
+        mov dword [${ICR_HIGH}], 0
+        mov dword [${ICR_LOW}], ${TO_SELF | ASSERT | VECTOR}
+      `)),
+  },
+  {
+    name: `x2apic_${name}`,
+    what: `an IPI of the CPU to itself, by the x2APIC's SELF IPI register: ${what}`,
+    needs: { x2apic: true },
+    interrupts: 1,
+    guest: () =>
+      x2apicGuest(around(asm`
+        mov ecx, ${X2APIC.SELF_IPI}
+        mov eax, ${VECTOR}
+        xor edx, edx
+        wrmsr
+      `)),
+  },
+]);
+
+/**
+ * A deadline comes when KVM's idea of the guest's TSC has reached it. In QEMU's SVM (7.2, with Linux 6.1) that stands still
+ * at the TSC's offset while the guest reads a TSC that counts: a deadline of the guest's is seconds late.
+ */
+function lacksDeadlines(): string | undefined {
+  const { reason } = requires({ tscDeadlineTimer: true });
+  if (reason !== undefined) return reason;
+  using kvm = Kvm.open();
+  using vm = kvm.createVm();
+  using vcpu = vm.createVcpu(0);
+  const [first, second] = [1, 2].map(() => vcpu.msrs.getMsrs([msrNumber("IA32_TSC")])[0].data);
+  return first === second
+    ? `the guest's TSC stands still for this KVM (at ${first}), so that no deadline comes in time`
+    : undefined;
+}
+
+/** Sets up the local APIC's timer for deadlines of the TSC. */
+function timerGuest(operation: AsmSource, more: Partial<MeasuredGuest> = {}): MeasuredGuest {
+  return xapicGuest(operation, {
+    setup: asm`
+      mov dword [${SPURIOUS}], ${ENABLED}
+      mov dword [${LVT_TIMER}], ${TSC_DEADLINE | VECTOR}
+      sti
+    `,
+    ...more,
+  });
+}
+
+/** Sends CPU 1 an interrupt, and waits until its handler has run. */
+function interruptOther(): AsmSource {
+  return asm`
+    mov rbx, [taken]
+    mov dword [${ICR_HIGH}], ${1 << DESTINATION_SHIFT}
+    mov dword [${ICR_LOW}], ${ASSERT | VECTOR}
+  .wait:
+    pause
+    cmp rbx, [taken]
+    je .wait
+  `;
+}
+
+/** CPU 1 waits in HLT. */
+function twoCpus(operation: AsmSource): MeasuredGuest {
+  const { routines, ...guest } = xapicGuest(operation);
+  return {
+    ...guest,
+    routines: asm`
+      ${routines!}
+      second:
+        mov dword [${SPURIOUS}], ${ENABLED}
+        sti
+      .idle:
+        hlt
+        jmp .idle
+    `,
+    options: { ...OPTIONS, cpus: [{}, { entry: "second" }] },
+  };
+}
+
+const BY_TURNS = "the CPUs take turns on one thread, and the turn is part of it";
+
+const DESCRIPTIONS: readonly GuestBenchmark[] = [
+  ...selfIpis,
+  {
+    name: "tscdeadline_immed",
+    what: "a TSC deadline that is over when it is set, to its handler and back",
+    lacks: lacksDeadlines,
+    interrupts: 1,
+    guest: () =>
+      timerGuest(asm`
+        mov ecx, ${IA32_TSC_DEADLINE}
+        rdtsc
+        wrmsr
+        nop
+      `),
+  },
+  {
+    name: "tscdeadline",
+    what: `a TSC deadline ${NEAR_DEADLINE} cycles ahead, until its handler has run`,
+    lacks: lacksDeadlines,
+    interrupts: 1,
+    guest: () =>
+      timerGuest(asm`
+        mov rbx, [taken]
+        mov ecx, ${IA32_TSC_DEADLINE}
+        ${deadline(asm`mov esi, ${NEAR_DEADLINE}`)}
+        wrmsr
+      .wait:
+        cmp rbx, [taken]
+        je .wait
+      `),
+  },
+  {
+    name: "ipi",
+    what: `an interrupt for another CPU, until its handler has run: ${BY_TURNS}`,
+    interrupts: 1,
+    guest: () => twoCpus(interruptOther()),
+  },
+  {
+    name: "ipi_halt",
+    what: `the same, and ${HALT_CYCLES} cycles for the other CPU to halt: ${BY_TURNS}`,
+    interrupts: 1,
+    guest: () =>
+      twoCpus(asm`
+        ${interruptOther()}
+        rdtsc
+        shl rdx, 32
+        lea rbx, [rax + rdx + ${HALT_CYCLES}]
+      .halting:
+        rdtsc
+        shl rdx, 32
+        add rax, rdx
+        cmp rax, rbx
+        jb .halting
+      `),
+  },
+  {
+    name: "ple_round_robin",
+    what: `two CPUs hand a turn to each other, and wait for it by PAUSE: ${BY_TURNS}`,
+    guest: () => ({
+      prepare: asm`sub r12, [turns + 64]`,
+      operation: asm`
+      .wait:
+        mov rax, [turns]
+        cmp rax, [turns + 8]
+        jne .mine
+        pause
+        jmp .wait
+      .mine:
+        mov [turns + 8], rax
+        inc qword [turns + 64]
+      `,
+      finish: asm`add r12, [turns + 64]`,
+      routines: asm`
+      second:
+        mov rax, [turns + 64]
+        cmp rax, [turns + 72]
+        jne .mine
+        pause
+        jmp second
+      .mine:
+        mov [turns + 72], rax
+        inc qword [turns]
+        jmp second
+        align 64, db 0
+      turns: ; how often a CPU was given the turn, and how often it has taken it; a line of the cache for each
+        dq 1
+        times 15 dq 0
+      `,
+      options: { irqchip: true, cpus: [{}, { entry: "second" }] },
+    }),
+    witness: (operations) => BigInt(operations),
+  },
+  {
+    name: "hlt_wakeup",
+    what: "from a TSC deadline to the first instruction of its handler, when the CPU waits in HLT",
+    lacks: lacksDeadlines,
+    interrupts: 1,
+    halts: 1,
+    guest: () => ({
+      ...timerGuest(asm`
+        cli
+        mov ecx, ${IA32_TSC_DEADLINE}
+        ${deadline(asm`mov esi, [wait]`)}
+        mov r8, rdx
+        shl r8, 32
+        or  r8, rax
+        wrmsr
+        sti
+        hlt
+      `),
+      measuresItself: true,
+      routines: asm`
+        ${measuringHandler()}
+        wait: dq 0
+      `,
+    }),
+    attach: (vm) => void vm.memory.setU64("wait", BigInt(vm.kvm.vcpu.clock.getTscKhz())),
+  },
+  {
+    name: "irqfd_injection",
+    what:
+      "from a write to a doorbell (ioeventfd) to the first instruction of the handler of the interrupt (irqfd) that it raises",
+    needs: { irqfd: true, ioeventfd: true, irqRouting: true },
+    interrupts: 1,
+    exits: 1,
+    guest: () => ({
+      ...xapicGuest(asm`
+        mov rbx, [taken]
+        lfence
+        rdtsc
+        shl rdx, 32
+        lea r8, [rax + rdx]
+        mov edx, ${DOORBELL}
+        out dx, al
+      .wait:
+        pause
+        cmp rbx, [taken]
+        je .wait
+      `),
+      measuresItself: true,
+      routines: measuringHandler(),
+    }),
+    attach: connectDoorbell,
+  },
+];
+
+/** A deadline so many cycles from now, in EDX:EAX. */
+function deadline(cycles: AsmSource): AsmSource {
+  return asm`
+    ${cycles}
+    rdtsc
+    add eax, esi
+    adc edx, 0
+  `;
+}
+
+/** A handler that adds the cycles since R8 to `[elapsed]`. What it interrupts needs neither RAX nor RCX nor RDX. */
+function measuringHandler(): AsmSource {
+  return asm`
+    on_interrupt:
+      rdtscp
+      shl rdx, 32
+      add rax, rdx
+      sub rax, r8
+      add [elapsed], rax
+      inc qword [taken]
+      mov dword [${EOI}], 0
+      iretq
+  `;
+}
+
+/** The eventfd that the guest's write signals is the one that raises the interrupt: user space has no part in it. */
+function connectDoorbell(vm: Machine): void {
+  vm.interrupts.route([{ gsi: GSI, msi: msiMessage({ vector: VECTOR }) }]);
+  const { fd } = vm.interrupts.eventfd(GSI);
+  vm.kvm.vm.interrupts.ioeventfd({ addr: DOORBELL, len: 1, fd, flags: KVM_IOEVENTFD.FLAG_PIO });
+}
+
+/** Interrupts, from where they are sent to their handlers. */
+export const interrupts: readonly Benchmark[] = DESCRIPTIONS.map(guestBenchmark);
