@@ -60,6 +60,11 @@ export interface Device {
    * the devices whose lines it has.
    */
   restore?(state: unknown): void;
+  /**
+   * What the test has planned of it, and has not come about: a failure that was to be delivered. A run that ends so is
+   * an error, unless it was to (the option `pending`).
+   */
+  readonly pending?: string | undefined;
   /** Lets go of what it holds of the host's. Called with the end of its machine. */
   [Symbol.dispose]?(): void;
 }
@@ -163,6 +168,11 @@ export interface DeviceBoard {
    * @param segments All 16 segments of 16 KiB, the lowest first.
    */
   shadow(segments: readonly ShadowAccess[]): void;
+  /**
+   * Says in words what the access is that is being answered, for tables of exits: `"INT 13h AH=02h: AX 0x201"`. Accesses
+   * in a row that are alike up to the colon are shown as one.
+   */
+  describe(text: string): void;
   /** Resets the machine after the access that is being answered: the SYSTEM_EVENT exit RESET. */
   reset(): void;
   /** Turns the power off after the access that is being answered: the SYSTEM_EVENT exit SHUTDOWN. */

@@ -70,7 +70,7 @@ export {
   type PlacedBar,
 } from "./pci/pci_function.ts";
 export { Bios, type BiosCallRecord, type BiosHandler, type BiosOptions } from "./bios/bios.ts";
-export { BiosCall, type BiosRegister } from "./bios/call.ts";
+export { BiosCall, type BiosRegister, type CallRegister } from "./bios/call.ts";
 export {
   type ScreenCell,
   type ScreenPlace,

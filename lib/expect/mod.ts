@@ -4,6 +4,17 @@ export { expect, type Expectation, type StateExpectation } from "./expect.ts";
 export type { CpuTranscripts, TranscriptOptions } from "./matchers/transcript.ts";
 export type { RegisterMapExpectation } from "./matchers/register_map.ts";
 export type { Answer, ExpectedData } from "./patterns/access_data.ts";
+export {
+  biosCall,
+  type BiosCallPattern,
+  type CallRegisters,
+  type CallResult,
+  int10,
+  int13,
+  int15,
+  int16,
+  int1A,
+} from "./patterns/bios_call.ts";
 export { any, type ExitPattern } from "./patterns/exit_pattern.ts";
 export {
   type AnswerableExitPattern,

@@ -1,4 +1,5 @@
 import type { Exit } from "../kvm/exits/exit.ts";
+import type { BiosCall } from "../devices/bios/call.ts";
 import type { CaughtFault } from "../machine/faults/caught_fault.ts";
 import { formatCount } from "./format.ts";
 import {
@@ -23,6 +24,7 @@ interface Offered {
   readonly exit: Exit;
   readonly number: number;
   readonly fault: CaughtFault | undefined;
+  readonly call: BiosCall | undefined;
 }
 
 interface Progress {
@@ -74,18 +76,19 @@ export class TranscriptCursor {
     return this.#candidates().map((index) => this.#progress[index].pattern.text).join(", or ");
   }
 
-  /** Whether any pattern is about the port or address of this exit, so that no device may take it away. */
-  names(exit: Exit): boolean {
-    return this.#progress.some(({ pattern }) => definitionOf(pattern).names(exit));
+  /** Whether any pattern is about the port, address or vector of this exit, so that no device may take it away. */
+  names(exit: Exit, call?: BiosCall): boolean {
+    return this.#progress.some(({ pattern }) => definitionOf(pattern).names(exit, call));
   }
 
   /**
    * Takes the next exit, the machine's `number`th. A mismatch leaves the cursor where it was.
    *
    * @param fault The fault, where the exit is one by which the guest's fault catcher reports one.
+   * @param call The call, where the exit is one by which the guest calls its BIOS.
    */
-  offer(exit: Exit, number: number, fault?: CaughtFault): PatternMatch {
-    const offered = { exit, number, fault };
+  offer(exit: Exit, number: number, fault?: CaughtFault, call?: BiosCall): PatternMatch {
+    const offered = { exit, number, fault, call };
     if (this.#occurrence !== undefined) {
       return this.#take(this.#position, this.#occurrence, offered);
     }
@@ -97,9 +100,15 @@ export class TranscriptCursor {
     return MISMATCH;
   }
 
-  #take(index: number, occurrence: Occurrence, { exit, number, fault }: Offered): PatternMatch {
+  #take(
+    index: number,
+    occurrence: Occurrence,
+    { exit, number, fault, call }: Offered,
+  ): PatternMatch {
     const match = fault === undefined
-      ? occurrence.offer(exit)
+      ? call !== undefined && occurrence.offerCall !== undefined
+        ? occurrence.offerCall(call)
+        : occurrence.offer(exit)
       : occurrence.offerFault?.(fault) ?? MISMATCH;
     if (!match.matches) return match;
     const progress = this.#progress[index];

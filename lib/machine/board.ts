@@ -2,6 +2,7 @@ import { ExitPort } from "../devices/exit_port.ts";
 import type { Device, DeviceCpu } from "../devices/device.ts";
 import { openBusMmio, openBusPorts } from "../devices/open_bus.ts";
 import { type Clock, HostClock, Timers } from "../devices/timers.ts";
+import { Bios } from "../devices/bios/bios.ts";
 import { TextScreen } from "../devices/text_screen.ts";
 import { Uart } from "../devices/uart.ts";
 import type { Image } from "../guest/image.ts";
@@ -199,6 +200,7 @@ export class Board implements Disposable {
         : new ExitPort(() => this.runControl.stop()),
       checkUsable: (what) => this.checkUsable(what),
       takeEvent: () => this.#attached.takeEvent(),
+      pendingOfDevices: () => this.#attached.pending,
       reset: () => this.#reset(),
       ends: new RunEnds(settings),
     });
@@ -221,6 +223,7 @@ export class Board implements Disposable {
       irqchip,
       interrupts: () => this.devices.interrupts,
       cpuCount: this.cpus.length,
+      describe: (text) => this.log.setDescription(text),
       connect: (controller) => this.cpus[0].interrupts.connect(controller),
     });
     if (serial) this.#attached.attach(this.serial = new Uart("COM1"));
@@ -247,6 +250,23 @@ export class Board implements Disposable {
     if (screen !== undefined) return screen;
     throw new TypeError(
       "Cannot look at the screen: the machine has none. Boot it with `devices: [new TextScreen()]`.",
+    );
+  }
+
+  /** See {@linkcode Machine.hasBios}. */
+  get hasBios(): boolean {
+    return this.#bios !== undefined;
+  }
+
+  get #bios(): Bios | undefined {
+    return this.#parts.settings.devices.find((device) => device instanceof Bios);
+  }
+
+  /** See {@linkcode Machine.bios}. */
+  get bios(): Bios {
+    if (this.#bios !== undefined) return this.#bios;
+    throw new TypeError(
+      "Cannot look at the BIOS: the machine has none. Boot it with `devices: [new Bios()]`.",
     );
   }
 

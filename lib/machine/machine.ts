@@ -1,4 +1,5 @@
 import type { MmioHandler, PortHandler } from "../devices/handlers.ts";
+import type { Bios } from "../devices/bios/bios.ts";
 import type { TextScreen } from "../devices/text_screen.ts";
 import type { AnswerFields, Exit, HandledReason } from "../kvm/exits/exit.ts";
 import type { Board } from "./board.ts";
@@ -102,6 +103,16 @@ export class Machine extends MachineCpu implements Disposable {
   /** The text screen among its `devices`. @throws {TypeError} When it has none. */
   get screen(): TextScreen {
     return this.#board.screen;
+  }
+
+  /** Whether it has a BIOS among its `devices`. */
+  get hasBios(): boolean {
+    return this.#board.hasBios;
+  }
+
+  /** The BIOS among its `devices`. @throws {TypeError} When it has none. */
+  get bios(): Bios {
+    return this.#board.bios;
   }
 
   /** The CPU of the latest exit: in a handler, the one that it answers. CPU 0 before the first. */

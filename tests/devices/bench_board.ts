@@ -144,6 +144,10 @@ export class BenchBoard implements DeviceBoard {
     this.log.push("reset");
   }
 
+  describe(text: string): void {
+    this.log.push(text);
+  }
+
   powerOff(): void {
     this.log.push("power off");
   }

@@ -225,6 +225,7 @@ function limited(device: Device, refusal: string | undefined, reached: () => voi
         connectInterruptController: (controller) => board.connectInterruptController(controller),
         reset: () => board.reset(),
         powerOff: () => board.powerOff(),
+        describe: (text) => board.describe(text),
       }),
     reset: () => device.reset?.(),
     save: () => device.save?.(),

@@ -23,8 +23,11 @@ export function exitTableHead(): string {
 }
 
 /** One exit as a row of such a table. */
-export function exitRow({ number, exit, fault, answeredBy, value }: ObservedExit): string {
+export function exitRow(
+  { number, exit, fault, description, answeredBy, value }: ObservedExit,
+): string {
   if (fault !== undefined) return wholeRow(String(number), fault.text);
+  if (description !== undefined) return wholeRow(String(number), description);
   switch (exit.reason) {
     case "IO":
       return line([

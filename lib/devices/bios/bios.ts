@@ -1,10 +1,11 @@
 import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
+import { hex } from "../../x86/hex.ts";
 import { BIOS, PORT, REAL_MODE } from "../../x86/layout.ts";
 import type { Device, DeviceBoard } from "../device.ts";
 import { Disk } from "../disk.ts";
 import { asyncError, isPromise } from "../handlers.ts";
 import type { TextScreen } from "../text_screen.ts";
-import { BiosCall } from "./call.ts";
+import { BiosCall, callText, checkCanFail, serviceName } from "./call.ts";
 import { BiosDataArea } from "./data_area.ts";
 import { DiskServices, FIXED_DISK } from "./disk_services.ts";
 import type { BiosQuirks } from "./quirks.ts";
@@ -50,7 +51,7 @@ export interface BiosCallRecord {
   /** Its name: `"INT 13h AH=02h"`. */
   readonly name: string;
   /** Registers at the call. */
-  readonly registers: Readonly<Record<"ax" | "bx" | "cx" | "dx" | "si" | "di", number>>;
+  readonly registers: BiosCall["registers"];
   /** AX afterwards. */
   readonly ax: number;
   /** Whether the service is one that this BIOS has. */
@@ -155,6 +156,8 @@ export class Bios implements Device {
   #calls: BiosCallRecord[] = [];
   readonly #handlers = new Map<number, BiosHandler>();
   #failures: Failure[] = [];
+  /** What answers the call that waits, in place of the service. */
+  #override: ((call: BiosCall) => void) | undefined;
   #keys: number[] = [];
   #reads = 0;
   #board!: DeviceBoard;
@@ -222,23 +225,45 @@ export class Bios implements Device {
   }
 
   /**
-   * Makes the next calls of a function fail, by CF and the status in AH.
+   * Makes the next calls of a function fail, by CF and the status in AH. A run that ends before they are made is an error.
+   * In a transcript, `int13({ ah: 0x02 }).fails(0x04)` says it where it happens.
    *
    * @param times How many. Default 1.
    */
   fails(vector: number, ah: number, status: number, times: number = 1): void {
     this.#checkVector("fail", vector);
-    for (const byte of [ah, status]) {
-      if (Number.isInteger(byte) && byte >= 0 && byte <= 0xff) continue;
-      throw new RangeError(`Cannot make a service fail by ${byte}: AH takes 0 to 0xff`);
-    }
-    if (status === 0) {
-      throw new RangeError("Cannot make a service fail by the status 0: that is success");
+    checkCanFail(vector, status);
+    if (!Number.isInteger(ah) || ah < 0 || ah > 0xff) {
+      throw new RangeError(`Cannot make the function ${ah} fail: AH takes 0 to 0xff`);
     }
     if (!Number.isSafeInteger(times) || times < 1) {
       throw new RangeError(`Cannot make a service fail ${times} times: it is no number from 1 on`);
     }
     this.#failures.push({ vector, ah, status, times });
+  }
+
+  /** See {@linkcode Device.pending}. */
+  get pending(): string | undefined {
+    const waiting = this.#failures.filter(({ times }) => times > 0);
+    if (waiting.length === 0) return undefined;
+    return waiting.map(({ vector, ah, status, times }) =>
+      `${serviceName(vector, ah)} was to fail by ${hex(status)}${
+        times === 1 ? "" : ` ${times} times more`
+      }, and the guest has not called it`
+    ).join("; ");
+  }
+
+  /** The call whose stub the CPU is in, before it is answered; undefined where it is in none. */
+  get waiting(): BiosCall | undefined {
+    const vector = this.#vector;
+    return vector === undefined || vector === TIMER_TICK
+      ? undefined
+      : new BiosCall(this.#board, vector);
+  }
+
+  /** Has the call that waits answered by `answer`, in place of the service. */
+  answerWaiting(answer: (call: BiosCall) => void): void {
+    this.#override = answer;
   }
 
   /** See {@linkcode Device.attach}. */
@@ -323,12 +348,8 @@ export class Bios implements Device {
   }
 
   #answer(): void {
-    const { cpu } = this.#board;
-    const offset = Number(cpu.get("ip")) - BIOS.stubs;
-    const vector = Math.floor(offset / STUB_SIZE);
-    const isStub = Number(cpu.get("cs")) === BIOS.segment * PARAGRAPH && vector >= 0 &&
-      vector < VECTORS;
-    if (!isStub) {
+    const vector = this.#vector;
+    if (vector === undefined) {
       throw new RangeError(
         `Cannot take a call of the BIOS: the guest wrote to its port 0x${
           PORT.bios.toString(16)
@@ -337,23 +358,31 @@ export class Bios implements Device {
     }
     if (vector === TIMER_TICK) return this.#tick();
     const call = new BiosCall(this.#board, vector);
-    const { ah } = call;
-    const registers = Object.fromEntries(
-      (["ax", "bx", "cx", "dx", "si", "di"] as const).map((name) => [name, call.get(name)]),
-    ) as BiosCallRecord["registers"];
+    const { registers } = call;
     const isKnown = this.#serve(call);
     if (!isKnown && vector !== VECTOR.VIDEO) call.result(UNSUPPORTED);
     const { enablesInterrupts, trashesRegisters } = this.#options.quirks ?? {};
     if (enablesInterrupts) call.interrupts = true;
     if (trashesRegisters) this.#trash(call);
-    const name = `INT ${vector.toString(16).toUpperCase()}h AH=${
-      ah.toString(16).toUpperCase().padStart(2, "0")
-    }h`;
+    const { name } = call;
     this.#calls.push({ vector, name, registers, ax: call.get("ax"), isKnown });
+    this.#board.describe(callText(call, registers));
+  }
+
+  /** That of the stub that the CPU is in; undefined where it is in none. */
+  get #vector(): number | undefined {
+    const { cpu } = this.#board;
+    const vector = Math.floor((Number(cpu.get("ip")) - BIOS.stubs) / STUB_SIZE);
+    const isStub = Number(cpu.get("cs")) === BIOS.segment * PARAGRAPH && vector >= 0 &&
+      vector < VECTORS;
+    return isStub ? vector : undefined;
   }
 
   /** Answers a call. False where there is no such service. */
   #serve(call: BiosCall): boolean {
+    const override = this.#override;
+    this.#override = undefined;
+    if (override !== undefined) return override(call), true;
     const failure = this.#failures.find(({ vector, ah, times }) =>
       times > 0 && vector === call.vector && ah === call.ah
     );

@@ -1,7 +1,62 @@
+import { hex } from "../../x86/hex.ts";
 import type { DeviceBoard } from "../device.ts";
 
 /** The registers that BIOS services take and give. */
 export type BiosRegister = "ax" | "bx" | "cx" | "dx" | "si" | "di" | "bp";
+
+const BYTES = ["al", "ah", "bl", "bh", "cl", "ch", "dl", "dh"] as const;
+const WORDS = ["ax", "bx", "cx", "dx", "si", "di", "bp"] as const;
+const WIDE = ["eax", "ebx", "ecx", "edx", "esi", "edi", "ebp"] as const;
+const SEGMENTS = ["ds", "es"] as const;
+
+/** What services are told by, and tell by: registers of 8, 16 and 32 bits, and segments. */
+export const CALL_REGISTERS = [...BYTES, ...WORDS, ...WIDE, ...SEGMENTS] as const;
+
+/** A register of a call by its name. */
+export type CallRegister = typeof CALL_REGISTERS[number];
+
+/** How many bits it has. */
+export function bitsOfCallRegister(name: CallRegister): 8 | 16 | 32 {
+  return BYTES.some((each) => each === name) ? 8 : WIDE.some((each) => each === name) ? 32 : 16;
+}
+
+/** The vectors whose services say by CF that they have failed, and by AH why. */
+const REPORT_BY_CARRY: readonly number[] = [0x13, 0x15, 0x1a];
+
+/** Whether the services of a vector say by CF whether they have failed. */
+export function reportsByCarry(vector: number): boolean {
+  return REPORT_BY_CARRY.includes(vector);
+}
+
+/**
+ * Checks that a service can fail so.
+ *
+ * @throws {TypeError} When the services of that vector say nothing by CF: no guest would look.
+ * @throws {RangeError} When the status is none.
+ */
+export function checkCanFail(vector: number, status: number): void {
+  if (!reportsByCarry(vector)) {
+    throw new TypeError(
+      `Cannot make a service of ${vectorName(vector)} fail: those do not say so by CF`,
+    );
+  }
+  if (!Number.isInteger(status) || status < 0 || status > BYTE) {
+    throw new RangeError(`Cannot make a service fail by ${status}: AH takes 0 to 0xff`);
+  }
+  if (status === 0) {
+    throw new RangeError("Cannot make a service fail by the status 0: that is success");
+  }
+}
+
+/** A vector as manuals write it: `"INT 13h"`. */
+export function vectorName(vector: number): string {
+  return `INT ${vector.toString(16).toUpperCase().padStart(2, "0")}h`;
+}
+
+/** A service as manuals write it: `"INT 13h AH=02h"`. */
+export function serviceName(vector: number, ah: number): string {
+  return `${vectorName(vector)} AH=${ah.toString(16).toUpperCase().padStart(2, "0")}h`;
+}
 
 /** Offset of the flags in the frame of an `int` in real mode: behind IP and CS. */
 const FLAGS_OFFSET = 4;
@@ -10,6 +65,7 @@ const FLAGS_OFFSET = 4;
 const FLAG = { CARRY: 0x1, ZERO: 0x40, INTERRUPT: 0x200 } as const;
 
 const BYTE_BITS = 8;
+const PARAGRAPH_BITS = 4n;
 const BYTE = 0xff;
 const WORD = 0xffff;
 
@@ -78,7 +134,40 @@ export class BiosCall {
     return Number(this.#board.cpu.get(segment)) + (offset & WORD);
   }
 
+  /** The value of any register that calls have; of a segment the selector. */
+  read(name: CallRegister): number {
+    const { cpu } = this.#board;
+    if (name === "ds" || name === "es") return Number(cpu.get(name) >> PARAGRAPH_BITS);
+    return Number(cpu.get(name));
+  }
+
+  /** Sets any of them. */
+  write(name: CallRegister, value: number): void {
+    this.#board.cpu.set(name, value);
+  }
+
+  /** The registers that services are told by. */
+  get registers(): Readonly<Record<"ax" | "bx" | "cx" | "dx" | "si" | "di", number>> {
+    const get = (name: BiosRegister) => this.get(name);
+    return {
+      ax: get("ax"),
+      bx: get("bx"),
+      cx: get("cx"),
+      dx: get("dx"),
+      si: get("si"),
+      di: get("di"),
+    };
+  }
+
+  /** The service that is called: `"INT 13h AH=02h"`. */
+  get name(): string {
+    return serviceName(this.vector, this.ah);
+  }
+
   /** CF of the flags that are returned: whether the service failed. */
+  get carry(): boolean {
+    return (this.#flags & FLAG.CARRY) !== 0;
+  }
   set carry(isSet: boolean) {
     this.#setFlag(FLAG.CARRY, isSet);
   }
@@ -100,11 +189,29 @@ export class BiosCall {
   }
 
   #setFlag(flag: number, isSet: boolean): void {
-    const { cpu, memory } = this.#board;
-    const place = Number(cpu.get("ss")) + (Number(cpu.get("sp")) + FLAGS_OFFSET & WORD);
-    const [low, high] = memory.read(place, 2);
-    const flags = low | high << BYTE_BITS;
-    const changed = isSet ? flags | flag : flags & ~flag;
-    memory.write(place, Uint8Array.of(changed & BYTE, changed >> BYTE_BITS));
+    const changed = isSet ? this.#flags | flag : this.#flags & ~flag;
+    const bytes = Uint8Array.of(changed & BYTE, changed >> BYTE_BITS);
+    this.#board.memory.write(this.#flagsPlace, bytes);
   }
+
+  get #flags(): number {
+    const [low, high] = this.#board.memory.read(this.#flagsPlace, 2);
+    return low | high << BYTE_BITS;
+  }
+
+  get #flagsPlace(): number {
+    const { cpu } = this.#board;
+    return Number(cpu.get("ss")) + (Number(cpu.get("sp")) + FLAGS_OFFSET & WORD);
+  }
+}
+
+/** A call that was answered, in words: its registers, and after an arrow those that are other ones, and CF. */
+export function callText(call: BiosCall, before: BiosCall["registers"]): string {
+  const text = ([name, value]: [string, number]) => `${name} ${hex(value)}`;
+  const after = Object.entries(call.registers);
+  const given = Object.entries(before);
+  const result = after.filter(([, value], index) => value !== given[index][1]).map(text);
+  if (call.carry) result.push("cf");
+  const shown = given.map(text).join(", ");
+  return `${call.name}: ${shown}${result.length === 0 ? "" : ` → ${result.join(", ")}`}`;
 }

@@ -208,7 +208,7 @@ export class Unikernel implements Device {
       call(PORT[name], name, (gpa) => {
         const structure = new Structure(board.memory, gpa, name);
         take(structure);
-        this.#calls.push({ name, values: structure.values });
+        this.#note({ name, values: structure.values });
       });
     structured("write", (call) => this.#write(call));
     structured("read", (call) => this.#read(call));
@@ -405,7 +405,17 @@ export class Unikernel implements Device {
     }
     pointing("cmdsize", "the structure", gpa, () => this.#board.memory.write(gpa, bytes));
     const values = { argc: this.#arguments.length, envc: this.#variables.length };
-    this.#calls.push({ name: "cmdsize", values });
+    this.#note({ name: "cmdsize", values });
+  }
+
+  #note(call: Hypercall): void {
+    this.#calls.push(call);
+    const values = Object.entries(call.values).map(([member, value]) =>
+      `${member} ${
+        typeof value === "string" ? JSON.stringify(value) : value < 0 ? value : hex(value)
+      }`
+    );
+    this.#board.describe(`${call.name}: ${values.join(", ")}`);
   }
 
   /** The strings go where the guest's two arrays of pointers say. */

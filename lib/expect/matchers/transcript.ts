@@ -1,3 +1,4 @@
+import type { BiosCall } from "../../devices/bios/call.ts";
 import type { Exit } from "../../kvm/exits/exit.ts";
 import { goesOn } from "../../kvm/exits/exit_table.ts";
 import type { CaughtFault } from "../../machine/faults/caught_fault.ts";
@@ -12,6 +13,7 @@ import {
   type ObservedExit,
   type RunOptions,
 } from "../../machine/run/run_options.ts";
+import { PORT } from "../../x86/layout.ts";
 import type { NamesOf } from "../../x86/defined_entries.ts";
 import type { MatcherResult } from "../failure_page.ts";
 import { formatCount } from "../format.ts";
@@ -108,7 +110,7 @@ export function matchCall(
   const { machine, log, number: own } = cpu;
   const cursor = new TranscriptCursor(patterns);
   const cursors = new Map([[own, cursor]]);
-  const offering = offer(cursors, log);
+  const offering = offer(cursors, machine);
   const { before } = offering;
   const exits = machine.exits({ ...options, before, cpus: [own], call });
   return () => {
@@ -139,8 +141,8 @@ function followCall(
   cursor: TranscriptCursor,
 ): string | undefined {
   try {
-    for (const { exit, fault } of exits) {
-      if (!offering.isForeseen) return fault?.text ?? exitText(exit);
+    for (const { exit, fault, description } of exits) {
+      if (!offering.isForeseen) return fault?.text ?? description ?? exitText(exit);
     }
   } catch (error) {
     if (!(error instanceof TimeLimitError) || !isErrorOf(machine, error)) throw error;
@@ -214,7 +216,7 @@ function checkElements(patterns: readonly ExitPattern[], cpu: MachineCpu): void 
     if (!(pattern instanceof ExitPattern)) {
       throw new TypeError(
         `Cannot expect a transcript: element ${index} is no pattern. Use portOut, portIn, mmioWrite, mmioRead, ` +
-          "rdmsr, wrmsr, hlt, shutdown, exit, anyExit or fault.",
+          "rdmsr, wrmsr, hlt, shutdown, exit, anyExit, fault or biosCall.",
       );
     }
   });
@@ -259,7 +261,7 @@ export function followTranscripts(
 ): TranscriptOutcome {
   const { log, cpus } = machine;
   const control = runControlOf(machine);
-  const offering = offer(cursors, log);
+  const offering = offer(cursors, machine);
   const waiting = () => [...cursors].find(([, { isDone }]) => !isDone)?.[0];
   const nothing = (why: string) => ({
     number: log.total + 1,
@@ -282,8 +284,8 @@ export function followTranscripts(
             if (broken === undefined) control.checkPending(options);
             return broken ?? { number, at: cpu, received: undefined };
           }
-        } else if (!isExpectedElsewhere(observed, cursors)) {
-          const received = observed.fault?.text ?? exitText(exit);
+        } else if (!isExpectedElsewhere(observed, cursors, offering.call)) {
+          const received = observed.fault?.text ?? observed.description ?? exitText(exit);
           if (cursors.has(cpu)) return { number, at: cpu, received };
           return { number, at: waiting()!, cpu, received: `${received} of CPU ${cpu}` };
         }
@@ -306,18 +308,28 @@ export function followTranscripts(
 /** What offers each CPU's exits to its transcript, and whether the latest was foreseen there. */
 interface Offering {
   isForeseen: boolean;
+  /** The call of the BIOS's that the latest exit makes, if it makes one. */
+  call: BiosCall | undefined;
   before(exit: Exit, fault: CaughtFault | undefined, cpu: number): ExitAnswer | undefined;
 }
 
 function offer(
   cursors: ReadonlyMap<number, TranscriptCursor>,
-  log: { readonly total: number },
+  machine: Machine,
 ): Offering {
+  const { log } = machine;
   const offering: Offering = {
     isForeseen: false,
+    call: undefined,
     before(exit, fault, cpu) {
-      const match = cursors.get(cpu)?.offer(exit, log.total, fault);
+      const isCall = exit.reason === "IO" && exit.port === PORT.bios && exit.direction === "out" &&
+        machine.hasBios;
+      const call = offering.call = isCall ? machine.bios.waiting : undefined;
+      const match = cursors.get(cpu)?.offer(exit, log.total, fault, call);
       offering.isForeseen = match?.matches ?? false;
+      if (match?.matches && match.answerCall !== undefined) {
+        machine.bios.answerWaiting(match.answerCall);
+      }
       return match?.matches
         ? { by: ANSWERED_BY, bytes: match.answer, fields: match.fields }
         : undefined;
@@ -357,10 +369,11 @@ function noise(machine: Machine): TranscriptOutcome | undefined {
 function isExpectedElsewhere(
   { cpu, exit, answeredBy }: ObservedExit,
   cursors: ReadonlyMap<number, TranscriptCursor>,
+  call: BiosCall | undefined,
 ): boolean {
   const cursor = cursors.get(cpu);
   if (exit.reason === "HLT" && (cursor === undefined || cursor.isDone)) return true;
-  return answeredBy !== undefined && !cursor?.names(exit);
+  return answeredBy !== undefined && !cursor?.names(exit, call);
 }
 
 /** Why a guest cannot be run on from an exit that ended its run; undefined where it can, as after HLT. */

@@ -1,4 +1,5 @@
 import type { AnswerFields, Exit } from "../../kvm/exits/exit.ts";
+import type { BiosCall } from "../../devices/bios/call.ts";
 import type { CaughtFault } from "../../machine/faults/caught_fault.ts";
 import type { MachineCpu } from "../../machine/machine.ts";
 import { fromCaller } from "../../machine/run/run_errors.ts";
@@ -32,6 +33,8 @@ export type PatternMatch =
     readonly answer?: Uint8Array;
     /** For an exit that is neither IO nor MMIO, and waits for an answer: its fields. */
     readonly fields?: AnswerFields;
+    /** For a call of the BIOS's: what answers it in place of the service. */
+    readonly answerCall?: (call: BiosCall) => void;
   }
   | {
     /** It is something else. */
@@ -50,6 +53,8 @@ export interface Occurrence {
   offer(exit: Exit): PatternMatch;
   /** Takes the guest's fault, if that is what comes next; without it, none is what the pattern describes. */
   offerFault?(fault: CaughtFault): PatternMatch;
+  /** Takes the guest's call of the BIOS, if that is what comes next; without it, the exit that it makes is offered. */
+  offerCall?(call: BiosCall): PatternMatch;
   /** What it still waits for, for the failure page. */
   readonly text: string;
 }
@@ -65,7 +70,7 @@ export interface PatternDefinition {
   /** Begins an occurrence. */
   begin(): Occurrence;
   /** Whether this exit is at a port or address that the pattern names, so that no device may take it away. */
-  names(exit: Exit): boolean;
+  names(exit: Exit, call: BiosCall | undefined): boolean;
 }
 
 const BOUNDS = { atLeast: "value", atMost: "value" } as const;
@@ -78,7 +83,7 @@ export let definitionOf: (pattern: ExitPattern) => PatternDefinition;
  *
  * Made by {@linkcode portOut}, {@linkcode portIn}, {@linkcode mmioWrite}, {@linkcode mmioRead},
  * {@linkcode rdmsr}, {@linkcode wrmsr}, {@linkcode hlt}, {@linkcode shutdown}, {@linkcode exit},
- * {@linkcode anyExit} and {@linkcode fault}. It is immutable: each method returns a new one.
+ * {@linkcode anyExit}, {@linkcode fault} and {@linkcode biosCall}. It is immutable: each method returns a new one.
  *
  * @example
  * ```ts

@@ -40,6 +40,8 @@ interface AttachedDevicesInit {
   readonly interrupts: () => Interrupts;
   /** How many CPUs there are. */
   readonly cpuCount: number;
+  /** Notes in words what the latest exit is. */
+  readonly describe: (text: string) => void;
   /** Connects the INTR pin of CPU 0. */
   readonly connect: (controller: InterruptController) => void;
 }
@@ -190,6 +192,16 @@ export class AttachedDevices implements DeviceBoard, Disposable {
   /** See {@linkcode DeviceBoard.shadow}. */
   shadow(segments: readonly ShadowAccess[]): void {
     this.#parts.shadowRam.set(segments);
+  }
+
+  /** See {@linkcode DeviceBoard.describe}. */
+  describe(text: string): void {
+    this.#parts.describe(text);
+  }
+
+  /** What the test has planned of devices, and has not come about. */
+  get pending(): string[] {
+    return this.#devices.flatMap(({ pending }) => pending ?? []);
   }
 
   /** See {@linkcode DeviceBoard.reset}. */

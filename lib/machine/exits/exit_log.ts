@@ -25,6 +25,8 @@ export interface ExitRecord {
   readonly answeredBy: string | undefined;
   /** The guest's fault in a line, where its fault catcher reported one by this exit. */
   readonly fault: string | undefined;
+  /** It in the words of the device that has answered it: a call of the BIOS's, a hypercall. */
+  readonly description: string | undefined;
 }
 
 const KNOWN = 1;
@@ -63,6 +65,7 @@ export class ExitRecorder implements ExitLog {
   readonly #high: Uint32Array;
   readonly #answeredBy: (string | undefined)[];
   readonly #fault: (string | undefined)[];
+  readonly #description: (string | undefined)[];
   #total = 0;
   #index = -1;
 
@@ -83,6 +86,7 @@ export class ExitRecorder implements ExitLog {
     this.#high = new Uint32Array(capacity);
     this.#answeredBy = new Array(capacity).fill(undefined);
     this.#fault = new Array(capacity).fill(undefined);
+    this.#description = new Array(capacity).fill(undefined);
   }
 
   /** See {@linkcode ExitLog.total}. */
@@ -120,6 +124,7 @@ export class ExitRecorder implements ExitLog {
     this.#count[index] = count;
     this.#answeredBy[index] = undefined;
     this.#fault[index] = undefined;
+    this.#description[index] = undefined;
   }
 
   /** Notes the value that the latest exit wrote or was answered with. */
@@ -142,6 +147,11 @@ export class ExitRecorder implements ExitLog {
   /** Notes that the latest exit reported a fault. */
   setFault(text: string): void {
     this.#fault[this.#index] = text;
+  }
+
+  /** Notes in words what the latest exit is. */
+  setDescription(text: string): void {
+    this.#description[this.#index] = text;
   }
 
   /** See {@linkcode ExitLog.latest}. */
@@ -172,6 +182,7 @@ export class ExitRecorder implements ExitLog {
       faulted: (this.#flags[index] & FAULTED) !== 0,
       answeredBy: this.#answeredBy[index],
       fault: this.#fault[index],
+      description: this.#description[index],
     };
   }
 }

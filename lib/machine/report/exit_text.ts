@@ -30,11 +30,13 @@ export function exitRuns(records: readonly ExitRecord[]): (readonly ExitRecord[]
 }
 
 function isSameWrite(one: ExitRecord, other: ExitRecord): boolean {
+  const kind = ({ description }: ExitRecord) => description?.split(":")[0];
   const isWrite = ({ reason, isWrite, count, answeredBy, fault }: ExitRecord) =>
     reason === EXIT_REASON.IO && isWrite && count === 1 && answeredBy !== undefined &&
     fault === undefined;
   return isWrite(one) && isWrite(other) && one.address === other.address &&
-    one.size === other.size && one.cpu === other.cpu && one.answeredBy === other.answeredBy;
+    one.size === other.size && one.cpu === other.cpu && one.answeredBy === other.answeredBy &&
+    kind(one) === kind(other);
 }
 
 /**
@@ -57,7 +59,7 @@ export function exitRows(
       cpu: showsCpus ? `  CPU ${record.cpu}` : "",
       text: run.length === 1
         ? recordText(record, index === runs.length - 1 ? latest : undefined)
-        : describeExit(writtenBy(run)),
+        : runText(run),
       by: answerText(record),
     };
   });
@@ -70,8 +72,9 @@ export function exitRows(
 }
 
 function recordText(record: ExitRecord, latest: Exit | undefined): string {
-  const { reason, value, isWrite, count, fault } = record;
+  const { reason, value, isWrite, count, fault, description } = record;
   if (fault !== undefined) return fault;
+  if (description !== undefined) return description;
   if (reason === EXIT_REASON.X86_RDMSR || reason === EXIT_REASON.X86_WRMSR) {
     return msrRecordText(record);
   }
@@ -111,6 +114,14 @@ function exitOf(record: ExitRecord): IoExit | MmioExit | undefined {
   }
   if (reason !== EXIT_REASON.MMIO) return undefined;
   return { ...base, reason: "MMIO", gpa: address, len: size, isWrite, data };
+}
+
+/** Writes in a row: of calls what they call. */
+function runText(run: readonly ExitRecord[]): string {
+  const called = run[0].description?.split(":")[0];
+  return called === undefined
+    ? describeExit(writtenBy(run))
+    : `${called} ${run.length} times, the last${run.at(-1)!.description!.slice(called.length)}`;
 }
 
 /** Writes in a row as the exit that a string instruction would have made of them. */

@@ -14,14 +14,20 @@ export function isForTheTest(exit: Exit | undefined): boolean {
 /**
  * Checks that CPUs whose run has ended have taken what was injected, or that it is still pending where it is to be.
  *
+ * @param ofDevices What was planned of devices, and has not come about.
  * @throws {PendingEventError} When it is otherwise.
  */
-export function checkPending(runners: readonly CpuRunner[], isToBe: boolean = false): void {
+export function checkPending(
+  runners: readonly CpuRunner[],
+  ofDevices: readonly string[],
+  isToBe: boolean = false,
+): void {
   for (const { parts: { cpu, inject } } of runners) {
     const pending = pendingEvents(inject);
     if (pending.length === 0) continue;
     if (isToBe) return;
-    throw new PendingEventError(cpu, pending);
+    throw new PendingEventError(cpu, pending, []);
   }
-  if (isToBe) throw new PendingEventError(runners[0].parts.cpu, []);
+  if (ofDevices.length > 0 === isToBe) return;
+  throw new PendingEventError(runners[0].parts.cpu, [], ofDevices);
 }

@@ -44,6 +44,8 @@ export interface RunControlInit {
   readonly checkUsable: (what: string) => void;
   /** The type of the SYSTEM_EVENT that a device has asked for, if any has since it was asked last. */
   readonly takeEvent: () => number | undefined;
+  /** What the test has planned of devices, and has not come about. */
+  readonly pendingOfDevices: () => readonly string[];
   /** Resets the machine. */
   readonly reset: () => void;
   /** How a run may end. */
@@ -146,7 +148,7 @@ export class RunControl {
     const exit = call.explaining(() => this.#drive(options, run));
     if (exit !== undefined) throw call.ended(exit);
     const result = call.finish();
-    checkPending([call.runner], options.pending);
+    checkPending([call.runner], this.#parts.pendingOfDevices(), options.pending);
     return result;
   }
 
@@ -167,7 +169,11 @@ export class RunControl {
   checkPending({ pending, cpus }: Pick<ExitsOptions, "pending" | "cpus">): void {
     const { runners } = this.#parts;
     if (isForTheTest(this.#runner.lastExit)) return;
-    checkPending(cpus?.map((number) => runners[number]) ?? runners, pending);
+    checkPending(
+      cpus?.map((number) => runners[number]) ?? runners,
+      this.#parts.pendingOfDevices(),
+      pending,
+    );
   }
 
   *#exitsToEnd(options: ExitsOptions): Generator<ObservedExit, void, void> {
@@ -209,7 +215,7 @@ export class RunControl {
       const observed = call.explaining(() => this.#drive({ timeout }, next, used));
       if (observed === undefined) {
         call.finish();
-        return checkPending([call.runner], pending);
+        return checkPending([call.runner], this.#parts.pendingOfDevices(), pending);
       }
       used += this.#parts.limit.elapsed;
       yield observed;
@@ -479,7 +485,7 @@ export class RunControl {
       if (answer !== undefined) loop.acknowledge(answer.by);
     }
     if (!this.#beginsAgain(exit) && this.#parts.ends.isWanted(exit)) this.#resetIfAsked();
-    const { number, answeredBy, value } = cpu.log.latest!;
-    return { number, cpu: cpu.number, exit, fault, answeredBy, value };
+    const { number, answeredBy, description, value } = cpu.log.latest!;
+    return { number, cpu: cpu.number, exit, fault, answeredBy, description, value };
   }
 }

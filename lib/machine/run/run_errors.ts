@@ -79,8 +79,8 @@ export class UnhandledExitError extends Error {
 }
 
 /**
- * A run has ended, and the guest has not taken what was injected ({@linkcode MachineCpu.inject}); or it has taken all of
- * it, where that was still to be pending ({@linkcode RunOptions.pending}). The machine can be looked at, and run on.
+ * A run has ended, and the guest has not taken what was injected ({@linkcode MachineCpu.inject}), or a failure that was
+ * planned of a device was not delivered ({@linkcode Device.pending}); or it has taken all of it, where that was still to be pending ({@linkcode RunOptions.pending}). The machine can be looked at, and run on.
  */
 export class PendingEventError extends Error {
   /** The name that reporters print. */
@@ -91,19 +91,33 @@ export class PendingEventError extends Error {
    *
    * @param machine The CPU that has not taken them; where there are none, that of the latest exit.
    * @param pending What is pending.
+   * @param ofDevices What was planned of devices, and has not come about.
    */
-  constructor(machine: StoppedCpu, pending: readonly PendingEvent[]) {
-    super(
-      `${pending.length === 0 ? NONE_PENDING : notTaken(machine, pending)}\n\n${
-        statePage(machine)
-      }`,
-    );
+  constructor(
+    machine: StoppedCpu,
+    pending: readonly PendingEvent[],
+    ofDevices: readonly string[],
+  ) {
+    const what = pending.length > 0
+      ? notTaken(machine, pending)
+      : ofDevices.length > 0
+      ? notCome(ofDevices)
+      : NONE_PENDING;
+    super(`${what}\n\n${statePage(machine)}`);
     LOGS.set(this, machine.log);
   }
 }
 
 const NONE_PENDING =
-  "The run has ended, and nothing that was injected is still pending, as it was to be: { pending: true }.";
+  "The run has ended, and nothing that was injected, or planned of a device, is still pending, as it was to be: " +
+  "{ pending: true }.";
+
+function notCome(planned: readonly string[]): string {
+  return `The run has ended, and what was planned has not come about: ${
+    planned.join("; ")
+  }. Let the guest come to it ` +
+    "before it ends, or say that it is to stay pending: vm.run({ pending: true }).";
+}
 
 function notTaken(machine: StoppedCpu, pending: readonly PendingEvent[]): string {
   const events = pending.map(({ text, why }) => `${text} (${why})`).join(", ");

@@ -194,6 +194,8 @@ export interface ObservedExit {
    * machine runs on.
    */
   readonly answeredBy: string | undefined;
+  /** It in the words of the device that has answered it, where that has any: a call of the BIOS's, a hypercall. */
+  readonly description: string | undefined;
   /** The value that was written or answered, of the first element; undefined where there is none. */
   readonly value: bigint | undefined;
 }

@@ -35,7 +35,7 @@ function mmio(fields: Partial<MmioExit>): MmioExit {
 }
 
 const row = (exit: Exit, value?: bigint, answeredBy?: string) =>
-  exitRow({ number: 7, cpu: 0, exit, fault: undefined, value, answeredBy });
+  exitRow({ number: 7, cpu: 0, exit, fault: undefined, description: undefined, value, answeredBy });
 
 Deno.test("rows stand below the head of their table, whatever they hold", () => {
   assertEquals([

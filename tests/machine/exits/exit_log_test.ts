@@ -28,6 +28,7 @@ Deno.test("an exit is kept with all that is known of it", () => {
     answeredBy: "IOAPIC",
     faulted: false,
     fault: undefined,
+    description: undefined,
   });
 });
 
