@@ -46,8 +46,18 @@ export interface GuestBenchmark extends Proof {
   lacks?(): string | undefined;
   /** The guest. */
   guest(): MeasuredGuest;
-  /** Puts on the board what the guest meets. @returns What must hold after a batch, or throws. */
-  attach?(vm: Machine): void | ((operations: number) => void);
+  /** How many operations one run of the guest can do. Default any number. */
+  readonly mostInARun?: number;
+  /** Puts on the board what the guest meets. */
+  attach?(vm: Machine): void | RunHooks;
+}
+
+/** What is done around each run of the guest, and not counted. */
+export interface RunHooks {
+  /** Makes things as each run must find them. */
+  before?(): void;
+  /** Throws where the run did not do so many operations. */
+  after?(operations: number): void;
 }
 
 /**
@@ -80,24 +90,28 @@ export function warmed(run: BenchmarkRun): BenchmarkRun {
 }
 
 function start(description: GuestBenchmark): BenchmarkRun {
-  let check: void | ((operations: number) => void);
+  const { mostInARun = Infinity } = description;
+  let hooks: void | RunHooks;
   const machine = new MeasuredMachine(description.guest(), (vm) => {
-    check = description.attach?.(vm);
+    hooks = description.attach?.(vm);
   });
   const { tscKhz } = machine;
   return warmed({
     tscKhz,
     batch(operations) {
-      const batch = machine.batch(operations);
-      checkProof(description, batch, operations);
-      check?.(operations);
-      const { cycles } = batch;
-      return {
-        operations,
-        cycles,
-        nanoseconds: cycles * NANOSECONDS_PER_MILLISECOND / tscKhz,
-        exits: batch.counted(STATISTIC.exits),
-      };
+      let cycles = 0;
+      let exits = 0;
+      for (let left = operations; left > 0; left -= mostInARun) {
+        const part = Math.min(left, mostInARun);
+        hooks?.before?.();
+        const batch = machine.batch(part);
+        checkProof(description, batch, part);
+        hooks?.after?.(part);
+        cycles += batch.cycles;
+        exits += batch.counted(STATISTIC.exits);
+      }
+      const nanoseconds = cycles * NANOSECONDS_PER_MILLISECOND / tscKhz;
+      return { operations, nanoseconds, cycles, exits };
     },
     [Symbol.dispose]: () => machine[Symbol.dispose](),
   });
@@ -130,4 +144,17 @@ function checkProof(description: GuestBenchmark, batch: GuestBatch, operations: 
 /** The hypercall's instruction is the vendor's: KVM would patch the other's, but not in code that is read-only. */
 export function hypercall(): AsmSource {
   return requires({ intel: true }).ignore ? asm`vmmcall` : asm`vmcall`;
+}
+
+/** Compares what an eventfd has counted with the writes that were to signal it. */
+export function countsNotified(notification: { readonly count: number }): RunHooks {
+  let before = 0;
+  return {
+    before: () => void (before = notification.count),
+    after(operations) {
+      const signalled = notification.count - before;
+      if (signalled === operations) return;
+      throw new Error(`The eventfd was signalled ${signalled} times for ${operations} writes`);
+    },
+  };
 }

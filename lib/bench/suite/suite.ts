@@ -1,7 +1,16 @@
 import type { Benchmark } from "../benchmark.ts";
 import { interrupts } from "./interrupts.ts";
 import { kernelExits } from "./kernel_exits.ts";
+import { dirtyPages, memoryFaults } from "./memory_faults.ts";
+import { pciWrites } from "./pci_writes.ts";
 import { userExits } from "./user_exits.ts";
 
 /** All benchmarks of `vmexit bench`, in the order in which they are shown. */
-export const suite: readonly Benchmark[] = [...userExits, ...kernelExits, ...interrupts];
+export const suite: readonly Benchmark[] = [
+  ...userExits,
+  ...kernelExits,
+  ...interrupts,
+  ...pciWrites,
+  ...memoryFaults,
+  ...dirtyPages,
+];

@@ -4,7 +4,14 @@ import { KVM_HC } from "../../kvm/abi/constants.ts";
 import type { Machine } from "../../machine/machine.ts";
 import { type Needs, requires } from "../../machine/host/requires.ts";
 import type { Benchmark, BenchmarkRun } from "../benchmark.ts";
-import { type GuestBenchmark, guestBenchmark, hypercall, warmed } from "./guest_benchmark.ts";
+import {
+  countsNotified,
+  type GuestBenchmark,
+  guestBenchmark,
+  hypercall,
+  type RunHooks,
+  warmed,
+} from "./guest_benchmark.ts";
 import { type MeasuredGuest, MeasuredMachine } from "./measured_guest.ts";
 
 const NANOSECONDS_PER_MILLISECOND = 1e6;
@@ -258,27 +265,15 @@ const LEAST_RING = 64;
 const fullRings = (operations: number) => Math.floor(operations / LEAST_RING);
 
 /** Counts the writes that a handler was given behind the guest's back. */
-function countsCoalesced(coalesce: (write: () => void) => unknown): (operations: number) => void {
+function countsCoalesced(coalesce: (write: () => void) => unknown): RunHooks {
   let writes = 0;
-  let before = 0;
   coalesce(() => void writes++);
-  return (operations) => {
-    const delivered = writes - before;
-    before = writes;
-    if (delivered === operations) return;
-    throw new Error(`${delivered} writes of ${operations} were delivered`);
-  };
-}
-
-/** Compares what an eventfd has counted. */
-function countsNotified(notification: { readonly count: number }): (operations: number) => void {
-  let before = notification.count;
-  return (operations) => {
-    const { count } = notification;
-    const signalled = count - before;
-    before = count;
-    if (signalled === operations) return;
-    throw new Error(`The eventfd was signalled ${signalled} times for ${operations} writes`);
+  return {
+    before: () => void (writes = 0),
+    after(operations) {
+      if (writes === operations) return;
+      throw new Error(`${writes} writes of ${operations} were delivered`);
+    },
   };
 }
 
