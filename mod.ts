@@ -43,7 +43,7 @@ export * from "./lib/guest/mod.ts";
 export * from "./lib/machine/mod.ts";
 export * from "./lib/expect/mod.ts";
 export type { AddressRange } from "./lib/devices/bus.ts";
-export type { MmioHandler, PortHandler } from "./lib/devices/handlers.ts";
+export type { MmioHandler, PortHandler, StatefulHandler } from "./lib/devices/handlers.ts";
 export { HostError, SystemError } from "./lib/ffi/errors.ts";
 export { CapabilityError, KvmError, MsrError } from "./lib/kvm/errors.ts";
 export type { Exit } from "./lib/kvm/exits/exit.ts";

@@ -38,6 +38,17 @@ export class ExitPort implements PortHandler {
     this.#status = undefined;
   }
 
+  /** What was written, for {@linkcode ExitPort.restore}. */
+  save(): Readonly<Record<"status" | "earlierStatus", number | undefined>> {
+    return { status: this.#status, earlierStatus: this.#earlierStatus };
+  }
+
+  /** The same is what was written. */
+  restore({ status, earlierStatus }: ReturnType<ExitPort["save"]>): void {
+    this.#status = status;
+    this.#earlierStatus = earlierStatus;
+  }
+
   /** Takes the status. */
   write(_port: number, value: number): void {
     this.#status = value;

@@ -37,8 +37,16 @@ export function checkWritten(result: unknown, handler: { readonly name?: string 
   if (isPromise(result)) throw asyncError(result, `take a write by ${handler.name ?? "handler"}`);
 }
 
+/** A handler with state of its own, which snapshots of the machine have in them. */
+export interface StatefulHandler {
+  /** Its state: plain data, which {@linkcode StatefulHandler.restore} takes. */
+  save?(): unknown;
+  /** Takes a state that {@linkcode StatefulHandler.save} gave. */
+  restore?(state: unknown): void;
+}
+
 /** Answers a guest's accesses to a range of I/O ports. */
-export interface PortHandler {
+export interface PortHandler extends StatefulHandler {
   /** What to call it in tables of exits and in failure pages: `"COM1"`. */
   readonly name?: string;
   /**
@@ -52,7 +60,7 @@ export interface PortHandler {
 }
 
 /** Answers a guest's accesses to physical addresses that no memory slot backs. */
-export interface MmioHandler {
+export interface MmioHandler extends StatefulHandler {
   /** What to call it in tables of exits and in failure pages: `"IOAPIC"`. */
   readonly name?: string;
   /**

@@ -66,7 +66,7 @@ export class KeptOutput {
 
   /** Takes what {@linkcode KeptOutput.save} gave. */
   restore({ bytes, dropped }: { readonly bytes: Uint8Array; readonly dropped: number }): void {
-    this.#bytes = new Uint8Array(Math.max(bytes.length, FIRST_SIZE));
+    if (bytes.length > this.#bytes.length) this.#bytes = new Uint8Array(bytes.length);
     this.#bytes.set(bytes);
     this.#length = bytes.length;
     this.#dropped = dropped;

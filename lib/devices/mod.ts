@@ -27,7 +27,7 @@ export {
 } from "./fw_cfg/fw_cfg.ts";
 export { IdeDisk } from "./ata/ide_disk.ts";
 export type { LinuxKernel } from "./fw_cfg/linux_kernel.ts";
-export type { MmioHandler, NoPromise, PortHandler } from "./handlers.ts";
+export type { MmioHandler, NoPromise, PortHandler, StatefulHandler } from "./handlers.ts";
 export type {
   FieldBits,
   FieldDefinition,

@@ -13,13 +13,18 @@ export interface Clock {
    * @param most How many milliseconds of the host's time that may take.
    */
   passUntil(nanoseconds: number, most: number): void;
+  /**
+   * Goes back, or on, to a time: a snapshot of the machine is restored. Where a clock cannot, devices count by how far it
+   * has come since then.
+   */
+  restore?(nanoseconds: number): void;
 }
 
 const NANOSECONDS = 1e6;
 
 /** The host's monotonic clock: devices count in real time. */
 export class HostClock implements Clock {
-  readonly #start = performance.now();
+  #start = performance.now();
 
   /** See {@linkcode Clock.nanoseconds}. */
   get nanoseconds(): number {
@@ -33,6 +38,11 @@ export class HostClock implements Clock {
     // Nobody wakes it: the time-out is what it waits for.
     const word = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
     Atomics.wait(word, 0, 0, Math.min(rest, most));
+  }
+
+  /** See {@linkcode Clock.restore}. */
+  restore(nanoseconds: number): void {
+    this.#start = performance.now() - nanoseconds / NANOSECONDS;
   }
 }
 
@@ -98,6 +108,11 @@ export class TestClock implements Clock {
   passUntil(nanoseconds: number): void {
     this.nanoseconds = Math.max(this.nanoseconds, nanoseconds);
   }
+
+  /** See {@linkcode Clock.restore}. */
+  restore(nanoseconds: number): void {
+    this.nanoseconds = nanoseconds;
+  }
 }
 
 function checked(verb: string, nanoseconds: number): number {
@@ -124,6 +139,8 @@ interface Timer {
 export class Timers {
   readonly #clock: Clock;
   readonly #checkTime: () => void;
+  /** How far the clock is ahead of the board's time: of one that does not go back with a snapshot. */
+  #ahead = 0;
   #planned: Timer[] = [];
 
   /**
@@ -138,7 +155,13 @@ export class Timers {
 
   /** The time, in nanoseconds since the machine was booted. */
   get now(): number {
-    return this.#clock.nanoseconds;
+    return this.#clock.nanoseconds - this.#ahead;
+  }
+
+  /** Goes to a time, which may be over. What devices have planned they plan anew. */
+  restore(now: number): void {
+    this.#clock.restore?.(now);
+    this.#ahead = this.#clock.restore === undefined ? this.#clock.nanoseconds - now : 0;
   }
 
   /** When the next is due; undefined where none is planned. */
@@ -191,7 +214,7 @@ export class Timers {
   passToNext(most: number): void {
     const { next } = this;
     if (next === undefined) return;
-    this.#clock.passUntil(next, most);
+    this.#clock.passUntil(next + this.#ahead, most);
     this.#checkTime();
     this.expire();
   }

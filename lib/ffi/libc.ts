@@ -1,3 +1,11 @@
+/** Whole pages of some memory, by offsets in it. */
+export interface PageRange {
+  /** Where they begin. */
+  readonly start: number;
+  /** Where they end: the first byte behind them. */
+  readonly end: number;
+}
+
 /**
  * Zeroed, page-aligned memory that this process and KVM both see, with its address. Where KVM is in another machine,
  * that machine's processor must hear of what this process writes: it may have translated code that lay there before.
@@ -14,6 +22,8 @@ export interface Pages extends Disposable {
   wrote(start: number, length: number): void;
   /** `length` bytes from `start` on, for whoever writes to them whenever it likes. */
   view(start: number, length: number): Uint8Array<ArrayBuffer>;
+  /** What of it may be other than zeros, in order: nobody has touched the rest. */
+  touched(): readonly PageRange[];
   /**
    * Ends it: {@linkcode Pages.bytes} and all views have no bytes any more. No VM may have it as a memory slot. A second
    * call does nothing.

@@ -1,4 +1,4 @@
-import type { Libc, Pages } from "./libc.ts";
+import type { Libc, PageRange, Pages } from "./libc.ts";
 import { HUGE_PAGE_SIZE, MADV, PAGE_SIZE } from "./mman.ts";
 import { HostError, SystemError } from "./errors.ts";
 
@@ -13,6 +13,12 @@ export function partOf(pages: Pages, start: number, size: number): Pages {
     address: pages.address + BigInt(start),
     wrote: (from, length) => pages.wrote(start + from, length),
     view: (from, length) => pages.view(start + from, length),
+    touched: () =>
+      pages.touched().filter((range) => range.start < start + size && range.end > start)
+        .map((range) => ({
+          start: Math.max(range.start - start, 0),
+          end: Math.min(range.end - start, size),
+        })),
     [Symbol.dispose]: () => {},
   };
 }
@@ -57,6 +63,7 @@ export function allocateHugePages(libc: Libc, size: number, offset: number): Pag
  * @param size In bytes.
  * @param alignment In bytes, and `offset` where it begins behind a multiple of that.
  * @param addressOf The address of the first byte of some bytes.
+ * @param touchedPages Which pages of some memory this process has.
  * @throws {HostError} When there is not that much memory.
  */
 export function bufferPages(
@@ -64,6 +71,7 @@ export function bufferPages(
   alignment: number,
   offset: number,
   addressOf: (bytes: Uint8Array<ArrayBuffer>) => bigint,
+  touchedPages: (address: bigint, size: number) => readonly PageRange[],
 ): Pages {
   let buffer: ArrayBuffer;
   try {
@@ -84,6 +92,7 @@ export function bufferPages(
     address: address + BigInt(start),
     wrote: () => {},
     view: (from, length) => bytes.subarray(from, from + length),
+    touched: () => touchedPages(address + BigInt(start), size),
     [Symbol.dispose]: () => detach(buffer),
   };
 }

@@ -1,3 +1,4 @@
+import { touchedPages } from "./page_map.ts";
 import { bufferPages } from "./pages.ts";
 import { HostError } from "./errors.ts";
 import type { Libc } from "./libc.ts";
@@ -108,7 +109,7 @@ function bind(): Libc {
 
   const addressOf = (bytes: Uint8Array<ArrayBuffer>) =>
     Deno.UnsafePointer.value(Deno.UnsafePointer.of(bytes));
-  return {
+  const calls: Libc = {
     errno: () => errnoView[0],
     open: (path, flags) => c.open(cString(path), flags),
     close: (fd) => c.close(fd),
@@ -129,7 +130,14 @@ function bind(): Libc {
     memory: (address, length) =>
       Deno.UnsafePointerView.getArrayBuffer(Deno.UnsafePointer.create(address)!, length),
     addressOf,
-    allocatePages: (size, alignment, offset) => bufferPages(size, alignment, offset, addressOf),
+    allocatePages: (size, alignment, offset) =>
+      bufferPages(
+        size,
+        alignment,
+        offset,
+        addressOf,
+        (address, length) => touchedPages(calls, address, length),
+      ),
     functionAddress: (name) => Deno.UnsafePointer.value(c.dlsym(null, cString(name))),
     gettid: () => c.gettid(),
     sigaction: (signal, action) => c.sigaction(signal, action, null),
@@ -138,4 +146,5 @@ function bind(): Libc {
     timer_delete: (timerId) => c.timer_delete(timerId),
     sysconf: (name) => Number(c.sysconf(name)),
   };
+  return calls;
 }

@@ -29,6 +29,9 @@ const SYSTEM_EVENT_TYPE = kvm_run.offsetOf("system_event.type");
 const SYSTEM_EVENT_DATA_COUNT = kvm_run.offsetOf("system_event.ndata");
 const HYPERV_TYPE = kvm_run.offsetOf("hyperv.type");
 
+/** Where what it says of an exit ends. */
+const VALID_REGISTERS = kvm_run.offsetOf("kvm_valid_regs");
+
 const WORD_SIZE = 4;
 const WORD = 2 ** 32;
 
@@ -272,6 +275,24 @@ export class KvmRunPage {
    */
   answer(answer: AnswerFields): void {
     writeAnswer(this.#mapping.view, this.exitReason, answer);
+  }
+
+  /** What it says of the latest exit, and of the CPU then, as bytes: all but what a port access carries. */
+  save(): Uint8Array<ArrayBuffer> {
+    return this.#said.slice();
+  }
+
+  /** Says that again. */
+  restore(bytes: Uint8Array): void {
+    this.#said.set(bytes);
+  }
+
+  get #said(): Uint8Array<ArrayBuffer> {
+    return new Uint8Array(
+      this.#mapping.view.buffer as ArrayBuffer,
+      EXIT_REASON_OFFSET,
+      VALID_REGISTERS - EXIT_REASON_OFFSET,
+    );
   }
 
   /** The latest exit, whole, as a copy. */

@@ -3,7 +3,7 @@ import type { Libc, Pages } from "../ffi/libc.ts";
 import { Mapping, OwnedFd } from "../ffi/handles.ts";
 import { CAPABILITIES, type CapabilityName } from "./abi/capabilities.ts";
 import { EXIT_REASON } from "./abi/exit_reasons.ts";
-import { IOCTLS } from "./abi/ioctls.ts";
+import { type IoctlName, IOCTLS } from "./abi/ioctls.ts";
 import { kvm_guest_debug } from "./abi/structs/registers.ts";
 import { kvm_pre_fault_memory } from "./abi/structs/memory.ts";
 import { kvm_enable_cap, kvm_signal_mask } from "./abi/structs/vcpu.ts";
@@ -137,6 +137,18 @@ export class Vcpu implements Disposable {
     if (errno === ERRNO.EINTR || errno === ERRNO.EAGAIN) return errno;
     if (kvmRun.exitReason === EXIT_REASON.MEMORY_FAULT) return 0;
     throw new KvmError("KVM_RUN", errno, `on vCPU ${this.id}`);
+  }
+
+  /**
+   * Makes one of its ioctls whose argument is a structure, for state that is kept and given back as it is.
+   *
+   * @param bytes The structure, which the kernel takes, or fills.
+   * @returns What it returned.
+   * @throws {CapabilityError} When the kernel lacks the capability.
+   * @throws {KvmError} When it refuses.
+   */
+  call(name: IoctlName, bytes: Uint8Array<ArrayBuffer>): number {
+    return this.#target.call(name, bytes);
   }
 
   /**

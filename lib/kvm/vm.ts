@@ -3,6 +3,7 @@ import type { Libc, Pages } from "../ffi/libc.ts";
 import { PAGE_SIZE } from "../ffi/mman.ts";
 import { OwnedFd } from "../ffi/handles.ts";
 import { CAPABILITIES, type CapabilityName } from "./abi/capabilities.ts";
+import type { IoctlName } from "./abi/ioctls.ts";
 import { KVM_CREATE_DEVICE, KVM_MEM } from "./abi/constants.ts";
 import { kvm_create_device } from "./abi/structs/device.ts";
 import { kvm_userspace_memory_region } from "./abi/structs/memory.ts";
@@ -188,6 +189,11 @@ export class Vm implements Disposable {
     new DataView(address.buffer).setBigUint64(0, BigInt(identityMap), true);
     ioctl(this.#libc, this.#fd, "KVM_SET_IDENTITY_MAP_ADDR", address);
     ioctl(this.#libc, this.#fd, "KVM_SET_TSS_ADDR", taskState);
+  }
+
+  /** Makes one of its ioctls whose argument is a structure, as {@linkcode Vcpu.call} does. */
+  call(name: IoctlName, bytes: Uint8Array<ArrayBuffer>): number {
+    return this.#target.call(name, bytes);
   }
 
   /** Creates the in-kernel PIC, IOAPIC and LAPICs (`KVM_CREATE_IRQCHIP`). Before the first vCPU. */

@@ -42,6 +42,7 @@ import { PortRecorder } from "./buses/port_output.ts";
 import { RunLoop } from "./run/run_loop.ts";
 import { SLICE_MILLISECONDS, SpinWatch } from "./run/spin_watch.ts";
 import { TimeLimit } from "./run/time_limit.ts";
+import { Snapshots } from "./snapshot/snapshots.ts";
 import { TimeLimitError } from "./run/run_errors.ts";
 
 /** How often a guest without exits is interrupted for its devices. */
@@ -139,6 +140,8 @@ export class Board implements Disposable {
   readonly #limit: TimeLimit;
   readonly #timers: Timers | undefined;
   readonly #attached: AttachedDevices;
+  /** Takes snapshots, and restores them. */
+  readonly snapshots: Snapshots;
   #kernelReset: KernelReset | undefined;
   readonly #runners: readonly CpuRunner[];
   #disposed = false;
@@ -225,6 +228,18 @@ export class Board implements Disposable {
       cpuCount: this.cpus.length,
       describe: (text) => this.log.setDescription(text),
       connect: (controller) => this.cpus[0].interrupts.connect(controller),
+    });
+    this.snapshots = new Snapshots({
+      vm,
+      cpus: this.cpus,
+      runners,
+      progress: this.runControl.progress,
+      slots: parts.slots,
+      kernelDevices: settings,
+      devices: this.devices,
+      attached: this.#attached,
+      log: this.log,
+      portOutput: this.portOutput,
     });
     if (serial) this.#attached.attach(this.serial = new Uart("COM1"));
     if (exitPort !== undefined) this.devices.ports.on(exitPort, this.runControl.exitPort!);

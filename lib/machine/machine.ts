@@ -9,6 +9,7 @@ import type { ExitHandler } from "./exits/exit_handlers.ts";
 import type { Interrupts } from "./interrupts/interrupts.ts";
 import { MachineCpuOf } from "./machine_cpu.ts";
 import { fromCaller, iteratedFromCaller } from "./run/run_errors.ts";
+import type { Snapshot } from "./snapshot/snapshot.ts";
 import type { RunControl } from "./run/run_control.ts";
 import type { ExitsOptions, ObservedExit, RunOptions } from "./run/run_options.ts";
 
@@ -220,6 +221,54 @@ export class Machine extends MachineCpu implements Disposable {
   stop(): void {
     this.checkUsable("stop the machine");
     this.#board.runControl.stop();
+  }
+
+  /**
+   * Keeps all of the machine as it is now: memory, CPUs, controllers, devices, what was recorded. Nothing runs, and nothing
+   * is changed; from the first on, KVM notes which pages the guest writes, and later ones copy only those.
+   *
+   * What of the machine is in it, and what is not, is a table of docs/snapshots.md.
+   *
+   * @throws {TypeError} When the guest runs, waits for an answer, is in the middle of an instruction that has more exits,
+   *   or in a routine that is called; or the machine is disposed.
+   * @throws {KvmError} When KVM refuses.
+   */
+  snapshot(): Snapshot {
+    return fromCaller(this.snapshot, () => this.#board.snapshots.take());
+  }
+
+  /**
+   * Makes the machine what it was when a snapshot of it was taken: the guest goes on from there, and finds all as it was
+   * then. As often as one likes, and in any order. Only pages of memory that may be different are written.
+   *
+   * What the test has set up stays as it is now: handlers, breakpoints, routes, eventfds, filters. A handler that has state
+   * of its own gives it away by `save` and takes it by `restore`, as devices do.
+   *
+   * An instruction whose exit waits for its answer is given up.
+   *
+   * @throws {TypeError} When it is no snapshot, or another machine's; the guest runs, or is in a routine that is called; or
+   *   the machine is disposed.
+   * @throws {RangeError} When the test has added, moved or deleted memory slots since.
+   * @throws {KvmError} When KVM refuses.
+   *
+   * @example
+   * ```ts no-eval
+   * import { asm, boot, expect } from "@vmexit/vmexit";
+   *
+   * using vm = boot(asm`
+   *   inc word [0x900]
+   *   hlt
+   * `);
+   * const start = vm.snapshot();
+   * for (let run = 0; run < 3; run++) {
+   *   vm.restore(start);
+   *   vm.run();
+   *   expect(vm).toHaveMemory(0x900, [1, 0]);
+   * }
+   * ```
+   */
+  restore(snapshot: Snapshot): void {
+    fromCaller(this.restore, () => this.#board.snapshots.restore(snapshot));
   }
 
   /**

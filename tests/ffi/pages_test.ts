@@ -5,7 +5,7 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 
 Deno.test("pages are zeroed, whole, and begin on a page boundary, wherever the buffer does", () => {
   for (const [buffer, start] of [[0x1000n, 0], [0x1010n, 0xff0], [0x1fffn, 1]] as const) {
-    const { bytes, address } = bufferPages(0x2000, 0x1000, 0, () => buffer);
+    const { bytes, address } = bufferPages(0x2000, 0x1000, 0, () => buffer, () => []);
     assertEquals(
       [bytes.length, bytes.byteOffset, address % 0x1000n],
       [0x2000, start, 0n] as unknown[],

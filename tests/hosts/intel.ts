@@ -103,6 +103,8 @@ export function intelHost(real: Libc): Libc {
     for (const page of PAGE_TABLE_PAGES) {
       buffer[kvm_dirty_log.size + (page >> 3)] |= 1 << (page & 7);
     }
+    // Who asks for the log clears it.
+    walked = false;
   }
 
   return {

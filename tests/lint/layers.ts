@@ -74,6 +74,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
       "run",
     ],
     "reset.ts": ["interrupts", "msrs", "cpu.ts"],
+    snapshot: ["registers", "exits", "memory", "interrupts", "buses", "run"],
     "board.ts": [
       "exits",
       "memory",
@@ -82,6 +83,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
       "faults",
       "buses",
       "run",
+      "snapshot",
       "cpu.ts",
       "reset.ts",
     ],
@@ -103,6 +105,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
       "interrupts",
       "buses",
       "run",
+      "snapshot",
       "cpu.ts",
       "board.ts",
       "machine_cpu.ts",

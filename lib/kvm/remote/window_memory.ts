@@ -1,7 +1,7 @@
 import { detach } from "../../ffi/pages.ts";
 import { SEEK } from "../../ffi/files.ts";
 import { HostError } from "../../ffi/errors.ts";
-import type { Libc, Pages } from "../../ffi/libc.ts";
+import type { Libc, PageRange, Pages } from "../../ffi/libc.ts";
 import { processCalls } from "../../ffi/process_calls.ts";
 import { inAgent, type RemoteMachine } from "./remote_machine.ts";
 import { OWN_CALL, WINDOW, WINDOW_SIZE } from "./window.ts";
@@ -56,6 +56,7 @@ export class WindowMemory {
       address,
       wrote: (from, length) => written.note(start + from, length),
       view: (from, length) => written.view(bytes, start, from, length),
+      touched: () => this.#touched(start, size),
       [Symbol.dispose]: () => {
         if (buffer.detached) return;
         detach(buffer);
@@ -73,16 +74,24 @@ export class WindowMemory {
    * has touched is no memory yet, and stays so.
    */
   clear(start: number, size: number): void {
+    for (const { start: from, end } of this.#touched(start, size)) {
+      this.#machine.add(OWN_CALL.zero, inAgent(start + from), end - from);
+    }
+    this.#free.give(start, size);
+  }
+
+  /** What of a piece of the window somebody has touched, by offsets in the piece. */
+  #touched(start: number, size: number): PageRange[] {
     const end = start + size;
     const { window } = this.#machine;
+    const ranges: PageRange[] = [];
     for (let at = start; at < end;) {
       const data = this.#libc.lseek(window, at, SEEK.DATA);
       if (data < 0 || data >= end) break;
-      const hole = Math.min(end, this.#libc.lseek(window, data, SEEK.HOLE));
-      this.#machine.add(OWN_CALL.zero, inAgent(data), hole - data);
-      at = hole;
+      at = Math.min(end, this.#libc.lseek(window, data, SEEK.HOLE));
+      ranges.push({ start: data - start, end: at - start });
     }
-    this.#free.give(start, size);
+    return ranges;
   }
 }
 

@@ -1,5 +1,5 @@
 import { kvm_msr_list, kvm_msrs, type KvmMsrEntry } from "../abi/structs/msr.ts";
-import { type IoctlOptions, type IoctlTarget, structBytes } from "../ioctl_target.ts";
+import { buffer, type IoctlOptions, type IoctlTarget, structBytes } from "../ioctl_target.ts";
 import { ERRNO } from "../../ffi/errors.ts";
 import type { IoctlName } from "../abi/ioctls.ts";
 import { KvmError, MsrError } from "../errors.ts";
@@ -33,7 +33,57 @@ export class VcpuMsrs {
   setMsrs(entries: readonly { readonly index: number; readonly data: number | bigint }[]): void {
     writeMsrs(this.#target, entries);
   }
+
+  /**
+   * MSRs as bytes that {@linkcode VcpuMsrs.setMsrBytes} takes: `struct kvm_msrs`, one behind the other where they are
+   * more than the kernel takes at once.
+   *
+   * @param indices Their numbers, in the order in which they are to be set.
+   * @throws {MsrError} When one of them cannot be read; it says which.
+   */
+  getMsrBytes(indices: readonly number[]): Uint8Array<ArrayBuffer> {
+    const entries = this.getMsrs(indices);
+    const parts = Array.from(
+      { length: Math.ceil(entries.length / MOST_MSRS) },
+      (_, part) => entries.slice(part * MOST_MSRS, (part + 1) * MOST_MSRS),
+    );
+    const bytes = buffer(parts.reduce((sum, part) => sum + kvm_msrs.sizeFor(part.length), 0));
+    let at = 0;
+    for (const part of parts) {
+      kvm_msrs.write(new DataView(bytes.buffer), at, { entries: part });
+      at += kvm_msrs.sizeFor(part.length);
+    }
+    return bytes;
+  }
+
+  /**
+   * Sets MSRs from bytes: see {@linkcode VcpuMsrs.getMsrBytes}.
+   *
+   * @throws {MsrError} When one of them is refused; it says which.
+   */
+  setMsrBytes(bytes: Uint8Array<ArrayBuffer>): void {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    for (let at = 0; at < bytes.length;) {
+      const length = view.getUint32(at + NMSRS, true);
+      const size = kvm_msrs.sizeFor(length);
+      const part = size === bytes.length ? bytes : bytes.subarray(at, at + size);
+      const count = this.#target.call("KVM_SET_MSRS", part);
+      if (count !== length) {
+        const { entries } = kvm_msrs.read(view, at);
+        throw new MsrError(
+          "KVM_SET_MSRS",
+          entries.map(({ index }) => index),
+          count,
+          entries[count].data,
+        );
+      }
+      at += size;
+    }
+  }
 }
+
+/** Where a `struct kvm_msrs` says how many there are. */
+const NMSRS = kvm_msrs.offsetOf("nmsrs");
 
 /** The kernel takes so many in one call: less than MAX_IO_MSRS of its x86.c, which is 256. */
 const MOST_MSRS = 255;

@@ -30,7 +30,10 @@ interface AttachedDevicesInit {
     }[];
   };
   /** The RAM that the host bridge shows below 1 MiB. */
-  readonly shadowRam: { set(segments: readonly ShadowAccess[]): void };
+  readonly shadowRam: {
+    readonly segments: readonly ShadowAccess[];
+    set(segments: readonly ShadowAccess[]): void;
+  };
   /** The CPU of the latest exit. */
   readonly cpu: () => DeviceCpu;
   readonly timers: Timers;
@@ -50,6 +53,20 @@ interface AttachedDevicesInit {
 const LAST_ISA_INTERRUPT = 15;
 const LAST_GSI = 4095;
 
+/** The state of a board's devices at some time. */
+export interface AttachedState {
+  /** The board's time. */
+  readonly now: number;
+  /** What each has saved. */
+  readonly devices: readonly unknown[];
+  /** The lines that were asserted, by their interrupt: the numbers of the lines. */
+  readonly asserted: readonly (readonly [irq: number, lines: readonly number[]])[];
+  /** The SYSTEM_EVENT that one had asked for. */
+  readonly event: number | undefined;
+  /** Which accesses went to shadow RAM. */
+  readonly segments: readonly ShadowAccess[];
+}
+
 /** The devices that are on a board. */
 const ATTACHED = new WeakSet<Device>();
 
@@ -67,6 +84,8 @@ export class AttachedDevices implements DeviceBoard, Disposable {
   readonly #devices: Device[] = [];
   /** The lines that are asserted, by their interrupt: devices that share one pull it together. */
   readonly #asserted = new Map<number, Set<InterruptLine>>();
+  /** All lines, in the order in which devices have asked for them. */
+  readonly #lines: InterruptLine[] = [];
   #controller: InterruptController | undefined;
   #event: number | undefined;
 
@@ -116,6 +135,37 @@ export class AttachedDevices implements DeviceBoard, Disposable {
     for (const device of this.#devices) device.reset?.();
   }
 
+  /** The state of all devices, and of the board between them, for {@linkcode AttachedDevices.restore}. */
+  save(): AttachedState {
+    return {
+      now: this.timers.now,
+      devices: this.#devices.map((device) => device.save?.()),
+      asserted: Array.from(
+        this.#asserted,
+        ([irq, lines]) => [irq, Array.from(lines, (line) => this.#lines.indexOf(line))],
+      ),
+      event: this.#event,
+      segments: this.#parts.shadowRam.segments,
+    };
+  }
+
+  /** The devices, and the board between them, are as they were then. */
+  restore({ now, devices, asserted, event, segments }: AttachedState): void {
+    this.timers.restore(now);
+    this.#parts.shadowRam.set(segments);
+    const then = new Map(asserted);
+    for (const irq of new Set([...this.#asserted.keys(), ...then.keys()])) {
+      const lines = new Set(then.get(irq)?.map((index) => this.#lines[index]));
+      const wasAsserted = (this.#asserted.get(irq)?.size ?? 0) > 0;
+      this.#asserted.set(irq, lines);
+      if (lines.size > 0 !== wasAsserted) this.#drive(irq, lines.size > 0);
+    }
+    for (const [index, device] of this.#devices.entries()) {
+      if (device.save !== undefined) device.restore?.(devices[index]);
+    }
+    this.#event = event;
+  }
+
   /** Whether a device has asked for a SYSTEM_EVENT since {@linkcode AttachedDevices.takeEvent} was called last. */
   get hasEvent(): boolean {
     return this.#event !== undefined;
@@ -149,6 +199,7 @@ export class AttachedDevices implements DeviceBoard, Disposable {
         return isConnected();
       },
     };
+    this.#lines.push(line);
     return line;
   }
 

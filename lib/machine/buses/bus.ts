@@ -1,4 +1,5 @@
 import type { AddressRange, Bus } from "../../devices/bus.ts";
+import type { StatefulHandler } from "../../devices/handlers.ts";
 import { formatAddress } from "../../x86/hex.ts";
 
 interface Region<Handler> {
@@ -8,11 +9,21 @@ interface Region<Handler> {
 }
 
 /** What handlers of both address spaces have. */
-interface AnyHandler {
+interface AnyHandler extends StatefulHandler {
   readonly name?: string;
   readonly read?: unknown;
   readonly write?: unknown;
 }
+
+/** What handlers have saved, by where they are. */
+export type HandlerStates = readonly {
+  /** Where. */
+  readonly place: string;
+  /** Whose it is; left out where it comes from another machine. */
+  readonly handler?: unknown;
+  /** What it has saved. */
+  readonly state: unknown;
+}[];
 
 /**
  * A {@linkcode Bus} with its lookup, which the run loop makes once for every exit and which allocates
@@ -92,6 +103,35 @@ export class HandlerTable<Handler extends AnyHandler> implements Bus<Handler> {
         this.#fallbacks = this.#fallbacks.filter((each) => each !== handler);
       },
     };
+  }
+
+  /** The state of those handlers that have one to save, by where they are, for {@linkcode HandlerTable.restore}. */
+  save(): HandlerStates {
+    return this.#placed().flatMap(([place, handler]) =>
+      handler.save === undefined ? [] : [{ place, handler, state: handler.save() }]
+    );
+  }
+
+  /** The handlers that are still where they were are as they were then. */
+  restore(states: HandlerStates): void {
+    if (states.length === 0) return;
+    const placed = new Map(this.#placed());
+    for (const { place, handler, state } of states) {
+      const found = placed.get(place);
+      if (found !== undefined && (handler === undefined || handler === found)) {
+        found.restore?.(state);
+      }
+    }
+  }
+
+  #placed(): [place: string, handler: Handler][] {
+    return [
+      ...this.#regions.map(({ first, handler }): [string, Handler] => [`from ${first}`, handler]),
+      ...this.#fallbacks.map((handler, index): [string, Handler] => [
+        `otherwise ${this.#fallbacks.length - index}`,
+        handler,
+      ]),
+    ];
   }
 
   /** Who takes reads of an address; undefined where nobody does. */

@@ -36,6 +36,11 @@ export class CoalescedWrites {
     if (this.#zones > 0) this.#parts.ring.drain(this.#take);
   }
 
+  /** Drops what is in the ring: it was not written by then. */
+  discard(): void {
+    if (this.#zones > 0) this.#parts.ring.drain(() => {});
+  }
+
   readonly #take = (
     isPort: boolean,
     address: number,

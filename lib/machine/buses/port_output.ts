@@ -43,6 +43,25 @@ export class PortRecorder implements PortOutput {
     return SIZES.filter((size) => (seen & size) !== 0);
   }
 
+  /** All of it, for {@linkcode PortRecorder.restore}. */
+  save(): readonly PortStream[] {
+    return Array.from(this.#streams, ([port, stream]) => ({
+      port,
+      bytes: stream.bytes(),
+      dropped: stream.dropped,
+      sizes: stream.sizes,
+    }));
+  }
+
+  /** What was written is what it was then. */
+  restore(streams: readonly PortStream[]): void {
+    this.#streams.clear();
+    this.#latest = undefined;
+    for (const { port, bytes, dropped, sizes } of streams) {
+      this.#streams.set(port, new Stream(bytes, dropped, sizes));
+    }
+  }
+
   /** Adds one element. */
   add(port: number, value: number, size: number): void {
     if (port !== this.#latestPort || this.#latest === undefined) {
@@ -57,12 +76,30 @@ export class PortRecorder implements PortOutput {
   }
 }
 
+/** What was written to a port. */
+interface PortStream {
+  readonly port: number;
+  readonly bytes: Uint8Array;
+  readonly dropped: number;
+  readonly sizes: number;
+}
+
 class Stream {
-  dropped = 0;
+  dropped: number;
   /** The widths of its writes, or-ed: each is a bit of its own. */
-  sizes = 0;
-  #buffer = new Uint8Array(INITIAL_CAPACITY);
-  #length = 0;
+  sizes: number;
+  #buffer: Uint8Array<ArrayBuffer>;
+  #length: number;
+
+  constructor(bytes: Uint8Array = new Uint8Array(0), dropped = 0, sizes = 0) {
+    this.#buffer = new Uint8Array(
+      Math.max(INITIAL_CAPACITY, 2 ** Math.ceil(Math.log2(bytes.length))),
+    );
+    this.#buffer.set(bytes);
+    this.#length = bytes.length;
+    this.dropped = dropped;
+    this.sizes = sizes;
+  }
 
   bytes(): Uint8Array<ArrayBuffer> {
     return this.#buffer.slice(0, this.#length);

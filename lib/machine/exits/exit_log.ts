@@ -50,6 +50,15 @@ export interface ExitLog {
   latestOf(cpu: number): ExitRecord | undefined;
 }
 
+type NumberColumn = Uint8Array | Uint16Array | Uint32Array | Float64Array;
+
+/** What a log kept at some time. */
+export interface ExitLogState {
+  readonly total: number;
+  readonly index: number;
+  readonly columns: readonly (NumberColumn | readonly (string | undefined)[])[];
+}
+
 /**
  * An {@linkcode ExitLog} in memory that is allocated once: the run loop adds to it at every exit and allocates nothing.
  */
@@ -152,6 +161,42 @@ export class ExitRecorder implements ExitLog {
   /** Notes in words what the latest exit is. */
   setDescription(text: string): void {
     this.#description[this.#index] = text;
+  }
+
+  /** All that it keeps, for {@linkcode ExitRecorder.restore}. */
+  save(): ExitLogState {
+    return {
+      total: this.#total,
+      index: this.#index,
+      columns: this.#columns.map((column) => column.slice(0, this.#total)),
+    };
+  }
+
+  /** Keeps what it kept then. */
+  restore({ total, index, columns }: ExitLogState): void {
+    for (const [number, column] of this.#columns.entries()) {
+      const saved = columns[number];
+      if (Array.isArray(column)) saved.forEach((value, at) => column[at] = value as string);
+      else column.set(saved as ArrayLike<number>);
+    }
+    this.#total = total;
+    this.#index = index;
+  }
+
+  get #columns(): readonly (NumberColumn | (string | undefined)[])[] {
+    return [
+      this.#cpu,
+      this.#reason,
+      this.#flags,
+      this.#address,
+      this.#size,
+      this.#count,
+      this.#low,
+      this.#high,
+      this.#answeredBy,
+      this.#fault,
+      this.#description,
+    ];
   }
 
   /** See {@linkcode ExitLog.latest}. */

@@ -3,7 +3,7 @@ import type { Vcpu } from "../../kvm/vcpu.ts";
 import { type Exception, exceptionOf } from "../../x86/exceptions/exceptions.ts";
 import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
 import { hex } from "../../x86/hex.ts";
-import type { InterruptQueue } from "./interrupt_queue.ts";
+import type { InterruptQueue, InterruptQueueState } from "./interrupt_queue.ts";
 import type { Registers } from "../registers/registers.ts";
 import { vcpuEventState } from "./vcpu_events.ts";
 
@@ -55,6 +55,20 @@ export interface PendingEvent {
 /** The events that were injected and that the CPU has not taken. For run control alone. */
 export let pendingEvents: (injection: Injection) => readonly PendingEvent[];
 
+/** What was injected and may not have been taken, at some time. */
+export interface InjectionState {
+  /** The kinds of it. */
+  readonly kinds: readonly ("exception" | "interrupt" | "NMI" | "SMI")[];
+  /** The interrupts that wait. */
+  readonly queue: InterruptQueueState;
+}
+
+/** What was injected and may not have been taken. For snapshots alone. */
+export let saveInjection: (injection: Injection) => InjectionState;
+
+/** Makes that what it was then; what the kernel has of it is set already. For snapshots alone. */
+export let restoreInjection: (injection: Injection, state: InjectionState) => void;
+
 /**
  * Events from outside, for a machine's guest: `vm.inject`. The guest takes them when it runs on. A run that ends by
  * itself before that, or a transcript or a call that is done, throws {@linkcode PendingEventError}, unless it was given
@@ -86,6 +100,15 @@ export class Injection {
 
   static {
     pendingEvents = (injection) => injection.#pending();
+    saveInjection = (injection) => ({
+      kinds: [...injection.#injected],
+      queue: injection.#parts.queue.save(),
+    });
+    restoreInjection = (injection, state) => {
+      injection.#injected.clear();
+      for (const kind of state.kinds) injection.#injected.add(kind);
+      injection.#parts.queue.restore(state.queue);
+    };
   }
 
   /** Use {@linkcode Machine.inject}. */

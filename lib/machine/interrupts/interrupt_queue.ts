@@ -2,6 +2,13 @@ import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import type { InterruptController } from "../../devices/device.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 
+/** What waits in an {@linkcode InterruptQueue}. */
+export interface InterruptQueueState {
+  readonly waiting: readonly number[];
+  readonly handed: number | undefined;
+  readonly isWindowAsked: boolean;
+}
+
 /**
  * External interrupts that wait until the guest takes them. KVM injects what `KVM_INTERRUPT` is given at once,
  * whether or not RFLAGS.IF is set: an interrupt is held back here until then, and KVM asked for the moment by
@@ -54,6 +61,19 @@ export class InterruptQueue {
   /** Whether the CPU takes external interrupts. */
   get isEnabled(): boolean {
     return this.#takesInterrupts();
+  }
+
+  /** What waits, for {@linkcode InterruptQueue.restore}. */
+  save(): InterruptQueueState {
+    const { waiting, handed } = this;
+    return { waiting: [...waiting], handed, isWindowAsked: this.#isWindowAsked };
+  }
+
+  /** The same waits again. */
+  restore({ waiting, handed, isWindowAsked }: InterruptQueueState): void {
+    this.#vectors = [...waiting];
+    this.#handed = handed;
+    this.#isWindowAsked = isWindowAsked;
   }
 
   /** Forgets what waits. */

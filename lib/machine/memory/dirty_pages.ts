@@ -1,9 +1,6 @@
 import { ERRNO, HostError } from "../../ffi/errors.ts";
-import { PAGE_SIZE } from "../../ffi/mman.ts";
 import { KvmError } from "../../kvm/errors.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
-import type { MemorySlot } from "./memory_slots.ts";
-import { KVM_DIRTY_LOG } from "../../kvm/abi/mod.ts";
 import type { Vm } from "../../kvm/vm.ts";
 import { kvm_dirty_gfn } from "../../kvm/abi/structs/memory.ts";
 import type { DirtyRing } from "../../kvm/dirty_ring.ts";
@@ -14,38 +11,24 @@ export interface DirtyPages extends Disposable {
   attach(vcpu: Vcpu): void;
   /** Makes room for more, where room can run out. */
   harvest(): void;
-  /** Forgets the pages of a slot that is to be deleted: its number may be used again. */
-  forget(slot: number): void;
   /**
-   * The guest physical addresses of the pages that were written since they were last made clean, in order.
+   * The pages of a slot that were written since they were taken last, by their numbers within it, in order. They are clean
+   * then.
    *
-   * @param keep Whether they stay dirty.
+   * @param slot Its number, as KVM knows it.
    */
-  collect(slots: readonly MemorySlot[], keep: boolean): number[];
+  take(slot: number): number[];
 }
 
-/** Addresses of pages of a slot, by their numbers within it. */
-function pageAddress({ gpa }: MemorySlot, page: number): number {
-  return gpa + page * PAGE_SIZE;
-}
+const BITS_PER_WORD = 32;
 
-const BITS_PER_BYTE = 8;
-
-/**
- * Written pages from the kernel's bitmaps. The kernel is told to clear nothing by itself
- * (KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2), so that a look at them can leave them as they are.
- */
+/** Written pages from the kernel's bitmaps, which clears them when they are asked for. */
 export class DirtyLog implements DirtyPages {
   readonly #vm: Vm;
 
-  /**
-   * Before the VM's first slot.
-   *
-   * @throws {CapabilityError} When the kernel cannot leave clearing to the process.
-   */
+  /** The bitmaps of a VM's slots that have one. */
   constructor(vm: Vm) {
     this.#vm = vm;
-    vm.enableCap("KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2", KVM_DIRTY_LOG.MANUAL_PROTECT_ENABLE);
   }
 
   /** The bitmaps are the VM's. */
@@ -54,32 +37,26 @@ export class DirtyLog implements DirtyPages {
   /** They have a bit for every page. */
   harvest(): void {}
 
-  /** A slot's bitmap goes with it. */
-  forget(): void {}
-
-  /** See {@linkcode DirtyPages.collect}. */
-  collect(slots: readonly MemorySlot[], keep: boolean): number[] {
-    return slots.filter(({ readonly }) => !readonly).flatMap((slot) => {
-      const bitmap = this.#vm.memory.getDirtyLog(slot.slot);
-      const addresses = pagesIn(bitmap).map((page) => pageAddress(slot, page));
-      if (!keep && addresses.length > 0) {
-        const pages = slot.size / PAGE_SIZE;
-        this.#vm.memory.clearDirtyLog({ slot: slot.slot, firstPage: 0, pages, bitmap });
-      }
-      return addresses;
-    });
+  /** See {@linkcode DirtyPages.take}. */
+  take(slot: number): number[] {
+    return pagesIn(this.#vm.memory.getDirtyLog(slot));
   }
 
   /** They go with the VM. */
   [Symbol.dispose](): void {}
 }
 
-function pagesIn(bitmap: Uint8Array): number[] {
-  return Array.from(bitmap).flatMap((byte, index) =>
-    Array.from({ length: BITS_PER_BYTE }, (_, bit) => bit)
-      .filter((bit) => (byte >> bit & 1) !== 0)
-      .map((bit) => index * BITS_PER_BYTE + bit)
-  );
+/** The numbers of the bits that are set, in order. */
+function pagesIn(bitmap: Uint8Array<ArrayBuffer>): number[] {
+  const pages: number[] = [];
+  const words = new Uint32Array(bitmap.buffer, bitmap.byteOffset, bitmap.length / 4);
+  for (let index = 0; index < words.length; index++) {
+    for (let rest = words[index]; rest !== 0; rest = (rest & (rest - 1)) >>> 0) {
+      const lowest = BITS_PER_WORD - 1 - Math.clz32(rest & -rest);
+      pages.push(index * BITS_PER_WORD + lowest);
+    }
+  }
+  return pages;
 }
 
 const DEFAULT_ENTRIES = 1024;
@@ -143,21 +120,12 @@ export class DirtyRings implements DirtyPages {
     if (taken > 0) this.#vm.memory.resetDirtyRings();
   }
 
-  /** See {@linkcode DirtyPages.forget}. */
-  forget(slot: number): void {
+  /** See {@linkcode DirtyPages.take}. */
+  take(slot: number): number[] {
     this.harvest();
+    const pages = this.#pages.get(slot);
     this.#pages.delete(slot);
-  }
-
-  /** See {@linkcode DirtyPages.collect}. */
-  collect(slots: readonly MemorySlot[], keep: boolean): number[] {
-    this.harvest();
-    const addresses = slots.flatMap((slot) =>
-      [...this.#pages.get(slot.slot) ?? []].sort((a, b) => a - b)
-        .map((page) => pageAddress(slot, page))
-    );
-    if (!keep) this.#pages.clear();
-    return addresses;
+    return [...pages ?? []].sort((a, b) => a - b);
   }
 
   /** Unmaps the rings. */

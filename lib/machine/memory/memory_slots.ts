@@ -8,6 +8,7 @@ import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
 import { contentBytes, liveBytes, type MemoryContent } from "./address_space.ts";
 import { formatAddress } from "../../x86/hex.ts";
 import { type Size, sizeInBytes } from "./size.ts";
+import { TrackedPages } from "./tracked_pages.ts";
 
 /** Memory beside the machine's main memory. */
 export interface SlotOptions {
@@ -235,8 +236,8 @@ function allocateSlot(
   const pages = target !== undefined
     ? partOf(target.pages, alias! - target.gpa, size)
     : hugePages
-    ? allocateHugePages(libc, size, gpa)
-    : allocatePages(libc, size);
+    ? new TrackedPages(allocateHugePages(libc, size, gpa))
+    : new TrackedPages(allocatePages(libc, size));
   if (content !== undefined) {
     pages.bytes.set(content);
     pages.wrote(0, content.length);

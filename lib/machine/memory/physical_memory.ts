@@ -11,6 +11,7 @@ import {
 } from "./memory_slots.ts";
 import { formatAddress } from "../../x86/hex.ts";
 import { sizeInBytes } from "./size.ts";
+import type { PageContents } from "./tracked_pages.ts";
 
 /** A piece of a slot's memory: `length` bytes from `start` on. */
 export interface MemoryPiece {
@@ -61,6 +62,24 @@ export interface MemorySlots extends Disposable {
   dirty(keep: boolean): number[];
   /** Whether address line 20 reaches memory. */
   a20: boolean;
+  /** What all memory holds now. */
+  save(): MemoryImage;
+  /** Makes it that again, and gives the number of pages that it took. */
+  restore(image: MemoryImage): number;
+  /** Throws where the test has changed slots since. */
+  checkIsRestorable(image: MemoryImage): void;
+}
+
+/** What a machine's memory holds at some time. */
+export interface MemoryImage {
+  /** The pages that are not zeros, of each memory in the order in which they were allocated. */
+  readonly contents: readonly PageContents[];
+  /** The slots that there are by the test's own doing. */
+  readonly slots: readonly BackedSlot[];
+  /** Whether address line 20 reaches memory. */
+  readonly a20: boolean;
+  /** The pages that the guest has written since the test asked for them last, by slot. */
+  readonly dirty: readonly (readonly [slot: number, pages: readonly number[]])[];
 }
 
 /** What a machine's memory asks of the machine. */

@@ -52,6 +52,11 @@ export class ShadowRam {
     if (hasChanged) this.#place();
   }
 
+  /** Which accesses go to it now. */
+  get segments(): readonly ShadowAccess[] {
+    return this.#segments;
+  }
+
   #place(): void {
     for (const claim of this.#claims.splice(0)) claim[Symbol.dispose]();
     if (this.#ram === undefined) {

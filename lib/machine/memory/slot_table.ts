@@ -10,13 +10,13 @@ import {
 } from "./memory_slots.ts";
 import { closeA20, type ClosedA20 } from "./a20.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
-import type { DirtyPages } from "./dirty_pages.ts";
-import { type MemorySlots, pieceBytes, type SlotInit, storePiece } from "./physical_memory.ts";
+import { DirtyLog, type DirtyPages } from "./dirty_pages.ts";
+import { mapPages } from "./map_pages.ts";
+import type { MemoryImage, MemorySlots, SlotInit } from "./physical_memory.ts";
 import { PAGE_SIZE } from "../../ffi/mman.ts";
 import { allocatePages } from "../../ffi/pages.ts";
-import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
-import { describeExit } from "../../kvm/exits/describe_exit.ts";
-import { unrealMode } from "../../x86/boot/modes/real.ts";
+import { formatAddress } from "../../x86/hex.ts";
+import { TrackedPages } from "./tracked_pages.ts";
 
 /** Bits 16 and up of a slot's number in KVM say which address space it is in (api.rst 4.35). */
 const ADDRESS_SPACE_SHIFT = 16;
@@ -28,14 +28,21 @@ const SMM_ADDRESS_SPACE = 1;
 export class SlotTable implements MemorySlots {
   readonly #libc: Libc;
   readonly #vm: Vm;
-  readonly #dirtyPages: DirtyPages | undefined;
+  /** The pages that the guest has written since the test asked for them last, by slot; undefined where it cannot ask. */
+  readonly #dirty: Map<number, Set<number>> | undefined;
   readonly #addressSpaces: readonly number[];
-  #notesWrites = false;
+  /** What notes the pages that the guest writes, and in which address spaces it does. */
+  #dirtyPages: DirtyPages | undefined;
+  #loggedSpaces: readonly number[] = [];
   #slots: readonly BackedSlot[] = [];
+  /** What KVM has, by its numbers. */
+  readonly #inKvm = new Map<number, BackedSlot>();
+  /** The slots that there are by the test's own doing: without what the board puts in their place. */
+  #ofTest: readonly BackedSlot[];
   /** What KVM has in place of slots while A20 is closed; undefined while it is open. */
   #closed: ClosedA20 | undefined;
-  /** The memory of all slots that there were: views of it live as long as the machine. */
-  readonly #memory = new Set<Pages>();
+  /** The memory of all slots that there were, in the order in which it was allocated: views of it live as long as the machine. */
+  readonly #memory: TrackedPages[] = [];
 
   /**
    * Gives a VM its first slots.
@@ -53,6 +60,8 @@ export class SlotTable implements MemorySlots {
     this.#libc = libc;
     this.#vm = vm;
     this.#dirtyPages = dirtyPages;
+    this.#dirty = dirtyPages === undefined ? undefined : new Map();
+    this.#ofTest = slots;
     this.#addressSpaces = inSmm ? [0, SMM_ADDRESS_SPACE] : [0];
     for (const slot of slots) this.#set(slot);
   }
@@ -66,8 +75,22 @@ export class SlotTable implements MemorySlots {
     if (this.#dirtyPages === undefined) return;
     const written = this.#slots.filter(({ readonly }) => !readonly);
     mapPages(this.#vm, vcpu, written);
-    this.#notesWrites = true;
-    for (const slot of written) this.#set(slot);
+    this.#log([0]);
+  }
+
+  /** Has KVM note written pages in these address spaces. */
+  #log(spaces: readonly number[]): void {
+    const before = this.#loggedSpaces;
+    this.#loggedSpaces = spaces;
+    for (const [number, slot] of [...this.#inKvm]) {
+      if (!before.includes(spaceOf(number)) && this.#isLogged(number, slot)) {
+        this.#setIn(spaceOf(number), slot);
+      }
+    }
+  }
+
+  #isLogged(number: number, { readonly }: BackedSlot): boolean {
+    return !readonly && this.#loggedSpaces.includes(spaceOf(number));
   }
 
   /** The slots, by address. */
@@ -80,6 +103,7 @@ export class SlotTable implements MemorySlots {
     return this.#withOpenA20(() => {
       const slot = createSlot(this.#libc, this.#freeNumber(), options, this.#slots);
       this.#set(slot);
+      this.#ofTest = [...this.#ofTest, slot];
       return slot;
     });
   }
@@ -92,6 +116,7 @@ export class SlotTable implements MemorySlots {
     const moved = slotOf(current.slot, gpa, current.readonly, current.pages);
     return this.#withOpenA20(() => {
       this.#set(moved);
+      this.#ofTest = [...this.#ofTest.filter((each) => each !== current), moved];
       return moved;
     });
   }
@@ -100,11 +125,12 @@ export class SlotTable implements MemorySlots {
   delete(slot: MemorySlot): void {
     const current = this.#find(slot, "delete");
     this.#withOpenA20(() => this.#delete(current));
+    this.#ofTest = this.#ofTest.filter((each) => each !== current);
   }
 
   #delete(slot: BackedSlot): void {
-    this.#dirtyPages?.forget(slot.slot);
     this.#deleteIn(slot);
+    this.#dirty?.delete(slot.slot);
     this.#slots = this.#slots.filter((each) => each !== slot);
   }
 
@@ -118,7 +144,7 @@ export class SlotTable implements MemorySlots {
   }
 
   set a20(open: boolean) {
-    if (open === this.a20 || this.#dirtyPages !== undefined) return;
+    if (open === this.a20 || this.#dirty !== undefined) return;
     if (this.#closed !== undefined) {
       const { hidden, pieces } = this.#closed;
       this.#closed = undefined;
@@ -148,12 +174,103 @@ export class SlotTable implements MemorySlots {
   }
 
   #deleteIn({ slot }: BackedSlot): void {
-    for (const space of this.#addressSpaces) this.#vm.deleteMemorySlot(numberIn(space, slot));
+    for (const space of this.#addressSpaces) {
+      const number = numberIn(space, slot);
+      // What KVM knows of written pages goes with the slot.
+      this.#takeDirty(number);
+      this.#vm.deleteMemorySlot(number);
+      this.#inKvm.delete(number);
+    }
+  }
+
+  /** Notes the pages of a slot in KVM that the guest has written. */
+  #takeDirty(number: number): void {
+    const slot = this.#inKvm.get(number);
+    if (slot === undefined || !this.#isLogged(number, slot)) return;
+    const pages = this.#dirtyPages!.take(number);
+    if (pages.length === 0) return;
+    const { memory, first } = this.#placeOf(slot);
+    for (const page of pages) memory.guestWrote(first + page);
+    if (this.#dirty === undefined || number !== slot.slot) return;
+    const dirty = this.#dirty.get(number) ?? new Set();
+    for (const page of pages) dirty.add(page);
+    this.#dirty.set(number, dirty);
+  }
+
+  #takeAllDirty(): void {
+    for (const number of this.#inKvm.keys()) this.#takeDirty(number);
+  }
+
+  /** Which memory a slot shows, and from which page of it on. */
+  #placeOf({ pages: { address, bytes } }: BackedSlot): { memory: TrackedPages; first: number } {
+    const memory = this.#memory.find((each) =>
+      each.address <= address &&
+      address + BigInt(bytes.length) <= each.address + BigInt(each.bytes.length)
+    )!;
+    return { memory, first: Number(address - memory.address) / PAGE_SIZE };
+  }
+
+  /** What all memory holds now, and which slots show it. The first time, KVM begins to note written pages. */
+  save(): MemoryImage {
+    if (this.#loggedSpaces.length < this.#addressSpaces.length) {
+      this.#dirtyPages ??= new DirtyLog(this.#vm);
+      this.#log(this.#addressSpaces);
+    }
+    this.#takeAllDirty();
+    return {
+      contents: this.#memory.map((memory) => memory.save()),
+      slots: this.#ofTest,
+      a20: this.a20,
+      dirty: [...this.#dirty ?? []].map(([slot, pages]) => [slot, [...pages]]),
+    };
+  }
+
+  /**
+   * Makes memory what it was then.
+   *
+   * @returns How many pages were written.
+   */
+  restore({ contents, a20, dirty }: MemoryImage): number {
+    this.a20 = a20;
+    this.#takeAllDirty();
+    let count = 0;
+    for (const [index, memory] of this.#memory.entries()) count += memory.restore(contents[index]);
+    this.#dirty?.clear();
+    for (const [slot, pages] of dirty) this.#dirty?.set(slot, new Set(pages));
+    return count;
+  }
+
+  /** @throws {RangeError} When the test has changed slots since. */
+  checkIsRestorable({ slots }: MemoryImage): void {
+    const isThere = (all: readonly BackedSlot[], one: BackedSlot) =>
+      all.some((each) =>
+        each.gpa === one.gpa && each.readonly === one.readonly && each.pages === one.pages
+      );
+    const gone = slots.filter((slot) => !isThere(this.#ofTest, slot));
+    const added = this.#ofTest.filter((slot) => !isThere(slots, slot));
+    if (gone.length === 0 && added.length === 0) return;
+    const list = (what: string, some: readonly BackedSlot[]) =>
+      some.map((slot) => `${what} ${describeSlot(slot)}`);
+    throw new RangeError(
+      "Cannot restore the snapshot: the machine's memory slots are not those that it had then; it had then " +
+        `${list("", gone).join(", ").trim() || "none"} and now ${
+          list("", added).join(", ").trim() || "none"
+        }`,
+    );
   }
 
   /** See {@linkcode PhysicalMemory.dirty}. */
   dirty(keep: boolean): number[] {
-    if (this.#dirtyPages !== undefined) return this.#dirtyPages.collect(this.#slots, keep);
+    if (this.#dirty !== undefined) {
+      this.#takeAllDirty();
+      const addresses = this.#slots.flatMap(({ slot, gpa }) =>
+        [...this.#dirty!.get(slot) ?? []].sort((a, b) => a - b).map((page) =>
+          gpa + page * PAGE_SIZE
+        )
+      );
+      if (!keep) this.#dirty.clear();
+      return addresses;
+    }
     throw new TypeError(
       "Cannot tell which pages the guest wrote: they are not noted. Boot with the option " +
         '`dirtyPages: "log"` or `"ring"`.',
@@ -162,8 +279,8 @@ export class SlotTable implements MemorySlots {
 
   /** See {@linkcode MemorySlots.allocate}. */
   allocate(size: number): Pages {
-    const pages = allocatePages(this.#libc, size);
-    this.#memory.add(pages);
+    const pages = new TrackedPages(allocatePages(this.#libc, size));
+    this.#memory.push(pages);
     return pages;
   }
 
@@ -185,7 +302,8 @@ export class SlotTable implements MemorySlots {
   }
 
   #set(slot: BackedSlot): void {
-    this.#memory.add(slot.pages);
+    const { pages } = slot;
+    if (pages instanceof TrackedPages && !this.#memory.includes(pages)) this.#memory.push(pages);
     const before = this.#slots.find((each) => each.slot === slot.slot);
     for (const space of this.#addressSpaces) {
       try {
@@ -194,7 +312,10 @@ export class SlotTable implements MemorySlots {
         // The guest has the same memory in all of them, or keeps what it had.
         for (const done of this.#addressSpaces.slice(0, this.#addressSpaces.indexOf(space))) {
           if (before !== undefined) this.#setIn(done, before);
-          else this.#vm.deleteMemorySlot(numberIn(done, slot.slot));
+          else {
+            this.#vm.deleteMemorySlot(numberIn(done, slot.slot));
+            this.#inKvm.delete(numberIn(done, slot.slot));
+          }
         }
         throw error;
       }
@@ -203,9 +324,12 @@ export class SlotTable implements MemorySlots {
       .sort((a, b) => a.gpa - b.gpa);
   }
 
-  #setIn(space: number, { slot, gpa, readonly, pages }: BackedSlot): void {
-    const logDirtyPages = this.#notesWrites && !readonly && space === 0;
-    this.#vm.setMemorySlot({ slot: numberIn(space, slot), gpa, readonly, pages, logDirtyPages });
+  #setIn(space: number, slot: BackedSlot): void {
+    const { gpa, readonly, pages } = slot;
+    const number = numberIn(space, slot.slot);
+    const logDirtyPages = this.#isLogged(number, slot);
+    this.#vm.setMemorySlot({ slot: number, gpa, readonly, pages, logDirtyPages });
+    this.#inKvm.set(number, slot);
   }
 
   #find(slot: MemorySlot, verb: string): BackedSlot {
@@ -229,73 +353,10 @@ function numberIn(addressSpace: number, slot: number): number {
   return addressSpace << ADDRESS_SPACE_SHIFT | slot;
 }
 
-/** Where the reader lies meanwhile, in the main memory. */
-const READER_ENTRY = 0x500;
-
-/** `next: mov al, [esi]` · `add esi, 4096` · `cmp esi, edi` · `jb next` · `out 0x80, al`, as 16-bit code. */
-// deno-fmt-ignore
-const READER = Uint8Array.of(
-  0x67, 0x8a, 0x06, 0x66, 0x81, 0xc6, 0x00, 0x10, 0x00, 0x00, 0x66, 0x39, 0xfe, 0x72, 0xf1, 0xe6, 0x80,
-);
-
-/** How much is mapped where the guest has to do it: a page takes an exit of the processor, if none of KVM's. */
-const MOST_READ = 32 * 1024 * 1024;
-
-/** The reader's addresses have 32 bits. */
-const READABLE_END = 2 ** 32 - PAGE_SIZE;
-
-/**
- * Has KVM map the pages of some slots before their writes are noted.
- *
- * KVM maps a page writable where it can, also when the guest only reads it, and counts it as written if writes are
- * noted at that time (`make_spte` in arch/x86/kvm/mmu/spte.c). Of a page that is mapped by then it notes the first
- * write, and nothing else. Where the kernel has no call for it (KVM_CAP_PRE_FAULT_MEMORY, Linux 6.11), the vCPU reads
- * the pages before it gets its state.
- *
- * @param vcpu One that has not run, and whose registers are still to be set.
- * @param slots One of them has memory where the reader lies.
- */
-function mapPages(vm: Vm, vcpu: Vcpu, slots: readonly BackedSlot[]): void {
-  if (vm.capability("KVM_CAP_PRE_FAULT_MEMORY") > 0) {
-    for (const { gpa, size } of slots) vcpu.preFaultMemory(gpa, size);
-    return;
-  }
-  const home = slots.find(({ gpa, size }) =>
-    gpa <= READER_ENTRY && READER_ENTRY + READER.length <= gpa + size
-  );
-  if (home === undefined) {
-    throw new TypeError(
-      "Cannot note which pages the guest writes: a kernel without KVM_CAP_PRE_FAULT_MEMORY (Linux 6.11) needs RAM at " +
-        `0x${
-          READER_ENTRY.toString(16)
-        } for that. Give the machine some, or leave out \`dirtyPages\`.`,
-    );
-  }
-  const place = { pages: home.pages, start: READER_ENTRY - home.gpa, length: READER.length };
-  const before = pieceBytes(place).slice();
-  storePiece(place, READER);
-  let rest = MOST_READ;
-  for (const { gpa, size } of slots) {
-    const end = Math.min(gpa + size, gpa + rest, READABLE_END);
-    if (end <= gpa) continue;
-    rest -= end - gpa;
-    read(vcpu, gpa, end);
-  }
-  storePiece(place, before);
+function spaceOf(number: number): number {
+  return number >> ADDRESS_SPACE_SHIFT;
 }
 
-/** Runs the reader over the pages of a range. */
-function read(vcpu: Vcpu, start: number, end: number): void {
-  const { registers, specialRegisters } = unrealMode({ entry: READER_ENTRY });
-  vcpu.registers.setSregs({ ...vcpu.registers.getSregs(), ...specialRegisters });
-  vcpu.registers.setRegs({ ...registers, rsi: BigInt(start), rdi: BigInt(end) });
-  const { kvmRun } = vcpu;
-  while (vcpu.run() !== 0);
-  if (kvmRun.exitReason !== EXIT_REASON.IO) {
-    throw new Error(`The pages of memory could not be mapped: ${describeExit(kvmRun.exit())}`);
-  }
-  // Finished, so that KVM does not step over an instruction of the guest's instead.
-  kvmRun.immediateExit = true;
-  vcpu.run();
-  kvmRun.immediateExit = false;
+function describeSlot({ slot, gpa, size }: BackedSlot): string {
+  return `slot ${slot} at ${formatAddress(gpa)}–${formatAddress(gpa + size - 1)}`;
 }

@@ -14,6 +14,13 @@ const EXTENDED_STATE = 0xd;
 const RIP = kvm_regs.offsetOf("rip");
 const CS_BASE = kvm_sregs.offsetOf("cs.base");
 
+/** Whether it is watched where a CPU goes on; and where that was, of what was set since. */
+export interface WatchedPlace {
+  readonly isWatched: boolean;
+  rip?: bigint;
+  csBase?: bigint;
+}
+
 interface Cached extends RegisterBytes {
   state: "unknown" | "read" | "changed";
   /** Of a set that was changed: what it was before. */
@@ -33,10 +40,7 @@ export class RegisterStore {
   #inOrder: readonly [RegisterSet, Cached][] = [];
   #layout: XsaveLayout | undefined;
   #timesSet = 0;
-  /** Whether it is watched where the CPU goes on; and where that was, of what was set since. */
-  #isPlaceWatched = false;
-  #rip: bigint | undefined;
-  #csBase: bigint | undefined;
+  #place: WatchedPlace = { isWatched: false };
   /** CPUID is not asked for what lies in the legacy region. */
   readonly #lazyLayout: XsaveLayout;
   /** What the sets that {@linkcode atomically} has changed so far were before. */
@@ -87,15 +91,24 @@ export class RegisterStore {
    * Begins to watch where the CPU goes on, or ends that. Nothing is read: what it was is known once it is about to change.
    */
   watchPlace(isWatched: boolean): void {
-    this.#isPlaceWatched = isWatched;
-    this.#rip = this.#csBase = undefined;
+    this.#place = { isWatched };
   }
 
   /** Whether registers that were set since let it go on elsewhere. */
   get hasLeftPlace(): boolean {
-    return this.#rip !== undefined && this.view("general").getBigUint64(RIP, true) !== this.#rip ||
-      this.#csBase !== undefined &&
-        this.view("special").getBigUint64(CS_BASE, true) !== this.#csBase;
+    const { rip, csBase } = this.#place;
+    return rip !== undefined && this.view("general").getBigUint64(RIP, true) !== rip ||
+      csBase !== undefined && this.view("special").getBigUint64(CS_BASE, true) !== csBase;
+  }
+
+  /** What is watched, for {@linkcode RegisterStore.restorePlace}. */
+  savePlace(): WatchedPlace {
+    return { ...this.#place };
+  }
+
+  /** Watches what was watched then. */
+  restorePlace(place: WatchedPlace): void {
+    this.#place = { ...place };
   }
 
   /** The XSAVE area as it is in the vCPU. */
@@ -138,6 +151,12 @@ export class RegisterStore {
     } finally {
       this.#before = undefined;
     }
+  }
+
+  /** A copy of a set as it is in the vCPU, to be set again. */
+  toSet(set: RegisterSet): Uint8Array<ArrayBuffer> {
+    const found = this.#read(set);
+    return (set === "special" ? this.#specialToSet(found) : found).bytes.slice();
   }
 
   /** Brings changed registers into the vCPU. @throws {KvmError} When KVM refuses them; they stay changed. */
@@ -189,9 +208,10 @@ export class RegisterStore {
 
   /** Notes where the CPU would go on, before a set changes. */
   #notePlace(set: RegisterSet): void {
-    if (!this.#isPlaceWatched) return;
-    if (set === "general") this.#rip ??= this.view("general").getBigUint64(RIP, true);
-    if (set === "special") this.#csBase ??= this.view("special").getBigUint64(CS_BASE, true);
+    const place = this.#place;
+    if (!place.isWatched) return;
+    if (set === "general") place.rip ??= this.view("general").getBigUint64(RIP, true);
+    if (set === "special") place.csBase ??= this.view("special").getBigUint64(CS_BASE, true);
   }
 
   #isMoved(set: "general" | "special", offset: number): boolean {

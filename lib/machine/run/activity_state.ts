@@ -65,6 +65,18 @@ export class ActivityState {
       this.#state() === KVM_MP_STATE.HALTED && !this.#isWoken();
   }
 
+  /** Whether it waits, for {@linkcode ActivityState.restore}. */
+  save(): Readonly<Record<"isHalted" | "wasWaiting" | "isOff", boolean>> {
+    return { isHalted: this.isHalted, wasWaiting: this.#wasWaiting, isOff: this.#isOff };
+  }
+
+  /** It waits as it did then. */
+  restore({ isHalted, wasWaiting, isOff }: ReturnType<ActivityState["save"]>): void {
+    this.isHalted = isHalted;
+    this.#wasWaiting = wasWaiting;
+    this.#isOff = isOff;
+  }
+
   /** The machine was reset: CPU 0 starts, and the others wait for a SIPI. */
   reset(): void {
     const { irqchip, vcpu } = this.#parts;

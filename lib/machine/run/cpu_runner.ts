@@ -1,12 +1,17 @@
 import type { Exit } from "../../kvm/exits/exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
-import type { Injection } from "../interrupts/injection.ts";
+import {
+  type Injection,
+  type InjectionState,
+  restoreInjection,
+  saveInjection,
+} from "../interrupts/injection.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
 import type { ActivityState, HaltWatch } from "./activity_state.ts";
 import type { FaultCatcher } from "../faults/fault_catcher.ts";
 import type { StoppedCpu } from "../report/stopped_cpu.ts";
-import type { DebugControl } from "./guest_debug.ts";
-import type { RegisterStore } from "../registers/register_store.ts";
+import type { DebugControl, DebugState } from "./guest_debug.ts";
+import type { RegisterStore, WatchedPlace } from "../registers/register_store.ts";
 import { isPowerOff } from "./run_ends.ts";
 import { CallError } from "./run_errors.ts";
 import type { RunLoop } from "./run_loop.ts";
@@ -55,6 +60,19 @@ interface SeenExit {
   readonly timesSet: number;
 }
 
+/** How far a CPU has come, at some time. */
+export interface CpuRunState {
+  readonly atExit: boolean;
+  readonly seen: { readonly exit: Exit; readonly isCurrent: boolean } | undefined;
+  readonly lastFault: CaughtFault | undefined;
+  readonly givenUp: readonly GivenUpCall[];
+  readonly place: WatchedPlace;
+  readonly kvmRun: Uint8Array<ArrayBuffer>;
+  readonly debug: DebugState;
+  readonly injected: InjectionState;
+  readonly activity: ReturnType<ActivityState["save"]> | undefined;
+}
+
 /** A CPU on its way: all that running it takes, and how far it has come. */
 export class CpuRunner implements CpuProgress {
   /** What it is made of. */
@@ -69,6 +87,39 @@ export class CpuRunner implements CpuProgress {
   /** The runner of one CPU, which has not run yet. */
   constructor(parts: CpuRunnerInit) {
     this.parts = parts;
+  }
+
+  /** How far it has come, for a snapshot. Its guest stands between two instructions. */
+  save(): CpuRunState {
+    const { vcpu, store, debug, inject, loop, activity } = this.parts;
+    const { seen } = this;
+    return {
+      atExit: loop.isAtExit,
+      seen: seen && { exit: seen.exit, isCurrent: seen.timesSet === store.timesSet },
+      lastFault: this.lastFault,
+      givenUp: [...this.givenUp],
+      place: store.savePlace(),
+      kvmRun: vcpu.kvmRun.save(),
+      debug: debug.save(),
+      injected: saveInjection(inject),
+      activity: activity?.save(),
+    };
+  }
+
+  /** Goes back to where it was. Its registers are set already. */
+  restore(state: CpuRunState): void {
+    const { vcpu, store, debug, inject, loop, activity, spin } = this.parts;
+    const { seen } = state;
+    loop.reset(state.atExit);
+    this.seen = seen && { exit: seen.exit, timesSet: store.timesSet - (seen.isCurrent ? 0 : 1) };
+    this.lastFault = state.lastFault;
+    this.givenUp.splice(0, Infinity, ...state.givenUp);
+    store.restorePlace(state.place);
+    vcpu.kvmRun.restore(state.kvmRun);
+    debug.restore(state.debug);
+    restoreInjection(inject, state.injected);
+    if (state.activity !== undefined) activity?.restore(state.activity);
+    spin?.forget();
   }
 
   /** Its latest exit that test code has seen. */

@@ -17,6 +17,14 @@ export interface CpuSchedulerInit {
   readonly hasEvent: () => boolean;
 }
 
+/** Whose turn it is, at some time. */
+export interface CpuSchedulerState {
+  readonly policy: number;
+  readonly current: number | undefined;
+  readonly left: number | undefined;
+  readonly idleTurns: number;
+}
+
 /**
  * Gives the CPUs of a machine their turns on the one thread that there is. One that cannot run is passed over; where
  * none can, those that sit in HLT are run in slices, so that a timer or a device wakes them. One that spins gives the rest
@@ -90,6 +98,28 @@ export class CpuScheduler {
     return this.#runs.some((each) =>
       !activityOf(each).isHalted || each !== runner && activityOf(each).canRun
     );
+  }
+
+  /** Whose turn it is, for {@linkcode CpuScheduler.restore}. */
+  save(): CpuSchedulerState {
+    const { runners, slice, interleaving } = this.#parts;
+    return {
+      policy: interleaving.state,
+      current: this.#current && runners.indexOf(this.#current),
+      left: slice.left,
+      idleTurns: this.#idleTurns,
+    };
+  }
+
+  /** It is the same CPU's turn again. A slice of time is a new one. */
+  restore({ policy, current, left, idleTurns }: CpuSchedulerState): void {
+    const { runners, slice, interleaving } = this.#parts;
+    interleaving.state = policy;
+    this.#idleTurns = idleTurns;
+    this.#current = undefined;
+    if (current === undefined || left === undefined) return;
+    this.#current = runners[current];
+    slice.begin(activityOf(this.#current), left);
   }
 
   /** The machine was reset. */

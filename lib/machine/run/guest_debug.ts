@@ -61,6 +61,8 @@ export interface DebugControlInit {
 }
 
 interface Point extends DebugPoint {
+  /** Its number: that of no other breakpoint of this CPU. */
+  readonly number: number;
   readonly by: NonNullable<BreakOptions["by"]>;
   hits: number;
 }
@@ -118,10 +120,19 @@ export interface GuestDebug {
   stopAtInt3(): Disposable;
 }
 
+/** What the guest had to do with breakpoints, at some time. */
+export interface DebugState {
+  /** The one that it stood at. */
+  readonly standsAt: bigint | undefined;
+  /** How often it had stopped at each that there was, by their numbers. */
+  readonly hits: readonly (readonly [number: number, hits: number])[];
+}
+
 /** {@linkcode GuestDebug}, with what the run loop asks of it. */
 export class DebugControl implements GuestDebug {
   readonly #parts: DebugControlInit;
   #points: Point[] = [];
+  #made = 0;
   #reportsInt3 = 0;
   #isStepping = false;
   #isCounted = false;
@@ -144,7 +155,7 @@ export class DebugControl implements GuestDebug {
         throw new RangeError(`Cannot break by ${String(by)}: give "register" or "step"`);
       }
       const address = this.#addressOf(where, "a breakpoint's address");
-      return this.#add({ address, size: 1, on: "execute", by, hits: 0 });
+      return this.#add({ address, size: 1, on: "execute", by });
     });
   }
 
@@ -157,7 +168,7 @@ export class DebugControl implements GuestDebug {
       if (on !== "write" && on !== "access") {
         throw new RangeError(`Cannot watch for ${JSON.stringify(on)}: give "write" or "access"`);
       }
-      return this.#add({ address, size, on, by: "register", hits: 0 });
+      return this.#add({ address, size, on, by: "register" });
     });
   }
 
@@ -197,6 +208,21 @@ export class DebugControl implements GuestDebug {
    */
   countInstructions(): void {
     this.#isCounted = true;
+  }
+
+  /** What the guest has to do with the breakpoints that there are. */
+  save(): DebugState {
+    return {
+      standsAt: this.#standsAt,
+      hits: this.#points.map(({ number, hits }) => [number, hits]),
+    };
+  }
+
+  /** The same as it was: the breakpoints themselves stay those that there are now. */
+  restore({ standsAt, hits }: DebugState): void {
+    this.#standsAt = standsAt;
+    const counts = new Map(hits);
+    for (const point of this.#points) point.hits = counts.get(point.number) ?? point.hits;
   }
 
   /** Tells the kernel what is to stop the guest. To be called before each run. */
@@ -252,7 +278,8 @@ export class DebugControl implements GuestDebug {
     this.#control = control;
   }
 
-  #add(point: Point): Breakpoint {
+  #add(asked: Omit<Point, "number" | "hits">): Breakpoint {
+    const point: Point = { ...asked, number: this.#made++, hits: 0 };
     this.#parts.checkUsable("set a breakpoint");
     if (point.by === "register") {
       debugRegisters([...this.#points.filter(({ by }) => by === "register"), point]);

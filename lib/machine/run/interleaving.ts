@@ -29,16 +29,19 @@ export interface SchedulingPolicy {
    * @param runnable The numbers of the CPUs that can run, in order; there is at least one.
    */
   next(runnable: readonly number[]): Slice;
+  /** What the next turns depend on beside that, as one number. */
+  state: number;
 }
 
 /** One CPU after the other, each for a slice of time. */
 export class RoundRobin implements SchedulingPolicy {
-  #last = -1;
+  /** See {@linkcode SchedulingPolicy.state}: the CPU that ran last. */
+  state = -1;
 
   /** See {@linkcode SchedulingPolicy.next}. */
   next(runnable: readonly number[]): Slice {
-    this.#last = runnable.find((cpu) => cpu > this.#last) ?? runnable[0];
-    return { cpu: this.#last, instructions: undefined };
+    this.state = runnable.find((cpu) => cpu > this.state) ?? runnable[0];
+    return { cpu: this.state, instructions: undefined };
   }
 }
 
@@ -56,7 +59,7 @@ export class SeededInterleaving implements SchedulingPolicy {
   /** What they were made by. */
   readonly options: InterleavingOptions;
   readonly #most: number;
-  readonly #random: SplitMix32;
+  #random: SplitMix32;
 
   /** @throws {RangeError} When the seed, or the most instructions, is not a whole number in its range. */
   constructor(options: InterleavingOptions) {
@@ -75,6 +78,15 @@ export class SeededInterleaving implements SchedulingPolicy {
     this.options = options;
     this.#random = new SplitMix32(seed);
     this.#most = most;
+  }
+
+  /** See {@linkcode SchedulingPolicy.state}: where its random numbers stand. */
+  get state(): number {
+    return this.#random.state;
+  }
+
+  set state(state: number) {
+    this.#random = new SplitMix32(state);
   }
 
   /** See {@linkcode SchedulingPolicy.next}. */
@@ -124,6 +136,11 @@ export class TimeSlice {
     if (watch?.begin()) this.#watch = watch;
     // Anew for each: the signal of a slice that ended at an exit is not the next one's.
     this.#interrupt(this.#watch?.milliseconds ?? SLICE_MILLISECONDS);
+  }
+
+  /** How many instructions are left of it; undefined for a slice of time. */
+  get left(): number | undefined {
+    return this.#left;
   }
 
   /** Whether it is over. To be asked after an instruction. */

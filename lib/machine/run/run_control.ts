@@ -7,6 +7,7 @@ import type { CaughtFault } from "../faults/caught_fault.ts";
 import type { ExitPort } from "../../devices/exit_port.ts";
 import type { CpuRunner } from "./cpu_runner.ts";
 import { RunEnds } from "./run_ends.ts";
+import { RunProgress } from "./run_progress.ts";
 import { asyncError, isPromise } from "../../devices/handlers.ts";
 import type { CpuScheduler } from "./cpu_scheduler.ts";
 import { FaultCatcher } from "../faults/fault_catcher.ts";
@@ -58,12 +59,8 @@ export interface RunControlInit {
  */
 export class RunControl {
   readonly #parts: RunControlInit;
-  /** The CPU of the latest exit. */
-  #runner: CpuRunner;
-  /** The latest HLT of this run, of a CPU that has not gone on since. */
-  #halt: Exit | undefined;
-  #running = false;
-  #hasRun = false;
+  /** How far the guest has come. */
+  readonly progress: RunProgress;
   #stopAsked = false;
   /** The CPU that runs while the others stand still: for an instruction, or a routine. */
   #alone: CpuRunner | undefined;
@@ -72,17 +69,17 @@ export class RunControl {
   /** That of one machine, whose guest has not run. */
   constructor(parts: RunControlInit) {
     this.#parts = parts;
-    this.#runner = parts.runners[0];
+    this.progress = new RunProgress(parts);
   }
 
   /** Whether the guest, or a handler of its exits, is running. */
   get isRunning(): boolean {
-    return this.#running;
+    return this.progress.isRunning;
   }
 
   /** Whether the guest has been run at all. */
   get hasRun(): boolean {
-    return this.#hasRun;
+    return this.progress.hasRun;
   }
 
   /** See {@linkcode Machine.stop}. */
@@ -107,7 +104,7 @@ export class RunControl {
       this.beginRun();
       this.#begin(undefined);
       const exit = this.#runToEnd() ?? this.#lastHalt();
-      this.#parts.ends.check(this.#runner.parts.cpu, exit);
+      this.#parts.ends.check(this.progress.runner.parts.cpu, exit);
       return exit;
     });
     this.checkPending(options);
@@ -168,7 +165,7 @@ export class RunControl {
    */
   checkPending({ pending, cpus }: Pick<ExitsOptions, "pending" | "cpus">): void {
     const { runners } = this.#parts;
-    if (isForTheTest(this.#runner.lastExit)) return;
+    if (isForTheTest(this.progress.runner.lastExit)) return;
     checkPending(
       cpus?.map((number) => runners[number]) ?? runners,
       this.#parts.pendingOfDevices(),
@@ -188,17 +185,19 @@ export class RunControl {
     for (let used = 0;;) {
       const observed = this.#drive(options, () => this.#observe(options.before), used);
       if (observed === undefined) {
-        if (this.#halt !== undefined) this.#parts.ends.check(this.#runner.parts.cpu, this.#halt);
+        if (this.progress.halt !== undefined) {
+          this.#parts.ends.check(this.progress.runner.parts.cpu, this.progress.halt);
+        }
         return;
       }
       used += this.#parts.limit.elapsed;
       yield observed;
-      this.#parts.ends.checkIsForeseen(this.#runner.parts.cpu, observed);
+      this.#parts.ends.checkIsForeseen(this.progress.runner.parts.cpu, observed);
       const isEnd = observed.fault !== undefined ||
         !(goesOn(observed.exit) || this.#isParked(observed.exit) ||
           this.#parts.ends.isRestart(observed));
       if (isEnd || this.#stopAsked) {
-        this.#parts.ends.check(this.#runner.parts.cpu, observed.exit);
+        this.#parts.ends.check(this.progress.runner.parts.cpu, observed.exit);
         return;
       }
     }
@@ -219,19 +218,21 @@ export class RunControl {
       }
       used += this.#parts.limit.elapsed;
       yield observed;
-      call.explaining(() => this.#parts.ends.checkIsForeseen(this.#runner.parts.cpu, observed));
+      call.explaining(() =>
+        this.#parts.ends.checkIsForeseen(this.progress.runner.parts.cpu, observed)
+      );
       if (this.#stopAsked) throw call.ended(observed.exit);
     }
   }
 
   /** See {@linkcode Machine.answer}. */
   answer(value: TestAnswer): void {
-    if (this.#running) {
+    if (this.progress.isRunning) {
       throw new TypeError(
         "Cannot answer an exit: the machine is running. A handler answers with what it returns.",
       );
     }
-    const runner = this.#runner;
+    const runner = this.progress.runner;
     const { loop, vcpu: { kvmRun } } = runner.parts;
     if (!loop.unanswered) {
       throw new TypeError("Cannot answer an exit: the latest one is not a read that waits for it");
@@ -249,9 +250,9 @@ export class RunControl {
    * @throws {TypeError} When it runs, or waits for an answer, or the machine is disposed.
    */
   checkStopped(what: string): void {
-    const { loop } = this.#runner.parts;
+    const { loop } = this.progress.runner.parts;
     this.#parts.checkUsable(what);
-    if (this.#running) {
+    if (this.progress.isRunning) {
       throw new TypeError(`Cannot ${what}: the machine is running. Do it between two runs.`);
     }
     if (loop.unanswered) {
@@ -268,20 +269,20 @@ export class RunControl {
     used = 0,
   ): Result {
     const { runners, scheduler, limit, ends, checkUsable } = this.#parts;
-    const { cpu } = this.#runner.parts;
+    const { cpu } = this.progress.runner.parts;
     let isWhole = false;
     checkUsable("run the machine");
     RunEnds.checkUntil(until);
     ends.checkIsAlive(runners);
-    if (this.#running) {
+    if (this.progress.isRunning) {
       throw new TypeError(
         "Cannot run the machine: it is running already. A handler answers an exit; it cannot run the machine that waits for its answer.",
       );
     }
     const milliseconds = scaledTimeout(timeout);
     if (used >= milliseconds) throw new TimeLimitError(cpu, milliseconds);
-    this.#running = true;
-    this.#hasRun = true;
+    this.progress.isRunning = true;
+    this.progress.hasRun = true;
     this.#stopAsked = false;
     ends.until = until;
     try {
@@ -294,7 +295,7 @@ export class RunControl {
       isWhole = true;
       return result;
     } finally {
-      this.#running = false;
+      this.progress.isRunning = false;
       this.#settle(isWhole);
     }
   }
@@ -314,14 +315,14 @@ export class RunControl {
   }
 
   #begin(cpus: readonly number[] | undefined): void {
-    this.#halt = undefined;
+    this.progress.halt = undefined;
     this.#parts.scheduler?.begin(cpus);
   }
 
   /** Makes what a device has asked for the latest exit. False where none has. */
   #noteEvent(): boolean {
     const { takeEvent, ends } = this.#parts;
-    const { loop, vcpu: { kvmRun } } = this.#runner.parts;
+    const { loop, vcpu: { kvmRun } } = this.progress.runner.parts;
     const isReset = ends.resetsAtShutdown && loop.isAtExit &&
       kvmRun.exitReason === EXIT_REASON.SHUTDOWN;
     const event = isReset ? KVM_SYSTEM_EVENT.RESET : takeEvent();
@@ -342,19 +343,19 @@ export class RunControl {
 
   /** Resets the machine where the latest exit says so. */
   #resetIfAsked(): void {
-    const { loop, vcpu: { kvmRun } } = this.#runner.parts;
+    const { loop, vcpu: { kvmRun } } = this.progress.runner.parts;
     const isAsked = kvmRun.exitReason === EXIT_REASON.SYSTEM_EVENT &&
       kvmRun.systemEventType === KVM_SYSTEM_EVENT.RESET;
     if (!loop.isAtExit || !isAsked) return;
     this.#parts.reset();
     this.#parts.scheduler?.reset();
-    this.#runner = this.#parts.runners[0];
+    this.progress.runner = this.#parts.runners[0];
   }
 
   /** Runs the guest until its next exit. False where no CPU is left that could have one, or a call has returned. */
   #runToExit(): boolean {
     const { scheduler } = this.#parts;
-    const only = this.#alone ?? (scheduler === undefined ? this.#runner : undefined);
+    const only = this.#alone ?? (scheduler === undefined ? this.progress.runner : undefined);
     if (this.#noteEvent()) return true;
     if (only !== undefined) {
       const { loop } = only.parts;
@@ -367,15 +368,15 @@ export class RunControl {
     }
     const runner = scheduler!.runToExit();
     if (runner === undefined) return this.#noteEvent();
-    this.#runner = runner;
+    this.progress.runner = runner;
     return true;
   }
 
   /** Undefined where no CPU is left that could have an exit, or the call has returned. */
   #runToEnd(): Exit | undefined {
     for (;;) {
-      if (!this.#runner.parts.loop.unanswered && !this.#runToExit()) return undefined;
-      const runner = this.#runner;
+      if (!this.progress.runner.parts.loop.unanswered && !this.#runToExit()) return undefined;
+      const runner = this.progress.runner;
       runner.checkIsGuests();
       const { loop, cpu, vcpu: { kvmRun } } = runner.parts;
       const fault = this.#caught();
@@ -407,7 +408,7 @@ export class RunControl {
   #runOneInstruction(runner: CpuRunner): Exit {
     const { debug } = runner.parts;
     // An exit that waits for its answer holds up the whole machine.
-    const latest = this.#runner;
+    const latest = this.progress.runner;
     if (latest !== runner && latest.parts.loop.unanswered && !latest.parts.loop.dispatch()) {
       throw new UnhandledExitError(latest.parts.cpu, latest.lastExit!);
     }
@@ -424,7 +425,7 @@ export class RunControl {
   /** Runs one CPU while the others stand still. */
   #runAlone<Result>(runner: CpuRunner, body: () => Result): Result {
     this.#parts.scheduler?.seize(runner);
-    this.#runner = this.#alone = runner;
+    this.progress.runner = this.#alone = runner;
     try {
       return body();
     } finally {
@@ -435,13 +436,13 @@ export class RunControl {
   /** Takes a CPU that has halted out of the run. False where it is no HLT, or no other CPU is left. */
   #isParked(exit: Exit): boolean {
     if (exit.reason !== "HLT" || this.#parts.scheduler === undefined) return false;
-    this.#halt = exit;
-    return this.#parts.scheduler.park(this.#runner);
+    this.progress.halt = exit;
+    return this.#parts.scheduler.park(this.progress.runner);
   }
 
   /** What a run ends with where no CPU can go on. */
   #lastHalt(): Exit {
-    if (this.#halt !== undefined) return this.#halt;
+    if (this.progress.halt !== undefined) return this.progress.halt;
     throw new TypeError(
       "Cannot run the machine: all of its CPUs wait for a SIPI, and none is left to send one",
     );
@@ -449,26 +450,26 @@ export class RunControl {
 
   /** The fault that the latest exit reports, where it is one of the guest's fault catcher. */
   #caught(): CaughtFault | undefined {
-    const { catcher, loop, debug, vcpu: { kvmRun } } = this.#runner.parts;
+    const { catcher, loop, debug, vcpu: { kvmRun } } = this.progress.runner.parts;
     if (catcher === undefined || !FaultCatcher.isCandidate(kvmRun)) return undefined;
     const { vector } = catcher;
     // An exit of the guest's own is completed when it has been handled: that overwrites `kvm_run`.
     if (vector === undefined) return undefined;
-    this.#runner.see(kvmRun.exit());
+    this.progress.runner.see(kvmRun.exit());
     loop.complete();
     const fault = catcher.catch(vector, debug.isSingleStepping);
     this.#parts.log.setFault(fault.summary);
-    return this.#runner.lastFault = fault;
+    return this.progress.runner.lastFault = fault;
   }
 
   /** The next exit; undefined where no CPU is left that could have one. */
   #observe(before: ExitsOptions["before"]): ObservedExit | undefined {
-    const unanswered = this.#runner;
+    const unanswered = this.progress.runner;
     if (unanswered.parts.loop.unanswered && !unanswered.parts.loop.dispatch()) {
       throw new UnhandledExitError(unanswered.parts.cpu, unanswered.lastExit!);
     }
     if (!this.#runToExit()) return undefined;
-    const runner = this.#runner;
+    const runner = this.progress.runner;
     runner.checkIsGuests();
     const { loop, cpu, vcpu } = runner.parts;
     const exit = runner.see(vcpu.kvmRun.exit());

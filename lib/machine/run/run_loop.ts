@@ -132,6 +132,16 @@ export class RunLoop {
     return this.#callReturned;
   }
 
+  /** Whether KVM has still to finish an instruction of the guest's. */
+  get isInMiddle(): boolean {
+    return this.#unanswered || this.#incomplete || this.#held;
+  }
+
+  /** Whether a routine is being called. */
+  get isCalling(): boolean {
+    return this.#call !== undefined;
+  }
+
   /** Says which routine is being called, so that its return is no exit of the guest's; undefined for none. */
   setCall(call: Routine | undefined): void {
     this.#call = call;
@@ -182,13 +192,10 @@ export class RunLoop {
     this.#note();
   }
 
-  /** Begins anew: the machine was reset. */
-  reset(): void {
-    this.#unanswered =
-      this.#incomplete =
-      this.#held =
-      this.#atExit =
-        false;
+  /** Begins anew: the machine was reset, or is as it was at another time, between two instructions. */
+  reset(atExit = false): void {
+    this.#unanswered = this.#incomplete = this.#held = false;
+    this.#atExit = atExit;
   }
 
   /** Notes HLT as the CPU's exit, where it waits in the kernel. */

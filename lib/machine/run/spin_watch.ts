@@ -93,6 +93,15 @@ export class SpinWatch {
     return "works";
   }
 
+  /** Forgets what it has seen: the CPU is elsewhere. */
+  forget(): void {
+    this.#milliseconds = SHORTEST_MILLISECONDS;
+    this.#turns = 0;
+    this.#nextTurns = 1;
+    this.#changes = MOST_CHANGES;
+    this.#isKnown = this.#hasMoved = false;
+  }
+
   /** Notes that it works: it is left alone for a while. */
   works(): void {
     this.#changes = MOST_CHANGES;

@@ -1,0 +1,227 @@
+import type { IoctlName } from "../../kvm/abi/ioctls.ts";
+import { KVM_STATE_NESTED } from "../../kvm/abi/constants.ts";
+import { kvm_lapic_state } from "../../kvm/abi/structs/irqchip.ts";
+import { kvm_nested_state } from "../../kvm/abi/structs/nested_state.ts";
+import { kvm_debugregs, kvm_regs, kvm_xcrs, kvm_xsave } from "../../kvm/abi/structs/registers.ts";
+import { kvm_msrs } from "../../kvm/abi/structs/msr.ts";
+import { kvm_mp_state, kvm_vcpu_events } from "../../kvm/abi/structs/vcpu.ts";
+import { buffer, structBytes } from "../../kvm/ioctl_target.ts";
+import type { Kvm } from "../../kvm/kvm.ts";
+import type { Vcpu } from "../../kvm/vcpu.ts";
+import { MSRS } from "../../x86/msrs/msrs.ts";
+import type { Irqchip } from "../interrupts/irqchip.ts";
+import type { RegisterStore } from "../registers/register_store.ts";
+import { msrsToSave } from "./saved_msrs.ts";
+
+/** A CPU whose state is saved and restored. */
+export interface StatefulCpu {
+  /** Its number. */
+  readonly number: number;
+  /** The virtual CPU. */
+  readonly vcpu: Vcpu;
+  /** Its registers. */
+  readonly store: RegisterStore;
+  /** What it is part of. */
+  readonly machine: { readonly kvm: Kvm; readonly irqchip: Irqchip };
+}
+
+/** What a CPU's state is made of, which does not change while it lives. */
+export interface CpuShape {
+  /** Whether it may run a guest hypervisor's guests, by CPUID. */
+  readonly isNested: boolean;
+  /** Whether it has XCR0, by CPUID. */
+  readonly hasXcr0: boolean;
+  /** The MSRs that it has, in the order in which they are set. */
+  readonly msrs: readonly number[];
+}
+
+/** A piece of a CPU's state, as the kernel gives and takes it. */
+export interface CpuPiece {
+  /** What it is called in documents and files. */
+  readonly name: string;
+  /** Reads it; undefined where the CPU has none. */
+  save(cpu: StatefulCpu, shape: CpuShape): Uint8Array<ArrayBuffer> | undefined;
+  /** Sets it. */
+  restore(cpu: StatefulCpu, bytes: Uint8Array<ArrayBuffer>): void;
+}
+
+/**
+ * KVM takes a TSC within a second of what it would be anyway as one that is to be in step with other CPUs, and leaves it
+ * as it is (`kvm_synchronize_tsc` in arch/x86/kvm/x86.c). So that of CPU 0 is first set far away, and then as it was; those
+ * of the others are in step with it again.
+ */
+const ANOTHER_TIME = 1n << 40n;
+
+/** Where the value of the first MSR lies. */
+const FIRST_MSR = kvm_msrs.offsetOf("entries[0].data");
+
+/** A piece that is a structure, and goes by two ioctls. */
+function structure(
+  name: string,
+  size: number | ((vcpu: Vcpu) => number),
+  get: IoctlName,
+  set: IoctlName,
+  isThere: (cpu: StatefulCpu, shape: CpuShape) => boolean = () => true,
+): CpuPiece {
+  return {
+    name,
+    save(cpu, shape) {
+      if (!isThere(cpu, shape)) return undefined;
+      const bytes = buffer(typeof size === "number" ? size : size(cpu.vcpu));
+      cpu.vcpu.call(get, bytes);
+      return bytes;
+    },
+    restore: ({ vcpu }, bytes) => void vcpu.call(set, bytes),
+  };
+}
+
+const hasLocalApic = ({ machine }: StatefulCpu) => machine.irqchip !== false;
+
+/**
+ * All of a CPU's state in the order in which it is restored: what a later piece is judged by, or would change, comes
+ * before it.
+ *
+ * - Before all others the CPU is taken out of a guest hypervisor's guest: what is set would go to that guest else.
+ * - The special registers make the mode by which RIP and RFLAGS are judged, and hold IA32_APIC_BASE, by which the local
+ *   APIC's registers lie one way or the other, and EFER, without whose SVME there are no nested guests.
+ * - The general registers come before the events: setting them drops an exception that is pending.
+ * - XCR0 comes before the XSAVE area.
+ * - The local APIC comes before the MSRs: only in the timer's mode for it is a TSC deadline taken. Among the MSRs the TSC
+ *   comes before its deadline, and IA32_FEATURE_CONTROL is there before VMX is on again.
+ * - The events come before the nested guest: entering or leaving system-management mode takes a CPU out of it.
+ * - The MP state is the last: a CPU that waits takes what has come for it.
+ */
+export const CPU_PIECES: readonly CpuPiece[] = [
+  {
+    name: "outside of nested guests",
+    save({ vcpu }, { isNested }) {
+      return isNested ? outsideOfGuests(vcpu.nested.getNestedState().format) : undefined;
+    },
+    restore: ({ vcpu }, bytes) => void vcpu.call("KVM_SET_NESTED_STATE", bytes),
+  },
+  {
+    name: "special registers",
+    save: ({ store }) => store.toSet("special"),
+    restore: ({ vcpu }, bytes) => vcpu.registers.setSregs(bytes),
+  },
+  structure("general registers", kvm_regs.size, "KVM_GET_REGS", "KVM_SET_REGS"),
+  structure(
+    "XCR0",
+    kvm_xcrs.size,
+    "KVM_GET_XCRS",
+    "KVM_SET_XCRS",
+    (_, { hasXcr0 }) => hasXcr0,
+  ),
+  {
+    name: "XSAVE area",
+    save({ vcpu: { fpu } }) {
+      return fpu.xsaveSize === kvm_xsave.size ? fpu.getXsave() : fpu.getXsave2();
+    },
+    restore: ({ vcpu }, bytes) => void vcpu.call("KVM_SET_XSAVE", bytes),
+  },
+  structure(
+    "local APIC",
+    kvm_lapic_state.size,
+    "KVM_GET_LAPIC",
+    "KVM_SET_LAPIC",
+    hasLocalApic,
+  ),
+  {
+    name: "MSRs",
+    save({ number, vcpu }, { msrs }) {
+      if (number > 0) return vcpu.msrs.getMsrBytes(msrs);
+      const bytes = vcpu.msrs.getMsrBytes([MSRS.IA32_TSC, ...msrs]);
+      const view = new DataView(bytes.buffer);
+      view.setBigUint64(FIRST_MSR, view.getBigUint64(FIRST_MSR, true) + ANOTHER_TIME, true);
+      return bytes;
+    },
+    restore: ({ vcpu }, bytes) => vcpu.msrs.setMsrBytes(bytes),
+  },
+  structure(
+    "debug registers",
+    kvm_debugregs.size,
+    "KVM_GET_DEBUGREGS",
+    "KVM_SET_DEBUGREGS",
+  ),
+  structure("events", kvm_vcpu_events.size, "KVM_GET_VCPU_EVENTS", "KVM_SET_VCPU_EVENTS"),
+  {
+    name: "nested guest",
+    save({ vcpu }, { isNested }) {
+      if (!isNested) return undefined;
+      const { format, flags, hdr: { vmx, svm }, data } = vcpu.nested.getNestedState();
+      const isVmx = format === KVM_STATE_NESTED.FORMAT_VMX;
+      const head = structBytes(kvm_nested_state, {
+        format,
+        flags,
+        size: kvm_nested_state.size + data.length,
+        hdr: isVmx ? { vmx } : { svm },
+      });
+      const outside = outsideOfGuests(format);
+      // Where it is outside of them, it was taken out already.
+      if (data.length === 0 && head.every((byte, index) => byte === outside[index])) {
+        return undefined;
+      }
+      const bytes = buffer(head.length + data.length);
+      bytes.set(head);
+      bytes.set(data, head.length);
+      return bytes;
+    },
+    restore: ({ vcpu }, bytes) => void vcpu.call("KVM_SET_NESTED_STATE", bytes),
+  },
+  structure(
+    "MP state",
+    kvm_mp_state.size,
+    "KVM_GET_MP_STATE",
+    "KVM_SET_MP_STATE",
+    hasLocalApic,
+  ),
+];
+
+/** What takes a CPU out of its hypervisor's guests. */
+function outsideOfGuests(format: number): Uint8Array<ArrayBuffer> {
+  const isVmx = format === KVM_STATE_NESTED.FORMAT_VMX;
+  const nowhere = BigInt.asUintN(64, -1n);
+  return structBytes(kvm_nested_state, {
+    format,
+    flags: isVmx ? 0 : KVM_STATE_NESTED.GIF_SET,
+    size: kvm_nested_state.size,
+    hdr: isVmx ? { vmx: { vmxon_pa: nowhere, vmcs12_pa: nowhere } } : { svm: {} },
+  });
+}
+
+/** A CPU's state at some time: its pieces, in the order in which they are restored. */
+export type SavedCpuState = readonly (readonly [piece: CpuPiece, bytes: Uint8Array<ArrayBuffer>])[];
+
+/** The leaves of CPUID that say what a CPU's state has, and the bits there in ECX. */
+const FEATURES_LEAF = 1;
+const EXTENDED_FEATURES_LEAF = 0x8000_0001;
+const HAS_VMX = 1 << 5;
+const HAS_XSAVE = 1 << 26;
+const HAS_SVM = 1 << 2;
+
+/** What a CPU's state is made of. */
+export function cpuShape({ vcpu, machine: { kvm } }: StatefulCpu): CpuShape {
+  const cpuid = vcpu.cpuid.getCpuid2();
+  const has = (leaf: number, bit: number) =>
+    cpuid.some((entry) => entry.function === leaf && (entry.ecx & bit) !== 0);
+  return {
+    isNested: has(FEATURES_LEAF, HAS_VMX) || has(EXTENDED_FEATURES_LEAF, HAS_SVM),
+    hasXcr0: has(FEATURES_LEAF, HAS_XSAVE),
+    msrs: msrsToSave(kvm, vcpu, cpuid),
+  };
+}
+
+/** Reads a CPU's state. */
+export function saveCpu(cpu: StatefulCpu, shape: CpuShape): SavedCpuState {
+  cpu.store.flush();
+  return CPU_PIECES.flatMap((piece) => {
+    const bytes = piece.save(cpu, shape);
+    return bytes === undefined ? [] : [[piece, bytes] as const];
+  });
+}
+
+/** Sets a CPU's state. What was set of its registers, and not brought into the vCPU, is forgotten. */
+export function restoreCpu(cpu: StatefulCpu, state: SavedCpuState): void {
+  for (const [piece, bytes] of state) piece.restore(cpu, bytes);
+  cpu.store.forget();
+}

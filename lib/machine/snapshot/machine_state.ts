@@ -1,0 +1,32 @@
+import type { AttachedState } from "../buses/attached_devices.ts";
+import type { HandlerStates } from "../buses/bus.ts";
+import type { PortRecorder } from "../buses/port_output.ts";
+import type { ExitLogState } from "../exits/exit_log.ts";
+import type { MemoryImage } from "../memory/physical_memory.ts";
+import type { RunState } from "../run/run_progress.ts";
+import type { SavedVmState } from "./controllers_state.ts";
+import type { SavedCpuState } from "./cpu_state.ts";
+
+/** All of a machine at some time. */
+export interface MachineState {
+  /** Its memory. */
+  readonly memory: MemoryImage;
+  /** Its CPUs, by number. */
+  readonly cpus: readonly SavedCpuState[];
+  /** What the kernel keeps beside them, and is restored before them. */
+  readonly controllers: SavedVmState;
+  /** What is restored after them. */
+  readonly timers: SavedVmState;
+  /** The devices on its board. */
+  readonly board: AttachedState;
+  /** Handlers of ports that have state of their own. */
+  readonly ports: HandlerStates;
+  /** The same of physical addresses. */
+  readonly mmio: HandlerStates;
+  /** How far its guest has come. */
+  readonly run: RunState;
+  /** The exits that it remembers. */
+  readonly log: ExitLogState;
+  /** What its guest has written to ports. */
+  readonly portOutput: ReturnType<PortRecorder["save"]>;
+}

@@ -1,0 +1,128 @@
+import { MSRS } from "../../x86/msrs/msrs.ts";
+import type { Vm } from "../../kvm/vm.ts";
+import type { AttachedDevices } from "../buses/attached_devices.ts";
+import type { Devices } from "../buses/devices.ts";
+import type { PortRecorder } from "../buses/port_output.ts";
+import type { ExitRecorder } from "../exits/exit_log.ts";
+import type { MemorySlots } from "../memory/physical_memory.ts";
+import type { CpuRunner } from "../run/cpu_runner.ts";
+import type { RunProgress } from "../run/run_progress.ts";
+import {
+  CONTROLLERS,
+  INTERVAL_TIMER,
+  type KernelDevices,
+  KVM_CLOCK,
+  restoreVm,
+  saveVm,
+} from "./controllers_state.ts";
+import { type CpuShape, cpuShape, restoreCpu, saveCpu, type StatefulCpu } from "./cpu_state.ts";
+import type { MachineState } from "./machine_state.ts";
+import { contentsOf, isSnapshot, Snapshot } from "./snapshot.ts";
+import { abandonInstruction } from "./unfinished.ts";
+
+/** What snapshots are taken of. */
+interface SnapshotsInit {
+  /** The virtual machine. */
+  readonly vm: Vm;
+  /** Its CPUs, by number. */
+  readonly cpus: readonly StatefulCpu[];
+  /** What runs them. */
+  readonly runners: readonly CpuRunner[];
+  /** How far they have come. */
+  readonly progress: RunProgress;
+  /** Its memory. */
+  readonly slots: MemorySlots;
+  /** Which controllers the kernel has. */
+  readonly kernelDevices: KernelDevices;
+  /** Its buses. */
+  readonly devices: Devices;
+  /** Its devices. */
+  readonly attached: AttachedDevices;
+  /** The last exits. */
+  readonly log: ExitRecorder;
+  /** What the guest wrote to its ports. */
+  readonly portOutput: PortRecorder;
+}
+
+/** By these a guest switches kvmclock on. */
+const CLOCK_MSRS = [MSRS.KVM_SYSTEM_TIME, MSRS.KVM_SYSTEM_TIME_NEW];
+
+/** Takes snapshots of one machine, and restores them. */
+export class Snapshots {
+  readonly #parts: SnapshotsInit;
+  /** What the CPUs' states are made of; undefined before the first snapshot. */
+  #shapes: readonly CpuShape[] | undefined;
+
+  /** Of a machine of which there are none. */
+  constructor(parts: SnapshotsInit) {
+    this.#parts = parts;
+  }
+
+  /** See {@linkcode Machine.snapshot}. */
+  take(): Snapshot {
+    const { progress } = this.#parts;
+    progress.checkIsFree("take a snapshot");
+    progress.checkIsBetweenInstructions("take a snapshot");
+    return new Snapshot({ owner: this, state: this.#save() });
+  }
+
+  /** See {@linkcode Machine.restore}. */
+  restore(snapshot: Snapshot): void {
+    const { progress, slots } = this.#parts;
+    progress.checkIsFree("restore a snapshot");
+    if (!isSnapshot(snapshot)) {
+      throw new TypeError(
+        `Cannot restore ${
+          snapshot === null ? "null" : `a value of type ${typeof snapshot}`
+        }: give what vm.snapshot() returned`,
+      );
+    }
+    const { owner, state } = contentsOf(snapshot);
+    if (owner !== this) {
+      throw new TypeError(
+        "Cannot restore the snapshot: it is another machine's. Take one of this machine, by vm.snapshot().",
+      );
+    }
+    slots.checkIsRestorable(state.memory);
+    this.#restore(state);
+  }
+
+  #save(): MachineState {
+    const { vm, cpus, progress, slots, kernelDevices, devices, attached, log, portOutput } =
+      this.#parts;
+    const shapes = this.#shapes ??= cpus.map((cpu) => cpuShape(cpu));
+    const hasClock = cpus.some(({ vcpu }) =>
+      vcpu.msrs.getMsrs(CLOCK_MSRS).some(({ data }) => data !== 0n)
+    );
+    return {
+      cpus: cpus.map((cpu, number) => saveCpu(cpu, shapes[number])),
+      controllers: saveVm(vm, CONTROLLERS, kernelDevices),
+      timers: saveVm(vm, hasClock ? [INTERVAL_TIMER, KVM_CLOCK] : [INTERVAL_TIMER], kernelDevices),
+      run: progress.save(),
+      board: attached.save(),
+      ports: devices.portTable.save(),
+      mmio: devices.mmioTable.save(),
+      log: log.save(),
+      portOutput: portOutput.save(),
+      memory: slots.save(),
+    };
+  }
+
+  /** In an order in which nothing of what was set is changed by what comes behind it. */
+  #restore(state: MachineState): void {
+    const { vm, cpus, runners, progress, slots, devices, attached, log, portOutput } = this.#parts;
+    for (const { parts: { vcpu, loop } } of runners) abandonInstruction(vcpu, loop);
+    devices.coalesced.discard();
+    attached.restore(state.board);
+    devices.portTable.restore(state.ports);
+    devices.mmioTable.restore(state.mmio);
+    // Devices may have written to it, and the CPUs' tables for PAE paging are loaded from it.
+    slots.restore(state.memory);
+    restoreVm(vm, state.controllers);
+    for (const [number, cpu] of cpus.entries()) restoreCpu(cpu, state.cpus[number]);
+    restoreVm(vm, state.timers);
+    progress.restore(state.run);
+    log.restore(state.log);
+    portOutput.restore(state.portOutput);
+  }
+}

@@ -1,0 +1,252 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import { asm, boot, type Machine, type Snapshot } from "@vmexit/vmexit";
+import { kvmLibc, type Libc } from "@vmexit/vmexit/kvm";
+import { IOCTLS } from "../../../lib/kvm/abi/ioctls.ts";
+
+const COUNTER = asm`
+    mov cx, 5
+  again:
+    inc word [0x900]
+    mov ax, [0x900]
+    mov dx, 0x3f8
+    add al, '0'
+    out dx, al
+    loop again
+    hlt
+`;
+
+/** What a test can see of a machine that a run changes. */
+function look(vm: Machine) {
+  return {
+    serial: vm.serial.text,
+    log: vm.log.records(),
+    memory: vm.memory.read(0, 0x10000),
+    registers: (["rax", "rcx", "rdx", "rip"] as const).map((name) => vm.registers[name]),
+    output: vm.portOutput.bytes(0x3f8),
+    lastExit: vm.lastExit,
+    hasRun: vm.hasRun,
+  };
+}
+
+/** The C library of a KVM, which notes the calls of the kernel by name. */
+function watched(): { libc: Libc; calls: string[] } {
+  const real = kvmLibc();
+  const names = new Map(Object.entries(IOCTLS).map(([name, { number }]) => [number, name]));
+  const calls: string[] = [];
+  const libc: Libc = {
+    ...real,
+    ioctl(fd, request, argument) {
+      calls.push(names.get(request)!);
+      return real.ioctl(fd, request, argument);
+    },
+    ioctlBuffer(fd, request, bytes) {
+      calls.push(names.get(request)!);
+      return real.ioctlBuffer(fd, request, bytes);
+    },
+  };
+  for (
+    const name of ["open", "close", "read", "write", "pread", "lseek", "mmap", "munmap"] as const
+  ) {
+    const call = real[name] as (...args: unknown[]) => unknown;
+    Object.assign(libc, {
+      [name](...args: unknown[]) {
+        calls.push(name);
+        return call(...args);
+      },
+    });
+  }
+  return { libc, calls };
+}
+
+Deno.test("a restored machine runs again as it ran before", () => {
+  using vm = boot(COUNTER);
+  const start = vm.snapshot();
+  const atStart = look(vm);
+  for (let count = 0; count < 4; count++) vm.step();
+  const middle = vm.snapshot();
+  const atMiddle = look(vm);
+  vm.run();
+  const end = vm.snapshot();
+  const atEnd = look(vm);
+  assertEquals(atEnd.serial, "12345");
+  for (const [snapshot, then] of [[middle, atMiddle], [start, atStart], [end, atEnd]] as const) {
+    vm.restore(snapshot);
+    assertEquals(look(vm), then);
+  }
+  for (const snapshot of [start, middle, start]) {
+    vm.restore(snapshot);
+    vm.run();
+    const [again, first] = [look(vm), atEnd];
+    // The steps are exits of their own.
+    assertEquals({ ...again, log: [] }, { ...first, log: [] });
+    if (snapshot === middle) assertEquals(again.log, first.log);
+  }
+});
+
+Deno.test("a restore is few calls of the kernel, and writes the pages that were written", () => {
+  const { libc, calls } = watched();
+  using vm = boot(
+    asm`
+      mov di, 0x4000
+      mov cx, 16
+    again:
+      inc byte [di]
+      add di, 0x1000
+      loop again
+      hlt
+    `,
+    { libc, memory: "256K" },
+  );
+  const start = vm.snapshot();
+  vm.run();
+  vm.restore(start);
+  vm.run();
+  assertEquals(vm.memory.u8(0x8000), 1);
+  const isNested = vm.cpuid.has("svm") || vm.cpuid.has("vmx");
+  calls.length = 0;
+  vm.restore(start);
+  assertEquals([...calls], [
+    "KVM_GET_DIRTY_LOG",
+    ...isNested ? ["KVM_SET_NESTED_STATE"] : [],
+    "KVM_SET_SREGS",
+    "KVM_SET_REGS",
+    "KVM_SET_XCRS",
+    "KVM_SET_XSAVE",
+    "KVM_SET_MSRS",
+    "KVM_SET_DEBUGREGS",
+    "KVM_SET_VCPU_EVENTS",
+  ]);
+  assertEquals(vm.memory.u8(0x8000), 0);
+});
+
+Deno.test("what the test has written to memory since is undone as well", () => {
+  using vm = boot(asm`hlt`, { memory: "256K" });
+  const view = vm.memory.view(0x8ff0, 0x20);
+  vm.memory.write(0x5000, "before");
+  const start = vm.snapshot();
+  view.fill(7);
+  vm.memory.write(0x5000, "behind");
+  vm.memory.write(0x6000, "behind");
+  vm.linear.write(0x7000, "behind");
+  vm.restore(start);
+  assertEquals(vm.memory.string(0x5000), "before");
+  assertEquals([0x6000, 0x7000].map((at) => vm.memory.u32(at)), [0, 0]);
+  assertEquals(view, new Uint8Array(0x20));
+  view[0] = 1;
+  vm.memory.slots[0].bytes[0x3_0000] = 1;
+  vm.restore(start);
+  assertEquals([view[0], vm.memory.u8(0x3_0000)], [0, 0]);
+});
+
+Deno.test("a snapshot keeps the pages that were ever written, and shares those that were not written since", () => {
+  using vm = boot(
+    asm`
+      inc byte [0x8000]
+      hlt
+    `,
+    { memory: "64M" },
+  );
+  const first = vm.snapshot();
+  vm.run();
+  const second = vm.snapshot();
+  assertEquals(first.pages < 8, true, `${first.pages} pages`);
+  assertEquals(second.pages, first.pages + 1);
+});
+
+Deno.test("code that was overwritten since is there again, and runs", () => {
+  using vm = boot(asm`
+    mov al, 1
+    mov byte [0x700], 0xb0    ; mov al, 2
+    mov byte [0x701], 2
+    mov byte [0x702], 0xf4    ; hlt
+    jmp 0:0x700
+  `);
+  vm.memory.write(0x700, [0xb0, 9, 0xf4]);
+  const start = vm.snapshot();
+  for (let run = 0; run < 2; run++) {
+    vm.registers.rip = 0x700n;
+    vm.registers.cs.base = 0n;
+    vm.run();
+    assertEquals(vm.registers.al, 9);
+    vm.restore(start);
+    vm.run();
+    assertEquals(vm.registers.al, 2);
+    vm.restore(start);
+    assertEquals(vm.memory.read(0x700, 3), Uint8Array.of(0xb0, 9, 0xf4));
+  }
+});
+
+Deno.test("a guest that waits for an answer is brought back; a snapshot of it is refused", () => {
+  using vm = boot(asm`
+    mov cx, 3
+    mov di, 0x800
+    mov dx, 0x50
+    rep insb
+    in  al, dx
+    out dx, al
+    hlt
+  `);
+  const start = vm.snapshot();
+  for (let run = 0; run < 2; run++) {
+    for (const { exit } of vm.exits()) {
+      assertEquals(exit.reason, "IO");
+      assertThrows(() => vm.snapshot(), TypeError, "waits for its answer. Give it one");
+      break;
+    }
+    vm.restore(start);
+    assertEquals([vm.registers.rcx, vm.memory.u32(0x800)], [0n, 0]);
+  }
+  vm.ports.on(0x50, { read: () => 0x41, write: () => vm.stop() });
+  vm.run();
+  assertEquals(vm.memory.read(0x800, 4), Uint8Array.of(0x41, 0x41, 0x41, 0));
+  vm.restore(start);
+  vm.run();
+  assertEquals(vm.memory.read(0x800, 4), Uint8Array.of(0x41, 0x41, 0x41, 0));
+});
+
+Deno.test("what is no snapshot of the machine, or comes at the wrong time, is refused before KVM is asked", () => {
+  const { libc, calls } = watched();
+  using vm = boot(
+    asm`
+      out 0x10, al
+      in al, 0x11
+      hlt
+    `,
+    { libc, memory: "64K" },
+  );
+  using other = boot(asm`hlt`);
+  const start = vm.snapshot();
+  const foreign = other.snapshot();
+  calls.length = 0;
+  const refused = (snapshot: unknown, kind: ErrorConstructor, message: string) => {
+    const error = assertThrows(() => vm.restore(snapshot as Snapshot), kind, message);
+    assertEquals(error.stack!.split("\n")[1].includes("snapshot_test.ts"), true, error.stack);
+  };
+  refused(foreign, TypeError as ErrorConstructor, "it is another machine's");
+  refused(undefined, TypeError as ErrorConstructor, "a value of type undefined");
+  refused({}, TypeError as ErrorConstructor, "give what vm.snapshot() returned");
+  assertEquals(calls, []);
+  let inHandler = 0;
+  vm.ports.on(0x10, {
+    write() {
+      assertThrows(() => vm.restore(start), TypeError, "the machine is running");
+      assertThrows(() => vm.snapshot(), TypeError, "the machine is running");
+      inHandler++;
+    },
+  });
+  vm.ports.on(0x11, { read: () => 1 });
+  vm.run();
+  assertEquals(inHandler, 1);
+  const slot = vm.memory.addSlot({ gpa: 0x10_0000, size: "4K" });
+  refused(start, RangeError as ErrorConstructor, "slot 1 at 0x100000–0x100fff");
+  const moved = vm.memory.moveSlot(slot, 0x20_0000);
+  const later = vm.snapshot();
+  refused(start, RangeError as ErrorConstructor, "memory slots are not those that it had then");
+  vm.memory.moveSlot(moved, 0x30_0000);
+  refused(later, RangeError as ErrorConstructor, "slot 1 at 0x200000–0x200fff");
+  vm.memory.deleteSlot(vm.memory.slots[1]);
+  vm.restore(start);
+  other[Symbol.dispose]();
+  assertThrows(() => other.restore(foreign), TypeError, "the machine is disposed");
+  assertThrows(() => other.snapshot(), TypeError, "the machine is disposed");
+});
