@@ -333,6 +333,8 @@ const DESCRIPTIONS: readonly GuestBenchmark[] = [
     name: "ple_round_robin",
     what: `two CPUs hand a turn to each other, and wait for it by PAUSE: ${BY_TURNS}`,
     guest: () => ({
+      // With interrupts off, Bochs' VMX would let nobody end a CPU's turn.
+      setup: asm`sti`,
       prepare: asm`sub r12, [turns + 64]`,
       operation: asm`
       .wait:
@@ -348,15 +350,17 @@ const DESCRIPTIONS: readonly GuestBenchmark[] = [
       finish: asm`add r12, [turns + 64]`,
       routines: asm`
       second:
+        sti
+      .wait:
         mov rax, [turns + 64]
         cmp rax, [turns + 72]
         jne .mine
         pause
-        jmp second
+        jmp .wait
       .mine:
         mov [turns + 72], rax
         inc qword [turns]
-        jmp second
+        jmp .wait
         align 64, db 0
       turns: ; how often a CPU was given the turn, and how often it has taken it; a line of the cache for each
         dq 1

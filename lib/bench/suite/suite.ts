@@ -1,6 +1,7 @@
 import type { Benchmark } from "../benchmark.ts";
 import { interrupts } from "./interrupts.ts";
 import { kernelExits } from "./kernel_exits.ts";
+import { lifeCycle } from "./life_cycle.ts";
 import { dirtyPages, memoryFaults } from "./memory_faults.ts";
 import { pciWrites } from "./pci_writes.ts";
 import { userExits } from "./user_exits.ts";
@@ -12,5 +13,6 @@ export const suite: readonly Benchmark[] = [
   ...interrupts,
   ...pciWrites,
   ...memoryFaults,
+  ...lifeCycle,
   ...dirtyPages,
 ];

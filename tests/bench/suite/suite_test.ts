@@ -4,6 +4,9 @@ import { suite } from "../../../lib/bench/suite/mod.ts";
 /** Enough that what begins and ends a batch would show in its mean. */
 const OPERATIONS = 20;
 
+/** Machines take longer than exits. */
+const FEW = 3;
+
 /** An operation of these is a thousand exits, or waits for a timer. */
 const LONG: Readonly<Record<string, number>> = { pio_out_string: 1, pio_in_string: 2 };
 
@@ -30,13 +33,13 @@ Deno.test("the 36 names of the suite that others compare with are there", () => 
   assertEquals(KNOWN.filter((name) => !names.has(name)), []);
 });
 
-for (const { name, lacks, start } of suite) {
+for (const { name, group, lacks, start } of suite) {
   const lacking = lacks?.();
   const title = `${name} does as many operations as it is asked for, again and again`;
   const skip = { name: `${title} (skipped: ${lacking})`, ignore: true };
   Deno.test(lacking === undefined ? { name: title } : skip, () => {
     using run = start();
-    const many = LONG[name] ?? OPERATIONS;
+    const many = LONG[name] ?? (group === "life cycle" ? FEW : OPERATIONS);
     for (const operations of [1, many]) {
       const batch = run.batch(operations);
       assertEquals(batch.operations, operations);

@@ -1,0 +1,298 @@
+import { PAGE_SIZE } from "../../ffi/mman.ts";
+import { allocatePages } from "../../ffi/pages.ts";
+import type { Pages } from "../../ffi/libc.ts";
+import { asm } from "../../guest/asm.ts";
+import { Image } from "../../guest/image.ts";
+import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
+import { Kvm } from "../../kvm/kvm.ts";
+import { kvmLibc } from "../../kvm/remote/kvm_choice.ts";
+import type { Vcpu } from "../../kvm/vcpu.ts";
+import type { Vm } from "../../kvm/vm.ts";
+import { boot } from "../../machine/boot/boot.ts";
+import { emulatedMachineName } from "../../machine/host/emulated_machine.ts";
+import { QEMU_SVM } from "../../kvm/remote/machine_image.ts";
+import type { Machine } from "../../machine/machine.ts";
+import { REAL_MODE } from "../../x86/layout.ts";
+import { RFLAGS_ALWAYS_SET } from "../../x86/registers/flag_tables.ts";
+import type { Batch, Benchmark, BenchmarkRun } from "../benchmark.ts";
+import { warmed } from "./guest_benchmark.ts";
+
+const NANOSECONDS_PER_MILLISECOND = 1e6;
+
+/** There, closing a descriptor is left to a thread of the emulated machine. */
+function lacksWaiting(): string | undefined {
+  const machine = emulatedMachineName();
+  return machine === QEMU_SVM
+    ? `nobody waits for a descriptor to be closed in this emulated machine (${machine})`
+    : undefined;
+}
+
+const HLT = 0xf4;
+
+/** What one operation is made of: what comes before it is not counted, nor what is disposed behind it. */
+interface Operation {
+  readonly name: string;
+  readonly what: string;
+  /** Why this host cannot, if there is a reason. */
+  lacks?(): string | undefined;
+  /** Makes ready for one operation, and gives what is to be timed. It throws where it has not done its work. */
+  prepare(kvm: Kvm, cleanup: DisposableStack): () => void;
+}
+
+/** A benchmark that times each operation by itself. */
+function timed({ name, what, lacks, prepare }: Operation): Benchmark {
+  return {
+    name,
+    group: "life cycle",
+    what,
+    lacks,
+    start(): BenchmarkRun {
+      const kvm = Kvm.open();
+      return warmed({
+        batch(operations): Batch {
+          const each = new Float64Array(operations);
+          for (let index = 0; index < operations; index++) {
+            using cleanup = new DisposableStack();
+            const operation = prepare(kvm, cleanup);
+            const start = performance.now();
+            operation();
+            each[index] = (performance.now() - start) * NANOSECONDS_PER_MILLISECOND;
+          }
+          return { operations, each, nanoseconds: each.reduce((sum, one) => sum + one, 0) };
+        },
+        [Symbol.dispose]: () => kvm[Symbol.dispose](),
+      });
+    },
+  };
+}
+
+/** Disposes at the end what an operation makes. */
+function kept<Made extends Disposable>(cleanup: DisposableStack, make: () => Made): () => void {
+  return () => void cleanup.use(make());
+}
+
+/** A page of guest memory with code at its start. */
+function pageOf(code: readonly number[], cleanup: DisposableStack): Pages {
+  const pages = cleanup.use(allocatePages(kvmLibc(), PAGE_SIZE));
+  pages.bytes.set(code);
+  return pages;
+}
+
+function putSlot(vm: Vm, pages: Pages): void {
+  vm.setMemorySlot({ slot: 0, gpa: 0, pages });
+}
+
+/** A vCPU in real mode whose next instruction is the first of its memory. */
+function startAtZero(vcpu: Vcpu): void {
+  const sregs = vcpu.registers.getSregs();
+  vcpu.registers.setSregs({ ...sregs, cs: { ...sregs.cs, selector: 0, base: 0n } });
+  vcpu.registers.setRegs({ rflags: RFLAGS_ALWAYS_SET });
+}
+
+/** The smallest machine that runs: what `boot` makes, without all that tests want of it. */
+function bareVcpu(kvm: Kvm, code: readonly number[], cleanup: DisposableStack): Vcpu {
+  const pages = pageOf(code, cleanup);
+  const vm = cleanup.use(kvm.createVm());
+  putSlot(vm, pages);
+  const vcpu = cleanup.use(vm.createVcpu(0));
+  startAtZero(vcpu);
+  return vcpu;
+}
+
+function runToHalt(vcpu: Vcpu): void {
+  if (vcpu.run() === 0 && vcpu.kvmRun.exitReason === EXIT_REASON.HLT) return;
+  throw new Error(`The vCPU ended with exit reason ${vcpu.kvmRun.exitReason} instead of HLT`);
+}
+
+/** The guest of machines that do nothing but live. */
+const guest = () => Image.fromBytes(new Uint8Array([HLT]), { origin: REAL_MODE.code });
+const SMALLEST = { mode: "real", memory: "4K" } as const;
+
+function checkHalted(vm: Machine): void {
+  if (vm.registers.rip === BigInt(REAL_MODE.code + 1)) return;
+  throw new Error(`The guest stands at ${vm.registers.rip}, not behind its HLT`);
+}
+
+const OPERATIONS: readonly Operation[] = [
+  {
+    name: "open_kvm",
+    what: "/dev/kvm opened and asked for its version",
+    prepare: (_kvm, cleanup) => kept(cleanup, () => Kvm.open()),
+  },
+  {
+    name: "create_vm",
+    what: "a VM created (KVM_CREATE_VM)",
+    prepare: (kvm, cleanup) => kept(cleanup, () => kvm.createVm()),
+  },
+  {
+    name: "set_memory_slot",
+    what: "a memory slot of one page set",
+    prepare(kvm, cleanup) {
+      const pages = pageOf([HLT], cleanup);
+      const vm = cleanup.use(kvm.createVm());
+      return () => putSlot(vm, pages);
+    },
+  },
+  {
+    name: "delete_memory_slot",
+    what: "a memory slot of one page deleted",
+    prepare(kvm, cleanup) {
+      const pages = pageOf([HLT], cleanup);
+      const vm = cleanup.use(kvm.createVm());
+      putSlot(vm, pages);
+      return () => vm.deleteMemorySlot(0);
+    },
+  },
+  {
+    name: "create_irqchip",
+    what: "the interrupt controllers created in the kernel (KVM_CREATE_IRQCHIP)",
+    prepare(kvm, cleanup) {
+      const vm = cleanup.use(kvm.createVm());
+      return () => vm.createIrqchip();
+    },
+  },
+  {
+    name: "create_vcpu",
+    what: "a vCPU created, and its kvm_run mapped",
+    prepare(kvm, cleanup) {
+      const vm = cleanup.use(kvm.createVm());
+      return kept(cleanup, () => vm.createVcpu(0));
+    },
+  },
+  {
+    name: "set_cpuid",
+    what: "all that KVM supports set as a vCPU's CPUID (KVM_SET_CPUID2)",
+    prepare(kvm, cleanup) {
+      const vcpu = cleanup.use(cleanup.use(kvm.createVm()).createVcpu(0));
+      const entries = kvm.getSupportedCpuid();
+      return () => vcpu.cpuid.setCpuid2(entries);
+    },
+  },
+  {
+    name: "first_entry",
+    what: "the first KVM_RUN of a vCPU, to its HLT",
+    prepare(kvm, cleanup) {
+      const vcpu = bareVcpu(kvm, [HLT], cleanup);
+      return () => runToHalt(vcpu);
+    },
+  },
+  {
+    name: "close_vcpu",
+    what: "a vCPU that has run closed",
+    lacks: lacksWaiting,
+    prepare(kvm, cleanup) {
+      const vcpu = bareVcpu(kvm, [HLT], cleanup);
+      runToHalt(vcpu);
+      return () => vcpu[Symbol.dispose]();
+    },
+  },
+  {
+    name: "close_vm",
+    what: "a VM without vCPUs closed",
+    lacks: lacksWaiting,
+    prepare(kvm, cleanup) {
+      const vm = cleanup.use(kvm.createVm());
+      return () => vm[Symbol.dispose]();
+    },
+  },
+  {
+    name: "kvm_life",
+    what: "the whole of it by the levels of KVM: VM, slot, vCPU, registers, HLT, closed",
+    prepare: (kvm) => () => {
+      using cleanup = new DisposableStack();
+      runToHalt(bareVcpu(kvm, [HLT], cleanup));
+    },
+  },
+  {
+    name: "boot",
+    what: "boot(): a machine of 4 KiB in real mode",
+    prepare(_kvm, cleanup) {
+      const image = guest();
+      return kept(cleanup, () => boot(image, SMALLEST));
+    },
+  },
+  {
+    name: "boot_long",
+    what: "boot(): a machine of 2 MiB in long mode, with interrupt controllers",
+    prepare(_kvm, cleanup) {
+      const image = guest();
+      return kept(cleanup, () => boot(image, { mode: "long", irqchip: true }));
+    },
+  },
+  {
+    name: "run_to_hlt",
+    what: "the first vm.run() of a machine, to its HLT",
+    prepare(_kvm, cleanup) {
+      const vm = cleanup.use(boot(guest(), SMALLEST));
+      cleanup.defer(() => checkHalted(vm));
+      return () => void vm.run();
+    },
+  },
+  {
+    name: "dispose",
+    what: "a machine that has run disposed",
+    lacks: lacksWaiting,
+    prepare(_kvm, cleanup) {
+      const vm = cleanup.use(boot(guest(), SMALLEST));
+      vm.run();
+      checkHalted(vm);
+      return () => vm[Symbol.dispose]();
+    },
+  },
+  {
+    name: "machine",
+    what: "a machine booted, run to its HLT, looked at and disposed",
+    prepare() {
+      const image = guest();
+      return () => {
+        using vm = boot(image, SMALLEST);
+        vm.run();
+        checkHalted(vm);
+      };
+    },
+  },
+  {
+    name: "assemble_cold",
+    what: "a few lines assembled by NASM",
+    prepare: () => () => checkAssembled(coldText()),
+  },
+  {
+    name: "assemble_warm",
+    what: "the same lines once more, from the cache",
+    prepare() {
+      checkAssembled(warmText());
+      return () => checkAssembled(warmText());
+    },
+  },
+];
+
+const MARK = 0xcc;
+
+function warmText(): Image {
+  return asm`
+    mov dx, 0x1000
+    mov al, 'A'
+    out dx, al
+    hlt
+    db ${MARK}
+  `.assemble();
+}
+
+/** What names the time of day is never taken from the cache. */
+function coldText(): Image {
+  return asm`
+    mov dx, 0x1000
+    mov al, 'A'
+    out dx, al
+    hlt  ; not __?TIME?__
+    db ${MARK}
+  `.assemble();
+}
+
+function checkAssembled({ bytes }: Image): void {
+  if (bytes.at(-1) === MARK) return;
+  throw new Error(`NASM made ${bytes.length} bytes that do not end with 0x${MARK.toString(16)}`);
+}
+
+/** What becomes of a machine, piece by piece and in sum. */
+export const lifeCycle: readonly Benchmark[] = OPERATIONS.map(timed);
