@@ -157,8 +157,8 @@ export interface DeviceBoard {
    */
   connectInterruptController(controller: InterruptController): void;
   /**
-   * The A20 gate: whether address line 20 reaches memory. At first it is open. Closed, the megabyte at 0x100000 is that
-   * at 0, for the guest.
+   * The A20 gate: whether address line 20 reaches memory. At first it is open. Closed, each odd megabyte of RAM is the
+   * even one below, for the guest.
    */
   a20: boolean;
   /**

@@ -131,12 +131,103 @@ Deno.test("a loader in real mode that trusts A20 fails where it is closed", () =
   expect(open).toHaveMemory(0x100700, [0x5a]);
 });
 
-Deno.test("with noted pages A20 stays open, and pages are noted still", () => {
-  const devices = [new SystemControlPort({ a20: false })];
-  using vm = boot(PROBE, { memory: "2M", devices, dirtyPages: "log" });
-  assertEquals(probe(vm), [0x1111_1111, 0x2222_2222]);
-  assertEquals(vm.memory.dirty(), [0x12000, 0x112000]);
+/** Writes the number of each megabyte of 8 to it, from the highest on, and reads those that there are then. */
+const MEGABYTES = asm`
+  bits 32
+  mov ecx, 8
+write:
+  dec ecx
+  mov edi, ecx
+  shl edi, 20
+  mov [edi + 0x3000], ecx
+  jnz write
+read:
+  mov edi, ecx
+  shl edi, 20
+  mov eax, [edi + 0x3000]
+  mov [0x8000 + ecx * 4], eax
+  inc ecx
+  cmp ecx, 8
+  jb read
+  hlt
+`;
+
+/** Which megabytes the guest sees, and which pages at 0x3000 of one it has written. */
+function megabytes(vm: Machine): { seen: number[]; written: number[] } {
+  vm.registers.set({ eip: vm.image.origin });
+  vm.run();
+  const seen = Array.from({ length: 8 }, (_, index) => vm.memory.u32(0x8000 + index * 4));
+  const written = Array.from(
+    { length: 8 },
+    (_, index) => vm.memory.u32(index * 0x10_0000 + 0x3000),
+  );
+  return { seen, written };
+}
+
+Deno.test("with A20 closed all odd megabytes of RAM are the even ones below, and ROM stays", () => {
+  const port = new SystemControlPort({ a20: false });
+  const rom = { gpa: 0xfff0_0000, size: 0x1000, readonly: true, content: "ROM" };
+  const late = { gpa: 0x0a0_0000, size: 0x20_0000, content: "RAM" };
+  using vm = boot(MEGABYTES, { memory: "8M", slots: [rom, late], devices: [port] });
+  assertEquals(megabytes(vm), {
+    seen: [0, 0, 2, 2, 4, 4, 6, 6],
+    written: [0, 0, 2, 0, 4, 0, 6, 0],
+  });
+  const whole = [0, 1, 2, 3, 4, 5, 6, 7];
+  vm.memory.setU32(0x50_3000, 0x55);
+  port.restore({ value: 0, a20: true });
+  assertEquals(vm.memory.u32(0x50_3000), 0x55);
+  assertEquals(megabytes(vm), { seen: whole, written: whole });
+  port.restore({ value: 0, a20: false });
+  vm.memory.setU32(0x50_3000, 0x55);
+  assertEquals(megabytes(vm), {
+    seen: [0, 0, 2, 2, 4, 4, 6, 6],
+    written: [0, 1, 2, 3, 4, 0x55, 6, 7],
+  });
+  // What the guest reads elsewhere.
+  const read = (address: number) => {
+    vm.memory.write(0x9000, [0x8b, 0x02, 0xf4]); // mov eax, [edx]; hlt
+    vm.registers.set({ eip: 0x9000, edx: address });
+    vm.run();
+    return vm.registers.eax & 0xff_ffff;
+  };
+  const text = (three: string) =>
+    three.charCodeAt(0) | three.charCodeAt(1) << 8 | three.charCodeAt(2) << 16;
+  assertEquals([0xfff0_0000, 0xa0_0000, 0xb0_0000].map(read), [
+    text("ROM"),
+    text("RAM"),
+    text("RAM"),
+  ]);
 });
+
+for (const dirtyPages of ["log", "ring"] as const) {
+  Deno.test(`pages that a guest writes are noted where they are, whatever A20 is (${dirtyPages})`, () => {
+    const port = new SystemControlPort({ a20: false });
+    using vm = boot(MEGABYTES, { memory: "8M", devices: [port], dirtyPages });
+    // Since the gate has moved, what is read is noted as well: the page of the code.
+    const code = 0x1_0000;
+    const dirty = (keep = false) => vm.memory.dirty({ keep }).filter((page) => page !== code);
+    const pages = (...numbers: number[]) => numbers.map((number) => number * 0x10_0000 + 0x3000);
+    const even = [...pages(0), 0x8000, ...pages(2, 4, 6)];
+    megabytes(vm);
+    assertEquals(dirty(true), even);
+    port.restore({ value: 0, a20: true });
+    assertEquals([dirty(true), dirty(), dirty()], [even, even, []]);
+    megabytes(vm);
+    assertEquals(dirty(), [...pages(0), 0x8000, ...pages(1, 2, 3, 4, 5, 6, 7)]);
+    port.restore({ value: 0, a20: false });
+    assertEquals(dirty(), []);
+    megabytes(vm);
+    // A slot that goes takes its pages with it.
+    const slot = vm.memory.addSlot({ gpa: 0xa0_0000, size: "4K" });
+    vm.memory.write(0x9000, [0xa3, 0, 0, 0xb0, 0, 0xf4]); // mov [0xb00000], eax; hlt
+    vm.registers.set({ eip: 0x9000 });
+    vm.run();
+    assertEquals(dirty(true).filter((page) => page >= 0xa0_0000), [0xa0_0000]);
+    vm.memory.deleteSlot(slot);
+    assertEquals(dirty().filter((page) => page !== 0x9000), even);
+  });
+}
 
 Deno.test("codes and text of firmware are recorded", () => {
   const post = new PostCodes();

@@ -103,6 +103,8 @@ export interface MemorySlot {
 export interface BackedSlot extends MemorySlot {
   /** Its memory, with its address in this process. */
   readonly pages: Pages;
+  /** Of one that stands for a part of another: which, and from where in it on. */
+  readonly part?: { readonly of: BackedSlot; readonly start: number };
 }
 
 /** Where a slot is to be. */

@@ -135,27 +135,21 @@ export class SlotTable implements MemorySlots {
   }
 
   /**
-   * Whether address line 20 reaches memory. Where it does not, KVM has the lowest megabyte once more in place of the
-   * second. The test sees memory as it is either way. Where written pages are noted, which are those of slots, it stays
-   * open.
+   * Whether address line 20 reaches memory. Where it does not, KVM has each even megabyte once more in place of the odd
+   * one above. The test sees memory as it is either way.
    */
   get a20(): boolean {
     return this.#closed === undefined;
   }
 
   set a20(open: boolean) {
-    if (open === this.a20 || this.#dirty !== undefined) return;
-    if (this.#closed !== undefined) {
-      const { hidden, pieces } = this.#closed;
-      this.#closed = undefined;
-      for (const piece of pieces) this.#deleteIn(piece);
-      for (const slot of hidden) this.#setInAll(slot);
-      return;
-    }
-    const closed = closeA20(this.#slots);
-    for (const slot of closed.hidden) this.#deleteIn(slot);
-    for (const piece of closed.pieces) this.#setInAll(piece);
-    this.#closed = closed;
+    if (open === this.a20) return;
+    const closed = this.#closed ??
+      closeA20(this.#slots, this.#vm.capability("KVM_CAP_NR_MEMSLOTS"));
+    const [gone, there] = open ? [closed.pieces, closed.hidden] : [closed.hidden, closed.pieces];
+    for (const slot of gone) this.#deleteIn(slot);
+    for (const slot of there) this.#setInAll(slot);
+    this.#closed = open ? undefined : closed;
   }
 
   /** Slots change where all of them are there; afterwards the gate is as it was. */
@@ -192,9 +186,11 @@ export class SlotTable implements MemorySlots {
     const { memory, first } = this.#placeOf(slot);
     for (const page of pages) memory.guestWrote(first + page);
     if (this.#dirty === undefined || number !== slot.slot) return;
-    const dirty = this.#dirty.get(number) ?? new Set();
-    for (const page of pages) dirty.add(page);
-    this.#dirty.set(number, dirty);
+    const whole = slot.part?.of ?? slot;
+    const start = (slot.part?.start ?? 0) / PAGE_SIZE;
+    const dirty = this.#dirty.get(whole.slot) ?? new Set();
+    for (const page of pages) dirty.add(start + page);
+    this.#dirty.set(whole.slot, dirty);
   }
 
   #takeAllDirty(): void {
