@@ -4,20 +4,24 @@ import type { DeviceBoard } from "../device.ts";
 /** The registers that BIOS services take and give. */
 export type BiosRegister = "ax" | "bx" | "cx" | "dx" | "si" | "di" | "bp";
 
-const BYTES = ["al", "ah", "bl", "bh", "cl", "ch", "dl", "dh"] as const;
-const WORDS = ["ax", "bx", "cx", "dx", "si", "di", "bp"] as const;
-const WIDE = ["eax", "ebx", "ecx", "edx", "esi", "edi", "ebp"] as const;
-const SEGMENTS = ["ds", "es"] as const;
+/** A register of a call by its name: of 8, 16 and 32 bits, or a segment. */
+// deno-fmt-ignore
+export type CallRegister =
+  | "al" | "ah" | "bl" | "bh" | "cl" | "ch" | "dl" | "dh"
+  | "ax" | "bx" | "cx" | "dx" | "si" | "di" | "bp"
+  | "eax" | "ebx" | "ecx" | "edx" | "esi" | "edi" | "ebp"
+  | "ds" | "es";
 
-/** What services are told by, and tell by: registers of 8, 16 and 32 bits, and segments. */
-export const CALL_REGISTERS = [...BYTES, ...WORDS, ...WIDE, ...SEGMENTS] as const;
+const BYTES: readonly CallRegister[] = ["al", "ah", "bl", "bh", "cl", "ch", "dl", "dh"];
+const WIDE: readonly CallRegister[] = ["eax", "ebx", "ecx", "edx", "esi", "edi", "ebp"];
+const WORDS: readonly CallRegister[] = ["ax", "bx", "cx", "dx", "si", "di", "bp", "ds", "es"];
 
-/** A register of a call by its name. */
-export type CallRegister = typeof CALL_REGISTERS[number];
+/** All of them. */
+export const CALL_REGISTERS: readonly CallRegister[] = [...BYTES, ...WORDS, ...WIDE];
 
 /** How many bits it has. */
 export function bitsOfCallRegister(name: CallRegister): 8 | 16 | 32 {
-  return BYTES.some((each) => each === name) ? 8 : WIDE.some((each) => each === name) ? 32 : 16;
+  return BYTES.includes(name) ? 8 : WIDE.includes(name) ? 32 : 16;
 }
 
 /** The vectors whose services say by CF that they have failed, and by AH why. */
