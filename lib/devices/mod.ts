@@ -50,6 +50,7 @@ export { type KeyCode, SCAN_CODE_SEQUENCES, SCAN_CODE_SET_2 } from "./i8042/scan
 export type { Ps2Device } from "./i8042/ps2_device.ts";
 export { pc, type PcOptions } from "./pc.ts";
 export { Pic, type PicOptions } from "./pic.ts";
+export type { PicState } from "./pic_state.ts";
 export { Pit } from "./pit.ts";
 export { PostCodes } from "./post_codes.ts";
 export { ResetControl } from "./reset_control.ts";

@@ -3,6 +3,7 @@ import { checkOptions, type NamesOf } from "../x86/defined_entries.ts";
 import { claimBytePorts } from "./byte_ports.ts";
 import { checkedInteger } from "./checked.ts";
 import type { Device, DeviceBoard, InterruptController } from "./device.ts";
+import { picLines, type PicState } from "./pic_state.ts";
 
 /** Initialization command word 1 (8259A data sheet, figure 7). */
 const ICW1 = { NEEDS_ICW4: 0x01, SINGLE: 0x02, LEVEL: 0x08, SELECT: 0x10 } as const;
@@ -286,6 +287,21 @@ export class Pic implements Device, InterruptController {
   /** The lines that are masked, by bit: IMR of both. */
   get masked(): number {
     return this.#chips[0].imr | this.#chips[1].imr << INPUTS;
+  }
+
+  /** The registers of both. */
+  get registers(): { readonly master: PicState; readonly slave: PicState } {
+    const [master, slave] = this.#chips.map((chip) => ({
+      irr: picLines(chip.irr),
+      isr: picLines(chip.isr),
+      imr: picLines(chip.imr),
+      elcr: picLines(levelInputs(chip)),
+      vectorBase: chip.vectorBase,
+      autoEoi: chip.autoEoi,
+      lowestPriority: chip.lowest,
+      specialMask: chip.specialMask,
+    }));
+    return { master, slave };
   }
 
   #setUp(): void {

@@ -3,6 +3,7 @@ import type { Device, DeviceCpu } from "../devices/device.ts";
 import { openBusMmio, openBusPorts } from "../devices/open_bus.ts";
 import { type Clock, HostClock, Timers } from "../devices/timers.ts";
 import { Bios } from "../devices/bios/bios.ts";
+import { Pic } from "../devices/pic.ts";
 import { TextScreen } from "../devices/text_screen.ts";
 import { Uart } from "../devices/uart.ts";
 import type { Image } from "../guest/image.ts";
@@ -11,6 +12,7 @@ import type { Exit } from "../kvm/exits/exit.ts";
 import type { Kvm } from "../kvm/kvm.ts";
 import type { Vm } from "../kvm/vm.ts";
 import type { FaultCatcherPlace, Mode } from "../x86/boot/cpu_state.ts";
+import type { InterruptControllers } from "./interrupts/held_back.ts";
 import type { Irqchip } from "./interrupts/irqchip.ts";
 import { ExternalInterrupts } from "./interrupts/external_interrupts.ts";
 import { Cpu, type VcpuAndRegisters } from "./cpu.ts";
@@ -257,6 +259,18 @@ export class Board implements Disposable {
       this.#kernelReset = new KernelReset(vm, cpus, this.#parts.settings);
     }
     for (const device of devices) this.#attached.attach(device);
+  }
+
+  /** See {@linkcode InterruptControllers.pic}. */
+  get pic(): InterruptControllers["pic"] {
+    const { irqchip, devices } = this.#parts.settings;
+    if (irqchip === true) return this.devices.interrupts.pic;
+    return devices.find((device) => device instanceof Pic)?.registers;
+  }
+
+  /** See {@linkcode InterruptControllers.ioapic}. */
+  get ioapic(): InterruptControllers["ioapic"] {
+    return this.#parts.settings.irqchip === true ? this.devices.interrupts.ioapic : undefined;
   }
 
   /** See {@linkcode Machine.screen}. */

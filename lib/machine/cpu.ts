@@ -7,9 +7,11 @@ import type { KvmRunPage } from "../kvm/kvm_run_page.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import type { Vm } from "../kvm/vm.ts";
 import type { GeneralRegisters, SpecialRegisters } from "../x86/boot/cpu_state.ts";
+import { localApicState } from "../x86/apic/local_apic.ts";
 import { Cpuid } from "./cpuid/cpuid.ts";
 import type { ExitLog } from "./exits/exit_log.ts";
 import type { CaughtFault } from "./faults/caught_fault.ts";
+import type { InterruptControllers } from "./interrupts/held_back.ts";
 import { Injection } from "./interrupts/injection.ts";
 import { InterruptQueue } from "./interrupts/interrupt_queue.ts";
 import type { Irqchip } from "./interrupts/irqchip.ts";
@@ -64,6 +66,10 @@ export interface CpuOwner {
   readonly image: Image;
   /** Which interrupt controllers the kernel has. */
   readonly irqchip: Irqchip;
+  /** The two 8259As, in the kernel or among the devices. */
+  readonly pic: InterruptControllers["pic"];
+  /** The IOAPIC in the kernel. */
+  readonly ioapic: InterruptControllers["ioapic"];
   /** Whether the guest has a handler of system-management interrupts. */
   readonly hasSmm: boolean;
   /** Whether the guest has a fault catcher. */
@@ -230,6 +236,14 @@ export class Cpu implements StoppedCpu {
     this.store.flush();
     this.store.forgetAll();
     return { kvm, vm, vcpu: this.vcpu };
+  }
+
+  /** See {@linkcode MachineCpu.interruptControllers}. */
+  get interruptControllers(): InterruptControllers {
+    const { pic, ioapic, irqchip } = this.machine;
+    const { vcpu } = this.kvm;
+    const localApic = irqchip === false ? undefined : localApicState(vcpu.apic.getLapic());
+    return { pic, ioapic, localApic };
   }
 
   /** See {@linkcode MachineCpu.mpState}. */

@@ -11,6 +11,7 @@ import type { Cpu, KvmLevels } from "./cpu.ts";
 import type { Cpuid } from "./cpuid/cpuid.ts";
 import type { ExitLog } from "./exits/exit_log.ts";
 import type { CaughtFault } from "./faults/caught_fault.ts";
+import type { InterruptControllers } from "./interrupts/held_back.ts";
 import type { Injection } from "./interrupts/injection.ts";
 import { type MpState, type VcpuEventState, vcpuEventState } from "./interrupts/vcpu_events.ts";
 import type { LinearMemory } from "./memory/linear_memory.ts";
@@ -197,6 +198,11 @@ export class MachineCpuOf<Whole> {
     throw new TypeError(
       "Cannot read the local APIC: the machine was booted without one in the kernel. Boot it with `irqchip: true`.",
     );
+  }
+
+  /** The interrupt controllers that it hears of: those in the kernel, or a `Pic` among the machine's `devices`. */
+  get interruptControllers(): InterruptControllers {
+    return this.#core.interruptControllers;
   }
 
   /** What the CPU is about to take, and what holds it back: exceptions, interrupts, NMIs, SMIs. */

@@ -8,7 +8,9 @@ export type {
   SmmOptions,
   VmCapabilities,
 } from "./boot/boot_options.ts";
-export type { IoapicState, PicState } from "./interrupts/irqchip.ts";
+export type { PicState } from "../devices/pic_state.ts";
+export type { InterruptControllers } from "./interrupts/held_back.ts";
+export type { IoapicState } from "./interrupts/irqchip.ts";
 export type { CaughtFault } from "./faults/caught_fault.ts";
 export { type InterleavingOptions, interleavings } from "./run/interleaving.ts";
 export type { Cpuid } from "./cpuid/cpuid.ts";

@@ -5,7 +5,8 @@ import { CapabilityError } from "../../kvm/errors.ts";
 import type { Vm } from "../../kvm/vm.ts";
 import { checkMsiMessage, type MsiMessage } from "../../x86/apic/msi_message.ts";
 import { checkOptions } from "../../x86/defined_entries.ts";
-import { type IoapicState, ioapicState, type PicState, picState } from "./irqchip.ts";
+import type { PicState } from "../../devices/pic_state.ts";
+import { type IoapicState, ioapicState, picState } from "./irqchip.ts";
 import { defaultGsis, type InterruptRoute, routingEntries } from "./interrupt_routes.ts";
 import { EventFd } from "../../ffi/event_fd.ts";
 

@@ -1,3 +1,4 @@
+import { picLines, type PicState } from "../../devices/pic_state.ts";
 import { KVM, KVM_PIT } from "../../kvm/abi/constants.ts";
 import type { Vm } from "../../kvm/vm.ts";
 import type { KvmPicState } from "../../kvm/abi/structs/irqchip.ts";
@@ -46,22 +47,6 @@ export function createControllers(vm: Vm, { irqchip, pit }: KernelControllers): 
   if (pit) vm.pit.createPit2(KVM_PIT.SPEAKER_DUMMY);
 }
 
-/** The registers of one of the two PICs (8259A) by their names; lines from 0 to 7. */
-export interface PicState {
-  /** The interrupt request register: the lines that wait. */
-  readonly irr: readonly number[];
-  /** The in-service register: the lines that are being handled. */
-  readonly isr: readonly number[];
-  /** The interrupt mask register: the lines that are masked. */
-  readonly imr: readonly number[];
-  /** The lines that are level-triggered (ELCR). */
-  readonly elcr: readonly number[];
-  /** The vector of line 0 (ICW2). */
-  readonly vectorBase: number;
-  /** Whether it ends interrupts by itself (ICW4.AEOI). */
-  readonly autoEoi: boolean;
-}
-
 /** The IOAPIC's registers by their names. */
 export interface IoapicState {
   /** Its id. */
@@ -91,17 +76,20 @@ export interface IoapicState {
   }[];
 }
 
-const LINES = 8;
+/** The line of lowest priority follows from that of the highest by so much. */
+const LAST_LINE = 7;
 
 /** A PIC's state as KVM has it, decoded. */
 export function picState(pic: KvmPicState): PicState {
   return {
-    irr: lines(pic.irr),
-    isr: lines(pic.isr),
-    imr: lines(pic.imr),
-    elcr: lines(pic.elcr),
+    irr: picLines(pic.irr),
+    isr: picLines(pic.isr),
+    imr: picLines(pic.imr),
+    elcr: picLines(pic.elcr),
     vectorBase: pic.irq_base,
     autoEoi: pic.auto_eoi !== 0,
+    lowestPriority: pic.priority_add + LAST_LINE & LAST_LINE,
+    specialMask: pic.special_mask !== 0,
   };
 }
 
@@ -122,10 +110,4 @@ export function ioapicState({ id, base_address, irr, redirtbl }: IoapicRegisters
       masked: fields.mask !== 0,
     })),
   };
-}
-
-function lines(bits: number): number[] {
-  return Array.from({ length: LINES }, (_, line) => line).filter((line) =>
-    (bits >> line & 1) !== 0
-  );
 }

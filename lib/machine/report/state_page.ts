@@ -6,6 +6,7 @@ import { CodeView, exitingInstruction } from "./guest_code.ts";
 import { explainExit } from "./explain_exit.ts";
 import { cpusSection, replayLines, subject } from "./cpus_section.ts";
 import { exitRows, exitRuns } from "./exit_text.ts";
+import { interruptsSection } from "./interrupts_section.ts";
 import { codeBits, codeLocation } from "../registers/code_location.ts";
 import { isReset, ownIdt, registersSection } from "./registers_section.ts";
 import { outsideImage } from "./outside_image.ts";
@@ -31,7 +32,17 @@ const CONTROL = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}]/gu;
  * read is left out, because a page about a failure must not hide it behind another.
  */
 export function statePage(machine: StoppedCpu): string {
-  return [replayLines, explanation, place, registersSection, cpusSection, exits, serial, kvmInUse]
+  return [
+    replayLines,
+    explanation,
+    place,
+    interruptsSection,
+    registersSection,
+    cpusSection,
+    exits,
+    serial,
+    kvmInUse,
+  ]
     .flatMap((section) => attempt(() => section(machine)))
     .join("\n");
 }

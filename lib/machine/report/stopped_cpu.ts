@@ -5,6 +5,7 @@ import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { GeneralRegisters, SpecialRegisters } from "../../x86/boot/cpu_state.ts";
 import type { ExitLog } from "../exits/exit_log.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
+import type { InterruptControllers } from "../interrupts/held_back.ts";
 import type { MpState } from "../interrupts/vcpu_events.ts";
 import type { LinearMemory } from "../memory/linear_memory.ts";
 import type { PhysicalMemory } from "../memory/physical_memory.ts";
@@ -47,6 +48,8 @@ export interface StoppedCpu {
   readonly serial: Uart;
   /** Whether it runs, or what it waits for. */
   readonly mpState: MpState;
+  /** The interrupt controllers that it hears of. */
+  readonly interruptControllers: InterruptControllers;
   /** By what seed the machine's CPUs are interleaved, if they are. */
   readonly interleaving: { readonly seed: number; readonly instructions?: number } | undefined;
   /** The levels of KVM under the machine. */
