@@ -30,7 +30,7 @@ const MACHINES = emulatedMachine() === undefined || Deno.args[0] === "all" ? 10 
 export const FUZZED_ACCESSES = MACHINES * ACCESSES_OF_MACHINE;
 
 /** A seed that has failed: `deno task fuzz SEED`. */
-const SEED = Deno.args[1] === undefined ? undefined : Number(Deno.args[1]);
+export const FUZZ_SEED = Deno.args[1] === undefined ? undefined : Number(Deno.args[1]);
 
 const WIDTHS = 3;
 const WIDEST = 4;
@@ -109,7 +109,7 @@ export function fuzz(fuzzed: Fuzz): void {
         assertEquals(device.save!(), state, `${device.name} has the state that it has got`);
       }
     }),
-    { numRuns: MACHINES, endOnFailure: true, seed: SEED },
+    { numRuns: MACHINES, endOnFailure: true, seed: FUZZ_SEED },
   );
   // Without the thousands of accesses, which the seed stands for.
   if (failed) {
