@@ -1,5 +1,6 @@
 import type { Mapping } from "../ffi/handles.ts";
 import { EXIT_REASON } from "./abi/exit_reasons.ts";
+import { KVM_SYNC_X86 } from "./abi/constants.ts";
 import { kvm_run } from "./abi/structs/run.ts";
 import { decodeExit } from "./exits/decode_exit.ts";
 import type { AnswerFields, Exit } from "./exits/exit.ts";
@@ -31,6 +32,8 @@ const HYPERV_TYPE = kvm_run.offsetOf("hyperv.type");
 
 /** Where what it says of an exit ends. */
 const VALID_REGISTERS = kvm_run.offsetOf("kvm_valid_regs");
+const DIRTY_REGISTERS = kvm_run.offsetOf("kvm_dirty_regs");
+const SHARED_REGISTERS = kvm_run.offsetOf("s.regs.regs");
 
 const WORD_SIZE = 4;
 const WORD = 2 ** 32;
@@ -293,6 +296,29 @@ export class KvmRunPage {
       EXIT_REASON_OFFSET,
       VALID_REGISTERS - EXIT_REASON_OFFSET,
     );
+  }
+
+  /**
+   * Which registers KVM leaves in this page at each exit: bits of `KVM_SYNC_X86` (api.rst 6, KVM_CAP_SYNC_REGS). A KVM at
+   * arm's length does not bring them here.
+   */
+  set sharedRegisters(sets: bigint) {
+    this.#mapping.view.setBigUint64(VALID_REGISTERS, sets, true);
+  }
+
+  /** The general registers that KVM has left in this page, into a `struct kvm_regs`. */
+  readSharedRegs(bytes: Uint8Array): void {
+    bytes.set(this.#sharedRegs(bytes.length));
+  }
+
+  /** Leaves the general registers for KVM, which takes them at the next run. */
+  writeSharedRegs(bytes: Uint8Array): void {
+    this.#sharedRegs(bytes.length).set(bytes);
+    this.#mapping.view.setBigUint64(DIRTY_REGISTERS, KVM_SYNC_X86.REGS, true);
+  }
+
+  #sharedRegs(length: number): Uint8Array {
+    return new Uint8Array(this.#mapping.view.buffer, SHARED_REGISTERS, length);
   }
 
   /** The latest exit, whole, as a copy. */

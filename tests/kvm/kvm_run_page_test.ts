@@ -1,5 +1,12 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { EXIT_REASON, kvm_run, type KvmRun, type Writable } from "@vmexit/vmexit/abi";
+import {
+  EXIT_REASON,
+  kvm_regs,
+  kvm_run,
+  KVM_SYNC_X86,
+  type KvmRun,
+  type Writable,
+} from "@vmexit/vmexit/abi";
 import type { AnswerFields } from "@vmexit/vmexit/kvm";
 import type { Mapping } from "../../lib/ffi/handles.ts";
 import { KvmRunPage } from "../../lib/kvm/kvm_run_page.ts";
@@ -155,4 +162,24 @@ Deno.test("an MSR's exit: its number, why it is one, the value in halves, and th
   run.msrError = 1;
   run.msrData = 9n;
   assertEquals([read().msr.error, read().msr.data], [1, 9n]);
+});
+
+Deno.test("the registers that KVM leaves in the page, and those that are left for it", () => {
+  const { page: run, read } = page({ kvm_valid_regs: 0, kvm_dirty_regs: 0 });
+  run.sharedRegisters = KVM_SYNC_X86.REGS;
+  assertEquals([read().kvm_valid_regs, read().kvm_dirty_regs], [KVM_SYNC_X86.REGS, 0n]);
+  const bytes = new Uint8Array(kvm_regs.size);
+  run.readSharedRegs(bytes);
+  assertEquals(kvm_regs.read(new DataView(bytes.buffer)), read().s.regs.regs);
+
+  kvm_regs.write(new DataView(bytes.buffer), 0, { rbx: 7n, rflags: 2n });
+  run.writeSharedRegs(bytes);
+  const { kvm_dirty_regs, s: { regs: { regs, sregs } } } = read();
+  assertEquals([kvm_dirty_regs, regs.rax, regs.rbx, regs.rflags], [
+    1n,
+    0xeeee_eeee_eeee_eeeen,
+    7n,
+    2n,
+  ]);
+  assertEquals(sregs.cr2, 0xeeee_eeee_eeee_eeeen);
 });

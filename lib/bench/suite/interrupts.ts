@@ -380,7 +380,7 @@ const DESCRIPTIONS: readonly GuestBenchmark[] = [
       ...timerGuest(asm`
         cli
         mov ecx, ${IA32_TSC_DEADLINE}
-        ${deadline(asm`mov esi, [wait]`)}
+        ${deadline(asm`mov esi, [distance]`)}
         mov r8, rdx
         shl r8, 32
         or  r8, rax
@@ -391,10 +391,10 @@ const DESCRIPTIONS: readonly GuestBenchmark[] = [
       measuresItself: true,
       routines: asm`
         ${measuringHandler()}
-        wait: dq 0
+        distance: dq 0
       `,
     }),
-    attach: (vm) => void vm.memory.setU64("wait", BigInt(vm.kvm.vcpu.clock.getTscKhz())),
+    attach: (vm) => void vm.memory.setU64("distance", BigInt(vm.kvm.vcpu.clock.getTscKhz())),
   },
   {
     name: "irqfd_injection",

@@ -1,23 +1,14 @@
-import { PAGE_SIZE } from "../../ffi/mman.ts";
-import { allocatePages } from "../../ffi/pages.ts";
-import type { Pages } from "../../ffi/libc.ts";
 import { asm } from "../../guest/asm.ts";
 import { Image } from "../../guest/image.ts";
-import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import { Kvm } from "../../kvm/kvm.ts";
-import { kvmLibc } from "../../kvm/remote/kvm_choice.ts";
-import type { Vcpu } from "../../kvm/vcpu.ts";
-import type { Vm } from "../../kvm/vm.ts";
 import { boot } from "../../machine/boot/boot.ts";
 import { emulatedMachineName } from "../../machine/host/emulated_machine.ts";
 import { QEMU_SVM } from "../../kvm/remote/machine_image.ts";
 import type { Machine } from "../../machine/machine.ts";
 import { REAL_MODE } from "../../x86/layout.ts";
-import { RFLAGS_ALWAYS_SET } from "../../x86/registers/flag_tables.ts";
-import type { Batch, Benchmark, BenchmarkRun } from "../benchmark.ts";
-import { warmed } from "./guest_benchmark.ts";
-
-const NANOSECONDS_PER_MILLISECOND = 1e6;
+import type { Benchmark } from "../benchmark.ts";
+import { bareVcpu, pageOf, putSlot, runToHalt } from "./bare_vcpu.ts";
+import { timedBenchmark } from "./timed.ts";
 
 /** There, closing a descriptor is left to a thread of the emulated machine. */
 function lacksWaiting(): string | undefined {
@@ -39,69 +30,32 @@ interface Operation {
   prepare(kvm: Kvm, cleanup: DisposableStack): () => void;
 }
 
-/** A benchmark that times each operation by itself. */
-function timed({ name, what, lacks, prepare }: Operation): Benchmark {
-  return {
+function lifeBenchmark({ name, what, lacks, prepare }: Operation): Benchmark {
+  return timedBenchmark({
     name,
     group: "life cycle",
     what,
     lacks,
-    start(): BenchmarkRun {
-      const kvm = Kvm.open();
-      return warmed({
-        batch(operations): Batch {
-          const each = new Float64Array(operations);
-          for (let index = 0; index < operations; index++) {
-            using cleanup = new DisposableStack();
-            const operation = prepare(kvm, cleanup);
-            const start = performance.now();
-            operation();
-            each[index] = (performance.now() - start) * NANOSECONDS_PER_MILLISECOND;
-          }
-          return { operations, each, nanoseconds: each.reduce((sum, one) => sum + one, 0) };
+    start(cleanup) {
+      const kvm = cleanup.use(Kvm.open());
+      let each = new DisposableStack();
+      let operation: () => void;
+      cleanup.defer(() => each.dispose());
+      return {
+        before() {
+          each = new DisposableStack();
+          operation = prepare(kvm, each);
         },
-        [Symbol.dispose]: () => kvm[Symbol.dispose](),
-      });
+        operation: () => operation(),
+        after: () => each.dispose(),
+      };
     },
-  };
+  });
 }
 
 /** Disposes at the end what an operation makes. */
 function kept<Made extends Disposable>(cleanup: DisposableStack, make: () => Made): () => void {
   return () => void cleanup.use(make());
-}
-
-/** A page of guest memory with code at its start. */
-function pageOf(code: readonly number[], cleanup: DisposableStack): Pages {
-  const pages = cleanup.use(allocatePages(kvmLibc(), PAGE_SIZE));
-  pages.bytes.set(code);
-  return pages;
-}
-
-function putSlot(vm: Vm, pages: Pages): void {
-  vm.setMemorySlot({ slot: 0, gpa: 0, pages });
-}
-
-/** A vCPU in real mode whose next instruction is the first of its memory. */
-function startAtZero(vcpu: Vcpu): void {
-  const sregs = vcpu.registers.getSregs();
-  vcpu.registers.setSregs({ ...sregs, cs: { ...sregs.cs, selector: 0, base: 0n } });
-  vcpu.registers.setRegs({ rflags: RFLAGS_ALWAYS_SET });
-}
-
-/** The smallest machine that runs: what `boot` makes, without all that tests want of it. */
-function bareVcpu(kvm: Kvm, code: readonly number[], cleanup: DisposableStack): Vcpu {
-  const pages = pageOf(code, cleanup);
-  const vm = cleanup.use(kvm.createVm());
-  putSlot(vm, pages);
-  const vcpu = cleanup.use(vm.createVcpu(0));
-  startAtZero(vcpu);
-  return vcpu;
-}
-
-function runToHalt(vcpu: Vcpu): void {
-  if (vcpu.run() === 0 && vcpu.kvmRun.exitReason === EXIT_REASON.HLT) return;
-  throw new Error(`The vCPU ended with exit reason ${vcpu.kvmRun.exitReason} instead of HLT`);
 }
 
 /** The guest of machines that do nothing but live. */
@@ -295,4 +249,4 @@ function checkAssembled({ bytes }: Image): void {
 }
 
 /** What becomes of a machine, piece by piece and in sum. */
-export const lifeCycle: readonly Benchmark[] = OPERATIONS.map(timed);
+export const lifeCycle: readonly Benchmark[] = OPERATIONS.map(lifeBenchmark);

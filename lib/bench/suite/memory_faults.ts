@@ -1,12 +1,12 @@
 import { asm } from "../../guest/asm.ts";
 import type { Machine } from "../../machine/machine.ts";
-import type { Benchmark, BenchmarkRun } from "../benchmark.ts";
+import type { Benchmark } from "../benchmark.ts";
 import { requires } from "../../machine/host/requires.ts";
 import type { LongOptions } from "../../machine/boot/boot_options.ts";
-import { type GuestBenchmark, guestBenchmark, type RunHooks, warmed } from "./guest_benchmark.ts";
+import { type GuestBenchmark, guestBenchmark, type RunHooks } from "./guest_benchmark.ts";
 import { type MeasuredGuest, MeasuredMachine } from "./measured_guest.ts";
+import { timedBenchmark } from "./timed.ts";
 
-const NANOSECONDS_PER_MILLISECOND = 1e6;
 const PAGE = 0x1000;
 const MIB = 0x10_0000;
 
@@ -135,38 +135,29 @@ const FAULTS: readonly GuestBenchmark[] = [
 /** A ring that PML makes no smaller than the pages of a run. */
 const RING = { ring: 4096 } as const;
 
-/** Asking which pages were written, when so many were. The time is the host's, of each question. */
+/** Asking which pages were written, when so many were. */
 function question(kind: "log" | "ring", pages: number): Benchmark {
   const name = `dirty_${kind}_${pages}`;
-  return {
+  return timedBenchmark({
     name,
     group: "memory",
     what: `which pages were written, by the dirty ${kind}, when ${pages} of ${PAGES} were`,
     lacks: () => requires(kind === "ring" ? { dirtyRing: true } : {}).reason,
-    start(): BenchmarkRun {
-      const machine = new MeasuredMachine(
-        toucher({
-          dirtyPages: kind === "ring" ? RING : "log",
-          slots: [{ gpa: WINDOW, size: PAGES * PAGE }],
-        }),
-      );
-      return warmed({
-        batch(operations) {
-          const each = new Float64Array(operations);
-          for (let index = 0; index < operations; index++) {
-            machine.batch(pages);
-            const start = performance.now();
-            const dirty = machine.vm.memory.dirty();
-            each[index] = (performance.now() - start) * NANOSECONDS_PER_MILLISECOND;
-            const found = dirty.filter((gpa) => gpa >= WINDOW).length;
-            if (found !== pages) throw new Error(`${name} found ${found} pages, not ${pages}`);
-          }
-          return { operations, each, nanoseconds: each.reduce((sum, one) => sum + one, 0) };
+    start(cleanup) {
+      const dirtyPages = kind === "ring" ? RING : "log";
+      const slots = [{ gpa: WINDOW, size: PAGES * PAGE }];
+      const machine = cleanup.use(new MeasuredMachine(toucher({ dirtyPages, slots })));
+      let dirty: readonly number[];
+      return {
+        before: () => void machine.batch(pages),
+        operation: () => void (dirty = machine.vm.memory.dirty()),
+        after() {
+          const found = dirty.filter((gpa) => gpa >= WINDOW).length;
+          if (found !== pages) throw new Error(`${name} found ${found} pages, not ${pages}`);
         },
-        [Symbol.dispose]: () => machine[Symbol.dispose](),
-      });
+      };
     },
-  };
+  });
 }
 
 /** Faults of memory. */
