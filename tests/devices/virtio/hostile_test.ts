@@ -6,7 +6,7 @@ import {
   VirtioNet,
 } from "@vmexit/vmexit/devices";
 import { assertEquals, assertStringIncludes } from "@std/assert";
-import { type Descriptor, DriverQueue, NEXT, WRITE } from "./driver_queue.ts";
+import { type Descriptor, type DriverQueue, NEXT, WRITE } from "./driver_queue.ts";
 import { TRANSPORTS, VirtioDriver } from "./virtio_driver.ts";
 
 const DATA = 0x30_0000;
