@@ -52,4 +52,5 @@ export type { RunFolder } from "./run_folder.ts";
 export { type NestedOptions, runNested, startNested } from "./run_nested.ts";
 export { bochsVmx } from "./bochs/bochs_vmx.ts";
 export { exportKvmImage, importKvmImage } from "./qemu/carry_image.ts";
+export { qemuIcount } from "./qemu/qemu_icount.ts";
 export { QEMU, requireKvmImage } from "./qemu/kvm_image.ts";

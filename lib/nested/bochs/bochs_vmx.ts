@@ -1,11 +1,10 @@
 import { assemble } from "../assemble.ts";
-import { READY } from "../init_script.ts";
+import { bootUntilReady } from "../boot_until_ready.ts";
 import { createJobDisk } from "../job_disk.ts";
 import { NestedError } from "../nested_error.ts";
 import type { ImageMaking, MachineStart, NestedMachine } from "../nested_machine.ts";
 import { JOB_DISK, RunFolder } from "../run_folder.ts";
-import { LineReader, withDeadline } from "../streams.ts";
-import type { StartedMachine } from "../machine_process.ts";
+import { withDeadline } from "../streams.ts";
 import { bochsConfiguration, BochsMachine, withoutSavePlugin } from "./bochs_machine.ts";
 import { BOOT_DISK, createBootDisk, createEmptyBootDisk } from "./boot_disk.ts";
 import { FREEZE_PROGRAM, SAVE_PLUGIN, SAVE_PLUGIN_SOURCE, STATE_FOLDER } from "./save_plugin.ts";
@@ -18,9 +17,6 @@ const MEMORY = 2 ** 30;
  * second takes.
  */
 const INSTRUCTIONS_PER_SECOND = 200_000_000;
-
-/** How long a machine may take to boot on a busy host. */
-const BOOT_SECONDS = 240;
 
 const CONFIGURATION_FILE = "bochsrc";
 const COMMANDS_FILE = "commands";
@@ -174,25 +170,4 @@ export function bochsVmx(): NestedMachine {
     makeImage,
     start: restore,
   };
-}
-
-/**
- * Waits until a machine that boots says that it is ready.
- *
- * @param machine The machine.
- * @throws {NestedError} With the end of the console, when it does not come up.
- */
-async function bootUntilReady(machine: StartedMachine): Promise<void> {
-  const { process } = machine;
-  const ready = async (): Promise<void> => {
-    const { control } = await machine.streams();
-    const said = await new LineReader(control).next();
-    if (said === undefined) await process.failure;
-    if (said !== READY) throw new NestedError(`The nested machine said ${said}, not ${READY}`);
-  };
-  await withDeadline(
-    BOOT_SECONDS,
-    Promise.race([ready(), process.failure]),
-    () => process.lateness(`The nested machine did not come up within ${BOOT_SECONDS} seconds`),
-  );
 }

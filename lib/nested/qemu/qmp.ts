@@ -93,3 +93,14 @@ export async function saveState(qmp: Qmp, state: string): Promise<void> {
     await pause();
   }
 }
+
+/**
+ * Gives a machine that waits for it the state that {@linkcode saveState} wrote; it then runs on from there.
+ *
+ * @param qmp Its monitor.
+ * @param state The file.
+ */
+export async function loadState(qmp: Qmp, state: string): Promise<void> {
+  await leaveMemory(qmp);
+  await qmp.execute("migrate-incoming", { uri: `exec:cat ${shellQuote(state)}` });
+}
