@@ -8,20 +8,25 @@ const COMPILER = "cc";
 /** Static, so that it also runs in a nested machine, which has no C library. */
 const COMPILER_ARGUMENTS = ["-O2", "-Wall", "-Wextra", "-static"] as const;
 
+/** What programs of a folder may share: another text of it is another program. */
+const HEADER = "baseline.h";
+
 /** As much of the SHA-256 as tells the versions of one program apart. */
 const KEY_DIGITS = 16;
 
 /**
- * Compiles a C program of this folder, unless that was done before: the file is kept by its content.
+ * Compiles a C program, unless that was done before: the file is kept by its content.
  *
- * @param source Where the C file is: `new URL("pio_exits.c", import.meta.url)`.
+ * @param source Where the C file is: `new URL("baseline/life.c", import.meta.url)`.
  * @param folder Where the program is kept; by default the folder of everything that vmexit keeps.
  * @returns The absolute path of the program.
  * @throws {Error} When there is no C compiler, or it refuses the program.
  */
 export function cProgram(source: URL, folder: string = join(cacheFolder(), "bench")): string {
-  const text = Deno.readTextFileSync(source);
-  const key = createHash("sha256").update([COMPILER, ...COMPILER_ARGUMENTS, text].join("\0"));
+  const texts = [source, new URL(HEADER, source)].filter(exists).map((file) =>
+    Deno.readTextFileSync(file)
+  );
+  const key = createHash("sha256").update([COMPILER, ...COMPILER_ARGUMENTS, ...texts].join("\0"));
   const name = basename(source.pathname, ".c");
   const program = join(folder, `${name}-${key.digest("hex").slice(0, KEY_DIGITS)}`);
   if (exists(program)) return program;
@@ -39,7 +44,7 @@ export function cProgram(source: URL, folder: string = join(cacheFolder(), "benc
   return program;
 }
 
-function exists(path: string): boolean {
+function exists(path: string | URL): boolean {
   try {
     return Deno.statSync(path).isFile;
   } catch (error) {

@@ -1,5 +1,5 @@
 /**
- * Compiles the C programs of this folder, and prints where they are: to be run on the host, since a nested machine has
+ * Compiles the C programs of `baseline/`, and prints where they are: to be run on the host, since a nested machine has
  * no compiler.
  *
  *   deno run -A bench/compile.ts [FOLDER]
@@ -9,8 +9,8 @@
 
 import { cProgram } from "./c_program.ts";
 
-const here = new URL(".", import.meta.url);
+const programs = new URL("baseline/", import.meta.url);
 
-for (const { name } of Deno.readDirSync(here)) {
-  if (name.endsWith(".c")) console.log(cProgram(new URL(name, here), Deno.args[0]));
+for (const { name } of Deno.readDirSync(programs)) {
+  if (name.endsWith(".c")) console.log(cProgram(new URL(name, programs), Deno.args[0]));
 }

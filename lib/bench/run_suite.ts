@@ -29,7 +29,9 @@ export interface SuiteOptions {
 
 /** What the nanoseconds of this process are: its KVM is hardware's, or an emulated machine's. */
 export function clockInUse(): Clock {
-  return emulatedMachineName() === undefined ? "hardware" : "emulated";
+  const machine = emulatedMachineName();
+  if (machine === "qemu-icount") return "instructions";
+  return machine === undefined ? "hardware" : "emulated";
 }
 
 /**

@@ -17,7 +17,8 @@ import { clockInUse, runSuite } from "../bench/run_suite.ts";
 import { suite } from "../bench/suite/mod.ts";
 import { changeTable, table, type Terminal } from "../bench/table.ts";
 import { chosenKvm } from "../kvm/remote/kvm_choice.ts";
-import { bochsVmx } from "../nested/mod.ts";
+import { bochsVmx, qemuIcount } from "../nested/mod.ts";
+import { benchVsC } from "./bench_vs_c.ts";
 import type { CommandContext } from "./command_context.ts";
 import { bootGuests, nestedCommand } from "./nested_command.ts";
 import { chooseKvm, machineProgram, prepareKvm } from "./prepare_kvm.ts";
@@ -38,7 +39,11 @@ const OPTIONS = {
   save: { type: "string" },
   baseline: { type: "string" },
   threshold: { type: "string" },
+  clock: { type: "string" },
 } as const;
+
+/** What `--clock` may say: instructions are counted in a machine that does. */
+const INSTRUCTIONS = "instructions";
 
 /** Options whose files are this machine's. */
 const WITH_FILE = ["save", "baseline"] as const;
@@ -52,7 +57,7 @@ const DEFAULT_WIDTH = 120;
 type BenchOptions = ReturnType<typeof readOptions>;
 
 /**
- * `vmexit bench`: runs the suite and prints what it came to. `vmexit bench FILE …`: runs `deno bench` with the same
+ * `vmexit bench`: runs the suite and prints what it came to; with `--vs-c`, beside C programs. `vmexit bench FILE …`: runs `deno bench` with the same
  * arguments, with a KVM.
  *
  * @param args The options, or those of `deno bench` with its files.
@@ -61,6 +66,7 @@ type BenchOptions = ReturnType<typeof readOptions>;
  * @throws {TypeError | RangeError} When the options, or the baseline, are wrong.
  */
 export async function bench(args: readonly string[], context: CommandContext): Promise<number> {
+  if (args.includes("--vs-c")) return await benchVsC(args, context);
   if (testArguments(args).paths.some((path) => MODULE.test(path))) {
     return await benchFiles(args, context);
   }
@@ -71,17 +77,19 @@ export async function bench(args: readonly string[], context: CommandContext): P
     }
     return 0;
   }
-  if (chosenKvm().kvm === "bochs-vmx") {
+  const main = new URL("./main.ts", import.meta.url);
+  const isCounted = options.clock === INSTRUCTIONS && clockInUse() !== INSTRUCTIONS;
+  if (isCounted || chosenKvm().kvm === "bochs-vmx") {
     const files = WITH_FILE.filter((name) => options[name] !== undefined);
     if (files.length > 0) {
       throw new TypeError(
-        `Cannot use --${
-          files[0]
-        } with the machine bochs-vmx: the suite runs inside it. Take what --json prints.`,
+        `Cannot use --${files[0]} with ${
+          isCounted ? "--clock=instructions" : "the machine bochs-vmx"
+        }: the suite runs inside an emulated machine. Take what --json prints.`,
       );
     }
   }
-  const main = new URL("./main.ts", import.meta.url);
+  if (isCounted) return await nestedCommand(main, ["bench", ...args], qemuIcount(), context);
   try {
     return await bootGuests(main, ["bench", ...args], () => runHere(options, context), context);
   } catch (error) {
@@ -116,6 +124,11 @@ function readOptions(args: readonly string[]) {
   }
   if (values.threshold !== undefined && values.baseline === undefined) {
     throw new TypeError("Cannot use --threshold alone: it is of --baseline FILE");
+  }
+  if (values.clock !== undefined && values.clock !== INSTRUCTIONS) {
+    throw new TypeError(
+      `Cannot measure by the clock ${values.clock}: --clock=instructions counts them; without it time is measured`,
+    );
   }
   return { ...values, threshold, benchmarks: filtered(values.filter) };
 }

@@ -99,8 +99,12 @@ interface NestedDenoOptions {
   filesIn: readonly FileIn[];
   /** Files and folders that come back. */
   filesOut?: readonly string[];
-  /** Hears standard output, beside our own. */
+  /** Environment variables beside those of every command inside. */
+  env?: Record<string, string>;
+  /** Hears standard output. */
   onStdout?: (chunk: Uint8Array) => void;
+  /** Whether it goes to that alone, and not to our own. */
+  isCaptured?: boolean;
   /** Is cleared before the first output. */
   progress: Progress;
 }
@@ -118,7 +122,7 @@ export async function nestedDeno(
   args: readonly string[],
   options: NestedDenoOptions,
 ): Promise<number> {
-  const { cwd, filesIn, filesOut = [], onStdout, progress } = options;
+  const { cwd, filesIn, filesOut = [], env, onStdout, isCaptured, progress } = options;
   // Assembled images are kept by content, so those of earlier runs, and of this one, are of use to all.
   const images = join(cacheFolder(), "images");
   const relay = (stream: { writeSync(bytes: Uint8Array): number }) => (chunk: Uint8Array): void => {
@@ -131,11 +135,12 @@ export async function nestedDeno(
     env: {
       DENO_DIR: denoFolder(),
       ...guestEnvironment(Deno.env.toObject(), Deno.stdout.isTerminal()),
+      ...env,
     },
     filesIn: [...filesIn, { host: images }],
     filesOut: [...filesOut, images],
     onStdout: (chunk) => {
-      showStdout(chunk);
+      if (!isCaptured) showStdout(chunk);
       onStdout?.(chunk);
     },
     onStderr: relay(Deno.stderr),

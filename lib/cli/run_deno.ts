@@ -1,6 +1,6 @@
 import { join } from "node:path";
 
-/** How {@link runDeno} runs. */
+/** How a Deno is run. */
 interface RunDenoOptions {
   /** The working directory. */
   cwd: string;
@@ -48,15 +48,16 @@ interface DenoOutput {
  * Runs the Deno that runs us, to its end.
  *
  * @param args Its arguments.
- * @param options The working directory, and what ends it.
+ * @param options Where, with what, and what ends it.
  */
 export async function captureDeno(
   args: readonly string[],
-  options: { cwd: string; signal?: AbortSignal },
+  options: RunDenoOptions,
 ): Promise<DenoOutput> {
   const { code, stdout, stderr } = await new Deno.Command(Deno.execPath(), {
     args: [...args],
     cwd: options.cwd,
+    env: options.env,
     stdin: "null",
     stdout: "piped",
     stderr: "piped",

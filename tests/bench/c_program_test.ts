@@ -38,6 +38,15 @@ Deno.test("a C program is compiled once, and again when its text changes", { ign
   assertEquals([...Deno.readDirSync(join(folder.path, "programs"))].length, 2);
 });
 
+Deno.test("a C program is compiled again when what programs share changes", { ignore }, () => {
+  using folder = temporaryFolder();
+  const header = join(folder.path, "baseline.h");
+  Deno.writeTextFileSync(header, "#define SAID 1\n");
+  const first = compiled(folder.path, "one");
+  Deno.writeTextFileSync(header, "#define SAID 2\n");
+  assertNotEquals(compiled(folder.path, "one"), first);
+});
+
 Deno.test("what the compiler says of a wrong program is in the error, and nothing is kept", {
   ignore,
 }, () => {
@@ -48,7 +57,7 @@ Deno.test("what the compiler says of a wrong program is in the error, and nothin
 
 Deno.test("the programs of bench compile without a warning", { ignore }, () => {
   using folder = temporaryFolder();
-  const bench = new URL("../../bench/", import.meta.url);
+  const bench = new URL("../../bench/baseline/", import.meta.url);
   for (const { name } of Deno.readDirSync(bench)) {
     if (!name.endsWith(".c")) continue;
     const { stderr } = new Deno.Command("cc", {

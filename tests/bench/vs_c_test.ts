@@ -1,0 +1,54 @@
+import { assertEquals, assertLessOrEqual } from "@std/assert";
+import { Progress } from "../../lib/cli/command_context.ts";
+import { compareWithC } from "../../lib/cli/bench_vs_c.ts";
+import { findProgram, missingPackages, qemuIcount } from "../../lib/nested/mod.ts";
+import { COMPARISONS } from "../../bench/comparisons.ts";
+
+/**
+ * What each may cost at most on the instruction clock, as a multiple of what C takes: what is reached, and a little for
+ * another Deno and another kernel. The goals are in `bench/comparisons.ts`.
+ */
+const LIMITS: Readonly<Record<string, number>> = {
+  pio_exit: 1.75,
+  pio_exit_recorded: 1.9,
+  pio_exit_iterated: 15,
+  pio_exit_transcript: 17,
+  life: 1.5,
+};
+
+/** Figures of two runs differ by so much at most: V8 compiles a function sooner or later. Those of C do not differ. */
+const REPEATS = 0.02;
+
+const missing = [
+  ...await missingPackages(qemuIcount()),
+  ...(await findProgram("cc") === undefined ? ["gcc"] : []),
+];
+const ignore = missing.length > 0;
+
+function test(text: string, fn: (t: Deno.TestContext) => Promise<void>): void {
+  Deno.test({ name: ignore ? `${text} (skipped: no ${missing.join(", ")})` : text, ignore, fn });
+}
+
+async function instructions(...args: readonly string[]) {
+  using progress = new Progress();
+  const { signal } = new AbortController();
+  return await compareWithC("instructions", args, { progress, signal });
+}
+
+test("nothing costs more instructions, beside C, than its limit", async (t) => {
+  const found = await instructions();
+  assertEquals(found.map(({ name }) => name), COMPARISONS.map(({ name }) => name));
+  assertEquals(Object.keys(LIMITS), found.map(({ name }) => name));
+  for (const { name, c, vmexit, ratio } of found) {
+    const [ours, theirs] = [vmexit, c].map((count) => Math.round(count).toLocaleString("en"));
+    const figures = `${ours} instructions, C ${theirs}: ${ratio.toFixed(3)} times as many`;
+    await t.step(`${name}: ${figures}`, () => assertLessOrEqual(ratio, LIMITS[name], figures));
+  }
+});
+
+test("instructions are the same in every run: C's to the digit", async () => {
+  const [first] = await instructions("--filter=pio_exit_recorded", "--rounds=1");
+  const [second] = await instructions("--filter=pio_exit_recorded", "--rounds=1");
+  assertEquals(first.c, second.c);
+  assertLessOrEqual(Math.abs(first.vmexit / second.vmexit - 1), REPEATS);
+});
