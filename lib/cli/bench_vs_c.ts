@@ -39,21 +39,6 @@ export interface Compared extends ClockFigures {
 const CLOCKS = ["instructions", "wall"] as const;
 type Clock = typeof CLOCKS[number];
 
-/**
- * V8 compiles what runs often, here after fewer runs than by default: what is compared is the steady state, and to reach
- * it takes most of the time. On the one processor of the instruction clock its threads would come in between.
- */
-const V8_FLAGS = [
-  "--single-threaded",
-  "--no-lazy-feedback-allocation",
-  "--invocation-count-for-turbofan=500",
-  "--invocation-count-for-maglev=100",
-  "--invocation-count-for-osr=100",
-  "--invocation-count-for-maglev-osr=50",
-  "--minimum-invocations-after-ic-update=50",
-];
-const ENV = { DENO_V8_FLAGS: V8_FLAGS.join(",") };
-
 const LEFT_OUT: ReadonlySet<string> = new Set([".git", "node_modules"]);
 
 /** The project's own benchmarks, which are not published. */
@@ -94,7 +79,6 @@ async function runInside(
     ["run", "--allow-all", "--no-check", "--cached-only", module.href, ...args],
     {
       cwd,
-      env: ENV,
       filesIn: [...files, { host: join(cacheFolder(), "bench") }],
       onStdout: (chunk) => said += decoder.decode(chunk, { stream: true }),
       isCaptured: true,
@@ -109,7 +93,7 @@ async function runHere(args: readonly string[], context: CommandContext): Promis
   const { progress, signal } = context;
   const choice = chooseKvm(context);
   if (choice.kvm === "bochs-vmx") return await runInside(bochsVmx(), args, context);
-  const env = { ...ENV, ...await prepareKvm(choice, context) };
+  const env = await prepareKvm(choice, context);
   progress.show("measuring by the clock on the wall");
   const module = new URL("vs_c.ts", BENCH);
   const { code, stdout, stderr } = await captureDeno(

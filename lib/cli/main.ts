@@ -38,6 +38,8 @@ Options of bench
   --json, --markdown    print that instead of a table; --save FILE writes the JSON
   --baseline FILE       compare with what --save has written: exit code 1 when something is slower by more than
                         --threshold PERCENT (5), 3 when FILE is of another host
+  --clock=instructions  counts the instructions of an emulated machine, which are the same on every host, however busy
+  --vs-c                beside C programs that make the same system calls, in a clone of vmexit's repository
 
 KVM is this machine's /dev/kvm. Where there is none that can be used, it is that of a machine that QEMU emulates, with an AMD
 processor: the same results, no real timing. A machine that Bochs emulates has an Intel processor; commands run inside it.

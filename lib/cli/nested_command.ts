@@ -58,7 +58,7 @@ export async function nestedCommand(
     });
   }
   await using session = await starting;
-  progress.note(`running in a nested machine (${machine.description}): times mean nothing there`);
+  progress.note(`running in a nested machine: ${machine.description}`);
   return await nestedDeno(
     session,
     [subcommand, "--allow-all", "--no-check", "--cached-only", module.href, ...args],
@@ -99,8 +99,6 @@ interface NestedDenoOptions {
   filesIn: readonly FileIn[];
   /** Files and folders that come back. */
   filesOut?: readonly string[];
-  /** Environment variables beside those of every command inside. */
-  env?: Record<string, string>;
   /** Hears standard output. */
   onStdout?: (chunk: Uint8Array) => void;
   /** Whether it goes to that alone, and not to our own. */
@@ -122,7 +120,7 @@ export async function nestedDeno(
   args: readonly string[],
   options: NestedDenoOptions,
 ): Promise<number> {
-  const { cwd, filesIn, filesOut = [], env, onStdout, isCaptured, progress } = options;
+  const { cwd, filesIn, filesOut = [], onStdout, isCaptured, progress } = options;
   // Assembled images are kept by content, so those of earlier runs, and of this one, are of use to all.
   const images = join(cacheFolder(), "images");
   const relay = (stream: { writeSync(bytes: Uint8Array): number }) => (chunk: Uint8Array): void => {
@@ -135,7 +133,6 @@ export async function nestedDeno(
     env: {
       DENO_DIR: denoFolder(),
       ...guestEnvironment(Deno.env.toObject(), Deno.stdout.isTerminal()),
-      ...env,
     },
     filesIn: [...filesIn, { host: images }],
     filesOut: [...filesOut, images],

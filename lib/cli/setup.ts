@@ -4,6 +4,8 @@ import {
   installPackages,
   missingPackages,
   NestedError,
+  openImage,
+  qemuIcount,
   requireFirmware,
 } from "../nested/mod.ts";
 import type { CommandContext } from "./command_context.ts";
@@ -18,12 +20,20 @@ const NO_INSTALL_OPTION = "--no-install";
 
 /** SeaBIOS, OVMF, GRUB and others, which tests of the project boot, are fetched into the cache. */
 const FIRMWARE_OPTION = "--firmware";
-const OPTIONS: readonly string[] = [C_COMPILER_OPTION, FIRMWARE_OPTION, NO_INSTALL_OPTION];
+
+/** The machine that counts instructions: QEMU, also where there is a KVM, and its image. */
+const INSTRUCTION_CLOCK_OPTION = "--instruction-clock";
+const OPTIONS: readonly string[] = [
+  C_COMPILER_OPTION,
+  FIRMWARE_OPTION,
+  INSTRUCTION_CLOCK_OPTION,
+  NO_INSTALL_OPTION,
+];
 /** What setup knows, as a person reads it. */
 const OPTIONS_TEXT = `${OPTIONS.slice(0, -1).join(", ")} and ${OPTIONS.at(-1)}`;
 
 /**
- * `vmexit setup [--c-compiler] [--firmware] [--no-install]`: fetches and makes all that tests need, and does nothing where it is
+ * `vmexit setup [--c-compiler] [--firmware] [--instruction-clock] [--no-install]`: fetches and makes all that tests need, and does nothing where it is
  * there already.
  *
  * @param args The command's arguments.
@@ -44,6 +54,12 @@ export async function setup(args: readonly string[], context: CommandContext): P
   const program = machineProgram(choice);
   const packages = program === undefined ? [] : await missingPackages(program);
   const reasons = packages.length > 0 ? ["a KVM"] : [];
+  const clock = args.includes(INSTRUCTION_CLOCK_OPTION) ? qemuIcount() : undefined;
+  const ofClock = clock === undefined ? [] : await missingPackages(clock);
+  if (ofClock.length > 0) {
+    packages.push(...ofClock.filter((name) => !packages.includes(name)));
+    reasons.push("the instruction clock");
+  }
   if (args.includes(C_COMPILER_OPTION) && await findProgram("cc") === undefined) {
     packages.push(...C_COMPILER_PACKAGES);
     reasons.push("a C compiler");
@@ -61,5 +77,8 @@ export async function setup(args: readonly string[], context: CommandContext): P
   }
   if (args.includes(FIRMWARE_OPTION)) await requireFirmware(progress.show, signal);
   await prepareKvm(choice, context);
+  if (clock !== undefined) {
+    using _image = await openImage({ machine: clock, onProgress: progress.show, signal });
+  }
   return 0;
 }

@@ -113,7 +113,10 @@ Deno.test("the command line explains itself, and refuses what it does not know",
     assertStringIncludes(unknown.stderr, "no command tset");
     const option = await start(folder, "setup", "--all").output();
     assertEquals(option.code, 64);
-    assertStringIncludes(option.stderr, "--c-compiler, --firmware and --no-install only");
+    assertStringIncludes(
+      option.stderr,
+      "--c-compiler, --firmware, --instruction-clock and --no-install only",
+    );
     const doctor = await start(folder, "doctor").output();
     assertEquals(doctor.code, 0);
     assertStringIncludes(doctor.stdout, "the KVM of an emulated machine");

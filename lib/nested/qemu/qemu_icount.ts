@@ -18,6 +18,20 @@ const TSC_KILOHERTZ = 1_000_000;
 /** The kernel measures the TSC by other clocks, and would be off by some millionths. */
 const KERNEL_OPTIONS = `${EMULATED_KERNEL_OPTIONS} tsc_early_khz=${TSC_KILOHERTZ}`;
 
+/**
+ * V8's threads would run in between, on the one processor, whenever the kernel sees fit. And it compiles what runs often
+ * after fewer runs than by default: to come to the steady state would take most of the time.
+ */
+const V8_FLAGS = [
+  "--single-threaded",
+  "--no-lazy-feedback-allocation",
+  "--invocation-count-for-turbofan=500",
+  "--invocation-count-for-maglev=100",
+  "--invocation-count-for-osr=100",
+  "--invocation-count-for-maglev-osr=50",
+  "--minimum-invocations-after-ic-update=50",
+];
+
 /** Finds the virtio ports by their names, because their devices have only numbers. */
 const OPEN_PORTS = `
 tries=0
@@ -113,8 +127,7 @@ export function qemuIcount(): NestedMachine {
     ...QEMU,
     kernelModules: ["virtio_pci", "virtio_blk", "virtio_console", "ext4", "kvm_amd"],
     timeoutScale: 20,
-    // V8's threads would run in between, on the one processor, whenever the kernel sees fit.
-    env: { DENO_V8_FLAGS: "--single-threaded" },
+    env: { DENO_V8_FLAGS: V8_FLAGS.join(",") },
     inside: {
       openPorts: OPEN_PORTS,
       keepState: "",
