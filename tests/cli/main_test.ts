@@ -131,7 +131,12 @@ Deno.bench("a machine's life", { n: 3, warmup: 1 }, () => {
 });
 `;
   await withProject({ ...PROJECT, "bench/life_bench.ts": bench }, async (folder) => {
-    const { code, stdout, stderr } = await start(folder, "bench", "--no-check").output();
+    const { code, stdout, stderr } = await start(
+      folder,
+      "bench",
+      "--no-check",
+      "bench/life_bench.ts",
+    ).output();
     assertEquals(code, 0, stdout + stderr);
     assertMatch(stdout, /\| a machine's life +\| +[\d.]+ ms/);
   });
