@@ -1,10 +1,11 @@
 import { PCI_WINDOWS, PORT } from "../../x86/layout.ts";
 import { joinBytes, ones } from "../bytes.ts";
-import type { Device, DeviceBoard } from "../device.ts";
+import type { Device, DeviceBoard, InterruptLine } from "../device.ts";
 import { CONFIG_SIZE, HEADER } from "./config_space.ts";
 import { hostBridge } from "./host_bridge.ts";
 import { COMMAND, type PciFunction, type PlacedBar } from "./pci_function.ts";
-import { PIRQS } from "./pirqs.ts";
+import { IsaBridge } from "./piix.ts";
+import { PIRQS, ROUTABLE_IRQS } from "./pirqs.ts";
 
 /** CONFIG_ADDRESS (PCI Local Bus Specification 3.0, 3.2.2.3.2). */
 const ADDRESS = { ENABLE: 0x8000_0000, WRITABLE: 0x80ff_fffc } as const;
@@ -23,7 +24,10 @@ export interface PciBusOptions {
   readonly hostBridge?: PciFunction | null;
   /** Where configuration space lies in memory, too (ECAM, 256 MiB). Default nowhere. */
   readonly ecam?: number;
-  /** The IRQs that PIRQA# to PIRQD# lead to. Default 10, 10, 11, 11. */
+  /**
+   * The IRQs that PIRQA# to PIRQD# lead to. Default 10, 10, 11, 11. With a {@linkcode piix} on the bus the guest may change
+   * that, and where resources are `"unassigned"` they lead nowhere until it does.
+   */
   readonly irqs?: readonly number[];
   /**
    * `"assigned"`, the default: BARs have addresses and the functions decode them, INTERRUPT_LINE has the IRQ, as firmware
@@ -35,10 +39,10 @@ export interface PciBusOptions {
 /**
  * PCI bus 0: configuration mechanism 1 at ports 0xcf8 and 0xcfc, and ECAM where asked for (PCI Local Bus Specification
  * 3.0, 3.2.2.3; PCI Express Base Specification, 7.2.2); BARs that the guest may size, move and switch off; pins that lead
- * to interrupt lines by the fixed mapping of PIIX3 under firmware, shared where they meet. What is not there reads as
+ * to interrupt lines by PIRQA# to PIRQD#, as on boards with a PIIX3, shared where they meet. What is not there reads as
  * ones. A BAR that meets memory or another device is not decoded, until one of them moves.
  *
- * Left out: bridges and other buses, hot plugging, special cycles; the registers by which firmware maps PIRQs.
+ * Left out: bridges and other buses, hot plugging, special cycles.
  *
  * @example
  * ```ts no-eval
@@ -63,6 +67,9 @@ export class PciBus implements Device {
   readonly #functions = new Map<number, PciFunction>();
   readonly #mapped = new Map<PciFunction, Map<number, Mapping>>();
   readonly #options: PciBusOptions;
+  /** The functions that assert each PIRQ, and the lines that those lead to. */
+  readonly #asserted: readonly Set<PciFunction>[] = PIRQS.map(() => new Set());
+  #lines: readonly (InterruptLine | undefined)[] = [];
   #board!: DeviceBoard;
   #address = 0;
 
@@ -71,7 +78,8 @@ export class PciBus implements Device {
    *
    * @param devices What is on it, from device 1 on: functions, lists of up to eight of them for devices that have more
    *   than one, or undefined for an empty slot, and for a function that is not there.
-   * @throws {RangeError} When there are too many devices or functions, or no four IRQs.
+   * @throws {RangeError} When there are too many devices or functions, or no four IRQs, or a south bridge does not lead
+   *   there.
    */
   constructor(
     devices: readonly (PciFunction | readonly (PciFunction | undefined)[] | undefined)[],
@@ -98,24 +106,40 @@ export class PciBus implements Device {
         if (each !== undefined) this.#functions.set(slot << FUNCTION_BITS | number, each);
       });
     });
+    const stray = irqs.find((irq) => !ROUTABLE_IRQS.includes(irq));
+    if (this.#bridge !== undefined && stray !== undefined) {
+      throw new RangeError(
+        `Cannot map PIRQs to IRQ ${stray}: the south bridge leads them to ${
+          ROUTABLE_IRQS.join(", ")
+        }`,
+      );
+    }
+  }
+
+  get #bridge(): IsaBridge | undefined {
+    return [...this.#functions.values()].find((each) => each instanceof IsaBridge);
   }
 
   /** See {@linkcode Device.attach}. */
   attach(board: DeviceBoard): void {
     this.#board = board;
     const { irqs = PIRQS, ecam } = this.#options;
-    // A line that there is not is refused, though no function has it.
-    for (const irq of irqs) board.interruptLine(irq);
+    this.#route(irqs);
     for (const [place, each] of this.#functions) {
-      const line = board.interruptLine(this.#irqOf(place, each));
+      const pirq = pirqOf(place, each);
       this.#mapped.set(each, new Map());
       each.attach({
         board,
         isMultiFunction: [...this.#functions.keys()].some((other) =>
           other !== place && other >>> FUNCTION_BITS === place >>> FUNCTION_BITS
         ),
-        setPin: (asserted) => line.set(asserted),
+        setPin: (asserted) => {
+          if (asserted) this.#asserted[pirq].add(each);
+          else this.#asserted[pirq].delete(each);
+          this.#drive(pirq);
+        },
         decodingChanged: () => this.#map(each),
+        routePirqs: (irqs) => this.#route(irqs),
       });
     }
     this.#claimConfiguration(board, ecam);
@@ -220,15 +244,22 @@ export class PciBus implements Device {
     if (offset + size <= CONFIG_SIZE) this.#functions.get(place)?.writeConfig(offset, value, size);
   }
 
-  #irqOf(place: number, { pin }: PciFunction): number {
-    const { irqs = PIRQS } = this.#options;
-    const slot = place >>> FUNCTION_BITS;
-    return irqs[(Math.max(pin, 1) - 1 + slot + PIRQS.length - 1) % PIRQS.length];
+  /** Leads PIRQs to lines; what is asserted moves with them. */
+  #route(irqs: readonly (number | undefined)[]): void {
+    for (const line of this.#lines) line?.set(false);
+    this.#lines = irqs.map((irq) => irq === undefined ? undefined : this.#board.interruptLine(irq));
+    for (const pirq of this.#lines.keys()) this.#drive(pirq);
+  }
+
+  #drive(pirq: number): void {
+    this.#lines[pirq]?.set(this.#asserted[pirq].size > 0);
   }
 
   /** Does what firmware does: BARs from the windows on, the largest first, so that each lies at a multiple of its size. */
   #assign(): void {
-    if (this.#options.resources === "unassigned") return;
+    const { irqs = PIRQS, resources } = this.#options;
+    if (resources === "unassigned") return;
+    this.#bridge?.route(irqs);
     const next: Record<keyof typeof PCI_WINDOWS, number> = { ...PCI_WINDOWS };
     const all = [...this.#functions.values()].flatMap((each) =>
       each.bars.map((placed) => ({ ...placed, each }))
@@ -240,7 +271,9 @@ export class PciBus implements Device {
     }
     for (const [place, each] of this.#functions) {
       each.writeConfig(HEADER.COMMAND, COMMAND.IO | COMMAND.MEMORY, 2);
-      if (each.pin !== 0) each.writeConfig(HEADER.INTERRUPT_LINE, this.#irqOf(place, each), 1);
+      if (each.pin !== 0) {
+        each.writeConfig(HEADER.INTERRUPT_LINE, irqs[pirqOf(place, each)], 1);
+      }
     }
   }
 
@@ -285,6 +318,12 @@ export class PciBus implements Device {
       throw error;
     }
   }
+}
+
+/** The PIRQ of a function's pin: each device has the next one for its INTA#, beginning with PIRQA# at device 1. */
+function pirqOf(place: number, { pin }: PciFunction): number {
+  const slot = place >>> FUNCTION_BITS;
+  return (Math.max(pin, 1) - 1 + slot + PIRQS.length - 1) % PIRQS.length;
 }
 
 /** Where a BAR answers. */

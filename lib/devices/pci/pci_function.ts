@@ -99,6 +99,8 @@ export interface PciHost {
   setPin(asserted: boolean): void;
   /** Told that the command register or a BAR was written. */
   decodingChanged(): void;
+  /** Leads PIRQA# to PIRQD# to interrupts, or nowhere, as a south bridge does. */
+  routePirqs(irqs: readonly (number | undefined)[]): void;
 }
 
 /** A BAR, and where the guest has put it. */

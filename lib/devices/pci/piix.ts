@@ -1,20 +1,78 @@
 import type { ConfigRegister } from "./config_space.ts";
-import { PciFunction } from "./pci_function.ts";
+import { PciFunction, type PciHost } from "./pci_function.ts";
+import { PIRQS, ROUTABLE_IRQS } from "./pirqs.ts";
 
 const INTEL = 0x8086;
 
-/** Registers of the ISA bridge (82371AB data sheet, 4.1.11 and 4.1.16). */
+/** PIRQRC[A:D] (82371SB data sheet, 2.2.10; 82371AB, 4.1.10): bit 7, routing is off; the low bits, to which IRQ. */
+const PIRQ_ROUTE = { FIRST: 0x60, OFF: 0x80, IRQ: 0x0f, WRITABLE: 0x8f } as const;
+
+/** Registers of the ISA bridge (82371AB data sheet, 4.1.10 and 4.1.16). */
 const ISA_REGISTERS: readonly ConfigRegister[] = [
-  // PIRQRC[A:D]: bit 7, routing is off.
-  ...[0x60, 0x61, 0x62, 0x63].map((offset) => ({
-    offset,
+  ...PIRQS.map((_irq, pirq) => ({
+    offset: PIRQ_ROUTE.FIRST + pirq,
     size: 1 as const,
-    value: 0x80,
-    writable: 0x8f,
+    value: PIRQ_ROUTE.OFF,
+    writable: PIRQ_ROUTE.WRITABLE,
   })),
   // Top of memory: ISA masters reach 640 KiB, and from 1 MiB on.
   { offset: 0x69, size: 1, value: 0x02, writable: 0xfe },
 ];
+
+/** PIIX3, the ISA bridge: it leads the PIRQs of its bus to where firmware says. */
+export class IsaBridge extends PciFunction {
+  #host: PciHost | undefined;
+
+  /** One that leads no PIRQ anywhere. */
+  constructor() {
+    super({
+      name: "PIIX3",
+      vendorId: INTEL,
+      deviceId: 0x7000,
+      classCode: 0x06_0100,
+      registers: ISA_REGISTERS,
+    });
+  }
+
+  /** Routes PIRQs as firmware does. */
+  route(irqs: readonly number[]): void {
+    irqs.forEach((irq, pirq) => this.writeConfig(PIRQ_ROUTE.FIRST + pirq, irq, 1));
+  }
+
+  /** See {@linkcode PciFunction.attach}. */
+  override attach(host: PciHost): void {
+    super.attach(host);
+    this.#host = host;
+    this.#routeAll();
+  }
+
+  /** See {@linkcode PciFunction.writeConfig}. */
+  override writeConfig(offset: number, value: number, size: number): void {
+    super.writeConfig(offset, value, size);
+    const { FIRST } = PIRQ_ROUTE;
+    if (offset < FIRST + PIRQS.length && offset + size > FIRST) this.#routeAll();
+  }
+
+  /** See {@linkcode PciFunction.reset}. */
+  override reset(): void {
+    super.reset();
+    this.#routeAll();
+  }
+
+  /** See {@linkcode PciFunction.restore}. */
+  override restore(state: unknown): void {
+    super.restore(state);
+    this.#routeAll();
+  }
+
+  #routeAll(): void {
+    this.#host?.routePirqs(PIRQS.map((_irq, pirq) => {
+      const value = this.config.get(PIRQ_ROUTE.FIRST + pirq, 1);
+      const irq = value & PIRQ_ROUTE.IRQ;
+      return (value & PIRQ_ROUTE.OFF) === 0 && ROUTABLE_IRQS.includes(irq) ? irq : undefined;
+    }));
+  }
+}
 
 /** The bit of IDETIM by which the channel's ports are decoded. */
 const IDE_ENABLE = 0x8000;
@@ -53,8 +111,10 @@ const POWER_REGISTERS: readonly ConfigRegister[] = [
  *
  * 82371FB and 82371SB data sheet; 82371AB data sheet, 4.1, 5.1 and 7.1. Left out: bus master IDE, which the programming
  * interface says (0x00), so that disks are driven by PIO; USB; SMM, which firmware is told has been set up. The registers
- * that route PIRQs and that move the power management's ports keep what is written: the pins lead where the option `irqs`
- * of the bus says, which is where firmware routes them, and the ports are where their devices are put.
+ * that move the power management's ports keep what is written: the ports are where their devices are put.
+ *
+ * The pins of the bus's functions lead to the interrupts that the registers PIRQRC[A:D] (0x60–0x63) say; at first, unless
+ * the bus is `"unassigned"`, to those of its option `irqs`.
  *
  * @example
  * ```ts no-eval
@@ -75,13 +135,7 @@ const POWER_REGISTERS: readonly ConfigRegister[] = [
  */
 export function piix(): (PciFunction | undefined)[] {
   return [
-    new PciFunction({
-      name: "PIIX3",
-      vendorId: INTEL,
-      deviceId: 0x7000,
-      classCode: 0x06_0100,
-      registers: ISA_REGISTERS,
-    }),
+    new IsaBridge(),
     new PciFunction({
       name: "PIIX3 IDE",
       vendorId: INTEL,

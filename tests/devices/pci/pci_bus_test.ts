@@ -1,5 +1,12 @@
 import { asm, boot, expect } from "@vmexit/vmexit";
-import { type Device, PciBus, PciFunction, type PciFunctionInit } from "@vmexit/vmexit/devices";
+import {
+  type Device,
+  PciBus,
+  PciFunction,
+  type PciFunctionInit,
+  Pic,
+  piix,
+} from "@vmexit/vmexit/devices";
 import { assertEquals, assertThrows } from "@std/assert";
 import {
   in16,
@@ -284,4 +291,119 @@ Deno.test("functions and buses that cannot be are refused", () => {
   assertThrows(() => new PciBus([Array(9).fill(new Toy())]), RangeError, "it has 8");
   assertThrows(() => new PciBus([], { irqs: [1] }), RangeError, "give 4");
   assertThrows(() => new Toy().dma.read(0, 1), TypeError, "on no bus");
+});
+
+/** Routes a PIRQ by the register of the south bridge in device 1, by a byte as firmware does. */
+const route = (pirq: number, value: number) => [select(1, 0x60), out8(DATA + pirq, value)];
+
+Deno.test("PIRQs lead where firmware has routed them, and what is asserted moves with them", () => {
+  const controller = lines();
+  // INTA# of devices 2 and 3: PIRQB# and PIRQC#.
+  const toys = [new Toy({ interruptPin: "A" }), new Toy({ interruptPin: "A" })];
+  using pci = new PciMachine([piix(), ...toys], { resources: "unassigned" }, [controller]);
+  const asserted = () => [...controller.asserted].sort((a, b) => a - b);
+  toys[0].pull(true);
+  assertEquals([asserted(), pci.last(...read(1, 0x60)) >>> 0], [[], 0x8080_8080]);
+  pci.run(...route(1, 5));
+  assertEquals([asserted(), pci.last(...read(1, 0x60)) >>> 0], [[5], 0x8080_0580]);
+  pci.run(...route(1, 9));
+  assertEquals(asserted(), [9]);
+  // Two PIRQs on one interrupt assert it together.
+  pci.run(...route(2, 9));
+  toys[1].pull(true);
+  toys[0].pull(false);
+  assertEquals(asserted(), [9]);
+  pci.run(...route(2, 0x89));
+  assertEquals(asserted(), []);
+  // The timer's, the keyboard's and the like are none of PCI's.
+  for (const irq of [0, 1, 2, 8, 13]) {
+    pci.run(...route(2, irq));
+    assertEquals(asserted(), []);
+  }
+  pci.run(...write(1, 0x60, 0x0b0b_0b0b));
+  assertEquals(asserted(), [11]);
+  const state = structuredClone(pci.bus.save());
+  pci.bus.reset();
+  assertEquals(asserted(), []);
+  pci.bus.restore(state);
+  assertEquals(asserted(), [11]);
+});
+
+Deno.test("where the board has assigned resources, it has routed PIRQs, too", () => {
+  const controller = lines();
+  const toy = new Toy({ interruptPin: "A" });
+  using pci = new PciMachine([piix(), toy], { irqs: [3, 4, 5, 6] }, [controller]);
+  toy.pull(true);
+  assertEquals([...controller.asserted], [4]);
+  assertEquals(pci.last(...read(1, 0x60)), 0x0605_0403);
+  assertEquals(pci.last(...read(2, 0x3c)) & 0xff, 4);
+  pci.bus.reset();
+  assertEquals(pci.last(...read(1, 0x60)), 0x0605_0403);
+  assertThrows(() => new PciBus([piix()], { irqs: [10, 10, 11, 16] }), RangeError, "to IRQ 16");
+});
+
+Deno.test("firmware routes a device's interrupt, and takes it", () => {
+  const toy: Toy = new Toy({
+    interruptPin: "A",
+    bars: [{
+      type: "io",
+      size: 4,
+      read: () => 0,
+      write: (_offset, value) => toy.pull(value === 1),
+    }],
+  });
+  using vm = boot(
+    asm`
+      bits 32
+      %macro config 2             ; writes a register of the configuration space
+        mov dx, 0xcf8
+        mov eax, 0x80000000 + %1
+        out dx, eax
+        mov dx, 0xcfc + (%1 & 3)
+        mov eax, %2
+      %endmacro
+      config 0x0860, 0x8080058a   ; PIRQB# to IRQ 5
+      out dx, eax
+      config 0x1010, 0xc000       ; BAR 0 of device 2
+      out dx, eax
+      config 0x1004, 1
+      out dx, eax
+      config 0x103c, 5            ; for drivers
+      out dx, al
+      mov dx, 0x4d0
+      mov al, 0x20                ; a level
+      out dx, al
+      mov al, 0xdf
+      out 0x21, al
+      sti
+      mov dx, 0xc000
+      mov al, 1
+      out dx, al
+      mov ecx, 1000
+    poll:
+      cmp byte [0x8000], 0
+      jne done
+      loop poll
+    done:
+      cli
+      hlt
+    handler:
+      inc byte [0x8000]
+      mov dx, 0xc000
+      xor al, al
+      out dx, al
+      mov al, 0x20
+      out 0x20, al
+      iret
+    `,
+    {
+      gates: { 0x25: "handler" },
+      devices: [
+        new Pic({ vectors: [0x20, 0x28] }),
+        new PciBus([piix(), toy], { resources: "unassigned" }),
+      ],
+    },
+  );
+  vm.run();
+  expect(vm).toHaveMemory(0x8000, [1]);
 });
