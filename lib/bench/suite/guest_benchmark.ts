@@ -3,7 +3,12 @@ import type { AsmSource } from "../../guest/asm_source.ts";
 import type { Machine } from "../../machine/machine.ts";
 import { type Needs, requires } from "../../machine/host/requires.ts";
 import type { Benchmark, BenchmarkGroup, BenchmarkRun } from "../benchmark.ts";
-import { type GuestBatch, type MeasuredGuest, MeasuredMachine } from "./measured_guest.ts";
+import {
+  type GuestRun,
+  type MeasuredGuest,
+  MeasuredMachine,
+  MOST_IN_A_RUN,
+} from "./measured_guest.ts";
 
 const NANOSECONDS_PER_MILLISECOND = 1e6;
 
@@ -89,35 +94,46 @@ export function warmed(run: BenchmarkRun): BenchmarkRun {
   }
 }
 
+/**
+ * Where operations take fewer cycles on average, only means are told: what reading the TSC costs would be a part of each
+ * time that cannot be told from it.
+ */
+const LEAST_SINGLE_CYCLES = 500;
+
 function start(description: GuestBenchmark): BenchmarkRun {
-  const { mostInARun = Infinity } = description;
+  const { mostInARun = MOST_IN_A_RUN } = description;
   let hooks: void | RunHooks;
   const machine = new MeasuredMachine(description.guest(), (vm) => {
     hooks = description.attach?.(vm);
   });
   const { tscKhz } = machine;
+  const nanosecondsPerCycle = NANOSECONDS_PER_MILLISECOND / tscKhz;
+  let isLong: boolean | undefined;
   return warmed({
     tscKhz,
     batch(operations) {
       let cycles = 0;
       let exits = 0;
-      for (let left = operations; left > 0; left -= mostInARun) {
-        const part = Math.min(left, mostInARun);
+      const each = new Float64Array(isLong === false ? 0 : operations);
+      for (let done = 0; done < operations; done += mostInARun) {
+        const part = Math.min(operations - done, mostInARun);
         hooks?.before?.();
-        const batch = machine.batch(part);
-        checkProof(description, batch, part);
+        const run = machine.run(part);
+        checkProof(description, run, part);
         hooks?.after?.(part);
-        cycles += batch.cycles;
-        exits += batch.counted(STATISTIC.exits);
+        cycles += run.cycles;
+        exits += run.counted(STATISTIC.exits);
+        if (each.length > 0) each.set(run.each.map((one) => one * nanosecondsPerCycle), done);
       }
-      const nanoseconds = cycles * NANOSECONDS_PER_MILLISECOND / tscKhz;
-      return { operations, nanoseconds, cycles, exits };
+      isLong ??= cycles / operations >= LEAST_SINGLE_CYCLES;
+      const batch = { operations, nanoseconds: cycles * nanosecondsPerCycle, cycles, exits };
+      return isLong ? { ...batch, each } : batch;
     },
     [Symbol.dispose]: () => machine[Symbol.dispose](),
   });
 }
 
-function checkProof(description: GuestBenchmark, batch: GuestBatch, operations: number): void {
+function checkProof(description: GuestBenchmark, run: GuestRun, operations: number): void {
   const { name, interrupts = 0, userExits = 0, mostUserExits, witness } = description;
   const checkIs = (what: string, found: number | bigint, expected: number | bigint | string) => {
     if (found === expected) return;
@@ -126,19 +142,19 @@ function checkProof(description: GuestBenchmark, batch: GuestBatch, operations: 
   for (const kind of ["exits", "hypercalls", "halts"] as const) {
     const expected = description[kind];
     if (expected === undefined) continue;
-    const found = batch.counted(STATISTIC[kind]);
+    const found = run.counted(STATISTIC[kind]);
     if (found < expected * operations) {
       const least = expected * operations;
       throw new Error(`${name} had ${found} ${kind} for ${operations} operations, not ${least}`);
     }
   }
-  checkIs("interrupts", batch.taken, interrupts * operations);
+  checkIs("interrupts", run.taken, interrupts * operations);
   if (mostUserExits === undefined) {
-    checkIs("exits to user space", batch.userExits, userExits * operations);
-  } else if (batch.userExits > mostUserExits(operations)) {
-    checkIs("exits to user space", batch.userExits, `at most ${mostUserExits(operations)}`);
+    checkIs("exits to user space", run.userExits, userExits * operations);
+  } else if (run.userExits > mostUserExits(operations)) {
+    checkIs("exits to user space", run.userExits, `at most ${mostUserExits(operations)}`);
   }
-  if (witness !== undefined) checkIs("in R12", batch.witness, witness(operations));
+  if (witness !== undefined) checkIs("in R12", run.witness, witness(operations));
 }
 
 /** The hypercall's instruction is the vendor's: KVM would patch the other's, but not in code that is read-only. */

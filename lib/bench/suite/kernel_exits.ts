@@ -74,7 +74,7 @@ function toggle(name: string, register: "cr0" | "cr4", bit: number, flag: string
     name,
     what: `MOV to ${register.toUpperCase()} that changes ${flag}, and one that changes it back`,
     guest: () => ({
-      load: asm`
+      prepare: asm`
         mov rsi, ${register}
         mov rbx, rsi
         btc rbx, ${bit}
@@ -100,7 +100,7 @@ function access(direction: "from" | "to", register: "cr0" | "cr3" | "cr4"): Gues
     name: `mov_${direction}_${register}`,
     what: `MOV ${direction} ${register.toUpperCase()}${isRead ? "" : " of the value that it has"}`,
     guest: () => ({
-      load: asm`mov rsi, ${register}`,
+      prepare: asm`mov rsi, ${register}`,
       operation: isRead ? asm`mov rbx, ${register}` : asm`mov ${register}, rsi`,
       finish: asm`
         mov r12, ${isRead ? "rbx" : register}
@@ -314,7 +314,7 @@ const DESCRIPTIONS: readonly GuestBenchmark[] = [
     name: "invlpg",
     what: "INVLPG",
     guest: () => ({
-      load: asm`mov ebx, frame_start`,
+      prepare: asm`mov ebx, frame_start`,
       operation: asm`
         invlpg [rbx]
         inc r12

@@ -12,36 +12,52 @@ const REPORT_PORT = 0x500;
 const TIMEOUT_MILLISECONDS = 60_000;
 
 /** What the host and the guest tell each other: quadwords at the label `results`. */
-const WORD = { operations: 0, loop: 8, empty: 16, elapsed: 24, taken: 32, witness: 40 } as const;
-const RESULTS_SIZE = 48;
+const WORD = { operations: 0, elapsed: 8, taken: 16, witness: 24 } as const;
+const RESULTS_SIZE = 32;
+const QUADWORD = 8;
+
+/** Where the guest leaves its readings of the TSC: one before the first operation, and one behind each. */
+const READINGS = 0x18_0000;
+const READINGS_END = 0x1f_f000;
+/** As many operations as there is room for. */
+export const MOST_IN_A_RUN: number = (READINGS_END - READINGS) / QUADWORD - 1;
+
+/** The same of a loop that does nothing. */
+const EMPTY_READINGS = READINGS_END;
+const EMPTY_TURNS = 64;
+
+const WORD_RANGE = 2 ** 32;
 
 /**
- * A guest that does one operation over and over. The parts may use all registers but R13 to R15 and RSP; R12 is 0 when a
- * batch begins, and the host sees what it is at the end. `finish` does not find RAX, RCX and RDX as the operation left them.
+ * A guest that does one operation over and over. The parts may use all registers but R13 to R15 and RSP, and the first
+ * 1.5 MiB of memory. The TSC is read behind each operation, which overwrites RAX, RCX and RDX. R12 is 0 when a run begins,
+ * and the host sees what it is at the end.
  */
 export interface MeasuredGuest {
   /** What is done once. */
   readonly setup?: AsmSource;
-  /** What is done before each batch. */
+  /** What is done before each run. */
   readonly prepare?: AsmSource;
-  /** What loads the registers that the operation uses: between the first reading of the TSC and the loop. */
+  /** What loads RAX, RCX and RDX for the operation, each time: a part of it that costs next to nothing. */
   readonly load?: AsmSource;
   /** The operation. */
   readonly operation: AsmSource;
-  /** What is done after each batch. */
+  /** What is done after each run. */
   readonly finish?: AsmSource;
   /** Interrupt handlers, other CPUs' code, data. They count interrupts in `[taken]`. */
   readonly routines?: AsmSource;
-  /** Whether the operation adds the cycles to `[elapsed]` itself, since only a part of it is meant. */
+  /** Whether the operation leaves the cycles in `[elapsed]` itself, since only a part of it is meant. */
   readonly measuresItself?: boolean;
   /** The machine. */
   readonly options?: LongOptions;
 }
 
-/** What a batch of a {@linkcode MeasuredGuest} came to. */
-export interface GuestBatch {
-  /** Cycles of the guest's TSC, without those of the empty loop. */
+/** What a run of a {@linkcode MeasuredGuest} came to. */
+export interface GuestRun {
+  /** Cycles of the guest's TSC, without those of an empty loop, of which one operation may have none; at least 1. */
   readonly cycles: number;
+  /** Those of each operation. */
+  readonly each: Float64Array;
   /** How many interrupts its handlers have counted. */
   readonly taken: number;
   /** R12 as the guest left it. */
@@ -53,8 +69,8 @@ export interface GuestBatch {
 }
 
 /**
- * The frame around the parts. Each batch is announced by the host in `operations`; the guest measures as many turns of an
- * empty loop, then the operations, and reports. The readings are serialized (Intel SDM Vol. 2B, RDTSC and RDTSCP).
+ * The frame around the parts. Each run is announced by the host in `operations`; the guest measures some turns of an empty
+ * loop, then the operations, and reports. The readings are serialized (Intel SDM Vol. 2B, RDTSC and RDTSCP).
  */
 function frame(guest: MeasuredGuest): AsmSource {
   const nothing = asm``;
@@ -67,48 +83,48 @@ function frame(guest: MeasuredGuest): AsmSource {
   } = guest;
   return asm`
       bits 64
-    %macro begin_reading 0
+    %macro first_reading 1
+      mov r14d, %1
       lfence
       rdtsc
-      shl rdx, 32
-      lea r13, [rax + rdx]
+      mov [r14], eax
+      mov [r14 + 4], edx
+      lfence
     %endmacro
-    %macro end_reading 1
+    %macro next_reading 0
       rdtscp
       lfence
-      shl rdx, 32
-      add rax, rdx
-      sub rax, r13
-      mov [%1], rax
+      add r14, ${QUADWORD}
+      mov [r14], eax
+      mov [r14 + 4], edx
     %endmacro
 
     frame_start:
       ${setup}
-    frame_batch:
+    frame_run:
       mov edx, ${REPORT_PORT}
       out dx, al
-      mov r14, [results + ${WORD.operations}]
+      mov r15d, ${EMPTY_TURNS}
+      first_reading ${EMPTY_READINGS}
+    frame_empty:
+      next_reading
+      dec r15
+      jnz frame_empty
       xor r12d, r12d
       mov [results + ${WORD.elapsed}], r12
       mov [results + ${WORD.taken}], r12
-      mov r15, r14
-      begin_reading
-    frame_empty:
-      dec r15
-      jnz frame_empty
-      end_reading results + ${WORD.empty}
       ${prepare}
-      mov r15, r14
-      begin_reading
-      ${load}
+      mov r15, [results + ${WORD.operations}]
+      first_reading ${READINGS}
     frame_operation:
+      ${load}
       ${guest.operation}
+      ${guest.measuresItself ? ownReading() : asm`next_reading`}
       dec r15
       jnz frame_operation
-      end_reading results + ${WORD.loop}
       ${finish}
       mov [results + ${WORD.witness}], r12
-      jmp frame_batch
+      jmp frame_run
 
       ${routines}
       align 64, db 0
@@ -119,7 +135,16 @@ function frame(guest: MeasuredGuest): AsmSource {
   `;
 }
 
-/** A machine with a {@linkcode MeasuredGuest}, which waits for its first batch. */
+/** What the operation has measured itself, in place of a reading. */
+function ownReading(): AsmSource {
+  return asm`
+    mov rax, [elapsed]
+    add r14, ${QUADWORD}
+    mov [r14], rax
+  `;
+}
+
+/** A machine with a {@linkcode MeasuredGuest}, which waits for its first run. */
 export class MeasuredMachine implements Disposable {
   /** The machine. */
   readonly vm: Machine;
@@ -127,8 +152,10 @@ export class MeasuredMachine implements Disposable {
   readonly tscKhz: number;
   readonly #guest: MeasuredGuest;
   readonly #results: DataView;
+  readonly #readings: Uint32Array;
+  readonly #emptyReadings: Uint32Array;
   readonly #statistics: StatsFd;
-  /** Of one turn, the least that was seen: what disturbs a turn only adds to it. */
+  /** Cycles of an empty loop's turn: the median of a run, in the run where that was least. */
   #emptyTurn = Infinity;
 
   /**
@@ -139,21 +166,24 @@ export class MeasuredMachine implements Disposable {
   constructor(guest: MeasuredGuest, attach: (vm: Machine) => void = () => {}) {
     using cleanup = new DisposableStack();
     this.#guest = guest;
-    this.vm = cleanup.use(
+    const vm = cleanup.use(
       boot(frame(guest), { mode: "long", timeout: TIMEOUT_MILLISECONDS, ...guest.options }),
     );
-    this.vm.ports.on(REPORT_PORT, { name: "report", write: () => this.vm.stop() });
-    attach(this.vm);
+    this.vm = vm;
+    vm.ports.on(REPORT_PORT, { name: "report", write: () => vm.stop() });
+    attach(vm);
     this.#run();
-    const { buffer, byteOffset } = this.vm.memory.view("results", RESULTS_SIZE);
+    const { buffer, byteOffset } = vm.memory.view("results", RESULTS_SIZE);
     this.#results = new DataView(buffer, byteOffset, RESULTS_SIZE);
-    this.tscKhz = this.vm.kvm.vcpu.clock.getTscKhz();
-    this.#statistics = cleanup.use(this.vm.kvm.vcpu.getStatsFd());
+    this.#readings = words(vm, READINGS, MOST_IN_A_RUN + 1);
+    this.#emptyReadings = words(vm, EMPTY_READINGS, EMPTY_TURNS + 1);
+    this.tscKhz = vm.kvm.vcpu.clock.getTscKhz();
+    this.#statistics = cleanup.use(vm.kvm.vcpu.getStatsFd());
     cleanup.move();
   }
 
-  /** Does the operation so often. */
-  batch(operations: number): GuestBatch {
+  /** Does the operation so often, at most {@linkcode MOST_IN_A_RUN} times. */
+  run(operations: number): GuestRun {
     const { vm } = this;
     const results = this.#results;
     results.setBigUint64(WORD.operations, BigInt(operations), true);
@@ -162,11 +192,16 @@ export class MeasuredMachine implements Disposable {
     this.#run();
     const after = this.#statistics.read();
     const word = (offset: number) => Number(results.getBigUint64(offset, true));
-    this.#emptyTurn = Math.min(this.#emptyTurn, word(WORD.empty) / operations);
+    const turns = Array.from(
+      { length: EMPTY_TURNS },
+      (_, turn) => between(this.#emptyReadings, turn + 1),
+    );
+    const [median] = turns.sort((a, b) => a - b).slice(EMPTY_TURNS / 2);
+    this.#emptyTurn = Math.min(this.#emptyTurn, median);
+    const each = this.#cyclesOf(operations);
     return {
-      cycles: this.#guest.measuresItself
-        ? word(WORD.elapsed)
-        : Math.max(0, word(WORD.loop) - this.#emptyTurn * operations),
+      cycles: Math.max(1, this.#cyclesOfAll(each)),
+      each,
       taken: word(WORD.taken),
       witness: results.getBigUint64(WORD.witness, true),
       userExits: vm.log.total - exits - 1,
@@ -179,10 +214,30 @@ export class MeasuredMachine implements Disposable {
     };
   }
 
+  #cyclesOf(operations: number): Float64Array {
+    const readings = this.#readings;
+    const isOwn = this.#guest.measuresItself;
+    const each = new Float64Array(operations);
+    for (let operation = 1; operation <= operations; operation++) {
+      each[operation - 1] = isOwn
+        ? reading(readings, operation)
+        : Math.max(0, between(readings, operation) - this.#emptyTurn);
+    }
+    return each;
+  }
+
+  /** A single operation may seem to take less than an empty turn; all together may not gain from that. */
+  #cyclesOfAll(each: Float64Array): number {
+    if (this.#guest.measuresItself) return each.reduce((sum, one) => sum + one, 0);
+    const count = each.length;
+    const all = reading(this.#readings, count) - reading(this.#readings, 0);
+    return all - count * this.#emptyTurn;
+  }
+
   #run(): void {
     const exit = this.vm.run();
     if (exit.reason === "IO" && exit.port === REPORT_PORT) return;
-    throw new Error(`The guest ended with ${exit.reason} before it had done its batch`);
+    throw new Error(`The guest ended with ${exit.reason} before it had done its work`);
   }
 
   /** Disposes the machine. */
@@ -190,4 +245,19 @@ export class MeasuredMachine implements Disposable {
     this.#statistics[Symbol.dispose]();
     this.vm[Symbol.dispose]();
   }
+}
+
+/** So many quadwords of the guest's memory, as pairs of words. */
+function words({ memory }: Machine, gpa: number, quadwords: number): Uint32Array {
+  const { buffer, byteOffset } = memory.view(gpa, quadwords * QUADWORD);
+  return new Uint32Array(buffer, byteOffset, quadwords * 2);
+}
+
+function reading(readings: Uint32Array, index: number): number {
+  return readings[2 * index + 1] * WORD_RANGE + readings[2 * index];
+}
+
+/** Cycles between a reading and the one before. */
+function between(readings: Uint32Array, index: number): number {
+  return reading(readings, index) - reading(readings, index - 1);
 }

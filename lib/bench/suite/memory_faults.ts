@@ -31,7 +31,7 @@ const QUADWORD = 8;
 /** Writes a byte to each page of the window. */
 function toucher(options: LongOptions = {}): MeasuredGuest {
   return {
-    load: asm`mov esi, ${WINDOW}`,
+    prepare: asm`mov esi, ${WINDOW}`,
     operation: asm`
       mov [rsi], al
       add esi, ${PAGE}
@@ -73,7 +73,7 @@ const FAULTS: readonly GuestBenchmark[] = [
         and rbx, ${-PAGE}
         mov [entry], rbx
       `,
-      load: asm`
+      prepare: asm`
         mov rbx, [entry]
         mov esi, ${LINEAR}
       `,
@@ -149,7 +149,7 @@ function question(kind: "log" | "ring", pages: number): Benchmark {
       const machine = cleanup.use(new MeasuredMachine(toucher({ dirtyPages, slots })));
       let dirty: readonly number[];
       return {
-        before: () => void machine.batch(pages),
+        before: () => void machine.run(pages),
         operation: () => void (dirty = machine.vm.memory.dirty()),
         after() {
           const found = dirty.filter((gpa) => gpa >= WINDOW).length;
