@@ -95,8 +95,8 @@ export function warmed(run: BenchmarkRun): BenchmarkRun {
 }
 
 /**
- * Where operations take fewer cycles on average, only means are told: what reading the TSC costs would be a part of each
- * time that cannot be told from it.
+ * Where an operation takes fewer cycles, only means are told: what reading the TSC costs would be a part of each time that
+ * cannot be told from it.
  */
 const LEAST_SINGLE_CYCLES = 500;
 
@@ -108,13 +108,13 @@ function start(description: GuestBenchmark): BenchmarkRun {
   });
   const { tscKhz } = machine;
   const nanosecondsPerCycle = NANOSECONDS_PER_MILLISECOND / tscKhz;
-  let isLong: boolean | undefined;
+  let isLong = true;
   return warmed({
     tscKhz,
     batch(operations) {
       let cycles = 0;
       let exits = 0;
-      const each = new Float64Array(isLong === false ? 0 : operations);
+      const each = new Float64Array(isLong ? operations : 0);
       for (let done = 0; done < operations; done += mostInARun) {
         const part = Math.min(operations - done, mostInARun);
         hooks?.before?.();
@@ -123,9 +123,9 @@ function start(description: GuestBenchmark): BenchmarkRun {
         hooks?.after?.(part);
         cycles += run.cycles;
         exits += run.counted(STATISTIC.exits);
-        if (each.length > 0) each.set(run.each.map((one) => one * nanosecondsPerCycle), done);
+        isLong &&= run.each.every((one) => one >= LEAST_SINGLE_CYCLES);
+        if (isLong) each.set(run.each.map((one) => one * nanosecondsPerCycle), done);
       }
-      isLong ??= cycles / operations >= LEAST_SINGLE_CYCLES;
       const batch = { operations, nanoseconds: cycles * nanosecondsPerCycle, cycles, exits };
       return isLong ? { ...batch, each } : batch;
     },
