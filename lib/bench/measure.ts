@@ -149,11 +149,15 @@ async function figures(
   const cycles = batches.flatMap((each) =>
     each.cycles === undefined ? [] : [each.cycles / operations]
   );
+  const exits = batches.flatMap((each) =>
+    each.exits === undefined ? [] : [each.exits / operations]
+  );
   return {
     sample: operations === 1 || samples.length > batches.length ? "operation" : "batch",
     operations,
     nanoseconds: summarize(samples),
     ...cycles.length === batches.length ? { cycles: summarize(cycles), tscKhz: run.tscKhz } : {},
+    ...exits.length === batches.length ? { exits: median(exits) } : {},
     histogram: encodeHistogram(samples),
     warmUp: { operations: warm.operations, isSteady: warm.isSteady },
   };

@@ -30,6 +30,8 @@ export interface Measurement {
   readonly nanoseconds: Summary;
   /** Cycles of the guest's TSC that an operation took, as batches' means, where the guest measured itself. */
   readonly cycles?: Summary;
+  /** VM exits that KVM counted for an operation, as the median of batches, where it was asked. */
+  readonly exits?: number;
   /** How fast that TSC counts. */
   readonly tscKhz?: number;
   /** The samples, as a compressed HDR histogram in base64, in picoseconds. */

@@ -32,6 +32,9 @@ const VERDICT_STYLES: Readonly<Partial<Record<Verdict, keyof typeof STYLES>>> = 
   faster: "green",
 };
 
+/** An operation's exits are a whole number; some more come from timers. */
+const EXIT_DIGITS = 2;
+
 /** A column; those of less weight are left out first where the terminal is narrow. */
 interface Column {
   readonly head: string;
@@ -53,6 +56,11 @@ const COLUMNS: readonly Column[] = [
     head: "cycles",
     weight: 3,
     text: ({ cycles }) => cycles === undefined ? "" : digits(cycles.p50),
+  },
+  {
+    head: "exits",
+    weight: 2,
+    text: ({ exits }) => exits === undefined ? "" : exits.toFixed(EXIT_DIGITS),
   },
 ];
 

@@ -82,8 +82,11 @@ Deno.test("samples are means of batches, in nanoseconds and cycles, and all of t
   const { benchmark } = scripted((operations) => ({
     nanoseconds: operations * 2000,
     cycles: operations * 5000,
+    exits: operations * 2 + 1,
   }));
-  const { nanoseconds, cycles, tscKhz, sample, histogram } = await measured(benchmark);
+  const found = await measured(benchmark);
+  const { nanoseconds, cycles, tscKhz, sample, histogram } = found;
+  assertEquals(found.exits, 2 + 1 / found.operations);
   assertEquals([nanoseconds.p50, cycles?.p50, tscKhz, sample], [2000, 5000, 1_000_000, "batch"]);
   const samples = recorded(histogram).reduce((sum, each) => sum + each.samples, 0);
   assertEquals(samples, nanoseconds.count);

@@ -53,6 +53,16 @@ Deno.test("what there is no room for is left out, the least important first", ()
   }
 });
 
+Deno.test("exits of an operation have a column where they were counted", () => {
+  const counted = resultsOf([
+    measured("cpuid", spread, { exits: 1.004 }),
+    measured("pio_in", spread),
+  ]);
+  const [head, cpuid, pioIn] = table(counted, { width: 100, colours: false }).split("\n").slice(1);
+  const end = head.indexOf("exits") + "exits".length;
+  assertEquals([cpuid.slice(end - 5, end), pioIn.slice(end - 5, end)], [" 1.00", "     "]);
+});
+
 Deno.test("colours are there where they are wanted, and change no text", () => {
   const plain = table(results, { width: 100, colours: false });
   const coloured = table(results, { width: 100, colours: true });
