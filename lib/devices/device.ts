@@ -56,8 +56,8 @@ export interface Device {
   save?(): unknown;
   /**
    * Takes a state that {@linkcode Device.save} gave, of this device or of one that was made and set up alike: what the
-   * guest does next has the same effects once more. Memory and time are restored before, an interrupt controller after
-   * the devices whose lines it has.
+   * guest does next has the same effects once more. Time is restored before, and so are the levels of its interrupt lines:
+   * it sets them to what they were, without an edge.
    */
   restore?(state: unknown): void;
   /**
@@ -173,8 +173,16 @@ export interface DeviceBoard {
    * in a row that are alike up to the colon are shown as one.
    */
   describe(text: string): void;
-  /** Resets the machine after the access that is being answered: the SYSTEM_EVENT exit RESET. */
+  /**
+   * Resets the machine after the access that is being answered, as RESET# does: the SYSTEM_EVENT exit RESET. The CPUs and
+   * devices are as at power-on; memory keeps its content.
+   */
   reset(): void;
+  /**
+   * Resets the CPUs alone, as INIT# does: CPU 0 begins at its reset vector, others wait for a SIPI. Devices, memory, caches,
+   * FPU and MSRs stay as they are (Intel SDM Vol. 3A, table 10-1).
+   */
+  init(): void;
   /** Turns the power off after the access that is being answered: the SYSTEM_EVENT exit SHUTDOWN. */
   powerOff(): void;
 }

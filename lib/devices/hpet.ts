@@ -157,8 +157,8 @@ export class Hpet implements Device {
   restore(saved: unknown): void {
     const state = structuredClone(saved as State);
     this.#state = { ...state, since: state.since + this.#board.timers.now };
-    for (const line of this.#lines.values()) line.set(false);
-    for (const index of state.timers.keys()) this.#signal(index);
+    // Without an edge where the line is as it was.
+    for (const line of this.#lines.values()) line.set(this.#asserts(line));
     this.#planAll();
   }
 
@@ -264,11 +264,19 @@ export class Hpet implements Device {
 
   /** A level is there as long as its status is. */
   #signal(index: number): void {
-    const { configuration } = this.#state.timers[index];
-    const isLevel = (configuration & TIMER.LEVEL) !== 0n;
-    if (!isLevel) return;
-    const isEnabled = this.#isOn && (configuration & TIMER.INTERRUPT_ENABLE) !== 0n;
-    this.#line(index)?.set(isEnabled && (this.#state.status >> BigInt(index) & 1n) !== 0n);
+    const isLevel = (this.#state.timers[index].configuration & TIMER.LEVEL) !== 0n;
+    const line = this.#line(index);
+    if (isLevel && line !== undefined) line.set(this.#asserts(line));
+  }
+
+  /** Whether a timer holds a line; several may have the same. */
+  #asserts(line: InterruptLine): boolean {
+    return this.#state.timers.some(({ configuration }, index) => {
+      const isEnabled = this.#isOn && (configuration & TIMER.INTERRUPT_ENABLE) !== 0n;
+      const isPending = (this.#state.status >> BigInt(index) & 1n) !== 0n;
+      return (configuration & TIMER.LEVEL) !== 0n && isEnabled && isPending &&
+        this.#line(index) === line;
+    });
   }
 
   #planAll(): void {

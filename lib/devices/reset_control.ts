@@ -6,9 +6,10 @@ import type { Device, DeviceBoard } from "./device.ts";
 const BIT = { SYSTEM_RESET: 0x02, RESET_CPU: 0x04, FULL_RESET: 0x08 } as const;
 
 /**
- * The reset control register (0xcf9) of PCI chipsets: a write that sets bit 2, where it was clear, resets the machine.
+ * The reset control register (0xcf9) of PCI chipsets: a write that sets bit 2, where it was clear, resets the machine
+ * where bit 1 is set (hard), and the CPUs alone, by INIT#, where it is not (soft).
  *
- * Intel ICH10 data sheet, 13.7.5. Hard (bit 1), soft and full resets (bit 3) are the same here. The register has one
+ * Intel ICH10 data sheet, 13.7.5. Full resets (bit 3) are hard ones here. The register has one
  * byte: a dword at 0xcf8 is the PCI host bridge's.
  */
 export class ResetControl implements Device {
@@ -24,7 +25,9 @@ export class ResetControl implements Device {
       write: (_offset, value) => {
         const isReset = (value & ~this.#value & BIT.RESET_CPU) !== 0;
         this.#value = value & (BIT.SYSTEM_RESET | BIT.RESET_CPU | BIT.FULL_RESET);
-        if (isReset) board.reset();
+        if (!isReset) return;
+        if ((value & BIT.SYSTEM_RESET) !== 0) board.reset();
+        else board.init();
       },
     });
   }

@@ -7,7 +7,7 @@ import type { Device, DeviceBoard } from "./device.ts";
 const BIT = { RESET: 0x01, A20: 0x02 } as const;
 
 /**
- * System control port A (0x92) of a PC: the fast A20 gate and reset. The gate is that of the board: an 8042 opens and
+ * System control port A (0x92) of a PC: the fast A20 gate, and the reset of the CPUs by INIT#. The gate is that of the board: an 8042 opens and
  * closes the same.
  *
  * IBM PS/2 Technical Reference, "System Control Port A". The rest of its bits hold what is written. Left out: the
@@ -55,7 +55,7 @@ export class SystemControlPort implements Device {
         const isReset = (value & ~this.#value & BIT.RESET) !== 0;
         this.#value = value;
         board.a20 = (value & BIT.A20) !== 0;
-        if (isReset) board.reset();
+        if (isReset) board.init();
       },
     });
   }

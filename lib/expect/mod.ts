@@ -22,6 +22,7 @@ export {
   exit,
   type ExitFields,
   hlt,
+  init,
   powerOff,
   reset,
   shutdown,

@@ -28,6 +28,7 @@ const MSR_DATA = kvm_run.offsetOf("msr.data");
 const MSR_ERROR = kvm_run.offsetOf("msr.error");
 const SYSTEM_EVENT_TYPE = kvm_run.offsetOf("system_event.type");
 const SYSTEM_EVENT_DATA_COUNT = kvm_run.offsetOf("system_event.ndata");
+const SYSTEM_EVENT_DATA = kvm_run.offsetOf("system_event.data");
 const HYPERV_TYPE = kvm_run.offsetOf("hyperv.type");
 
 /** Where what it says of an exit ends. */
@@ -70,11 +71,18 @@ export class KvmRunPage {
     return this.#mapping.view.getUint32(SYSTEM_EVENT_TYPE, true);
   }
 
-  /** Makes the latest exit a SYSTEM_EVENT: what a device of user space has asked for. */
-  setSystemEvent(type: number): void {
+  /** Makes the latest exit a SYSTEM_EVENT: what user space has asked for. */
+  setSystemEvent(type: number, data?: bigint): void {
+    const { view } = this.#mapping;
     this.exitReason = EXIT_REASON.SYSTEM_EVENT;
-    this.#mapping.view.setUint32(SYSTEM_EVENT_TYPE, type, true);
-    this.#mapping.view.setUint32(SYSTEM_EVENT_DATA_COUNT, 0, true);
+    view.setUint32(SYSTEM_EVENT_TYPE, type, true);
+    view.setUint32(SYSTEM_EVENT_DATA_COUNT, data === undefined ? 0 : 1, true);
+    view.setBigUint64(SYSTEM_EVENT_DATA, data ?? 0n, true);
+  }
+
+  /** Whether a SYSTEM_EVENT has data. */
+  get systemEventHasData(): boolean {
+    return this.#mapping.view.getUint32(SYSTEM_EVENT_DATA_COUNT, true) > 0;
   }
 
   /** Whether the next `KVM_RUN` only finishes the latest exit and returns with EINTR. */

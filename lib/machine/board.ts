@@ -26,7 +26,7 @@ import {
 import { CpuScheduler } from "./run/cpu_scheduler.ts";
 import { ActivityState, HaltWatch, LOOK_MILLISECONDS } from "./run/activity_state.ts";
 import { AttachedDevices } from "./buses/attached_devices.ts";
-import { KernelReset } from "./reset.ts";
+import { initCpu, KernelReset } from "./reset.ts";
 import { Devices } from "./buses/devices.ts";
 import { ExitHandlers } from "./exits/exit_handlers.ts";
 import { ExitRecorder } from "./exits/exit_log.ts";
@@ -206,7 +206,7 @@ export class Board implements Disposable {
       checkUsable: (what) => this.checkUsable(what),
       takeEvent: () => this.#attached.takeEvent(),
       pendingOfDevices: () => this.#attached.pending,
-      reset: () => this.#reset(),
+      reset: (isInit) => this.#reset(isInit),
       ends: new RunEnds(settings),
     });
     if (interleaving !== undefined) {
@@ -306,7 +306,13 @@ export class Board implements Disposable {
     }
   }
 
-  #reset(): void {
+  /** See {@linkcode Injection.init}. */
+  askForInit(): void {
+    this.#attached.init(true);
+  }
+
+  #reset(isInit: boolean): void {
+    if (isInit) return this.cpus.forEach(initCpu);
     this.#kernelReset?.perform();
     this.#attached.resetDevices();
     for (const { parts } of this.#runners) parts.loop.reset();

@@ -88,6 +88,8 @@ export interface CpuOwner {
   readonly cpus: readonly Cpu[];
   /** The CPU of the latest exit; the first before that. */
   readonly exitingCpu: Cpu;
+  /** Has INIT# asserted before the guest goes on. */
+  askForInit(): void;
   /** How far a CPU has come. */
   progressOf(cpu: number): CpuProgress;
   /** Throws where the machine is disposed. */
@@ -150,6 +152,8 @@ export class Cpu implements StoppedCpu {
       registers: () => registers,
       queue: this.interrupts,
       hasIrqchip: irqchip !== false,
+      isFirst: number === 0,
+      askForInit: () => machine.askForInit(),
       checkUsable,
       checkStopped: (what) => machine.checkStopped(what),
     });
@@ -258,7 +262,8 @@ export class Cpu implements StoppedCpu {
       throw new TypeError(
         `Cannot set the MP state as "${state}": the machine was booted without a local APIC in the kernel, and its CPU ` +
           "is always RUNNABLE. Boot it with `irqchip: true`; or, for a guest that shall begin again at its reset vector, " +
-          'with a device by which it resets the machine (`ResetControl`, `SystemControlPort`, `I8042`) and `reset: "restart"`.',
+          "use vm.inject.init(), or a device by which it resets the machine (`ResetControl`, `SystemControlPort`, `I8042`) " +
+          'with `reset: "restart"`.',
       );
     }
     vcpu.events.setMpState(number);

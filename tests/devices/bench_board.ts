@@ -43,6 +43,8 @@ export interface BenchState {
   readonly registers: ReadonlyMap<string, bigint>;
   readonly nanoseconds: number;
   readonly devices: readonly unknown[];
+  /** The lines that are asserted, by their interrupts. */
+  readonly asserted: ReadonlyMap<number, readonly number[]>;
 }
 
 /** A board without a guest, for what devices do among themselves: what they do to it is in its log. */
@@ -60,6 +62,7 @@ export class BenchBoard implements DeviceBoard {
   #a20 = true;
   #controller: InterruptController | undefined;
   readonly #asserted = new Map<number, Set<InterruptLine>>();
+  readonly #lines: InterruptLine[] = [];
 
   constructor(devices: readonly Device[]) {
     this.devices = devices;
@@ -116,6 +119,7 @@ export class BenchBoard implements DeviceBoard {
         this.#controller?.setLine(irq, asserted);
       },
     };
+    this.#lines.push(line);
     return line;
   }
 
@@ -144,6 +148,10 @@ export class BenchBoard implements DeviceBoard {
     this.log.push("reset");
   }
 
+  init(): void {
+    this.log.push("INIT");
+  }
+
   describe(text: string): void {
     this.log.push(text);
   }
@@ -167,10 +175,6 @@ export class BenchBoard implements DeviceBoard {
     this.clock.passUntil(end);
   }
 
-  #isController(device: object): boolean {
-    return device === this.#controller;
-  }
-
   /** All of it, as a snapshot of a machine has it. */
   save(): BenchState {
     return structuredClone({
@@ -178,23 +182,33 @@ export class BenchBoard implements DeviceBoard {
       registers: this.registers,
       nanoseconds: this.clock.nanoseconds,
       devices: this.devices.map((device) => device.save?.()),
+      asserted: new Map(
+        [...this.#asserted].filter(([, { size }]) => size > 0).map(([irq, lines]) => [
+          irq,
+          [...lines].map((line) => this.#lines.indexOf(line)),
+        ]),
+      ),
     });
   }
 
   /**
-   * Takes such a state, of another board with the same devices as well: memory and time first, then the devices, and
-   * the interrupt controller last.
+   * Takes such a state, of another board with the same devices as well: memory, time and lines first, then the devices,
+   * which change no line by that.
    */
   restore(state: BenchState, nanoseconds: number): void {
-    const { bytes, registers, devices } = structuredClone(state);
+    const { bytes, registers, devices, asserted } = structuredClone(state);
     this.bytes.set(bytes);
     this.registers.clear();
     for (const [name, value] of registers) this.registers.set(name, value);
     this.clock.nanoseconds = nanoseconds;
-    const order = [...this.devices.entries()].sort(([, one], [, other]) =>
-      Number(this.#isController(one)) - Number(this.#isController(other))
-    );
-    for (const [index, device] of order) device.restore?.(devices[index]);
+    this.#asserted.clear();
+    for (const [irq, lines] of asserted) {
+      this.#asserted.set(irq, new Set(lines.map((index) => this.#lines[index])));
+    }
+    this.log = [];
+    for (const [index, device] of this.devices.entries()) device.restore?.(devices[index]);
+    const edges = this.log.filter((each) => each.startsWith("IRQ"));
+    if (edges.length > 0) throw new Error(`An edge when it was restored: ${edges.join(", ")}`);
     this.log = [];
   }
 }

@@ -1,4 +1,4 @@
-import { asm, boot, expect, type Machine, portOut, reset } from "@vmexit/vmexit";
+import { asm, boot, expect, init, type Machine, portOut, reset } from "@vmexit/vmexit";
 import {
   DebugConsole,
   type Device,
@@ -40,7 +40,11 @@ for (const { way, device, writes } of WAYS) {
       vm.memory.setU16(0x700 + 3 * index, port);
       vm.memory.setU8(0x702 + 3 * index, value);
     }
-    expect(vm).toExit([...writes.map(([port, value]) => portOut(port, value)), reset()]);
+    const isHard = way.endsWith("0xcf9");
+    expect(vm).toExit([
+      ...writes.map(([port, value]) => portOut(port, value)),
+      isHard ? reset() : init(),
+    ]);
     expect(vm).toHaveRegisters({ rip: 0xfff0, cs: 0xf000 });
   });
 }

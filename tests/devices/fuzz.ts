@@ -224,6 +224,7 @@ function limited(device: Device, refusal: string | undefined, reached: () => voi
         signalMsi: (address, data) => board.signalMsi(address, data),
         connectInterruptController: (controller) => board.connectInterruptController(controller),
         reset: () => board.reset(),
+        init: () => board.init(),
         powerOff: () => board.powerOff(),
         describe: (text) => board.describe(text),
       }),

@@ -50,6 +50,7 @@ function staysOn(device: Device): Device {
     attach(board) {
       const own = Object.create(board, {
         reset: { value: () => {} },
+        init: { value: () => {} },
         powerOff: { value: () => {} },
         a20: { get: () => isOpen, set: (open: boolean) => isOpen = open },
       });

@@ -328,7 +328,7 @@ export class I8042 implements Device {
     switch (command) {
       case COMMAND.WRITE_OUTPUT_PORT:
         this.#board!.a20 = (value & OUTPUT_PORT.A20) !== 0;
-        if ((value & OUTPUT_PORT.NO_RESET) === 0) this.#board!.reset();
+        if ((value & OUTPUT_PORT.NO_RESET) === 0) this.#board!.init();
         break;
       case COMMAND.WRITE_KEYBOARD_OUTPUT:
         this.#put(value, false);
@@ -351,7 +351,7 @@ export class I8042 implements Device {
     }
     if (command >= COMMAND.PULSE) {
       // The bits that are 0 are pulsed, of which one is wired.
-      if ((command & PULSE_BITS & OUTPUT_PORT.NO_RESET) === 0) this.#board!.reset();
+      if ((command & PULSE_BITS & OUTPUT_PORT.NO_RESET) === 0) this.#board!.init();
       return;
     }
     switch (command) {

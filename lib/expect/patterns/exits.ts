@@ -9,6 +9,7 @@ import type {
 } from "../../kvm/exits/exit.ts";
 import { checkAnswer, takesAnswer } from "../../kvm/exits/exit_answer.ts";
 import { endsRun, fieldsOf, goesOn, placeOf } from "../../kvm/exits/exit_table.ts";
+import { INIT_DATA } from "../../machine/interrupts/system_event.ts";
 import { fromCaller } from "../../machine/run/run_errors.ts";
 import { someEntries } from "../../x86/defined_entries.ts";
 import { hex } from "../../x86/hex.ts";
@@ -118,11 +119,24 @@ export function shutdown(): ExitPattern {
 }
 
 /**
- * The guest resets the machine by one of its devices, or by a triple fault that does (the option `tripleFault`). It
- * begins again at the reset vector.
+ * The guest resets the machine as RESET# does, by one of its devices, or by a triple fault that does (the option
+ * `tripleFault`). It begins again at the reset vector, with its devices as at power-on.
  */
 export function reset(): ExitPattern {
-  return exit("SYSTEM_EVENT", { type: KVM_SYSTEM_EVENT.RESET });
+  return exit("SYSTEM_EVENT", {
+    type: KVM_SYSTEM_EVENT.RESET,
+    data: function isReset(data: readonly bigint[]) {
+      return data.length === 0;
+    },
+  });
+}
+
+/**
+ * The CPUs are reset by INIT# alone, by one of the machine's devices or by `vm.inject.init()`. CPU 0 begins again at the
+ * reset vector; memory, devices, FPU and MSRs are as they were.
+ */
+export function init(): ExitPattern {
+  return exit("SYSTEM_EVENT", { type: KVM_SYSTEM_EVENT.RESET, data: [INIT_DATA] });
 }
 
 /** The guest turns the power off, by one of the machine's devices. */

@@ -10,8 +10,8 @@ import type {
 } from "../../devices/device.ts";
 import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
 import type { Timers } from "../../devices/timers.ts";
-import { KVM_SYSTEM_EVENT } from "../../kvm/abi/constants.ts";
 import type { Vm } from "../../kvm/vm.ts";
+import { SYSTEM_EVENT } from "../interrupts/system_event.ts";
 import type { Interrupts } from "../interrupts/interrupts.ts";
 import type { Irqchip } from "../interrupts/irqchip.ts";
 
@@ -257,12 +257,18 @@ export class AttachedDevices implements DeviceBoard, Disposable {
 
   /** See {@linkcode DeviceBoard.reset}. */
   reset(): void {
-    this.#event = KVM_SYSTEM_EVENT.RESET;
+    this.#event = SYSTEM_EVENT.RESET;
+  }
+
+  /** See {@linkcode DeviceBoard.init}. */
+  init(byTest = false): void {
+    // A reset of the whole machine is one of the CPUs, too.
+    this.#event ??= byTest ? SYSTEM_EVENT.INIT_BY_TEST : SYSTEM_EVENT.INIT;
   }
 
   /** See {@linkcode DeviceBoard.powerOff}. */
   powerOff(): void {
-    this.#event = KVM_SYSTEM_EVENT.SHUTDOWN;
+    this.#event = SYSTEM_EVENT.SHUTDOWN;
   }
 
   /** Ends the devices, all of them though one fails. */

@@ -38,6 +38,10 @@ export interface InjectionInit {
   readonly hasSmm: boolean;
   /** Whether the kernel has the interrupt controllers, or the local APIC. */
   readonly hasIrqchip: boolean;
+  /** Whether it is the CPU that starts at the reset vector. */
+  readonly isFirst: boolean;
+  /** Has INIT# asserted before the guest goes on. */
+  readonly askForInit: () => void;
   /** Throws where the machine is disposed. */
   readonly checkUsable: (what: string) => void;
   /** Throws where it runs, or waits for an answer. */
@@ -217,6 +221,37 @@ export class Injection {
     }
     this.#parts.vcpu.events.smi();
     this.#injected.add("SMI");
+  }
+
+  /**
+   * Asserts INIT#: before its next instruction the CPU begins again at its reset vector, F000:FFF0 with a base of
+   * 0xffff0000 (Intel SDM Vol. 3A, table 10-1). Memory, devices, caches, FPU and MSRs stay as they are; other CPUs wait for
+   * a SIPI. It is an exit, which a transcript can expect: `init()`.
+   *
+   * @throws {TypeError} When it is another CPU than the first, or, as the guest goes on, it is in system-management mode.
+   *
+   * @example
+   * ```ts no-eval
+   * import { asm, boot, expect, hlt, init } from "@vmexit/vmexit";
+   *
+   * const content = new Uint8Array(0x1000);
+   * content[0xff0] = 0xf4; // hlt
+   * using vm = boot(asm`hlt`, { slots: [{ gpa: 0xffff_f000, size: 0x1000, readonly: true, content }] });
+   * vm.run();
+   * vm.inject.init();
+   * expect(vm).toExit([init(), hlt()]);
+   * expect(vm).toHaveRegisters({ cs: 0xf000, rip: 0xfff1 });
+   * ```
+   */
+  init(): void {
+    this.#parts.checkUsable("inject INIT");
+    if (!this.#parts.isFirst) {
+      throw new TypeError(
+        "Cannot inject INIT into another CPU than the first: those get it from a local APIC, by an IPI. Set their " +
+          '`mpState` as "INIT_RECEIVED", or inject it into vm.cpus[0].',
+      );
+    }
+    this.#parts.askForInit();
   }
 
   #pending(): readonly PendingEvent[] {

@@ -1,4 +1,3 @@
-import { KVM_SYSTEM_EVENT } from "../../kvm/abi/constants.ts";
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import type { Exit } from "../../kvm/exits/exit.ts";
 import { goesOn } from "../../kvm/exits/exit_table.ts";
@@ -11,6 +10,7 @@ import { RunProgress } from "./run_progress.ts";
 import { asyncError, isPromise } from "../../devices/handlers.ts";
 import type { CpuScheduler } from "./cpu_scheduler.ts";
 import { FaultCatcher } from "../faults/fault_catcher.ts";
+import { SYSTEM_EVENT } from "../interrupts/system_event.ts";
 import { checkPending, isForTheTest } from "./pending_events.ts";
 import { GuestFaultError, TimeLimitError, UnhandledExitError } from "./run_errors.ts";
 import {
@@ -43,12 +43,12 @@ export interface RunControlInit {
   readonly exitPort: ExitPort | undefined;
   /** Throws where the machine is disposed. */
   readonly checkUsable: (what: string) => void;
-  /** The type of the SYSTEM_EVENT that a device has asked for, if any has since it was asked last. */
+  /** Which `SYSTEM_EVENT` a device, or the test, has asked for, if any has since it was asked last. */
   readonly takeEvent: () => number | undefined;
   /** What the test has planned of devices, and has not come about. */
   readonly pendingOfDevices: () => readonly string[];
-  /** Resets the machine. */
-  readonly reset: () => void;
+  /** Resets the machine, or by INIT its CPUs alone. */
+  readonly reset: (isInit: boolean) => void;
   /** How a run may end. */
   readonly ends: RunEnds;
 }
@@ -325,7 +325,7 @@ export class RunControl {
     const { loop, vcpu: { kvmRun } } = this.progress.runner.parts;
     const isReset = ends.resetsAtShutdown && loop.isAtExit &&
       kvmRun.exitReason === EXIT_REASON.SHUTDOWN;
-    const event = isReset ? KVM_SYSTEM_EVENT.RESET : takeEvent();
+    const event = isReset ? SYSTEM_EVENT.RESET : takeEvent();
     if (event === undefined) return false;
     loop.noteSystemEvent(event);
     return true;
@@ -345,9 +345,9 @@ export class RunControl {
   #resetIfAsked(): void {
     const { loop, vcpu: { kvmRun } } = this.progress.runner.parts;
     const isAsked = kvmRun.exitReason === EXIT_REASON.SYSTEM_EVENT &&
-      kvmRun.systemEventType === KVM_SYSTEM_EVENT.RESET;
+      kvmRun.systemEventType === SYSTEM_EVENT.RESET;
     if (!loop.isAtExit || !isAsked) return;
-    this.#parts.reset();
+    this.#parts.reset(kvmRun.systemEventHasData);
     this.#parts.scheduler?.reset();
     this.progress.runner = this.#parts.runners[0];
   }
