@@ -67,9 +67,12 @@ export class PciBus implements Device {
   readonly #functions = new Map<number, PciFunction>();
   readonly #mapped = new Map<PciFunction, Map<number, Mapping>>();
   readonly #options: PciBusOptions;
-  /** The functions that assert each PIRQ, and the lines that those lead to. */
+  /** The functions that assert each PIRQ, and the interrupts that those lead to. */
   readonly #asserted: readonly Set<PciFunction>[] = PIRQS.map(() => new Set());
-  #lines: readonly (InterruptLine | undefined)[] = [];
+  #routes: readonly (number | undefined)[] = [];
+  /** The line of each interrupt that a PIRQ can lead to. */
+  readonly #lines = new Map<number, InterruptLine>();
+  #isRestoring = false;
   #board!: DeviceBoard;
   #address = 0;
 
@@ -124,7 +127,11 @@ export class PciBus implements Device {
   attach(board: DeviceBoard): void {
     this.#board = board;
     const { irqs = PIRQS, ecam } = this.#options;
-    this.#route(irqs);
+    const isRoutable = this.#bridge !== undefined;
+    for (const irq of isRoutable ? ROUTABLE_IRQS : irqs) {
+      this.#lines.set(irq, this.#lines.get(irq) ?? board.interruptLine(irq));
+    }
+    this.#routes = irqs;
     for (const [place, each] of this.#functions) {
       const pirq = pirqOf(place, each);
       this.#mapped.set(each, new Map());
@@ -136,10 +143,13 @@ export class PciBus implements Device {
         setPin: (asserted) => {
           if (asserted) this.#asserted[pirq].add(each);
           else this.#asserted[pirq].delete(each);
-          this.#drive(pirq);
+          this.#drive();
         },
         decodingChanged: () => this.#map(each),
-        routePirqs: (irqs) => this.#route(irqs),
+        routePirqs: (irqs) => {
+          this.#routes = irqs;
+          this.#drive();
+        },
       });
     }
     this.#claimConfiguration(board, ecam);
@@ -201,7 +211,13 @@ export class PciBus implements Device {
   restore(state: unknown): void {
     const { address, functions } = state as { address: number; functions: [number, unknown][] };
     this.#address = address;
-    for (const [place, saved] of functions) this.#functions.get(place)!.restore(saved);
+    this.#isRestoring = true;
+    try {
+      for (const [place, saved] of functions) this.#functions.get(place)!.restore(saved);
+    } finally {
+      this.#isRestoring = false;
+    }
+    this.#drive();
   }
 
   #readData(offset: number, size: number): number {
@@ -244,15 +260,13 @@ export class PciBus implements Device {
     if (offset + size <= CONFIG_SIZE) this.#functions.get(place)?.writeConfig(offset, value, size);
   }
 
-  /** Leads PIRQs to lines; what is asserted moves with them. */
-  #route(irqs: readonly (number | undefined)[]): void {
-    for (const line of this.#lines) line?.set(false);
-    this.#lines = irqs.map((irq) => irq === undefined ? undefined : this.#board.interruptLine(irq));
-    for (const pirq of this.#lines.keys()) this.#drive(pirq);
-  }
-
-  #drive(pirq: number): void {
-    this.#lines[pirq]?.set(this.#asserted[pirq].size > 0);
+  /** Sets the lines to what the PIRQs are that lead there. */
+  #drive(): void {
+    // Half of the functions say nothing of the lines that all of them share.
+    if (this.#isRestoring) return;
+    for (const [irq, line] of this.#lines) {
+      line.set(this.#routes.some((each, pirq) => each === irq && this.#asserted[pirq].size > 0));
+    }
   }
 
   /** Does what firmware does: BARs from the windows on, the largest first, so that each lies at a multiple of its size. */
