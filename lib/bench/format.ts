@@ -1,3 +1,4 @@
+import type { MachineMemory } from "./machine_memory.ts";
 import type { Bucket } from "./histogram.ts";
 import type { Clock, Comparison, Measurement } from "./results.ts";
 
@@ -99,4 +100,15 @@ export function comparisonRows(comparisons: readonly Comparison[]): string[][] {
       ratio(wall?.ratio),
     ]),
   ];
+}
+
+const KIB = 1024;
+
+/** What a machine takes of memory, as a sentence. */
+export function memoryNote({ machines, process, kernel }: MachineMemory): string {
+  const size = (bytes: number) => `${Math.round(bytes / KIB).toLocaleString("en")} KiB`;
+  const ofKernel = kernel === undefined ? "" : ` and ${size(kernel)} of the kernel`;
+  return `A machine of one page takes ${
+    size(process)
+  } of this process${ofKernel} (mean of ${machines}).`;
 }

@@ -1,5 +1,6 @@
 import type { BenchmarkGroup } from "./benchmark.ts";
 import type { Fingerprint } from "./fingerprint.ts";
+import type { MachineMemory } from "./machine_memory.ts";
 import type { Summary } from "./statistics.ts";
 
 /** What a file of results says that it is. */
@@ -88,6 +89,8 @@ export interface Results {
   readonly fingerprint: Fingerprint;
   /** What it came to, in the order of the suite. */
   readonly benchmarks: readonly (Measurement | Unmeasured)[];
+  /** What machines take of memory, where all of the suite was run. */
+  readonly machineMemory?: MachineMemory;
   /** Beside C, where that was asked for. */
   readonly comparisons?: readonly Comparison[];
 }

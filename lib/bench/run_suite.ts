@@ -1,6 +1,7 @@
 import { emulatedMachineName } from "../machine/host/emulated_machine.ts";
 import type { Benchmark } from "./benchmark.ts";
 import type { Fingerprint } from "./fingerprint.ts";
+import type { MachineMemory } from "./machine_memory.ts";
 import { clockGrain, type Effort, measure } from "./measure.ts";
 import {
   type Clock,
@@ -21,6 +22,8 @@ export interface SuiteOptions {
   readonly fingerprint: Fingerprint;
   /** What a nanosecond is here. */
   readonly clock: Clock;
+  /** Says what machines take of memory; left out, nobody does. */
+  readonly machineMemory?: () => MachineMemory;
   /** Hears which benchmark begins: its name, its number from 1, and of how many. */
   readonly onBenchmark?: (name: string, number: number, count: number) => void;
   /** Ends it. */
@@ -43,10 +46,13 @@ export async function runSuite(options: SuiteOptions): Promise<Results> {
   const { benchmarks, effort, fingerprint, clock, onBenchmark, signal } = options;
   const date = new Date().toISOString();
   const grain = clockGrain();
+  // Before all else: what benchmarks leave in the heap would make room for machines.
+  const machineMemory = options.machineMemory?.();
   const found: (Measurement | Unmeasured)[] = [];
   for (const [index, benchmark] of benchmarks.entries()) {
     onBenchmark?.(benchmark.name, index + 1, benchmarks.length);
     found.push(await measure(benchmark, { effort, grain, signal }));
   }
-  return { format: FORMAT, version: FORMAT_VERSION, date, clock, fingerprint, benchmarks: found };
+  const head = { format: FORMAT, version: FORMAT_VERSION, date, clock, fingerprint } as const;
+  return { ...head, benchmarks: found, ...machineMemory && { machineMemory } };
 }

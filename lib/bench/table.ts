@@ -6,6 +6,7 @@ import {
   comparisonRows,
   digits,
   duration,
+  memoryNote,
   sparkline,
   uncertainty,
 } from "./format.ts";
@@ -104,6 +105,7 @@ export function table(results: Results, terminal: Terminal): string {
   }
   const note = CLOCK_NOTES[results.clock];
   if (note !== undefined) lines.push("", paint(note, "yellow"));
+  if (results.machineMemory !== undefined) lines.push("", memoryNote(results.machineMemory));
   if (results.comparisons !== undefined) {
     lines.push("", ...aligned(comparisonRows(results.comparisons)));
   }

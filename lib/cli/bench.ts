@@ -13,6 +13,7 @@ import { markdown } from "../bench/markdown.ts";
 import { QUICK, THOROUGH } from "../bench/measure.ts";
 import { OutputError, OutputFile } from "../bench/output_file.ts";
 import { parseResults, type Results } from "../bench/results.ts";
+import { machineMemory } from "../bench/machine_memory.ts";
 import { clockInUse, runSuite } from "../bench/run_suite.ts";
 import { suite } from "../bench/suite/mod.ts";
 import { changeTable, table, type Terminal } from "../bench/table.ts";
@@ -164,6 +165,7 @@ async function runHere(options: BenchOptions, context: CommandContext): Promise<
     effort: options.quick ? QUICK : THOROUGH,
     fingerprint: on,
     clock,
+    machineMemory: options.filter === undefined ? () => machineMemory() : undefined,
     signal,
     onBenchmark(name, number, count) {
       if (Deno.stderr.isTerminal()) progress.show(`${number} of ${count}: ${name}`);
