@@ -111,6 +111,19 @@ export interface ShadowAccess {
   readonly write: boolean;
 }
 
+/** Memory of a device's own that the guest reads. Its writes there are accesses that the device takes. */
+export interface DeviceRom {
+  /**
+   * Whether the guest reads it, and runs from it. At first it does. Where it does not, reads are accesses that the device
+   * takes, too.
+   */
+  isShown: boolean;
+  /** Copies `length` bytes. */
+  read(offset: number, length: number): Uint8Array<ArrayBuffer>;
+  /** Writes bytes. */
+  write(offset: number, bytes: Uint8Array): void;
+}
+
 /** A CPU as firmware that the host plays sees it. */
 export interface DeviceCpu {
   /** Its number. */
@@ -173,6 +186,13 @@ export interface DeviceBoard {
    * in a row that are alike up to the colon are shown as one.
    */
   describe(text: string): void;
+  /**
+   * Gives the device memory that the guest reads: ROM, or flash. What the guest writes there goes to the device's handler
+   * in {@linkcode DeviceBoard.mmio}.
+   *
+   * @throws {RangeError} When it is not made of whole pages, or other memory is there.
+   */
+  placeRom(gpa: number, content: Uint8Array): DeviceRom;
   /**
    * Resets the machine after the access that is being answered, as RESET# does: the SYSTEM_EVENT exit RESET. The CPUs and
    * devices are as at power-on; memory keeps its content.

@@ -12,12 +12,14 @@ export type {
   DeviceBoard,
   DeviceCpu,
   DeviceMemory,
+  DeviceRom,
   InterruptController,
   InterruptLine,
   ShadowAccess,
 } from "./device.ts";
 export { Disk, SECTOR_SIZE } from "./disk.ts";
 export { ExitPort } from "./exit_port.ts";
+export { Flash, type FlashOptions } from "./flash.ts";
 export {
   FW_CFG_KEY,
   FwCfg,

@@ -39,6 +39,7 @@ import type { DirtyPages } from "./memory/dirty_pages.ts";
 import { nextInstruction } from "./memory/linear_memory.ts";
 import { LoadedImage } from "./memory/loaded_image.ts";
 import { BackedMemory, type MemorySlots } from "./memory/physical_memory.ts";
+import { ReadonlyMemory } from "./memory/device_rom.ts";
 import { ShadowRam } from "./memory/shadow_ram.ts";
 import { PortRecorder } from "./buses/port_output.ts";
 import { RunLoop } from "./run/run_loop.ts";
@@ -221,6 +222,7 @@ export class Board implements Disposable {
       mmio: this.devices.mmio,
       memory: this.memory,
       slots: parts.slots,
+      placeRom: (gpa, content) => new ReadonlyMemory(parts.slots, gpa, content),
       shadowRam: new ShadowRam(parts.slots, this.devices.mmio),
       cpu: () => deviceCpu(this.exitingCpu),
       timers: this.#timers ?? new Timers(new HostClock()),

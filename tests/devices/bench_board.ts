@@ -4,6 +4,7 @@ import {
   type Device,
   type DeviceBoard,
   type DeviceCpu,
+  type DeviceRom,
   type InterruptController,
   type InterruptLine,
   type MmioHandler,
@@ -142,6 +143,23 @@ export class BenchBoard implements DeviceBoard {
 
   shadow(segments: readonly unknown[]): void {
     this.log.push(`shadow ${JSON.stringify(segments)}`);
+  }
+
+  placeRom(_gpa: number, content: Uint8Array): DeviceRom {
+    const bytes = content.slice();
+    const say = (text: string) => void this.log.push(text);
+    let isShown = true;
+    return {
+      get isShown() {
+        return isShown;
+      },
+      set isShown(shown) {
+        if (shown !== isShown) say(`ROM ${shown}`);
+        isShown = shown;
+      },
+      read: (offset, length) => bytes.slice(offset, offset + length),
+      write: (offset, written) => bytes.set(written, offset),
+    };
   }
 
   reset(): void {

@@ -24,10 +24,20 @@ const ACCESSES_OF_MACHINE = 10_000;
  * How many machines there are, each with devices anew: ten, but one where exits are emulated, unless `deno task fuzz`
  * asks for all.
  */
-const MACHINES = emulatedMachine() === undefined || Deno.args[0] === "all" ? 10 : 1;
+const IS_ALL = emulatedMachine() === undefined || Deno.args[0] === "all";
+const MACHINES = IS_ALL ? 10 : 1;
 
 /** How many accesses guests make to the devices of a case. */
 export const FUZZED_ACCESSES = MACHINES * ACCESSES_OF_MACHINE;
+
+/** Among all tests an emulated machine makes fewer to a device whose accesses move memory, which takes a millisecond. */
+const SHARE_OF_SLOW = 5;
+
+/** How many accesses a machine makes, and all together. */
+function accessesOf({ isSlow }: Fuzz): number {
+  return ACCESSES_OF_MACHINE / (isSlow && !IS_ALL ? SHARE_OF_SLOW : 1);
+}
+export const fuzzedAccesses = (fuzz: Fuzz): number => MACHINES * accessesOf(fuzz);
 
 /** A seed that has failed: `deno task fuzz SEED`. */
 export const FUZZ_SEED = Deno.args[1] === undefined ? undefined : Number(Deno.args[1]);
@@ -40,8 +50,8 @@ const FIRST_WRITE = WIDTHS;
 const MOST_READS = 7;
 const WEIGHT = { writes: 9, reads: 1 } as const;
 
-/** Of the accesses of a machine a device must get so many: more than strays. */
-const LEAST_REACHED = ACCESSES_OF_MACHINE / 100;
+/** Of the accesses of a machine a device must get a hundredth: more than strays. */
+const LEAST_REACHED = 0.01;
 
 /** Where nothing is: a zone of coalesced writes, with which the machine begins to deliver those of others, too. */
 const UNUSED_PAGE = 0xfffe_0000;
@@ -58,6 +68,8 @@ export interface Fuzz {
   readonly mmio?: readonly (readonly [first: number, last: number])[];
   /** Values that get a guest further than random ones do: magic numbers, keys, addresses. */
   readonly values?: readonly number[];
+  /** Whether accesses take long. */
+  readonly isSlow?: boolean;
   /** What else the machine is booted with. */
   readonly options?: BootOptions;
   /** Puts something into the scratch memory: rings, descriptors. Called before the guest runs. */
@@ -99,7 +111,7 @@ export function fuzz(fuzzed: Fuzz): void {
       perform(vm, accesses.slice(0, 100));
       for (const device of made) {
         const isFuzzed = of.includes(device.constructor) || device.constructor === Object;
-        if (!isFuzzed || (reached.get(device) ?? 0) > LEAST_REACHED) continue;
+        if (!isFuzzed || (reached.get(device) ?? 0) > LEAST_REACHED * accessesOf(fuzzed)) continue;
         throw new Error(`${device.name} was reached ${reached.get(device) ?? 0} times`);
       }
       for (const device of made.filter(isStateKept)) {
@@ -119,8 +131,9 @@ export function fuzz(fuzzed: Fuzz): void {
   }
 }
 
-/** Lists of accesses that are ten thousand when repeated ones are counted as often as they are made. */
-function accessesTo({ ports = [], mmio = [], values = [] }: Fuzz): fc.Arbitrary<Access[]> {
+/** Lists of as many accesses as there are to be when repeated ones are counted as often as they are made. */
+function accessesTo(fuzz: Fuzz): fc.Arbitrary<Access[]> {
+  const { ports = [], mmio = [], values = [] } = fuzz;
   const value = fc.oneof(
     fc.integer({ min: 0, max: 0xffff_ffff }),
     fc.integer({ min: 0, max: 0xff }),
@@ -148,7 +161,7 @@ function accessesTo({ ports = [], mmio = [], values = [] }: Fuzz): fc.Arbitrary<
       { arbitrary: access(OPERATIONS, range, fc.constant(0)), weight: WEIGHT.reads },
     ]),
   ];
-  const most = ACCESSES_OF_MACHINE;
+  const most = accessesOf(fuzz);
   return fc.array(fc.oneof(...targets), { minLength: most, maxLength: most, size: "max" })
     .map((all) => {
       let count = 0;
@@ -214,6 +227,7 @@ function limited(device: Device, refusal: string | undefined, reached: () => voi
         },
         memory: limit(board.memory),
         shadow: (segments) => board.shadow(segments),
+        placeRom: (gpa, content) => board.placeRom(gpa, content),
         get a20() {
           return board.a20;
         },

@@ -8,6 +8,7 @@ import {
   type DeviceMemory,
   Disk,
   ExitPort,
+  Flash,
   FwCfg,
   hostBridge,
   Hpet,
@@ -34,7 +35,7 @@ import {
   VirtioPci,
 } from "@vmexit/vmexit/devices";
 import { assertEquals } from "@std/assert";
-import { type Fuzz, fuzz, FUZZ_SCRATCH, FUZZED_ACCESSES } from "./fuzz.ts";
+import { type Fuzz, fuzz, FUZZ_SCRATCH, fuzzedAccesses } from "./fuzz.ts";
 import { bytesBar, Toy } from "./pci/toy.ts";
 import { DriverQueue } from "./virtio/driver_queue.ts";
 
@@ -138,6 +139,13 @@ const CASES: Readonly<Record<string, Fuzz>> = {
     devices: () => [new IdeDisk(new Disk(64 * 512))],
     ports: [[0x1f0, 0x1f7], [0x1f0, 0x1f0], [0x1f7, 0x1f7], [0x3f6, 0x3f6]],
     values: [0x20, 0x24, 0x29, 0x30, 0x34, 0x39, 0xc4, 0xc5, 0xc6, 0xec, 0xef, 0xe0, 0xa0],
+  },
+  "a flash chip": {
+    of: [Flash],
+    isSlow: true,
+    devices: () => [new Flash({ content: new Uint8Array(0x4000) })],
+    mmio: [[0xffff_c000, 0xffff_dfff], [0xffff_c000, 0xffff_c02f], [0xffff_fff0, 0xffff_fffb]],
+    values: [0x10, 0x20, 0x40, 0x50, 0x70, 0x90, 0x98, 0xd0, 0xff],
   },
   "the text screen": {
     of: [TextScreen],
@@ -270,7 +278,7 @@ const CASES: Readonly<Record<string, Fuzz>> = {
 };
 
 for (const [name, each] of Object.entries(CASES)) {
-  const count = FUZZED_ACCESSES.toLocaleString("en");
+  const count = fuzzedAccesses(each).toLocaleString("en");
   Deno.test(`${count} random accesses of guests to ${name}`, () => fuzz(each));
 }
 

@@ -6,6 +6,7 @@ import {
   DebugConsole,
   type Device,
   Disk,
+  Flash,
   FwCfg,
   Hpet,
   I8042,
@@ -60,6 +61,10 @@ const QUEUE_DISTANCE = 0x4000;
 
 /** Every kind of stock device. */
 export const SUBJECTS: Readonly<Record<string, () => Subject>> = {
+  flash: () => ({
+    devices: [new Flash({ content: new Uint8Array(0x2000).map((_, index) => index) })],
+    values: [0x10, 0x20, 0x40, 0x50, 0x70, 0x90, 0x98, 0xd0, 0xff],
+  }),
   "ACPI PM timer": () => ({ devices: [new AcpiPmTimer()] }),
   "ACPI power": () => {
     const power = new AcpiPower();

@@ -4,6 +4,7 @@ import type {
   DeviceBoard,
   DeviceCpu,
   DeviceMemory,
+  DeviceRom,
   InterruptController,
   InterruptLine,
   ShadowAccess,
@@ -29,6 +30,8 @@ interface AttachedDevicesInit {
       readonly readonly: boolean;
     }[];
   };
+  /** Makes memory of a device's. */
+  readonly placeRom: (gpa: number, content: Uint8Array) => DeviceRom;
   /** The RAM that the host bridge shows below 1 MiB. */
   readonly shadowRam: {
     readonly segments: readonly ShadowAccess[];
@@ -253,6 +256,11 @@ export class AttachedDevices implements DeviceBoard, Disposable {
   /** What the test has planned of devices, and has not come about. */
   get pending(): string[] {
     return this.#devices.flatMap(({ pending }) => pending ?? []);
+  }
+
+  /** See {@linkcode DeviceBoard.placeRom}. */
+  placeRom(gpa: number, content: Uint8Array): DeviceRom {
+    return this.#parts.placeRom(gpa, content);
   }
 
   /** See {@linkcode DeviceBoard.reset}. */
