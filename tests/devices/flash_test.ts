@@ -1,5 +1,5 @@
 import { asm, boot, expect } from "@vmexit/vmexit";
-import { Flash, SystemControlPort } from "@vmexit/vmexit/devices";
+import { Flash, ResetControl } from "@vmexit/vmexit/devices";
 import { assertEquals, assertThrows } from "@std/assert";
 import {
   type Access,
@@ -120,8 +120,11 @@ poll:
   jz poll
   cmp bl, 0x13
   je enough
-  mov al, 1                 ; reset, with the chip in that mode
-  out 0x92, al
+  mov dx, 0xcf9             ; reset, with the chip in that mode
+  mov al, 2
+  out dx, al
+  mov al, 6
+  out dx, al
 enough:
   mov byte [ebx], 0xff
   hlt
@@ -141,11 +144,14 @@ Deno.test("firmware that runs from one chip keeps variables in another, over res
   const firmware = new Flash({ content: FIRMWARE.assemble({ bits: 16 }).bytes });
   using vm = boot(
     asm`
-      mov al, 1
-      out 0x92, al
+      mov dx, 0xcf9
+      mov al, 2
+      out dx, al
+      mov al, 6
+      out dx, al
       hlt
     `,
-    { devices: [flash, firmware, new SystemControlPort()], reset: "restart" },
+    { devices: [flash, firmware, new ResetControl()], reset: "restart" },
   );
   vm.run();
   expect(vm).toHaveRegisters({ ebx: 0xffc0_0013 });
