@@ -67,6 +67,20 @@ export class StatsFd implements Disposable {
     ]));
   }
 
+  /**
+   * One value now.
+   *
+   * @throws {RangeError} When there is no such statistic.
+   * @throws {SystemError} When it cannot be read.
+   */
+  value(name: string): bigint {
+    const found = this.statistics.find((each) => each.name === name);
+    if (found === undefined) {
+      throw new RangeError(`Cannot read ${name}: there is no such statistic`);
+    }
+    return this.#read(this.#header.data_offset + found.offset, VALUE_SIZE).getBigUint64(0, true);
+  }
+
   /** Closes it; a second call does nothing. */
   [Symbol.dispose](): void {
     this.#fd[Symbol.dispose]();

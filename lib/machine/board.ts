@@ -375,6 +375,7 @@ export class Board implements Disposable {
     this.#limit[Symbol.dispose]();
     this.devices[Symbol.dispose]();
     this.#attached?.[Symbol.dispose]();
+    this.snapshots?.[Symbol.dispose]();
     this.#parts.dirtyPages?.[Symbol.dispose]();
     for (const { vcpu } of this.cpus) vcpu[Symbol.dispose]();
     this.vm[Symbol.dispose]();

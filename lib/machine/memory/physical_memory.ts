@@ -66,6 +66,8 @@ export interface MemorySlots extends Disposable {
   save(): MemoryImage;
   /** Makes it that again, and gives the number of pages that it took. */
   restore(image: MemoryImage): number;
+  /** Has KVM forget all page tables that it keeps for the guest. */
+  dropPageTables(): void;
   /** Throws where the test has changed slots since. */
   checkIsRestorable(image: MemoryImage): void;
 }

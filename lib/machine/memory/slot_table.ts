@@ -15,6 +15,7 @@ import { mapPages } from "./map_pages.ts";
 import type { MemoryImage, MemorySlots, SlotInit } from "./physical_memory.ts";
 import { PAGE_SIZE } from "../../ffi/mman.ts";
 import { allocatePages } from "../../ffi/pages.ts";
+import { KVM_PRIVATE_PAGES } from "../../x86/layout.ts";
 import { formatAddress } from "../../x86/hex.ts";
 import { TrackedPages } from "./tracked_pages.ts";
 
@@ -234,6 +235,19 @@ export class SlotTable implements MemorySlots {
     this.#dirty?.clear();
     for (const [slot, pages] of dirty) this.#dirty?.set(slot, new Set(pages));
     return count;
+  }
+
+  /**
+   * See {@linkcode MemorySlots.dropPageTables}. KVM does that where any slot goes (`kvm_mmu_zap_all_fast` in
+   * arch/x86/kvm/mmu/mmu.c).
+   */
+  dropPageTables(): void {
+    using pages = allocatePages(this.#libc, PAGE_SIZE);
+    const slot = Math.max(-1, ...this.#inKvm.keys()) + 1;
+    const end = Math.max(0, ...Array.from(this.#inKvm.values(), ({ gpa, size }) => gpa + size));
+    const gpa = Math.max(end, KVM_PRIVATE_PAGES.end);
+    this.#vm.setMemorySlot({ slot, gpa, pages });
+    this.#vm.deleteMemorySlot(slot);
   }
 
   /** @throws {RangeError} When the test has changed slots since. */

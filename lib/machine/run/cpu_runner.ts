@@ -62,7 +62,7 @@ interface SeenExit {
 
 /** How far a CPU has come, at some time. */
 export interface CpuRunState {
-  readonly atExit: boolean;
+  readonly loop: Readonly<Record<"isAtExit" | "holdsExit", boolean>>;
   readonly seen: { readonly exit: Exit; readonly isCurrent: boolean } | undefined;
   readonly lastFault: CaughtFault | undefined;
   readonly givenUp: readonly GivenUpCall[];
@@ -94,7 +94,7 @@ export class CpuRunner implements CpuProgress {
     const { vcpu, store, debug, inject, loop, activity } = this.parts;
     const { seen } = this;
     return {
-      atExit: loop.isAtExit,
+      loop: { isAtExit: loop.isAtExit, holdsExit: loop.holdsExit },
       seen: seen && { exit: seen.exit, isCurrent: seen.timesSet === store.timesSet },
       lastFault: this.lastFault,
       givenUp: [...this.givenUp],
@@ -110,7 +110,7 @@ export class CpuRunner implements CpuProgress {
   restore(state: CpuRunState): void {
     const { vcpu, store, debug, inject, loop, activity, spin } = this.parts;
     const { seen } = state;
-    loop.reset(state.atExit);
+    loop.reset(state.loop);
     this.seen = seen && { exit: seen.exit, timesSet: store.timesSet - (seen.isCurrent ? 0 : 1) };
     this.lastFault = state.lastFault;
     this.givenUp.splice(0, Infinity, ...state.givenUp);

@@ -133,9 +133,10 @@ export class RunLoop {
     return this.#callReturned;
   }
 
-  /** Whether KVM has still to finish an instruction of the guest's. */
+  /** Whether KVM has still to finish an instruction of the guest's. At the end of a step it has not. */
   get isInMiddle(): boolean {
-    return this.#unanswered || this.#incomplete || this.#held;
+    const isWhole = this.#parts.vcpu.kvmRun.exitReason === EXIT_REASON.DEBUG;
+    return this.#unanswered || this.#incomplete || this.#held && !isWhole;
   }
 
   /** Whether a routine is being called. */
@@ -197,9 +198,10 @@ export class RunLoop {
   }
 
   /** Begins anew: the machine was reset, or is as it was at another time, between two instructions. */
-  reset(atExit = false): void {
-    this.#unanswered = this.#incomplete = this.#held = false;
-    this.#atExit = atExit;
+  reset({ isAtExit, holdsExit } = { isAtExit: false, holdsExit: false }): void {
+    this.#unanswered = this.#incomplete = false;
+    this.#held = holdsExit;
+    this.#atExit = isAtExit;
   }
 
   /** Notes HLT as the CPU's exit, where it waits in the kernel. */

@@ -2,7 +2,13 @@ import type { IoctlName } from "../../kvm/abi/ioctls.ts";
 import { KVM_STATE_NESTED } from "../../kvm/abi/constants.ts";
 import { kvm_lapic_state } from "../../kvm/abi/structs/irqchip.ts";
 import { kvm_nested_state } from "../../kvm/abi/structs/nested_state.ts";
-import { kvm_debugregs, kvm_regs, kvm_xcrs, kvm_xsave } from "../../kvm/abi/structs/registers.ts";
+import {
+  kvm_debugregs,
+  kvm_regs,
+  kvm_sregs,
+  kvm_xcrs,
+  kvm_xsave,
+} from "../../kvm/abi/structs/registers.ts";
 import { kvm_msrs } from "../../kvm/abi/structs/msr.ts";
 import { kvm_mp_state, kvm_vcpu_events } from "../../kvm/abi/structs/vcpu.ts";
 import { buffer, structBytes } from "../../kvm/ioctl_target.ts";
@@ -77,6 +83,48 @@ function structure(
 
 const hasLocalApic = ({ machine }: StatefulCpu) => machine.irqchip !== false;
 
+/** Takes a CPU out of a guest of its guest. */
+const OUTSIDE_OF_GUESTS: CpuPiece = {
+  name: "outside of nested guests",
+  save({ vcpu }, { isNested }) {
+    return isNested ? outsideOfGuests(vcpu.nested.getNestedState().format) : undefined;
+  },
+  restore: ({ vcpu }, bytes) => void vcpu.call("KVM_SET_NESTED_STATE", bytes),
+};
+
+/** Segments, tables and control registers. */
+const SPECIAL_REGISTERS: CpuPiece = {
+  name: "special registers",
+  save: ({ store }) => store.toSet("special"),
+  restore: ({ vcpu }, bytes) => vcpu.registers.setSregs(bytes),
+};
+
+/** The guest of its guest that it is in. */
+const NESTED_GUEST: CpuPiece = {
+  name: "nested guest",
+  save({ vcpu }, { isNested }) {
+    if (!isNested) return undefined;
+    const { format, flags, hdr: { vmx, svm }, data } = vcpu.nested.getNestedState();
+    const isVmx = format === KVM_STATE_NESTED.FORMAT_VMX;
+    const head = structBytes(kvm_nested_state, {
+      format,
+      flags,
+      size: kvm_nested_state.size + data.length,
+      hdr: isVmx ? { vmx } : { svm },
+    });
+    const outside = outsideOfGuests(format);
+    // Where it is outside of them, it was taken out already.
+    if (data.length === 0 && head.every((byte, index) => byte === outside[index])) {
+      return undefined;
+    }
+    const bytes = buffer(head.length + data.length);
+    bytes.set(head);
+    bytes.set(data, head.length);
+    return bytes;
+  },
+  restore: ({ vcpu }, bytes) => void vcpu.call("KVM_SET_NESTED_STATE", bytes),
+};
+
 /**
  * All of a CPU's state in the order in which it is restored: what a later piece is judged by, or would change, comes
  * before it.
@@ -92,18 +140,8 @@ const hasLocalApic = ({ machine }: StatefulCpu) => machine.irqchip !== false;
  * - The MP state is the last: a CPU that waits takes what has come for it.
  */
 export const CPU_PIECES: readonly CpuPiece[] = [
-  {
-    name: "outside of nested guests",
-    save({ vcpu }, { isNested }) {
-      return isNested ? outsideOfGuests(vcpu.nested.getNestedState().format) : undefined;
-    },
-    restore: ({ vcpu }, bytes) => void vcpu.call("KVM_SET_NESTED_STATE", bytes),
-  },
-  {
-    name: "special registers",
-    save: ({ store }) => store.toSet("special"),
-    restore: ({ vcpu }, bytes) => vcpu.registers.setSregs(bytes),
-  },
+  OUTSIDE_OF_GUESTS,
+  SPECIAL_REGISTERS,
   structure("general registers", kvm_regs.size, "KVM_GET_REGS", "KVM_SET_REGS"),
   structure(
     "XCR0",
@@ -132,7 +170,9 @@ export const CPU_PIECES: readonly CpuPiece[] = [
       if (number > 0) return vcpu.msrs.getMsrBytes(msrs);
       const bytes = vcpu.msrs.getMsrBytes([MSRS.IA32_TSC, ...msrs]);
       const view = new DataView(bytes.buffer);
-      view.setBigUint64(FIRST_MSR, view.getBigUint64(FIRST_MSR, true) + ANOTHER_TIME, true);
+      const time = view.getBigUint64(FIRST_MSR, true);
+      // 0 is what KVM makes of a TSC at first; where a host's stands still, it is that.
+      if (time !== 0n) view.setBigUint64(FIRST_MSR, time + ANOTHER_TIME, true);
       return bytes;
     },
     restore: ({ vcpu }, bytes) => vcpu.msrs.setMsrBytes(bytes),
@@ -144,30 +184,7 @@ export const CPU_PIECES: readonly CpuPiece[] = [
     "KVM_SET_DEBUGREGS",
   ),
   structure("events", kvm_vcpu_events.size, "KVM_GET_VCPU_EVENTS", "KVM_SET_VCPU_EVENTS"),
-  {
-    name: "nested guest",
-    save({ vcpu }, { isNested }) {
-      if (!isNested) return undefined;
-      const { format, flags, hdr: { vmx, svm }, data } = vcpu.nested.getNestedState();
-      const isVmx = format === KVM_STATE_NESTED.FORMAT_VMX;
-      const head = structBytes(kvm_nested_state, {
-        format,
-        flags,
-        size: kvm_nested_state.size + data.length,
-        hdr: isVmx ? { vmx } : { svm },
-      });
-      const outside = outsideOfGuests(format);
-      // Where it is outside of them, it was taken out already.
-      if (data.length === 0 && head.every((byte, index) => byte === outside[index])) {
-        return undefined;
-      }
-      const bytes = buffer(head.length + data.length);
-      bytes.set(head);
-      bytes.set(data, head.length);
-      return bytes;
-    },
-    restore: ({ vcpu }, bytes) => void vcpu.call("KVM_SET_NESTED_STATE", bytes),
-  },
+  NESTED_GUEST,
   structure(
     "MP state",
     kvm_mp_state.size,
@@ -220,8 +237,25 @@ export function saveCpu(cpu: StatefulCpu, shape: CpuShape): SavedCpuState {
   });
 }
 
-/** Sets a CPU's state. What was set of its registers, and not brought into the vCPU, is forgotten. */
-export function restoreCpu(cpu: StatefulCpu, state: SavedCpuState): void {
-  for (const [piece, bytes] of state) piece.restore(cpu, bytes);
+/**
+ * Sets a CPU's state. What was set of its registers, and not brought into the vCPU, is forgotten.
+ *
+ * @param isOutside Whether it is known to be in no guest of its guest, nor to have anything to do with one.
+ */
+export function restoreCpu(cpu: StatefulCpu, state: SavedCpuState, isOutside = false): void {
+  for (const [piece, bytes] of state) {
+    if (!isOutside || piece !== OUTSIDE_OF_GUESTS) piece.restore(cpu, bytes);
+  }
   cpu.store.forget();
 }
+
+/** Whether a CPU was in a guest of its guest, or its guest had virtualization switched on: that of SVM has more state. */
+export function usesNesting(state: SavedCpuState): boolean {
+  return state.some(([piece, bytes]) =>
+    piece === NESTED_GUEST || piece === SPECIAL_REGISTERS && (bytes[EFER_BYTE] & SVME) !== 0
+  );
+}
+
+/** Where EFER.SVME is: bit 12 (AMD APM Vol. 2, 3.1.7). */
+const EFER_BYTE = kvm_sregs.offsetOf("efer") + 1;
+const SVME = 1 << 4;

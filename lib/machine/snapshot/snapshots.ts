@@ -15,8 +15,16 @@ import {
   restoreVm,
   saveVm,
 } from "./controllers_state.ts";
-import { type CpuShape, cpuShape, restoreCpu, saveCpu, type StatefulCpu } from "./cpu_state.ts";
+import {
+  type CpuShape,
+  cpuShape,
+  restoreCpu,
+  saveCpu,
+  type StatefulCpu,
+  usesNesting,
+} from "./cpu_state.ts";
 import type { MachineState } from "./machine_state.ts";
+import { NestedWatch } from "./nested_watch.ts";
 import { contentsOf, isSnapshot, Snapshot } from "./snapshot.ts";
 import { abandonInstruction } from "./unfinished.ts";
 
@@ -48,10 +56,12 @@ interface SnapshotsInit {
 const CLOCK_MSRS = [MSRS.KVM_SYSTEM_TIME, MSRS.KVM_SYSTEM_TIME_NEW];
 
 /** Takes snapshots of one machine, and restores them. */
-export class Snapshots {
+export class Snapshots implements Disposable {
   readonly #parts: SnapshotsInit;
   /** What the CPUs' states are made of; undefined before the first snapshot. */
   #shapes: readonly CpuShape[] | undefined;
+  /** Of those CPUs that have SVM or VMX. */
+  #watches: readonly (NestedWatch | undefined)[] = [];
 
   /** Of a machine of which there are none. */
   constructor(parts: SnapshotsInit) {
@@ -87,15 +97,34 @@ export class Snapshots {
     this.#restore(state);
   }
 
+  #begin(): CpuShape[] {
+    const { cpus } = this.#parts;
+    const shapes = cpus.map((cpu) => cpuShape(cpu));
+    this.#watches = shapes.map(({ isNested }, number) =>
+      isNested ? new NestedWatch(cpus[number].vcpu) : undefined
+    );
+    return shapes;
+  }
+
+  /** Closes what it has opened. */
+  [Symbol.dispose](): void {
+    for (const watch of this.#watches) watch?.[Symbol.dispose]();
+  }
+
   #save(): MachineState {
     const { vm, cpus, progress, slots, kernelDevices, devices, attached, log, portOutput } =
       this.#parts;
-    const shapes = this.#shapes ??= cpus.map((cpu) => cpuShape(cpu));
+    const shapes = this.#shapes ??= this.#begin();
     const hasClock = cpus.some(({ vcpu }) =>
       vcpu.msrs.getMsrs(CLOCK_MSRS).some(({ data }) => data !== 0n)
     );
+    const states = cpus.map((cpu, number) => saveCpu(cpu, shapes[number]));
+    for (const [number, watch] of this.#watches.entries()) {
+      // What it has to do with nested guests since the latest look is still to be undone by a restore.
+      if (watch !== undefined) watch.isInside = watch.look() || usesNesting(states[number]);
+    }
     return {
-      cpus: cpus.map((cpu, number) => saveCpu(cpu, shapes[number])),
+      cpus: states,
       controllers: saveVm(vm, CONTROLLERS, kernelDevices),
       timers: saveVm(vm, hasClock ? [INTERVAL_TIMER, KVM_CLOCK] : [INTERVAL_TIMER], kernelDevices),
       run: progress.save(),
@@ -112,14 +141,22 @@ export class Snapshots {
   #restore(state: MachineState): void {
     const { vm, cpus, runners, progress, slots, devices, attached, log, portOutput } = this.#parts;
     for (const { parts: { vcpu, loop } } of runners) abandonInstruction(vcpu, loop);
+    const nested = this.#watches.map((watch) => watch?.look() ?? false);
     devices.coalesced.discard();
     attached.restore(state.board);
     devices.portTable.restore(state.ports);
     devices.mmioTable.restore(state.mmio);
     // Devices may have written to it, and the CPUs' tables for PAE paging are loaded from it.
     slots.restore(state.memory);
+    if (nested.some((each) => each)) slots.dropPageTables();
     restoreVm(vm, state.controllers);
-    for (const [number, cpu] of cpus.entries()) restoreCpu(cpu, state.cpus[number]);
+    for (const [number, cpu] of cpus.entries()) {
+      const saved = state.cpus[number];
+      const isUsed = usesNesting(saved);
+      restoreCpu(cpu, saved, !isUsed && !nested[number]);
+      const watch = this.#watches[number];
+      if (watch !== undefined) watch.isInside = isUsed;
+    }
     restoreVm(vm, state.timers);
     progress.restore(state.run);
     log.restore(state.log);

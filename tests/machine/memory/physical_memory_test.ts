@@ -29,6 +29,7 @@ function memory(): BackedMemory {
       dirty: refuse,
       save: refuse,
       restore: refuse,
+      dropPageTables: refuse,
       checkIsRestorable: refuse,
       a20: true,
       [Symbol.dispose]() {},

@@ -102,12 +102,14 @@ Deno.test("a restore is few calls of the kernel, and writes the pages that were 
   vm.restore(start);
   vm.run();
   assertEquals(vm.memory.u8(0x8000), 1);
-  const isNested = vm.cpuid.has("svm") || vm.cpuid.has("vmx");
+  const isSvm = vm.cpuid.has("svm");
+  const isVmx = vm.cpuid.has("vmx");
   calls.length = 0;
   vm.restore(start);
   assertEquals([...calls], [
+    // Whether it has run a guest of its own: that would have to be left first.
+    ...isSvm ? ["pread"] : isVmx ? ["KVM_SET_NESTED_STATE"] : [],
     "KVM_GET_DIRTY_LOG",
-    ...isNested ? ["KVM_SET_NESTED_STATE"] : [],
     "KVM_SET_SREGS",
     "KVM_SET_REGS",
     "KVM_SET_XCRS",
