@@ -38,6 +38,7 @@ import { MsrIntercepts } from "./msrs/msr_intercepts.ts";
 import type { DirtyPages } from "./memory/dirty_pages.ts";
 import { nextInstruction } from "./memory/linear_memory.ts";
 import { LoadedImage } from "./memory/loaded_image.ts";
+import { CodeCoverage, type Coverage } from "./coverage/code_coverage.ts";
 import { BackedMemory, type MemorySlots } from "./memory/physical_memory.ts";
 import { ReadonlyMemory } from "./memory/device_rom.ts";
 import { ShadowRam } from "./memory/shadow_ram.ts";
@@ -45,6 +46,7 @@ import { PortRecorder } from "./buses/port_output.ts";
 import { RunLoop } from "./run/run_loop.ts";
 import { SLICE_MILLISECONDS, SpinWatch } from "./run/spin_watch.ts";
 import { TimeLimit } from "./run/time_limit.ts";
+import type { Snapshot } from "./snapshot/snapshot.ts";
 import { Snapshots } from "./snapshot/snapshots.ts";
 import { TimeLimitError } from "./run/run_errors.ts";
 
@@ -75,6 +77,8 @@ export interface MachineSettings extends ResetPolicy {
   readonly hasSmm: boolean;
   /** Where its fault catcher is, if it has one. */
   readonly faultCatcher: FaultCatcherPlace | undefined;
+  /** Whether it is noted which instructions the guest executes. */
+  readonly coverage: boolean;
   /** What is on the board. */
   readonly devices: readonly Device[];
   /** What those count by. */
@@ -146,6 +150,7 @@ export class Board implements Disposable {
   /** Takes snapshots, and restores them. */
   readonly snapshots: Snapshots;
   #kernelReset: KernelReset | undefined;
+  #coverage: CodeCoverage | undefined;
   readonly #runners: readonly CpuRunner[];
   #disposed = false;
 
@@ -209,6 +214,7 @@ export class Board implements Disposable {
       pendingOfDevices: () => this.#attached.pending,
       reset: (isInit) => this.#reset(isInit),
       ends: new RunEnds(settings),
+      beforeRun: () => this.#coverage?.beforeRun(),
     });
     if (interleaving !== undefined) {
       for (const { debug } of this.cpus) debug.countInstructions();
@@ -273,6 +279,26 @@ export class Board implements Disposable {
   /** See {@linkcode InterruptControllers.ioapic}. */
   get ioapic(): InterruptControllers["ioapic"] {
     return this.#parts.settings.irqchip === true ? this.devices.interrupts.ioapic : undefined;
+  }
+
+  /** Begins to note which instructions the guest executes, where that is to be. To be called once, when all is in place. */
+  beginCoverage(): void {
+    if (!this.#parts.settings.coverage) return;
+    this.#coverage = new CodeCoverage(this);
+  }
+
+  /** See {@linkcode Machine.restore}. */
+  restore(snapshot: Snapshot): void {
+    this.snapshots.restore(snapshot);
+    this.#coverage?.memoryRestored();
+  }
+
+  /** See {@linkcode Machine.coverage}. */
+  get coverage(): Coverage {
+    if (this.#coverage !== undefined) return this.#coverage;
+    throw new TypeError(
+      "Cannot ask which lines were executed: the machine was booted without `coverage: true`",
+    );
   }
 
   /** See {@linkcode Machine.screen}. */
@@ -372,6 +398,7 @@ export class Board implements Disposable {
       );
     }
     this.#disposed = true;
+    this.#coverage?.[Symbol.dispose]();
     this.#limit[Symbol.dispose]();
     this.devices[Symbol.dispose]();
     this.#attached?.[Symbol.dispose]();
@@ -412,6 +439,9 @@ export class Board implements Disposable {
       portOutput,
       limit,
       debug,
+      coverage: this.#parts.settings.coverage
+        ? { takesExit: () => this.#coverage?.takesExit(cpu) ?? false }
+        : undefined,
       interrupts,
       flushRegisters: () => store.flush(),
       isMoved: () => store.movesInstructionPointer,

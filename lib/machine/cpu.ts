@@ -142,6 +142,7 @@ export class Cpu implements StoppedCpu {
     this.debug = new DebugControl({
       vcpu,
       nextInstruction: () => linearInstructionPointer(registers),
+      isMoved: () => store.movesInstructionPointer,
       addressOf,
       checkUsable,
     });

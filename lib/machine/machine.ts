@@ -2,6 +2,7 @@ import type { MmioHandler, PortHandler } from "../devices/handlers.ts";
 import type { Bios } from "../devices/bios/bios.ts";
 import type { TextScreen } from "../devices/text_screen.ts";
 import type { AnswerFields, Exit, HandledReason } from "../kvm/exits/exit.ts";
+import type { Coverage } from "./coverage/code_coverage.ts";
 import type { Board } from "./board.ts";
 import type { DeviceBus } from "./buses/device_bus.ts";
 import { cpuList } from "./cpu.ts";
@@ -114,6 +115,33 @@ export class Machine extends MachineCpu implements Disposable {
   /** The BIOS among its `devices`. @throws {TypeError} When it has none. */
   get bios(): Bios {
     return this.#board.bios;
+  }
+
+  /**
+   * Which lines of the guest were executed so far; readable when it is disposed, too.
+   *
+   * @throws {TypeError} When the machine was booted without `coverage: true`.
+   *
+   * @example
+   * ```ts no-eval
+   * import { asm, boot } from "@vmexit/vmexit";
+   *
+   * using vm = boot(
+   *   asm`
+   *     test al, al
+   *     jz done
+   *     inc al
+   *   done:
+   *     hlt
+   *   `,
+   *   { coverage: true },
+   * );
+   * vm.run();
+   * console.log(vm.coverage.lines.filter((line) => !line.isReached).map((line) => line.text)); // [ "inc al" ]
+   * ```
+   */
+  get coverage(): Coverage {
+    return this.#board.coverage;
   }
 
   /** The CPU of the latest exit: in a handler, the one that it answers. CPU 0 before the first. */
@@ -268,7 +296,7 @@ export class Machine extends MachineCpu implements Disposable {
    * ```
    */
   restore(snapshot: Snapshot): void {
-    fromCaller(this.restore, () => this.#board.snapshots.restore(snapshot));
+    fromCaller(this.restore, () => this.#board.restore(snapshot));
   }
 
   /**

@@ -62,6 +62,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
     buses: ["interrupts"],
     report: ["registers", "host", "exits", "memory", "interrupts", "faults"],
     run: ["registers", "host", "exits", "interrupts", "faults", "buses", "report"],
+    coverage: ["registers", "host", "memory", "run"],
     "cpu.ts": [
       "registers",
       "cpuid",
@@ -84,6 +85,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
       "buses",
       "run",
       "snapshot",
+      "coverage",
       "cpu.ts",
       "reset.ts",
     ],
@@ -106,6 +108,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
       "buses",
       "run",
       "snapshot",
+      "coverage",
       "cpu.ts",
       "board.ts",
       "machine_cpu.ts",

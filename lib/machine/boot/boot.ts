@@ -117,6 +117,7 @@ function start(plan: BootPlan, libc: Libc = kvmLibc()): Machine {
   for (const [range, handler] of plan.ports) board.devices.ports.on(range, handler);
   for (const [range, handler] of plan.mmio) board.devices.mmio.on(range, handler);
   board.attachDevices();
+  board.beginCoverage();
   const machine = new Machine(board);
   cleanup.move();
   return machine;

@@ -156,6 +156,11 @@ export interface CommonOptions {
    * What comes by time (timers, `rdtsc`) is not the same in each run.
    */
   readonly interleaving?: InterleavingOptions;
+  /**
+   * Whether it is noted which lines of the guest are executed: `vm.coverage`. Default false, or what
+   * `VMEXIT_GUEST_COVERAGE` says.
+   */
+  readonly coverage?: boolean;
   /** How long a run may take, in milliseconds. Default 1000; `VMEXIT_TIMEOUT_SCALE` multiplies it. */
   readonly timeout?: number;
   /** Whether there is a serial line at COM1. Default true. */

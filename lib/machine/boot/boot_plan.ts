@@ -116,6 +116,7 @@ export function planBoot(guest: Guest, options: BootOptions): BootPlan {
     exitPort: checkExitPort(options.exitPort),
     faultCatcher: state.faultCatcher,
     hasSmm: smm !== undefined,
+    coverage: options.coverage ?? false,
     slots,
     dirtyPages: planDirtyPages(options.dirtyPages),
     capabilities: planCapabilities(options.capabilities ?? {}),

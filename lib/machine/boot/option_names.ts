@@ -31,6 +31,7 @@ const common: NamesOf<CommonOptions> = {
   capabilities: "value",
   cpuid: "value",
   clock: "value",
+  coverage: "flag",
   cpus: "value",
   devices: "value",
   dirtyPages: "value",

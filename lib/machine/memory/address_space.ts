@@ -12,10 +12,25 @@ export type MemoryContent = Uint8Array | readonly number[] | string;
 /** The buffers behind views of guest memory that were handed out. */
 const LIVE = new WeakSet<ArrayBufferLike>();
 
+/** Who hears of such views, by their buffer. */
+const LISTENERS = new WeakMap<ArrayBufferLike, Set<(bytes: Uint8Array) => void>>();
+
 /** Notes that bytes are guest memory itself, and no copy. */
 export function liveBytes(bytes: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> {
   LIVE.add(bytes.buffer);
+  for (const listener of LISTENERS.get(bytes.buffer) ?? []) listener(bytes);
   return bytes;
+}
+
+/** Calls `listener` with each view of a buffer that is handed out, until what it returns is disposed. */
+export function onLiveBytes(
+  buffer: ArrayBufferLike,
+  listener: (bytes: Uint8Array) => void,
+): Disposable {
+  let listeners = LISTENERS.get(buffer);
+  if (listeners === undefined) LISTENERS.set(buffer, listeners = new Set());
+  listeners.add(listener);
+  return { [Symbol.dispose]: () => void listeners.delete(listener) };
 }
 
 /** Whether bytes are guest memory itself, which changes while the guest runs. */

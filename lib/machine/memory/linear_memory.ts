@@ -5,7 +5,7 @@ import { describeWalk } from "../../x86/paging/page_walk.ts";
 import { type PageWalk, walkPageTables } from "../../x86/paging/page_walk.ts";
 import { pagingModeOf } from "../../x86/paging/page_levels.ts";
 import { addressAfter, AddressSpace } from "./address_space.ts";
-import { type BackedMemory, type MemoryPiece, pieceBytes, storePiece } from "./physical_memory.ts";
+import type { BackedMemory, MemoryPiece } from "./physical_memory.ts";
 import { linearInstructionPointer } from "../registers/code_location.ts";
 import type { Registers } from "../registers/registers.ts";
 
@@ -102,14 +102,14 @@ export class LinearMemory extends AddressSpace<bigint> {
   /** See {@linkcode AddressSpace}. */
   protected override load(address: bigint, target: Uint8Array): void {
     for (const { piece, start } of this.#pieces("read", address, target.length)) {
-      target.set(pieceBytes(piece), start);
+      this.#memory.readPiece(piece, target.subarray(start, start + piece.length));
     }
   }
 
   /** See {@linkcode AddressSpace}. */
   protected override store(address: bigint, content: Uint8Array): void {
     for (const { piece, start } of this.#pieces("write", address, content.length)) {
-      storePiece(piece, content.subarray(start, start + piece.length));
+      this.#memory.writePiece(piece, content.subarray(start, start + piece.length));
     }
   }
 

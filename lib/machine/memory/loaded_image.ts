@@ -80,6 +80,12 @@ export class LoadedImage {
     );
   }
 
+  /** The physical address where what has a linear address in the image was loaded; undefined where nothing has it. */
+  physicalAt(linear: bigint): number | undefined {
+    const range = this.#find(linear);
+    return range && range.physical + Number(linear - range.linear);
+  }
+
   #find(address: bigint): LoadedRange | undefined {
     return this.#ranges.find(({ linear, size }) =>
       address >= linear && address < linear + BigInt(size)

@@ -34,6 +34,14 @@ export function pieceBytes({ pages, start, length }: MemoryPiece): Uint8Array {
   return pages.bytes.subarray(start, start + length);
 }
 
+/** What stands in memory without being of the guest. */
+export interface MemoryOverlay {
+  /** Puts what is the guest's in its place, in bytes that were just read from a piece. */
+  readInto(piece: MemoryPiece, target: Uint8Array): void;
+  /** Hears that a piece was written to. */
+  wroteTo(piece: MemoryPiece): void;
+}
+
 /** A slot that is to be, of memory that there is. */
 export interface SlotInit {
   /** Its first guest physical address. */
@@ -167,6 +175,8 @@ export interface PhysicalMemory extends AddressSpace<number> {
 export class BackedMemory extends AddressSpace<number> implements PhysicalMemory {
   readonly #slots: MemorySlots;
   readonly #owner: MemoryOwner;
+  /** What is in it without being of the guest, if anything is. */
+  overlay: MemoryOverlay | undefined;
 
   /** The memory that these slots make. */
   constructor(slots: MemorySlots, owner: MemoryOwner) {
@@ -303,11 +313,23 @@ export class BackedMemory extends AddressSpace<number> implements PhysicalMemory
     return Number(checkAddress(where, "a physical address"));
   }
 
+  /** Reads a piece of it, as the guest has it. */
+  readPiece(piece: MemoryPiece, target: Uint8Array): void {
+    target.set(pieceBytes(piece));
+    this.overlay?.readInto(piece, target);
+  }
+
+  /** Writes to a piece of it. */
+  writePiece(piece: MemoryPiece, bytes: Uint8Array): void {
+    storePiece(piece, bytes);
+    this.overlay?.wroteTo(piece);
+  }
+
   /** See {@linkcode AddressSpace}. */
   protected override load(address: number, target: Uint8Array): void {
     let done = 0;
     for (const piece of this.pieces("read", address, target.length)) {
-      target.set(pieceBytes(piece), done);
+      this.readPiece(piece, target.subarray(done, done + piece.length));
       done += piece.length;
     }
   }
@@ -317,7 +339,7 @@ export class BackedMemory extends AddressSpace<number> implements PhysicalMemory
     let done = 0;
     // All pieces are known before the first is written: a write is whole, or not made.
     for (const piece of this.pieces("write", address, bytes.length)) {
-      storePiece(piece, bytes.subarray(done, done + piece.length));
+      this.writePiece(piece, bytes.subarray(done, done + piece.length));
       done += piece.length;
     }
   }

@@ -54,10 +54,26 @@ export interface DebugControlInit {
   readonly vcpu: Vcpu;
   /** The linear address of the next instruction. */
   readonly nextInstruction: () => bigint;
+  /** Whether the test has set where the CPU goes on. */
+  readonly isMoved: () => boolean;
   /** The linear address of a label. */
   readonly addressOf: (label: string) => bigint;
   /** Throws when the machine is disposed. */
   readonly checkUsable: (what: string) => void;
+}
+
+/** Who hears of each instruction of a guest that is stepped. */
+export interface StepFollower {
+  /** The CPU is about to execute the one at a linear address, unless it waits in HLT. */
+  enters(linear: bigint): void;
+  /** It has executed one, the last that it was about to. */
+  stepped(): void;
+}
+
+/** Who takes exits that are not the guest's, but of what counts which instructions it executes. */
+export interface CoverageExits {
+  /** Whether the exit in `kvm_run` is one, behind which the guest is to run on as if it were none. */
+  takesExit(): boolean;
 }
 
 interface Point extends DebugPoint {
@@ -134,8 +150,15 @@ export class DebugControl implements GuestDebug {
   #points: Point[] = [];
   #made = 0;
   #reportsInt3 = 0;
+  #isInt3Reported = false;
   #isStepping = false;
   #isCounted = false;
+  /** Whether an instruction is stepped for coverage's sake. */
+  #isStepOfCoverage = false;
+  #behindSteps: (() => void) | undefined;
+  #follower: StepFollower | undefined;
+  /** The linear address of the next instruction, of a step that nobody asked for. */
+  #next: bigint | undefined;
   /** The breakpoint that the guest stands at, since it was told so: it goes on past it. */
   #standsAt: bigint | undefined;
   /** What the kernel was told last. */
@@ -225,27 +248,65 @@ export class DebugControl implements GuestDebug {
     for (const point of this.#points) point.hits = counts.get(point.number) ?? point.hits;
   }
 
+  /** Says that each instruction is to end in a DEBUG exit of its own, until {@linkcode endSteps}. */
+  beginSteps(): void {
+    this.#isStepOfCoverage = true;
+  }
+
+  /** Ends them. @param behind Called once KVM has ended them, before the guest runs on. */
+  endSteps(behind: () => void): void {
+    this.#isStepOfCoverage = false;
+    this.#behindSteps = behind;
+  }
+
+  /** Steps the guest from now on. */
+  follow(follower: StepFollower): void {
+    this.#follower = follower;
+  }
+
+  /** Has each `int3` be a DEBUG exit from now on, whoever's it is. */
+  reportInt3(): void {
+    this.#isInt3Reported = true;
+  }
+
+  /** Whether the test has asked to be stopped at `int3`. */
+  get stopsAtInt3(): boolean {
+    return this.#reportsInt3 > 0;
+  }
+
   /** Tells the kernel what is to stop the guest. To be called before each run. */
   beforeRun(): void {
     if (!this.#isActive && this.#control === 0) return;
+    if (this.#follower !== undefined) {
+      const next = this.#parts.isMoved() ? undefined : this.#next;
+      this.#follower.enters(next ?? this.#parts.nextInstruction());
+      this.#next = undefined;
+    }
     if (this.#standsAt !== undefined && this.#standsAt !== this.#parts.nextInstruction()) {
       this.#standsAt = undefined;
     }
     const points = this.#registerPoints();
-    const steps = this.#isStepping || this.#isCounted || this.#standsAt !== undefined ||
+    const steps = this.#steps || this.#standsAt !== undefined ||
       this.#points.some(({ by }) => by === "step");
     const control = (points.length > 0 ? KVM_GUESTDBG.USE_HW_BP : 0) |
       (steps ? KVM_GUESTDBG.SINGLESTEP : 0) |
-      (this.#reportsInt3 > 0 ? KVM_GUESTDBG.USE_SW_BP : 0);
+      (this.stopsAtInt3 || this.#isInt3Reported ? KVM_GUESTDBG.USE_SW_BP : 0);
     this.#tell(control, points);
+    this.#behindSteps?.();
+    this.#behindSteps = undefined;
   }
 
   /** Whether the exit that `kvm_run` holds is a stop of this class's own, which nobody asked for. */
   isOwnExit(): boolean {
     const { kvmRun } = this.#parts.vcpu;
     if (kvmRun.exitReason !== EXIT_REASON.DEBUG) return false;
-    const isAskedFor = this.#isAskedFor(kvmRun.exit() as DebugExit);
-    return !isAskedFor && this.isSingleStepping;
+    const exit = kvmRun.exit() as DebugExit;
+    if (this.#isAskedFor(exit) || !this.isSingleStepping) return false;
+    if (this.#follower !== undefined) {
+      this.#follower.stepped();
+      this.#next = exit.pc;
+    }
+    return true;
   }
 
   #isAskedFor({ exception, pc, dr6 }: DebugExit): boolean {
@@ -261,7 +322,12 @@ export class DebugControl implements GuestDebug {
   }
 
   get #isActive(): boolean {
-    return this.#isStepping || this.#isCounted || this.#points.length > 0 || this.#reportsInt3 > 0;
+    return this.#steps || this.#points.length > 0 || this.stopsAtInt3 || this.#isInt3Reported;
+  }
+
+  get #steps(): boolean {
+    return this.#isStepping || this.#isCounted || this.#isStepOfCoverage ||
+      this.#follower !== undefined;
   }
 
   /** The breakpoints that are to be in the debug registers, without the one that is gone past. */

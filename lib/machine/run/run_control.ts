@@ -51,6 +51,8 @@ export interface RunControlInit {
   readonly reset: (isInit: boolean) => void;
   /** How a run may end. */
   readonly ends: RunEnds;
+  /** Called before each run. */
+  readonly beforeRun: () => void;
 }
 
 /**
@@ -281,6 +283,7 @@ export class RunControl {
     }
     const milliseconds = scaledTimeout(timeout);
     if (used >= milliseconds) throw new TimeLimitError(cpu, milliseconds);
+    this.#parts.beforeRun();
     this.progress.isRunning = true;
     this.progress.hasRun = true;
     this.#stopAsked = false;

@@ -18,7 +18,7 @@ import type { TimeSlice } from "./interleaving.ts";
 import type { ExitHandlers } from "../exits/exit_handlers.ts";
 import type { ExitRecorder } from "../exits/exit_log.ts";
 import { INIT_DATA, isByTest, isInit, systemEventType } from "../interrupts/system_event.ts";
-import type { DebugControl } from "./guest_debug.ts";
+import type { CoverageExits, DebugControl } from "./guest_debug.ts";
 import type { InterruptQueue } from "../interrupts/interrupt_queue.ts";
 import type { HaltWatch } from "./activity_state.ts";
 import type { PortRecorder } from "../buses/port_output.ts";
@@ -61,6 +61,7 @@ export interface RunLoopInit {
   readonly portOutput: PortRecorder;
   readonly limit: TimeLimit;
   readonly debug: DebugControl;
+  readonly coverage: CoverageExits | undefined;
   readonly interrupts: InterruptQueue;
   /** Finds a HLT that is no exit, where the kernel has the local APIC. */
   readonly halt: HaltWatch | undefined;
@@ -165,7 +166,10 @@ export class RunLoop {
       const end = this.#held ? AT_EXIT : this.#enter();
       // Before the exit is noted: the guest made these writes before it.
       coalesced.deliver();
-      if (end === TOO_LATE) this.#parts.timeOver();
+      if (end === TOO_LATE) {
+        if (this.#parts.coverage?.takesExit()) this.#held = false;
+        this.#parts.timeOver();
+      }
       if (end === INTERRUPTED) return false;
       this.#held = false;
       if (!this.#isOwnExit()) break;
@@ -308,9 +312,10 @@ export class RunLoop {
 
   /** Whether the exit is there for the harness's own sake, and the guest is to run on as if it were none. */
   #isOwnExit(): boolean {
-    const { vcpu: { kvmRun }, debug, interrupts } = this.#parts;
+    const { vcpu: { kvmRun }, debug, interrupts, coverage } = this.#parts;
     const reason = kvmRun.exitReason;
     if (reason === EXIT_REASON.IO || reason === EXIT_REASON.MMIO) return false;
+    if (coverage?.takesExit()) return true;
     return debug.isOwnExit() || interrupts.isOwnExit() ||
       (reason === EXIT_REASON.HLT && this.#isWoken());
   }

@@ -31,6 +31,7 @@ Deno.test("a plan without options has every default", () => {
     exitPort: undefined,
     faultCatcher: undefined,
     hasSmm: false,
+    coverage: false,
     dirtyPages: undefined,
     capabilities: [],
     loadAddress: undefined,

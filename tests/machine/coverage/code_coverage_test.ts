@@ -1,0 +1,380 @@
+import { assertEquals, assertThrows } from "@std/assert";
+import {
+  asm,
+  type AsmSource,
+  boot,
+  type BootOptions,
+  expect,
+  hlt,
+  type Machine,
+  portOut,
+} from "../../../mod.ts";
+
+/** Boots a guest whose executed lines are noted. */
+function covered(guest: AsmSource, options: BootOptions = {}): Machine {
+  return boot(guest, { ...options, coverage: true });
+}
+
+/** The text of the lines that were not executed. */
+function missed({ coverage }: Machine): string[] {
+  return coverage.lines.filter(({ isReached }) => !isReached).map(({ text }) => text.trim());
+}
+
+Deno.test("a branch that is not taken is the only line that was not executed", () => {
+  using vm = covered(asm`
+      mov cx, 3
+      xor ax, ax
+    again:
+      inc ax
+      loop again
+      cmp ax, 4
+      jne done
+      mov al, '!'
+      out 0x10, al
+    done:
+      out 0x11, al
+      hlt
+    text: db "no code", 0
+  `);
+  expect(vm).toExit([portOut(0x11, 3), hlt()]);
+  assertEquals(missed(vm), ["mov al, '!'", "out 0x10, al"]);
+  assertEquals(vm.coverage.lines.length, 10);
+  assertEquals(vm.coverage.reached, 8);
+  assertEquals(vm.coverage.gaps, []);
+});
+
+Deno.test("lines are noted as they are reached, in their order, and once", () => {
+  using vm = covered(asm`
+      mov cx, 2
+    again:
+      out 0x10, al
+      loop again
+      hlt
+  `);
+  const reached: string[] = [];
+  vm.coverage.onReach = ({ text }) => reached.push(text);
+  vm.ports.on(0x10, { write: () => reached.push("(out)") });
+  vm.run();
+  assertEquals(reached, ["mov cx, 2", "out 0x10, al", "(out)", "loop again", "(out)", "hlt"]);
+});
+
+Deno.test("the test sees the guest's own code in memory, and not what stands there for the while", () => {
+  using plain = boot(asm`
+      mov ax, 1
+      out 0x10, al
+      hlt
+      mov ax, 2
+  `);
+  using vm = covered(asm`
+      mov ax, 1
+      out 0x10, al
+      hlt
+      mov ax, 2
+  `);
+  const code = plain.image.bytes;
+  assertEquals(vm.memory.read(0x500, code.length), code);
+  vm.ports.on(0x10, { write: () => assertEquals(vm.linear.read(0x500, code.length), code) });
+  vm.run();
+  assertEquals(vm.memory.read(0x500, code.length), code);
+  assertEquals(vm.memory.u8(0x506), code[6]);
+  assertEquals(vm.memory.view(0x500, code.length), code);
+});
+
+Deno.test("who is given the memory itself takes the traps in it away, and that is said", () => {
+  using vm = covered(asm`
+      mov ax, 1
+      mov bx, 2
+      hlt
+  `);
+  const view = vm.memory.view(0x503, 16);
+  vm.run();
+  assertEquals([...view.subarray(0, 3)], [0xbb, 2, 0]);
+  assertEquals(missed(vm), ["mov bx, 2"]);
+  assertEquals(vm.coverage.gaps.length, 1);
+});
+
+Deno.test("what the test writes over code is the guest's", () => {
+  using vm = covered(asm`
+      mov al, 1
+      mov al, 2
+      out 0x10, al
+      hlt
+  `);
+  vm.memory.write(0x502, [0xb0, 3]);
+  vm.ports.on(0x10, { write: (_, value) => assertEquals(value, 3) });
+  vm.run();
+  assertEquals(missed(vm), ["mov al, 2"]);
+});
+
+Deno.test("handlers of interrupts count, and what they return to", () => {
+  using vm = covered(asm`
+      mov word [0x80 * 4], handler
+      mov word [0x80 * 4 + 2], cs
+      mov cx, 3
+    again:
+      int 0x80
+      loop again
+      hlt
+    handler:
+      inc byte [ticks]
+      iret
+    unused:
+      iret
+    ticks: db 0
+  `);
+  vm.run();
+  assertEquals(vm.memory.u8("ticks"), 3);
+  assertEquals(missed(vm), ["iret"]);
+  assertEquals(vm.coverage.gaps, []);
+});
+
+Deno.test("a boot sector that moves itself is followed to where it goes on", () => {
+  using vm = covered(asm`
+    org 0x7c00
+      xor ax, ax
+      mov ds, ax
+      mov es, ax
+      mov si, 0x7c00
+      mov di, 0x600
+      mov cx, 256
+      cld
+      rep movsw
+      jmp 0:0x600 + moved - 0x7c00
+    moved:
+      mov al, 'M'
+      out 0x10, al
+      cmp al, 'N'
+      je other
+      mov byte [0x7c00], 0
+      hlt
+    other:
+      out 0x11, al
+      hlt
+  `);
+  expect(vm).toExit([portOut(0x10, "M"), hlt()]);
+  assertEquals(missed(vm), ["out 0x11, al", "hlt"]);
+});
+
+Deno.test("a guest that writes other code over its own executes that", () => {
+  using vm = covered(asm`
+      mov di, patched
+      mov al, 0xf4              ; hlt
+      mov cx, 8
+      rep stosb
+      jmp patched
+    patched:
+      mov al, 1
+      mov al, 2
+      mov al, 3
+      mov al, 4
+  `);
+  const exit = vm.run();
+  assertEquals(exit.reason, "HLT");
+  assertEquals(vm.registers.rip, vm.image.symbol("patched") + 1n);
+  assertEquals(missed(vm), ["mov al, 1", "mov al, 2", "mov al, 3", "mov al, 4"]);
+});
+
+Deno.test("a hlt that a guest puts over an instruction that it has executed is its own", () => {
+  using vm = covered(asm`
+    again:
+      nop
+      nop
+      mov byte [again], 0xf4    ; hlt
+      jmp again
+      nop
+  `);
+  assertEquals(vm.run().reason, "HLT");
+  assertEquals(vm.registers.rip, vm.image.symbol("again") + 1n);
+});
+
+Deno.test("an instruction whose operand the guest changes is still that instruction", () => {
+  using vm = covered(asm`
+      mov byte [value + 1], 7
+    value:
+      mov al, 1
+      out 0x10, al
+      hlt
+  `);
+  expect(vm).toExit([portOut(0x10, 7), hlt()]);
+  assertEquals(missed(vm), []);
+});
+
+Deno.test("sti and the instruction behind it are executed as ever", () => {
+  using vm = covered(asm`
+      mov word [0x30 * 4], handler
+      mov word [0x30 * 4 + 2], cs
+      out 0x10, al
+      sti
+      mov al, 1
+      mov al, 2
+      hlt
+    handler:
+      out 0x11, al
+      iret
+  `);
+  vm.ports.on(0x10, { write: () => vm.inject.interrupt(0x30) });
+  expect(vm).toExit([portOut(0x10), portOut(0x11, 1), hlt()]);
+  assertEquals(missed(vm), []);
+});
+
+Deno.test("a guest's own single steps come where they come without", () => {
+  const guest = asm`
+      mov word [1 * 4], handler
+      mov word [1 * 4 + 2], cs
+      pushf
+      or word [esp], 0x100
+      popf
+      mov al, 1
+      mov al, 2
+      mov al, 3
+      hlt
+    handler:
+      out 0x11, al
+      iret
+  `;
+  const steps = (vm: Machine) => {
+    const values: number[] = [];
+    vm.ports.on(0x11, { write: (_, value) => values.push(value) });
+    vm.run();
+    return values;
+  };
+  using plain = boot(guest);
+  using vm = covered(guest);
+  const expected = steps(plain);
+  assertEquals(expected, [1, 2, 3]);
+  assertEquals(steps(vm), expected);
+  assertEquals(missed(vm), []);
+});
+
+Deno.test("a guest that goes down to CPL 3 is stepped from there, since HLT is a fault there", () => {
+  using vm = covered(
+    asm`
+    bits 32
+      lgdt [pointer]
+      push 0x23
+      push esp
+      push 0x3002
+      push 0x1b
+      push user
+      iret
+    user:
+      mov al, 'U'
+      out 0x10, al
+      cmp al, 'V'
+      je never
+      out 0x11, al
+    never:
+      nop
+    gdt:
+      dq 0, 0x00cf9a000000ffff, 0x00cf92000000ffff, 0x00cffa000000ffff, 0x00cff2000000ffff
+    pointer:
+      dw $ - gdt - 1
+      dd gdt
+  `,
+    { mode: "protected" },
+  );
+  vm.ports.on(0x10, { write: () => {} });
+  vm.ports.on(0x11, { write: () => vm.stop() });
+  vm.run();
+  assertEquals(vm.registers.cs.selector & 3, 3);
+  assertEquals(missed(vm), ["nop"]);
+  if (vm.coverage.means === "step") assertEquals(vm.coverage.gaps.length, 1);
+});
+
+Deno.test("where HLT is no exit, the guest is stepped", () => {
+  using vm = covered(
+    asm`
+      mov al, 1
+      cmp al, 2
+      je never
+      hlt
+    never:
+      nop
+  `,
+    { irqchip: true },
+  );
+  vm.run();
+  assertEquals(missed(vm), ["nop"]);
+});
+
+for (const mode of ["protected", "long", "virtual8086"] as const) {
+  Deno.test(`code at CPL 3 is covered: ${mode}`, () => {
+    const bits = { protected: 32, long: 64, virtual8086: 16 }[mode];
+    using vm = covered(
+      asm`
+      bits ${bits}
+        mov ax, 5
+        cmp ax, 6
+        je other
+        out 0x10, al
+        jmp $
+      other:
+        nop
+    `,
+      { mode, ...(mode === "virtual8086" ? {} : { cpl: 3 }), ioPermission: true } as BootOptions,
+    );
+    vm.ports.on(0x10, { write: () => vm.stop() });
+    vm.run();
+    assertEquals(missed(vm), ["jmp $", "nop"]);
+  });
+}
+
+Deno.test("every mode's code is covered where it lies, in the upper half, too", () => {
+  using vm = covered(
+    asm`
+    bits 64
+    org 0xffffffff80000000
+      mov eax, 1
+      test eax, eax
+      jz never
+      call routine
+      hlt
+    never:
+      ud2
+    routine:
+      ret
+  `,
+    {
+      mode: "long",
+      mappings: [{ linear: 0xffffffff80000000n, physical: 0x100000, size: 0x10000 }],
+    } as BootOptions,
+  );
+  vm.run();
+  assertEquals(missed(vm), ["ud2"]);
+});
+
+Deno.test("a machine that is restored goes on noting what it has not reached before", () => {
+  using vm = covered(asm`
+      mov bx, 2
+    again:
+      in al, 0x10
+      cmp al, 1
+      jne other
+      out 0x11, al
+      hlt
+    other:
+      out 0x12, al
+      hlt
+      nop
+  `);
+  vm.ports.on([0x11, 0x12], { write: () => {} });
+  const start = vm.snapshot();
+  const reached: string[] = [];
+  vm.coverage.onReach = ({ text }) => reached.push(text);
+  for (const value of [1, 1, 2, 1, 2]) {
+    vm.restore(start);
+    using _input = vm.ports.on(0x10, { read: () => value });
+    vm.run();
+    reached.push("|");
+  }
+  assertEquals(reached, [
+    ...["mov bx, 2", "in al, 0x10", "cmp al, 1", "jne other", "out 0x11, al", "hlt", "|", "|"],
+    ...["out 0x12, al", "hlt", "|", "|", "|"],
+  ]);
+  assertEquals(missed(vm), ["nop"]);
+});
+
+Deno.test("a machine that was not told to note anything has nothing to show", () => {
+  using vm = boot(asm`hlt`);
+  assertThrows(() => vm.coverage, TypeError, "coverage: true");
+});
