@@ -120,6 +120,15 @@ export class Vcpu implements Disposable {
   }
 
   /**
+   * Its descriptor, for another thread of this process that enters the guest, by `KVM_RUN` on it.
+   *
+   * @throws {TypeError} Once it is disposed.
+   */
+  get fd(): number {
+    return this.#fd.number;
+  }
+
+  /**
    * Enters the guest until its next exit.
    *
    * @returns 0 when {@linkcode Vcpu.kvmRun} holds an exit, or EINTR when a signal, or `immediateExit`,

@@ -63,6 +63,8 @@ export interface RunHooks {
   before?(): void;
   /** Throws where the run did not do so many operations. */
   after?(operations: number): void;
+  /** Before the machine is disposed. */
+  end?(): void;
 }
 
 /**
@@ -129,7 +131,10 @@ function start(description: GuestBenchmark): BenchmarkRun {
       const batch = { operations, nanoseconds: cycles * nanosecondsPerCycle, cycles, exits };
       return isLong ? { ...batch, each } : batch;
     },
-    [Symbol.dispose]: () => machine[Symbol.dispose](),
+    [Symbol.dispose]() {
+      using _ = machine;
+      hooks?.end?.();
+    },
   });
 }
 

@@ -2,109 +2,38 @@ import { asm } from "../../guest/asm.ts";
 import type { AsmSource } from "../../guest/asm_source.ts";
 import { KVM_IOEVENTFD } from "../../kvm/abi/constants.ts";
 import { Kvm } from "../../kvm/kvm.ts";
-import type { LongOptions } from "../../machine/boot/boot_options.ts";
 import { requires } from "../../machine/host/requires.ts";
 import type { Machine } from "../../machine/machine.ts";
 import { msiMessage } from "../../x86/apic/msi_message.ts";
-import { LOCAL_APIC } from "../../x86/layout.ts";
 import { msrNumber } from "../../x86/msrs/msr_number.ts";
 import type { Benchmark } from "../benchmark.ts";
+import {
+  ASSERT,
+  ENABLED,
+  EOI,
+  ICR_HIGH,
+  ICR_LOW,
+  LVT_TIMER,
+  SPURIOUS,
+  TO_SELF,
+  TSC_DEADLINE,
+  VECTOR,
+  X2APIC,
+  x2apicGuest,
+  xapicGuest,
+} from "./apic_guest.ts";
 import { type GuestBenchmark, guestBenchmark } from "./guest_benchmark.ts";
 import type { MeasuredGuest } from "./measured_guest.ts";
 
-const VECTOR = 0x50;
 /** A task priority that holds up every vector. */
 const HIGHEST_PRIORITY = 0xf;
 
-/** Where the guest has the local APIC's page: behind the identity map, for addresses of 32 bits. */
-const APIC = 0x4000_0000;
-const PAGE = 0x1000;
-
-/** Registers of the local APIC, and what is written to them (Intel SDM Vol. 3A, 10.4 to 10.6). */
-const EOI = APIC + 0xb0;
-const SPURIOUS = APIC + 0xf0;
-const ICR_LOW = APIC + 0x300;
-const ICR_HIGH = APIC + 0x310;
-const LVT_TIMER = APIC + 0x320;
-const ENABLED = 0x1ff;
-const ASSERT = 0x4000;
-const TO_SELF = 0x4_0000;
-const TSC_DEADLINE = 0x4_0000;
-const DESTINATION_SHIFT = 24;
-
-/** The same as MSRs of the x2APIC (Intel SDM Vol. 3A, 10.12). */
-const X2APIC = { EOI: 0x80b, SPURIOUS: 0x80f, SELF_IPI: 0x83f } as const;
-const APIC_BASE = msrNumber("IA32_APIC_BASE");
-const APIC_BASE_X2APIC = 0x400;
 const IA32_TSC_DEADLINE = msrNumber("IA32_TSC_DEADLINE");
-
 /** How many cycles ahead the deadline lies that the guest waits for by spinning, as in the suite whose names these are. */
 const NEAR_DEADLINE = 3000;
-/** How many cycles CPU 1 has to come back into HLT, as there. */
-const HALT_CYCLES = 2000;
-
 const DOORBELL = 0x600;
 /** A GSI that is no pin. */
 const GSI = 24;
-
-const OPTIONS: LongOptions = {
-  irqchip: true,
-  gates: { [VECTOR]: "on_interrupt" },
-  mappings: [{ linear: APIC, physical: LOCAL_APIC, size: PAGE }],
-};
-
-/** A guest whose interrupts are counted by their handler. */
-function xapicGuest(operation: AsmSource, more: Partial<MeasuredGuest> = {}): MeasuredGuest {
-  return {
-    setup: asm`
-      mov dword [${SPURIOUS}], ${ENABLED}
-      sti
-    `,
-    operation,
-    routines: asm`
-      on_interrupt:
-        inc qword [taken]
-        mov dword [${EOI}], 0
-        iretq
-    `,
-    options: OPTIONS,
-    ...more,
-  };
-}
-
-/** The same by the registers of an x2APIC. */
-function x2apicGuest(operation: AsmSource): MeasuredGuest {
-  return {
-    setup: asm`
-      mov ecx, ${APIC_BASE}
-      rdmsr
-      or eax, ${APIC_BASE_X2APIC}
-      wrmsr
-      mov ecx, ${X2APIC.SPURIOUS}
-      mov eax, ${ENABLED}
-      xor edx, edx
-      wrmsr
-      sti
-    `,
-    operation,
-    routines: asm`
-      on_interrupt:
-        push rax
-        push rcx
-        push rdx
-        inc qword [taken]
-        mov ecx, ${X2APIC.EOI}
-        xor eax, eax
-        xor edx, edx
-        wrmsr
-        pop rdx
-        pop rcx
-        pop rax
-        iretq
-    `,
-    options: OPTIONS,
-  };
-}
 
 /** The ways in which an interrupt that the CPU sends itself is held up and let in. */
 const SELF_IPIS: readonly {
@@ -241,39 +170,6 @@ function timerGuest(operation: AsmSource, more: Partial<MeasuredGuest> = {}): Me
   });
 }
 
-/** Sends CPU 1 an interrupt, and waits until its handler has run. */
-function interruptOther(): AsmSource {
-  return asm`
-    mov rbx, [taken]
-    mov dword [${ICR_HIGH}], ${1 << DESTINATION_SHIFT}
-    mov dword [${ICR_LOW}], ${ASSERT | VECTOR}
-  .wait:
-    pause
-    cmp rbx, [taken]
-    je .wait
-  `;
-}
-
-/** CPU 1 waits in HLT. */
-function twoCpus(operation: AsmSource): MeasuredGuest {
-  const { routines, ...guest } = xapicGuest(operation);
-  return {
-    ...guest,
-    routines: asm`
-      ${routines!}
-      second:
-        mov dword [${SPURIOUS}], ${ENABLED}
-        sti
-      .idle:
-        hlt
-        jmp .idle
-    `,
-    options: { ...OPTIONS, cpus: [{}, { entry: "second" }] },
-  };
-}
-
-const BY_TURNS = "the CPUs take turns on one thread, and the turn is part of it";
-
 const DESCRIPTIONS: readonly GuestBenchmark[] = [
   ...selfIpis,
   {
@@ -304,71 +200,6 @@ const DESCRIPTIONS: readonly GuestBenchmark[] = [
         cmp rbx, [taken]
         je .wait
       `),
-  },
-  {
-    name: "ipi",
-    what: `an interrupt for another CPU, until its handler has run: ${BY_TURNS}`,
-    interrupts: 1,
-    guest: () => twoCpus(interruptOther()),
-  },
-  {
-    name: "ipi_halt",
-    what: `the same, and ${HALT_CYCLES} cycles for the other CPU to halt: ${BY_TURNS}`,
-    interrupts: 1,
-    guest: () =>
-      twoCpus(asm`
-        ${interruptOther()}
-        rdtsc
-        shl rdx, 32
-        lea rbx, [rax + rdx + ${HALT_CYCLES}]
-      .halting:
-        rdtsc
-        shl rdx, 32
-        add rax, rdx
-        cmp rax, rbx
-        jb .halting
-      `),
-  },
-  {
-    name: "ple_round_robin",
-    what: `two CPUs hand a turn to each other, and wait for it by PAUSE: ${BY_TURNS}`,
-    guest: () => ({
-      // With interrupts off, Bochs' VMX would let nobody end a CPU's turn.
-      setup: asm`sti`,
-      prepare: asm`sub r12, [turns + 64]`,
-      operation: asm`
-      .wait:
-        mov rax, [turns]
-        cmp rax, [turns + 8]
-        jne .mine
-        pause
-        jmp .wait
-      .mine:
-        mov [turns + 8], rax
-        inc qword [turns + 64]
-      `,
-      finish: asm`add r12, [turns + 64]`,
-      routines: asm`
-      second:
-        sti
-      .wait:
-        mov rax, [turns + 64]
-        cmp rax, [turns + 72]
-        jne .mine
-        pause
-        jmp .wait
-      .mine:
-        mov [turns + 72], rax
-        inc qword [turns]
-        jmp .wait
-        align 64, db 0
-      turns: ; how often a CPU was given the turn, and how often it has taken it; a line of the cache for each
-        dq 1
-        times 15 dq 0
-      `,
-      options: { irqchip: true, cpus: [{}, { entry: "second" }] },
-    }),
-    witness: (operations) => BigInt(operations),
   },
   {
     name: "hlt_wakeup",
@@ -456,5 +287,5 @@ function connectDoorbell(vm: Machine): void {
   vm.kvm.vm.interrupts.ioeventfd({ addr: DOORBELL, len: 1, fd, flags: KVM_IOEVENTFD.FLAG_PIO });
 }
 
-/** Interrupts, from where they are sent to their handlers. */
+/** Interrupts of one CPU, from where they are sent to their handlers. */
 export const interrupts: readonly Benchmark[] = DESCRIPTIONS.map(guestBenchmark);

@@ -3,6 +3,7 @@ import { interrupts } from "./interrupts.ts";
 import { kernelExits } from "./kernel_exits.ts";
 import { lifeCycle } from "./life_cycle.ts";
 import { dirtyPages, memoryFaults } from "./memory_faults.ts";
+import { otherCpu } from "./other_cpu.ts";
 import { pciWrites } from "./pci_writes.ts";
 import { snapshots } from "./snapshots.ts";
 import { userExits } from "./user_exits.ts";
@@ -14,6 +15,7 @@ export const suite: readonly Benchmark[] = [
   ...vcpuExits,
   ...kernelExits,
   ...interrupts,
+  ...otherCpu,
   ...pciWrites,
   ...memoryFaults,
   ...lifeCycle,
