@@ -1,10 +1,17 @@
 import { APIC_BASE_BIT } from "../x86/registers/apic_base.ts";
-import { KVM_IRQCHIP, KVM_MP_STATE, KVM_VCPUEVENT_VALID } from "../kvm/abi/constants.ts";
+import { KVM_MP_STATE, KVM_VCPUEVENT_VALID } from "../kvm/abi/constants.ts";
 import type { Vm } from "../kvm/vm.ts";
 import { resetState } from "../x86/boot/modes/reset.ts";
 import type { Cpu } from "./cpu.ts";
-import type { Irqchip } from "./interrupts/irqchip.ts";
 import { msrEntries, setMsrs } from "./msrs/msrs.ts";
+import {
+  CONTROLLERS,
+  INTERVAL_TIMER,
+  type KernelDevices,
+  restoreVm,
+  type SavedVmState,
+  saveVm,
+} from "./snapshot/controllers_state.ts";
 
 /** The MSR that holds SMBASE, and what it is after RESET# (Intel SDM Vol. 3C, 32.11). */
 const SMBASE = { index: 0x9e, data: 0x3_0000n };
@@ -26,8 +33,6 @@ const APIC_AFTER_INIT = {
 /** Bits of CR0 that INIT leaves as they are, and the one that it sets. */
 const CR0 = { KEPT: 0x6000_0000n, SET: 0x10n } as const;
 
-const CONTROLLERS = [KVM_IRQCHIP.PIC_MASTER, KVM_IRQCHIP.PIC_SLAVE, KVM_IRQCHIP.IOAPIC];
-
 /** CPUID's leaf with the processor's signature. */
 const SIGNATURE_LEAF = 1;
 
@@ -43,28 +48,25 @@ const XCR0 = 0;
 export class KernelReset {
   readonly #vm: Vm;
   readonly #cpus: readonly Cpu[];
-  readonly #controllers: ReturnType<Vm["interrupts"]["getIrqchip"]>[];
+  readonly #controllers: SavedVmState;
   readonly #localApics: readonly Uint8Array[];
   /** The bit of IA32_APIC_BASE, where a guest sees a local APIC. */
   readonly #apicEnabled: bigint;
-  readonly #pit: ReturnType<Vm["pit"]["getPit2"]> | undefined;
 
   /** Of a machine whose guest has not run. */
-  constructor(vm: Vm, cpus: readonly Cpu[], { irqchip, pit }: { irqchip: Irqchip; pit: boolean }) {
+  constructor(vm: Vm, cpus: readonly Cpu[], devices: KernelDevices) {
     this.#vm = vm;
     this.#cpus = cpus;
-    this.#controllers = irqchip === true
-      ? CONTROLLERS.map((id) => vm.interrupts.getIrqchip(id))
-      : [];
-    this.#localApics = irqchip === false ? [] : cpus.map(({ vcpu }) => vcpu.apic.getLapic());
+    this.#controllers = saveVm(vm, [...CONTROLLERS, INTERVAL_TIMER], devices);
+    this.#localApics = devices.irqchip === false
+      ? []
+      : cpus.map(({ vcpu }) => vcpu.apic.getLapic());
     this.#apicEnabled = cpus[0].bootRegisters.apic_base & APIC_BASE_BIT.ENABLED;
-    this.#pit = pit ? vm.pit.getPit2() : undefined;
   }
 
   /** Resets them. CPU 0 starts at the reset vector; others wait for a SIPI. */
   perform(): void {
-    for (const controller of this.#controllers) this.#vm.interrupts.setIrqchip(controller);
-    if (this.#pit !== undefined) this.#vm.pit.setPit2(this.#pit);
+    restoreVm(this.#vm, this.#controllers);
     for (const cpu of this.#cpus) this.#resetCpu(cpu);
   }
 

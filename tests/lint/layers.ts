@@ -74,7 +74,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
       "report",
       "run",
     ],
-    "reset.ts": ["interrupts", "msrs", "cpu.ts"],
+    "reset.ts": ["msrs", "snapshot", "cpu.ts"],
     snapshot: ["registers", "exits", "memory", "interrupts", "buses", "run"],
     "board.ts": [
       "exits",
