@@ -80,11 +80,6 @@ export class KvmRunPage {
     view.setBigUint64(SYSTEM_EVENT_DATA, data ?? 0n, true);
   }
 
-  /** Whether a SYSTEM_EVENT has data. */
-  get systemEventHasData(): boolean {
-    return this.#mapping.view.getUint32(SYSTEM_EVENT_DATA_COUNT, true) > 0;
-  }
-
   /** Whether the next `KVM_RUN` only finishes the latest exit and returns with EINTR. */
   set immediateExit(immediate: boolean) {
     this.#mapping.view.setUint8(IMMEDIATE_EXIT, immediate ? 1 : 0);

@@ -1,5 +1,5 @@
 import { ExitPort } from "../devices/exit_port.ts";
-import type { Device, DeviceCpu } from "../devices/device.ts";
+import type { Device } from "../devices/device.ts";
 import { openBusMmio, openBusPorts } from "../devices/open_bus.ts";
 import { type Clock, HostClock, Timers } from "../devices/timers.ts";
 import { Bios } from "../devices/bios/bios.ts";
@@ -14,8 +14,9 @@ import type { Vm } from "../kvm/vm.ts";
 import type { FaultCatcherPlace, Mode } from "../x86/boot/cpu_state.ts";
 import type { InterruptControllers } from "./interrupts/held_back.ts";
 import type { Irqchip } from "./interrupts/irqchip.ts";
+import { Kick } from "./interrupts/kick.ts";
 import { ExternalInterrupts } from "./interrupts/external_interrupts.ts";
-import { Cpu, type VcpuAndRegisters } from "./cpu.ts";
+import { Cpu, deviceCpu, type VcpuAndRegisters } from "./cpu.ts";
 import { type CpuProgress, CpuRunner } from "./run/cpu_runner.ts";
 import {
   type InterleavingOptions,
@@ -49,6 +50,9 @@ import { TimeLimit } from "./run/time_limit.ts";
 import type { Snapshot } from "./snapshot/snapshot.ts";
 import { Snapshots } from "./snapshot/snapshots.ts";
 import { TimeLimitError } from "./run/run_errors.ts";
+
+/** How often it is looked whether another thread has kicked the CPUs. */
+const KICK_MILLISECONDS = 5;
 
 /** How often a guest without exits is interrupted for its devices. */
 const DEVICE_MILLISECONDS = 1;
@@ -143,6 +147,7 @@ export class Board implements Disposable {
   readonly runControl: RunControl;
   /** The serial line at COM1, if there is one. */
   readonly serial: Uart | undefined;
+  readonly #kick = new Kick();
   readonly #parts: BoardInit;
   readonly #limit: TimeLimit;
   readonly #timers: Timers | undefined;
@@ -201,7 +206,7 @@ export class Board implements Disposable {
           runners,
           slice,
           interleaving: interleaving ?? new RoundRobin(),
-          hasEvent: () => this.#attached.hasEvent,
+          hasEvent: () => this.#hasEvent,
         }),
       limit: this.#limit,
       log: this.log,
@@ -210,7 +215,7 @@ export class Board implements Disposable {
         ? undefined
         : new ExitPort(() => this.runControl.stop()),
       checkUsable: (what) => this.checkUsable(what),
-      takeEvent: () => this.#attached.takeEvent(),
+      takeEvent: () => this.#attached.takeEvent() ?? this.#kick.take(),
       pendingOfDevices: () => this.#attached.pending,
       reset: (isInit) => this.#reset(isInit),
       ends: new RunEnds(settings),
@@ -334,6 +339,17 @@ export class Board implements Disposable {
     }
   }
 
+  /** See {@linkcode Machine.kick}. */
+  get kick(): Int32Array<SharedArrayBuffer> {
+    this.checkUsable("be kicked");
+    this.#limit.tickAtLeast(KICK_MILLISECONDS);
+    return this.#kick.word;
+  }
+
+  get #hasEvent(): boolean {
+    return this.#attached.hasEvent || this.#kick.isAsked;
+  }
+
   /** See {@linkcode Injection.init}. */
   askForInit(): void {
     this.#attached.init(true);
@@ -432,7 +448,7 @@ export class Board implements Disposable {
       mmio: devices.mmioTable,
       coalesced: devices.coalesced,
       timers: this.#timers,
-      hasEvent: () => this.#attached.hasEvent,
+      hasEvent: () => this.#hasEvent,
       halt,
       handlers,
       log,
@@ -472,26 +488,4 @@ export class Board implements Disposable {
         }),
     });
   }
-}
-
-/** A selector of real mode counts units of 16 bytes. */
-const PARAGRAPH_BITS = 4n;
-
-/** A CPU as devices see it. */
-function deviceCpu({ number, linear, registers }: Cpu): DeviceCpu {
-  return {
-    number,
-    linear,
-    get(name) {
-      const value: unknown = Reflect.get(registers, name);
-      return typeof value === "bigint" || typeof value === "number"
-        ? BigInt(value)
-        : (value as { readonly base: bigint }).base;
-    },
-    set(name, value) {
-      const segment: unknown = Reflect.get(registers, name);
-      if (typeof segment !== "object") return void Reflect.set(registers, name, value);
-      Object.assign(segment!, { selector: Number(value), base: BigInt(value) << PARAGRAPH_BITS });
-    },
-  };
 }

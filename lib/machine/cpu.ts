@@ -1,3 +1,4 @@
+import type { DeviceCpu } from "../devices/device.ts";
 import type { Uart } from "../devices/uart.ts";
 import type { Image } from "../guest/image.ts";
 import { kvm_regs, kvm_sregs } from "../kvm/abi/structs/registers.ts";
@@ -97,6 +98,9 @@ export interface CpuOwner {
   /** Throws where the guest runs, or waits for an answer. */
   checkStopped(what: string): void;
 }
+
+/** A selector of real mode counts units of 16 bytes. */
+const PARAGRAPH_BITS = 4n;
 
 /** A CPU of a machine: its registers and its memory, and what a test does to it beside answering it. */
 export class Cpu implements StoppedCpu {
@@ -302,4 +306,23 @@ export function cpuList<Cpus extends readonly object[]>(cpus: Cpus): Cpus {
       return Reflect.get(target, name, receiver);
     },
   });
+}
+
+/** A CPU as devices see it. */
+export function deviceCpu({ number, linear, registers }: Cpu): DeviceCpu {
+  return {
+    number,
+    linear,
+    get(name) {
+      const value: unknown = Reflect.get(registers, name);
+      return typeof value === "bigint" || typeof value === "number"
+        ? BigInt(value)
+        : (value as { readonly base: bigint }).base;
+    },
+    set(name, value) {
+      const segment: unknown = Reflect.get(registers, name);
+      if (typeof segment !== "object") return void Reflect.set(registers, name, value);
+      Object.assign(segment!, { selector: Number(value), base: BigInt(value) << PARAGRAPH_BITS });
+    },
+  };
 }

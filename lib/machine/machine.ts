@@ -245,6 +245,26 @@ export class Machine extends MachineCpu implements Disposable {
     });
   }
 
+  /**
+   * A word by which another thread kicks the CPUs out of a run, as a monitor does by a signal: 1 that is stored there
+   * ends the run, or the next one where there is none. It is 0 again then. The guest is stopped between two instructions,
+   * within some milliseconds, and can be run on: `run` returns the exit INTR, and a transcript foresees it by
+   * `exit("INTR")`.
+   *
+   * @example
+   * ```ts no-eval
+   * import { asm, boot } from "@vmexit/vmexit";
+   *
+   * using vm = boot(asm`jmp $`);
+   * const worker = new Worker(new URL("./kicker.ts", import.meta.url), { type: "module" });
+   * worker.postMessage(vm.kick); // there: onmessage = ({ data }) => Atomics.store(data, 0, 1)
+   * console.log(vm.run().reason); // INTR
+   * ```
+   */
+  get kick(): Int32Array<SharedArrayBuffer> {
+    return this.#board.kick;
+  }
+
   /** Ends the run when the handler that calls this returns: `run` then returns that handler's exit. */
   stop(): void {
     this.checkUsable("stop the machine");

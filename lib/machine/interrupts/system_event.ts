@@ -1,4 +1,6 @@
 import { KVM_SYSTEM_EVENT } from "../../kvm/abi/constants.ts";
+import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
+import type { KvmRunPage } from "../../kvm/kvm_run_page.ts";
 
 const TYPE_MASK = 0xff;
 const INIT = 0x100;
@@ -14,22 +16,29 @@ export const SYSTEM_EVENT = {
   INIT: KVM_SYSTEM_EVENT.RESET | INIT,
   /** That, asked for by the test: nobody need foresee it. */
   INIT_BY_TEST: KVM_SYSTEM_EVENT.RESET | INIT | BY_TEST,
+  /** Another thread has kicked the CPUs out of their run: the exit INTR, as of `KVM_RUN` that a signal ends. */
+  KICK: 0x400,
 } as const;
 
 /** SYSTEM_EVENT's data of a reset by INIT; one by RESET# has none. */
 export const INIT_DATA = 1n;
-
-/** The type that an event has in the exit that reports it. */
-export function systemEventType(event: number): number {
-  return event & TYPE_MASK;
-}
 
 /** Whether it is INIT. */
 export function isInit(event: number): boolean {
   return (event & INIT) !== 0;
 }
 
-/** Whether the test has asked for it. */
-export function isByTest(event: number): boolean {
-  return (event & BY_TEST) !== 0;
+/** Makes it the latest exit. */
+export function setEvent(kvmRun: KvmRunPage, event: number): void {
+  if (event === SYSTEM_EVENT.KICK) kvmRun.exitReason = EXIT_REASON.INTR;
+  else kvmRun.setSystemEvent(event & TYPE_MASK, isInit(event) ? INIT_DATA : undefined);
+}
+
+/** Says of the latest exit what it is, where its reason does not, and that the test has asked for it. */
+export function describeEvent(
+  log: { setDescription(text: string): void; setAnsweredBy(name: string): void },
+  event: number,
+): void {
+  if (isInit(event)) log.setDescription("INIT: the CPU begins at its reset vector");
+  if ((event & BY_TEST) !== 0) log.setAnsweredBy("the test");
 }

@@ -36,6 +36,7 @@ import {
   namesIn,
   unknownRegister,
 } from "./register_names.ts";
+import { registerDump } from "./register_dump.ts";
 import type { RegisterStore } from "./register_store.ts";
 import type { VectorRegister } from "./vector_register.ts";
 import { checkIsNumber, type LabelReader, wholeNumber, WholeRegister } from "./whole_register.ts";
@@ -152,6 +153,11 @@ export type Registers =
      * @throws {RangeError} When there is no such register, or a value does not fit. None is set then.
      */
     set(values: RegisterValues): void;
+    /**
+     * The general, control, debug and segment registers and descriptor tables as a table of text, for a person: what a
+     * monitor prints when its guest has gone wrong.
+     */
+    dump(): string;
   };
 
 /**
@@ -203,6 +209,7 @@ export function registersOf(
   define("get", () => (path: string) => readPath(registers, path));
   const set = (values: RegisterValues) => atCaller(set, () => setAll(registers, store, values));
   define("set", () => set);
+  define("dump", () => () => registerDump(registers));
   return Object.preventExtensions(registers);
 }
 

@@ -10,7 +10,7 @@ import { RunProgress } from "./run_progress.ts";
 import { asyncError, isPromise } from "../../devices/handlers.ts";
 import type { CpuScheduler } from "./cpu_scheduler.ts";
 import { FaultCatcher } from "../faults/fault_catcher.ts";
-import { SYSTEM_EVENT } from "../interrupts/system_event.ts";
+import { isInit, SYSTEM_EVENT } from "../interrupts/system_event.ts";
 import { checkPending, isForTheTest } from "./pending_events.ts";
 import { GuestFaultError, TimeLimitError, UnhandledExitError } from "./run_errors.ts";
 import {
@@ -64,6 +64,8 @@ export class RunControl {
   /** How far the guest has come. */
   readonly progress: RunProgress;
   #stopAsked = false;
+  /** Whether the reset of the latest exit is one of the CPUs alone. */
+  #isInit = false;
   /** The CPU that runs while the others stand still: for an instruction, or a routine. */
   #alone: CpuRunner | undefined;
   #isStepping = false;
@@ -329,6 +331,8 @@ export class RunControl {
     const isReset = ends.resetsAtShutdown && loop.isAtExit &&
       kvmRun.exitReason === EXIT_REASON.SHUTDOWN;
     const event = isReset ? SYSTEM_EVENT.RESET : takeEvent();
+    // KVM has no exit for INIT: what it reports is a reset of all.
+    this.#isInit = event !== undefined && isInit(event);
     if (event === undefined) return false;
     loop.noteSystemEvent(event);
     return true;
@@ -350,7 +354,7 @@ export class RunControl {
     const isAsked = kvmRun.exitReason === EXIT_REASON.SYSTEM_EVENT &&
       kvmRun.systemEventType === SYSTEM_EVENT.RESET;
     if (!loop.isAtExit || !isAsked) return;
-    this.#parts.reset(kvmRun.systemEventHasData);
+    this.#parts.reset(this.#isInit);
     this.#parts.scheduler?.reset();
     this.progress.runner = this.#parts.runners[0];
   }

@@ -48,7 +48,7 @@ export class RunEnds {
   isWanted(exit: Exit): boolean {
     if (exit.reason === "SHUTDOWN") return this.until === "shutdown";
     if (isReset(exit)) return this.until === "reset";
-    return endsRun(exit) || isPowerOff(exit);
+    return endsRun(exit) || isPowerOff(exit) || exit.reason === "INTR";
   }
 
   /** Whether the guest begins again: a reset that somebody answers, or a triple fault that brings one. */

@@ -17,7 +17,7 @@ import type { CoalescedWrites } from "../buses/coalesced_writes.ts";
 import type { TimeSlice } from "./interleaving.ts";
 import type { ExitHandlers } from "../exits/exit_handlers.ts";
 import type { ExitRecorder } from "../exits/exit_log.ts";
-import { INIT_DATA, isByTest, isInit, systemEventType } from "../interrupts/system_event.ts";
+import { describeEvent, setEvent } from "../interrupts/system_event.ts";
 import type { CoverageExits, DebugControl } from "./guest_debug.ts";
 import type { InterruptQueue } from "../interrupts/interrupt_queue.ts";
 import type { HaltWatch } from "./activity_state.ts";
@@ -189,16 +189,15 @@ export class RunLoop {
     return true;
   }
 
-  /** Notes what a device has asked for as the CPU's exit: SYSTEM_EVENT, as KVM reports a reset or the power off. */
+  /** Notes what was asked for from outside as the CPU's exit: SYSTEM_EVENT, as KVM reports a reset, or INTR. */
   noteSystemEvent(event: number): void {
     this.complete();
     const { vcpu: { kvmRun }, log } = this.#parts;
-    kvmRun.setSystemEvent(systemEventType(event), isInit(event) ? INIT_DATA : undefined);
+    setEvent(kvmRun, event);
     this.#held = false;
     this.#atExit = true;
     this.#note();
-    if (isInit(event)) log.setDescription("INIT: the CPU begins at its reset vector");
-    if (isByTest(event)) log.setAnsweredBy("the test");
+    describeEvent(log, event);
   }
 
   /** Begins anew: the machine was reset, or is as it was at another time, between two instructions. */

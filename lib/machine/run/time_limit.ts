@@ -23,7 +23,7 @@ const EXITS_PER_CHECK = 32;
  */
 export class TimeLimit implements Disposable {
   readonly #libc: Libc;
-  readonly #tick: number | undefined;
+  #tick: number | undefined;
   #timer: ThreadTimer | undefined;
   #milliseconds = 0;
   #begin = 0;
@@ -39,6 +39,11 @@ export class TimeLimit implements Disposable {
   constructor(libc: Libc, tick?: number) {
     this.#libc = libc;
     this.#tick = tick;
+  }
+
+  /** From the next run on, has the guest interrupted at least so often, in milliseconds. */
+  tickAtLeast(milliseconds: number): void {
+    this.#tick = Math.min(this.#tick ?? Infinity, milliseconds);
   }
 
   /** The limit that was last started, in milliseconds. */
