@@ -252,6 +252,8 @@ export class Board implements Disposable {
       slots: parts.slots,
       kernelDevices: settings,
       devices: this.devices,
+      handlers: this.handlers,
+      intercepts: this.intercepts,
       attached: this.#attached,
       log: this.log,
       portOutput: this.portOutput,

@@ -17,6 +17,9 @@ import type { ExitsOptions, ObservedExit, RunOptions } from "./run/run_options.t
 /** What runs a machine. For matchers, whose runs have parts. */
 export let runControlOf: (machine: Machine) => RunControl;
 
+/** Makes a machine what another was, which was booted in the same way. For forks. */
+export let adoptSnapshot: (machine: Machine, snapshot: Snapshot) => void;
+
 /**
  * A CPU of a machine: {@linkcode Machine.cpus}. A machine is its own CPU 0. What CPUs share, such as memory, each of
  * them has.
@@ -68,6 +71,7 @@ export class Machine extends MachineCpu implements Disposable {
 
   static {
     runControlOf = (machine) => machine.#board.runControl;
+    adoptSnapshot = (machine, snapshot) => machine.#board.snapshots.adopt(snapshot);
   }
 
   /** Use {@linkcode boot}. Takes ownership of the board, whose CPUs stand where the guest starts. */

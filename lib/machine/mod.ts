@@ -68,5 +68,6 @@ export type { Registers, RegisterValues } from "./registers/registers.ts";
 export type { VectorRegister } from "./registers/vector_register.ts";
 export type { WholeRegister } from "./registers/whole_register.ts";
 export { Snapshot } from "./snapshot/snapshot.ts";
+export { Template, template } from "./template.ts";
 export type { X87Register } from "./registers/x87_register.ts";
 export type { Size } from "./memory/size.ts";

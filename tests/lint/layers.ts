@@ -75,7 +75,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
       "run",
     ],
     "reset.ts": ["msrs", "snapshot", "cpu.ts"],
-    snapshot: ["registers", "exits", "memory", "interrupts", "buses", "run"],
+    snapshot: ["registers", "exits", "memory", "interrupts", "msrs", "buses", "run"],
     "board.ts": [
       "exits",
       "memory",
@@ -113,6 +113,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
       "board.ts",
       "machine_cpu.ts",
     ],
+    "template.ts": ["snapshot", "run", "machine.ts"],
     boot: [
       "registers",
       "host",

@@ -60,6 +60,8 @@ const LAST_GSI = 4095;
 export interface AttachedState {
   /** The board's time. */
   readonly now: number;
+  /** What there was. */
+  readonly names: readonly string[];
   /** What each has saved. */
   readonly devices: readonly unknown[];
   /** The lines that were asserted, by their interrupt: the numbers of the lines. */
@@ -141,6 +143,7 @@ export class AttachedDevices implements DeviceBoard, Disposable {
   /** The state of all devices, and of the board between them, for {@linkcode AttachedDevices.restore}. */
   save(): AttachedState {
     return {
+      names: this.names,
       now: this.timers.now,
       devices: this.#devices.map((device) => device.save?.()),
       asserted: Array.from(
@@ -167,6 +170,11 @@ export class AttachedDevices implements DeviceBoard, Disposable {
       if (device.save !== undefined) device.restore?.(devices[index]);
     }
     this.#event = event;
+  }
+
+  /** What is on the board, in words. */
+  get names(): readonly string[] {
+    return this.#devices.map(({ name }) => `the device ${name}`);
   }
 
   /** Whether a device has asked for a SYSTEM_EVENT since {@linkcode AttachedDevices.takeEvent} was called last. */

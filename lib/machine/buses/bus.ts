@@ -124,6 +124,16 @@ export class HandlerTable<Handler extends AnyHandler> implements Bus<Handler> {
     }
   }
 
+  /** Where there are handlers, in words. */
+  get places(): readonly string[] {
+    return this.#regions.map(({ first, last }) => {
+      const where = first === last
+        ? formatAddress(first)
+        : `${formatAddress(first)} to ${formatAddress(last)}`;
+      return `a handler of ${this.#what} ${where}`;
+    }).concat(this.#fallbacks.map(() => `a handler of all other ${this.#what}`));
+  }
+
   #placed(): [place: string, handler: Handler][] {
     return [
       ...this.#regions.map(({ first, handler }): [string, Handler] => [`from ${first}`, handler]),

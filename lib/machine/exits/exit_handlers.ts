@@ -69,6 +69,13 @@ export class ExitHandlers {
     };
   }
 
+  /** The reasons whose exits somebody takes. */
+  get reasons(): readonly string[] {
+    return Object.entries(EXIT_REASON).flatMap(([name, number]) =>
+      this.#handlers.has(number) ? [name] : []
+    );
+  }
+
   /** Who takes exits of a reason, by its number. */
   find(reason: number): RawExitHandler | undefined {
     return this.#handlers.get(reason);

@@ -76,8 +76,11 @@ export interface MemorySlots extends Disposable {
   restore(image: MemoryImage): number;
   /** Has KVM forget all page tables that it keeps for the guest. */
   dropPageTables(): void;
-  /** Throws where the test has changed slots since. */
-  checkIsRestorable(image: MemoryImage): void;
+  /**
+   * @param ofAnother Whether the image is of another machine, whose slots are to be like these.
+   * @throws {RangeError} When the test has changed slots since.
+   */
+  checkIsRestorable(image: MemoryImage, ofAnother?: boolean): void;
 }
 
 /** What a machine's memory holds at some time. */

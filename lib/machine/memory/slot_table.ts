@@ -230,8 +230,11 @@ export class SlotTable implements MemorySlots {
   restore({ contents, a20, dirty }: MemoryImage): number {
     this.a20 = a20;
     this.#takeAllDirty();
+    const isNoted = this.#addressSpaces.every((space) => this.#loggedSpaces.includes(space));
     let count = 0;
-    for (const [index, memory] of this.#memory.entries()) count += memory.restore(contents[index]);
+    for (const [index, memory] of this.#memory.entries()) {
+      count += memory.restore(contents[index], isNoted);
+    }
     this.#dirty?.clear();
     for (const [slot, pages] of dirty) this.#dirty?.set(slot, new Set(pages));
     return count;
@@ -250,11 +253,12 @@ export class SlotTable implements MemorySlots {
     this.#vm.deleteMemorySlot(slot);
   }
 
-  /** @throws {RangeError} When the test has changed slots since. */
-  checkIsRestorable({ slots }: MemoryImage): void {
+  /** See {@linkcode MemorySlots.checkIsRestorable}. */
+  checkIsRestorable({ slots }: MemoryImage, ofAnother = false): void {
     const isThere = (all: readonly BackedSlot[], one: BackedSlot) =>
       all.some((each) =>
-        each.gpa === one.gpa && each.readonly === one.readonly && each.pages === one.pages
+        each.gpa === one.gpa && each.readonly === one.readonly &&
+        (ofAnother ? each.size === one.size : each.pages === one.pages)
       );
     const gone = slots.filter((slot) => !isThere(this.#ofTest, slot));
     const added = this.#ofTest.filter((slot) => !isThere(slots, slot));

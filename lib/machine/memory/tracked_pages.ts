@@ -81,9 +81,10 @@ export class TrackedPages implements Pages {
    * Makes it hold what it held then. Only pages are written that may be otherwise.
    *
    * @param contents Undefined for memory that was not there: it held zeros.
+   * @param isNoted Whether the guest's writes are told from now on: else nothing is known of the pages later.
    * @returns How many pages were written.
    */
-  restore(contents: PageContents = new Map()): number {
+  restore(contents: PageContents = new Map(), isNoted = true): number {
     let count = 0;
     const restore = (page: number, bytes: Uint8Array = ZEROS) => {
       const start = page * PAGE_SIZE;
@@ -107,7 +108,7 @@ export class TrackedPages implements Pages {
       if (!equal(this.#page(page), contents.get(page) ?? ZEROS)) restore(page, contents.get(page));
     }
     this.#written.clear();
-    this.#contents = contents;
+    this.#contents = isNoted ? contents : undefined;
     return count;
   }
 

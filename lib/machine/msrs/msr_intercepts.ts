@@ -58,6 +58,13 @@ export class MsrIntercepts {
     this.#isDisposed = isDisposed;
   }
 
+  /** What there are rules for, in words. */
+  get places(): readonly string[] {
+    return this.#rules.map(({ kind, first, last }) =>
+      `a rule (${kind}) of MSR ${msrText(first)}${first === last ? "" : ` to ${msrText(last)}`}`
+    );
+  }
+
   /** See {@linkcode Msrs.on}. */
   on(range: MsrRange, handler: MsrHandler): Disposable {
     const { first, last } = boundsOf(range);

@@ -23,6 +23,8 @@ export interface MachineState {
   readonly ports: HandlerStates;
   /** The same of physical addresses. */
   readonly mmio: HandlerStates;
+  /** All handlers, in words. */
+  readonly handlers: readonly string[];
   /** How far its guest has come. */
   readonly run: RunState;
   /** The exits that it remembers. */

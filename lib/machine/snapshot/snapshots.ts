@@ -1,11 +1,14 @@
 import { MSRS } from "../../x86/msrs/msrs.ts";
 import type { Vm } from "../../kvm/vm.ts";
 import type { AttachedDevices } from "../buses/attached_devices.ts";
+import type { HandlerStates } from "../buses/bus.ts";
 import type { Devices } from "../buses/devices.ts";
 import type { PortRecorder } from "../buses/port_output.ts";
+import type { ExitHandlers } from "../exits/exit_handlers.ts";
 import type { ExitRecorder } from "../exits/exit_log.ts";
 import type { MemorySlots } from "../memory/physical_memory.ts";
 import type { CpuRunner } from "../run/cpu_runner.ts";
+import type { MsrIntercepts } from "../msrs/msr_intercepts.ts";
 import type { RunProgress } from "../run/run_progress.ts";
 import {
   CONTROLLERS,
@@ -44,6 +47,10 @@ interface SnapshotsInit {
   readonly kernelDevices: KernelDevices;
   /** Its buses. */
   readonly devices: Devices;
+  /** Who takes exits that are neither IO nor MMIO. */
+  readonly handlers: ExitHandlers;
+  /** Who takes accesses to MSRs. */
+  readonly intercepts: MsrIntercepts;
   /** Its devices. */
   readonly attached: AttachedDevices;
   /** The last exits. */
@@ -111,6 +118,35 @@ export class Snapshots implements Disposable {
     for (const watch of this.#watches) watch?.[Symbol.dispose]();
   }
 
+  /**
+   * Makes a machine that was just booted what another one was, which was booted in the same way.
+   *
+   * @throws {TypeError | RangeError} When the other one had CPUs, slots, devices or handlers that this one has not, or the
+   *   other way round.
+   */
+  adopt(snapshot: Snapshot): void {
+    const { state } = contentsOf(snapshot);
+    this.#parts.slots.checkIsRestorable(state.memory, true);
+    checkIsSame("CPUs", [`${state.cpus.length} CPUs`], [`${this.#parts.cpus.length} CPUs`]);
+    checkIsSame("devices", state.board.names, this.#parts.attached.names);
+    // Its handlers are the other's by where they are.
+    const anyone = (states: HandlerStates) => states.map(({ place, state }) => ({ place, state }));
+    this.#restore({ ...state, ports: anyone(state.ports), mmio: anyone(state.mmio) });
+    // Guests map functions of PCI, so that some are there only now.
+    checkIsSame("handlers", state.handlers, this.#handlers());
+  }
+
+  /** Whatever takes exits, in words. */
+  #handlers(): readonly string[] {
+    const { devices, handlers, intercepts } = this.#parts;
+    return [
+      ...devices.portTable.places,
+      ...devices.mmioTable.places,
+      ...handlers.reasons.map((reason) => `a handler of ${reason} exits`),
+      ...intercepts.places,
+    ];
+  }
+
   #save(): MachineState {
     const { vm, cpus, progress, slots, kernelDevices, devices, attached, log, portOutput } =
       this.#parts;
@@ -131,6 +167,7 @@ export class Snapshots implements Disposable {
       board: attached.save(),
       ports: devices.portTable.save(),
       mmio: devices.mmioTable.save(),
+      handlers: this.#handlers(),
       log: log.save(),
       portOutput: portOutput.save(),
       memory: slots.save(),
@@ -162,4 +199,17 @@ export class Snapshots implements Disposable {
     log.restore(state.log);
     portOutput.restore(state.portOutput);
   }
+}
+
+/** @throws {TypeError} When one machine has what another has not that is to be like it. */
+function checkIsSame(what: string, then: readonly string[], now: readonly string[]): void {
+  const gone = then.filter((each) => !now.includes(each));
+  const added = now.filter((each) => !then.includes(each));
+  if (gone.length === 0 && added.length === 0 && then.length === now.length) return;
+  throw new TypeError(
+    `Cannot fork the machine: its ${what} are not those that it was booted with. ` +
+      (gone.length > 0 ? `It had also ${gone.join(", ")}. ` : "") +
+      (added.length > 0 ? `It no longer had ${added.join(", ")}. ` : "") +
+      "Give them to boot(), in the function that boots it: each fork is booted by that",
+  );
 }
