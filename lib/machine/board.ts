@@ -268,12 +268,10 @@ export class Board implements Disposable {
 
   /** Puts the devices on the board. To be called once, when the guest is loaded. */
   attachDevices(): void {
-    const { devices, restarts, resetsAtShutdown } = this.#parts.settings;
-    const { vm, cpus } = this;
-    if (devices.length > 0 || restarts || resetsAtShutdown) {
-      this.#kernelReset = new KernelReset(vm, cpus, this.#parts.settings);
-    }
-    for (const device of devices) this.#attached.attach(device);
+    const { settings } = this.#parts;
+    // Without devices, too: a guest resets the machine by Hyper-V's MSR.
+    this.#kernelReset = new KernelReset(this.vm, this.cpus, settings);
+    for (const device of settings.devices) this.#attached.attach(device);
   }
 
   /** See {@linkcode InterruptControllers.pic}. */

@@ -50,8 +50,6 @@ export class KernelReset {
   readonly #cpus: readonly Cpu[];
   readonly #controllers: SavedVmState;
   readonly #localApics: readonly Uint8Array[];
-  /** The bit of IA32_APIC_BASE, where a guest sees a local APIC. */
-  readonly #apicEnabled: bigint;
 
   /** Of a machine whose guest has not run. */
   constructor(vm: Vm, cpus: readonly Cpu[], devices: KernelDevices) {
@@ -61,7 +59,6 @@ export class KernelReset {
     this.#localApics = devices.irqchip === false
       ? []
       : cpus.map(({ vcpu }) => vcpu.apic.getLapic());
-    this.#apicEnabled = cpus[0].bootRegisters.apic_base & APIC_BASE_BIT.ENABLED;
   }
 
   /** Resets them. CPU 0 starts at the reset vector; others wait for a SIPI. */
@@ -74,7 +71,9 @@ export class KernelReset {
     const { number, vcpu, store, registers, machine: { hasSmm } } = cpu;
     const leaf = signatureLeaf(cpu);
     const { specialRegisters, msrs, fpu, xcr0 } = resetState(leaf?.eax);
-    const apic_base = specialRegisters.apic_base & ~APIC_BASE_BIT.ENABLED | this.#apicEnabled;
+    // Where a guest sees a local APIC, it is on.
+    const isEnabled = this.#cpus[0].bootRegisters.apic_base & APIC_BASE_BIT.ENABLED;
+    const apic_base = specialRegisters.apic_base & ~APIC_BASE_BIT.ENABLED | isEnabled;
     // Of system-management mode, too: the registers that are set behind it are those of no mode.
     beginAgain(cpu, {
       apic_base: number === 0 ? apic_base : apic_base & ~APIC_BASE_BIT.BOOT_PROCESSOR,

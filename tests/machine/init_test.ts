@@ -6,6 +6,7 @@ import {
   hlt,
   init,
   portOut,
+  requires,
   reset,
   UnhandledExitError,
 } from "@vmexit/vmexit";
@@ -209,3 +210,34 @@ Deno.test("a machine that is disposed takes no INIT", () => {
   vm[Symbol.dispose]();
   assertThrows(() => vm.inject.init(), TypeError, "disposed");
 });
+
+const RESETS_BY_HYPERV = asm`
+  bits 64
+  mov r15, 15
+  mov ecx, 0x40000003       ; HV_X64_MSR_RESET
+  mov eax, 1
+  xor edx, edx
+  wrmsr
+  hlt
+`;
+
+for (const irqchip of [false, true]) {
+  const name = `a machine without devices is reset by Hyper-V's MSR, irqchip ${irqchip}`;
+  Deno.test(requires({ hypervSynic2: true }, name), () => {
+    const enlightened = () => {
+      const vm = boot(RESETS_BY_HYPERV, { mode: "long", irqchip, ...SLOTS } as BootOptions);
+      const { kvm, vcpu } = vm.kvm;
+      const plain = kvm.getSupportedCpuid().filter(({ function: leaf }) => leaf >>> 28 !== 4);
+      vcpu.cpuid.setCpuid2([...plain, ...vcpu.cpuid.getSupportedHvCpuid()]);
+      return vm;
+    };
+    using vm = enlightened();
+    expect(vm).toExit([reset(), portOut(0x99), hlt()]);
+    expect(vm).toHaveRegisters({ cs: 0xf000, r15: 0, "cr0.pe": false });
+
+    using other = enlightened();
+    assertThrows(() => expect(other).toExit([init(), hlt()]), Error, "received SYSTEM_EVENT RESET");
+    using unforeseen = enlightened();
+    assertThrows(() => unforeseen.run(), UnhandledExitError, "The guest reset the machine");
+  });
+}
