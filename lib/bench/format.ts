@@ -52,8 +52,8 @@ export function uncertainty({ nanoseconds: { medianInterval, p50 } }: Measuremen
 
 /** A change for people: `"+5.2%"`. */
 export function change(ratio: number): string {
-  const percent = (ratio - 1) * 100;
-  return `${percent < 0 ? "−" : "+"}${Math.abs(percent).toFixed(1)}%`;
+  const percent = ((ratio - 1) * 100).toFixed(1);
+  return `${Number(percent) < 0 ? "−" : "+"}${percent.replace("-", "")}%`;
 }
 
 /** A histogram a character a bucket; a bucket that has any sample shows it. */

@@ -38,6 +38,7 @@ const OPTIONS = {
   json: { type: "boolean" },
   markdown: { type: "boolean" },
   save: { type: "string" },
+  html: { type: "string" },
   baseline: { type: "string" },
   threshold: { type: "string" },
   clock: { type: "string" },
@@ -47,7 +48,7 @@ const OPTIONS = {
 const INSTRUCTIONS = "instructions";
 
 /** Options whose files are this machine's. */
-const WITH_FILE = ["save", "baseline"] as const;
+const WITH_FILE = ["save", "html", "baseline"] as const;
 
 const PERCENT = 100;
 
@@ -155,6 +156,7 @@ async function runHere(options: BenchOptions, context: CommandContext): Promise<
     : parseResults(await readBaseline(options.baseline), options.baseline);
   using files = new DisposableStack();
   const save = options.save === undefined ? undefined : files.use(new OutputFile(options.save));
+  const html = options.html === undefined ? undefined : files.use(new OutputFile(options.html));
 
   const clock = clockInUse();
   const { deno, v8 } = Deno.version;
@@ -175,6 +177,10 @@ async function runHere(options: BenchOptions, context: CommandContext): Promise<
   const changes = before &&
     compareResults(before, results, options.baseline!, options.threshold);
   save?.write(json(results));
+  if (html !== undefined) {
+    const { htmlReport } = await import("../bench/report/html_report.ts");
+    html.write(await htmlReport(results, before, changes));
+  }
   print(options, results, changes);
   return conclude(results, changes, options.threshold);
 }

@@ -35,7 +35,7 @@ Options of run
 
 Options of bench
   --filter TEXT         only those with TEXT (or /an expression/) in their name or group; --list names all; --quick is rough
-  --json, --markdown    print that instead of a table; --save FILE writes the JSON
+  --json, --markdown    print that instead of a table; --save FILE writes the JSON, --html FILE a report for a browser
   --baseline FILE       compare with what --save has written: exit code 1 when something is slower by more than
                         --threshold PERCENT (5), 3 when FILE is of another host
   --clock=instructions  counts the instructions of an emulated machine, which are the same on every host, however busy

@@ -39,7 +39,12 @@ Deno.test("durations are in the unit that suits them", () => {
 });
 
 Deno.test("a change is in percent", () => {
-  assertEquals([change(1.052), change(0.9), change(1)], ["+5.2%", "−10.0%", "+0.0%"]);
+  assertEquals([change(1.052), change(0.9), change(1), change(0.9999)], [
+    "+5.2%",
+    "−10.0%",
+    "+0.0%",
+    "+0.0%",
+  ]);
 });
 
 Deno.test("half of the interval is the uncertainty", () => {

@@ -23,11 +23,14 @@ Deno.test("vmexit bench measures the suite: JSON alone on standard output, and t
       "--json",
       "--save",
       "r.json",
+      "--html",
+      "r.html",
     );
     assertEquals(code, 0, stderr);
     const results = parseResults(stdout, "standard output");
     assertEquals(stdout, await Deno.readTextFile(`${folder}/p/r.json`));
-    assertEquals(files, ["deno.json", "r.json"]);
+    assertEquals(files, ["deno.json", "r.html", "r.json"]);
+    assertStringIncludes(await Deno.readTextFile(`${folder}/p/r.html`), "<code>pio_out_8</code>");
     assertEquals([results.clock, results.benchmarks.length], ["emulated", 1]);
     const [first] = results.benchmarks;
     assert(isMeasured(first) && first.name === "pio_out_8" && first.nanoseconds.p50 > 0);
