@@ -75,7 +75,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
       "run",
     ],
     "reset.ts": ["msrs", "snapshot", "cpu.ts"],
-    snapshot: ["registers", "exits", "memory", "interrupts", "msrs", "buses", "run"],
+    snapshot: ["registers", "exits", "memory", "interrupts", "msrs", "faults", "buses", "run"],
     "board.ts": [
       "exits",
       "memory",

@@ -1,3 +1,6 @@
+import { atCaller } from "../../guest/call_site.ts";
+import type { MachineIdentity } from "./identity.ts";
+import { decodeSnapshot, encodeSnapshot } from "./snapshot_file.ts";
 import type { MachineState } from "./machine_state.ts";
 
 /** The state in a snapshot, and the machine that it is of. For the machine alone. */
@@ -5,8 +8,10 @@ export let contentsOf: (snapshot: Snapshot) => SnapshotContents;
 
 /** What is in a snapshot. */
 export interface SnapshotContents {
-  /** What identifies the machine. */
-  readonly owner: object;
+  /** Whose it is; undefined of one from a file. */
+  readonly owner: object | undefined;
+  /** What kind of machine it is of, and on what. */
+  identity(): MachineIdentity;
   /** Its state then. */
   readonly state: MachineState;
 }
@@ -48,9 +53,71 @@ export class Snapshot {
     this.#contents = contents;
   }
 
+  /**
+   * Writes it to a file, for machines that are booted in the same way: in another process, as long as vmexit, Deno, the
+   * kernel and the CPU are the same. The file is there whole, or not at all.
+   *
+   * Not in it is what cannot be written down: see docs/snapshots.md.
+   *
+   * @throws {TypeError} When the machine is disposed, or a device or a handler has given state that is no plain data.
+   * @throws {Deno.errors.NotCapable} When the file may not be written (`--allow-write`).
+   * @throws {Deno.errors.NotFound | Error} When it cannot be: no such folder, a disk that is full.
+   *
+   * @example
+   * ```ts no-eval
+   * import { asm, boot, Snapshot } from "@vmexit/vmexit";
+   *
+   * const start = () => boot(asm`hlt`);
+   * const path = Deno.makeTempFileSync();
+   * {
+   *   using vm = start();
+   *   vm.run();
+   *   vm.snapshot().save(path);
+   * }
+   * using vm = start();
+   * vm.restore(Snapshot.load(path));
+   * console.log(vm.log.total); // 1
+   * ```
+   */
+  save(path: string): void {
+    atCaller(this.save, () => {
+      const { state, identity } = this.#contents;
+      writeWhole(path, encodeSnapshot({ identity: identity(), state }));
+    });
+  }
+
+  /**
+   * Reads one from a file. {@linkcode Machine.restore} takes it for machines that are booted as that was of which it is.
+   *
+   * @throws {TypeError} When the file is none of {@linkcode Snapshot.save}, or is cut short or damaged.
+   * @throws {Deno.errors.NotFound | Deno.errors.NotCapable} When it cannot be read (`--allow-read`).
+   */
+  static load(path: string): Snapshot {
+    return atCaller(Snapshot.load, () => {
+      const { identity, state } = decodeSnapshot(path, Deno.readFileSync(path));
+      return new Snapshot({ owner: undefined, identity: () => identity, state });
+    });
+  }
+
   /** How many pages of memory it keeps, of 4 KiB each: those that were not all zeros. */
   get pages(): number {
     return this.#contents.state.memory.contents.reduce((sum, { size }) => sum + size, 0);
+  }
+}
+
+/** Writes a file beside its place first: a disk that is full leaves no half of one. */
+function writeWhole(path: string, bytes: Uint8Array): void {
+  const part = `${path}.${Deno.pid}.part`;
+  try {
+    Deno.writeFileSync(part, bytes);
+    Deno.renameSync(part, path);
+  } catch (error) {
+    try {
+      Deno.removeSync(part);
+    } catch {
+      // It is not there.
+    }
+    throw error;
   }
 }
 

@@ -1,4 +1,7 @@
 import { MSRS } from "../../x86/msrs/msrs.ts";
+import type { Libc } from "../../ffi/libc.ts";
+import type { Image } from "../../guest/image.ts";
+import type { Kvm } from "../../kvm/kvm.ts";
 import type { Vm } from "../../kvm/vm.ts";
 import type { AttachedDevices } from "../buses/attached_devices.ts";
 import type { HandlerStates } from "../buses/bus.ts";
@@ -9,7 +12,8 @@ import type { ExitRecorder } from "../exits/exit_log.ts";
 import type { MemorySlots } from "../memory/physical_memory.ts";
 import type { CpuRunner } from "../run/cpu_runner.ts";
 import type { MsrIntercepts } from "../msrs/msr_intercepts.ts";
-import type { RunProgress } from "../run/run_progress.ts";
+import { CaughtFault } from "../faults/caught_fault.ts";
+import type { RunProgress, RunState } from "../run/run_progress.ts";
 import {
   CONTROLLERS,
   INTERVAL_TIMER,
@@ -26,6 +30,7 @@ import {
   type StatefulCpu,
   usesNesting,
 } from "./cpu_state.ts";
+import { difference, type MachineIdentity, machineIdentity } from "./identity.ts";
 import type { MachineState } from "./machine_state.ts";
 import { NestedWatch } from "./nested_watch.ts";
 import { contentsOf, isSnapshot, Snapshot } from "./snapshot.ts";
@@ -41,6 +46,14 @@ interface SnapshotsInit {
   readonly runners: readonly CpuRunner[];
   /** How far they have come. */
   readonly progress: RunProgress;
+  /** The C library that every call goes through. */
+  readonly libc: Libc;
+  /** The open `/dev/kvm`. */
+  readonly kvm: Kvm;
+  /** The guest as it was loaded. */
+  readonly image: Image;
+  /** The mode in which it was booted. */
+  readonly mode: string;
   /** Its memory. */
   readonly slots: MemorySlots;
   /** Which controllers the kernel has. */
@@ -80,7 +93,7 @@ export class Snapshots implements Disposable {
     const { progress } = this.#parts;
     progress.checkIsFree("take a snapshot");
     progress.checkIsBetweenInstructions("take a snapshot");
-    return new Snapshot({ owner: this, state: this.#save() });
+    return new Snapshot({ owner: this, identity: () => this.#identity(), state: this.#save() });
   }
 
   /** See {@linkcode Machine.restore}. */
@@ -94,7 +107,14 @@ export class Snapshots implements Disposable {
         }: give what vm.snapshot() returned`,
       );
     }
-    const { owner, state } = contentsOf(snapshot);
+    const { owner, state, identity } = contentsOf(snapshot);
+    if (owner === undefined) {
+      const other = difference(identity(), this.#identity());
+      if (other === undefined) return this.adopt(snapshot);
+      throw new TypeError(
+        `Cannot restore the snapshot: it is of another kind of machine, or of another host. ${other}`,
+      );
+    }
     if (owner !== this) {
       throw new TypeError(
         "Cannot restore the snapshot: it is another machine's. Take one of this machine, by vm.snapshot().",
@@ -111,6 +131,12 @@ export class Snapshots implements Disposable {
       isNested ? new NestedWatch(cpus[number].vcpu) : undefined
     );
     return shapes;
+  }
+
+  /** What kind of machine it is, and on what. */
+  #identity(): MachineIdentity {
+    this.#parts.progress.checkIsFree("look what kind of machine a snapshot is of");
+    return machineIdentity({ ...this.#parts, devices: this.#parts.attached.names });
   }
 
   /** Closes what it has opened. */
@@ -131,7 +157,12 @@ export class Snapshots implements Disposable {
     checkIsSame("devices", state.board.names, this.#parts.attached.names);
     // Its handlers are the other's by where they are.
     const anyone = (states: HandlerStates) => states.map(({ place, state }) => ({ place, state }));
-    this.#restore({ ...state, ports: anyone(state.ports), mmio: anyone(state.mmio) });
+    this.#restore({
+      ...state,
+      ports: anyone(state.ports),
+      mmio: anyone(state.mmio),
+      run: withImage(state.run, this.#parts.image),
+    });
     // Guests map functions of PCI, so that some are there only now.
     checkIsSame("handlers", state.handlers, this.#handlers());
   }
@@ -212,4 +243,11 @@ function checkIsSame(what: string, then: readonly string[], now: readonly string
       (added.length > 0 ? `It no longer had ${added.join(", ")}. ` : "") +
       "Give them to boot(), in the function that boots it: each fork is booted by that",
   );
+}
+
+/** Faults from a file are plain data, without the guest whose they are. */
+function withImage(run: RunState, image: Image): RunState {
+  const faultOf = (fault: CaughtFault | undefined) =>
+    fault === undefined || fault instanceof CaughtFault ? fault : new CaughtFault(fault, image);
+  return { ...run, cpus: run.cpus.map((cpu) => ({ ...cpu, lastFault: faultOf(cpu.lastFault) })) };
 }
