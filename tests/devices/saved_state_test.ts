@@ -65,7 +65,7 @@ function drive(seed: number, board: BenchBoard, subject: Subject): string[] {
 /** A value as text: where it is another one, the text is. */
 function inWords(value: unknown): string {
   return JSON.stringify(value, (_key, each) => {
-    if (each instanceof Uint8Array) return `bytes ${new TextDecoder("latin1").decode(each)}`;
+    if (each instanceof Uint8Array) return `bytes ${each.toHex()}`;
     if (each instanceof Map || each instanceof Set) return [...each];
     return typeof each === "bigint" ? `${each}n` : each;
   }) ?? "undefined";
