@@ -1,14 +1,5 @@
 import { boot, Image } from "@vmexit/vmexit";
-import {
-  AcpiPmTimer,
-  AcpiPower,
-  type Device,
-  Flash,
-  FwCfg,
-  pc,
-  PciBus,
-  piix,
-} from "@vmexit/vmexit/devices";
+import { AcpiPmTimer, AcpiPower, Flash, FwCfg, pc, PciBus, piix } from "@vmexit/vmexit/devices";
 import { assert, assertEquals } from "@std/assert";
 import { firmwareFile } from "./firmware_file.ts";
 
