@@ -261,8 +261,15 @@ export class Bios implements Device {
       : new BiosCall(this.#board, vector);
   }
 
-  /** Has the call that waits answered by `answer`, in place of the service. */
+  /**
+   * Has the call that waits answered by `answer`, in place of the service.
+   *
+   * @throws {TypeError} When none waits.
+   */
   answerWaiting(answer: (call: BiosCall) => void): void {
+    if (this.waiting === undefined) {
+      throw new TypeError("Cannot answer a call of the BIOS: the guest has made none that waits");
+    }
     this.#override = answer;
   }
 

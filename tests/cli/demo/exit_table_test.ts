@@ -64,3 +64,10 @@ Deno.test("rows stand below the head of their table, whatever they hold", () => 
     "     7  HLT",
   ]);
 });
+
+Deno.test("an exit that its device describes is a row in its words", () => {
+  const description = "INT 13h AH=02h: ax 0x201";
+  const exit = io({ port: 0xe3 });
+  const observed = { number: 7, cpu: 0, exit, fault: undefined, value: 0n, answeredBy: "BIOS" };
+  assertEquals(exitRow({ ...observed, description }), `     7  ${description}`);
+});

@@ -250,4 +250,7 @@ Deno.test("what no call can be, and a machine without a BIOS, are refused", () =
   assertThrows(() => int13().returns({ al: "x" } as never), TypeError, "give a number");
   assertThrows(() => int13().returns({ ax: 0x1_0000 }), RangeError, "16 bits");
   assertThrows(() => new Bios().fails(0x10, 2, 1), TypeError, "do not say so by CF");
+  const { vm: idle, bios } = withBios(LOADER);
+  using _idle = idle;
+  assertThrows(() => bios.answerWaiting(() => {}), TypeError, "none that waits");
 });
