@@ -26,6 +26,9 @@ Usage: vmexit COMMAND [ARGUMENTS]
   doctor                what this machine has, which KVM tests would use, and what to do about it
   help                  this text
 
+Options of test, beside those of deno test
+  --guest-coverage=FILE which lines of guests were executed, in the format of lcov (lcov.info)
+
 Options of run
   --append TEXT         the kernel's command line; --initrd FILE, --module FILE (more than one): files for it
   --memory SIZE         such as 64M; --cpus N; --disk FILE: an IDE disk (what the guest writes stays in memory)
@@ -46,6 +49,7 @@ processor: the same results, no real timing. A machine that Bochs emulates has a
 
 Environment
   VMEXIT_KVM            which KVM to use, whatever there is: host, nested (the same as qemu-svm), qemu-svm or bochs-vmx
+  VMEXIT_GUEST_COVERAGE the file of --guest-coverage, for plain deno test
   VMEXIT_TIMEOUT_SCALE  what time limits are multiplied by (1; 20 in an emulated machine)
   XDG_CACHE_HOME        where what was fetched and made is kept, in a folder vmexit (~/.cache)
   TMPDIR                where a run keeps its temporary files (/tmp)

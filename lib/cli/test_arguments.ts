@@ -1,4 +1,5 @@
 import { dirname, join } from "node:path";
+import { DEFAULT_GUEST_COVERAGE } from "./guest_coverage.ts";
 
 const COVERAGE_THRESHOLD = "--coverage-threshold";
 
@@ -52,6 +53,8 @@ export interface TestArguments {
   coverage?: string;
   /** The value of `--coverage-threshold`. */
   coverageThreshold?: string;
+  /** The file of `--guest-coverage`, which is vmexit's own. */
+  guestCoverage?: string;
   /** Whether only the raw coverage data are wanted. */
   rawCoverage: boolean;
   /** All of them but `--junit-path`, as typed. */
@@ -93,6 +96,10 @@ export function testArguments(args: readonly string[]): TestArguments {
     const value = equals < 0 ? words[1] : arg.slice(equals + 1);
     if (name === "--junit-path") {
       parsed.junitPath = value;
+      continue;
+    }
+    if (name === "--guest-coverage") {
+      parsed.guestCoverage = value || DEFAULT_GUEST_COVERAGE;
       continue;
     }
     parsed.others.push(...words);

@@ -1,8 +1,10 @@
 import { dirname, join, resolve } from "node:path";
-import { bochsVmx } from "../nested/mod.ts";
+import type { KvmChoice } from "../kvm/remote/kvm_choice.ts";
+import { bochsVmx, NestedError } from "../nested/mod.ts";
 import type { CommandContext } from "./command_context.ts";
 import { type Counts, countTests, summary } from "./junit.ts";
-import { permissionArguments, testArguments } from "./test_arguments.ts";
+import { GuestCoverage } from "./guest_coverage.ts";
+import { permissionArguments, type TestArguments, testArguments } from "./test_arguments.ts";
 import { chooseKvm, kvmModule, prepareKvm, processor } from "./prepare_kvm.ts";
 import { runDeno, writeAll } from "./run_deno.ts";
 import { testInside, type TestsInside } from "./test_inside.ts";
@@ -25,6 +27,20 @@ function count(code: number, report: string | undefined): Counts {
   const counts = report === undefined ? NOTHING : countTests(report);
   // A module that throws outside of its tests fails the run, but is not in Deno's report.
   return code !== 0 && counts.failed === 0 ? { ...counts, failed: 1 } : counts;
+}
+
+/** Prepares for the coverage of guests, where it was asked for. */
+function guestCoverage(
+  { guestCoverage: file }: TestArguments,
+  { kvm }: KvmChoice,
+): GuestCoverage | undefined {
+  if (file === undefined) return undefined;
+  if (kvm === "bochs-vmx") {
+    throw new NestedError(
+      "Cannot record the coverage of guests inside the machine of Bochs: leave out --guest-coverage, or use another KVM",
+    );
+  }
+  return new GuestCoverage(file);
 }
 
 /**
@@ -55,6 +71,7 @@ export async function testCommand(
     // One of an earlier run would be counted if this one wrote none.
     await Deno.remove(path).catch(() => {});
     const choice = chooseKvm(context);
+    const coverage = guestCoverage(parsed, choice);
     let result: TestsInside;
     if (choice.kvm === "bochs-vmx") {
       result = await testInside(bochsVmx(), parsed, path, context);
@@ -64,7 +81,19 @@ export async function testCommand(
         progress.note(`testing on this machine's KVM: ${kvmModule(await processor())}`);
       }
       const own = [...await permissionArguments(parsed, cwd), `--junit-path=${path}`];
-      result = { code: await runDeno(["test", ...own, ...parsed.others], { cwd, env, signal }) };
+      const args = ["test", ...own, ...parsed.others];
+      try {
+        const code = await runDeno(args, {
+          cwd,
+          env: { ...env, ...coverage?.environment },
+          signal,
+        });
+        result = { code };
+      } finally {
+        if (coverage !== undefined) {
+          writeAll(Deno.stdout, new TextEncoder().encode(coverage.finish()));
+        }
+      }
     }
     // Nothing comes out of a machine that died.
     if (result.died !== undefined) await Deno.writeTextFile(path, result.died);

@@ -1,5 +1,7 @@
+import { disassemble } from "./disassemble.ts";
 import type { Image } from "./image.ts";
 import type { SourceLine } from "./image_init.ts";
+import { isMnemonic } from "./mnemonics.ts";
 
 /** A source line that became instructions. */
 export interface CodeLine extends SourceLine {
@@ -13,9 +15,13 @@ export interface CodeLine extends SourceLine {
 const COMMENT = /;.*$/;
 /** `again:`, and what may stand before an instruction besides. */
 const LABEL = /^[\w.$@?#~]+\s*:\s*/;
-/** NASM's pseudo-instructions that make data (NASM manual, 3.2), alone, behind a name without a colon, behind TIMES. */
-const DATA =
-  /^(?:[\w.$@?#~]+\s+)?(?:times\b.*[\s)\w])?(?:d[bwdqtoyz]|res[bwdqtoyz]|incbin|equ|istruc|iend|at|alignb)\b/i;
+/** Repetition of what follows, by a count that is one word. */
+const TIMES = /^times\s+\S+\s+/i;
+/** What may stand before an instruction's own name, and belongs to it. */
+const PREFIXES =
+  /^(?:(?:rep|repe|repz|repne|repnz|lock|bnd|xacquire|xrelease|[cdefgs]s|[ao](?:16|32|64)|strict)\s+)+/i;
+/** A source of compiled code: its lines are no assembly. */
+const COMPILED = /\.(?:c|h|cc|cpp|cxx|hh|hpp|rs|zig|go|d|nim|adb|pas|f90|s)$/i;
 /** Padding, whose bytes are executed by the way: it is no line that anybody wrote to be executed. */
 const PADDING = /^(?:sect)?align[bm]?\b/i;
 /** A prefix that stands in a line alone belongs to the instruction in the next. */
@@ -28,6 +34,11 @@ const PREFIX_BYTES: ReadonlySet<number> = new Set([
 ]);
 const GATE =
   /\b(?:iret[wdq]?|retf[wdq]?|ret\s+far|sysret[lq]?|sysexit[lq]?|vmrun|vmlaunch|vmresume)\b/i;
+/** Their opcodes: IRET, RETF, SYSRET, SYSEXIT, VMRUN, VMLAUNCH, VMRESUME. */
+const GATE_BYTES = /\b(?:ca|cb|cf|0f 07|0f 35|0f 01 (?:c2|c3|d8))\b/;
+/** NASM's pseudo-instructions for data (NASM manual, 3.2), with what may stand before them. */
+const DATA =
+  /^(?:[\w.$@?#~]+\s*:?\s+)?(?:times\b.*[\s)\w])?(?:d[bwdqtoyz]|res[bwdqtoyz]|incbin|equ|istruc|iend|at|alignb)\b/i;
 /** Behind these the next line is not executed by falling into it. */
 const GOES_ELSEWHERE = /^(?:jmp|ret[nf]?[wdq]?|iret[wdq]?|hlt|ud[012]|sysret|sysexit)\b/i;
 
@@ -41,49 +52,115 @@ const LONGEST_INSTRUCTION = 15;
  * data that the code before it runs into.
  */
 export function codeLines(image: Image): CodeLine[] {
-  const found: CodeLine[] = [];
-  let before:
-    | { readonly line: SourceLine; readonly text: string; readonly isData: boolean }
-    | undefined;
+  return codeOf(image).lines;
+}
+
+/** Whether an image may have gates that are none of its {@linkcode codeLines}: written as data, or behind a name. */
+export function hidesGates(image: Image): boolean {
+  return codeOf(image).hidesGates;
+}
+
+interface Code {
+  readonly lines: CodeLine[];
+  readonly hidesGates: boolean;
+}
+
+const KNOWN = new WeakMap<Image, Code>();
+
+function codeOf(image: Image): Code {
+  let code = KNOWN.get(image);
+  if (code === undefined) KNOWN.set(image, code = readCode(image));
+  return code;
+}
+
+interface Before {
+  readonly line: SourceLine;
+  readonly text: string;
+  readonly isCode: boolean;
+}
+
+function readCode(image: Image): Code {
+  const lines: CodeLine[] = [];
+  let hides = false;
+  let before: Before | undefined;
   let unsure = -1n;
   for (const line of image.lines) {
     const text = instructionOf(line);
-    const isData = text === undefined;
+    const isCompiled = COMPILED.test(line.file);
+    const bytes = bytesOf(image, line);
     const end = line.address + BigInt(line.length);
     const follows = before !== undefined &&
       before.line.address + BigInt(before.line.length) === line.address;
-    if (isData && line.length < LONGEST_INSTRUCTION) {
-      const isReached = follows && !before!.isData && !GOES_ELSEWHERE.test(before!.text);
+    const isReached = follows && before!.isCode && !GOES_ELSEWHERE.test(before!.text);
+    if (text === undefined && line.length < LONGEST_INSTRUCTION) {
       // An opcode by hand takes what follows as its operand, or as the rest of its instruction.
-      if (isReached || isPrefixes(image, line)) {
+      if (isReached || bytes.every((byte) => PREFIX_BYTES.has(byte))) {
         unsure = end + BigInt(LONGEST_INSTRUCTION - line.length);
       }
     }
-    const isCode = !isData && line.length > 0 && line.address >= unsure && !PADDING.test(text) &&
-      !PADDING.test(ownText(image, line)) && !(follows && ONLY_PREFIX.test(before!.text));
-    if (isCode) found.push({ ...line, isGate: GATE.test(text) });
-    before = { line, text: text ?? "", isData };
+    const isCode = text !== undefined && line.length > 0 && line.address >= unsure &&
+      !PADDING.test(text) && !PADDING.test(ownText(image, line)) &&
+      !(follows && ONLY_PREFIX.test(before!.text));
+    if (isCode) lines.push({ ...line, isGate: !isCompiled && GATE.test(text) });
+    else if (GATE.test(line.text)) hides = true;
+    else if (text === undefined && (isReached || !DATA.test(line.text))) {
+      hides ||= GATE_BYTES.test(hexBytes(bytes));
+    }
+    before = { line, text: text ?? "", isCode: text !== undefined };
   }
-  return found;
+  const compiled = image.lines.filter(({ file }) => COMPILED.test(file));
+  const gates = compiled.length === 0 ? [] : compiledGates(image, compiled);
+  const byAddress = new Map([...lines, ...gates ?? []].map((line) => [line.address, line]));
+  return {
+    lines: [...byAddress.values()].sort((a, b) => a.address < b.address ? -1 : 1),
+    hidesGates: hides || gates === undefined,
+  };
 }
 
-/** The instruction in a line; undefined for data, and where the text that would tell is not there. */
+/** The gates in compiled code, of which source lines do not tell; undefined where they cannot be found. */
+function compiledGates(image: Image, compiled: readonly SourceLine[]): CodeLine[] | undefined {
+  const gates: CodeLine[] = [];
+  for (const segment of new Set(compiled.map(({ address }) => image.segmentAt(address)))) {
+    const own = compiled.filter(({ address }) => image.segmentAt(address) === segment);
+    if (segment === undefined) continue;
+    const origin = own[0].address;
+    const last = own.at(-1)!;
+    const start = Number(origin - segment.address);
+    const length = Number(last.address + BigInt(last.length) - origin);
+    const code = segment.bytes.subarray(start, start + length);
+    const { instructions, unavailable } = disassemble(code, { bits: image.bits, origin });
+    if (unavailable !== undefined) return undefined;
+    for (const { address, bytes, text } of instructions) {
+      const line = GATE.test(text) ? image.lineAt(address) : undefined;
+      if (line !== undefined) gates.push({ ...line, address, length: bytes.length, isGate: true });
+    }
+  }
+  return gates;
+}
+
+function bytesOf(image: Image, { address, length }: SourceLine): Uint8Array {
+  const segment = image.segmentAt(address);
+  if (segment === undefined) return new Uint8Array(0);
+  const start = Number(address - segment.address);
+  return segment.bytes.subarray(start, start + length);
+}
+
+function hexBytes(bytes: Uint8Array): string {
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join(" ");
+}
+
+/** The instruction in a line; undefined for data, and where the text does not tell. */
 function instructionOf({ file, text }: SourceLine): string | undefined {
+  if (COMPILED.test(file)) return text;
   let rest = text.replace(COMMENT, "").trim();
   while (LABEL.test(rest)) rest = rest.replace(LABEL, "");
-  const isAssembler = /\.(?:asm|nasm|inc|mac)$/i.test(file);
-  if (rest === "") return isAssembler ? undefined : "";
-  return DATA.test(rest) ? undefined : rest;
+  rest = rest.replace(TIMES, "");
+  if (ONLY_PREFIX.test(rest)) return rest;
+  // A name that is none of an instruction may stand for data: a macro's, or its parameter.
+  return isMnemonic(/^\w+/.exec(rest.replace(PREFIXES, ""))?.[0] ?? "") ? rest : undefined;
 }
 
 /** The line as it stands in its file, where that is another than what a macro made of it. */
 function ownText(image: Image, { file, line }: SourceLine): string {
   return image.sourceText(file, line)?.trim() ?? "";
-}
-
-function isPrefixes(image: Image, { address, length }: SourceLine): boolean {
-  const segment = image.segmentAt(address);
-  if (segment === undefined) return false;
-  const start = Number(address - segment.address);
-  return segment.bytes.subarray(start, start + length).every((byte) => PREFIX_BYTES.has(byte));
 }

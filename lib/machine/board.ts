@@ -39,7 +39,8 @@ import { MsrIntercepts } from "./msrs/msr_intercepts.ts";
 import type { DirtyPages } from "./memory/dirty_pages.ts";
 import { nextInstruction } from "./memory/linear_memory.ts";
 import { LoadedImage } from "./memory/loaded_image.ts";
-import { CodeCoverage, type Coverage } from "./coverage/code_coverage.ts";
+import type { Coverage } from "./coverage/coverage.ts";
+import { CodeCoverage } from "./coverage/code_coverage.ts";
 import { BackedMemory, type MemorySlots } from "./memory/physical_memory.ts";
 import { ReadonlyMemory } from "./memory/device_rom.ts";
 import { ShadowRam } from "./memory/shadow_ram.ts";
@@ -418,7 +419,6 @@ export class Board implements Disposable {
       );
     }
     this.#disposed = true;
-    this.#coverage?.[Symbol.dispose]();
     this.#limit[Symbol.dispose]();
     this.devices[Symbol.dispose]();
     this.#attached?.[Symbol.dispose]();
@@ -429,6 +429,7 @@ export class Board implements Disposable {
     this.kvm[Symbol.dispose]();
     this.#parts.slots[Symbol.dispose]();
     for (const { store } of this.cpus) store.forget();
+    this.#coverage?.[Symbol.dispose]();
   }
 
   /** How often the guest is interrupted, in milliseconds; undefined where there is no need. */

@@ -2,7 +2,7 @@ import type { MmioHandler, PortHandler } from "../devices/handlers.ts";
 import type { Bios } from "../devices/bios/bios.ts";
 import type { TextScreen } from "../devices/text_screen.ts";
 import type { AnswerFields, Exit, HandledReason } from "../kvm/exits/exit.ts";
-import type { Coverage } from "./coverage/code_coverage.ts";
+import type { Coverage } from "./coverage/coverage.ts";
 import type { Board } from "./board.ts";
 import type { DeviceBus } from "./buses/device_bus.ts";
 import { cpuList } from "./cpu.ts";

@@ -28,7 +28,7 @@ export {
   TimeLimitError,
   UnhandledExitError,
 } from "./run/run_errors.ts";
-export type { Coverage, CoverageMeans, LineCoverage } from "./coverage/code_coverage.ts";
+export type { Coverage, CoverageMeans, LineCoverage } from "./coverage/coverage.ts";
 export type { BreakOptions, Breakpoint, GuestDebug, WatchOptions } from "./run/guest_debug.ts";
 export type { ExceptionOptions, Injection } from "./interrupts/injection.ts";
 export type { KvmLevels } from "./cpu.ts";

@@ -122,6 +122,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
       "interrupts",
       "msrs",
       "run",
+      "coverage",
       "cpu.ts",
       "board.ts",
       "machine.ts",

@@ -6,6 +6,7 @@ import type { CpuState } from "../../x86/boot/cpu_state.ts";
 import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
 import type { AddressRange } from "../../devices/bus.ts";
 import type { MachineSettings } from "../board.ts";
+import { planCoverage } from "../coverage/code_coverage.ts";
 import { type CpuidPlan, planCpuid } from "../cpuid/cpuid_options.ts";
 import { planControllers } from "../interrupts/irqchip.ts";
 import { planDirtyPages } from "../memory/dirty_pages.ts";
@@ -116,7 +117,7 @@ export function planBoot(guest: Guest, options: BootOptions): BootPlan {
     exitPort: checkExitPort(options.exitPort),
     faultCatcher: state.faultCatcher,
     hasSmm: smm !== undefined,
-    coverage: options.coverage ?? false,
+    coverage: planCoverage(options.coverage, image),
     slots,
     dirtyPages: planDirtyPages(options.dirtyPages),
     capabilities: planCapabilities(options.capabilities ?? {}),

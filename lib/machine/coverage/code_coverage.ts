@@ -1,9 +1,8 @@
 import { KVM_MP_STATE } from "../../kvm/abi/constants.ts";
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import type { DebugExit } from "../../kvm/exits/exit.ts";
-import { codeLines } from "../../guest/code_lines.ts";
+import { codeLines, hidesGates } from "../../guest/code_lines.ts";
 import type { Image } from "../../guest/image.ts";
-import type { SourceLine } from "../../guest/image_init.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import { emulatorLacks } from "../host/emulated_machine.ts";
 import type { LinearMemory } from "../memory/linear_memory.ts";
@@ -12,6 +11,8 @@ import type { BackedMemory, MemoryPiece } from "../memory/physical_memory.ts";
 import type { Registers } from "../registers/registers.ts";
 import type { RegisterStore } from "../registers/register_store.ts";
 import type { DebugControl } from "../run/guest_debug.ts";
+import { beginRecord, coverageFile, endRecord } from "./coverage_record.ts";
+import type { Coverage, CoverageMeans, LineCoverage } from "./coverage.ts";
 import { CodePoint, copiedPoint } from "./code_point.ts";
 import { gateTarget } from "./privilege.ts";
 import { TrapBytes } from "./trap_bytes.ts";
@@ -25,35 +26,6 @@ const RPL = 3;
 const NO_TRAP = -1;
 const NO_EXCEPTION = { injected: 0, nr: 0, has_error_code: 0, error_code: 0 } as const;
 const SHADOW = /^(?:[\w.$@?#~]+\s*:\s*)*(?:sti\b|lss\b|(?:mov\s+|pop\s+)ss\b)/i;
-
-/**
- * How it is found out which instructions a guest executes.
- *
- * - `"int3"`: an `int3` in the place of each instruction's first byte, which is put back when it is reached.
- * - `"hlt"`: a `hlt` likewise, where `int3` makes no exit (in the emulated machine of QEMU) and `hlt` does.
- * - `"step"`: the guest is single-stepped; of what an exception or an interrupt calls it sees nothing.
- */
-export type CoverageMeans = "int3" | "hlt" | "step";
-
-/** A source line of the guest that is an instruction, and whether it was executed. */
-export interface LineCoverage extends SourceLine {
-  /** Whether the guest has begun to execute it. */
-  readonly isReached: boolean;
-}
-
-/** Which instructions of its guest a machine has executed: `vm.coverage`. */
-export interface Coverage {
-  /** How it is found out, now: it may come to be by steps. */
-  readonly means: CoverageMeans;
-  /** Why something may not have been seen, in words; empty where all was. */
-  readonly gaps: readonly string[];
-  /** The lines of the guest that are instructions, by address. */
-  readonly lines: readonly LineCoverage[];
-  /** How many of them it has reached, as a number that costs nothing. */
-  readonly reached: number;
-  /** Called with each line that is reached for the first time, in the order in which they are. */
-  onReach: ((line: SourceLine) => void) | undefined;
-}
 
 /** A CPU that is watched. */
 export interface CoveredCpu {
@@ -116,6 +88,7 @@ export class CodeCoverage implements Coverage, Disposable {
     }
     if (this.#trapMeans === undefined) this.#followSteps();
     else this.#setTraps();
+    beginRecord(this);
   }
 
   /** See {@linkcode Coverage.means}. */
@@ -127,7 +100,7 @@ export class CodeCoverage implements Coverage, Disposable {
   get gaps(): readonly string[] {
     const { taken } = this.#traps;
     const looked = taken === 0 ? [] : [
-      `${taken} instructions lie in memory that the test was given itself (vm.memory.view, bytes of a slot)`,
+      "it gave the test memory itself that code is in (vm.memory.view, bytes of a slot)",
     ];
     return [...this.#gaps, ...looked];
   }
@@ -200,9 +173,10 @@ export class CodeCoverage implements Coverage, Disposable {
     return true;
   }
 
-  /** Ends. */
+  /** Ends, and is written down, where coverage is recorded. @throws {HostError} When it cannot be written. */
   [Symbol.dispose](): void {
     this.#traps[Symbol.dispose]();
+    endRecord(this);
   }
 
   #setTraps(): void {
@@ -374,10 +348,25 @@ function pointsOf(image: Image): CodePoint[] {
   return points;
 }
 
+/**
+ * Reads the option `coverage`.
+ *
+ * @throws {TypeError} When it asks for that of a guest without source lines.
+ */
+export function planCoverage(option: boolean | undefined, image: Image): boolean {
+  if (option === false || (option === undefined && coverageFile() === undefined)) return false;
+  const isKnown = codeLines(image).length > 0;
+  if (isKnown || option === undefined) return isKnown;
+  throw new TypeError(
+    `Cannot measure the coverage of ${image.description}: it has no source lines. Give a guest in assembly, or an ELF ` +
+      "file with debug information (-g).",
+  );
+}
+
 /** The sound one of the means, on the KVM that is used. */
-function meansOf({ irqchip }: CoverageInit): CoverageMeans {
+function meansOf({ image, irqchip }: CoverageInit): CoverageMeans {
   if (!emulatorLacks("breakpoints")) return "int3";
-  return irqchip === false ? "hlt" : "step";
+  return irqchip === false && !hidesGates(image) ? "hlt" : "step";
 }
 
 function physicalAt({ linear: memory }: CoveredCpu, linear: bigint): number | undefined {
