@@ -274,7 +274,7 @@ Deno.test("a fault in the upper half is told with its place, and so is a guest t
   expect(vm).toFault("#UD", { rip: "inner" });
 
   vm.memory.write("inner", [0xeb, 0xfe]); // jmp $
-  const hang = assertThrows(() => vm.run({ timeout: 100 }), TimeLimitError).message;
+  const hang = assertThrows(() => vm.run({ timeout: 20 }), TimeLimitError).message;
   assertStringIncludes(hang, `guest at ${inner} in 64-bit mode\n`);
   assertStringIncludes(hang, `→ ${inner}  eb fe `);
 });

@@ -326,7 +326,7 @@ Deno.test("with local APICs: a CPU that waits keeps the run going, unless that i
     `,
     { cpus: [{}, { entry: "second" }], irqchip: true },
   );
-  assertThrows(() => vm.run({ timeout: 60 }), Error, "did not end within");
+  assertThrows(() => vm.run({ timeout: 20 }), Error, "did not end within");
   assertEquals(vm.run({ until: "halted" }).reason, "HLT");
   expect(vm).toBeHalted();
   expect(vm.cpus[1]).toBeHalted();

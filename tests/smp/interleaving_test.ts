@@ -179,7 +179,7 @@ test("every failure of a machine that is interleaved prints its seed", () => {
   );
   assertStringIncludes(assertThrows(() => other.run(), Error).message, line);
   other.ports.on(0x20, { read: () => 0 });
-  assertStringIncludes(assertThrows(() => other.run({ timeout: 60 }), Error).message, line);
+  assertStringIncludes(assertThrows(() => other.run({ timeout: 20 }), Error).message, line);
 });
 
 test("breakpoints and steps stop a CPU that is interleaved", () => {
