@@ -19,7 +19,7 @@ import {
   type RegisterMapOptions,
   registerOf,
 } from "./register_definition.ts";
-import { newScript, type RegisterHooks, type Script } from "./register_script.ts";
+import { newScript, type RegisterHooks, type Script, undelivered } from "./register_script.ts";
 
 /** An access of the guest's to a register. */
 export interface RegisterAccess {
@@ -152,6 +152,11 @@ export class RegisterMap<const Registers extends RegisterDefinitions> implements
     return this.#accesses;
   }
 
+  /** See {@linkcode Device.pending}. */
+  get pending(): string | undefined {
+    return undelivered(this.name, this.#scripts);
+  }
+
   /** See {@linkcode Device.attach}. */
   attach(board: DeviceBoard): void {
     const { port, address = 0, irq } = this.#options;
@@ -279,7 +284,7 @@ export class RegisterMap<const Registers extends RegisterDefinitions> implements
     this.#scriptOf(register.name).late.push({ mask, reads: countOf("delay by", reads) });
   }
 
-  /** A fault: the next read of a register gets this value, once. */
+  /** A fault: the next read of a register gets this value, once. A run that ends before that is an error. */
   failOnce<Name extends keyof Registers & string>(
     name: Name,
     value: RegisterContent<Registers[Name]>,

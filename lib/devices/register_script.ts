@@ -1,3 +1,4 @@
+import { hex } from "../x86/hex.ts";
 import type { NoPromise } from "./handlers.ts";
 
 /** What a test has made of a register. */
@@ -23,4 +24,16 @@ export interface RegisterHooks {
 /** Nothing yet. */
 export function newScript(value: number): Script {
   return { value, replies: [], planned: [], late: [], stuckMask: 0, stuckValue: 0, once: [] };
+}
+
+/** The bad reads that a driver has not made, in words; undefined where there are none. */
+export function undelivered(map: string, scripts: ReadonlyMap<string, Script>): string | undefined {
+  const texts = [...scripts].flatMap(([name, { once }]) =>
+    once.length === 0 ? [] : [
+      `${map}.${name} was to read as ${
+        once.map((value) => hex(value)).join(", ")
+      } once, and the driver has not read it`,
+    ]
+  );
+  return texts.length === 0 ? undefined : texts.join("; ");
 }

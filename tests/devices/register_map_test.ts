@@ -1,4 +1,4 @@
-import { asm, boot, expect } from "@vmexit/vmexit";
+import { asm, boot, expect, PendingEventError } from "@vmexit/vmexit";
 import { RegisterMap } from "@vmexit/vmexit/devices";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 
@@ -261,4 +261,28 @@ Deno.test("maps, names and values that cannot be are refused", () => {
     "START as undefined",
   );
   assertThrows(() => adc.becomes("STATUS.READY", 1, { afterReads: 0 }), RangeError, "from 1 on");
+});
+
+Deno.test("a bad read that the driver does not make is an error", () => {
+  const bad = () => {
+    const map = new RegisterMap("ADC", { port: 0x300, registers: { DATA: { offset: 0 } } });
+    map.failOnce("DATA", 0xff);
+    return map;
+  };
+  const reads = asm`
+    mov dx, 0x300
+    in al, dx
+    hlt
+  `;
+  using vm = boot(asm`hlt`, { devices: [bad()] });
+  const { message } = assertThrows(() => vm.run(), PendingEventError);
+  assertStringIncludes(
+    message,
+    "ADC.DATA was to read as 0xff once, and the driver has not read it",
+  );
+  using pending = boot(asm`hlt`, { devices: [bad()] });
+  pending.run({ pending: true });
+  using delivered = boot(reads, { devices: [bad()] });
+  delivered.run();
+  expect(delivered).toHaveRegisters({ al: 0xff });
 });
