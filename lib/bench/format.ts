@@ -69,7 +69,7 @@ export function caveats(
   { nanoseconds: { count, outliers }, warmUp, sample }: Measurement,
 ): string[] {
   const found: string[] = [];
-  if (!warmUp.isSteady) found.push("was not steady when it was counted");
+  if (warmUp?.isSteady === false) found.push("was not steady when it was counted");
   const far = outliers.low + outliers.high;
   if (far * 10 > count) {
     found.push(

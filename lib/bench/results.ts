@@ -4,10 +4,10 @@ import type { MachineMemory } from "./machine_memory.ts";
 import type { Summary } from "./statistics.ts";
 
 /** What a file of results says that it is. */
-export const FORMAT = "vmexit-bench";
+export const FORMAT: Results["format"] = "vmexit-bench";
 
 /** The version of the format: another cannot be read. */
-export const FORMAT_VERSION = 1;
+export const FORMAT_VERSION: Results["version"] = 1;
 
 /**
  * What a nanosecond is. `"hardware"`: time. `"emulated"`: time of a machine that is emulated, of which only ratios mean
@@ -37,8 +37,8 @@ export interface Measurement {
   readonly tscKhz?: number;
   /** The samples, as a compressed HDR histogram in base64, in picoseconds. */
   readonly histogram: string;
-  /** What ran before, uncounted, and whether it had become steady by then. */
-  readonly warmUp: { readonly operations: number; readonly isSteady: boolean };
+  /** What ran before, uncounted, and whether it had become steady by then; undefined where nothing was to. */
+  readonly warmUp?: { readonly operations: number; readonly isSteady: boolean };
 }
 
 /** A benchmark without figures. */
@@ -77,10 +77,10 @@ export interface Ratio {
 
 /** What a run of the suite came to: the file that `--save` writes and `--baseline` reads. */
 export interface Results {
-  /** {@linkcode FORMAT}. */
-  readonly format: typeof FORMAT;
-  /** {@linkcode FORMAT_VERSION}. */
-  readonly version: typeof FORMAT_VERSION;
+  /** What a file says that it is. */
+  readonly format: "vmexit-bench";
+  /** The version of the format. */
+  readonly version: 1;
   /** When it began, as ISO 8601. */
   readonly date: string;
   /** What its nanoseconds are. */

@@ -21,6 +21,12 @@ export interface Terminal {
   readonly colours: boolean;
 }
 
+/** The width of a table that goes to no terminal. */
+const DEFAULT_WIDTH = 120;
+
+/** Where nobody says for what a table is. */
+const PLAIN: Terminal = { width: DEFAULT_WIDTH, colours: false };
+
 const GAP = "  ";
 /** What a histogram is worth having from; and where more shows nothing more. */
 const LEAST_BARS = 8;
@@ -68,8 +74,23 @@ const COLUMNS: readonly Column[] = [
 /**
  * Results as a table for a terminal: a heading for each group, a line and a small histogram for each benchmark. Its
  * scale is the benchmark's own, from the least to p99.
+ *
+ * @param terminal By default 120 columns without colours.
+ *
+ * @example
+ * ```ts no-eval
+ * import { asm, boot } from "@vmexit/vmexit";
+ * import { benchExits, resultsTable } from "@vmexit/vmexit/bench";
+ *
+ * using vm = boot(asm`
+ *   out 0x10, al
+ *   out 0x10, al
+ *   hlt
+ * `, { ports: { 0x10: { write: () => {} } } });
+ * console.log(resultsTable(benchExits(vm), { width: 80, colours: true }));
+ * ```
  */
-export function table(results: Results, terminal: Terminal): string {
+export function resultsTable(results: Results, terminal: Terminal = PLAIN): string {
   const paint = painter(terminal);
   const measured = results.benchmarks.filter(isMeasured);
   const nameWidth = Math.max(...results.benchmarks.map(({ name }) => name.length), 0);

@@ -16,7 +16,7 @@ import { parseResults, type Results } from "../bench/results.ts";
 import { machineMemory } from "../bench/machine_memory.ts";
 import { clockInUse, runSuite } from "../bench/run_suite.ts";
 import { suite } from "../bench/suite/mod.ts";
-import { changeTable, table, type Terminal } from "../bench/table.ts";
+import { changeTable, resultsTable, type Terminal } from "../bench/table.ts";
 import { chosenKvm } from "../kvm/remote/kvm_choice.ts";
 import { bochsVmx, qemuIcount } from "../nested/mod.ts";
 import { benchVsC } from "./bench_vs_c.ts";
@@ -223,7 +223,7 @@ function print(
     width: isTerminal ? Deno.consoleSize().columns : DEFAULT_WIDTH,
     colours: isTerminal && !Deno.noColor,
   };
-  out(`${table(results, terminal)}\n`);
+  out(`${resultsTable(results, terminal)}\n`);
   if (changes !== undefined) out(`\n${changeTable(changes, results, terminal)}\n`);
 }
 

@@ -70,6 +70,8 @@ export interface MachineSettings extends ResetPolicy {
   readonly timeout: number;
   /** How many exits the log keeps. */
   readonly recordExits: number;
+  /** Whether it notes when each came. */
+  readonly timeExits: boolean;
   /** Which interrupt controllers the kernel has. */
   readonly irqchip: Irqchip;
   /** Whether the kernel has the interval timer. */
@@ -173,7 +175,7 @@ export class Board implements Disposable {
     this.interleaving = interleaving?.options;
     this.hasSmm = settings.hasSmm;
     this.catchesFaults = settings.faultCatcher !== undefined;
-    this.log = new ExitRecorder(settings.recordExits);
+    this.log = new ExitRecorder(settings.recordExits, settings.timeExits);
     this.intercepts = new MsrIntercepts(vm, this.handlers, () => this.#disposed);
     this.loaded = new LoadedImage(image);
     this.memory = new BackedMemory(parts.slots, {

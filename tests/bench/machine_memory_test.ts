@@ -2,7 +2,7 @@ import { assert, assertEquals } from "@std/assert";
 import { memoryNote } from "../../lib/bench/format.ts";
 import { machineMemory } from "../../lib/bench/machine_memory.ts";
 import { markdown } from "../../lib/bench/markdown.ts";
-import { table } from "../../lib/bench/table.ts";
+import { resultsTable } from "../../lib/bench/table.ts";
 import { resultsOf } from "./results.ts";
 
 const MIB = 1024 ** 2;
@@ -24,7 +24,7 @@ Deno.test("what a machine takes is a line of the table and of the Markdown", () 
     "A machine of one page takes 1 KiB of this process (mean of 9).",
   );
   const results = { ...resultsOf([]), machineMemory: memory };
-  assert(table(results, { width: 80, colours: false }).includes(note));
+  assert(resultsTable(results, { width: 80, colours: false }).includes(note));
   assert(markdown(results).includes(note));
-  assert(!table(resultsOf([]), { width: 80, colours: false }).includes("A machine"));
+  assert(!resultsTable(resultsOf([]), { width: 80, colours: false }).includes("A machine"));
 });

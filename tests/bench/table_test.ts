@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { compareResults } from "../../lib/bench/baseline.ts";
 import { markdown } from "../../lib/bench/markdown.ts";
-import { changeTable, table } from "../../lib/bench/table.ts";
+import { changeTable, resultsTable } from "../../lib/bench/table.ts";
 import { around, measured, resultsOf } from "./results.ts";
 
 const spread = Array.from({ length: 100 }, (_, index) => 1000 + 10 * index);
@@ -22,7 +22,7 @@ const comparisons = [
 
 Deno.test("a table has a line for each benchmark under its group", () => {
   assertEquals(
-    table({ ...results, comparisons }, { width: 82, colours: false }),
+    resultsTable({ ...results, comparisons }, { width: 82, colours: false }),
     `exits to user space
           median    95%      p90      p99      max  cycles
 pio_out  1.50 µs  ±7.0%  1.89 µs  1.98 µs  1.99 µs    3000  ▄▃▃▄▃▄▄▄▄▄▄▅▄▅▅▅▅▅▆▆▅█
@@ -41,13 +41,14 @@ life           5 instr       6 instr  1.200`,
 });
 
 Deno.test("what there is no room for is left out, the least important first", () => {
-  const heads = (width: number) => table(results, { width, colours: false }).split("\n")[1].trim();
+  const heads = (width: number) =>
+    resultsTable(results, { width, colours: false }).split("\n")[1].trim();
   assertEquals(heads(82), "median    95%      p90      p99      max  cycles");
   assertEquals(heads(64), "median    95%      p90      p99      max");
   assertEquals(heads(55), "median    95%      p99      max");
   assertEquals(heads(20), "median    95%");
   for (const width of [82, 64, 55, 47]) {
-    for (const line of table(results, { width, colours: false }).split("\n")) {
+    for (const line of resultsTable(results, { width, colours: false }).split("\n")) {
       assert(/skipped|failed|steady/.test(line) || line.length <= width, `${width}: ${line}`);
     }
   }
@@ -58,14 +59,15 @@ Deno.test("exits of an operation have a column where they were counted", () => {
     measured("cpuid", spread, { exits: 1.004 }),
     measured("pio_in", spread),
   ]);
-  const [head, cpuid, pioIn] = table(counted, { width: 100, colours: false }).split("\n").slice(1);
+  const [head, cpuid, pioIn] = resultsTable(counted, { width: 100, colours: false }).split("\n")
+    .slice(1);
   const end = head.indexOf("exits") + "exits".length;
   assertEquals([cpuid.slice(end - 5, end), pioIn.slice(end - 5, end)], [" 1.00", "     "]);
 });
 
 Deno.test("colours are there where they are wanted, and change no text", () => {
-  const plain = table(results, { width: 100, colours: false });
-  const coloured = table(results, { width: 100, colours: true });
+  const plain = resultsTable(results, { width: 100, colours: false });
+  const coloured = resultsTable(results, { width: 100, colours: true });
   assert(!plain.includes("\x1b") && coloured.includes("\x1b[31mfailed: "));
   // deno-lint-ignore no-control-regex
   assertEquals(coloured.replaceAll(/\x1b\[\d+m/g, ""), plain);
@@ -73,14 +75,14 @@ Deno.test("colours are there where they are wanted, and change no text", () => {
 
 Deno.test("results of an emulated machine, and of the instruction clock, say what they mean", () => {
   const text = (clock: "emulated" | "instructions") =>
-    table({ ...results, clock }, { width: 100, colours: false });
+    resultsTable({ ...results, clock }, { width: 100, colours: false });
   assert(text("emulated").endsWith("The machine is emulated: times mean nothing, ratios do."));
   assert(text("instructions").includes("1,495 instr"));
   assert(text("instructions").endsWith("a figure is instructions, and repeats to the digit."));
 });
 
 Deno.test("results of nothing are an empty table", () => {
-  assertEquals(table(resultsOf([]), { width: 80, colours: false }), "");
+  assertEquals(resultsTable(resultsOf([]), { width: 80, colours: false }), "");
 });
 
 const before = resultsOf([measured("pio_out", around(1000)), measured("pio_in", around(2e6))]);

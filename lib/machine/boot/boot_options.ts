@@ -235,6 +235,8 @@ export interface CommonOptions {
   readonly cpuid?: CpuidOptions;
   /** How many exits the log keeps. Default 64, at most 2^20. */
   readonly recordExits?: number;
+  /** Whether the log notes when each exit came: {@linkcode ExitRecord.time}. Default false. */
+  readonly timeExits?: boolean;
   /** Another C library, for tests that inject faults. */
   readonly libc?: Libc;
 }

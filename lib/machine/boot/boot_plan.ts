@@ -112,6 +112,7 @@ export function planBoot(guest: Guest, options: BootOptions): BootPlan {
     interleaving: planInterleaving(options, cpus.count),
     timeout: checkTimeout(options.timeout ?? DEFAULT_TIMEOUT_MILLISECONDS),
     recordExits: checkRecordExits(options.recordExits ?? DEFAULT_RECORD_EXITS),
+    timeExits: options.timeExits ?? false,
     ...planControllers({ irqchip, pit: options.pit }),
     serial: options.serial ?? true,
     exitPort: checkExitPort(options.exitPort),

@@ -51,6 +51,7 @@ const common: NamesOf<CommonOptions> = {
   pit: "flag",
   ports: "value",
   recordExits: "value",
+  timeExits: "flag",
   registers: "value",
   reset: "value",
   serial: "flag",

@@ -27,6 +27,17 @@ export interface ExitRecord {
   readonly fault: string | undefined;
   /** It in the words of the device that has answered it: a call of the BIOS's, a hypercall. */
   readonly description: string | undefined;
+  /**
+   * When KVM had come back with it, by `performance.now()`: milliseconds, with a fraction. Undefined without the option
+   * `timeExits`.
+   */
+  readonly time: number | undefined;
+}
+
+/** Hears of each exit when it is noted. It may not allocate: it stands in the path of every exit. */
+export interface ExitObserver {
+  /** @param time By `performance.now()`. */
+  exit(reason: number, isWrite: boolean, address: number, size: number, time: number): void;
 }
 
 const KNOWN = 1;
@@ -75,6 +86,10 @@ export class ExitRecorder implements ExitLog {
   readonly #answeredBy: (string | undefined)[];
   readonly #fault: (string | undefined)[];
   readonly #description: (string | undefined)[];
+  readonly #times: Float64Array | undefined;
+  #observer: ExitObserver | undefined;
+  /** Whether anybody wants to know when exits come: one question an exit. */
+  #isTimed: boolean;
   #total = 0;
   #index = -1;
 
@@ -82,8 +97,11 @@ export class ExitRecorder implements ExitLog {
    * An empty log.
    *
    * @param capacity How many exits are kept.
+   * @param isTimed Whether it notes when each came.
    */
-  constructor(capacity: number) {
+  constructor(capacity: number, isTimed = false) {
+    this.#isTimed = isTimed;
+    this.#times = isTimed ? new Float64Array(capacity) : undefined;
     this.#capacity = capacity;
     this.#cpu = new Uint16Array(capacity);
     this.#reason = new Uint32Array(capacity);
@@ -134,6 +152,39 @@ export class ExitRecorder implements ExitLog {
     this.#answeredBy[index] = undefined;
     this.#fault[index] = undefined;
     this.#description[index] = undefined;
+    if (this.#isTimed) this.#time(index);
+  }
+
+  #time(index: number): void {
+    const now = performance.now();
+    if (this.#times !== undefined) this.#times[index] = now;
+    const isWrite = (this.#flags[index] & WRITE) !== 0;
+    this.#observer?.exit(
+      this.#reason[index],
+      isWrite,
+      this.#address[index],
+      this.#size[index],
+      now,
+    );
+  }
+
+  /**
+   * Lets somebody hear of each exit, until the returned object is disposed.
+   *
+   * @throws {TypeError} When somebody does already.
+   */
+  observe(observer: ExitObserver): Disposable {
+    if (this.#observer !== undefined) {
+      throw new TypeError("Cannot time the machine's exits: they are being timed already");
+    }
+    this.#observer = observer;
+    this.#isTimed = true;
+    return {
+      [Symbol.dispose]: () => {
+        this.#observer = undefined;
+        this.#isTimed = this.#times !== undefined;
+      },
+    };
   }
 
   /** Notes the value that the latest exit wrote or was answered with. */
@@ -176,6 +227,8 @@ export class ExitRecorder implements ExitLog {
   restore({ total, index, columns }: ExitLogState): void {
     for (const [number, column] of this.#columns.entries()) {
       const saved = columns[number];
+      // Times, of a log that had none.
+      if (saved === undefined) continue;
       if (Array.isArray(column)) saved.forEach((value, at) => column[at] = value as string);
       else column.set(saved as ArrayLike<number>);
     }
@@ -196,6 +249,7 @@ export class ExitRecorder implements ExitLog {
       this.#answeredBy,
       this.#fault,
       this.#description,
+      ...this.#times === undefined ? [] : [this.#times],
     ];
   }
 
@@ -228,6 +282,7 @@ export class ExitRecorder implements ExitLog {
       answeredBy: this.#answeredBy[index],
       fault: this.#fault[index],
       description: this.#description[index],
+      time: this.#times?.[index],
     };
   }
 }

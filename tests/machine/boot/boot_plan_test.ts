@@ -25,6 +25,7 @@ Deno.test("a plan without options has every default", () => {
     interleaving: undefined,
     timeout: 1000,
     recordExits: 64,
+    timeExits: false,
     irqchip: false,
     pit: false,
     serial: true,

@@ -29,6 +29,7 @@ Deno.test("an exit is kept with all that is known of it", () => {
     faulted: false,
     fault: undefined,
     description: undefined,
+    time: undefined,
   });
 });
 
