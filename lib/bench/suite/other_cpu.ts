@@ -15,6 +15,7 @@ import {
   xapicGuest,
 } from "./apic_guest.ts";
 import { type GuestBenchmark, guestBenchmark, type RunHooks } from "./guest_benchmark.ts";
+import type { MeasuredGuest } from "./measured_guest.ts";
 import { lacksThreads, SecondCpu } from "./second_cpu.ts";
 
 /** How many cycles CPU 1 has to come back into HLT, as there. */
@@ -50,25 +51,22 @@ const waitingCpu = () =>
     second_shall_end: db 0
   `;
 
-/** CPU 0 interrupts a CPU 1 that a thread of its own runs. */
-function twoThreads(operation: AsmSource): GuestBenchmark["guest"] {
-  return () => {
-    const { setup, routines, ...guest } = xapicGuest(operation);
-    return {
-      ...guest,
-      setup: asm`
-        ${setup!}
-        ${awaitSecond()}
-      `,
-      routines: asm`
-        ${routines!}
-        ${waitingCpu()}
-      `,
-    };
+/** CPU 0 interrupts CPU 1, once that has its local APIC on: an interrupt before that would be lost. */
+function twoCpus(operation: AsmSource): MeasuredGuest {
+  const { setup, routines, ...guest } = xapicGuest(operation);
+  return {
+    ...guest,
+    setup: asm`
+      ${setup!}
+      ${awaitSecond()}
+    `,
+    routines: asm`
+      ${routines!}
+      ${waitingCpu()}
+    `,
   };
 }
 
-/** An interrupt before CPU 1 has its local APIC on would be lost. */
 function awaitSecond(): AsmSource {
   return asm`
     await_second:
@@ -96,7 +94,7 @@ const DESCRIPTIONS: readonly GuestBenchmark[] = [
     what: "an interrupt for another CPU that waits in HLT, until its handler has run",
     lacks: lacksThreads,
     interrupts: 1,
-    guest: twoThreads(interruptOther()),
+    guest: () => twoCpus(interruptOther()),
     attach: startSecond,
   },
   {
@@ -104,7 +102,8 @@ const DESCRIPTIONS: readonly GuestBenchmark[] = [
     what: `the same, and ${HALT_CYCLES} cycles for the other CPU to halt`,
     lacks: lacksThreads,
     interrupts: 1,
-    guest: twoThreads(asm`
+    guest: () =>
+      twoCpus(asm`
       ${interruptOther()}
       rdtsc
       shl rdx, 32
@@ -177,17 +176,10 @@ const DESCRIPTIONS: readonly GuestBenchmark[] = [
     name: "ipi_by_turns",
     what: "an interrupt for another CPU of a machine, whose CPUs take turns on one thread",
     interrupts: 1,
-    guest: () => {
-      const { routines, ...guest } = xapicGuest(interruptOther());
-      return {
-        ...guest,
-        routines: asm`
-          ${routines!}
-          ${waitingCpu()}
-        `,
-        options: { ...OPTIONS, cpus: [{}, { entry: "second" }] },
-      };
-    },
+    guest: () => ({
+      ...twoCpus(interruptOther()),
+      options: { ...OPTIONS, cpus: [{}, { entry: "second" }] },
+    }),
   },
 ];
 
