@@ -142,6 +142,14 @@ export const LINUX = {
   memorySize: 2 * MIB,
 } as const;
 
+/** Where boot loaders put the real-mode set-up code of a Linux kernel (Documentation/arch/x86/boot.rst, "Sample Boot Configuration"). */
+export const LINUX_REAL_MODE = {
+  /** Its first sector. */
+  start: 0x9_0000,
+  /** Where its heap and its stack end, and the command line begins: an offset from there. */
+  heapEnd: 0xe000,
+} as const;
+
 /** RAM of a PC that its host bridge can show in place of ROM below 1 MiB. */
 export const SHADOW_RAM = {
   /** The first address. */

@@ -9,6 +9,7 @@ export * from "./paging/canonical.ts";
 export * from "./boot/protocols/linux.ts";
 export type { KernelSections } from "./boot/protocols/kernel_sections.ts";
 export { linuxKernelEntry, type LinuxKernelLayout } from "./boot/protocols/linux_kernel.ts";
+export { linuxRealModeEntry, type LinuxRealModeLayout } from "./boot/protocols/linux_real_mode.ts";
 export {
   type KernelLayout,
   type KernelModule,

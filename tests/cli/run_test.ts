@@ -249,6 +249,13 @@ Deno.test("run boots SeaBIOS from its ROM, which boots the disk", async () => {
   }
 });
 
+Deno.test("run starts a kernel's 16-bit set-up code with a BIOS", async () => {
+  const file = await firmwareFile("ipxe.lkrn");
+  const { code, text, errors } = await runFile(file, "--until", "iPXE initialising devices...");
+  assertEquals(code, 0, text);
+  assertStringIncludes(errors, "Linux kernel (boot protocol 2.07, 16 bits)");
+});
+
 Deno.test("run refuses what it does not understand", async () => {
   const file = kernel("hlt");
   const refused = async (message: string, ...args: string[]) => {

@@ -3,10 +3,10 @@ import { cpio, type CpioEntry } from "../../lib/nested/cpio.ts";
 import { capture } from "../../lib/nested/host_program.ts";
 
 /** The name under which the cache keeps the kernel with the modules of a guest on vmexit's own board. */
-const GUEST = "guest";
+const GUEST = "guest-disks";
 
-/** What the kernel needs for a virtio disk on PCI, and a file system on it. */
-const MODULES: readonly string[] = ["virtio_pci", "virtio_blk", "ext4"];
+/** What the kernel needs for a virtio disk on PCI and for one on PIIX's IDE, and a file system on them. */
+const MODULES: readonly string[] = ["virtio_pci", "virtio_blk", "ata_piix", "sd_mod", "ext4"];
 
 /** Debian's kernel, as a nested machine boots it, from the cache, where it is put first if it is not there. */
 export function debianKernel(): Promise<BootParts> {

@@ -48,6 +48,10 @@ export type BootProtocol =
     readonly kind: "linux";
     /** The setup header, from offset 0x1f1 of the file to its end. */
     readonly header: Uint8Array;
+    /** Boot sector and set-up code, which is started in real mode. */
+    readonly setup: Uint8Array<ArrayBuffer>;
+    /** Whether its protected-mode code is an entry point: what only pretends to be Linux may have none. */
+    readonly has32BitEntry: boolean;
     /** Whether it has the 64-bit entry point. */
     readonly has64BitEntry: boolean;
     /** Bytes of memory that it takes from its load address on. */

@@ -7,6 +7,7 @@ import {
   setupHeader,
   XLOAD_FLAG,
 } from "../../x86/boot/protocols/linux_kernel.ts";
+import { LINUX_SETUP_ENTRY } from "../../x86/boot/protocols/linux_real_mode.ts";
 import type { ImageInit } from "../image_init.ts";
 import { fileError } from "./boot_protocol.ts";
 
@@ -56,18 +57,25 @@ export function readLinuxFile(file: Uint8Array<ArrayBuffer>): ImageInit | undefi
       }, and the kernel has ${bytes.length} bytes`,
     );
   }
+  // iPXE leaves out its address: what is there is no code.
+  const has32BitEntry = fields.code32_start !== 0;
   const load = loadAddress(fields);
   return {
     kind: "linux",
     what: `Linux kernel (boot protocol ${fields.version >> 8}.${
       String(fields.version & 0xff).padStart(2, "0")
-    }${has64BitEntry ? ", 64 bits" : ""})`,
+    }${has64BitEntry ? ", 64 bits" : has32BitEntry ? "" : ", 16 bits"})`,
     segments: [{ address: BigInt(load), bytes, size: bytes.length }],
-    entry: BigInt(has64BitEntry ? load + ENTRY_64_OFFSET : load),
-    bits: has64BitEntry ? 64 : 32,
+    ...has64BitEntry
+      ? { entry: BigInt(load + ENTRY_64_OFFSET), bits: 64 }
+      : has32BitEntry
+      ? { entry: BigInt(load), bits: 32 }
+      : { entry: BigInt(LINUX_SETUP_ENTRY), bits: 16 },
     protocol: {
       kind: "linux",
       header: headerToHandOn(header, fields.version),
+      setup: file.slice(0, start),
+      has32BitEntry,
       has64BitEntry,
       initSize: Math.max(bytes.length, fields.init_size),
     },

@@ -4,13 +4,14 @@ import type { BootProtocol } from "../../guest/loaders/boot_protocol.ts";
 import type { CpuState, Mode } from "../../x86/boot/cpu_state.ts";
 import { resetEntry } from "../../x86/boot/modes/reset.ts";
 import { linuxKernelEntry } from "../../x86/boot/protocols/linux_kernel.ts";
+import { linuxRealModeEntry } from "../../x86/boot/protocols/linux_real_mode.ts";
 import type { KernelLayout, MachineMemory } from "../../x86/boot/protocols/memory_map.ts";
 import { multibootEntry } from "../../x86/boot/protocols/multiboot.ts";
 import { multiboot2Entry } from "../../x86/boot/protocols/multiboot2.ts";
 import { pvhEntry } from "../../x86/boot/protocols/pvh.ts";
 import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
 import { KVM_PRIVATE_PAGES, PC_MEMORY } from "../../x86/layout.ts";
-import { contentBytes, type MemoryContent } from "../memory/address_space.ts";
+import { contentBytes } from "../memory/address_space.ts";
 import type { SlotOptions, SlotPlan } from "../memory/memory_slots.ts";
 import type { BootOptions, KernelOptions, ModuleOptions } from "./boot_options.ts";
 
@@ -26,7 +27,11 @@ export function ownProtocol({ protocol }: Image): OwnProtocol | undefined {
 function modesOf(protocol: BootProtocol): readonly Mode[] {
   switch (protocol.kind) {
     case "linux":
-      return protocol.has64BitEntry ? ["long", "protected"] : ["protected"];
+      return [
+        ...protocol.has64BitEntry ? ["long" as const] : [],
+        ...protocol.has32BitEntry ? ["protected" as const] : [],
+        "real",
+      ];
     case "rom":
       return ["real"];
     case "boot-sector":
@@ -163,25 +168,34 @@ export function protocolState(
     case "pvh":
       return pvhEntry(layout);
     case "linux":
-      return linuxState(image, protocol, mode, layout, kernel.initrd);
+      return linuxState(image, protocol, mode, layout, kernel);
   }
 }
 
 function linuxState(
   image: Image,
-  { header, initSize }: BootProtocol & { kind: "linux" },
+  { header, setup, initSize }: BootProtocol & { kind: "linux" },
   mode: Mode,
   layout: KernelLayout,
-  initrd: MemoryContent | undefined,
+  { initrd, rsdp }: KernelOptions,
 ): CpuState {
   const gpa = Number(image.origin);
-  return linuxKernelEntry({
+  const linux = {
     ...layout,
+    header,
     kernel: [{ what: "kernel", gpa, size: initSize }],
+    initrd: initrd === undefined ? undefined : new Uint8Array(contentBytes(initrd)),
+  };
+  if (mode === "real") {
+    if (rsdp === undefined) return linuxRealModeEntry({ ...linux, setup, loadAddress: gpa });
+    throw new TypeError(
+      "Cannot boot with the option kernel.rsdp: a Linux kernel that starts in mode real looks for it where a BIOS has it",
+    );
+  }
+  return linuxKernelEntry({
+    ...linux,
     bits: mode === "long" ? 64 : 32,
     entry: mode === "long" ? Number(image.entry) : gpa,
-    header,
-    initrd: initrd === undefined ? undefined : new Uint8Array(contentBytes(initrd)),
   });
 }
 

@@ -1,4 +1,4 @@
-import { boot, expect, hlt, Image, portOut } from "@vmexit/vmexit";
+import { boot, type BootOptions, expect, hlt, Image, portOut } from "@vmexit/vmexit";
 import { assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import { flat } from "./linked.ts";
 
@@ -10,14 +10,16 @@ const dwords = (...values: number[]) => values.map((value) => portOut(0x10, valu
  * protected-mode kernel, with its 32-bit entry at 0 and its 64-bit entry at 0x200. The kernel reports what the zero page
  * says.
  */
-const source = ({ xloadflags = 1, version = 0x20f, relocatable = 1, pref = 0x100_0000 } = {}) => `
+const source = (
+  { xloadflags = 1, code32 = 0x10_0000, version = 0x20f, relocatable = 1, pref = 0x100_0000 } = {},
+) => `
   times 0x1f1 db 0
   db 1                        ; setup_sects
   dw 0
   dd (kernel_end - kernel) / 16
   dw 0, 0, 0
   dw 0xaa55                   ; boot_flag
-  db 0xeb, header_end - $ - 1 ; jump
+  db 0xeb, header_end - $ - 2 ; jump
   db "HdrS"
   dw ${version}
   dd 0
@@ -25,7 +27,7 @@ const source = ({ xloadflags = 1, version = 0x20f, relocatable = 1, pref = 0x100
   db 0                        ; type_of_loader
   db 1                        ; loadflags: LOADED_HIGH
   dw 0
-  dd 0x100000                 ; code32_start
+  dd ${code32}                ; code32_start
   dd 0, 0, 0
   dw 0
   db 0, 0
@@ -43,6 +45,37 @@ const source = ({ xloadflags = 1, version = 0x20f, relocatable = 1, pref = 0x100
   dd 0x10000                  ; init_size
   dd 0, 0
 header_end:
+  bits 16                     ; the set-up code
+  mov dx, 0x10
+  mov ax, cs
+  out dx, ax
+  mov ax, ds
+  out dx, ax
+  mov ax, ss
+  out dx, ax
+  mov ax, sp
+  out dx, ax
+  mov ax, [0x210]             ; type_of_loader, loadflags
+  out dx, ax
+  mov ax, [0x224]             ; heap_end_ptr
+  out dx, ax
+  mov eax, [0x214]            ; code32_start
+  out dx, eax
+  mov eax, [0x21c]            ; ramdisk_size
+  out dx, eax
+  mov eax, [0x218]            ; ramdisk_image
+  out dx, eax
+  mov ebx, [0x228]            ; cmd_line_ptr
+  sub ebx, 0x90000
+.argument:
+  mov al, [bx]
+  test al, al
+  jz .set_up
+  out dx, al
+  inc bx
+  jmp .argument
+.set_up:
+  hlt
   times 1024 - ($ - $$) db 0
 kernel:
   bits 32
@@ -135,6 +168,31 @@ Deno.test("a Linux kernel with a 64-bit entry is entered there", () => {
   using vm = boot(image, { memory: "32M", registers: { rsp: 0x8000 } });
   expect(vm).toHaveRegisters({ "efer.lma": true, "cs.l": 1, "rflags.if": false });
   expect(vm).toExit([...dwords(64, 0x10, 0x18), hlt()]);
+});
+
+Deno.test("a Linux kernel's set-up code is entered in real mode, with what a loader tells it", () => {
+  const words = (...values: number[]) => values.map((value) => portOut(0x10, value, 2));
+  const told = (code32: number) => [
+    ...words(0x9020, 0x9000, 0x9000, 0xe000, 0x81ff, 0xde00),
+    ...dwords(code32, 4, 0x1f_f000),
+    ...text("console=ttyS0"),
+    hlt(),
+  ];
+  const image = Image.fromFile(flat(source()));
+  using asked = boot(image, { mode: "real", memory: "32M", kernel: KERNEL });
+  expect(asked).toHaveRegisters({ "cr0.pe": false, "rflags.if": false, ip: 0 });
+  expect(asked).toExit(told(0x100_0000));
+  const only16 = Image.fromFile(flat(source({ xloadflags: 0, code32: 0, relocatable: 0 })));
+  assertEquals([only16.bits, only16.origin], [16, 0x10_0000n]);
+  using other = boot(only16, { memory: "32M", kernel: KERNEL });
+  expect(other).toExit(told(0));
+  const boots = (image: Image, options: BootOptions) => () => void boot(image, options);
+  const memory = "32M";
+  assertThrows(boots(only16, { memory, mode: "protected" }), TypeError, "it starts in mode real");
+  const kernel = { rsdp: 0xe_0000 };
+  assertThrows(boots(image, { memory, mode: "real", kernel }), TypeError, "kernel.rsdp");
+  const old = Image.fromFile(flat(source({ version: 0x201 })));
+  assertThrows(boots(old, { memory, mode: "real" }), RangeError, "0x201, below 2.02");
 });
 
 Deno.test("a Linux kernel that cannot be moved is loaded at its code32_start", () => {

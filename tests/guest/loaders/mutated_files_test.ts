@@ -31,6 +31,19 @@ function patched(size: number, patches: Record<number, readonly number[]>): Uint
   return file;
 }
 
+/** A bzImage with an address for its 32-bit code, or none. */
+const linuxFile = (code32: readonly number[]) =>
+  patched(2048, {
+    0x1f1: [1],
+    0x1fe: [0x55, 0xaa, 0xeb, 0x6a, 0x48, 0x64, 0x72, 0x53, 0x0f, 0x02],
+    0x211: [1],
+    0x214: code32,
+    0x22c: [0xff, 0xff, 0xff, 0x7f],
+    0x234: [1, 21, code32[2] === 0 ? 0 : 1, 0, 0xff],
+    0x258: [0, 0, 0x10],
+    0x260: [0, 0, 1],
+  });
+
 /** A file of each kind, and where it has the bytes that a loader looks at. */
 const FILES: Readonly<Record<string, { file: Uint8Array; from?: number; length?: number }>> = {
   "ELF of 32 bits": { file: linked(CODE, { format: "elf32", script: AT_1_MIB }) },
@@ -45,19 +58,8 @@ const FILES: Readonly<Record<string, { file: Uint8Array; from?: number; length?:
     ),
   },
   "PVH": { file: linked(PVH + CODE, { format: "elf64", script: AT_1_MIB }) },
-  "Linux": {
-    file: patched(2048, {
-      0x1f1: [1],
-      0x1fe: [0x55, 0xaa, 0xeb, 0x6a, 0x48, 0x64, 0x72, 0x53, 0x0f, 0x02],
-      0x211: [1],
-      0x22c: [0xff, 0xff, 0xff, 0x7f],
-      0x234: [1, 21, 1, 0, 0xff],
-      0x258: [0, 0, 0x10],
-      0x260: [0, 0, 1],
-    }),
-    from: 0x1f0,
-    length: 0x80,
-  },
+  "Linux": { file: linuxFile([0, 0, 0x10]), from: 0x1f0, length: 0x80 },
+  "Linux of 16 bits": { file: linuxFile([0, 0, 0]), from: 0x1f0, length: 0x80 },
   "ROM": { file: patched(8192, { 0x1ff0: [0xea, 0, 0, 0, 0xf0] }), from: 0x1ff0, length: 16 },
   "boot sector": { file: patched(512, { 510: [0x55, 0xaa] }), from: 500, length: 12 },
 };

@@ -95,6 +95,7 @@ export const setupHeader:
 /** What the loader writes in the header. */
 type SetByLoader =
   | "vid_mode"
+  | "heap_end_ptr"
   | "type_of_loader"
   | "ramdisk_image"
   | "ramdisk_size"
@@ -104,6 +105,8 @@ type SetByLoader =
 export const LOAD_FLAG = {
   /** The protected-mode code is loaded at 1 MiB, and not at 64 KiB. */
   loadedHigh: 1 << 0,
+  /** `heap_end_ptr` was written: the set-up code may use memory up to there. */
+  canUseHeap: 1 << 7,
 } as const;
 
 /** Bits of `xloadflags`. */
@@ -127,9 +130,9 @@ const ZERO_PAGE = {
 const e820Entry = struct("boot_e820_entry", { addr: u64, size: u64, type: u32 }, { packed: true });
 
 /** A loader without a number of its own. */
-const UNDEFINED_LOADER = 0xff;
+export const UNDEFINED_LOADER = 0xff;
 /** `vid_mode`: "normal". */
-const NORMAL_VIDEO = 0xffff;
+export const NORMAL_VIDEO = 0xffff;
 
 const PAGE = 4096;
 
@@ -170,16 +173,10 @@ export function linuxKernelEntry(layout: LinuxKernelLayout): CpuState {
     ...kernel,
     { gpa: LINUX.globalDescriptorTable, size: LINUX.commandLine - LINUX.globalDescriptorTable },
   ]);
-  const image = initrd === undefined ? 0 : memory.put("initrd", initrd, {
-    align: PAGE,
-    from: LINUX.code,
-    below: initrd_addr_max + 1,
-    highest: true,
-  });
   setupHeader.write(view, SETUP_HEADER, {
     vid_mode: NORMAL_VIDEO,
     type_of_loader: UNDEFINED_LOADER,
-    ramdisk_image: image,
+    ramdisk_image: placeInitrd(memory, initrd, initrd_addr_max),
     ramdisk_size: initrd?.length ?? 0,
     cmd_line_ptr: memory.put("command line", text, { from: LINUX.commandLine }),
   });
@@ -195,6 +192,21 @@ export function linuxKernelEntry(layout: LinuxKernelLayout): CpuState {
     ? longState(entry, memory.writes)
     : kernelEntry(entry, { rsi: BigInt(LINUX.zeroPage) }, memory.writes);
   return withBootSegments(state, bits);
+}
+
+/** Places an initrd as high as the kernel lets it lie, and returns where; 0 for none. */
+export function placeInitrd(
+  memory: BootMemory,
+  initrd: Uint8Array<ArrayBuffer> | undefined,
+  initrd_addr_max: number,
+): number {
+  if (initrd === undefined) return 0;
+  return memory.put("initrd", initrd, {
+    align: PAGE,
+    from: LINUX.code,
+    below: initrd_addr_max + 1,
+    highest: true,
+  });
 }
 
 /** `__BOOT_CS` and `__BOOT_DS` are the third descriptor and the fourth. The TSS, which VMX asks for, is the second. */
