@@ -1,5 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { asm, boot, type Machine, type Snapshot } from "@vmexit/vmexit";
+import type { Device, InterruptController, InterruptLine } from "@vmexit/vmexit/devices";
 import { kvmLibc, type Libc } from "@vmexit/vmexit/kvm";
 import { IOCTLS } from "../../../lib/kvm/abi/ioctls.ts";
 
@@ -251,4 +252,28 @@ Deno.test("what is no snapshot of the machine, or comes at the wrong time, is re
   other[Symbol.dispose]();
   assertThrows(() => other.restore(foreign), TypeError, "the machine is disposed");
   assertThrows(() => other.snapshot(), TypeError, "the machine is disposed");
+});
+
+Deno.test("a controller without state of its own is told which lines are asserted again", () => {
+  const told: string[] = [];
+  let line!: InterruptLine;
+  const controller: Device & InterruptController = {
+    name: "a controller",
+    hasInterrupt: false,
+    acknowledge: () => 0,
+    attach(board) {
+      board.connectInterruptController(controller);
+      line = board.interruptLine(6);
+    },
+    setLine: (irq, asserted) => void told.push(`${irq} ${asserted}`),
+  };
+  using vm = boot(asm`hlt`, { devices: [controller] });
+  const low = vm.snapshot();
+  line.set(true);
+  const high = vm.snapshot();
+  vm.restore(low);
+  vm.restore(low);
+  vm.restore(high);
+  line.set(false);
+  assertEquals(told, ["6 true", "6 false", "6 true", "6 false"]);
 });
