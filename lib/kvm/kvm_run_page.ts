@@ -56,6 +56,11 @@ export class KvmRunPage {
     this.#mapping = mapping;
   }
 
+  /** The structure as arrays, for the run loop alone: like the mapping, they must not outlive the vCPU. */
+  get arrays(): { readonly words: Uint32Array; readonly bytes: Uint8Array } {
+    return this.#mapping;
+  }
+
   /** Why the vCPU left the guest: a number of `EXIT_REASON`. */
   get exitReason(): number {
     return this.#mapping.view.getUint32(EXIT_REASON_OFFSET, true);

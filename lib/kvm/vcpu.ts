@@ -5,6 +5,7 @@ import { CAPABILITIES, type CapabilityName } from "./abi/capabilities.ts";
 import { EXIT_REASON } from "./abi/exit_reasons.ts";
 import { type IoctlName, IOCTLS } from "./abi/ioctls.ts";
 import { kvm_guest_debug } from "./abi/structs/registers.ts";
+import { kvm_run } from "./abi/structs/run.ts";
 import { kvm_pre_fault_memory } from "./abi/structs/memory.ts";
 import { kvm_enable_cap, kvm_signal_mask } from "./abi/structs/vcpu.ts";
 import { CoalescedRing } from "./coalesced_ring.ts";
@@ -24,6 +25,9 @@ import { VcpuRegisters } from "./vcpu/vcpu_registers.ts";
 import { VcpuXen } from "./xen.ts";
 
 const KVM_RUN = IOCTLS.KVM_RUN.number;
+
+const UNKNOWN = EXIT_REASON.UNKNOWN;
+const REASON_WORD = kvm_run.offsetOf("exit_reason") / Uint32Array.BYTES_PER_ELEMENT;
 
 /** Bytes of the kernel's `sigset_t`; libc's is longer. */
 const SIGNAL_SET_SIZE = 8;
@@ -59,6 +63,11 @@ export class Vcpu implements Disposable {
   readonly kvmRun: KvmRunPage;
   /** The writes that made no exits: those of all the VM's vCPUs. */
   readonly coalescedRing: CoalescedRing;
+  /**
+   * Set by whoever has something to do before the vCPU runs on, or waits for one of its exits; taken back by what runs it
+   * and, until then, asks nobody.
+   */
+  needsAttention = false;
   readonly #target: IoctlTarget;
   readonly #dirtyRingSize: number;
   /** Registers, as structures. */
@@ -138,13 +147,15 @@ export class Vcpu implements Disposable {
    *   with it.
    */
   run(): number {
-    const { kvmRun } = this;
-    const fd = this.#fd.number;
-    kvmRun.exitReason = EXIT_REASON.UNKNOWN;
-    if (this.#libc.ioctl(fd, KVM_RUN, 0) === 0) return 0;
+    // A run that fails must not be mistaken for the exit before it.
+    this.#mapping.words[REASON_WORD] = UNKNOWN;
+    return this.#libc.ioctl(this.#fd.number, KVM_RUN, 0) === 0 ? 0 : this.#runFailed();
+  }
+
+  #runFailed(): number {
     const errno = this.#libc.errno();
     if (errno === ERRNO.EINTR || errno === ERRNO.EAGAIN) return errno;
-    if (kvmRun.exitReason === EXIT_REASON.MEMORY_FAULT) return 0;
+    if (this.kvmRun.exitReason === EXIT_REASON.MEMORY_FAULT) return 0;
     throw new KvmError("KVM_RUN", errno, `on vCPU ${this.id}`);
   }
 

@@ -360,6 +360,7 @@ export class Board implements Disposable {
   /** See {@linkcode Injection.init}. */
   askForInit(): void {
     this.#attached.init(true);
+    for (const { vcpu } of this.cpus) vcpu.needsAttention = true;
   }
 
   #reset(isInit: boolean): void {
@@ -466,9 +467,7 @@ export class Board implements Disposable {
         ? { takesExit: () => this.#coverage?.takesExit(cpu) ?? false }
         : undefined,
       interrupts,
-      flushRegisters: () => store.flush(),
-      isMoved: () => store.movesInstructionPointer,
-      forgetRegisters: () => store.forget(),
+      store,
       timeOver: () => {
         throw new TimeLimitError(cpu, limit.milliseconds);
       },

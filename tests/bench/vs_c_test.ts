@@ -9,8 +9,8 @@ import { COMPARISONS } from "../../bench/comparisons.ts";
  * another Deno and another kernel. The goals are in `bench/comparisons.ts`.
  */
 const LIMITS: Readonly<Record<string, number>> = {
-  pio_exit: 1.75,
-  pio_exit_recorded: 1.9,
+  pio_exit: 1.2,
+  pio_exit_recorded: 1.2,
   pio_exit_iterated: 15,
   pio_exit_transcript: 17,
   life: 1.5,

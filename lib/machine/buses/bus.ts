@@ -36,6 +36,7 @@ export class HandlerTable<Handler extends AnyHandler> implements Bus<Handler> {
   #regions: Region<Handler>[] = [];
   #latest: Region<Handler> | undefined;
   #fallbacks: Handler[] = [];
+  #version = 0;
 
   /**
    * A table without handlers.
@@ -51,6 +52,11 @@ export class HandlerTable<Handler extends AnyHandler> implements Bus<Handler> {
     this.#what = what;
     this.#lastAddress = lastAddress;
     this.#check = check;
+  }
+
+  /** Another number whenever another handler may have an address. */
+  get version(): number {
+    return this.#version;
   }
 
   /** See {@linkcode Bus.on}. */
@@ -81,9 +87,11 @@ export class HandlerTable<Handler extends AnyHandler> implements Bus<Handler> {
     }
     this.#check(first, last);
     const region = { first, last, handler };
+    this.#version++;
     this.#regions = [...this.#regions, region].sort((a, b) => a.first - b.first);
     return {
       [Symbol.dispose]: () => {
+        this.#version++;
         this.#regions = this.#regions.filter((each) => each !== region);
         if (this.#latest === region) this.#latest = undefined;
       },
@@ -97,9 +105,11 @@ export class HandlerTable<Handler extends AnyHandler> implements Bus<Handler> {
    */
   otherwise(handler: Handler): Disposable {
     checkHandler(handler, `all other ${this.#what}`);
+    this.#version++;
     this.#fallbacks = [handler, ...this.#fallbacks];
     return {
       [Symbol.dispose]: () => {
+        this.#version++;
         this.#fallbacks = this.#fallbacks.filter((each) => each !== handler);
       },
     };

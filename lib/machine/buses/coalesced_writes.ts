@@ -31,6 +31,11 @@ export class CoalescedWrites {
     this.#zones += change;
   }
 
+  /** Whether there is a zone. */
+  get isUsed(): boolean {
+    return this.#zones > 0;
+  }
+
   /** Hands the writes that are in the ring to their handlers, in order. */
   deliver(): void {
     if (this.#zones > 0) this.#parts.ring.drain(this.#take);

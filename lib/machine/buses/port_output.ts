@@ -64,15 +64,18 @@ export class PortRecorder implements PortOutput {
 
   /** Adds one element. */
   add(port: number, value: number, size: number): void {
-    if (port !== this.#latestPort || this.#latest === undefined) {
-      let stream = this.#streams.get(port);
-      if (stream === undefined) this.#streams.set(port, stream = new Stream());
-      this.#latest = stream;
-      this.#latestPort = port;
-    }
-    const stream = this.#latest;
+    const latest = this.#latest;
+    const stream = port === this.#latestPort && latest !== undefined ? latest : this.#stream(port);
     stream.sizes |= size;
     for (let index = 0; index < size; index++) stream.add((value >>> (BYTE_BITS * index)) & 0xff);
+  }
+
+  #stream(port: number): Stream {
+    let stream = this.#streams.get(port);
+    if (stream === undefined) this.#streams.set(port, stream = new Stream());
+    this.#latest = stream;
+    this.#latestPort = port;
+    return stream;
   }
 }
 
@@ -106,18 +109,15 @@ class Stream {
   }
 
   add(byte: number): void {
-    if (this.#length === this.#buffer.length && !this.#grow()) {
-      this.dropped++;
-      return;
-    }
-    this.#buffer[this.#length++] = byte;
+    if (this.#length < this.#buffer.length) this.#buffer[this.#length++] = byte;
+    else if (this.#length === CAPACITY) this.dropped++;
+    else this.#addGrown(byte);
   }
 
-  #grow(): boolean {
-    if (this.#length === CAPACITY) return false;
+  #addGrown(byte: number): void {
     const grown = new Uint8Array(2 * this.#buffer.length);
     grown.set(this.#buffer);
     this.#buffer = grown;
-    return true;
+    grown[this.#length++] = byte;
   }
 }

@@ -1,3 +1,5 @@
+import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
+
 /** One exit as the log keeps it. */
 export interface ExitRecord {
   /** Which exit of the machine it was, from 1. */
@@ -43,6 +45,8 @@ export interface ExitObserver {
 const KNOWN = 1;
 const WRITE = 2;
 const FAULTED = 4;
+/** The record has a fault or a description, which a later one in its place must not keep. */
+const HAS_TEXT = 8;
 
 /**
  * The last exits of a machine: `vm.log`. What no longer fits (the option `recordExits`) drops out at the old end, and
@@ -61,28 +65,38 @@ export interface ExitLog {
   latestOf(cpu: number): ExitRecord | undefined;
 }
 
-type NumberColumn = Uint8Array | Uint16Array | Uint32Array | Float64Array;
-
 /** What a log kept at some time. */
 export interface ExitLogState {
   readonly total: number;
   readonly index: number;
-  readonly columns: readonly (NumberColumn | readonly (string | undefined)[])[];
+  readonly words: Uint32Array;
+  readonly texts: readonly (readonly (string | undefined)[])[];
+  /** When each came, of a log that notes it. */
+  readonly times: Float64Array | undefined;
 }
+
+/** Where a record has what, in words of 32 bits: one piece of memory, so that an exit touches few of its lines. */
+const CPU = 0;
+const REASON = 1;
+/** The flags, with the size of an element above them. */
+const FLAGS = 2;
+const COUNT = 3;
+const ADDRESS_LOW = 4;
+const ADDRESS_HIGH = 5;
+const VALUE_LOW = 6;
+const VALUE_HIGH = 7;
+const RECORD_WORDS = 8;
+
+const SIZE_SHIFT = 8;
+const IO = EXIT_REASON.IO;
+const WORD = 2 ** 32;
 
 /**
  * An {@linkcode ExitLog} in memory that is allocated once: the run loop adds to it at every exit and allocates nothing.
  */
 export class ExitRecorder implements ExitLog {
   readonly #capacity: number;
-  readonly #cpu: Uint16Array;
-  readonly #reason: Uint32Array;
-  readonly #flags: Uint8Array;
-  readonly #address: Float64Array;
-  readonly #size: Uint8Array;
-  readonly #count: Uint32Array;
-  readonly #low: Uint32Array;
-  readonly #high: Uint32Array;
+  readonly #words: Uint32Array<ArrayBuffer>;
   readonly #answeredBy: (string | undefined)[];
   readonly #fault: (string | undefined)[];
   readonly #description: (string | undefined)[];
@@ -103,14 +117,7 @@ export class ExitRecorder implements ExitLog {
     this.#isTimed = isTimed;
     this.#times = isTimed ? new Float64Array(capacity) : undefined;
     this.#capacity = capacity;
-    this.#cpu = new Uint16Array(capacity);
-    this.#reason = new Uint32Array(capacity);
-    this.#flags = new Uint8Array(capacity);
-    this.#address = new Float64Array(capacity);
-    this.#size = new Uint8Array(capacity);
-    this.#count = new Uint32Array(capacity);
-    this.#low = new Uint32Array(capacity);
-    this.#high = new Uint32Array(capacity);
+    this.#words = new Uint32Array(RECORD_WORDS * capacity);
     this.#answeredBy = new Array(capacity).fill(undefined);
     this.#fault = new Array(capacity).fill(undefined);
     this.#description = new Array(capacity).fill(undefined);
@@ -141,29 +148,58 @@ export class ExitRecorder implements ExitLog {
     count: number,
     cpu: number = 0,
   ): void {
-    const index = this.#index = this.#index + 1 === this.#capacity ? 0 : this.#index + 1;
-    this.#total++;
-    this.#cpu[index] = cpu;
-    this.#reason[index] = reason;
-    this.#flags[index] = isWrite ? WRITE : 0;
-    this.#address[index] = address;
-    this.#size[index] = size;
-    this.#count[index] = count;
-    this.#answeredBy[index] = undefined;
-    this.#fault[index] = undefined;
-    this.#description[index] = undefined;
-    if (this.#isTimed) this.#time(index);
+    const words = this.#words;
+    const at = RECORD_WORDS * this.#next(undefined);
+    words[at + CPU] = cpu;
+    words[at + REASON] = reason;
+    words[at + FLAGS] = (isWrite ? WRITE : 0) | size << SIZE_SHIFT;
+    words[at + COUNT] = count;
+    // A conversion to 32 bits takes the remainder.
+    words[at + ADDRESS_LOW] = address;
+    words[at + ADDRESS_HIGH] = address / WORD;
+    if (this.#isTimed) this.#time();
   }
 
-  #time(index: number): void {
+  /** Adds a write of one element to a port: {@linkcode add} and what follows it in one. */
+  addPortWrite(port: number, size: number, value: number, cpu: number, answeredBy: string): void {
+    const words = this.#words;
+    const at = RECORD_WORDS * this.#next(answeredBy);
+    words[at + CPU] = cpu;
+    words[at + REASON] = IO;
+    words[at + FLAGS] = WRITE | KNOWN | size << SIZE_SHIFT;
+    words[at + COUNT] = 1;
+    words[at + ADDRESS_LOW] = port;
+    words[at + ADDRESS_HIGH] = 0;
+    words[at + VALUE_LOW] = value;
+    words[at + VALUE_HIGH] = 0;
+    if (this.#isTimed) this.#time();
+  }
+
+  /** The place of a new record, the oldest one's. */
+  #next(answeredBy: string | undefined): number {
+    const index = this.#index + 1 === this.#capacity ? 0 : this.#index + 1;
+    this.#index = index;
+    this.#total++;
+    this.#answeredBy[index] = answeredBy;
+    if ((this.#words[RECORD_WORDS * index + FLAGS] & HAS_TEXT) !== 0) {
+      this.#dropTexts(index);
+    }
+    return index;
+  }
+
+  /** Notes when the latest exit came, and lets somebody hear of it. */
+  #time(): void {
     const now = performance.now();
-    if (this.#times !== undefined) this.#times[index] = now;
-    const isWrite = (this.#flags[index] & WRITE) !== 0;
+    if (this.#times !== undefined) this.#times[this.#index] = now;
+    const words = this.#words;
+    const at = RECORD_WORDS * this.#index;
+    const flags = words[at + FLAGS];
+    const address = words[at + ADDRESS_HIGH] * WORD + words[at + ADDRESS_LOW];
     this.#observer?.exit(
-      this.#reason[index],
-      isWrite,
-      this.#address[index],
-      this.#size[index],
+      words[at + REASON],
+      (flags & WRITE) !== 0,
+      address,
+      flags >> SIZE_SHIFT,
       now,
     );
   }
@@ -187,16 +223,21 @@ export class ExitRecorder implements ExitLog {
     };
   }
 
+  #dropTexts(index: number): void {
+    this.#fault[index] = this.#description[index] = undefined;
+  }
+
   /** Notes the value that the latest exit wrote or was answered with. */
   setValue(low: number, high: number): void {
-    this.#flags[this.#index] |= KNOWN;
-    this.#low[this.#index] = low;
-    this.#high[this.#index] = high;
+    const at = RECORD_WORDS * this.#index;
+    this.#words[at + FLAGS] |= KNOWN;
+    this.#words[at + VALUE_LOW] = low;
+    this.#words[at + VALUE_HIGH] = high;
   }
 
   /** Notes that the latest exit was answered with #GP. */
   setFaulted(): void {
-    this.#flags[this.#index] |= FAULTED;
+    this.#setFlag(FAULTED);
   }
 
   /** Notes who answered the latest exit. */
@@ -206,12 +247,18 @@ export class ExitRecorder implements ExitLog {
 
   /** Notes that the latest exit reported a fault. */
   setFault(text: string): void {
+    this.#setFlag(HAS_TEXT);
     this.#fault[this.#index] = text;
   }
 
   /** Notes in words what the latest exit is. */
   setDescription(text: string): void {
+    this.#setFlag(HAS_TEXT);
     this.#description[this.#index] = text;
+  }
+
+  #setFlag(flag: number): void {
+    this.#words[RECORD_WORDS * this.#index + FLAGS] |= flag;
   }
 
   /** All that it keeps, for {@linkcode ExitRecorder.restore}. */
@@ -219,38 +266,25 @@ export class ExitRecorder implements ExitLog {
     return {
       total: this.#total,
       index: this.#index,
-      columns: this.#columns.map((column) => column.slice(0, this.#total)),
+      words: this.#words.slice(0, RECORD_WORDS * this.#total),
+      texts: this.#texts.map((texts) => texts.slice(0, this.#total)),
+      times: this.#times?.slice(0, this.#total),
     };
   }
 
   /** Keeps what it kept then. */
-  restore({ total, index, columns }: ExitLogState): void {
-    for (const [number, column] of this.#columns.entries()) {
-      const saved = columns[number];
-      // Times, of a log that had none.
-      if (saved === undefined) continue;
-      if (Array.isArray(column)) saved.forEach((value, at) => column[at] = value as string);
-      else column.set(saved as ArrayLike<number>);
+  restore({ total, index, words, texts, times }: ExitLogState): void {
+    this.#words.set(words);
+    if (times !== undefined) this.#times?.set(times);
+    for (const [number, column] of this.#texts.entries()) {
+      texts[number].forEach((text, at) => column[at] = text);
     }
     this.#total = total;
     this.#index = index;
   }
 
-  get #columns(): readonly (NumberColumn | (string | undefined)[])[] {
-    return [
-      this.#cpu,
-      this.#reason,
-      this.#flags,
-      this.#address,
-      this.#size,
-      this.#count,
-      this.#low,
-      this.#high,
-      this.#answeredBy,
-      this.#fault,
-      this.#description,
-      ...this.#times === undefined ? [] : [this.#times],
-    ];
+  get #texts(): readonly (string | undefined)[][] {
+    return [this.#answeredBy, this.#fault, this.#description];
   }
 
   /** See {@linkcode ExitLog.latest}. */
@@ -261,24 +295,29 @@ export class ExitRecorder implements ExitLog {
   /** See {@linkcode ExitLog.latestOf}. */
   latestOf(cpu: number): ExitRecord | undefined {
     for (let position = this.#total - 1; position >= this.dropped; position--) {
-      if (this.#cpu[position % this.#capacity] === cpu) return this.#record(position);
+      if (this.#words[RECORD_WORDS * (position % this.#capacity) + CPU] === cpu) {
+        return this.#record(position);
+      }
     }
     return undefined;
   }
 
   #record(position: number): ExitRecord {
     const index = position % this.#capacity;
-    const known = (this.#flags[index] & KNOWN) !== 0;
+    const record = this.#words.subarray(RECORD_WORDS * index, RECORD_WORDS * (index + 1));
+    const flags = record[FLAGS];
     return {
       number: position + 1,
-      cpu: this.#cpu[index],
-      reason: this.#reason[index],
-      isWrite: (this.#flags[index] & WRITE) !== 0,
-      address: this.#address[index],
-      size: this.#size[index],
-      count: this.#count[index],
-      value: known ? BigInt(this.#high[index]) << 32n | BigInt(this.#low[index]) : undefined,
-      faulted: (this.#flags[index] & FAULTED) !== 0,
+      cpu: record[CPU],
+      reason: record[REASON],
+      isWrite: (flags & WRITE) !== 0,
+      address: record[ADDRESS_HIGH] * WORD + record[ADDRESS_LOW],
+      size: flags >> SIZE_SHIFT,
+      count: record[COUNT],
+      value: (flags & KNOWN) === 0
+        ? undefined
+        : BigInt(record[VALUE_HIGH]) << 32n | BigInt(record[VALUE_LOW]),
+      faulted: (flags & FAULTED) !== 0,
       answeredBy: this.#answeredBy[index],
       fault: this.#fault[index],
       description: this.#description[index],

@@ -51,16 +51,24 @@ export class InterruptQueue {
   /** Adds an interrupt. */
   add(vector: number): void {
     this.#vectors.push(vector);
+    this.#vcpu.needsAttention = true;
   }
 
   /** Connects the CPU's INTR pin. */
   connect(controller: InterruptController): void {
     this.#controller = controller;
+    this.#vcpu.needsAttention = true;
   }
 
   /** Whether the CPU takes external interrupts. */
   get isEnabled(): boolean {
     return this.#takesInterrupts();
+  }
+
+  /** Whether there is nothing to be done before the guest runs, nor was anything done that its next exit shows. */
+  get isIdle(): boolean {
+    return this.#vectors.length === 0 && this.#controller === undefined && !this.#isWindowAsked &&
+      this.#handed === undefined;
   }
 
   /** What waits, for {@linkcode InterruptQueue.restore}. */
@@ -85,6 +93,7 @@ export class InterruptQueue {
   /** Asks for an IRQ_WINDOW_OPEN exit, once. */
   askForWindow(): void {
     this.#isWindowAsked = true;
+    this.#vcpu.needsAttention = true;
   }
 
   /** Hands the next interrupt to KVM, if the guest takes it. To be called before each run. */

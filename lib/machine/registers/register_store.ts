@@ -38,6 +38,8 @@ export class RegisterStore {
   readonly #sets: Partial<Record<RegisterSet, Cached>> = {};
   /** The same, in the order in which they are set. */
   #inOrder: readonly [RegisterSet, Cached][] = [];
+  /** Whether there is anything to be brought into the vCPU, or to be forgotten. */
+  #isTouched = false;
   #layout: XsaveLayout | undefined;
   #timesSet = 0;
   #place: WatchedPlace = { isWatched: false };
@@ -138,6 +140,7 @@ export class RegisterStore {
     kvm_sregs.write(sets.special.view, 0, special);
     sets.general.state = "changed";
     sets.special.state = "changed";
+    this.#touch();
   }
 
   /** Runs `body`. Where it throws, the registers that it has changed are what they were before. */
@@ -161,6 +164,7 @@ export class RegisterStore {
 
   /** Brings changed registers into the vCPU. @throws {KvmError} When KVM refuses them; they stay changed. */
   flush(): void {
+    if (!this.#isTouched) return;
     for (let index = 0; index < this.#inOrder.length; index++) {
       const [set, cached] = this.#inOrder[index];
       if (cached.state !== "changed") continue;
@@ -171,9 +175,11 @@ export class RegisterStore {
 
   /** Forgets what was read: the vCPU has run. */
   forget(): void {
+    if (!this.#isTouched) return;
     for (let index = 0; index < this.#inOrder.length; index++) {
       this.#inOrder[index][1].state = "unknown";
     }
+    this.#isTouched = false;
   }
 
   /** Forgets what CPUID told as well: somebody else may have set it. */
@@ -185,11 +191,17 @@ export class RegisterStore {
     this.#timesSet++;
   }
 
+  /** There is something to be done before the vCPU runs on. */
+  #touch(): void {
+    this.#isTouched = this.#vcpu.needsAttention = true;
+  }
+
   #read(set: RegisterSet): Cached {
     const cached = this.#cached(set);
     if (cached.state === "unknown") {
       registerSets[set].read(this.#vcpu, cached);
       cached.state = "read";
+      this.#touch();
     }
     return cached;
   }

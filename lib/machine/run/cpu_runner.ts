@@ -136,6 +136,17 @@ export class CpuRunner implements CpuProgress {
     return exit;
   }
 
+  /** The same of the exit that `kvm_run` holds. */
+  seeLatest(): Exit {
+    return this.see(this.parts.vcpu.kvmRun.exit());
+  }
+
+  /** Whether a port access may concern nobody but its handler: see {@linkcode RunLoop.runPlain}. */
+  get isPlain(): boolean {
+    const { activity, catcher } = this.parts;
+    return activity === undefined && catcher === undefined && this.givenUp.length === 0;
+  }
+
   /** @throws {CallError} When the latest exit is not the guest's, but that to which a call's routine returns. */
   checkIsGuests(): void {
     // At every exit: nothing is allocated where no call was given up.

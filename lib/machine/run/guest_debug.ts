@@ -205,6 +205,7 @@ export class DebugControl implements GuestDebug {
       );
     }
     this.#reportsInt3++;
+    this.#parts.vcpu.needsAttention = true;
     let isOn = true;
     return {
       [Symbol.dispose]: () => {
@@ -251,6 +252,7 @@ export class DebugControl implements GuestDebug {
   /** Says that each instruction is to end in a DEBUG exit of its own, until {@linkcode endSteps}. */
   beginSteps(): void {
     this.#isStepOfCoverage = true;
+    this.#parts.vcpu.needsAttention = true;
   }
 
   /** Ends them. @param behind Called once KVM has ended them, before the guest runs on. */
@@ -262,16 +264,23 @@ export class DebugControl implements GuestDebug {
   /** Steps the guest from now on. */
   follow(follower: StepFollower): void {
     this.#follower = follower;
+    this.#parts.vcpu.needsAttention = true;
   }
 
   /** Has each `int3` be a DEBUG exit from now on, whoever's it is. */
   reportInt3(): void {
     this.#isInt3Reported = true;
+    this.#parts.vcpu.needsAttention = true;
   }
 
   /** Whether the test has asked to be stopped at `int3`. */
   get stopsAtInt3(): boolean {
     return this.#reportsInt3 > 0;
+  }
+
+  /** Whether nothing is to stop the guest, and the kernel knows. */
+  get isIdle(): boolean {
+    return !this.#isActive && this.#control === 0 && this.#behindSteps === undefined;
   }
 
   /** Tells the kernel what is to stop the guest. To be called before each run. */
@@ -352,6 +361,7 @@ export class DebugControl implements GuestDebug {
       if (emulatorLacks("breakpoints")) throw noRegisters();
     }
     this.#points = [...this.#points, point];
+    this.#parts.vcpu.needsAttention = true;
     return {
       address: point.address,
       get hits() {

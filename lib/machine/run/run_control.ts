@@ -89,6 +89,7 @@ export class RunControl {
   /** See {@linkcode Machine.stop}. */
   stop(): void {
     this.#stopAsked = true;
+    for (const { parts: { vcpu } } of this.#parts.runners) vcpu.needsAttention = true;
   }
 
   /** The exit port, if there is one. */
@@ -237,12 +238,12 @@ export class RunControl {
       );
     }
     const runner = this.progress.runner;
-    const { loop, vcpu: { kvmRun } } = runner.parts;
+    const { loop } = runner.parts;
     if (!loop.unanswered) {
       throw new TypeError("Cannot answer an exit: the latest one is not a read that waits for it");
     }
     // Where a handler threw, the test has not seen it.
-    const exit = runner.see(kvmRun.exit());
+    const exit = runner.seeLatest();
     if (isFields(value, exit)) loop.answerFields(value, "the test");
     else loop.answer(answerBytes(value, exit), "the test");
     loop.complete();
@@ -254,16 +255,7 @@ export class RunControl {
    * @throws {TypeError} When it runs, or waits for an answer, or the machine is disposed.
    */
   checkStopped(what: string): void {
-    const { loop } = this.progress.runner.parts;
-    this.#parts.checkUsable(what);
-    if (this.progress.isRunning) {
-      throw new TypeError(`Cannot ${what}: the machine is running. Do it between two runs.`);
-    }
-    if (loop.unanswered) {
-      throw new TypeError(
-        `Cannot ${what}: the guest's latest exit waits for its answer. Give it one with vm.answer(…) first.`,
-      );
-    }
+    this.progress.checkStopped(what);
   }
 
   /** Runs `body` under the time limit, with all that holds around any run of the guest. */
@@ -382,7 +374,11 @@ export class RunControl {
   /** Undefined where no CPU is left that could have an exit, or the call has returned. */
   #runToEnd(): Exit | undefined {
     for (;;) {
-      if (!this.progress.runner.parts.loop.unanswered && !this.#runToExit()) return undefined;
+      const latest = this.progress.runner;
+      const isPlain = this.#alone === undefined && latest.isPlain && !this.#stopAsked;
+      const isTaken = !isPlain || latest.parts.loop.runPlain();
+      if (isPlain && this.#stopAsked) return latest.seeLatest();
+      if (isTaken && !latest.parts.loop.unanswered && !this.#runToExit()) return undefined;
       const runner = this.progress.runner;
       runner.checkIsGuests();
       const { loop, cpu, vcpu: { kvmRun } } = runner.parts;
@@ -391,16 +387,16 @@ export class RunControl {
       // The end of a step is no exit of the guest's: no handler takes it.
       const isStep = this.#isStepping && kvmRun.exitReason === EXIT_REASON.DEBUG;
       const isShutdown = kvmRun.exitReason === EXIT_REASON.SHUTDOWN;
-      if (isShutdown) runner.see(kvmRun.exit());
+      if (isShutdown) runner.seeLatest();
       if (!isStep && loop.dispatch()) {
         this.#resetIfAsked();
         if (!this.#stopAsked) {
           if (isShutdown) RunEnds.checkIsRevived(runner);
           continue;
         }
-        return runner.see(kvmRun.exit());
+        return runner.seeLatest();
       }
-      const exit = runner.see(kvmRun.exit());
+      const exit = runner.seeLatest();
       if (this.#alone === undefined && this.#isParked(exit)) continue;
       if (this.#beginsAgain(exit)) continue;
       if (this.#parts.ends.isWanted(exit)) {

@@ -1,40 +1,41 @@
 import { EXIT_REASON, KVM_EXIT_HYPERV, KVM_EXIT_IO } from "../../kvm/abi/mod.ts";
+import { kvm_run } from "../../kvm/abi/structs/run.ts";
 import type { Timers } from "../../devices/timers.ts";
 import type { AnswerFields } from "../../kvm/exits/exit.ts";
-import type { Vcpu } from "../../kvm/vcpu.ts";
-import { littleEndianInteger } from "../exits/answer_bytes.ts";
-import { fits, LIMITS, NUMBER_SIZE, tooWide, UNNAMED } from "../exits/read_value.ts";
-import { handlerError } from "../exits/handler_error.ts";
-import type { HandlerTable } from "../buses/bus.ts";
-import {
-  asyncError,
-  checkWritten,
-  isPromise,
-  type MmioHandler,
-  type PortHandler,
-} from "../../devices/handlers.ts";
+import { UNNAMED } from "../exits/read_value.ts";
+import { checkWritten, type PortHandler } from "../../devices/handlers.ts";
 import type { CoalescedWrites } from "../buses/coalesced_writes.ts";
 import type { TimeSlice } from "./interleaving.ts";
-import type { ExitHandlers } from "../exits/exit_handlers.ts";
-import type { ExitRecorder } from "../exits/exit_log.ts";
 import { describeEvent, setEvent } from "../interrupts/system_event.ts";
+import { ExitDispatch, type ExitDispatchInit } from "./exit_dispatch.ts";
 import type { CoverageExits, DebugControl } from "./guest_debug.ts";
 import type { InterruptQueue } from "../interrupts/interrupt_queue.ts";
 import type { HaltWatch } from "./activity_state.ts";
 import type { PortRecorder } from "../buses/port_output.ts";
 import type { TimeLimit } from "./time_limit.ts";
 
-const WORD_BITS = 32n;
-const LOW_WORD = 0xffff_ffffn;
-
-/** The answer to a write of an MSR that is not refused. */
-const ACCEPTED: AnswerFields = {};
-
 /** How long a CPU in HLT waits for a device before the time limit is looked at. */
 const LONGEST_WAIT_MILLISECONDS = 5;
 
 /** Bytes of an MSR. */
 const MSR_SIZE = 8;
+
+/** Where `kvm_run` has what of a port access, in words of 32 bits: direction, size and port are one. */
+const REASON_WORD = kvm_run.offsetOf("exit_reason") / 4;
+const IO_WORD = kvm_run.offsetOf("io.direction") / 4;
+const IO_COUNT_WORD = kvm_run.offsetOf("io.count") / 4;
+const IO_DATA_WORD = kvm_run.offsetOf("io.data_offset") / 4;
+const IO_DIRECTION_MASK = 0xff;
+const IO_SIZE_SHIFT = 8;
+const IO_SIZE_MASK = 0xff;
+const IO_PORT_SHIFT = 16;
+
+// Constants of this module are part of the code that V8 makes; those of another are looked up, and converted, each time.
+const IO = EXIT_REASON.IO;
+const OUT = KVM_EXIT_IO.OUT;
+
+/** How many exits are made in a row before the clock is read: that costs as much as a third of an exit. */
+const LONGEST_ROW = 128;
 
 /** How entering the guest ended: at an exit, at one when the time is over, or without one, for somebody else's turn. */
 const AT_EXIT = 0;
@@ -48,16 +49,11 @@ export interface Routine {
 }
 
 /** What the loop needs of the machine that it drives. */
-export interface RunLoopInit {
-  readonly vcpu: Vcpu;
+export interface RunLoopInit extends ExitDispatchInit {
   /** The CPU's number. */
   readonly cpu: number;
   /** The turn of the CPU that runs, where there are several. */
   readonly slice: TimeSlice | undefined;
-  readonly ports: HandlerTable<PortHandler>;
-  readonly mmio: HandlerTable<MmioHandler>;
-  readonly handlers: ExitHandlers;
-  readonly log: ExitRecorder;
   readonly portOutput: PortRecorder;
   readonly limit: TimeLimit;
   readonly debug: DebugControl;
@@ -71,12 +67,6 @@ export interface RunLoopInit {
   readonly timers: Timers | undefined;
   /** Whether a device has asked for a SYSTEM_EVENT. */
   readonly hasEvent: () => boolean;
-  /** Brings registers that the test changed into the vCPU, before it runs. */
-  readonly flushRegisters: () => void;
-  /** Whether those that the test changed let it run on elsewhere. */
-  readonly isMoved: () => boolean;
-  /** Forgets registers that were read, after it ran. */
-  readonly forgetRegisters: () => void;
   /** Throws the error for a run whose time is over. */
   readonly timeOver: () => never;
 }
@@ -93,8 +83,7 @@ export class RunLoop {
   /** Whether a HLT from which a device's timer would wake it is an exit all the same. */
   endsWaiting = false;
   readonly #parts: RunLoopInit;
-  /** The exit waits for an answer, and nobody has given one. */
-  #unanswered = false;
+  readonly #exit: ExitDispatch;
   /** The exit was answered, and KVM has not been told. */
   #incomplete = false;
   /** An exit is in kvm_run that {@linkcode runToExit} has not reported yet. */
@@ -109,11 +98,12 @@ export class RunLoop {
   /** A loop over one vCPU. */
   constructor(parts: RunLoopInit) {
     this.#parts = parts;
+    this.#exit = new ExitDispatch(parts);
   }
 
   /** Whether the latest exit waits for its answer: a read, a hypercall, a write of an MSR. */
   get unanswered(): boolean {
-    return this.#unanswered;
+    return this.#exit.isUnanswered;
   }
 
   /**
@@ -137,7 +127,7 @@ export class RunLoop {
   /** Whether KVM has still to finish an instruction of the guest's. At the end of a step it has not. */
   get isInMiddle(): boolean {
     const isWhole = this.#parts.vcpu.kvmRun.exitReason === EXIT_REASON.DEBUG;
-    return this.#unanswered || this.#incomplete || this.#held && !isWhole;
+    return this.#exit.isUnanswered || this.#incomplete || this.#held && !isWhole;
   }
 
   /** Whether a routine is being called. */
@@ -189,6 +179,87 @@ export class RunLoop {
     return true;
   }
 
+  /**
+   * Runs the guest from one port write to the next, as long as nobody but the ports' handlers has a say: no other CPU, no
+   * device's timer, no breakpoint, no interrupt. Each is done as {@linkcode runToExit} and {@linkcode dispatch} do it,
+   * without asking before each about what is not there; a handler that changes that calls for attention.
+   *
+   * All of it is small and in one place, because V8 inlines so much and no more, and what it does not inline costs
+   * several times as much.
+   *
+   * @returns False where the latest exit has been noted, and no handler took it.
+   */
+  runPlain(): boolean {
+    if (this.#held || this.#exit.isUnanswered || !this.#isPlain()) return true;
+    if (this.#parts.limit.isOverAfterExit()) this.#parts.timeOver();
+    const { vcpu, ports, log, portOutput, coalesced, cpu } = this.#parts;
+    const { kvmRun } = vcpu;
+    const { words, bytes } = kvmRun.arrays;
+    let port = -1;
+    let handler: PortHandler | undefined;
+    let name = UNNAMED;
+    let version = -1;
+    let left = LONGEST_ROW;
+    for (;;) {
+      if (vcpu.run() !== 0) {
+        this.#atExit = this.#incomplete = false;
+        if (this.#parts.limit.isOver()) this.#parts.timeOver();
+        if (this.#parts.hasEvent()) return true;
+        continue;
+      }
+      if (words[REASON_WORD] !== IO || --left === 0) {
+        this.#hold(left === 0);
+        return true;
+      }
+      this.#atExit = true;
+      const access = words[IO_WORD];
+      if ((access & IO_DIRECTION_MASK) !== OUT || words[IO_COUNT_WORD] !== 1) {
+        this.#note();
+        if (!this.dispatch()) return false;
+      } else {
+        if (access >>> IO_PORT_SHIFT !== port || ports.version !== version) {
+          port = access >>> IO_PORT_SHIFT;
+          version = ports.version;
+          handler = ports.writer(port);
+          name = handler?.name ?? UNNAMED;
+        }
+        const size = (access >> IO_SIZE_SHIFT & IO_SIZE_MASK) as 1 | 2 | 4;
+        const value = size === 1 ? bytes[words[IO_DATA_WORD]] : kvmRun.ioElement(0, size);
+        if (handler?.write === undefined) {
+          this.#note();
+          return false;
+        }
+        log.addPortWrite(port, size, value, cpu, name);
+        portOutput.add(port, value, size);
+        this.#exit.isUnanswered = false;
+        this.#incomplete = true;
+        const result = handler.write(port, value, size);
+        if (result !== undefined) checkWritten(result, handler);
+      }
+      if (vcpu.needsAttention || coalesced.isUsed) return true;
+    }
+  }
+
+  /** The exit is in `kvm_run`, and not noted. */
+  #hold(isLong: boolean): void {
+    this.#atExit = this.#incomplete = false;
+    this.#held = true;
+    if (isLong && this.#parts.limit.isOver()) this.#parts.timeOver();
+  }
+
+  /** Whether a port access has nothing to do with anybody but its handler. The vCPU is then ready to run. */
+  #isPlain(): boolean {
+    const { vcpu, slice, timers, halt, coalesced, debug, interrupts, store } = this.#parts;
+    store.flush();
+    debug.beforeRun();
+    interrupts.beforeRun();
+    store.forget();
+    vcpu.needsAttention = false;
+    return slice === undefined && timers === undefined && halt === undefined &&
+      this.#call === undefined && !this.#parts.hasEvent() && interrupts.isIdle && debug.isIdle &&
+      !coalesced.isUsed;
+  }
+
   /** Notes what was asked for from outside as the CPU's exit: SYSTEM_EVENT, as KVM reports a reset, or INTR. */
   noteSystemEvent(event: number): void {
     this.complete();
@@ -202,7 +273,7 @@ export class RunLoop {
 
   /** Begins anew: the machine was reset, or is as it was at another time, between two instructions. */
   reset({ isAtExit, holdsExit } = { isAtExit: false, holdsExit: false }): void {
-    this.#unanswered = this.#incomplete = false;
+    this.#exit.isUnanswered = this.#incomplete = false;
     this.#held = holdsExit;
     this.#atExit = isAtExit;
   }
@@ -214,40 +285,24 @@ export class RunLoop {
     this.#note();
   }
 
-  /** Hands the latest exit to the handler that has its port or address. False where there is none. */
+  /** See {@linkcode ExitDispatch.dispatch}. */
   dispatch(): boolean {
-    const { kvmRun } = this.#parts.vcpu;
-    switch (kvmRun.exitReason) {
-      case EXIT_REASON.IO:
-        return kvmRun.ioDirection === KVM_EXIT_IO.OUT ? this.#portWrite() : this.#portRead();
-      case EXIT_REASON.MMIO:
-        return kvmRun.mmioIsWrite ? this.#mmioWrite() : this.#mmioRead();
-      default:
-        return this.#other();
-    }
+    return this.#exit.dispatch();
   }
 
-  /** Answers the latest exit, one that is neither IO nor MMIO, with fields of `kvm_run`. */
+  /** See {@linkcode ExitDispatch.answerFields}. */
   answerFields(fields: AnswerFields, answeredBy: string): void {
-    this.#parts.vcpu.kvmRun.answer(fields);
-    this.#noteAnswer(answeredBy);
+    this.#exit.answerFields(fields, answeredBy);
   }
 
-  /** Answers the latest exit, a read, with bytes: one element, or all elements, of a port read. */
+  /** See {@linkcode ExitDispatch.answer}. */
   answer(bytes: Uint8Array, answeredBy: string): void {
-    const { kvmRun } = this.#parts.vcpu;
-    const isMmio = kvmRun.exitReason === EXIT_REASON.MMIO;
-    if (isMmio) kvmRun.setMmioData(bytes);
-    else kvmRun.setIoData(bytes);
-    const first = littleEndianInteger(isMmio ? bytes : bytes.subarray(0, kvmRun.ioSize));
-    this.#answered(Number(first & LOW_WORD), Number(first >> WORD_BITS), answeredBy);
+    this.#exit.answer(bytes, answeredBy);
   }
 
-  /** Notes that a write, or an exit without data, was foreseen; a read still waits for its answer. */
+  /** See {@linkcode ExitDispatch.acknowledge}. */
   acknowledge(answeredBy: string): void {
-    if (this.#parts.vcpu.kvmRun.exitReason === EXIT_REASON.X86_WRMSR && this.#unanswered) {
-      this.answerFields(ACCEPTED, answeredBy);
-    } else if (!this.#unanswered) this.#parts.log.setAnsweredBy(answeredBy);
+    this.#exit.acknowledge(answeredBy);
   }
 
   /**
@@ -255,10 +310,10 @@ export class RunLoop {
    * answer stays as it is.
    */
   complete(): void {
-    if (!this.#incomplete || this.#unanswered || this.#held) return;
+    if (!this.#incomplete || this.#exit.isUnanswered || this.#held) return;
     this.#incomplete = false;
     const { vcpu, coalesced } = this.#parts;
-    this.#parts.flushRegisters();
+    this.#parts.store.flush();
     vcpu.kvmRun.immediateExit = true;
     try {
       // The rest of an access that crosses pages, or the next element of a string: an exit of its own.
@@ -274,7 +329,7 @@ export class RunLoop {
     const { vcpu, limit, halt, coalesced, debug, interrupts, slice, timers } = this.#parts;
     halt?.reset();
     // KVM notes where a step begins by the registers that it has.
-    this.#parts.flushRegisters();
+    this.#parts.store.flush();
     debug.beforeRun();
     interrupts.beforeRun();
     this.#incomplete = false;
@@ -305,7 +360,7 @@ export class RunLoop {
     try {
       return this.#parts.vcpu.run();
     } finally {
-      this.#parts.forgetRegisters();
+      this.#parts.store.forget();
     }
   }
 
@@ -348,149 +403,27 @@ export class RunLoop {
           portOutput.add(port, kvmRun.ioElement(index, size), size);
         }
       }
-      this.#unanswered = !isWrite;
+      this.#exit.isUnanswered = !isWrite;
       this.#incomplete = true;
     } else if (reason === EXIT_REASON.MMIO) {
       const isWrite = kvmRun.mmioIsWrite;
       log.add(reason, isWrite, kvmRun.mmioAddress, kvmRun.mmioLength, 1, cpu);
       if (isWrite) log.setValue(kvmRun.mmioLow, kvmRun.mmioHigh);
-      this.#unanswered = !isWrite;
+      this.#exit.isUnanswered = !isWrite;
       this.#incomplete = true;
     } else if (reason === EXIT_REASON.X86_RDMSR || reason === EXIT_REASON.X86_WRMSR) {
       const isWrite = reason === EXIT_REASON.X86_WRMSR;
       log.add(reason, isWrite, kvmRun.msrIndex, MSR_SIZE, 1, cpu);
       if (isWrite) log.setValue(kvmRun.msrLow, kvmRun.msrHigh);
       // A write waits, too: for whether it is a #GP.
-      this.#unanswered = true;
+      this.#exit.isUnanswered = true;
       this.#incomplete = true;
     } else {
       log.add(reason, false, 0, 0, 0, cpu);
       const isHypercall = reason === EXIT_REASON.HYPERCALL || reason === EXIT_REASON.XEN ||
         (reason === EXIT_REASON.HYPERV && kvmRun.hypervType === KVM_EXIT_HYPERV.HCALL);
-      this.#unanswered = isHypercall;
+      this.#exit.isUnanswered = isHypercall;
       this.#incomplete = isHypercall;
     }
-  }
-
-  #other(): boolean {
-    const { vcpu: { kvmRun }, handlers, log } = this.#parts;
-    const handler = handlers.find(kvmRun.exitReason);
-    if (handler === undefined) return false;
-    const answer = handler.answer(kvmRun);
-    if (answer === false) return false;
-    const by = handler.name ?? UNNAMED;
-    if (isPromise(answer)) throw asyncError(answer, `take exit ${log.total} by ${by}`);
-    if (answer === true) this.#noteAnswer(by);
-    else if (typeof answer === "object") this.answerFields(answer, by);
-    else if (this.#unanswered && kvmRun.exitReason === EXIT_REASON.X86_WRMSR) {
-      this.answerFields(ACCEPTED, by);
-    } else if (this.#unanswered) {
-      throw handlerError(
-        new TypeError(
-          `Cannot go on from exit ${log.total}: its guest waits for an answer, and ${by} returned none. ` +
-            "The exit still waits: the machine can be run on once its handler returns one.",
-        ),
-      );
-    } else log.setAnsweredBy(by);
-    return true;
-  }
-
-  /** The answer is in `kvm_run`. */
-  #noteAnswer(answeredBy: string): void {
-    const { vcpu: { kvmRun }, log } = this.#parts;
-    this.#checkStandsThere();
-    this.#unanswered = false;
-    log.setAnsweredBy(answeredBy);
-    const { exitReason } = kvmRun;
-    const isRead = exitReason === EXIT_REASON.X86_RDMSR;
-    if (!isRead && exitReason !== EXIT_REASON.X86_WRMSR) return;
-    if (kvmRun.msrError !== 0) log.setFaulted();
-    else if (isRead) log.setValue(kvmRun.msrLow, kvmRun.msrHigh);
-  }
-
-  #portWrite(): boolean {
-    const { kvmRun } = this.#parts.vcpu;
-    const port = kvmRun.ioPort;
-    const handler = this.#parts.ports.writer(port);
-    if (handler?.write === undefined) return false;
-    this.#parts.log.setAnsweredBy(handler.name ?? UNNAMED);
-    const size = kvmRun.ioSize;
-    const count = kvmRun.ioCount;
-    for (let index = 0; index < count; index++) {
-      checkWritten(handler.write(port, kvmRun.ioElement(index, size), size), handler);
-    }
-    return true;
-  }
-
-  #portRead(): boolean {
-    const { kvmRun } = this.#parts.vcpu;
-    const port = kvmRun.ioPort;
-    const handler = this.#parts.ports.reader(port);
-    if (handler?.read === undefined) return false;
-    const size = kvmRun.ioSize;
-    const count = kvmRun.ioCount;
-    let first = 0;
-    for (let index = 0; index < count; index++) {
-      const value = handler.read(port, size);
-      if (isPromise(value)) throw asyncError(value, `answer a read by ${handler.name ?? UNNAMED}`);
-      if (typeof value !== "number" || !fits(value, size)) {
-        throw tooWide("port", port, value, size, handler.name);
-      }
-      kvmRun.setIoElement(index, size, value);
-      if (index === 0) first = value;
-    }
-    this.#answered(first, 0, handler.name ?? UNNAMED);
-    return true;
-  }
-
-  #mmioWrite(): boolean {
-    const { kvmRun } = this.#parts.vcpu;
-    const address = kvmRun.mmioAddress;
-    const handler = this.#parts.mmio.writer(address);
-    if (handler?.write === undefined) return false;
-    this.#parts.log.setAnsweredBy(handler.name ?? UNNAMED);
-    const size = kvmRun.mmioLength;
-    const low = kvmRun.mmioLow;
-    const value = size <= NUMBER_SIZE ? low : BigInt(kvmRun.mmioHigh) << WORD_BITS | BigInt(low);
-    checkWritten(handler.write(address, value, size), handler);
-    return true;
-  }
-
-  #mmioRead(): boolean {
-    const { kvmRun } = this.#parts.vcpu;
-    const address = kvmRun.mmioAddress;
-    const handler = this.#parts.mmio.reader(address);
-    if (handler?.read === undefined) return false;
-    const size = kvmRun.mmioLength;
-    const value = handler.read(address, size);
-    if (isPromise(value)) throw asyncError(value, `answer a read by ${handler.name ?? UNNAMED}`);
-    if (!fits(value, size)) throw tooWide("address", address, value, size, handler.name);
-    const isSmall = typeof value === "number" && value <= LIMITS[NUMBER_SIZE];
-    const low = isSmall ? value : Number(BigInt(value) & LOW_WORD);
-    const high = isSmall ? 0 : Number(BigInt(value) >> WORD_BITS);
-    kvmRun.setMmioWords(low, high);
-    this.#answered(low, high, handler.name ?? UNNAMED);
-    return true;
-  }
-
-  /**
-   * KVM finishes an instruction that waits for an answer where RIP is by then: the answer would be lost, or the new
-   * RIP.
-   *
-   * @throws {TypeError} When RIP was set since the exit.
-   */
-  #checkStandsThere(): void {
-    if (!this.#unanswered || !this.#parts.isMoved()) return;
-    throw new TypeError(
-      `Cannot answer exit ${this.#parts.log.total}: rip, or cs, was set while the instruction waited for its answer, ` +
-        "so that KVM would drop one of the two. Answer first, and set rip when the machine has stopped again.",
-    );
-  }
-
-  #answered(low: number, high: number, answeredBy: string): void {
-    this.#checkStandsThere();
-    this.#unanswered = false;
-    this.#parts.log.setValue(low, high);
-    this.#parts.log.setAnsweredBy(answeredBy);
   }
 }

@@ -83,6 +83,23 @@ export class RunProgress {
   }
 
   /**
+   * Checks that the guest stands between two instructions.
+   *
+   * @throws {TypeError} When it runs, or waits for an answer, or the machine is disposed.
+   */
+  checkStopped(what: string): void {
+    this.#parts.checkUsable(what);
+    if (this.isRunning) {
+      throw new TypeError(`Cannot ${what}: the machine is running. Do it between two runs.`);
+    }
+    if (this.runner.parts.loop.unanswered) {
+      throw new TypeError(
+        `Cannot ${what}: the guest's latest exit waits for its answer. Give it one with vm.answer(…) first.`,
+      );
+    }
+  }
+
+  /**
    * Checks that all CPUs stand between two instructions.
    *
    * @throws {TypeError} When one does not.
