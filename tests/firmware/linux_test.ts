@@ -39,7 +39,7 @@ Deno.test("Debian's kernel boots to a shell, mounts a virtio disk, and turns the
     pit: true,
     unclaimed: "open-bus",
     devices: [...pc({ pic: false, pit: false }), new PciBus([new VirtioPci(new VirtioBlk(disk))])],
-    kernel: { commandLine: "console=ttyS0 loglevel=6 cryptomgr.notests", initrd },
+    kernel: { commandLine: "console=ttyS0 loglevel=6 printk.time=0 cryptomgr.notests", initrd },
     // The emulated machine's KVM does not see XSETBV (docs/limits.md), which the kernel complains of at length.
     cpuid: { hide: ["xsave"] },
     timeout: 15_000,
@@ -90,7 +90,8 @@ Deno.test("Debian's kernel runs on the board's own PICs and timer, and resets by
     devices: pc({ cmos }),
     kernel: {
       // What it would calibrate by loops without an exit it is told.
-      commandLine: "console=ttyS0 nolapic noapic lpj=4000000 tsc=reliable panic=-1 reboot=k",
+      commandLine:
+        "console=ttyS0 printk.time=0 nolapic noapic lpj=4000000 tsc=reliable panic=-1 reboot=k",
     },
     cpuid: { hide: ["xsave"] },
     timeout: 15_000,
