@@ -20,6 +20,7 @@ export {
   type MemoryRange,
 } from "./boot/protocols/memory_map.ts";
 export {
+  type BootDevice,
   MULTIBOOT_BOOTLOADER_MAGIC,
   multibootEntry,
   type MultibootLayout,

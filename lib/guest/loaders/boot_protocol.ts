@@ -42,6 +42,8 @@ export type BootProtocol =
     readonly sections: KernelSections | undefined;
     /** Where it was loaded, if it is relocatable. */
     readonly loadBase: number | undefined;
+    /** Types of the tags that it requires. */
+    readonly requires: readonly number[];
   }
   | { readonly kind: "pvh" }
   | {

@@ -1,6 +1,6 @@
 import { struct, u16, u32 } from "../../ffi/struct.ts";
 import { hex } from "../../x86/hex.ts";
-import { MULTIBOOT2_TAG } from "../../x86/boot/protocols/multiboot2.ts";
+import { MULTIBOOT2_TAG, multiboot2TagName } from "../../x86/boot/protocols/multiboot2.ts";
 import type { ImageInit } from "../image_init.ts";
 import { addressedImage, type AddressFields } from "./address_fields.ts";
 import { fileError } from "./boot_protocol.ts";
@@ -66,12 +66,20 @@ const OPTIONAL = 1;
 /** `architecture`: 32-bit protected mode of i386. */
 const I386 = 0;
 
+/** Where a relocatable kernel may lie. */
+export type RelocatableTag = Pick<
+  ReturnType<typeof relocatableTag.read>,
+  "min_addr" | "max_addr" | "align"
+>;
+
 /** What a multiboot 2 header says. */
 export interface Multiboot2Header {
   /** Whether the kernel asks about its screen. */
   readonly textScreen: boolean;
-  /** Whether it may be loaded at other addresses. */
-  readonly isRelocatable: boolean;
+  /** Types of the tags of the boot information that it requires. */
+  readonly requires: readonly number[];
+  /** Where it may lie, if it may be loaded at other addresses. */
+  readonly relocatable: RelocatableTag | undefined;
   /** What is loaded, where the header says it; otherwise the file is ELF. */
   readonly image: ImageInit | undefined;
   /** Where it starts, where the header says it. */
@@ -94,6 +102,9 @@ export function readMultiboot2Header(
   const tags = readTags(file, offset);
   const address = tags.find(({ type }) => type === TAG.ADDRESS);
   const entry = tags.find(({ type }) => type === TAG.ENTRY_ADDRESS);
+  const relocatable = tags.find(({ type }) => type === TAG.RELOCATABLE);
+  const requests = tags.filter(({ type }) => type === TAG.INFORMATION_REQUEST)
+    .map((tag) => ({ types: requestedTypes(tag), isOptional: (tag.flags & OPTIONAL) !== 0 }));
   const entry_addr = entry && readTag(entry, entryTag, "entry address").entry_addr;
   let image: ImageInit | undefined;
   if (address !== undefined) {
@@ -111,8 +122,10 @@ export function readMultiboot2Header(
     });
   }
   return {
-    textScreen: tags.some(({ type }) => type === TAG.FRAMEBUFFER || type === TAG.CONSOLE_FLAGS),
-    isRelocatable: tags.some(({ type }) => type === TAG.RELOCATABLE),
+    textScreen: tags.some(({ type }) => type === TAG.FRAMEBUFFER || type === TAG.CONSOLE_FLAGS) ||
+      requests.some(({ types }) => types.includes(MULTIBOOT2_TAG.FRAMEBUFFER)),
+    requires: requests.flatMap(({ types, isOptional }) => isOptional ? [] : types),
+    relocatable: relocatable && readTag(relocatable, relocatableTag, "relocatable"),
     image,
     entry: entry_addr,
   };
@@ -183,17 +196,25 @@ function checkKnown(tag: Tag): void {
   );
 }
 
-function checkRequests({ view, size }: Tag): void {
-  const given: readonly number[] = Object.values(MULTIBOOT2_TAG);
+function checkRequests(tag: Tag): void {
+  const known: readonly number[] = Object.values(MULTIBOOT2_TAG);
+  const unknown = requestedTypes(tag).find((type) => !known.includes(type));
+  if (unknown === undefined) return;
+  throw fileError(
+    WHAT,
+    `\`mbi_tag_types\` of its information request asks for ${
+      multiboot2TagName(unknown)
+    }, which there is not here; let the request be optional`,
+  );
+}
+
+/** `mbi_tag_types` of an information request. */
+function requestedTypes({ view, size }: Tag): number[] {
+  const types: number[] = [];
   for (let at: number = tagHeader.size; at + u32.size <= size; at += u32.size) {
-    const type = view.getUint32(at, true);
-    if (given.includes(type)) continue;
-    throw fileError(
-      WHAT,
-      `\`mbi_tag_types\` of its information request asks for tag ${type}, which there is not here ` +
-        `(there are ${given.join(", ")}); let the request be optional`,
-    );
+    types.push(view.getUint32(at, true));
   }
+  return types;
 }
 
 function readTag<Value>(

@@ -10,7 +10,7 @@ import { bootSectorImage, isBootSector, isRom, romImage } from "./firmware.ts";
 import { refuseForeignFile } from "./foreign_file.ts";
 import { readLinuxFile } from "./linux_file.ts";
 import { readMultibootHeader } from "./multiboot_header.ts";
-import { readMultiboot2Header } from "./multiboot2_header.ts";
+import { type Multiboot2Header, readMultiboot2Header } from "./multiboot2_header.ts";
 import { readPvhEntry } from "./pvh_note.ts";
 
 /** How a file is to be taken. What its kind does not have is refused. */
@@ -153,7 +153,8 @@ function readFlatMultiboot2(file: Uint8Array<ArrayBuffer>): ImageInit | undefine
       kind: "multiboot2",
       textScreen: header.textScreen,
       sections: undefined,
-      loadBase: undefined,
+      loadBase: loadBaseOf(header, header.image),
+      requires: header.requires,
     },
   };
 }
@@ -164,16 +165,16 @@ function readElfKind(elf: OpenElf, options: OpenOptions): ImageInit {
   const wantedElf = <Result>(each: ImageKind, body: () => Result) => wanted(each, kind, body);
   const second = wantedElf("multiboot2", () => readMultiboot2Header(bytes));
   if (second !== undefined) {
-    const { textScreen, isRelocatable, image, entry } = second;
+    const { textScreen, requires, image, entry } = second;
     const loaded = kernelImage(elf, options, "multiboot2", entry, image);
-    const base = loaded.segments.map(({ address, loadAddress = address }) => Number(loadAddress));
     return {
       ...loaded,
       protocol: {
         kind: "multiboot2",
         textScreen,
         sections: kernelSections(elf),
-        loadBase: isRelocatable ? Math.min(...base) : undefined,
+        loadBase: loadBaseOf(second, loaded),
+        requires,
       },
     };
   }
@@ -193,6 +194,34 @@ function readElfKind(elf: OpenElf, options: OpenOptions): ImageInit {
   }
   if (kind !== undefined && kind !== "elf") refuseKind(kind, MISSING[kind] ?? "it is an ELF file");
   return { ...elfImage(elf, options), kind: "elf", what: `ELF executable, ${bits} bits` };
+}
+
+/**
+ * Where a relocatable kernel lies: as it is linked, or at the option `base`.
+ *
+ * @throws {RangeError} When its header does not allow that.
+ */
+function loadBaseOf(
+  { relocatable }: Multiboot2Header,
+  { segments }: ImageInit,
+): number | undefined {
+  if (relocatable === undefined) return undefined;
+  const { min_addr, max_addr, align } = relocatable;
+  const load = segments.map(({ address, loadAddress = address }) => Number(loadAddress));
+  const base = Math.min(...load);
+  const last = Math.max(...load.map((start, index) => start + segments[index].size)) - 1;
+  const refuse = (field: string, value: number) => {
+    throw fileError(
+      KINDS.multiboot2.name,
+      `\`${field}\` of its relocatable tag is ${hex(value)}, and it lies at ${hex(base)}–${
+        hex(last)
+      }`,
+    );
+  };
+  if (base < min_addr) refuse("min_addr", min_addr);
+  if (last > max_addr) refuse("max_addr", max_addr);
+  if (align > 0 && base % align !== 0) refuse("align", align);
+  return base;
 }
 
 const FOUR_GIB = 2n ** 32n;

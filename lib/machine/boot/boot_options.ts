@@ -11,6 +11,7 @@ import type {
 } from "../../x86/boot/modes/protected.ts";
 import type { RealLayout, UnrealLayout } from "../../x86/boot/modes/real.ts";
 import type { Virtual8086Layout } from "../../x86/boot/modes/virtual8086.ts";
+import type { BootDevice } from "../../x86/boot/protocols/multiboot.ts";
 import type { MsrValues } from "../../x86/msrs/msr_number.ts";
 import type { Device } from "../../devices/device.ts";
 import type { Clock } from "../../devices/timers.ts";
@@ -71,8 +72,13 @@ export interface KernelOptions {
   readonly modules?: readonly ModuleOptions[];
   /** The initial RAM disk: of Linux; of PVH it is the first module. Default none. */
   readonly initrd?: MemoryContent;
-  /** Where the ACPI RSDP lies: of Linux and PVH. Default the kernel looks for it where a BIOS has it. */
-  readonly rsdp?: number;
+  /**
+   * Where the ACPI RSDP lies: of Linux and PVH. Of multiboot 2 the structure itself, 20 or 36 bytes, of which the kernel gets
+   * a copy: `acpiTables().subarray(0, 36)`. Default the kernel looks for it where a BIOS has it.
+   */
+  readonly rsdp?: number | Uint8Array;
+  /** What the kernel was loaded from: of multiboot (1 and 2). Default it is not told. */
+  readonly bootDevice?: BootDevice;
 }
 
 /** A CPU that starts at once: an element of the option `cpus`. */

@@ -6,7 +6,7 @@ import { resetEntry } from "../../x86/boot/modes/reset.ts";
 import { linuxKernelEntry } from "../../x86/boot/protocols/linux_kernel.ts";
 import { linuxRealModeEntry } from "../../x86/boot/protocols/linux_real_mode.ts";
 import type { KernelLayout, MachineMemory } from "../../x86/boot/protocols/memory_map.ts";
-import { multibootEntry } from "../../x86/boot/protocols/multiboot.ts";
+import { type BootDevice, multibootEntry } from "../../x86/boot/protocols/multiboot.ts";
 import { multiboot2Entry } from "../../x86/boot/protocols/multiboot2.ts";
 import { pvhEntry } from "../../x86/boot/protocols/pvh.ts";
 import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
@@ -62,8 +62,8 @@ export function protocolMode(image: Image, protocol: BootProtocol, asked: Mode |
 
 /** What beside the options of every machine each kind of kernel takes in `kernel`. */
 const KERNEL_OPTIONS: Partial<Record<BootProtocol["kind"], readonly (keyof KernelOptions)[]>> = {
-  multiboot: ["commandLine", "modules"],
-  multiboot2: ["commandLine", "modules"],
+  multiboot: ["commandLine", "modules", "bootDevice"],
+  multiboot2: ["commandLine", "modules", "bootDevice", "rsdp"],
   pvh: ["commandLine", "modules", "initrd", "rsdp"],
   linux: ["commandLine", "initrd", "rsdp"],
 };
@@ -73,7 +73,10 @@ const KERNEL_NAMES: NamesOf<KernelOptions> = {
   modules: "value",
   initrd: "value",
   rsdp: "value",
+  bootDevice: "value",
 };
+
+const BOOT_DEVICE_NAMES: NamesOf<BootDevice> = { drive: "value", partition: "value" };
 
 const MODULE_NAMES: NamesOf<ModuleOptions> = { content: "value", commandLine: "value" };
 
@@ -102,7 +105,16 @@ export function checkKernelOptions(image: Image, { kernel }: BootOptions): void 
       }`,
     );
   }
-  const { commandLine = "", modules = [] } = kernel;
+  const { commandLine = "", modules = [], bootDevice, rsdp } = kernel;
+  const isCopied = image.kind === "multiboot2";
+  if (rsdp !== undefined && (isCopied ? !(rsdp instanceof Uint8Array) : typeof rsdp !== "number")) {
+    throw new TypeError(
+      `Cannot boot with the option kernel.rsdp: a ${image.kind} kernel takes ${
+        isCopied ? "the structure, acpiTables().subarray(0, 36)" : "its address"
+      }`,
+    );
+  }
+  if (bootDevice !== undefined) checkBootDevice(bootDevice);
   checkText(commandLine, "kernel.commandLine");
   if (!Array.isArray(modules)) {
     throw new TypeError(
@@ -114,6 +126,19 @@ export function checkKernelOptions(image: Image, { kernel }: BootOptions): void 
     checkOptions("boot", module, MODULE_NAMES, within);
     const { commandLine = "" } = module as ModuleOptions;
     checkText(commandLine, `${within}.commandLine`);
+  }
+}
+
+function checkBootDevice(given: BootDevice): void {
+  checkOptions("boot", given, BOOT_DEVICE_NAMES, "kernel.bootDevice");
+  const { drive, partition = 0 } = given;
+  for (const [name, value] of Object.entries({ drive, partition })) {
+    if (Number.isInteger(value) && value >= 0 && value <= 0xff) continue;
+    throw new RangeError(
+      `Cannot boot with the option kernel.bootDevice.${name} ${
+        String(value)
+      }: it is a number from 0 to 0xff`,
+    );
   }
 }
 
@@ -162,9 +187,16 @@ export function protocolState(
   const layout = kernelLayout(image, slots, kernel);
   switch (protocol.kind) {
     case "multiboot":
-      return multibootEntry({ ...layout, ...protocol });
-    case "multiboot2":
-      return multiboot2Entry({ ...layout, ...protocol });
+      return multibootEntry({ ...layout, ...protocol, bootDevice: kernel.bootDevice });
+    case "multiboot2": {
+      const { bootDevice, rsdp } = kernel;
+      return multiboot2Entry({
+        ...layout,
+        ...protocol,
+        bootDevice,
+        rsdp: rsdp instanceof Uint8Array ? rsdp : undefined,
+      });
+    }
     case "pvh":
       return pvhEntry(layout);
     case "linux":
@@ -218,7 +250,7 @@ function kernelLayout(
       bytes: new Uint8Array(contentBytes(content)),
       commandLine,
     })),
-    rsdp,
+    rsdp: typeof rsdp === "number" ? rsdp : undefined,
   };
 }
 

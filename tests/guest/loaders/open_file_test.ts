@@ -221,8 +221,13 @@ const MULTIBOOT2: [what: string, file: Uint8Array, message: string][] = [
   ],
   [
     "a request for what there is not",
-    multiboot2(`dw 1, 0\ndd 12, 15, 0\n${ADDRESS}\n${END}`),
-    "`mbi_tag_types` of its information request asks for tag 15",
+    multiboot2(`dw 1, 0\ndd 12, 10, 0\n${ADDRESS}\n${END}`),
+    "`mbi_tag_types` of its information request asks for the APM table (tag 10)",
+  ],
+  [
+    "a request for what no specification has",
+    multiboot2(`dw 1, 0\ndd 12, 77, 0\n${ADDRESS}\n${END}`),
+    "asks for tag 77, which the specification has not",
   ],
 ];
 for (const [what, file, message] of MULTIBOOT2) {

@@ -21,6 +21,7 @@ export const BOOT_LOADER_NAME = "vmexit";
 /** Bits of the information structure's `flags` (Multiboot Specification 0.6.96, 3.3). */
 const INFO = {
   MEMORY: 1 << 0,
+  BOOT_DEVICE: 1 << 1,
   COMMAND_LINE: 1 << 2,
   MODULES: 1 << 3,
   SECTIONS: 1 << 5,
@@ -79,19 +80,37 @@ const mapEntry = struct("multiboot_mmap_entry", { size: u32, addr: u64, len: u64
   packed: true,
 });
 
+/** What a kernel was loaded from, as a BIOS and multiboot loaders number it. */
+export interface BootDevice {
+  /** The BIOS's number of the drive: 0 for the first floppy, 0x80 for the first disk. */
+  readonly drive: number;
+  /** The partition, from 0 on. Default it is the whole disk. */
+  readonly partition?: number;
+}
+
 /** What a multiboot kernel is entered with. */
 export interface MultibootLayout extends KernelLayout {
   /** Whether the kernel asks about its screen: it is told of a text screen at 0xb8000. Default false. */
   readonly textScreen?: boolean;
   /** The section headers of one that is an ELF file. Default it is told of none. */
   readonly sections?: KernelSections;
+  /** What it was loaded from. Default it is not told. */
+  readonly bootDevice?: BootDevice;
+}
+
+/** A level of partitions that there is not, in `boot_device`. */
+const NO_PARTITION = 0xff;
+
+/** `boot_device`: the drive in the highest byte, and up to three levels of partitions. */
+function bootDeviceWord({ drive, partition = NO_PARTITION }: BootDevice): number {
+  return (drive << 24 | partition << 16 | NO_PARTITION << 8 | NO_PARTITION) >>> 0;
 }
 
 /**
  * The state in which a kernel is entered by the Multiboot Specification (0.6.96, 3.2), and the information structure
  * with all that EBX leads to: memory size and map, command line, modules, the loader's name, the section headers of an
- * ELF kernel with its symbols, and a text screen for kernels that ask for one. Of the structure's members it has no boot
- * device, drives, ROM configuration, APM and VBE.
+ * ELF kernel with its symbols, and a text screen for kernels that ask for one. It is told of the
+ * device that it comes from where that is given; of the structure's members it has no drives, ROM configuration, APM and VBE.
  *
  * @param layout What the kernel is, and what it is told.
  * @throws {RangeError} When there is no room for all of it below 4 GiB.
@@ -107,7 +126,15 @@ export interface MultibootLayout extends KernelLayout {
  * ```
  */
 export function multibootEntry(layout: MultibootLayout): CpuState {
-  const { entry, kernel, commandLine = "", modules = [], textScreen = false, sections } = layout;
+  const {
+    entry,
+    kernel,
+    commandLine = "",
+    modules = [],
+    textScreen = false,
+    sections,
+    bootDevice,
+  } = layout;
   const memory = new BootMemory(layout, kernel);
   const room = informationRoom(layout);
   const text = (what: string, value: string) => memory.put(what, cString(value), room);
@@ -136,9 +163,10 @@ export function multibootEntry(layout: MultibootLayout): CpuState {
   const info = table(multibootInfo, [{
     flags: INFO.MEMORY | INFO.COMMAND_LINE | INFO.MEMORY_MAP | INFO.LOADER_NAME |
       (modules.length > 0 ? INFO.MODULES : 0) | (sections === undefined ? 0 : INFO.SECTIONS) |
-      (textScreen ? INFO.FRAMEBUFFER : 0),
+      (textScreen ? INFO.FRAMEBUFFER : 0) | (bootDevice === undefined ? 0 : INFO.BOOT_DEVICE),
     mem_lower: lower,
     mem_upper: upper,
+    boot_device: bootDevice === undefined ? 0 : bootDeviceWord(bootDevice),
     cmdline: text("command line", commandLine),
     mods_count: modules.length,
     mods_addr: modules.length > 0 ? memory.put("list of modules", list, room) : 0,
