@@ -99,8 +99,8 @@ function afterReset(): State {
 
 /**
  * The keyboard and mouse controller of a PC (8042), at ports 0x60 and 0x64: {@linkcode I8042.keyboard} (IRQ 1) types
- * for the test, {@linkcode I8042.mouse} (IRQ 12) points. It opens and closes the A20 gate, and resets the machine, by
- * its output port and by a pulse of that (command 0xfe).
+ * for the test, {@linkcode I8042.mouse} (IRQ 12) points. It opens and closes the A20 gate, and resets the CPUs (INIT#),
+ * by its output port and by a pulse of that (command 0xfe).
  *
  * IBM PS/2 Technical Reference, "Keyboard/Auxiliary Device Controller". What the test types comes key by
  * key, a millisecond after the one before was taken.
