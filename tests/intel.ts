@@ -4,6 +4,8 @@
  *
  * What a machine cannot do is skipped by the test itself, with `requires`: the reason then stands in the report.
  */
+import "./bench/suite/second_cpu_test.ts";
+import "./bench/suite/suite_test.ts";
 import "./exits/debug_test.ts";
 import "./devices/device_test.ts";
 import "./devices/pic_test.ts";

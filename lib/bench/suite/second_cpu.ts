@@ -16,8 +16,16 @@ const STACK_DISTANCE = 0x400n;
 const PATIENCE_MILLISECONDS = 5000;
 const LOOK_MILLISECONDS = 1;
 
-/** One thread alone reaches the KVM of a machine at arm's length. */
+/** Why vCPUs cannot run on two threads at once. */
 export function lacksThreads(): string | undefined {
+  return lacksSecondThread() ??
+    (navigator.hardwareConcurrency < 2
+      ? "this machine has one processor: the threads of two vCPUs would take turns there"
+      : undefined);
+}
+
+/** One thread alone reaches the KVM of a machine at arm's length. */
+export function lacksSecondThread(): string | undefined {
   const machine = emulatedMachineName();
   return machine === QEMU_SVM
     ? `vCPUs cannot run on two threads in this emulated machine (${machine})`
