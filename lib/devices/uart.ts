@@ -115,6 +115,10 @@ function afterReset(): State {
   };
 }
 
+function copyOf(state: State): State {
+  return { ...state, loopedBack: [...state.loopedBack], wire: [...state.wire] };
+}
+
 /**
  * A 16550A UART (PC16550D data sheet): FIFOs with their trigger levels, interrupts in their priorities, loopback, modem
  * lines, divisor latch. It keeps what the guest sends, and gives it what the test puts in with {@linkcode Uart.send}.
@@ -190,15 +194,13 @@ export class Uart implements Device {
 
   /** See {@linkcode Device.save}. */
   save(): unknown {
-    return { ...structuredClone(this.#state), sent: this.#sent.save() };
+    return { ...copyOf(this.#state), sent: this.#sent.save() };
   }
 
   /** See {@linkcode Device.restore}. */
   restore(saved: unknown): void {
-    const { sent, ...state } = structuredClone(
-      saved as State & { sent: ReturnType<KeptOutput["save"]> },
-    );
-    this.#state = state;
+    const { sent, ...state } = saved as State & { sent: ReturnType<KeptOutput["save"]> };
+    this.#state = copyOf(state);
     this.#sent.restore(sent);
     this.#signal();
   }

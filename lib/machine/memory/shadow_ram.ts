@@ -44,6 +44,7 @@ export class ShadowRam {
 
   /** See {@linkcode DeviceBoard.shadow}. */
   set(segments: readonly ShadowAccess[]): void {
+    if (segments === this.#segments) return;
     const hasChanged = segments.some(({ read, write }, index) => {
       const before = this.#segments[index];
       return before.read !== read || before.write !== write;
