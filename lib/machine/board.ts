@@ -295,22 +295,25 @@ export class Board implements Disposable {
 
   /** Begins to note which instructions the guest executes, where that is to be. To be called once, when all is in place. */
   beginCoverage(): void {
-    if (!this.#parts.settings.coverage) return;
-    this.#coverage = new CodeCoverage(this);
+    if (this.#parts.settings.coverage) this.#coverage = new CodeCoverage(this);
   }
 
-  /** See {@linkcode Machine.restore}. */
-  restore(snapshot: Snapshot): void {
-    this.snapshots.restore(snapshot);
-    this.#coverage?.memoryRestored();
+  /** See {@linkcode Machine.snapshot}: memory in it is the guest's own. */
+  takeSnapshot(): Snapshot {
+    return this.#coverage?.withoutTraps(() => this.snapshots.take()) ?? this.snapshots.take();
+  }
+
+  /** See {@linkcode Machine.restore}; of another machine: {@linkcode Template.fork}. */
+  restore(snapshot: Snapshot, isOfOther = false): void {
+    if (isOfOther) this.snapshots.adopt(snapshot);
+    else this.snapshots.restore(snapshot);
+    this.#coverage?.setTrapsAgain();
   }
 
   /** See {@linkcode Machine.coverage}. */
   get coverage(): Coverage {
     if (this.#coverage !== undefined) return this.#coverage;
-    throw new TypeError(
-      "Cannot ask which lines were executed: the machine was booted without `coverage: true`",
-    );
+    throw new TypeError("Cannot ask for coverage: boot the machine with `coverage: true`");
   }
 
   /** See {@linkcode Machine.screen}. */

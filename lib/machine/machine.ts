@@ -71,7 +71,7 @@ export class Machine extends MachineCpu implements Disposable {
 
   static {
     runControlOf = (machine) => machine.#board.runControl;
-    adoptSnapshot = (machine, snapshot) => machine.#board.snapshots.adopt(snapshot);
+    adoptSnapshot = (machine, snapshot) => machine.#board.restore(snapshot, true);
   }
 
   /** Use {@linkcode boot}. Takes ownership of the board, whose CPUs stand where the guest starts. */
@@ -286,7 +286,7 @@ export class Machine extends MachineCpu implements Disposable {
    * @throws {KvmError} When KVM refuses.
    */
   snapshot(): Snapshot {
-    return fromCaller(this.snapshot, () => this.#board.snapshots.take());
+    return fromCaller(this.snapshot, () => this.#board.takeSnapshot());
   }
 
   /**

@@ -132,8 +132,8 @@ export class CodeCoverage implements Coverage, Disposable {
     }
   }
 
-  /** Memory is what it was at another time: a snapshot was restored. */
-  memoryRestored(): void {
+  /** Sets the traps that there are to be, where memory is what it was at another time. */
+  setTrapsAgain(): void {
     this.#stepped.clear();
     if (this.#gate !== undefined) this.#gate.cpu.debug.endSteps(() => {});
     this.#gate = undefined;
@@ -142,6 +142,16 @@ export class CodeCoverage implements Coverage, Disposable {
       this.#places(),
       (point) => this.#isTrapped && this.#mayTrap(point) && (!point.isReached || point.line.isGate),
     );
+  }
+
+  /** Calls `body` while memory is the guest's own. */
+  withoutTraps<Result>(body: () => Result): Result {
+    this.#traps.putAllBack();
+    try {
+      return body();
+    } finally {
+      this.setTrapsAgain();
+    }
   }
 
   /** Whether the exit in `kvm_run` is a trap's, behind which the guest is to run on as if it were none. */
@@ -258,8 +268,9 @@ export class CodeCoverage implements Coverage, Disposable {
     const isHere = here?.isStillAt(bytes, start, opcode) ?? false;
     if (isHere && (here!.original === opcode || this.#traps.at(place) === here)) return here;
     this.#traps.forget(place);
-    // Where the trap is gone, the guest has put such an instruction there itself.
-    return isHere ? undefined : copiedPoint(this.#points, bytes, start, opcode);
+    // Where the trap is gone, or was none, the guest has such an instruction there itself.
+    if (isHere || this.#parts.loaded.byteAt(physical) === opcode) return undefined;
+    return copiedPoint(this.#points, bytes, start, opcode);
   }
 
   /** Whether a CPU waits in the kernel behind a HLT. */

@@ -9,7 +9,7 @@ const BEHIND = 16;
 const FEWEST_BEHIND = 4;
 
 /** A place is taken for a copy of an instruction where at least so many bytes were compared. */
-const FEWEST_COMPARED = 8;
+const FEWEST_COMPARED = 6;
 
 /** How many bytes were compared, and how many were the same. */
 interface Likeness {
@@ -80,6 +80,8 @@ export class CodePoint {
       const is = memory[at + offset];
       const inSegment = this.#offset + offset;
       if (is === trap && this.#starts.has(address + BigInt(inSegment))) continue;
+      // Memory is full of zeros: that two are the same says nothing.
+      if (is === 0 && bytes[inSegment] === 0) continue;
       compared++;
       if (is === bytes[inSegment]) equal++;
     }

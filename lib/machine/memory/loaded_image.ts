@@ -86,6 +86,17 @@ export class LoadedImage {
     return range && range.physical + Number(linear - range.linear);
   }
 
+  /** The byte that was loaded at a physical address; undefined where none was. */
+  byteAt(physical: number): number | undefined {
+    const range = this.#ranges.find((range) =>
+      physical >= range.physical && physical < range.physical + range.size
+    );
+    if (range === undefined) return undefined;
+    const linear = range.linear + BigInt(physical - range.physical);
+    const segment = this.#image.segmentAt(linear)!;
+    return segment.bytes[Number(linear - segment.address)];
+  }
+
   #find(address: bigint): LoadedRange | undefined {
     return this.#ranges.find(({ linear, size }) =>
       address >= linear && address < linear + BigInt(size)

@@ -215,6 +215,11 @@ export class DebugControl implements GuestDebug {
     };
   }
 
+  /** Whether the exit in `kvm_run` is a DEBUG exit of a guest that is stepped. */
+  get endedStep(): boolean {
+    return this.#parts.vcpu.kvmRun.exitReason === EXIT_REASON.DEBUG && this.isSingleStepping;
+  }
+
   /** Whether KVM steps the guest, by a TF of its own. */
   get isSingleStepping(): boolean {
     return (this.#control & KVM_GUESTDBG.SINGLESTEP) !== 0;

@@ -41,6 +41,8 @@ const LONGEST_ROW = 128;
 const AT_EXIT = 0;
 const TOO_LATE = 1;
 const INTERRUPTED = 2;
+/** At a trap of what counts which instructions are executed: it is no exit, and takes no time of a test's clock. */
+const TRAPPED = 3;
 
 /** A routine that is being called. */
 export interface Routine {
@@ -153,14 +155,12 @@ export class RunLoop {
     if (this.#atExit) interrupts.goesOn();
     this.#atExit = false;
     for (;;) {
-      const end = this.#held ? AT_EXIT : this.#enter();
+      const end = this.#held ? this.#atHeld() : this.#enter();
       // Before the exit is noted: the guest made these writes before it.
       coalesced.deliver();
-      if (end === TOO_LATE) {
-        if (this.#parts.coverage?.takesExit()) this.#held = false;
-        this.#parts.timeOver();
-      }
-      if (end === INTERRUPTED) return false;
+      if (end === TOO_LATE) this.#parts.timeOver();
+      if (end === TRAPPED && !this.#parts.hasEvent()) continue;
+      if (end === INTERRUPTED || end === TRAPPED) return false;
       this.#held = false;
       if (!this.#isOwnExit()) break;
       const isStep = kvmRun.exitReason === EXIT_REASON.DEBUG;
@@ -324,9 +324,17 @@ export class RunLoop {
     coalesced.deliver();
   }
 
+  /** The exit that is held was not looked at, where {@linkcode runPlain} came to it. */
+  #atHeld(): typeof AT_EXIT | typeof TRAPPED {
+    if (!this.#parts.coverage?.takesExit()) return AT_EXIT;
+    this.#held = false;
+    return TRAPPED;
+  }
+
   /** @returns How it ended; an exit is held for later. */
-  #enter(): typeof AT_EXIT | typeof TOO_LATE | typeof INTERRUPTED {
-    const { vcpu, limit, halt, coalesced, debug, interrupts, slice, timers } = this.#parts;
+  #enter(): typeof AT_EXIT | typeof TOO_LATE | typeof INTERRUPTED | typeof TRAPPED {
+    const { vcpu, limit, halt, coalesced, debug, interrupts, slice, timers, coverage } =
+      this.#parts;
     halt?.reset();
     // KVM notes where a step begins by the registers that it has.
     this.#parts.store.flush();
@@ -350,8 +358,9 @@ export class RunLoop {
         break;
       }
     }
+    if (coverage?.takesExit()) return limit.isOverAfterExit() ? TOO_LATE : TRAPPED;
     this.#held = true;
-    timers?.exited();
+    if (coverage === undefined || !debug.endedStep) timers?.exited();
     return limit.isOverAfterExit() ? TOO_LATE : AT_EXIT;
   }
 
@@ -366,10 +375,9 @@ export class RunLoop {
 
   /** Whether the exit is there for the harness's own sake, and the guest is to run on as if it were none. */
   #isOwnExit(): boolean {
-    const { vcpu: { kvmRun }, debug, interrupts, coverage } = this.#parts;
+    const { vcpu: { kvmRun }, debug, interrupts } = this.#parts;
     const reason = kvmRun.exitReason;
     if (reason === EXIT_REASON.IO || reason === EXIT_REASON.MMIO) return false;
-    if (coverage?.takesExit()) return true;
     return debug.isOwnExit() || interrupts.isOwnExit() ||
       (reason === EXIT_REASON.HLT && this.#isWoken());
   }

@@ -8,7 +8,9 @@ import {
   hlt,
   type Machine,
   portOut,
+  template,
 } from "../../../mod.ts";
+import { TestClock } from "../../../lib/devices/mod.ts";
 
 /** Boots a guest whose executed lines are noted. */
 function covered(guest: AsmSource, options: BootOptions = {}): Machine {
@@ -185,6 +187,19 @@ Deno.test("a hlt that a guest puts over an instruction that it has executed is i
   `);
   assertEquals(vm.run().reason, "HLT");
   assertEquals(vm.registers.rip, vm.image.symbol("again") + 1n);
+});
+
+Deno.test("a hlt of the guest's own in the midst of data and zeros is that", () => {
+  using vm = covered(asm`
+      jmp over
+      nop
+    ticks: dq 5
+    over:
+      hlt
+  `);
+  assertEquals(vm.run().reason, "HLT");
+  assertEquals(vm.registers.rip, vm.image.symbol("over") + 1n);
+  assertEquals(missed(vm), ["nop"]);
 });
 
 Deno.test("an instruction whose operand the guest changes is still that instruction", () => {
@@ -374,7 +389,52 @@ Deno.test("a machine that is restored goes on noting what it has not reached bef
   assertEquals(missed(vm), ["nop"]);
 });
 
+Deno.test("a test's clock goes by the guest's exits, and not by those of traps", () => {
+  const nanoseconds = [true, false].map((coverage) => {
+    const clock = new TestClock();
+    using vm = boot(
+      asm`
+      mov al, 1
+      out 0x10, al
+      mov al, 2
+      out 0x10, al
+      hlt
+    `,
+      { clock, coverage },
+    );
+    vm.ports.on(0x10, { write: () => {} });
+    vm.run();
+    return clock.nanoseconds;
+  });
+  assertEquals(nanoseconds[0], nanoseconds[1]);
+});
+
+Deno.test("what a snapshot has of memory is the guest's own, and each fork notes what it executes itself", () => {
+  const guest = asm`
+      in al, 0x10
+      cmp al, 1
+      je one
+      hlt
+    one:
+      nop
+      hlt
+  `;
+  let isCovered = true;
+  const booted = template(() => boot(guest, { coverage: isCovered }), () => {});
+  {
+    using first = booted.fork();
+    first.ports.on(0x10, { read: () => 0 });
+    first.run();
+    assertEquals(missed(first), ["nop", "hlt"]);
+  }
+  isCovered = false;
+  using plain = booted.fork();
+  plain.ports.on(0x10, { read: () => 1 });
+  plain.run();
+  assertEquals(plain.registers.rip, plain.image.symbol("one") + 2n);
+});
+
 Deno.test("a machine that was not told to note anything has nothing to show", () => {
-  using vm = boot(asm`hlt`);
+  using vm = boot(asm`hlt`, { coverage: false });
   assertThrows(() => vm.coverage, TypeError, "coverage: true");
 });
