@@ -21,6 +21,19 @@ const ENDLESS_OUT = Image.fromBytes(
 );
 const HLT = Image.fromBytes(new Uint8Array([0xf4]), { origin: ORIGIN });
 
+/** It writes to each page of 64 KiB. */
+const WRITES_16_PAGES = Image.fromBytes(
+  new Uint8Array([
+    ...[0xb9, 0x10, 0x00], // mov cx, 16
+    ...[0xbf, 0x00, 0x08], // mov di, 0x800
+    ...[0x88, 0x0d], // mov [di], cl
+    ...[0x81, 0xc7, 0x00, 0x10], // add di, 0x1000
+    ...[0xe2, 0xf8], // loop to the mov
+    0xf4, // hlt
+  ]),
+  { origin: ORIGIN },
+);
+
 /** How many exits are kept where all of a batch are. */
 const ALL_EXITS = 4096;
 
@@ -112,6 +125,27 @@ function life(): BenchmarkRun {
   };
 }
 
+function reset(): BenchmarkRun {
+  const vm = boot(WRITES_16_PAGES, { mode: "real", memory: "64K", timeout: TIMEOUT_MILLISECONDS });
+  const snapshot = vm.snapshot();
+  vm.run();
+  return {
+    batch(operations): Batch {
+      const start = performance.now();
+      for (let number = 0; number < operations; number++) {
+        vm.restore(snapshot);
+        vm.run();
+      }
+      const milliseconds = performance.now() - start;
+      if (vm.memory.u8(0x800) !== 16 || vm.memory.u8(0xf800) !== 1) {
+        throw new Error("The guest did not write to its pages");
+      }
+      return { operations, nanoseconds: milliseconds * NANOSECONDS_PER_MILLISECOND };
+    },
+    [Symbol.dispose]: () => vm[Symbol.dispose](),
+  };
+}
+
 const EXITS = { baseline: "pio_exits.c", operations: 200, warmUp: 12_000 };
 
 /** All that is compared with C, and what it may cost. */
@@ -152,5 +186,14 @@ export const COMPARISONS: readonly Comparison[] = [
     warmUp: 60,
     goal: 1.15,
     start: life,
+  },
+  {
+    name: "reset",
+    what: "a machine of which 16 pages were written, restored and run to its HLT",
+    baseline: "reset.c",
+    operations: 10,
+    warmUp: 300,
+    goal: 1.2,
+    start: reset,
   },
 ];

@@ -77,7 +77,8 @@ for (
   // A guest's exit takes so long that few could be measured. So one is made by the guest, and then answered again and again:
   // all of the loop runs but for the kernel.
   Deno.test(`the run loop allocates nothing per ${kind}`, () => {
-    const EXITS = 20_000;
+    // A million of them in all.
+    const EXITS = 200_000;
     const ROUNDS = 5;
     let run = new Uint32Array(0);
     let reason = 0;
