@@ -14,14 +14,15 @@ const ENTRIES = "nested_run";
 export class NestedWatch implements Disposable {
   /** Whether it is in there, or has to do with it in another way that is still to be undone. */
   isInside = false;
+  /** Whether it has VMX, which is switched on and off without an entry. */
+  readonly isVmx: boolean;
   readonly #statistics: StatsFd | undefined;
   #entries: bigint | undefined;
 
   /** Of a CPU that has SVM or VMX. */
   constructor(vcpu: Vcpu) {
-    // VMX is on or off without an entry.
-    const isVmx = vcpu.nested.getNestedState().format === KVM_STATE_NESTED.FORMAT_VMX;
-    this.#statistics = isVmx ? undefined : statisticsOf(vcpu);
+    this.isVmx = vcpu.nested.getNestedState().format === KVM_STATE_NESTED.FORMAT_VMX;
+    this.#statistics = statisticsOf(vcpu);
   }
 
   /** Whether it may have been inside since it was asked last. */

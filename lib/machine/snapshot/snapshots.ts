@@ -221,8 +221,8 @@ export class Snapshots implements Disposable {
     for (const [number, cpu] of cpus.entries()) {
       const saved = state.cpus[number];
       const isUsed = usesNesting(saved);
-      restoreCpu(cpu, saved, !isUsed && !nested[number]);
       const watch = this.#watches[number];
+      restoreCpu(cpu, saved, !isUsed && !nested[number] && !watch?.isVmx);
       if (watch !== undefined) watch.isInside = isUsed;
     }
     restoreVm(vm, state.timers);

@@ -109,8 +109,9 @@ Deno.test("a restore is few calls of the kernel, and writes the pages that were 
   vm.restore(start);
   assertEquals([...calls], [
     // Whether it has run a guest of its own: that would have to be left first.
-    ...isSvm ? ["pread"] : isVmx ? ["KVM_SET_NESTED_STATE"] : [],
+    ...isSvm || isVmx ? ["pread"] : [],
     "KVM_GET_DIRTY_LOG",
+    ...isVmx ? ["KVM_SET_NESTED_STATE"] : [],
     "KVM_SET_SREGS",
     "KVM_SET_REGS",
     "KVM_SET_XCRS",
