@@ -49,6 +49,9 @@ const GRAINS = 1000;
 /** How often a number of operations is tried before it is found too small. */
 const TRIES = 3;
 
+/** Tries that last so long are not made longer, however little of it is the operations' own. */
+const LONGEST_TRY_MILLISECONDS = 250;
+
 /** What is compared when it is asked whether a benchmark is steady: the last so many batches with those before. */
 const WINDOW = 10;
 
@@ -122,12 +125,17 @@ async function figures(
   const least = Math.max(effort.batch * NANOSECONDS_PER_MILLISECOND, GRAINS * grain);
   const warm = new WarmUp();
   let operations = 1;
+  let lasted = 0;
   for (let quickest = 0; quickest < least && operations < MOST_OPERATIONS;) {
+    // What a benchmark does beside its operations takes its time as well.
+    if (lasted > LONGEST_TRY_MILLISECONDS || isLate()) break;
     if (quickest > 0) operations *= 2;
+    const began = performance.now();
     // The first of a kind is slow, which says nothing about the others.
     quickest = Math.min(...Array.from({ length: TRIES }, () => {
       return warm.add(checked(run, operations)).nanoseconds;
     }));
+    lasted = performance.now() - began;
     await turns.take();
   }
   const atMost = effort.longestWarmUp * NANOSECONDS_PER_MILLISECOND;

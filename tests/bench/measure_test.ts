@@ -170,6 +170,19 @@ Deno.test("a signal ends a measurement between its batches", async () => {
   assertEquals(disposals(), 1);
 });
 
+Deno.test("batches do not grow without end where operations are hardly any of them", async () => {
+  const { benchmark } = scripted((operations) => {
+    const end = performance.now() + operations * 0.1;
+    while (performance.now() < end);
+    return { nanoseconds: operations / 1000 };
+  });
+  const effort = { ...EFFORT, limit: 1500 };
+  const began = performance.now();
+  const { operations } = await measured(benchmark, { ...OPTIONS, effort });
+  assert(operations >= 64 && operations <= 1024, `${operations}`);
+  assert(performance.now() - began < 4000, `${performance.now() - began} ms`);
+});
+
 Deno.test("what lies between the batches is counted against the limit", async () => {
   const { benchmark } = scripted(() => {
     const end = performance.now() + 20;
