@@ -280,6 +280,7 @@ Deno.test("a guest that goes down to CPL 3 is stepped from there, since HLT is a
       out 0x11, al
     never:
       nop
+      jmp $
     gdt:
       dq 0, 0x00cf9a000000ffff, 0x00cf92000000ffff, 0x00cffa000000ffff, 0x00cff2000000ffff
     pointer:
@@ -290,9 +291,10 @@ Deno.test("a guest that goes down to CPL 3 is stepped from there, since HLT is a
   );
   vm.ports.on(0x10, { write: () => {} });
   vm.ports.on(0x11, { write: () => vm.stop() });
+  assertEquals(vm.coverage.means === "step", false);
   vm.run();
   assertEquals(vm.registers.cs.selector & 3, 3);
-  assertEquals(missed(vm), ["nop"]);
+  assertEquals(missed(vm), ["nop", "jmp $"]);
   if (vm.coverage.means === "step") assertEquals(vm.coverage.gaps.length, 1);
 });
 
