@@ -1,4 +1,4 @@
-import type { MmioHandler, PortHandler } from "../devices/handlers.ts";
+import type { MmioHandler, NoPromise, PortHandler } from "../devices/handlers.ts";
 import type { Bios } from "../devices/bios/bios.ts";
 import type { TextScreen } from "../devices/text_screen.ts";
 import type { AnswerFields, Exit, HandledReason } from "../kvm/exits/exit.ts";
@@ -10,6 +10,7 @@ import type { ExitHandler } from "./exits/exit_handlers.ts";
 import type { Interrupts } from "./interrupts/interrupts.ts";
 import { MachineCpuOf } from "./machine_cpu.ts";
 import { fromCaller, iteratedFromCaller } from "./run/run_errors.ts";
+import type { Inputs } from "./snapshot/inputs.ts";
 import type { Snapshot } from "./snapshot/snapshot.ts";
 import type { RunControl } from "./run/run_control.ts";
 import type { ExitsOptions, ObservedExit, RunOptions } from "./run/run_options.ts";
@@ -19,6 +20,9 @@ export let runControlOf: (machine: Machine) => RunControl;
 
 /** Makes a machine what another was, which was booted in the same way. For forks. */
 export let adoptSnapshot: (machine: Machine, snapshot: Snapshot) => void;
+
+/** What gives a machine's guest one input after the other. For fuzzing. */
+export let inputsOf: (machine: Machine) => Inputs;
 
 /**
  * A CPU of a machine: {@linkcode Machine.cpus}. A machine is its own CPU 0. What CPUs share, such as memory, each of
@@ -70,6 +74,7 @@ export class Machine extends MachineCpu implements Disposable {
   readonly #board: Board;
 
   static {
+    inputsOf = (machine) => machine.#board.snapshots.inputs;
     runControlOf = (machine) => machine.#board.runControl;
     adoptSnapshot = (machine, snapshot) => machine.#board.restore(snapshot, true);
   }
@@ -321,6 +326,42 @@ export class Machine extends MachineCpu implements Disposable {
    */
   restore(snapshot: Snapshot): void {
     fromCaller(this.restore, () => this.#board.restore(snapshot));
+  }
+
+  /**
+   * Tries the guest with one input after the other, each from where it stands now: `body` gives the guest its input, in
+   * memory, registers or a device's bytes, runs it and asserts. In between the machine is restored, which is far cheaper
+   * than booting it. Afterwards the machine is what it was.
+   *
+   * With `fast-check` it is the body of a property, whose inputs shrink:
+   * `fc.property(fc.uint8Array(), (input) => vm.forEachInput([input], …))`.
+   *
+   * @throws What `body` throws, with the input in its message, as an expression to copy.
+   * @throws {TypeError} When there are no inputs; `body` returns a promise, or has not run the guest, so that nothing was
+   *   tried; or as {@linkcode Machine.snapshot} does.
+   *
+   * @example
+   * ```ts no-eval
+   * import { asm, boot, expect } from "@vmexit/vmexit";
+   *
+   * using vm = boot(asm`
+   *   mov al, [0x900]
+   *   xor ah, ah
+   *   mul al
+   *   hlt
+   * `);
+   * vm.forEachInput([0, 1, 15, 255], (number) => {
+   *   vm.memory.write(0x900, [number]);
+   *   vm.run();
+   *   expect(vm).toHaveRegisters({ ax: number * number });
+   * });
+   * ```
+   */
+  forEachInput<Input>(
+    inputs: Iterable<Input>,
+    body: (input: Input, index: number) => NoPromise,
+  ): void {
+    fromCaller(this.forEachInput, () => this.#board.snapshots.inputs.forEach(inputs, body));
   }
 
   /**

@@ -2,6 +2,7 @@ import { atCaller } from "../../guest/call_site.ts";
 import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
 import { SplitMix32 } from "../../x86/split_mix.ts";
 import { asyncError, isPromise, type NoPromise } from "../../devices/handlers.ts";
+import { namedError } from "./run_errors.ts";
 import type { ActivityState } from "./activity_state.ts";
 import { SHORTEST_MILLISECONDS, SLICE_MILLISECONDS, type SpinWatch } from "./spin_watch.ts";
 
@@ -220,7 +221,7 @@ export function interleavings(
       const result = body(seed);
       if (isPromise(result)) throw asyncError(result, "try interleavings by an async function");
     } catch (error) {
-      throw named(error, `interleaving seed ${seed}`);
+      throw namedError(error, `interleaving seed ${seed}`);
     } finally {
       booted = outer;
     }
@@ -256,14 +257,4 @@ function checkedRange(range: number | InterleavingRange, body: unknown): Interle
     );
   }
   return { first, count };
-}
-
-/** The same error, whose message says the seed; reporters print the stack, which begins with the message. */
-function named(error: unknown, seed: string): unknown {
-  if (!(error instanceof Error)) return new Error(`${seed}: ${String(error)}`, { cause: error });
-  const { message, stack } = error;
-  if (new RegExp(`${seed}\\b`).test(message)) return error;
-  error.message = `${seed}: ${message}`;
-  if (stack !== undefined) error.stack = stack.replace(message, () => error.message);
-  return error;
 }

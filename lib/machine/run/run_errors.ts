@@ -316,3 +316,13 @@ function beginsInLibrary({ stack = "" }: Error): boolean {
   const [frame = LIBRARY] = FRAME.exec(stack) ?? [];
   return frame.includes(LIBRARY);
 }
+
+/** The same error, whose message begins with what it came of; reporters print the stack, which begins with the message. */
+export function namedError(error: unknown, cause: string): unknown {
+  if (!(error instanceof Error)) return new Error(`${cause}: ${String(error)}`, { cause: error });
+  const { message, stack } = error;
+  if (message.includes(`${cause}:`)) return error;
+  error.message = `${cause}: ${message}`;
+  if (stack !== undefined) error.stack = stack.replace(message, () => error.message);
+  return error;
+}
