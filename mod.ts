@@ -42,6 +42,7 @@
 export * from "./lib/guest/mod.ts";
 export * from "./lib/machine/mod.ts";
 export * from "./lib/expect/mod.ts";
+export * from "./lib/fuzz/mod.ts";
 export type { AddressRange } from "./lib/devices/bus.ts";
 export type { MmioHandler, PortHandler, StatefulHandler } from "./lib/devices/handlers.ts";
 export { HostError, SystemError } from "./lib/ffi/errors.ts";

@@ -5,6 +5,7 @@
  */
 import { NestedError } from "../nested/mod.ts";
 import { doctor } from "./doctor.ts";
+import { fuzzCommand } from "./fuzz.ts";
 import { image } from "./image.ts";
 import { type CommandContext, Interrupted, Interruption, Progress } from "./command_context.ts";
 import { setup } from "./setup.ts";
@@ -20,6 +21,7 @@ Usage: vmexit COMMAND [ARGUMENTS]
   test [ARGUMENTS]      deno test with the same arguments; the last line is "N passed, N failed"
   run FILE [OPTIONS]    boot a kernel, a ROM, a boot sector or another image; what it writes to COM1 is shown
   bench [OPTIONS]       measure VM entry and exit on this host; bench FILE ... is deno bench with the same arguments
+  fuzz FILE [OPTIONS]   tests whose fuzz() looks for inputs that fail: --time SECONDS (60), --runs N, --seed N, --filter TEXT
   setup                 fetch and make all that tests need; --c-compiler installs a C compiler, too; --no-install nothing;
                         --firmware fetches SeaBIOS, OVMF, GRUB, iPXE, Memtest86+, Xen
   image export FILE     pack the emulated machine; image import FILE unpacks it where its kernel cannot be fetched
@@ -61,6 +63,7 @@ const COMMANDS: Readonly<Record<string, Command>> = {
   bench,
   demo,
   doctor,
+  fuzz: fuzzCommand,
   image,
   run: runImage,
   setup,

@@ -10,7 +10,7 @@ import type { ExitHandler } from "./exits/exit_handlers.ts";
 import type { Interrupts } from "./interrupts/interrupts.ts";
 import { MachineCpuOf } from "./machine_cpu.ts";
 import { fromCaller, iteratedFromCaller } from "./run/run_errors.ts";
-import type { Inputs } from "./snapshot/inputs.ts";
+import { Inputs } from "./snapshot/inputs.ts";
 import type { Snapshot } from "./snapshot/snapshot.ts";
 import type { RunControl } from "./run/run_control.ts";
 import type { ExitsOptions, ObservedExit, RunOptions } from "./run/run_options.ts";
@@ -72,9 +72,10 @@ export class Machine extends MachineCpu implements Disposable {
   /** The CPUs, by number: the first is the machine itself. A number that none has throws a `RangeError`. */
   readonly cpus: readonly [Machine, ...MachineCpu[]];
   readonly #board: Board;
+  readonly #inputs: Inputs;
 
   static {
-    inputsOf = (machine) => machine.#board.snapshots.inputs;
+    inputsOf = (machine) => machine.#inputs;
     runControlOf = (machine) => machine.#board.runControl;
     adoptSnapshot = (machine, snapshot) => machine.#board.restore(snapshot, true);
   }
@@ -84,6 +85,10 @@ export class Machine extends MachineCpu implements Disposable {
     const [first, ...others] = board.cpus;
     super(first, board);
     this.#board = board;
+    this.#inputs = new Inputs({
+      take: () => board.takeSnapshot(),
+      restore: (snapshot) => board.restore(snapshot),
+    }, board.runControl.progress);
     const rest = others.map((core) => new MachineCpu(core, board, this));
     this.cpus = cpuList<readonly [Machine, ...MachineCpu[]]>([this, ...rest]);
   }
@@ -361,7 +366,7 @@ export class Machine extends MachineCpu implements Disposable {
     inputs: Iterable<Input>,
     body: (input: Input, index: number) => NoPromise,
   ): void {
-    fromCaller(this.forEachInput, () => this.#board.snapshots.inputs.forEach(inputs, body));
+    fromCaller(this.forEachInput, () => this.#inputs.forEach(inputs, body));
   }
 
   /**

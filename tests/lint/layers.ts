@@ -12,6 +12,7 @@ const mayImport: Record<string, readonly string[]> = {
   devices: ["x86"],
   machine: ["ffi", "kvm", "x86", "guest", "devices"],
   expect: ["ffi", "kvm", "x86", "guest", "devices", "machine"],
+  fuzz: ["ffi", "kvm", "x86", "guest", "devices", "machine"],
   nested: ["ffi/process_calls.ts", "kvm/remote"],
   bench: ["ffi", "kvm", "x86", "guest", "devices", "machine", "expect"],
   cli: ["*"],

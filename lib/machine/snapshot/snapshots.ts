@@ -31,7 +31,6 @@ import {
   usesNesting,
 } from "./cpu_state.ts";
 import { difference, type MachineIdentity, machineIdentity } from "./identity.ts";
-import { Inputs } from "./inputs.ts";
 import type { MachineState } from "./machine_state.ts";
 import { NestedWatch } from "./nested_watch.ts";
 import { contentsOf, isSnapshot, Snapshot } from "./snapshot.ts";
@@ -78,8 +77,6 @@ const CLOCK_MSRS = [MSRS.KVM_SYSTEM_TIME, MSRS.KVM_SYSTEM_TIME_NEW];
 
 /** Takes snapshots of one machine, and restores them. */
 export class Snapshots implements Disposable {
-  /** Gives the guest one input after the other, each from a snapshot. */
-  readonly inputs: Inputs;
   readonly #parts: SnapshotsInit;
   /** What the CPUs' states are made of; undefined before the first snapshot. */
   #shapes: readonly CpuShape[] | undefined;
@@ -89,7 +86,6 @@ export class Snapshots implements Disposable {
   /** Of a machine of which there are none. */
   constructor(parts: SnapshotsInit) {
     this.#parts = parts;
-    this.inputs = new Inputs(this, parts.progress);
   }
 
   /** See {@linkcode Machine.snapshot}. */
