@@ -250,8 +250,8 @@ export class Cpu implements StoppedCpu {
   /** See {@linkcode MachineCpu.interruptControllers}. */
   get interruptControllers(): InterruptControllers {
     const { pic, ioapic, irqchip } = this.machine;
-    const { vcpu } = this.kvm;
-    const localApic = irqchip === false ? undefined : localApicState(vcpu.apic.getLapic());
+    // Not by what tests get: whoever has that may set registers, and a page changes nothing.
+    const localApic = irqchip === false ? undefined : localApicState(this.vcpu.apic.getLapic());
     return { pic, ioapic, localApic };
   }
 
