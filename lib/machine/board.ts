@@ -344,7 +344,7 @@ export class Board implements Disposable {
 
   /** Throws where the time limit of the run is over: a device lets time pass. */
   #checkTime(): void {
-    if (this.runControl.isRunning && this.#limit.isOver()) {
+    if (this.runControl.progress.isRunning && this.#limit.isOver()) {
       throw new TimeLimitError(this.exitingCpu, this.#limit.milliseconds);
     }
   }
@@ -398,9 +398,9 @@ export class Board implements Disposable {
     return this.runControl.step(cpu, options);
   }
 
-  /** See {@linkcode RunControl.checkStopped}. */
+  /** See {@linkcode RunProgress.checkStopped}. */
   checkStopped(what: string): void {
-    this.runControl.checkStopped(what);
+    this.runControl.progress.checkStopped(what);
   }
 
   /** See {@linkcode MachineCpu.checkUsable}. */
@@ -419,7 +419,7 @@ export class Board implements Disposable {
    */
   [Symbol.dispose](): void {
     if (this.#disposed) return;
-    if (this.runControl.isRunning) {
+    if (this.runControl.progress.isRunning) {
       throw new TypeError(
         "Cannot dispose the machine: it is running. Call vm.stop() in the handler, and dispose it when run() has returned.",
       );

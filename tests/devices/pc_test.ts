@@ -103,8 +103,9 @@ Deno.test("a machine that is reset begins with its devices as after power-on", (
       out 0x21, al
       mov al, 0x12
       out 0x21, al
-      mov al, 0xfe
-      out 0x64, al
+      mov dx, 0xcf9
+      mov al, 6
+      out dx, al
       hlt
     `,
     {

@@ -275,7 +275,10 @@ export function followTranscripts(
     for (;;) {
       const total = log.total;
       for (
-        const observed of control.observe({ ...options, before: offering.before, cpus: running })
+        const observed of control.observe(
+          { ...options, before: offering.before, cpus: running },
+          () => offering.isForeseen && waiting() !== undefined,
+        )
       ) {
         const { number, cpu, exit } = observed;
         if (offering.isForeseen) {

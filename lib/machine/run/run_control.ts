@@ -76,11 +76,6 @@ export class RunControl {
     this.progress = new RunProgress(parts);
   }
 
-  /** Whether the guest, or a handler of its exits, is running. */
-  get isRunning(): boolean {
-    return this.progress.isRunning;
-  }
-
   /** Whether the guest has been run at all. */
   get hasRun(): boolean {
     return this.progress.hasRun;
@@ -132,7 +127,7 @@ export class RunControl {
     checkCallOptions(options);
     const { returns, timeout = this.#parts.timeout } = options;
     const runner = this.#parts.runners[cpu];
-    this.checkStopped("call a routine");
+    this.progress.checkStopped("call a routine");
     this.#parts.ends.checkIsAlive(this.#parts.runners);
     scaledTimeout(timeout);
     if (runner.parts.loop.holdsExit) {
@@ -184,11 +179,18 @@ export class RunControl {
     this.checkPending(options);
   }
 
-  /** The exits of a part of a run, whose end says nothing of what was injected: see {@linkcode checkPending}. */
-  *observe(options: ExitsOptions): Generator<ObservedExit, void, void> {
+  /**
+   * The exits of a part of a run, whose end says nothing of what was injected: see {@linkcode checkPending}.
+   *
+   * @param isPassed Whether nobody looks at the latest exit, an answered one: KVM finishes it when the guest goes on.
+   */
+  *observe(
+    options: ExitsOptions,
+    isPassed = () => false,
+  ): Generator<ObservedExit, void, void> {
     this.#begin(options.cpus);
     for (let used = 0;;) {
-      const observed = this.#drive(options, () => this.#observe(options.before), used);
+      const observed = this.#drive(options, () => this.#observeOne(options, isPassed), used);
       if (observed === undefined) {
         if (this.progress.halt !== undefined) {
           this.#parts.ends.check(this.progress.runner.parts.cpu, this.progress.halt);
@@ -212,7 +214,7 @@ export class RunControl {
     prepared: RoutineCall,
     { before, timeout, pending }: ExitsOptions,
   ): Generator<ObservedExit, void, void> {
-    this.checkStopped("call a routine");
+    this.progress.checkStopped("call a routine");
     using call = prepared.enter();
     const next = () => this.#runAlone(call.runner, () => this.#observe(before));
     for (let used = 0;;) {
@@ -247,15 +249,6 @@ export class RunControl {
     if (isFields(value, exit)) loop.answerFields(value, "the test");
     else loop.answer(answerBytes(value, exit), "the test");
     loop.complete();
-  }
-
-  /**
-   * Checks that the guest stands between two instructions.
-   *
-   * @throws {TypeError} When it runs, or waits for an answer, or the machine is disposed.
-   */
-  checkStopped(what: string): void {
-    this.progress.checkStopped(what);
   }
 
   /** Runs `body` under the time limit, with all that holds around any run of the guest. */
@@ -463,6 +456,15 @@ export class RunControl {
     const fault = catcher.catch(vector, debug.isSingleStepping);
     this.#parts.log.setFault(fault.summary);
     return this.progress.runner.lastFault = fault;
+  }
+
+  /** The next exit that somebody looks at. */
+  #observeOne({ before }: ExitsOptions, isPassed: () => boolean): ObservedExit | undefined {
+    for (;;) {
+      const observed = this.#observe(before);
+      const isAnswered = observed?.answeredBy !== undefined && observed.fault === undefined;
+      if (!isAnswered || !goesOn(observed.exit) || this.#stopAsked || !isPassed()) return observed;
+    }
   }
 
   /** The next exit; undefined where no CPU is left that could have one. */

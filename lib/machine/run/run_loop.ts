@@ -255,6 +255,8 @@ export class RunLoop {
     interrupts.beforeRun();
     store.forget();
     vcpu.needsAttention = false;
+    // Behind it the machine is reset first, where it goes on at all.
+    if (this.#atExit && vcpu.kvmRun.exitReason === EXIT_REASON.SHUTDOWN) return false;
     return slice === undefined && timers === undefined && halt === undefined &&
       this.#call === undefined && !this.#parts.hasEvent() && interrupts.isIdle && debug.isIdle &&
       !coalesced.isUsed;

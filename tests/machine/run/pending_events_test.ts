@@ -94,7 +94,7 @@ Deno.test("that it stays pending can be said, and then it must", () => {
     assertThrows(
       () => takes(none),
       PendingEventError,
-      "nothing that was injected is still pending",
+      "nothing that was injected, or planned of a device, is still pending",
     );
   }
   assertThrows(
