@@ -1,12 +1,8 @@
 import { parseArgs } from "node:util";
+import { FUZZ_REPORT_VARIABLE, FUZZ_VARIABLE } from "../fuzz/fuzz.ts";
 import { chosenKvm } from "../kvm/remote/kvm_choice.ts";
 import type { CommandContext } from "./command_context.ts";
 import { testCommand } from "./test_command.ts";
-
-/** How targets are told how long to try (`lib/fuzz/fuzz.ts`). */
-const VARIABLE = "VMEXIT_FUZZ";
-
-const REPORT_VARIABLE = "VMEXIT_FUZZ_REPORT";
 
 /** No test hunted: it must not look like one that found nothing. */
 const NOTHING_TRIED_EXIT_CODE = 1;
@@ -51,11 +47,11 @@ export async function fuzzCommand(
     throw new RangeError(`Cannot fuzz with --${name} ${value}: give a whole number`);
   }
   const words = Object.entries({ ...limits, seed }).map(([name, value]) => `${name}=${value}`);
-  Deno.env.set(VARIABLE, words.join(" "));
+  Deno.env.set(FUZZ_VARIABLE, words.join(" "));
   const chosen = filter === undefined ? [] : ["--filter", filter];
   const report = await Deno.makeTempFile({ prefix: "vmexit-fuzz-" });
   try {
-    Deno.env.set(REPORT_VARIABLE, report);
+    Deno.env.set(FUZZ_REPORT_VARIABLE, report);
     const code = await testCommand([...chosen, ...positionals], context);
     const hunts = (await Deno.readTextFile(report)).trimEnd();
     if (hunts !== "") { for (const hunt of hunts.split("\n")) console.log(`vmexit fuzz: ${hunt}`); }

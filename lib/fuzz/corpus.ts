@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { UNFINISHED_ENDING, writeWhole } from "../guest/write_whole.ts";
 
 /** An input in a folder. */
 export interface CorpusFile {
@@ -14,7 +15,6 @@ export interface CorpusFile {
 const NAME_DIGITS = 16;
 /** The folder of inputs that have failed, in the corpus. */
 const FAILURES = "failures";
-const TEMPORARY = ".new";
 
 /** The inputs of a target that are kept from run to run: a file for each, named by its content. */
 export class Corpus {
@@ -63,8 +63,7 @@ export class Corpus {
     const name = createHash("sha256").update(input).digest("hex").slice(0, NAME_DIGITS);
     const path = join(this.#folder, isFailure ? FAILURES : ".", name);
     try {
-      Deno.writeFileSync(`${path}${TEMPORARY}`, input);
-      Deno.renameSync(`${path}${TEMPORARY}`, path);
+      writeWhole(path, input);
     } catch (cause) {
       throw new Error(`Cannot keep an input as ${path}: ${(cause as Error).message}`, { cause });
     }
@@ -75,7 +74,7 @@ export class Corpus {
 function filesOf(folder: string): CorpusFile[] {
   try {
     return [...Deno.readDirSync(folder)]
-      .filter(({ isFile, name }) => isFile && !name.endsWith(TEMPORARY))
+      .filter(({ isFile, name }) => isFile && !name.endsWith(UNFINISHED_ENDING))
       .map(({ name }) => join(folder, name)).sort()
       .map((path) => ({ path, input: Deno.readFileSync(path) }));
   } catch (cause) {

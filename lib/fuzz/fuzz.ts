@@ -1,5 +1,6 @@
 import type { NoPromise } from "../devices/handlers.ts";
 import { HostError } from "../ffi/errors.ts";
+import { permittedEnvironment } from "../guest/cache_folder.ts";
 import { atCaller } from "../guest/call_site.ts";
 import { KvmError } from "../kvm/errors.ts";
 import { inputsOf, type Machine } from "../machine/machine.ts";
@@ -90,13 +91,13 @@ const NAMES: NamesOf<FuzzOptions> = {
 };
 
 /** The environment variable in which `vmexit fuzz` says how long to try: `runs=10000 time=60 seed=1`. */
-const VARIABLE = "VMEXIT_FUZZ";
+export const FUZZ_VARIABLE = "VMEXIT_FUZZ";
 
 /** A target, or a test, that is wrong itself: none of these can come of an input. */
 const NOT_OF_THE_GUEST = [TypeError, RangeError, ReferenceError, SyntaxError, KvmError, HostError];
 
 /** The environment variable with the file to which `vmexit fuzz` has each hunt add a line. */
-const REPORT_VARIABLE = "VMEXIT_FUZZ_REPORT";
+export const FUZZ_REPORT_VARIABLE = "VMEXIT_FUZZ_REPORT";
 
 /** How often a failure is tried in a smaller form; each of a guest that hangs takes its whole time limit. */
 const SMALLER_ATTEMPTS = 256;
@@ -197,7 +198,7 @@ function checked(body: unknown, options: FuzzOptions): Settings {
 
 /** What `vmexit fuzz` asks for. */
 function asked(): Partial<Pick<Settings, "runs" | "time" | "seed">> {
-  const text = environment(VARIABLE);
+  const text = permittedEnvironment(FUZZ_VARIABLE);
   if (text === undefined) return {};
   const asked = Object.fromEntries(
     text.split(" ").map((each) => each.split("=")).map(([name, value]) => [name, Number(value)]),
@@ -276,7 +277,7 @@ class Hunt {
     return result;
   }
 
-  /** One of the inputs; those that came last as often as all before together. */
+  /** One of the inputs; half of the time one of the latest quarter. */
   #choice(): Uint8Array<ArrayBuffer> {
     const { length } = this.#inputs;
     const isLate = this.#random.below(2) === 1;
@@ -357,14 +358,8 @@ function textOf(error: unknown): string {
 
 /** Tells the command what a hunt came to: a test's own output is not the library's to write to. */
 function report(line: string): void {
-  const path = environment(REPORT_VARIABLE);
+  const path = permittedEnvironment(FUZZ_REPORT_VARIABLE);
   if (path !== undefined) Deno.writeTextFileSync(path, `${line}\n`, { append: true });
-}
-
-/** A variable of the environment, where it may be read without being asked for. */
-function environment(variable: string): string | undefined {
-  const { state } = Deno.permissions.querySync({ name: "env", variable });
-  return state === "granted" ? Deno.env.get(variable) || undefined : undefined;
 }
 
 function summary({ runs, seconds, inputs, reached, failures }: FuzzResult, lines: number): string {

@@ -11,8 +11,7 @@ export class Template {
   readonly #boot: () => Machine;
   readonly #prepare: (vm: Machine) => unknown;
   #snapshot: Snapshot | undefined;
-  #failure: unknown;
-  #failed = false;
+  #failure: { readonly cause: unknown } | undefined;
 
   /** Use {@linkcode template}. */
   constructor(boot: () => Machine, prepare: (vm: Machine) => unknown) {
@@ -45,12 +44,12 @@ export class Template {
   }
 
   #make(): Snapshot {
-    if (this.#failed) {
+    if (this.#failure !== undefined) {
+      const { cause } = this.#failure;
+      const why = cause instanceof Error ? cause.message : String(cause);
       throw new TypeError(
-        `Cannot fork the template: its machine could not be prepared before: ${
-          this.#failure instanceof Error ? this.#failure.message : String(this.#failure)
-        }`,
-        { cause: this.#failure },
+        `Cannot fork the template: its machine could not be prepared before: ${why}`,
+        { cause },
       );
     }
     try {
@@ -58,10 +57,9 @@ export class Template {
       const result = this.#prepare(vm);
       if (isPromise(result)) throw asyncError(result, "prepare a template by an async function");
       return vm.snapshot();
-    } catch (error) {
-      this.#failed = true;
-      this.#failure = error;
-      throw error;
+    } catch (cause) {
+      this.#failure = { cause };
+      throw cause;
     }
   }
 

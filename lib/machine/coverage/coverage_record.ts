@@ -1,5 +1,6 @@
 import { HostError } from "../../ffi/errors.ts";
 import { permitted, permittedEnvironment } from "../../guest/cache_folder.ts";
+import { writeWhole } from "../../guest/write_whole.ts";
 import type { Coverage } from "./coverage.ts";
 import { addCount, addGap, formatLcov, type LineCounts, noCounts, readLcov } from "./lcov.ts";
 
@@ -126,16 +127,7 @@ export function handOverParts(file: string, parts: readonly string[]): LineCount
   const counts = noCounts();
   readLcov(Deno.readTextFileSync(locked.path), counts);
   for (const part of parts) readPart(Deno.readTextFileSync(part), counts);
-  const next = `${file}.new`;
-  try {
-    Deno.writeTextFileSync(next, formatLcov(counts));
-    Deno.renameSync(next, file);
-  } catch (error) {
-    try {
-      Deno.removeSync(next);
-    } catch { /* It is what could not be made. */ }
-    throw error;
-  }
+  writeWhole(file, formatLcov(counts));
   for (const part of parts) Deno.removeSync(part);
   return counts;
 }

@@ -38,20 +38,21 @@ export class Inputs {
     }
     const start = this.#snapshots.take();
     let index = 0;
-    for (const input of inputs) {
-      try {
-        this.attempt(start, () => body(input, index));
-      } catch (error) {
-        this.#snapshots.restore(start);
-        const text = inputText(input);
-        throw namedError(error, `Input ${index} fails (alone: forEachInput([${text}], …))`);
+    try {
+      for (const input of inputs) {
+        try {
+          this.attempt(start, () => body(input, index));
+        } catch (error) {
+          const text = inputText(input);
+          throw namedError(error, `Input ${index} fails (alone: forEachInput([${text}], …))`);
+        }
+        index++;
       }
-      index++;
+    } finally {
+      this.#snapshots.restore(start);
     }
-    if (index === 0) {
-      throw new TypeError("Cannot try inputs: there are none, so that nothing would be tested");
-    }
-    this.#snapshots.restore(start);
+    if (index > 0) return;
+    throw new TypeError("Cannot try inputs: there are none, so that nothing would be tested");
   }
 
   /**

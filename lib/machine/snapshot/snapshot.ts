@@ -1,5 +1,6 @@
 import { atCaller } from "../../guest/call_site.ts";
 import type { MachineIdentity } from "./identity.ts";
+import { writeWhole } from "../../guest/write_whole.ts";
 import { decodeSnapshot, encodeSnapshot } from "./snapshot_file.ts";
 import type { MachineState } from "./machine_state.ts";
 
@@ -102,22 +103,6 @@ export class Snapshot {
   /** How many pages of memory it keeps, of 4 KiB each: those that were not all zeros. */
   get pages(): number {
     return this.#contents.state.memory.contents.reduce((sum, { size }) => sum + size, 0);
-  }
-}
-
-/** Writes a file beside its place first: a disk that is full leaves no half of one. */
-function writeWhole(path: string, bytes: Uint8Array): void {
-  const part = `${path}.${Deno.pid}.part`;
-  try {
-    Deno.writeFileSync(part, bytes);
-    Deno.renameSync(part, path);
-  } catch (error) {
-    try {
-      Deno.removeSync(part);
-    } catch {
-      // It is not there.
-    }
-    throw error;
   }
 }
 
