@@ -37,12 +37,46 @@ export function checkWritten(result: unknown, handler: { readonly name?: string 
   if (isPromise(result)) throw asyncError(result, `take a write by ${handler.name ?? "handler"}`);
 }
 
-/** A handler with state of its own, which snapshots of the machine have in them. */
+/** A handler with state of its own, which snapshots of the machine have in them. It has both methods, or neither. */
 export interface StatefulHandler {
-  /** Its state: plain data, which {@linkcode StatefulHandler.restore} takes. */
+  /** Its state: data that `structuredClone` takes. The snapshot has a copy. */
   save?(): unknown;
-  /** Takes a state that {@linkcode StatefulHandler.save} gave. */
+  /** Takes a state that {@linkcode StatefulHandler.save} gave: a copy, which is the handler's own. */
   restore?(state: unknown): void;
+}
+
+/** Where a handler is, or what else somebody has set up there, in words. */
+export interface PlacedHandler {
+  /** Where. No two are at the same place. */
+  readonly place: string;
+  /** Who takes what the guest does there; undefined where it is nobody with state. */
+  readonly handler?: StatefulHandler;
+}
+
+/**
+ * Checks that what is saved of a handler or a device can be brought back.
+ *
+ * @param what What cannot be done with it else.
+ * @throws {TypeError} When it has one of the two methods only, or one that is no function.
+ */
+export function checkStateful(handler: StatefulHandler, what: string): void {
+  const { save, restore } = handler;
+  if (save === undefined && restore === undefined) return;
+  if (typeof save === "function" && typeof restore === "function") return;
+  throw new TypeError(
+    `Cannot ${what}: its save is ${kindOf(save)}, and its restore ${
+      kindOf(restore)
+    }. Snapshots take both, ` +
+      "save() and restore(state), or neither.",
+  );
+}
+
+function kindOf(method: unknown): string {
+  return typeof method === "function"
+    ? "a function"
+    : method === undefined
+    ? "missing"
+    : `of type ${typeof method}`;
 }
 
 /** Answers a guest's accesses to a range of I/O ports. */

@@ -6,7 +6,7 @@ import type { Coverage } from "./coverage/coverage.ts";
 import type { Board } from "./board.ts";
 import type { DeviceBus } from "./buses/device_bus.ts";
 import { cpuList } from "./cpu.ts";
-import type { ExitHandler } from "./exits/exit_handlers.ts";
+import type { ExitHandler, StatefulExitHandler } from "./exits/exit_handlers.ts";
 import type { Interrupts } from "./interrupts/interrupts.ts";
 import { MachineCpuOf } from "./machine_cpu.ts";
 import { fromCaller, iteratedFromCaller } from "./run/run_errors.ts";
@@ -219,7 +219,7 @@ export class Machine extends MachineCpu implements Disposable {
    * `run` goes on after an exit that it takes.
    *
    * @throws {RangeError} When there is no such reason, or another handler has it.
-   * @throws {TypeError} When it is IO or MMIO, or the handler is no function.
+   * @throws {TypeError} When it is IO or MMIO, or the handler is none.
    *
    * @example
    * ```ts no-eval
@@ -237,7 +237,10 @@ export class Machine extends MachineCpu implements Disposable {
    * console.log(halts); // 2
    * ```
    */
-  on<Reason extends HandledReason>(reason: Reason, handler: ExitHandler<Reason>): Disposable {
+  on<Reason extends HandledReason>(
+    reason: Reason,
+    handler: ExitHandler<Reason> | StatefulExitHandler<Reason>,
+  ): Disposable {
     return fromCaller(this.on, () => {
       this.checkUsable("handle exits");
       return this.#board.handlers.on(reason, handler);

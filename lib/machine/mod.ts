@@ -15,7 +15,7 @@ export type { CaughtFault } from "./faults/caught_fault.ts";
 export { type InterleavingOptions, interleavings } from "./run/interleaving.ts";
 export type { Cpuid } from "./cpuid/cpuid.ts";
 export type { CpuidOptions } from "./cpuid/cpuid_options.ts";
-export type { ExitHandler } from "./exits/exit_handlers.ts";
+export type { ExitHandler, StatefulExitHandler } from "./exits/exit_handlers.ts";
 export type { DeviceBus } from "./buses/device_bus.ts";
 export type { ExitLog, ExitRecord } from "./exits/exit_log.ts";
 export type { MsrOutcome, Msrs } from "./msrs/msrs.ts";

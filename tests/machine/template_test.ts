@@ -1,6 +1,7 @@
 import { assertEquals, assertMatch, assertNotStrictEquals, assertThrows } from "@std/assert";
 import { asm, boot, expect, hlt, type Machine, modes, portIn, template } from "@vmexit/vmexit";
 import { pc, TestClock } from "@vmexit/vmexit/devices";
+import { KVM_HC } from "@vmexit/vmexit/abi";
 import { openHandles } from "@vmexit/vmexit/kvm";
 
 /** Counts to `ready` once, then asks for a key. */
@@ -169,34 +170,66 @@ Deno.test("a fork has the controllers, the timer and the devices of its template
   }
 });
 
-Deno.test("a handler with state of its own has it in the fork, and each fork its own", () => {
-  const counting = () => {
-    let count = 0;
-    return {
-      read: () => ++count,
-      save: () => count,
-      restore: (saved: unknown) => void (count = saved as number),
-    };
+/** A handler with state of its own. */
+function counting() {
+  let count = 0;
+  return {
+    read: () => ++count,
+    answer: () => ({ ret: BigInt(++count) }),
+    save: () => count,
+    restore: (saved: unknown) => void (count = saved as number),
   };
+}
+
+Deno.test("a handler with state of its own has it in the fork, and each fork its own", () => {
   const counted = template(
-    () =>
-      boot(
+    () => {
+      const vm = boot(
         asm`
+        bits 64
+          call all
+          hlt
+          call all
+          hlt
+        all:
           in al, 0x60
+          mov [0x900], al
           mov al, [0x4000_0000]
-          hlt
-          in al, 0x60
-          mov bl, [0x4000_0000]
-          hlt
+          mov [0x901], al
+          mov ecx, 0x12345
+          rdmsr
+          mov [0x902], al
+          mov ecx, 0x23456
+          rdmsr
+          mov [0x903], al
+          mov eax, 12             ; KVM_HC_MAP_GPA_RANGE
+          mov ebx, 0x2000
+          mov ecx, 3
+          mov edx, 0x10
+          vmmcall
+          mov [0x904], al
+          ret
         `,
-        { mode: "protected", ports: { 0x60: counting() }, mmio: { 0x4000_0000: counting() } },
-      ),
+        {
+          mode: "long",
+          capabilities: { KVM_CAP_EXIT_HYPERCALL: 1 << KVM_HC.MAP_GPA_RANGE },
+          ports: { 0x60: counting() },
+          mmio: { 0x4000_0000: counting() },
+          mappings: [{ linear: 0x4000_0000n, physical: 0x4000_0000, size: 0x1000 }],
+        },
+      );
+      vm.on("HYPERCALL", counting());
+      vm.msrs.on(0x12345, counting());
+      vm.msrs.onUnknown(counting());
+      return vm;
+    },
     (vm) => vm.run(),
   );
   for (let fork = 0; fork < 2; fork++) {
     using vm = counted.fork();
+    assertEquals([...vm.memory.read(0x900, 5)], [1, 1, 1, 1, 1]);
     vm.run();
-    expect(vm).toHaveRegisters({ al: 2, bl: 2 });
+    assertEquals([...vm.memory.read(0x900, 5)], [2, 2, 2, 2, 2]);
   }
 });
 
@@ -242,6 +275,24 @@ const WRONG: readonly [what: string, make: () => Machine, error: RegExp][] = [
     "an MSR's rule that only its preparation made",
     () => template(() => boot(KERNEL), (vm) => (vm.msrs.deny(0x10), vm.run())).fork(),
     /It had also a rule \(deny\) of MSR /,
+  ],
+  [
+    "a handler of unknown MSRs that only its preparation added",
+    () => template(() => boot(KERNEL), (vm) => (vm.msrs.onUnknown(), vm.run())).fork(),
+    /It had also a handler of unknown MSRs/,
+  ],
+  [
+    "a second handler of all other ports that only its preparation added",
+    () =>
+      template(
+        () => {
+          const vm = boot(KERNEL);
+          vm.ports.otherwise({ read: () => 1 });
+          return vm;
+        },
+        (vm) => (vm.ports.otherwise({ read: () => 2 }), vm.run()),
+      ).fork(),
+    /It had also a handler of all other ports \(number 2\)/,
   ],
   [
     "a memory slot that only its preparation added",

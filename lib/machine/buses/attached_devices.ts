@@ -9,7 +9,7 @@ import type {
   InterruptLine,
   ShadowAccess,
 } from "../../devices/device.ts";
-import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
+import { checkStateful, type MmioHandler, type PortHandler } from "../../devices/handlers.ts";
 import type { Timers } from "../../devices/timers.ts";
 import type { Vm } from "../../kvm/vm.ts";
 import { SYSTEM_EVENT } from "../interrupts/system_event.ts";
@@ -125,6 +125,7 @@ export class AttachedDevices implements DeviceBoard, Disposable {
         `Cannot put ${device.name} on the board: it is another machine's. Make one for each`,
       );
     }
+    checkStateful(device, `put ${device.name} on the board`);
     ATTACHED.add(device);
     this.#devices.push(device);
     device.attach(this);
@@ -167,7 +168,7 @@ export class AttachedDevices implements DeviceBoard, Disposable {
       if (lines.size > 0 !== wasAsserted) this.#drive(irq, lines.size > 0);
     }
     for (const [index, device] of this.#devices.entries()) {
-      if (device.save !== undefined) device.restore?.(devices[index]);
+      device.restore?.(devices[index]);
     }
     this.#event = event;
   }

@@ -1,5 +1,5 @@
 import type { AddressRange, Bus } from "../../devices/bus.ts";
-import type { StatefulHandler } from "../../devices/handlers.ts";
+import { checkStateful, type PlacedHandler, type StatefulHandler } from "../../devices/handlers.ts";
 import { formatAddress } from "../../x86/hex.ts";
 
 interface Region<Handler> {
@@ -14,16 +14,6 @@ interface AnyHandler extends StatefulHandler {
   readonly read?: unknown;
   readonly write?: unknown;
 }
-
-/** What handlers have saved, by where they are. */
-export type HandlerStates = readonly {
-  /** Where. */
-  readonly place: string;
-  /** Whose it is; left out where it comes from another machine. */
-  readonly handler?: unknown;
-  /** What it has saved. */
-  readonly state: unknown;
-}[];
 
 /**
  * A {@linkcode Bus} with its lookup, which the run loop makes once for every exit and which allocates
@@ -115,43 +105,18 @@ export class HandlerTable<Handler extends AnyHandler> implements Bus<Handler> {
     };
   }
 
-  /** The state of those handlers that have one to save, by where they are, for {@linkcode HandlerTable.restore}. */
-  save(): HandlerStates {
-    return this.#placed().flatMap(([place, handler]) =>
-      handler.save === undefined ? [] : [{ place, handler, state: handler.save() }]
-    );
-  }
-
-  /** The handlers that are still where they were are as they were then. */
-  restore(states: HandlerStates): void {
-    if (states.length === 0) return;
-    const placed = new Map(this.#placed());
-    for (const { place, handler, state } of states) {
-      const found = placed.get(place);
-      if (found !== undefined && (handler === undefined || handler === found)) {
-        found.restore?.(state);
-      }
-    }
-  }
-
-  /** Where there are handlers, in words. */
-  get places(): readonly string[] {
-    return this.#regions.map(({ first, last }) => {
-      const where = first === last
-        ? formatAddress(first)
-        : `${formatAddress(first)} to ${formatAddress(last)}`;
-      return `a handler of ${this.#what} ${where}`;
-    }).concat(this.#fallbacks.map(() => `a handler of all other ${this.#what}`));
-  }
-
-  #placed(): [place: string, handler: Handler][] {
-    return [
-      ...this.#regions.map(({ first, handler }): [string, Handler] => [`from ${first}`, handler]),
-      ...this.#fallbacks.map((handler, index): [string, Handler] => [
-        `otherwise ${this.#fallbacks.length - index}`,
-        handler,
-      ]),
-    ];
+  /** The handlers, and where they are. */
+  get placed(): readonly PlacedHandler[] {
+    const regions = this.#regions.map(({ first, last, handler }) => {
+      const to = first === last ? "" : ` to ${formatAddress(last)}`;
+      return { place: `a handler of ${this.#what} ${formatAddress(first)}${to}`, handler };
+    });
+    const count = this.#fallbacks.length;
+    const fallbacks = this.#fallbacks.map((handler, index) => {
+      const which = index === count - 1 ? "" : ` (number ${count - index})`;
+      return { place: `a handler of all other ${this.#what}${which}`, handler };
+    });
+    return [...regions, ...fallbacks];
   }
 
   /** Who takes reads of an address; undefined where nobody does. */
@@ -225,7 +190,9 @@ function checkHandler(handler: AnyHandler, what: string): void {
       `Cannot handle ${what} by a ${name} that is ${String(method)}: give a function`,
     );
   }
-  if (read !== undefined || write !== undefined) return;
+  if (read !== undefined || write !== undefined) {
+    return checkStateful(handler, `handle ${what}`);
+  }
   throw new TypeError(
     `Cannot handle ${what} by ${typeof handler}: it has neither read nor write. Give an object with one of them, or both.`,
   );

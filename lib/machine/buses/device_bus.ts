@@ -162,7 +162,7 @@ export class MachineBus<Handler extends { readonly write?: unknown }>
 
   /** See {@linkcode DeviceBus.otherwise}. */
   otherwise(handler: Handler): Disposable {
-    return this.#parts.table.otherwise(handler);
+    return atCaller(this.otherwise, () => this.#parts.table.otherwise(handler));
   }
 
   /** See {@linkcode DeviceBus.notify}. */

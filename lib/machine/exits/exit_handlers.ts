@@ -1,5 +1,6 @@
 import { EXIT_REASON, type ExitReasonName } from "../../kvm/abi/exit_reasons.ts";
 import type { AnswerFields, Exit, ExitAnswerOf, HandledReason } from "../../kvm/exits/exit.ts";
+import { checkStateful, type PlacedHandler, type StatefulHandler } from "../../devices/handlers.ts";
 import type { KvmRunPage } from "../../kvm/kvm_run_page.ts";
 import { nearestNames } from "../../x86/nearest_names.ts";
 
@@ -12,10 +13,21 @@ export type ExitHandler<Reason extends HandledReason = HandledReason> = (
   exit: Extract<Exit, { reason: Reason }>,
 ) => ExitAnswerOf<Reason> | false | void;
 
+/** An {@linkcode ExitHandler} as an object, which can have state of its own. */
+export interface StatefulExitHandler<Reason extends HandledReason = HandledReason>
+  extends StatefulHandler {
+  /** What to call it in tables of exits and in failure pages. */
+  readonly name?: string;
+  /** Takes an exit, as {@linkcode ExitHandler} does. */
+  answer(exit: Parameters<ExitHandler<Reason>>[0]): ReturnType<ExitHandler<Reason>>;
+}
+
 /** A handler as the run loop calls it: without a decoded exit, unless it makes one. */
 export interface RawExitHandler {
   /** What to call it in tables of exits and in failure pages. */
   readonly name?: string;
+  /** Whose state snapshots have in them. */
+  readonly stateful?: StatefulHandler;
   /**
    * Takes the exit that `kvm_run` holds; see {@linkcode ExitHandler} for what it returns. True says that it
    * has written the answer into `kvm_run` itself.
@@ -31,19 +43,31 @@ export class ExitHandlers {
    * Hands exits of a reason to `handler`, until the returned object is disposed.
    *
    * @throws {RangeError} When there is no such reason, or another handler has it.
-   * @throws {TypeError} When it is IO or MMIO, or the handler is no function.
+   * @throws {TypeError} When it is IO or MMIO, or the handler is none.
    */
-  on<Reason extends HandledReason>(reason: Reason, handler: ExitHandler<Reason>): Disposable {
-    if (typeof handler !== "function") {
+  on<Reason extends HandledReason>(
+    reason: Reason,
+    handler: ExitHandler<Reason> | StatefulExitHandler<Reason>,
+  ): Disposable {
+    const stateful = typeof handler === "function" ? { answer: handler } : handler;
+    if (typeof stateful?.answer !== "function") {
       throw new TypeError(
-        `Cannot handle ${reason} by ${String(handler)}: give a function of the exit`,
+        `Cannot handle ${reason} by ${
+          typeof handler === "object" && handler !== null
+            ? "an object without answer"
+            : String(handler)
+        }: give a function of the exit, or { answer, save, restore }`,
       );
     }
+    checkStateful(stateful, `handle ${reason}`);
     return this.onRaw(reason, {
       name: handler.name === "" ? undefined : handler.name,
+      stateful,
       answer: (kvmRun) => {
         // An exit of that number is of that reason; TypeScript cannot know.
-        const answer: unknown = handler(kvmRun.exit() as Parameters<typeof handler>[0]);
+        const answer: unknown = stateful.answer(
+          kvmRun.exit() as Parameters<ExitHandler<Reason>>[0],
+        );
         // True is what a handler says that has written into `kvm_run`: it has not.
         return answer === false || (typeof answer === "object" && answer !== null)
           ? answer as AnswerFields | false
@@ -69,11 +93,14 @@ export class ExitHandlers {
     };
   }
 
-  /** The reasons whose exits somebody takes. */
-  get reasons(): readonly string[] {
-    return Object.entries(EXIT_REASON).flatMap(([name, number]) =>
-      this.#handlers.has(number) ? [name] : []
-    );
+  /** The handlers, and which exits they take. */
+  get placed(): readonly PlacedHandler[] {
+    return Object.entries(EXIT_REASON).flatMap(([name, number]) => {
+      const handler = this.#handlers.get(number);
+      return handler === undefined
+        ? []
+        : [{ place: `a handler of ${name} exits`, handler: handler.stateful }];
+    });
   }
 
   /** Who takes exits of a reason, by its number. */

@@ -1,7 +1,14 @@
 import { handlerError } from "../exits/handler_error.ts";
 import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
 import { KVM_MSR_EXIT_REASON } from "../../kvm/abi/constants.ts";
-import { asyncError, checkWritten, isPromise } from "../../devices/handlers.ts";
+import {
+  asyncError,
+  checkStateful,
+  checkWritten,
+  isPromise,
+  type PlacedHandler,
+  type StatefulHandler,
+} from "../../devices/handlers.ts";
 import type { KvmRunPage } from "../../kvm/kvm_run_page.ts";
 import type { Vm } from "../../kvm/vm.ts";
 import { type Msr, msrNumber, msrText } from "../../x86/msrs/msr_number.ts";
@@ -58,11 +65,20 @@ export class MsrIntercepts {
     this.#isDisposed = isDisposed;
   }
 
-  /** What there are rules for, in words. */
-  get places(): readonly string[] {
-    return this.#rules.map(({ kind, first, last }) =>
-      `a rule (${kind}) of MSR ${msrText(first)}${first === last ? "" : ` to ${msrText(last)}`}`
-    );
+  /** What there are rules for, and the handlers among them. */
+  get placed(): readonly PlacedHandler[] {
+    const rules = this.#rules.map(({ kind, first, last, read, write, handler }) => {
+      const access = read === undefined ? ", write" : write === undefined ? ", read" : "";
+      const to = first === last ? "" : ` to ${msrText(last)}`;
+      return { place: `a rule (${kind}${access}) of MSR ${msrText(first)}${to}`, handler };
+    });
+    return [
+      ...rules,
+      ...this.#deniesAll ? [{ place: "a rule (deny) of all MSRs" }] : [],
+      ...this.#unknown === undefined
+        ? []
+        : [{ place: "a handler of unknown MSRs", handler: this.#unknown }],
+    ];
   }
 
   /** See {@linkcode Msrs.on}. */
@@ -98,6 +114,7 @@ export class MsrIntercepts {
           "Dispose what its on() returned first, or choose another range.",
       );
     }
+    checkStateful(handler, `handle MSR ${msrText(first)}`);
     return this.#add({ kind: "handle", first, last, read, write, handler });
   }
 
@@ -129,6 +146,7 @@ export class MsrIntercepts {
         } does already. Dispose what its onUnknown() returned first.`,
       );
     }
+    checkStateful(handler, "handle unknown MSRs");
     this.#replace(this.#rules, this.#deniesAll, handler);
     return this.#undo(() => this.#replace(this.#rules, this.#deniesAll, undefined));
   }
@@ -259,7 +277,7 @@ function boundsOf(range: MsrRange): { first: number; last: number } {
 export const generalProtection: unique symbol = Symbol("#GP");
 
 /** Answers a guest's accesses to MSRs. Those that it has no method for go to the vCPU as ever. */
-export interface MsrHandler {
+export interface MsrHandler extends StatefulHandler {
   /** What to call it in tables of exits and in failure pages. */
   readonly name?: string;
   /** Answers RDMSR: with the value, or with {@linkcode generalProtection}. */

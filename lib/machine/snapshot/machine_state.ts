@@ -1,11 +1,11 @@
 import type { AttachedState } from "../buses/attached_devices.ts";
-import type { HandlerStates } from "../buses/bus.ts";
 import type { PortRecorder } from "../buses/port_output.ts";
 import type { ExitLogState } from "../exits/exit_log.ts";
 import type { MemoryImage } from "../memory/physical_memory.ts";
 import type { RunState } from "../run/run_progress.ts";
 import type { SavedVmState } from "./controllers_state.ts";
 import type { SavedCpuState } from "./cpu_state.ts";
+import type { HandlerStates } from "./handler_states.ts";
 
 /** All of a machine at some time. */
 export interface MachineState {
@@ -19,10 +19,8 @@ export interface MachineState {
   readonly timers: SavedVmState;
   /** The devices on its board. */
   readonly board: AttachedState;
-  /** Handlers of ports that have state of their own. */
-  readonly ports: HandlerStates;
-  /** The same of physical addresses. */
-  readonly mmio: HandlerStates;
+  /** The state of handlers that have some. */
+  readonly handlerStates: HandlerStates;
   /** All handlers, in words. */
   readonly handlers: readonly string[];
   /** How far its guest has come. */

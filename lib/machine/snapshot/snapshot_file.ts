@@ -128,16 +128,13 @@ function own(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
 const VM_PIECES: readonly VmPiece[] = [...CONTROLLERS, INTERVAL_TIMER, KVM_CLOCK];
 
 function plain(state: MachineState) {
-  const { memory, cpus, controllers, timers, ports, mmio, run, ...others } = state;
-  const withoutHandlers = (states: MachineState["ports"]) =>
-    states.map(({ place, state }) => ({ place, state }));
+  const { memory, cpus, controllers, timers, handlerStates, run, ...others } = state;
   return {
     ...others,
     cpus: cpus.map(named),
     controllers: named(controllers),
     timers: named(timers),
-    ports: withoutHandlers(ports),
-    mmio: withoutHandlers(mmio),
+    handlerStates: handlerStates.map(({ place, state }) => ({ place, state })),
     run: {
       ...run,
       // Breakpoints are a test's own.

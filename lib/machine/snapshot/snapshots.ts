@@ -3,8 +3,8 @@ import type { Libc } from "../../ffi/libc.ts";
 import type { Image } from "../../guest/image.ts";
 import type { Kvm } from "../../kvm/kvm.ts";
 import type { Vm } from "../../kvm/vm.ts";
+import type { PlacedHandler } from "../../devices/handlers.ts";
 import type { AttachedDevices } from "../buses/attached_devices.ts";
-import type { HandlerStates } from "../buses/bus.ts";
 import type { Devices } from "../buses/devices.ts";
 import type { PortRecorder } from "../buses/port_output.ts";
 import type { ExitHandlers } from "../exits/exit_handlers.ts";
@@ -30,6 +30,7 @@ import {
   type StatefulCpu,
   usesNesting,
 } from "./cpu_state.ts";
+import { restoreHandlers, saveHandlers } from "./handler_states.ts";
 import { difference, type MachineIdentity, machineIdentity } from "./identity.ts";
 import type { MachineState } from "./machine_state.ts";
 import { NestedWatch } from "./nested_watch.ts";
@@ -156,35 +157,29 @@ export class Snapshots implements Disposable {
     checkIsSame("CPUs", [`${state.cpus.length} CPUs`], [`${this.#parts.cpus.length} CPUs`]);
     checkIsSame("devices", state.board.names, this.#parts.attached.names);
     // Its handlers are the other's by where they are.
-    const anyone = (states: HandlerStates) => states.map(({ place, state }) => ({ place, state }));
     this.#restore({
       ...state,
-      ports: anyone(state.ports),
-      mmio: anyone(state.mmio),
+      handlerStates: state.handlerStates.map(({ place, state }) => ({ place, state })),
       run: withImage(state.run, this.#parts.image),
     });
     // Guests map functions of PCI, so that some are there only now.
-    checkIsSame("handlers", state.handlers, this.#handlers());
+    checkIsSame("handlers", state.handlers, this.#handlers().map(placeOf));
   }
 
-  /** Whatever takes exits, in words. */
-  #handlers(): readonly string[] {
+  /** Whoever takes exits. */
+  #handlers(): readonly PlacedHandler[] {
     const { devices, handlers, intercepts } = this.#parts;
-    return [
-      ...devices.portTable.places,
-      ...devices.mmioTable.places,
-      ...handlers.reasons.map((reason) => `a handler of ${reason} exits`),
-      ...intercepts.places,
-    ];
+    const tables = [devices.portTable, devices.mmioTable, handlers, intercepts];
+    return tables.flatMap(({ placed }) => placed);
   }
 
   #save(): MachineState {
-    const { vm, cpus, progress, slots, kernelDevices, devices, attached, log, portOutput } =
-      this.#parts;
+    const { vm, cpus, progress, slots, kernelDevices, attached, log, portOutput } = this.#parts;
     const shapes = this.#shapes ??= this.#begin();
     const hasClock = cpus.some(({ vcpu }) =>
       vcpu.msrs.getMsrs(CLOCK_MSRS).some(({ data }) => data !== 0n)
     );
+    const handlers = this.#handlers();
     const states = cpus.map((cpu, number) => saveCpu(cpu, shapes[number]));
     for (const [number, watch] of this.#watches.entries()) {
       // What it has to do with nested guests since the latest look is still to be undone by a restore.
@@ -196,9 +191,8 @@ export class Snapshots implements Disposable {
       timers: saveVm(vm, hasClock ? [INTERVAL_TIMER, KVM_CLOCK] : [INTERVAL_TIMER], kernelDevices),
       run: progress.save(),
       board: attached.save(),
-      ports: devices.portTable.save(),
-      mmio: devices.mmioTable.save(),
-      handlers: this.#handlers(),
+      handlerStates: saveHandlers(handlers),
+      handlers: handlers.map(placeOf),
       log: log.save(),
       portOutput: portOutput.save(),
       memory: slots.save(),
@@ -212,8 +206,7 @@ export class Snapshots implements Disposable {
     const nested = this.#watches.map((watch) => watch?.look() ?? false);
     devices.coalesced.discard();
     attached.restore(state.board);
-    devices.portTable.restore(state.ports);
-    devices.mmioTable.restore(state.mmio);
+    restoreHandlers(() => this.#handlers(), state.handlerStates);
     // Devices may have written to it, and the CPUs' tables for PAE paging are loaded from it.
     slots.restore(state.memory);
     if (nested.some((each) => each)) slots.dropPageTables();
@@ -231,6 +224,8 @@ export class Snapshots implements Disposable {
     portOutput.restore(state.portOutput);
   }
 }
+
+const placeOf = ({ place }: PlacedHandler) => place;
 
 /** @throws {TypeError} When one machine has what another has not that is to be like it. */
 function checkIsSame(what: string, then: readonly string[], now: readonly string[]): void {

@@ -57,7 +57,20 @@ class Toy implements Device {
 }
 let clock: TestClock;
 let toy: Toy;
-let counter: { count: number; save(): unknown; restore(state: unknown): void; read(): number };
+let counter: ReturnType<typeof counting>;
+let others: readonly ReturnType<typeof counting>[];
+
+/** A handler of accesses, or of exits, with state of its own. */
+function counting() {
+  const handler = {
+    count: 0,
+    save: () => handler.count,
+    restore: (state: unknown) => void (handler.count = state as number),
+    read: () => ++handler.count,
+    answer: () => void handler.count++,
+  };
+  return handler;
+}
 
 /** All MSRs that a vCPU has and that can be set, but for what counts time. */
 const msrsOf = (vm: Machine) =>
@@ -205,6 +218,27 @@ const ROWS: Readonly<Record<string, Row>> = {
     look: () => counter.count,
     isRestored: true,
   },
+  "handlers of exits and MSRs with `save` and `restore` of their own": {
+    options: () => ({ mode: "long" }),
+    guest: asm`
+      bits 64
+      hlt
+      mov ecx, 0x12345
+      rdmsr
+      mov ecx, 0x23456
+      rdmsr
+      out 0x80, al
+    `,
+    before(vm) {
+      vm.ports.on(0x80, { write: () => vm.stop() });
+      vm.on("HLT", counter);
+      vm.msrs.on(0x12345, others[0]);
+      vm.msrs.onUnknown(others[1]);
+    },
+    change: (vm) => void vm.run(),
+    look: () => [counter, ...others].map(({ count }) => count),
+    isRestored: true,
+  },
   "the board's time": {
     options: () => ({ clock, devices: [toy] }),
     before: () => clock.advance(123),
@@ -317,12 +351,8 @@ for (const [name, row] of Object.entries(ROWS)) {
   Deno.test(requires(needs, what), () => {
     clock = new TestClock();
     toy = new Toy();
-    counter = {
-      count: 0,
-      save: () => counter.count,
-      restore: (state) => void (counter.count = state as number),
-      read: () => ++counter.count,
-    };
+    counter = counting();
+    others = [counting(), counting()];
     using vm = boot(guest, options?.());
     before?.(vm);
     const snapshot = vm.snapshot();
