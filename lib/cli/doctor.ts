@@ -1,5 +1,12 @@
 import { chosenKvm, KVM_UNUSABLE, type KvmDevice, kvmDevice } from "../kvm/remote/kvm_choice.ts";
-import { cacheFolder, findNasm, findProgram, installCommand, QEMU } from "../nested/mod.ts";
+import {
+  cacheFolder,
+  findBinutils,
+  findNasm,
+  findProgram,
+  installCommand,
+  QEMU,
+} from "../nested/mod.ts";
 import { describeKvm, machineProgram, type Processor, processor } from "./prepare_kvm.ts";
 
 const MEGABYTE = 1e6;
@@ -47,6 +54,7 @@ export async function doctor(_args: readonly string[]): Promise<number> {
       ? "missing; vmexit setup installs it"
       : `missing; type: ${await installCommand(packages)}`;
   line("NASM", nasm === undefined ? await missing(["nasm"]) : `${nasm.version} in ${nasm.folder}`);
+  line("binutils", await findBinutils() ?? await missing(["binutils"]));
   line(
     machine.program,
     program ??

@@ -1,4 +1,5 @@
 import {
+  findBinutils,
   findNasm,
   findProgram,
   installPackages,
@@ -6,6 +7,7 @@ import {
   NestedError,
   openImage,
   qemuIcount,
+  requireBinutils,
   requireFirmware,
 } from "../nested/mod.ts";
 import type { CommandContext } from "./command_context.ts";
@@ -69,11 +71,24 @@ export async function setup(args: readonly string[], context: CommandContext): P
     packages.push("nasm");
     reasons.push("the assembler");
   }
+  if (packages.length > 0 && await findBinutils() === undefined) {
+    packages.push("binutils");
+    reasons.push("reading debug information");
+  }
   if (packages.length > 0 && args.includes(NO_INSTALL_OPTION)) {
     throw new NestedError(`${packages.join(", ")} would have to be installed for ${reasons}`);
   }
   if (packages.length > 0) {
     await installPackages(packages, reasons.join(", "), progress.show, signal);
+  }
+  if (!args.includes(NO_INSTALL_OPTION)) {
+    try {
+      await requireBinutils(progress.show, signal);
+    } catch (error) {
+      // Tests run without them; failure pages say what they lack.
+      if (!(error instanceof NestedError)) throw error;
+      progress.note(error.message);
+    }
   }
   if (args.includes(FIRMWARE_OPTION)) await requireFirmware(progress.show, signal);
   await prepareKvm(choice, context);

@@ -20,3 +20,8 @@ export function permittedEnvironment(variable: string): string | undefined {
 export function permitted(path: string, access: "read" | "write"): boolean {
   return Deno.permissions.querySync({ name: access, path }).state === "granted";
 }
+
+/** Whether a program may be run without asking. */
+export function mayRun(command: string): boolean {
+  return Deno.permissions.querySync({ name: "run", command }).state === "granted";
+}

@@ -131,7 +131,7 @@ function compiledGates(image: Image, compiled: readonly SourceLine[]): CodeLine[
     const { instructions, unavailable } = disassemble(code, { bits: image.bits, origin });
     if (unavailable !== undefined) return undefined;
     for (const { address, bytes, text } of instructions) {
-      const line = GATE.test(text) ? image.lineAt(address) : undefined;
+      const line = GATE.test(text) ? image.lineOf(address) : undefined;
       if (line !== undefined) gates.push({ ...line, address, length: bytes.length, isGate: true });
     }
   }

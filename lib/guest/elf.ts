@@ -1,6 +1,7 @@
 import { checkOptions, type NamesOf } from "../x86/defined_entries.ts";
 import { hex } from "../x86/hex.ts";
-import { readDwarfLines, SourceTexts } from "./dwarf_lines.ts";
+import { DebugInfo } from "./debug/debug_info.ts";
+import { SourceTexts } from "./debug/source_texts.ts";
 import {
   type ElfFile,
   type ElfHeader,
@@ -11,10 +12,11 @@ import {
   LINK,
   type OpenElf,
   openElf,
+  readAt,
   readTable,
   slice,
 } from "./elf_file.ts";
-import type { ImageInit, SourceLine } from "./image_init.ts";
+import type { ImageInit } from "./image_init.ts";
 import { relocated } from "./loaders/elf_relocation.ts";
 
 /** How an ELF file is to be taken. */
@@ -79,6 +81,11 @@ export function elfImage(elf: OpenElf, options: ElfOptions = {}): ImageInit {
   }
   const isVirtual = addresses === "virtual";
   const texts = new SourceTexts();
+  const info = debugInfoOf(elf);
+  const isCode = (address: bigint) =>
+    loaded.some(({ p_vaddr, p_memsz }) =>
+      address >= BigInt(p_vaddr) && address < BigInt(p_vaddr) + BigInt(p_memsz)
+    );
   const image: ImageInit = {
     segments: loaded.map((segment) => ({
       address: BigInt(segment.p_vaddr),
@@ -93,7 +100,12 @@ export function elfImage(elf: OpenElf, options: ElfOptions = {}): ImageInit {
     kind: "elf",
     what: `ELF executable, ${bits} bits`,
     ...readElfSymbols(elf),
-    lines: () => readElfLines(elf, texts),
+    lines: () =>
+      info.rows(isCode).map((row) => ({
+        ...row,
+        text: texts.at(row.file, row.line)?.trim() ?? "",
+      })),
+    debug: { info, base: 0n },
     sourceText: (file, line) => texts.at(file, line),
   };
   return header.e_type === ET.DYN ? relocated(elf, image, options.base) : image;
@@ -194,30 +206,52 @@ function sectionHeaders({ bytes, structs, header }: ElfFile): ElfSectionHeader[]
   });
 }
 
-/** The source lines in an ELF file's debug information; none where it has none, or compressed. */
-function readElfLines(file: ElfFile, texts: SourceTexts): SourceLine[] {
+/** What an ELF file's debug information is read of. */
+function debugInfoOf(file: OpenElf): DebugInfo {
+  const { bytes } = file;
   const sections = sectionHeaders(file);
-  const names = contentOfSection(file, sections[file.header.e_shstrndx]);
-  const content = (name: string) =>
-    contentOfSection(file, sections.find(({ sh_name }) => startsAt(names, sh_name, `${name}\0`)));
-  return readDwarfLines({
-    lines: content(".debug_line"),
-    lineStrings: content(".debug_line_str"),
-    strings: content(".debug_str"),
-  }, texts);
+  let lineTableSize = 0;
+  try {
+    const table = sectionNamed(file, sections, ".debug_line");
+    if (table !== undefined) lineTableSize = unpackedSize(file, table);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    // It can be loaded all the same.
+    return new DebugInfo({
+      bytes,
+      lineTableSize,
+      note: "its sections are damaged: no source lines",
+    });
+  }
+  if (lineTableSize > 0) return new DebugInfo({ bytes, lineTableSize });
+  const isStripped = !sections.some(({ sh_type }) => sh_type === SHT_SYMTAB);
+  const why = isStripped ? "it was stripped" : "compile and assemble it with -g";
+  return new DebugInfo({ bytes, lineTableSize, note: `the ELF file has no source lines: ${why}` });
 }
 
-function startsAt(bytes: Uint8Array, offset: number, text: string): boolean {
-  return [...text].every((character, index) => bytes[offset + index] === character.charCodeAt(0));
+function sectionNamed(
+  { bytes, header }: ElfFile,
+  sections: readonly ElfSectionHeader[],
+  name: string,
+): ElfSectionHeader | undefined {
+  const names = sections[header.e_shstrndx];
+  if (names === undefined || names.sh_type === SHT_NOBITS) return undefined;
+  const content = slice(bytes, names.sh_offset, names.sh_size, "the sections' names");
+  const wanted = new TextEncoder().encode(`${name}\0`);
+  return sections.find(({ sh_name, sh_type }) =>
+    sh_type !== SHT_NOBITS && wanted.every((byte, index) => content[sh_name + index] === byte)
+  );
 }
 
-function contentOfSection(
-  { bytes }: ElfFile,
-  section: ElfSectionHeader | undefined,
-): Uint8Array<ArrayBuffer> {
-  const isThere = section !== undefined && section.sh_type !== SHT_NOBITS &&
-    (BigInt(section.sh_flags) & SHF_COMPRESSED) === 0n;
-  return isThere
-    ? slice(bytes, section.sh_offset, section.sh_size, "a section")
-    : new Uint8Array(0);
+/** The size of a section's content; of one that is compressed what its `ch_size` says. */
+function unpackedSize({ bytes, structs }: ElfFile, section: ElfSectionHeader): number {
+  const { sh_flags, sh_offset, sh_size } = section;
+  if ((BigInt(sh_flags) & SHF_COMPRESSED) === 0n) return Number(sh_size);
+  const header = readAt(
+    bytes,
+    structs.compressionHeader,
+    BigInt(sh_offset),
+    "a compressed section",
+  );
+  return Number(header.ch_size);
 }

@@ -77,6 +77,12 @@ export interface ElfSymbol {
   readonly st_value: ElfWord;
 }
 
+/** `Elf32_Chdr` and `Elf64_Chdr`: what a compressed section begins with. */
+export interface ElfCompressionHeader {
+  /** How many bytes its content has. */
+  readonly ch_size: ElfWord;
+}
+
 /** A structure of which a loader needs the members of `Value`. */
 export type ElfStruct<Value> = StructLayout & Pick<Struct<Value>, "read" | "write">;
 
@@ -90,6 +96,8 @@ export interface ElfStructs {
   readonly sectionHeader: ElfStruct<ElfSectionHeader>;
   /** A symbol. */
   readonly symbol: ElfStruct<ElfSymbol>;
+  /** The header of a compressed section. */
+  readonly compressionHeader: ElfStruct<ElfCompressionHeader>;
 }
 
 const headers = (word: CType<ElfWord>) => ({
@@ -144,6 +152,7 @@ export const ELF32: ElfStructs = {
     st_other: u8,
     st_shndx: u16,
   }),
+  compressionHeader: struct("Elf32_Chdr", { ch_type: u32, ch_size: u32, ch_addralign: u32 }),
 };
 
 /** The structures of `ELFCLASS64`. */
@@ -166,6 +175,12 @@ export const ELF64: ElfStructs = {
     st_shndx: u16,
     st_value: u64,
     st_size: u64,
+  }),
+  compressionHeader: struct("Elf64_Chdr", {
+    ch_type: u32,
+    ch_reserved: u32,
+    ch_size: u64,
+    ch_addralign: u64,
   }),
 };
 

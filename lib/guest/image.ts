@@ -7,7 +7,7 @@ import { checkAddress } from "./address.ts";
 import { atCaller, callSite, checkFileIsThere, localPath } from "./call_site.ts";
 import type { Diagnostic } from "./diagnostic.ts";
 import { type ElfOptions, readElf } from "./elf.ts";
-import type { SourceLine } from "./image_init.ts";
+import type { SourceFrame, SourceLine } from "./image_init.ts";
 import type { BootProtocol, ImageKind } from "./loaders/boot_protocol.ts";
 import { type OpenOptions, readImageFile } from "./loaders/open_file.ts";
 
@@ -51,6 +51,7 @@ export class Image {
   readonly #constants: ReadonlySet<string>;
   #lines: readonly SourceLine[] | (() => readonly SourceLine[]);
   readonly #sourceText: NonNullable<ImageInit["sourceText"]>;
+  readonly #debug: ImageInit["debug"];
   #linesAreSorted = false;
   #bytes?: Uint8Array<ArrayBuffer>;
 
@@ -81,6 +82,7 @@ export class Image {
     this.#constants = new Set(Object.keys(init.constants ?? {}));
     this.#lines = init.lines ?? [];
     this.#sourceText = init.sourceText ?? (() => undefined);
+    this.#debug = init.debug;
     this.warnings = init.warnings ?? [];
     this.kind = init.kind ?? "flat";
     this.protocol = init.protocol;
@@ -212,8 +214,9 @@ export class Image {
 
   /**
    * Which source line became which bytes, by address. Those of an ELF file are read from its debug information (DWARF)
-   * at the first access, where it has any: `gcc -g`, `nasm -g -F dwarf` (NASM 2.16 numbers the lines of one section of
-   * code in each file right, and those of further ones wrong).
+   * at the first access, by GNU binutils, where it has any: `gcc -g`, `nasm -g -F dwarf` (NASM 2.16 numbers the lines of
+   * one section of code in each file right, and those of further ones wrong). {@linkcode Image.debugNotes} says why
+   * there are none.
    */
   get lines(): readonly SourceLine[] {
     if (!this.#linesAreSorted) {
@@ -271,7 +274,7 @@ export class Image {
     | { readonly name: string; readonly offset: number }
     | undefined {
     const linear = BigInt(address);
-    const inside = this.lineAt(linear) !== undefined || this.segmentAt(linear) !== undefined;
+    const inside = this.lineOf(linear) !== undefined || this.segmentAt(linear) !== undefined;
     const index = lastNotAfter(this.#labels, linear, ([, value]) => value);
     if (!inside || index < 0) return undefined;
     const [name, value] = this.#labels[index];
@@ -279,10 +282,34 @@ export class Image {
   }
 
   /** The source line whose bytes cover the linear address. */
-  lineAt(address: number | bigint): SourceLine | undefined {
+  lineOf(address: number | bigint): SourceLine | undefined {
     const linear = BigInt(address);
     const line = this.lines[lastNotAfter(this.lines, linear, (line) => line.address)];
     return line !== undefined && linear < line.address + BigInt(line.length) ? line : undefined;
+  }
+
+  /**
+   * The functions that the code at linear addresses belongs to, of each address the innermost first: what was inlined
+   * stands before that into which it was. Known of ELF files, by their debug information or their symbols; else empty.
+   *
+   * @example
+   * ```ts no-eval
+   * import { Image } from "@vmexit/vmexit";
+   *
+   * const image = Image.elf("../build/kernel.elf");
+   * const [frames] = image.framesAt([image.symbol("panic")]);
+   * console.log(frames[0].name, frames[0].file, frames[0].line); // panic /src/kernel.c 12
+   * ```
+   */
+  framesAt(addresses: readonly (number | bigint)[]): (readonly SourceFrame[])[] {
+    if (this.#debug === undefined) return addresses.map(() => []);
+    const { info, base } = this.#debug;
+    return info.framesAt(addresses.map((address) => BigInt.asUintN(64, BigInt(address) - base)));
+  }
+
+  /** What of its debug information is not there, or could not be read, and why; known once it was asked for. */
+  get debugNotes(): readonly string[] {
+    return this.#debug?.info.notes ?? [];
   }
 
   /**

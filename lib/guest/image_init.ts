@@ -32,6 +32,24 @@ export interface ImageSegment {
   readonly size: number;
 }
 
+/** A function at a place in code, and where in its source that is. What is not known is left out. */
+export interface SourceFrame {
+  /** Its name, demangled: `kernel::Queue::take`. */
+  readonly name?: string;
+  /** The path of its source file. */
+  readonly file?: string;
+  /** The line there, from 1: of the code itself, or of the call that was inlined. */
+  readonly line?: number;
+}
+
+/** What debug information says, by addresses as they were linked. */
+export interface DebugInformation {
+  /** What was not found, or could not be read, and why. */
+  readonly notes: readonly string[];
+  /** The functions at addresses, of each the innermost first. */
+  framesAt(addresses: readonly bigint[]): (readonly SourceFrame[])[];
+}
+
 /** What an {@linkcode Image} is made of. */
 export interface ImageInit {
   /** The stretches of memory it fills, by address, none overlapping. */
@@ -50,6 +68,8 @@ export interface ImageInit {
   readonly lines?: readonly SourceLine[] | (() => readonly SourceLine[]);
   /** The text of a line of a file, whether it became bytes or not; undefined where it is not known. */
   readonly sourceText?: (file: string, line: number) => string | undefined;
+  /** The debug information of a linked file, and what was added to the addresses that it was linked for. */
+  readonly debug?: { readonly info: DebugInformation; readonly base: bigint };
   /** What the assembler warned of. */
   readonly warnings?: readonly Diagnostic[];
   /** What kind of file it comes from. Without it: `"flat"`. */

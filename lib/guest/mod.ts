@@ -11,6 +11,13 @@ export {
 } from "./disassemble.ts";
 export type { ElfOptions } from "./elf.ts";
 export { Image } from "./image.ts";
-export type { FlatOptions, ImageInit, ImageSegment, SourceLine } from "./image_init.ts";
+export type {
+  DebugInformation,
+  FlatOptions,
+  ImageInit,
+  ImageSegment,
+  SourceFrame,
+  SourceLine,
+} from "./image_init.ts";
 export type { BootProtocol, ImageKind, RomShadow } from "./loaders/boot_protocol.ts";
 export type { OpenOptions } from "./loaders/open_file.ts";

@@ -17,7 +17,7 @@ export interface ToolResult {
   readonly stderr: string;
 }
 
-/** What guests are assembled with. Tests replace it, to count the runs and to have them fail. */
+/** What guests are assembled and read with. Tests replace it, to count the runs and to have them fail. */
 export interface ToolHost {
   /** The C library, for files in memory. */
   libc(): Libc;
@@ -51,8 +51,17 @@ export const toolHost: ToolHost = {
   },
 };
 
-/** A program of NASM's. */
-export type ToolName = "nasm" | "ndisasm";
+/** The programs that guests are made and read with, by the package that `vmexit setup` gets them from. */
+const PACKAGE_OF = {
+  nasm: "nasm",
+  ndisasm: "nasm",
+  readelf: "binutils",
+  addr2line: "binutils",
+  "c++filt": "binutils",
+} as const;
+
+/** A program of NASM's or of GNU binutils. */
+export type ToolName = keyof typeof PACKAGE_OF;
 
 /**
  * The commands to try for a tool, in this order: for `nasm` what the environment variable `VMEXIT_NASM` names and
@@ -62,7 +71,7 @@ export function toolCommands(name: ToolName): string[] {
   const chosen = name === "nasm" ? permittedEnvironment("VMEXIT_NASM") : undefined;
   if (chosen !== undefined) return [chosen];
   const cache = cacheFolder();
-  return cache === undefined ? [name] : [name, `${cache}/tools/bin/${name}`];
+  return cache === undefined ? [name] : [name, `${cache}/${PACKAGE_OF[name]}/usr/bin/${name}`];
 }
 
 /**

@@ -1,9 +1,7 @@
-import { cacheFolder, withCache } from "./cache_folder.ts";
 import { capture, findProgram } from "./host_program.ts";
-import { FileLock } from "./file_lock.ts";
+import { getPackage, type HostPackage, unpackedPrograms } from "./host_package.ts";
 import { NestedError } from "./nested_error.ts";
-import { installPackages, type ProgressListener, unpackPackages } from "./packages.ts";
-import { makeSealedFolder, openSealedFolder } from "./sealed_folder.ts";
+import type { ProgressListener } from "./packages.ts";
 
 /** NASM on this host. */
 export interface Nasm {
@@ -13,11 +11,7 @@ export interface Nasm {
   version: string;
 }
 
-const PACKAGE = "nasm";
-
-function unpackedFolder(): string {
-  return `${cacheFolder()}/nasm`;
-}
+const NASM: HostPackage = { name: "nasm", unpacked: [], why: "the assembler" };
 
 /**
  * Finds NASM: in `PATH`, else the copy unpacked in the cache.
@@ -26,10 +20,9 @@ function unpackedFolder(): string {
  */
 export async function findNasm(): Promise<Nasm | undefined> {
   const inPath = await findProgram("nasm");
-  const unpacked = `${unpackedFolder()}/usr/bin/nasm`;
-  const program = inPath ?? (await openSealedFolder(unpackedFolder()) ? unpacked : undefined);
-  if (program === undefined) return undefined;
-  const folder = program.slice(0, program.lastIndexOf("/"));
+  const folder = inPath?.slice(0, inPath.lastIndexOf("/")) ?? await unpackedPrograms(NASM);
+  if (folder === undefined) return undefined;
+  const program = `${folder}/nasm`;
   if (await findProgram("ndisasm", [folder]) === undefined) return undefined;
   const { code, stdout } = await capture(program, ["-v"]);
   return code === 0 ? { folder, version: stdout.split(" compiled")[0].trim() } : undefined;
@@ -49,19 +42,8 @@ export async function requireNasm(
 ): Promise<Nasm> {
   const found = await findNasm();
   if (found !== undefined) return found;
-  if (Deno.uid() === 0) {
-    await installPackages([PACKAGE], "the assembler", onProgress, signal);
-  } else {
-    await withCache(async (cache) => {
-      using _lock = await FileLock.exclusive(`${cache}/nasm.lock`, signal);
-      if (await findNasm() !== undefined) return;
-      await makeSealedFolder(unpackedFolder(), async (temporary) => {
-        const find = () => Promise.resolve([PACKAGE]);
-        await unpackPackages(find, temporary, "NASM", onProgress, signal);
-        return { package: PACKAGE };
-      });
-    });
-  }
+  const isThere = async () => await findNasm() !== undefined;
+  await getPackage(NASM, isThere, onProgress, signal);
   const nasm = await findNasm();
   if (nasm === undefined) {
     throw new NestedError("NASM was installed but does not run: try `nasm -v` by hand");

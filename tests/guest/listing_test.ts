@@ -152,8 +152,8 @@ Deno.test("a line is found by an address anywhere in it, and an address by a lin
     hlt
   `.assemble({ origin: 0x100 });
   const line = markedLine(import.meta.url, "found");
-  for (const address of [0x101, 0x102, 0x103]) assertEquals(image.lineAt(address)?.line, line);
-  for (const address of [0xff, 0x105]) assertEquals(image.lineAt(address), undefined);
+  for (const address of [0x101, 0x102, 0x103]) assertEquals(image.lineOf(address)?.line, line);
+  for (const address of [0xff, 0x105]) assertEquals(image.lineOf(address), undefined);
   assertEquals(image.addressOf(import.meta.filename!, line), 0x101n);
   assertEquals(image.addressOf("listing_test.ts", line), 0x101n);
   assertEquals(image.addressOf("test.ts", line), undefined);

@@ -50,7 +50,7 @@ Deno.test("NASM is sought on the PATH, then in vmexit's cache", () => {
       assertThrows(() => runNasm(INPUT, host), HostError);
     });
   });
-  assertEquals(tried, ["nasm", "/cache/vmexit/tools/bin/nasm"]);
+  assertEquals(tried, ["nasm", "/cache/vmexit/nasm/usr/bin/nasm"]);
 });
 
 Deno.test("a NASM that VMEXIT_NASM names is the only one that counts", () => {

@@ -93,7 +93,7 @@ export class GuestReports {
       return new TextDecoder().decode(bytes);
     });
     const { imageBase } = imageBaseAt(image, back, registers.cs.base);
-    const line = image.lineAt(back - imageBase - 1n);
+    const line = image.lineOf(back - imageBase - 1n);
     const place = line === undefined ? hex(back) : `${line.file}:${line.line}`;
     const values = texts.map((text) => this.#operand(text));
     if (kind === REPORT.PRINT) return this.#print(texts[0] ?? "", values.slice(1));

@@ -84,7 +84,7 @@ export function relocated(
     throw new RangeError(`Cannot load the ELF file at the base ${hex(base)}: give whole pages`);
   }
   applyRelocations(elf, image.segments, base);
-  const { lines, labels = {} } = image;
+  const { lines, labels = {}, debug } = image;
   return {
     ...image,
     segments: image.segments.map(({ address, loadAddress, bytes, size }) => ({
@@ -100,6 +100,7 @@ export function relocated(
     lines: () =>
       (typeof lines === "function" ? lines() : lines ?? [])
         .map((line) => ({ ...line, address: line.address + base })),
+    ...debug === undefined ? {} : { debug: { ...debug, base } },
   };
 }
 

@@ -231,7 +231,7 @@ export class FaultCatcher {
   #isInstruction(start: bigint, end: bigint): boolean | undefined {
     const { image, linear } = this.#parts;
     const { imageBase, bits } = codeLocation(this.#parts);
-    const line = image.lineAt(end - 1n - imageBase);
+    const line = image.lineOf(end - 1n - imageBase);
     const symbol = line === undefined ? image.symbolAt(start - imageBase) : undefined;
     const first = line !== undefined
       ? line.address + imageBase

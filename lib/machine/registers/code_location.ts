@@ -38,10 +38,12 @@ export function imageBaseAt(
 ): Pick<CodeLocation, "imageBase" | "segmentBase"> {
   // A guest that has halted may be just behind its last instruction.
   const hasLine = (base: bigint) =>
-    [0n, 1n].some((behind) => image.lineAt(linear - base - behind) !== undefined);
+    [0n, 1n].some((behind) => image.lineOf(linear - base - behind) !== undefined);
   const isCode = (base: bigint) =>
     [0n, 1n].some((behind) => image.segmentAt(linear - base - behind) !== undefined);
-  if (!hasLine(0n) && hasLine(csBase)) return { imageBase: csBase, segmentBase: csBase };
+  if (csBase !== 0n && !hasLine(0n) && hasLine(csBase)) {
+    return { imageBase: csBase, segmentBase: csBase };
+  }
   if (isCode(0n)) return { imageBase: 0n, segmentBase: 0n };
   // A kernel of the upper half runs where it was loaded until it has set paging up.
   const imageBase = image.segments

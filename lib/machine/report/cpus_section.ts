@@ -1,5 +1,6 @@
 import { hex } from "../../x86/hex.ts";
 import { codeLocation } from "../registers/code_location.ts";
+import { placeNames } from "./place_names.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
 
 /** What is said of MP states in failure pages. */
@@ -46,15 +47,10 @@ function placeText(cpu: StoppedCpu): string {
   const isHalted = mpState === "HALTED" || (isAtExit && lastExit?.reason === "HLT");
   // A CPU that has halted stands behind its HLT, which has one byte.
   const address = isHalted ? linear - 1n : linear;
-  const line = image.lineAt(address - imageBase);
-  const symbol = image.symbolAt(address - imageBase);
   const state = isAtExit && lastExit?.reason === "HLT" ? "halted" : STATES[mpState];
   return [
     `at ${hex(address)}`,
-    ...line === undefined ? [] : [`${line.file}:${line.line}`],
-    ...symbol === undefined
-      ? []
-      : [symbol.offset === 0 ? symbol.name : `${symbol.name}+${hex(symbol.offset)}`],
+    ...placeNames(image, address - imageBase).slice(-1),
     ...state === "" ? [] : [state],
   ].join("  ");
 }

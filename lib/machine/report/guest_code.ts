@@ -145,7 +145,7 @@ function before(
   isIt: (bytes: Uint8Array, text: string | undefined) => boolean,
 ): bigint | undefined {
   const { linear, imageBase } = code.place;
-  const line = image.lineAt(linear - imageBase - 1n);
+  const line = image.lineOf(linear - imageBase - 1n);
   if (line === undefined) return beforeByOpcode(code, isIt);
   const start = line.address + imageBase;
   const instructions = code.instructions(start, linear, 2);

@@ -71,7 +71,7 @@ function zerosBefore(
   address: bigint,
 ): string[] {
   if (end === undefined || !isZero(linear, end, address)) return [];
-  const last = image.lineAt(end - base - 1n);
+  const last = image.lineOf(end - base - 1n);
   if (last !== undefined && GOES_ELSEWHERE.test(last.text)) return [];
   const symbol = image.symbolAt(end - base - 1n);
   const past = last === undefined ? symbol?.name : lineText(last);
@@ -111,7 +111,7 @@ function calledFrom(
   }
   const pushed = slot.reduceRight((value, byte) => (value << 8n) | BigInt(byte), 0n);
   const behind = BigInt.asUintN(64, cs.base + pushed);
-  const line = image.lineAt(behind - base - 1n);
+  const line = image.lineOf(behind - base - 1n);
   if (line === undefined || line.address + BigInt(line.length) !== behind - base) return [];
   if (!/\bcall\b/i.test(line.text)) return [];
   return [

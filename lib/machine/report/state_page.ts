@@ -10,6 +10,7 @@ import { interruptsSection } from "./interrupts_section.ts";
 import { codeBits, codeLocation } from "../registers/code_location.ts";
 import { isReset, ownIdt, registersSection } from "./registers_section.ts";
 import { outsideImage } from "./outside_image.ts";
+import { placeNames } from "./place_names.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
 
 const LINES_BEFORE = 3;
@@ -82,16 +83,14 @@ function place(machine: StoppedCpu): string[] {
   const code = new CodeView(machine, here);
   const address = exitingInstruction(machine, code);
   const { image } = machine;
-  const symbol = image.symbolAt(address - here.imageBase);
-  const line = image.lineAt(address - here.imageBase);
+  const line = image.lineOf(address - here.imageBase);
   const next = address === here.linear ? "" : `, next ${hex(here.linear)}`;
-  const names = [
-    ...line === undefined ? [] : [`${line.file}:${line.line}`],
-    ...symbol === undefined ? [] : [offsetText(symbol.name, symbol.offset)],
-  ];
   return [
     `${subject(machine)} at ${hex(address)}${next} in ${modeText(machine)}`,
-    ...names.length === 0 ? [] : [`  ${names.join("  ")}`],
+    ...[
+      ...placeNames(image, address - here.imageBase),
+      ...image.debugNotes.map((note) => `(${note})`),
+    ].map((row) => `  ${row.replace(CONTROL, escaped)}`),
     ...outsideImage(machine, code, address),
     ...line === undefined ? [] : sourceLines(image, line),
     ...instructions(machine, code, address, line !== undefined),
@@ -167,7 +166,7 @@ function instructions(
   if (instructions === undefined) return [`  → ${hex(address)}  ${hexBytes(bytes)}`];
   const { imageBase } = code.place;
   const rows = instructions.slice(0, INSTRUCTIONS_SHOWN)
-    .filter((each) => !isKnown || image.lineAt(each.address - imageBase))
+    .filter((each) => !isKnown || image.lineOf(each.address - imageBase))
     .map(({ address, bytes, text }) => ({ at: hex(address), bytes: hexBytes(bytes), text }));
   const width = Math.max(...rows.map(({ bytes }) => bytes.length));
   return rows.map(({ at, bytes, text }, index) =>
@@ -207,10 +206,6 @@ function escaped(character: string): string {
   return code <= 0xff
     ? `\\x${code.toString(16).padStart(BYTE_DIGITS, "0")}`
     : `\\u{${code.toString(16)}}`;
-}
-
-function offsetText(name: string, offset: number): string {
-  return offset === 0 ? name : `${name}+${hex(offset)}`;
 }
 
 /** The processor mode in words, for titles. */

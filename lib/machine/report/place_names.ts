@@ -1,0 +1,38 @@
+import type { Image } from "../../guest/image.ts";
+import { hex } from "../../x86/hex.ts";
+
+/** Mangled by a compiler of C++ (Itanium C++ ABI, 5.1) or Rust (RFC 2603). */
+const MANGLED = /^_[ZR]/;
+
+/**
+ * Where code is, in names: its source line and its symbol. Of code that was inlined a row for each function, the
+ * innermost first. Empty where nothing is known of it.
+ *
+ * @param address As the image has it.
+ */
+export function placeNames(image: Image, address: bigint): string[] {
+  const [frames] = image.framesAt([address]);
+  const outermost = frames.at(-1);
+  const rows = frames.slice(0, -1).map(({ name, file, line }) =>
+    `${placeText(file, line)}  ${name ?? "a function"}, inlined into`
+  );
+  const own = frames.length > 1 ? outermost : image.lineOf(address) ?? outermost;
+  const symbol = image.symbolAt(address);
+  const names = [
+    ...own?.line === undefined ? [] : [placeText(own.file, own.line)],
+    ...symbol === undefined ? [] : [symbolText(symbol, outermost?.name)],
+  ];
+  return names.length === 0 ? rows : [...rows, names.join("  ")];
+}
+
+function placeText(file: string | undefined, line: number | undefined): string {
+  return `${file ?? "a file that is not named"}:${line ?? "?"}`;
+}
+
+function symbolText(
+  { name, offset }: { readonly name: string; readonly offset: number },
+  demangled: string | undefined,
+): string {
+  const shown = MANGLED.test(name) ? demangled ?? name : name;
+  return offset === 0 ? shown : `${shown}+${hex(offset)}`;
+}
