@@ -23,19 +23,21 @@ Usage: vmexit COMMAND [ARGUMENTS]
   bench [OPTIONS]       measure VM entry and exit on this host; bench FILE ... is deno bench with the same arguments
   fuzz FILE [OPTIONS]   tests whose fuzz() looks for inputs that fail: --time SECONDS (60), --runs N, --seed N, --filter TEXT
   setup                 fetch and make all that tests need; --c-compiler installs a C compiler, too; --no-install nothing;
-                        --firmware fetches SeaBIOS, OVMF, GRUB, iPXE, Memtest86+, Xen
+                        --gdb installs gdb; --firmware fetches SeaBIOS, OVMF, GRUB, iPXE, Memtest86+, Xen
   image export FILE     pack the emulated machine; image import FILE unpacks it where its kernel cannot be fetched
   doctor                what this machine has, which KVM tests would use, and what to do about it
   help                  this text
 
 Options of test, beside those of deno test
   --guest-coverage=FILE which lines of guests were executed, in the format of lcov (lcov.info)
+  --gdb TEXT            only tests with TEXT in their name; one that fails waits at its guest's fault for gdb, at port 1234
 
 Options of run
   --append TEXT         the kernel's command line; --initrd FILE, --module FILE (more than one): files for it
   --memory SIZE         such as 64M; --cpus N; --disk FILE: an IDE disk (what the guest writes stays in memory)
   --mode MODE           real, protected, long, …; --kind KIND and --origin ADDRESS where the file does not say what it is
   --until TEXT          the run ends well as soon as the guest writes TEXT; --timeout SECONDS (60); --trace shows every exit
+  --gdb                 waits for gdb at port 1234 (--gdb-port PORT) before the guest's first instruction
   exit code             status << 1 | 1 of a write to port 0xf4; 0 at HLT, power off, TEXT; 124 when the time is over; else 1
 
 Options of bench
@@ -52,6 +54,7 @@ processor: the same results, no real timing. A machine that Bochs emulates has a
 Environment
   VMEXIT_KVM            which KVM to use, whatever there is: host, nested (the same as qemu-svm), qemu-svm or bochs-vmx
   VMEXIT_GUEST_COVERAGE the file of --guest-coverage, for plain deno test
+  VMEXIT_GDB            the port where a test that fails waits for gdb, for plain deno test
   VMEXIT_TIMEOUT_SCALE  what time limits are multiplied by (1; 20 in an emulated machine)
   XDG_CACHE_HOME        where what was fetched and made is kept, in a folder vmexit (~/.cache)
   TMPDIR                where a run keeps its temporary files (/tmp)

@@ -55,10 +55,29 @@ export async function run(
   using vm = boot(image, { ...bootOptions, devices: [monitor, ...devices] } as typeof bootOptions);
   if (tables !== undefined) vm.memory.write(tables.address, tables.bytes);
   try {
+    if (given.gdb !== undefined) debug(vm, monitor, given.gdb, writeError);
     return await drive(vm, monitor, { given, writeError, signal });
   } finally {
     monitor.show();
     monitor.showScreen();
+  }
+}
+
+/** Hands the guest to gdb, until that lets go of it: it runs on by itself then. */
+function debug(
+  vm: Machine,
+  monitor: Monitor,
+  port: number,
+  writeError: (line: string) => void,
+): void {
+  monitor.pauses = false;
+  try {
+    vm.serveGdb({
+      port,
+      onListening: (port) => writeError(`vmexit: waits for gdb -ex "target remote :${port}"`),
+    });
+  } finally {
+    monitor.pauses = true;
   }
 }
 
@@ -91,6 +110,8 @@ class Monitor implements Device {
   readonly #write: (bytes: Uint8Array) => void;
   #isSeen = false;
   #ticks = 0;
+  /** Whether it stops the run now and then. */
+  pauses = true;
 
   constructor(board: RunBoard, { until }: RunArguments, write: (bytes: Uint8Array) => void) {
     const { consoles, bios } = board;
@@ -116,7 +137,9 @@ class Monitor implements Device {
       timers.at(timers.now + SHOW_NANOSECONDS, tick);
       this.show();
       this.#ticks++;
-      if (this.#isSeen || this.#ticks % PAUSES === 0) throw new Pause(this.#isSeen);
+      if (this.pauses && (this.#isSeen || this.#ticks % PAUSES === 0)) {
+        throw new Pause(this.#isSeen);
+      }
     };
     timers.at(timers.now + SHOW_NANOSECONDS, tick);
   }

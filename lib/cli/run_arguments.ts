@@ -2,6 +2,7 @@ import { basename, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import type { ImageKind } from "../guest/loaders/boot_protocol.ts";
 import type { KernelOptions } from "../machine/boot/boot_options.ts";
+import { GDB_PORT } from "../machine/gdb/serve_gdb.ts";
 import type { Mode } from "../x86/boot/cpu_state.ts";
 
 /** What `vmexit run` is told. */
@@ -28,12 +29,16 @@ export interface RunArguments {
   readonly timeout: number;
   /** The text that ends the run well. */
   readonly until: string | undefined;
+  /** The port where gdb is waited for; undefined where it is not. */
+  readonly gdb: number | undefined;
 }
 
 const OPTIONS = {
   append: { type: "string" },
   cpus: { type: "string" },
   disk: { type: "string" },
+  gdb: { type: "boolean" },
+  "gdb-port": { type: "string" },
   initrd: { type: "string" },
   kind: { type: "string" },
   memory: { type: "string" },
@@ -83,7 +88,13 @@ export function readRunArguments(args: readonly string[]): RunArguments {
       ? DEFAULT_SECONDS
       : numberOf("timeout", values.timeout, 1, MOST_SECONDS),
     until,
+    gdb: gdbPort(values.gdb ?? false, values["gdb-port"]),
   };
+}
+
+function gdbPort(isAsked: boolean, port: string | undefined): number | undefined {
+  if (port !== undefined) return numberOf("gdb-port", port, 0, 0xffff);
+  return isAsked ? GDB_PORT : undefined;
 }
 
 function parse(args: readonly string[]) {

@@ -13,9 +13,15 @@ import {
 import type { CommandContext } from "./command_context.ts";
 import { chooseKvm, machineProgram, prepareKvm } from "./prepare_kvm.ts";
 
-/** What compiles the C programs that vmexit compares itself with. */
-const C_COMPILER_PACKAGES = ["gcc", "libc6-dev", "linux-libc-dev"];
-const C_COMPILER_OPTION = "--c-compiler";
+/** Programs that tests of the project use: what installs them, by the options that ask for them. */
+const PROGRAMS = {
+  "--c-compiler": {
+    program: "cc",
+    packages: ["gcc", "libc6-dev", "linux-libc-dev"],
+    reason: "a C compiler",
+  },
+  "--gdb": { program: "gdb", packages: ["gdb"], reason: "gdb" },
+};
 
 /** Nothing is installed on this system; only the emulated machine's image is made. `boot` asks for it so. */
 const NO_INSTALL_OPTION = "--no-install";
@@ -26,7 +32,7 @@ const FIRMWARE_OPTION = "--firmware";
 /** The machine that counts instructions: QEMU, also where there is a KVM, and its image. */
 const INSTRUCTION_CLOCK_OPTION = "--instruction-clock";
 const OPTIONS: readonly string[] = [
-  C_COMPILER_OPTION,
+  ...Object.keys(PROGRAMS),
   FIRMWARE_OPTION,
   INSTRUCTION_CLOCK_OPTION,
   NO_INSTALL_OPTION,
@@ -35,7 +41,7 @@ const OPTIONS: readonly string[] = [
 const OPTIONS_TEXT = `${OPTIONS.slice(0, -1).join(", ")} and ${OPTIONS.at(-1)}`;
 
 /**
- * `vmexit setup [--c-compiler] [--firmware] [--instruction-clock] [--no-install]`: fetches and makes all that tests need, and does nothing where it is
+ * `vmexit setup [--c-compiler] [--gdb] [--firmware] [--instruction-clock] [--no-install]`: fetches and makes all that tests need, and does nothing where it is
  * there already.
  *
  * @param args The command's arguments.
@@ -62,9 +68,10 @@ export async function setup(args: readonly string[], context: CommandContext): P
     packages.push(...ofClock.filter((name) => !packages.includes(name)));
     reasons.push("the instruction clock");
   }
-  if (args.includes(C_COMPILER_OPTION) && await findProgram("cc") === undefined) {
-    packages.push(...C_COMPILER_PACKAGES);
-    reasons.push("a C compiler");
+  for (const [option, { program, packages: ofProgram, reason }] of Object.entries(PROGRAMS)) {
+    if (!args.includes(option) || await findProgram(program) !== undefined) continue;
+    packages.push(...ofProgram);
+    reasons.push(reason);
   }
   // All in one command, because without root a person has to type it.
   if (packages.length > 0 && await findNasm() === undefined) {

@@ -12,6 +12,7 @@ const WITH_VALUE: ReadonlySet<string> = new Set([
   COVERAGE_THRESHOLD,
   "--ext",
   "--filter",
+  "--gdb",
   "--import-map",
   "--inspect-publish-uid",
   "--junit-path",
@@ -55,6 +56,8 @@ export interface TestArguments {
   coverageThreshold?: string;
   /** The file of `--guest-coverage`, which is vmexit's own. */
   guestCoverage?: string;
+  /** The value of `--gdb`, vmexit's own: which tests wait for gdb where they fail. */
+  gdb?: string;
   /** Whether only the raw coverage data are wanted. */
   rawCoverage: boolean;
   /** All of them but `--junit-path`, as typed. */
@@ -100,6 +103,12 @@ export function testArguments(args: readonly string[]): TestArguments {
     }
     if (name === "--guest-coverage") {
       parsed.guestCoverage = value || DEFAULT_GUEST_COVERAGE;
+      continue;
+    }
+    if (name === "--gdb") {
+      parsed.gdb = value;
+      parsed.others.push("--filter", value);
+      parsed.options.push("--filter", value);
       continue;
     }
     parsed.others.push(...words);

@@ -1,4 +1,6 @@
 import { dirname, join, resolve } from "node:path";
+import { GDB_VARIABLE } from "../machine/gdb/debug_failures.ts";
+import { GDB_PORT } from "../machine/gdb/serve_gdb.ts";
 import type { KvmChoice } from "../kvm/remote/kvm_choice.ts";
 import { bochsVmx, NestedError } from "../nested/mod.ts";
 import type { CommandContext } from "./command_context.ts";
@@ -43,6 +45,16 @@ function guestCoverage(
   return new GuestCoverage(file);
 }
 
+/** Says where a test that fails waits for gdb, where that was asked for. */
+function debugging(
+  { gdb }: TestArguments,
+  note: (line: string) => void,
+): Record<string, string> {
+  if (gdb === undefined) return {};
+  note(`a test that fails waits for gdb -ex "target remote :${GDB_PORT}"`);
+  return { [GDB_VARIABLE]: String(GDB_PORT) };
+}
+
 /**
  * `vmexit test [deno test arguments]`: sees to it that there is a KVM, runs `deno test` with the same arguments, and
  * prints as its last line how many tests passed and failed.
@@ -85,7 +97,7 @@ export async function testCommand(
       try {
         const code = await runDeno(args, {
           cwd,
-          env: { ...env, ...coverage?.environment },
+          env: { ...env, ...coverage?.environment, ...debugging(parsed, progress.note) },
           signal,
         });
         result = { code };

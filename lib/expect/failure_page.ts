@@ -1,4 +1,4 @@
-import type { MachineCpu } from "../machine/machine.ts";
+import { debugFailureOf, type MachineCpu } from "../machine/machine.ts";
 import { statePage } from "../machine/report/state_page.ts";
 
 /** A method that a test calls to assert something. */
@@ -113,7 +113,9 @@ export function assertResult(
     checkIsSaying(machine, result, negated, matcher);
     return;
   }
-  throw new AssertionError(failurePage(machine, result, negated), matcher);
+  const page = failurePage(machine, result, negated);
+  debugFailureOf(machine.machine, page);
+  throw new AssertionError(page, matcher);
 }
 
 /** A result that holds because nothing was looked at is the test's mistake. */

@@ -150,7 +150,8 @@ export class Board implements Disposable {
   readonly runControl: RunControl;
   /** The serial line at COM1, if there is one. */
   readonly serial: Uart | undefined;
-  readonly #kick = new Kick();
+  /** Who ends a run from outside. */
+  readonly kick: Kick = new Kick(() => this.#limit.tickAtLeast(KICK_MILLISECONDS));
   readonly #parts: BoardInit;
   readonly #limit: TimeLimit;
   readonly #timers: Timers | undefined;
@@ -218,7 +219,7 @@ export class Board implements Disposable {
         ? undefined
         : new ExitPort(() => this.runControl.stop()),
       checkUsable: (what) => this.checkUsable(what),
-      takeEvent: () => this.#attached.takeEvent() ?? this.#kick.take(),
+      takeEvent: () => this.#attached.takeEvent() ?? this.kick.take(),
       pendingOfDevices: () => this.#attached.pending,
       reset: (isInit) => this.#reset(isInit),
       ends: new RunEnds(settings),
@@ -349,15 +350,8 @@ export class Board implements Disposable {
     }
   }
 
-  /** See {@linkcode Machine.kick}. */
-  get kick(): Int32Array<SharedArrayBuffer> {
-    this.checkUsable("be kicked");
-    this.#limit.tickAtLeast(KICK_MILLISECONDS);
-    return this.#kick.word;
-  }
-
   get #hasEvent(): boolean {
-    return this.#attached.hasEvent || this.#kick.isAsked;
+    return this.#attached.hasEvent || this.kick.isAsked;
   }
 
   /** See {@linkcode Injection.init}. */

@@ -8,8 +8,10 @@ import type { DeviceBus } from "./buses/device_bus.ts";
 import { cpuList } from "./cpu.ts";
 import type { ExitHandler, StatefulExitHandler } from "./exits/exit_handlers.ts";
 import type { Interrupts } from "./interrupts/interrupts.ts";
+import { debugFailure } from "./gdb/debug_failures.ts";
+import { type GdbOptions, serveGdb } from "./gdb/serve_gdb.ts";
 import { MachineCpuOf } from "./machine_cpu.ts";
-import { fromCaller, iteratedFromCaller } from "./run/run_errors.ts";
+import { fromCaller, isErrorOf, iteratedFromCaller } from "./run/run_errors.ts";
 import { Inputs } from "./snapshot/inputs.ts";
 import type { Snapshot } from "./snapshot/snapshot.ts";
 import type { RunControl } from "./run/run_control.ts";
@@ -17,6 +19,9 @@ import type { ExitsOptions, ObservedExit, RunOptions } from "./run/run_options.t
 
 /** What runs a machine. For matchers, whose runs have parts. */
 export let runControlOf: (machine: Machine) => RunControl;
+
+/** Has a test that is about to fail wait for gdb, where that is wanted. For matchers. */
+export let debugFailureOf: (machine: Machine, failure: string) => void;
 
 /** Makes a machine what another was, which was booted in the same way. For forks. */
 export let adoptSnapshot: (machine: Machine, snapshot: Snapshot) => void;
@@ -76,6 +81,8 @@ export class Machine extends MachineCpu implements Disposable {
 
   static {
     inputsOf = (machine) => machine.#inputs;
+    debugFailureOf = (machine, failure) =>
+      debugFailure(failure, (options) => machine.serveGdb(options));
     runControlOf = (machine) => machine.#board.runControl;
     adoptSnapshot = (machine, snapshot) => machine.#board.restore(snapshot, true);
   }
@@ -184,7 +191,14 @@ export class Machine extends MachineCpu implements Disposable {
    * @throws {KvmError} When KVM refuses to run it.
    */
   run(options: RunOptions = {}): Exit {
-    return fromCaller(this.run, () => this.#board.runControl.run(options));
+    return fromCaller(this.run, () => {
+      try {
+        return this.#board.runControl.run(options);
+      } catch (error) {
+        if (isErrorOf(this, error)) debugFailureOf(this, (error as Error).message);
+        throw error;
+      }
+    });
   }
 
   /**
@@ -279,7 +293,8 @@ export class Machine extends MachineCpu implements Disposable {
    * ```
    */
   get kick(): Int32Array<SharedArrayBuffer> {
-    return this.#board.kick;
+    this.checkUsable("be kicked");
+    return this.#board.kick.word;
   }
 
   /** Ends the run when the handler that calls this returns: `run` then returns that handler's exit. */
@@ -370,6 +385,30 @@ export class Machine extends MachineCpu implements Disposable {
     body: (input: Input, index: number) => NoPromise,
   ): void {
     fromCaller(this.forEachInput, () => this.#inputs.forEach(inputs, body));
+  }
+
+  /**
+   * Waits for gdb, which attaches by its remote protocol (`target remote :1234`), and lets it run the guest until it
+   * detaches or is gone: the test goes on from where the guest stands then. docs/gdb.md has what gdb can do.
+   *
+   * @throws {RangeError} When the port is none, or nobody attaches in time.
+   * @throws {SystemError} When the port is taken.
+   * @throws {TypeError} When the guest runs, or the machine is disposed.
+   *
+   * @example
+   * ```ts no-eval
+   * import { asm, boot } from "@vmexit/vmexit";
+   *
+   * using vm = boot(asm.file("guests/demo/hello.asm"));
+   * vm.serveGdb({ port: 1234 });
+   * ```
+   */
+  serveGdb(options: GdbOptions = {}): void {
+    fromCaller(this.serveGdb, () => {
+      this.checkUsable("serve gdb");
+      this.#board.checkStopped("serve gdb");
+      serveGdb(this, (isAsked) => this.#board.kick.when(isAsked), options);
+    });
   }
 
   /**

@@ -34,6 +34,7 @@ export type { ExceptionOptions, Injection } from "./interrupts/injection.ts";
 export type { KvmLevels } from "./cpu.ts";
 export type { InterruptEvent, Interrupts } from "./interrupts/interrupts.ts";
 export type { InterruptRoute } from "./interrupts/interrupt_routes.ts";
+export type { GdbOptions } from "./gdb/serve_gdb.ts";
 export type { LinearMemory } from "./memory/linear_memory.ts";
 export type { Machine, MachineCpu } from "./machine.ts";
 export type { MachineCpuOf } from "./machine_cpu.ts";

@@ -59,3 +59,15 @@ Deno.test("any permission on the command line is noticed", () => {
   }
   assertEquals(testArguments(["--fail-fast", "--parallel"]).permissions, false);
 });
+
+Deno.test("--gdb chooses tests as --filter does, in either way of writing it", () => {
+  for (const args of [["--gdb", "boot sector", "tests"], ["--gdb=boot sector", "tests"]]) {
+    const { gdb, others, options, paths } = testArguments(args);
+    assertEquals({ gdb, others, options, paths }, {
+      gdb: "boot sector",
+      others: ["--filter", "boot sector", "tests"],
+      options: ["--filter", "boot sector"],
+      paths: ["tests"],
+    });
+  }
+});

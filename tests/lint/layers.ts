@@ -74,6 +74,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
     report: ["registers", "host", "exits", "memory", "interrupts", "faults"],
     run: ["registers", "host", "exits", "interrupts", "faults", "buses", "report"],
     coverage: ["registers", "host", "memory", "run"],
+    gdb: ["registers", "host", "exits", "memory", "report", "run"],
     "cpu.ts": [
       "registers",
       "cpuid",
@@ -120,6 +121,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
       "run",
       "snapshot",
       "coverage",
+      "gdb",
       "cpu.ts",
       "board.ts",
       "machine_cpu.ts",

@@ -1,6 +1,7 @@
 import { MFD, O, SC, SEEK } from "../../../lib/ffi/files.ts";
 import { HUGE_PAGE_SIZE, MADV, MAP, PROT } from "../../../lib/ffi/mman.ts";
 import { PROCESS_ABI } from "../../../lib/ffi/process_calls.ts";
+import { SOCKET_ABI } from "../../../lib/ffi/socket.ts";
 import { IOCTLS } from "../../../lib/kvm/abi/ioctls.ts";
 import { SYSTEM_CALL } from "../../../lib/kvm/remote/window.ts";
 import { assert, assertEquals } from "@std/assert";
@@ -11,6 +12,7 @@ async function ask(expressions: readonly string[]): Promise<number[]> {
   const source = [
     "#define _GNU_SOURCE",
     ...["fcntl.h", "poll.h", "signal.h", "spawn.h", "stddef.h", "stdio.h", "dirent.h"],
+    ...["errno.h", "netinet/in.h", "netinet/tcp.h"],
     ...["sys/mman.h", "sys/socket.h", "sys/stat.h", "sys/syscall.h", "sys/time.h", "unistd.h"],
   ].map((line) => line.startsWith("#") ? line : `#include <${line}>`);
   const prints = expressions.map((each) => `printf("%ld\\n", (long)(${each}));`);
@@ -28,6 +30,7 @@ Deno.test("the numbers of system calls agree with <sys/syscall.h>", async () => 
 
 Deno.test("what processes are started and spoken with by agrees with the C library's headers", async () => {
   assertEquals(await ask(Object.keys(PROCESS_ABI)), Object.values(PROCESS_ABI));
+  assertEquals(await ask(Object.keys(SOCKET_ABI)), Object.values(SOCKET_ABI));
   const others = {
     O_RDWR: O.RDWR,
     O_CLOEXEC: O.CLOEXEC,

@@ -1,0 +1,97 @@
+import { hex } from "../../x86/hex.ts";
+import { describeWalk } from "../../x86/paging/page_walk.ts";
+import { exitRows, exitRuns } from "../report/exit_text.ts";
+import { statePage } from "../report/state_page.ts";
+import type { DebuggedCpu, DebuggedMachine } from "./debugged_machine.ts";
+
+/** How many exits are shown where nobody says how many. */
+const EXITS_SHOWN = 16;
+
+interface Command {
+  readonly arguments?: string;
+  readonly what: string;
+  run(context: Context): string;
+}
+
+/** What a command is about. */
+export interface MonitorContext {
+  readonly machine: DebuggedMachine;
+  /** The CPU that gdb's user looks at. */
+  readonly cpu: DebuggedCpu;
+  /** What the test has failed with, where gdb is wanted for that. */
+  readonly failure: string | undefined;
+}
+
+interface Context extends MonitorContext {
+  readonly given: readonly string[];
+}
+
+const COMMANDS: Readonly<Record<string, Command>> = {
+  help: { what: "these commands", run: help },
+  state: {
+    what: "where the guest is and how it came there: the failure page",
+    run: ({ cpu }) => statePage(cpu),
+  },
+  failure: {
+    what: "what the test has failed with",
+    run: ({ failure }) =>
+      failure ?? "the test has not failed: gdb was asked for by serveGdb or vmexit run",
+  },
+  registers: {
+    what: "all registers, segments with their descriptors",
+    run: ({ cpu }) => cpu.registers.dump(),
+  },
+  exits: { arguments: "[COUNT]", what: `the last exits (${EXITS_SHOWN})`, run: exits },
+  walk: { arguments: "ADDRESS", what: "the page tables' entries for a linear address", run: walk },
+  answer: {
+    arguments: "VALUE",
+    what: "answers the read that nothing answers, so that the guest can go on",
+    run({ machine, given }) {
+      machine.answer(number(given[0]));
+      return `answered with ${hex(number(given[0]))}`;
+    },
+  },
+};
+
+/** Carries out `monitor …` of gdb, and gives the text that its user reads. */
+export function monitor(line: string, context: MonitorContext): string {
+  const [name = "help", ...given] = line.trim().split(/\s+/).filter((word) => word !== "");
+  const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined;
+  if (command === undefined) return `There is no command "${name}".\n${help()}`;
+  try {
+    return command.run({ ...context, given });
+  } catch (error) {
+    if (error instanceof RangeError || error instanceof TypeError) return error.message;
+    throw error;
+  }
+}
+
+function help(): string {
+  const rows = Object.entries(COMMANDS).map(([name, command]) => ({
+    usage: `monitor ${name}${command.arguments === undefined ? "" : ` ${command.arguments}`}`,
+    what: command.what,
+  }));
+  const width = Math.max(...rows.map(({ usage }) => usage.length));
+  return rows.map(({ usage, what }) => `${usage.padEnd(width)}  ${what}`).join("\n");
+}
+
+function exits({ machine, cpu, given: [count] }: Context): string {
+  const shown = exitRuns(cpu.log.records()).slice(
+    -(count === undefined ? EXITS_SHOWN : Number(number(count))),
+  );
+  if (shown.length === 0) return "no exits yet";
+  return exitRows(shown, machine.exitingCpu.lastExit, machine.cpus.length > 1).join("\n");
+}
+
+function walk({ cpu, given: [address] }: Context): string {
+  return describeWalk(cpu.linear.walk(number(address))).join("\n");
+}
+
+function number(text: string | undefined): bigint {
+  if (text !== undefined && /^(0x[\da-f]+|\d+)$/i.test(text)) return BigInt(text);
+  throw new RangeError(
+    `Cannot read ${
+      text === undefined ? "nothing" : JSON.stringify(text)
+    } as a number: write 0x1000 or 4096`,
+  );
+}
