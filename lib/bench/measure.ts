@@ -3,7 +3,10 @@ import type { Batch, Benchmark, BenchmarkRun } from "./benchmark.ts";
 import type { Measurement, Unmeasured } from "./results.ts";
 import { median, summarize } from "./statistics.ts";
 
-/** How long a benchmark is given. Times are in milliseconds of the benchmark's own clock. */
+/**
+ * How long a benchmark is given, in milliseconds: of its own clock, or of the clock on the wall where what lies between its
+ * operations takes longer.
+ */
 export interface Effort {
   /** How long a batch lasts, at least; and long beside the clock's grain. */
   readonly batch: number;
@@ -49,8 +52,8 @@ const GRAINS = 1000;
 /** How often a number of operations is tried before it is found too small. */
 const TRIES = 3;
 
-/** Tries that last so long are not made longer, however little of it is the operations' own. */
-const LONGEST_TRY_MILLISECONDS = 250;
+/** A try that lasts so long is not made longer, however little of it is the operations' own. */
+const LONGEST_TRY_MILLISECONDS = 80;
 
 /** What is compared when it is asked whether a benchmark is steady: the last so many batches with those before. */
 const WINDOW = 10;
@@ -120,36 +123,39 @@ async function figures(
   { effort, grain, signal }: MeasureOptions,
 ): Promise<Omit<Measurement, "name" | "group" | "what">> {
   const turns = new Turns(signal);
-  const end = performance.now() + effort.limit;
-  const isLate = () => performance.now() > end;
+  const began = performance.now();
+  const isLate = () => performance.now() > began + effort.limit;
   const least = Math.max(effort.batch * NANOSECONDS_PER_MILLISECOND, GRAINS * grain);
   const warm = new WarmUp();
   let operations = 1;
-  let lasted = 0;
+  let quickestTry = 0;
   for (let quickest = 0; quickest < least && operations < MOST_OPERATIONS;) {
     // What a benchmark does beside its operations takes its time as well.
-    if (lasted > LONGEST_TRY_MILLISECONDS || isLate()) break;
+    if (quickestTry > LONGEST_TRY_MILLISECONDS || isLate()) break;
     if (quickest > 0) operations *= 2;
-    const began = performance.now();
     // The first of a kind is slow, which says nothing about the others.
-    quickest = Math.min(...Array.from({ length: TRIES }, () => {
-      return warm.add(checked(run, operations)).nanoseconds;
-    }));
-    lasted = performance.now() - began;
+    quickest = quickestTry = Infinity;
+    for (let count = 0; count < TRIES; count++) {
+      const tried = performance.now();
+      quickest = Math.min(quickest, warm.add(checked(run, operations)).nanoseconds);
+      quickestTry = Math.min(quickestTry, performance.now() - tried);
+    }
     await turns.take();
   }
-  const atMost = effort.longestWarmUp * NANOSECONDS_PER_MILLISECOND;
-  while (!warm.isEnough(effort) && warm.nanoseconds < atMost && !isLate()) {
+  const spent = (since: number, nanoseconds: number) =>
+    Math.max(performance.now() - since, nanoseconds / NANOSECONDS_PER_MILLISECOND);
+  while (!warm.isEnough(effort) && spent(began, warm.nanoseconds) < effort.longestWarmUp) {
     warm.add(checked(run, operations));
     await turns.take();
   }
 
   const batches: Batch[] = [];
-  const duration = effort.duration * NANOSECONDS_PER_MILLISECOND;
-  for (let spent = 0; spent < duration || batches.length < effort.batches;) {
+  const counted = performance.now();
+  let own = 0;
+  while (spent(counted, own) < effort.duration || batches.length < effort.batches) {
     const batch = checked(run, operations);
     batches.push(batch);
-    spent += batch.nanoseconds;
+    own += batch.nanoseconds;
     if (isLate()) break;
     await turns.take();
   }

@@ -1,6 +1,5 @@
 import { pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
-import config from "../../deno.json" with { type: "json" };
 import {
   type Change,
   checkComparable,
@@ -8,20 +7,22 @@ import {
   DEFAULT_THRESHOLD,
   IncomparableError,
 } from "../bench/baseline.ts";
-import { fingerprint } from "../bench/fingerprint.ts";
 import { markdown } from "../bench/markdown.ts";
-import { QUICK, THOROUGH } from "../bench/measure.ts";
 import { OutputError, OutputFile } from "../bench/output_file.ts";
 import { parseResults, type Results } from "../bench/results.ts";
-import { machineMemory } from "../bench/machine_memory.ts";
-import { clockInUse, runSuite } from "../bench/run_suite.ts";
-import { suite } from "../bench/suite/mod.ts";
 import { changeTable, resultsTable, type Terminal } from "../bench/table.ts";
-import { chosenKvm } from "../kvm/remote/kvm_choice.ts";
-import { bochsVmx, qemuIcount } from "../nested/mod.ts";
+import {
+  bochsVmx,
+  type MachineProgram,
+  NestedError,
+  type NestedMachine,
+  qemuIcount,
+  requireMachineProgram,
+} from "../nested/mod.ts";
+import { filtered, measureSuite, type SaidOfSuite } from "./bench_suite.ts";
 import { benchVsC } from "./bench_vs_c.ts";
 import type { CommandContext } from "./command_context.ts";
-import { bootGuests, nestedCommand } from "./nested_command.ts";
+import { nestedCommand } from "./nested_command.ts";
 import { chooseKvm, machineProgram, prepareKvm } from "./prepare_kvm.ts";
 import { runDeno, writeAll } from "./run_deno.ts";
 import { testArguments } from "./test_arguments.ts";
@@ -46,9 +47,6 @@ const OPTIONS = {
 
 /** What `--clock` may say: instructions are counted in a machine that does. */
 const INSTRUCTIONS = "instructions";
-
-/** Options whose files are this machine's. */
-const WITH_FILE = ["save", "html", "baseline"] as const;
 
 const PERCENT = 100;
 
@@ -79,21 +77,8 @@ export async function bench(args: readonly string[], context: CommandContext): P
     }
     return 0;
   }
-  const main = new URL("./main.ts", import.meta.url);
-  const isCounted = options.clock === INSTRUCTIONS && clockInUse() !== INSTRUCTIONS;
-  if (isCounted || chosenKvm().kvm === "bochs-vmx") {
-    const files = WITH_FILE.filter((name) => options[name] !== undefined);
-    if (files.length > 0) {
-      throw new TypeError(
-        `Cannot use --${files[0]} with ${
-          isCounted ? "--clock=instructions" : "the machine bochs-vmx"
-        }: the suite runs inside an emulated machine. Take what --json prints.`,
-      );
-    }
-  }
-  if (isCounted) return await nestedCommand(main, ["bench", ...args], qemuIcount(), context);
   try {
-    return await bootGuests(main, ["bench", ...args], () => runHere(options, context), context);
+    return await benchSuite(options, context);
   } catch (error) {
     const isExpected = error instanceof IncomparableError || error instanceof OutputError;
     if (!isExpected) throw error;
@@ -135,54 +120,66 @@ function readOptions(args: readonly string[]) {
   return { ...values, threshold, benchmarks: filtered(values.filter) };
 }
 
-/** Those whose name or group has the text, or matches the expression: `--filter /^pio_/`, as `deno bench` has it. */
-function filtered(filter: string | undefined) {
-  if (filter === undefined) return suite;
-  const expression = /^\/(.*)\/$/.exec(filter)?.[1];
-  const pattern = expression === undefined ? undefined : new RegExp(expression);
-  const found = suite.filter(({ name, group }) =>
-    [name, group].some((text) => pattern?.test(text) ?? text.includes(filter))
-  );
-  if (found.length > 0) return found;
-  throw new RangeError(
-    `Cannot find a benchmark by --filter ${filter}: vmexit bench --list names them`,
-  );
-}
-
-async function runHere(options: BenchOptions, context: CommandContext): Promise<number> {
-  const { signal, progress } = context;
-  const before = options.baseline === undefined
+/** Measures, here or where the KVM is, and makes of the results here what was asked for. */
+async function benchSuite(options: BenchOptions, context: CommandContext): Promise<number> {
+  const { baseline, threshold } = options;
+  const before = baseline === undefined
     ? undefined
-    : parseResults(await readBaseline(options.baseline), options.baseline);
+    : parseResults(await readBaseline(baseline), baseline);
   using files = new DisposableStack();
   const save = options.save === undefined ? undefined : files.use(new OutputFile(options.save));
   const html = options.html === undefined ? undefined : files.use(new OutputFile(options.html));
 
-  const clock = clockInUse();
-  const { deno, v8 } = Deno.version;
-  const on = fingerprint({ vmexit: config.version, deno, v8 }, await emulator());
-  if (before !== undefined) checkComparable(before, { clock, fingerprint: on }, options.baseline!);
-  const results = await runSuite({
-    benchmarks: options.benchmarks,
-    effort: options.quick ? QUICK : THOROUGH,
-    fingerprint: on,
-    clock,
-    machineMemory: options.filter === undefined ? () => machineMemory() : undefined,
-    signal,
-    onBenchmark(name, number, count) {
-      if (Deno.stderr.isTerminal()) progress.show(`${number} of ${count}: ${name}`);
-    },
+  const results = await measured(options, context, (on) => {
+    if (before !== undefined) checkComparable(before, on, baseline!);
   });
-  progress.clear();
-  const changes = before &&
-    compareResults(before, results, options.baseline!, options.threshold);
+  const changes = before && compareResults(before, results, baseline!, threshold);
   save?.write(json(results));
   if (html !== undefined) {
     const { htmlReport } = await import("../bench/report/html_report.ts");
     html.write(await htmlReport(results, before, changes));
   }
   print(options, results, changes);
-  return conclude(results, changes, options.threshold);
+  return conclude(results, changes, threshold);
+}
+
+/**
+ * Has the suite measured.
+ *
+ * @param check Hears on what, before anything is measured; what it throws ends it.
+ */
+async function measured(
+  { clock, filter, quick }: BenchOptions,
+  context: CommandContext,
+  check: (on: Pick<Results, "clock" | "fingerprint">) => void,
+): Promise<Results> {
+  const { progress, signal } = context;
+  let results: Results | undefined;
+  const hear = (said: SaidOfSuite) => {
+    if ("on" in said) check(said.on);
+    else if ("results" in said) results = said.results;
+    else if (Deno.stderr.isTerminal()) progress.show(said.begins);
+  };
+  const inside = async (machine: NestedMachine) => {
+    await requireMachineProgram(machine, progress.show, signal);
+    const choice = JSON.stringify({ filter, quick, emulator: await version(machine) });
+    const module = new URL("./bench_suite.ts", import.meta.url);
+    const onLine = (line: string) => hear(JSON.parse(line));
+    const code = await nestedCommand(module, [choice], machine, context, { onLine });
+    if (results === undefined) throw new NestedError(`The suite failed with exit code ${code}`);
+  };
+  const choice = clock === INSTRUCTIONS ? undefined : chooseKvm(context);
+  if (choice === undefined) await inside(qemuIcount());
+  else if (choice.kvm === "bochs-vmx") await inside(bochsVmx());
+  else {
+    const { PATH } = await prepareKvm(choice, context);
+    Deno.env.set("PATH", PATH);
+    const program = machineProgram(choice);
+    const emulator = program && await version(program);
+    await measureSuite({ filter, quick, emulator }, hear, signal);
+  }
+  progress.clear();
+  return results!;
 }
 
 async function readBaseline(path: string): Promise<string> {
@@ -198,12 +195,12 @@ async function readBaseline(path: string): Promise<string> {
   }
 }
 
-/** What emulates the machine whose KVM is used, with its version. */
-async function emulator(): Promise<string | undefined> {
-  const program = machineProgram(chosenKvm());
-  if (program === undefined) return undefined;
-  const { stdout } = await new Deno.Command(program.program, { args: ["--version"] }).output();
-  return new TextDecoder().decode(stdout).split("\n")[0];
+/** The line in which an emulator says which it is. */
+async function version({ program }: MachineProgram): Promise<string | undefined> {
+  const { stdout, stderr } = await new Deno.Command(program, { args: ["--version"] }).output();
+  const decoder = new TextDecoder();
+  const said = decoder.decode(stdout) + decoder.decode(stderr);
+  return /^.*\bemulator\b.*\d.*$/im.exec(said)?.[0].trim();
 }
 
 function json(results: Results): string {
@@ -257,7 +254,7 @@ async function benchFiles(args: readonly string[], context: CommandContext): Pro
   const rest = others.filter((arg) => !paths.includes(arg));
   for (const path of paths) {
     const url = pathToFileURL(path);
-    const code = await nestedCommand(url, rest, bochsVmx(), context, "bench");
+    const code = await nestedCommand(url, rest, bochsVmx(), context, { subcommand: "bench" });
     if (code !== 0) return code;
   }
   return 0;

@@ -1,19 +1,10 @@
-import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
 import { fileURLToPath } from "node:url";
-import {
-  bochsVmx,
-  cacheFolder,
-  NestedError,
-  type NestedMachine,
-  qemuIcount,
-  startNested,
-} from "../nested/mod.ts";
+import { bochsVmx, NestedError, type NestedMachine, qemuIcount } from "../nested/mod.ts";
 import type { CommandContext } from "./command_context.ts";
-import { nestedDeno } from "./nested_command.ts";
+import { nestedCommand } from "./nested_command.ts";
 import { chooseKvm, prepareKvm } from "./prepare_kvm.ts";
-import { projectFiles, projectRoot } from "./project_files.ts";
-import { captureDeno, denoFolder, writeAll } from "./run_deno.ts";
+import { captureDeno, writeAll } from "./run_deno.ts";
 
 /** What a comparison found by one clock: of an operation, on the instruction clock instructions, else nanoseconds. */
 export interface ClockFigures {
@@ -39,8 +30,6 @@ export interface Compared extends ClockFigures {
 const CLOCKS = ["instructions", "wall"] as const;
 type Clock = typeof CLOCKS[number];
 
-const LEFT_OUT: ReadonlySet<string> = new Set([".git", "node_modules"]);
-
 /** The project's own benchmarks, which are not published. */
 const BENCH = new URL("../../bench/", import.meta.url);
 
@@ -61,32 +50,13 @@ async function runInside(
   args: readonly string[],
   context: CommandContext,
 ): Promise<string> {
-  const { progress, signal } = context;
-  const module = new URL("vs_c.ts", BENCH);
-  const cwd = fileURLToPath(BENCH);
-  const starting = startNested({ machine, onProgress: progress.show, signal });
-  starting.catch(() => {});
-  await captureDeno(["cache", module.href], { cwd, signal });
-  const files = await projectFiles([module], cwd, [], denoFolder(), signal);
-  const root = await projectRoot(cwd);
-  files.push({ host: root, exclude: (path) => LEFT_OUT.has(basename(path)) });
-  await using session = await starting;
-  progress.show(`measuring in an emulated machine (${machine.description})`);
-  const decoder = new TextDecoder();
-  let said = "";
-  const code = await nestedDeno(
-    session,
-    ["run", "--allow-all", "--no-check", "--cached-only", module.href, ...args],
-    {
-      cwd,
-      filesIn: [...files, { host: join(cacheFolder(), "bench") }],
-      onStdout: (chunk) => said += decoder.decode(chunk, { stream: true }),
-      isCaptured: true,
-      progress,
-    },
-  );
+  const lines: string[] = [];
+  const code = await nestedCommand(new URL("vs_c.ts", BENCH), args, machine, context, {
+    cwd: fileURLToPath(BENCH),
+    onLine: (line) => lines.push(line),
+  });
   if (code !== 0) throw new NestedError(`The comparison with C failed with exit code ${code}`);
-  return said;
+  return lines.join("\n");
 }
 
 async function runHere(args: readonly string[], context: CommandContext): Promise<string> {

@@ -15,6 +15,16 @@ import { projectFiles, projectRoot } from "./project_files.ts";
 
 const LEFT_OUT: ReadonlySet<string> = new Set([".git", "node_modules"]);
 
+/** What may be otherwise with a nested command. */
+export interface NestedCommandOptions {
+  /** What Deno is to do with the module; default `"run"`. */
+  subcommand?: "run" | "bench";
+  /** The working directory; the host's current one unless told. */
+  cwd?: string;
+  /** Hears each line of standard output, which then does not go to our own; what it throws ends the command. */
+  onLine?: (line: string) => void;
+}
+
 /**
  * Runs a module in a nested machine as `deno run -A` or `deno bench -A` would run it here, in the same folder and with
  * the same files. For commands that need a KVM where the host has none: give them their own command line again, and
@@ -24,7 +34,7 @@ const LEFT_OUT: ReadonlySet<string> = new Set([".git", "node_modules"]);
  * @param args Its arguments.
  * @param machine The machine to run it in.
  * @param context Who hears of it, what ends it.
- * @param subcommand What Deno is to do with it.
+ * @param options What is otherwise.
  * @returns Its exit code.
  *
  * @example
@@ -42,28 +52,43 @@ export async function nestedCommand(
   args: readonly string[],
   machine: NestedMachine,
   context: CommandContext,
-  subcommand: "run" | "bench" = "run",
+  { subcommand = "run", cwd = Deno.cwd(), onLine }: NestedCommandOptions = {},
 ): Promise<number> {
   const { progress, signal } = context;
-  const cwd = Deno.cwd();
   const starting = startNested({ machine, onProgress: progress.show, signal });
   starting.catch(() => {});
   await captureDeno(["cache", module.href], { cwd, signal });
-  const files = await projectFiles([module], cwd, [], denoFolder(), signal);
-  if (module.protocol === "file:") {
-    // With what it reads beside its modules, when it belongs to another project than the one we are in.
-    files.push({
-      host: await projectRoot(dirname(fileURLToPath(module))),
-      exclude: (path) => LEFT_OUT.has(basename(path)),
-    });
-  }
+  // A module that is a file belongs to the project that it lies in, whose configuration says what it imports.
+  const home = module.protocol === "file:" ? dirname(fileURLToPath(module)) : cwd;
+  const files = await projectFiles([module], home, [], denoFolder(), signal);
+  files.push({
+    host: await projectRoot(cwd),
+    exclude: (path) => LEFT_OUT.has(basename(path)),
+  });
   await using session = await starting;
   progress.note(`running in a nested machine: ${machine.description}`);
   return await nestedDeno(
     session,
     [subcommand, "--allow-all", "--no-check", "--cached-only", module.href, ...args],
-    { cwd, filesIn: [...files, { host: join(cacheFolder(), "bench") }], progress },
+    {
+      cwd,
+      filesIn: [...files, { host: join(cacheFolder(), "bench") }],
+      onStdout: onLine && byLine(onLine),
+      isCaptured: onLine !== undefined,
+      progress,
+    },
   );
+}
+
+/** Makes whole lines of chunks of text. */
+function byLine(hear: (line: string) => void): (chunk: Uint8Array) => void {
+  const decoder = new TextDecoder();
+  let rest = "";
+  return (chunk) => {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = lines.pop()!;
+    lines.forEach(hear);
+  };
 }
 
 /**

@@ -2,7 +2,7 @@ import { asm } from "../../guest/asm.ts";
 import type { AsmSource } from "../../guest/asm_source.ts";
 import { KVM_IOEVENTFD } from "../../kvm/abi/constants.ts";
 import { Kvm } from "../../kvm/kvm.ts";
-import { requires } from "../../machine/host/requires.ts";
+import { type Needs, requires } from "../../machine/host/requires.ts";
 import type { Machine } from "../../machine/machine.ts";
 import { msiMessage } from "../../x86/apic/msi_message.ts";
 import { msrNumber } from "../../x86/msrs/msr_number.ts";
@@ -39,6 +39,8 @@ const GSI = 24;
 const SELF_IPIS: readonly {
   readonly name: string;
   readonly what: string;
+  /** Where an interrupt comes before the HLT that is to wait for it, nothing ends that. */
+  readonly needs?: Needs;
   around(send: AsmSource): AsmSource;
 }[] = [
   {
@@ -54,6 +56,7 @@ const SELF_IPIS: readonly {
   },
   {
     name: "self_ipi_sti_hlt",
+    needs: { interruptShadow: true },
     what: "held up by CLI, taken in STI; HLT",
     around: (send) =>
       asm`
@@ -89,6 +92,7 @@ const SELF_IPIS: readonly {
   },
   {
     name: "self_ipi_tpr_sti_hlt",
+    needs: { interruptShadow: true },
     what: "held up by CLI and the task priority, taken in STI; HLT",
     around: (send) =>
       asm`
@@ -116,10 +120,11 @@ function lowerPriority(): AsmSource {
   `;
 }
 
-const selfIpis: readonly GuestBenchmark[] = SELF_IPIS.flatMap(({ name, what, around }) => [
+const selfIpis: readonly GuestBenchmark[] = SELF_IPIS.flatMap(({ name, what, needs, around }) => [
   {
     name,
     what: `an IPI of the CPU to itself, by the ICR: ${what}`,
+    needs,
     interrupts: 1,
     guest: () =>
       xapicGuest(around(asm`
@@ -130,7 +135,7 @@ const selfIpis: readonly GuestBenchmark[] = SELF_IPIS.flatMap(({ name, what, aro
   {
     name: `x2apic_${name}`,
     what: `an IPI of the CPU to itself, by the x2APIC's SELF IPI register: ${what}`,
-    needs: { x2apic: true },
+    needs: { x2apic: true, ...needs },
     interrupts: 1,
     guest: () =>
       x2apicGuest(around(asm`

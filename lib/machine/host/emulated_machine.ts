@@ -25,7 +25,9 @@ export type EmulatorLack =
   /** Stepping traps. */
   | "singleStep"
   /** The time limit ends a guest that loops with interrupts off. */
-  | "interruptsTimeLimit";
+  | "interruptsTimeLimit"
+  /** No interrupt comes between STI and the instruction behind it. */
+  | "interruptShadow";
 
 /** Which emulated machines lack it, and how that is said. */
 export const EMULATORS_LACK: Readonly<
@@ -38,6 +40,11 @@ export const EMULATORS_LACK: Readonly<
   interruptsTimeLimit: {
     machines: ["bochs-vmx"],
     text: "a guest that loops with interrupts off cannot be interrupted",
+  },
+  // QEMU's VMRUN does not read the interrupt shadow that its #VMEXIT has written to the VMCB.
+  interruptShadow: {
+    machines: ["qemu-svm", "qemu-icount"],
+    text: "an exit behind STI lets an interrupt in before the next instruction",
   },
 };
 

@@ -133,6 +133,8 @@ export type Needs = { readonly [Need in CapabilityInCamelCase | CpuidFeature]?: 
   readonly breakpoints?: boolean;
   /** The time limit ends a guest that loops with interrupts off; in Bochs it hangs the machine. */
   readonly interruptsTimeLimit?: boolean;
+  /** No interrupt comes between STI and the instruction behind it; in QEMU it does when KVM's host is interrupted there. */
+  readonly interruptShadow?: boolean;
 };
 
 /** What is no capability and no CPUID feature. */
@@ -176,6 +178,7 @@ const OTHERS: Readonly<Record<OtherNeed, (host: HostFacts) => Fact>> = {
   singleStep: (host) => emulatorFact(host, "singleStep"),
   breakpoints: (host) => emulatorFact(host, "breakpoints"),
   interruptsTimeLimit: (host) => emulatorFact(host, "interruptsTimeLimit"),
+  interruptShadow: (host) => emulatorFact(host, "interruptShadow"),
 };
 
 let capabilities: ReadonlyMap<string, CapabilityName> | undefined;

@@ -49,6 +49,14 @@ const CASES: readonly [needs: Needs, reasons: readonly string[], host?: HostFact
     host({ machine: "bochs-vmx" }),
   ],
   [{ singleStep: false }, [], host({ machine: "bochs-vmx" })],
+  [{ interruptShadow: true }, [], host({ machine: "bochs-vmx" })],
+  [
+    { interruptShadow: true },
+    [
+      "an exit behind STI lets an interrupt in before the next instruction in this emulated machine (qemu-icount)",
+    ],
+    host({ machine: "qemu-icount" }),
+  ],
 ];
 
 for (const [needs, reasons, facts = host()] of CASES) {

@@ -1,0 +1,86 @@
+/**
+ * Measures the suite where the KVM can be reached: in the process of `vmexit bench`, or as a program of its own in an emulated
+ * machine, which prints what {@linkcode measureSuite} says as lines of JSON.
+ *
+ *   deno run -A lib/cli/bench_suite.ts '{ "quick": true, "filter": "pio" }'
+ *
+ * @module
+ */
+import config from "../../deno.json" with { type: "json" };
+import type { Benchmark } from "../bench/benchmark.ts";
+import { fingerprint } from "../bench/fingerprint.ts";
+import { QUICK, THOROUGH } from "../bench/measure.ts";
+import { machineMemory } from "../bench/machine_memory.ts";
+import type { Results } from "../bench/results.ts";
+import { clockInUse, runSuite } from "../bench/run_suite.ts";
+import { suite } from "../bench/suite/mod.ts";
+import { writeAll } from "./run_deno.ts";
+
+/** What is measured. */
+export interface SuiteChoice {
+  /** Those whose name or group has the text, or matches the expression between slashes. */
+  readonly filter?: string;
+  /** Roughly. */
+  readonly quick?: boolean;
+  /** What emulates the machine that has the KVM, with its version. */
+  readonly emulator?: string;
+}
+
+/** What is said while the suite is measured: on what, which benchmark begins, and at the end what it came to. */
+export type SaidOfSuite =
+  | { readonly on: Pick<Results, "clock" | "fingerprint"> }
+  | { readonly begins: string }
+  | { readonly results: Results };
+
+/**
+ * Those whose name or group has the text, or matches the expression: `--filter /^pio_/`, as `deno bench` has it.
+ *
+ * @throws {RangeError} When there is none.
+ */
+export function filtered(filter: string | undefined): readonly Benchmark[] {
+  if (filter === undefined) return suite;
+  const expression = /^\/(.*)\/$/.exec(filter)?.[1];
+  const pattern = expression === undefined ? undefined : new RegExp(expression);
+  const found = suite.filter(({ name, group }) =>
+    [name, group].some((text) => pattern?.test(text) ?? text.includes(filter))
+  );
+  if (found.length > 0) return found;
+  throw new RangeError(
+    `Cannot find a benchmark by --filter ${filter}: vmexit bench --list names them`,
+  );
+}
+
+/**
+ * Measures the suite on the KVM that this process reaches.
+ *
+ * @param choice What of it, and how.
+ * @param say Hears of it as it goes; what it throws ends the suite.
+ * @param signal Ends it.
+ */
+export async function measureSuite(
+  { filter, quick, emulator }: SuiteChoice,
+  say: (said: SaidOfSuite) => void,
+  signal?: AbortSignal,
+): Promise<void> {
+  const clock = clockInUse();
+  const { deno, v8 } = Deno.version;
+  const on = { clock, fingerprint: fingerprint({ vmexit: config.version, deno, v8 }, emulator) };
+  say({ on });
+  const results = await runSuite({
+    ...on,
+    benchmarks: filtered(filter),
+    effort: quick ? QUICK : THOROUGH,
+    machineMemory: filter === undefined ? () => machineMemory() : undefined,
+    signal,
+    onBenchmark: (name, number, count) => say({ begins: `${number} of ${count}: ${name}` }),
+  });
+  say({ results });
+}
+
+if (import.meta.main) {
+  const encoder = new TextEncoder();
+  await measureSuite(
+    JSON.parse(Deno.args[0]),
+    (said) => writeAll(Deno.stdout, encoder.encode(`${JSON.stringify(said)}\n`)),
+  );
+}
