@@ -15,7 +15,7 @@ export class OutputFile implements Disposable {
   constructor(path: string) {
     this.path = path;
     try {
-      if (isFolder(path)) throw new Error("it is a folder");
+      if (isNoFile(path)) throw new Error("it is a folder, or a device");
       const name = `.${basename(path)}-${crypto.randomUUID()}`;
       this.#unfinished = join(dirname(path), name);
       this.#file = Deno.openSync(this.#unfinished, { write: true, createNew: true });
@@ -45,9 +45,10 @@ export class OutputFile implements Disposable {
   }
 }
 
-function isFolder(path: string): boolean {
+/** What is there, and no file, is not to be replaced by one. */
+function isNoFile(path: string): boolean {
   try {
-    return Deno.statSync(path).isDirectory;
+    return !Deno.statSync(path).isFile;
   } catch {
     return false;
   }

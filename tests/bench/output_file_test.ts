@@ -42,7 +42,14 @@ Deno.test("a place where no file can be is refused before the work", () => {
       OutputError,
       `Cannot write ${folder}/no`,
     );
-    assertThrows(() => new OutputFile(folder), OutputError, "it is a folder");
+    assertThrows(() => new OutputFile(folder), OutputError, "it is a folder, or a device");
+    Deno.symlinkSync("/dev/null", `${folder}/null`);
+    assertThrows(
+      () => new OutputFile(`${folder}/null`),
+      OutputError,
+      "it is a folder, or a device",
+    );
+    Deno.removeSync(`${folder}/null`);
     assertEquals(names(folder), []);
   });
 });
