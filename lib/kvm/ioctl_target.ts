@@ -19,6 +19,9 @@ export interface IoctlOptions {
   readonly capability?: CapabilityName | null;
 }
 
+/** Hears of an ioctl that the kernel has carried out, with its argument. It keeps a copy of that, or nothing. */
+export type IoctlObserver = (name: IoctlName, argument: number | Uint8Array<ArrayBuffer>) => void;
+
 /**
  * A file descriptor that takes ioctls, with what all of them need: the check of the capability, and
  * structures as plain objects. It does not own the descriptor.
@@ -30,6 +33,8 @@ export class IoctlTarget {
   readonly #ask: (name: CapabilityName) => number;
   /** Those that were found once. A capability never goes away, so it is asked for once. */
   readonly #present = new Set<CapabilityName>();
+  /** Who hears of each. */
+  observer: IoctlObserver | undefined;
 
   /**
    * Makes ioctls on `fd`, which stays its owner's.
@@ -67,7 +72,9 @@ export class IoctlTarget {
     // First, so that a closed descriptor is refused as such.
     void this.#fd.number;
     if (capability !== undefined && capability !== null) this.#require(name, capability);
-    return ioctl(this.libc, this.#fd, name, argument, context);
+    const result = ioctl(this.libc, this.#fd, name, argument, context);
+    this.observer?.(name, argument);
+    return result;
   }
 
   /**

@@ -174,6 +174,13 @@ export class KvmRunPage {
     else view.setUint32(offset, value, true);
   }
 
+  /** For IO: the bytes of all elements, as a copy. */
+  get ioData(): Uint8Array<ArrayBuffer> {
+    const view = this.#mapping.view;
+    const length = this.ioSize * this.ioCount;
+    return new Uint8Array(view.buffer as ArrayBuffer, this.#ioData(view), length).slice();
+  }
+
   /**
    * For IO: sets all elements from their bytes.
    *

@@ -24,7 +24,7 @@ export type { AttributeName, Device, DeviceAttributes } from "./device.ts";
 export type { DirtyPage, DirtyRing } from "./dirty_ring.ts";
 export { describeExit, type ExitNames } from "./exits/describe_exit.ts";
 export * from "./exits/exit.ts";
-export type { IoctlOptions, IoctlTarget } from "./ioctl_target.ts";
+export type { IoctlObserver, IoctlOptions, IoctlTarget } from "./ioctl_target.ts";
 export { Kvm, KVM_API_VERSION, KVM_DEVICE } from "./kvm.ts";
 export type { KvmRunPage } from "./kvm_run_page.ts";
 export { kvmLibc } from "./remote/kvm_choice.ts";

@@ -11,7 +11,7 @@ import { kvm_enable_cap, kvm_signal_mask } from "./abi/structs/vcpu.ts";
 import { CoalescedRing } from "./coalesced_ring.ts";
 import { DirtyRing } from "./dirty_ring.ts";
 import { DeviceAttributes } from "./device.ts";
-import { ioctl, IoctlTarget, structBytes } from "./ioctl_target.ts";
+import { type IoctlObserver, IoctlTarget, structBytes } from "./ioctl_target.ts";
 import { KvmError } from "./errors.ts";
 import { KvmRunPage } from "./kvm_run_page.ts";
 import { StatsFd } from "./stats_fd.ts";
@@ -160,15 +160,20 @@ export class Vcpu implements Disposable {
   }
 
   /**
-   * Makes one of its ioctls whose argument is a structure, for state that is kept and given back as it is.
+   * Makes one of its ioctls, for state that is kept and given back as it is.
    *
-   * @param bytes The structure, which the kernel takes, or fills.
+   * @param argument The structure, which the kernel takes, or fills; or a number by value.
    * @returns What it returned.
    * @throws {CapabilityError} When the kernel lacks the capability.
    * @throws {KvmError} When it refuses.
    */
-  call(name: IoctlName, bytes: Uint8Array<ArrayBuffer>): number {
-    return this.#target.call(name, bytes);
+  call(name: IoctlName, argument: number | Uint8Array<ArrayBuffer>): number {
+    return this.#target.call(name, argument);
+  }
+
+  /** Lets somebody hear of each of its ioctls but `KVM_RUN`; undefined: nobody. */
+  set observer(observer: IoctlObserver | undefined) {
+    this.#target.observer = observer;
   }
 
   /**
@@ -179,7 +184,7 @@ export class Vcpu implements Disposable {
    */
   setGuestDebug(control: number, debugreg: readonly (number | bigint)[] = []): void {
     const bytes = structBytes(kvm_guest_debug, { control, arch: { debugreg } });
-    ioctl(this.#libc, this.#fd, "KVM_SET_GUEST_DEBUG", bytes);
+    this.#target.call("KVM_SET_GUEST_DEBUG", bytes, { capability: null });
   }
 
   /**

@@ -9,7 +9,7 @@ import { kvm_create_device } from "./abi/structs/device.ts";
 import { kvm_userspace_memory_region } from "./abi/structs/memory.ts";
 import { kvm_enable_cap } from "./abi/structs/vcpu.ts";
 import { Device, DeviceAttributes } from "./device.ts";
-import { ioctl, IoctlTarget, structBytes } from "./ioctl_target.ts";
+import { ioctl, type IoctlObserver, IoctlTarget, structBytes } from "./ioctl_target.ts";
 import { KvmError } from "./errors.ts";
 import { StatsFd } from "./stats_fd.ts";
 import { Vcpu } from "./vcpu.ts";
@@ -191,9 +191,14 @@ export class Vm implements Disposable {
     ioctl(this.#libc, this.#fd, "KVM_SET_TSS_ADDR", taskState);
   }
 
-  /** Makes one of its ioctls whose argument is a structure, as {@linkcode Vcpu.call} does. */
-  call(name: IoctlName, bytes: Uint8Array<ArrayBuffer>): number {
-    return this.#target.call(name, bytes);
+  /** Makes one of its ioctls, as {@linkcode Vcpu.call} does. */
+  call(name: IoctlName, argument: number | Uint8Array<ArrayBuffer>): number {
+    return this.#target.call(name, argument);
+  }
+
+  /** Lets somebody hear of each of its ioctls but those of slots and vCPUs; undefined: nobody. */
+  set observer(observer: IoctlObserver | undefined) {
+    this.#target.observer = observer;
   }
 
   /** Creates the in-kernel PIC, IOAPIC and LAPICs (`KVM_CREATE_IRQCHIP`). Before the first vCPU. */

@@ -1,29 +1,23 @@
 import { ExitPort } from "../devices/exit_port.ts";
-import type { Device } from "../devices/device.ts";
 import { openBusMmio, openBusPorts } from "../devices/open_bus.ts";
-import { type Clock, HostClock, Timers } from "../devices/timers.ts";
+import { HostClock, Timers } from "../devices/timers.ts";
 import { Bios } from "../devices/bios/bios.ts";
 import { Pic } from "../devices/pic.ts";
 import { TextScreen } from "../devices/text_screen.ts";
 import { Uart } from "../devices/uart.ts";
 import type { Image } from "../guest/image.ts";
-import type { Libc } from "../ffi/libc.ts";
 import type { Exit } from "../kvm/exits/exit.ts";
 import type { Kvm } from "../kvm/kvm.ts";
 import type { Vm } from "../kvm/vm.ts";
-import type { FaultCatcherPlace, Mode } from "../x86/boot/cpu_state.ts";
+import type { Mode } from "../x86/boot/cpu_state.ts";
 import type { InterruptControllers } from "./interrupts/held_back.ts";
 import type { Irqchip } from "./interrupts/irqchip.ts";
 import { Kick } from "./interrupts/kick.ts";
 import { ExternalInterrupts } from "./interrupts/external_interrupts.ts";
-import { Cpu, deviceCpu, type VcpuAndRegisters } from "./cpu.ts";
+import type { BoardInit } from "./board_init.ts";
+import { Cpu, deviceCpu } from "./cpu.ts";
 import { type CpuProgress, CpuRunner } from "./run/cpu_runner.ts";
-import {
-  type InterleavingOptions,
-  RoundRobin,
-  type SeededInterleaving,
-  TimeSlice,
-} from "./run/interleaving.ts";
+import { type InterleavingOptions, RoundRobin, TimeSlice } from "./run/interleaving.ts";
 import { CpuScheduler } from "./run/cpu_scheduler.ts";
 import { ActivityState, HaltWatch, LOOK_MILLISECONDS } from "./run/activity_state.ts";
 import { AttachedDevices } from "./buses/attached_devices.ts";
@@ -31,17 +25,18 @@ import { initCpu, KernelReset } from "./reset.ts";
 import { Devices } from "./buses/devices.ts";
 import { ExitHandlers } from "./exits/exit_handlers.ts";
 import { ExitRecorder } from "./exits/exit_log.ts";
+import { InputRecord } from "./exits/input_record.ts";
 import { FaultCatcher } from "./faults/fault_catcher.ts";
-import { type ResetPolicy, RunEnds } from "./run/run_ends.ts";
+import { RunEnds } from "./run/run_ends.ts";
 import { RunControl } from "./run/run_control.ts";
 import type { RunOptions } from "./run/run_options.ts";
 import { MsrIntercepts } from "./msrs/msr_intercepts.ts";
-import type { DirtyPages } from "./memory/dirty_pages.ts";
 import { nextInstruction } from "./memory/linear_memory.ts";
 import { LoadedImage } from "./memory/loaded_image.ts";
 import type { Coverage } from "./coverage/coverage.ts";
 import { CodeCoverage } from "./coverage/code_coverage.ts";
-import { BackedMemory, type MemorySlots } from "./memory/physical_memory.ts";
+import type { MemorySlot } from "./memory/memory_slots.ts";
+import { BackedMemory } from "./memory/physical_memory.ts";
 import { ReadonlyMemory } from "./memory/device_rom.ts";
 import { ShadowRam } from "./memory/shadow_ram.ts";
 import { PortRecorder } from "./buses/port_output.ts";
@@ -57,60 +52,6 @@ const KICK_MILLISECONDS = 5;
 
 /** How often a guest without exits is interrupted for its devices. */
 const DEVICE_MILLISECONDS = 1;
-
-/** What a machine is told. */
-export interface MachineSettings extends ResetPolicy {
-  /** The guest. */
-  readonly image: Image;
-  /** The mode in which it starts. */
-  readonly mode: Mode;
-  /** By what seed the CPUs are interleaved; undefined for slices of time. */
-  readonly interleaving: SeededInterleaving | undefined;
-  /** The time limit of a run, in milliseconds, before it is scaled. */
-  readonly timeout: number;
-  /** How many exits the log keeps. */
-  readonly recordExits: number;
-  /** Whether it notes when each came. */
-  readonly timeExits: boolean;
-  /** Which interrupt controllers the kernel has. */
-  readonly irqchip: Irqchip;
-  /** Whether the kernel has the interval timer. */
-  readonly pit: boolean;
-  /** Whether there is a serial line at COM1. */
-  readonly serial: boolean;
-  /** The port by which the guest ends the run with a status, if there is one. */
-  readonly exitPort: number | undefined;
-  /** Whether the guest has a handler of system-management interrupts. */
-  readonly hasSmm: boolean;
-  /** Where its fault catcher is, if it has one. */
-  readonly faultCatcher: FaultCatcherPlace | undefined;
-  /** Whether it is noted which instructions the guest executes. */
-  readonly coverage: boolean;
-  /** What is on the board. */
-  readonly devices: readonly Device[];
-  /** What those count by. */
-  readonly clock: Clock | undefined;
-  /** Whether ports and addresses without a handler are an open bus. */
-  readonly hasOpenBus: boolean;
-}
-
-/** What a machine is made of. */
-export interface BoardInit {
-  /** The C library that every call goes through. */
-  readonly libc: Libc;
-  /** The open `/dev/kvm`. */
-  readonly kvm: Kvm;
-  /** The virtual machine. */
-  readonly vm: Vm;
-  /** Its CPUs, whose registers are still to be set. */
-  readonly cpus: readonly VcpuAndRegisters[];
-  /** Its memory. */
-  readonly slots: MemorySlots;
-  /** What notes the pages that the guest writes. */
-  readonly dirtyPages: DirtyPages | undefined;
-  /** What it is told. */
-  readonly settings: MachineSettings;
-}
 
 /** All that a machine is made of beside what test code sees of it: what its CPUs share, and what runs them. */
 export class Board implements Disposable {
@@ -130,6 +71,12 @@ export class Board implements Disposable {
   readonly loaded: LoadedImage;
   /** The last exits. */
   readonly log: ExitRecorder;
+  /** What came to the guest from outside since it was booted, or brought to the state of {@linkcode Board.start}. */
+  readonly inputs: InputRecord;
+  /** The state from which the guest runs, where that is not the one in which it was booted. */
+  start: Snapshot | undefined;
+  /** What runs it once more; it ends with it. */
+  examiner: Disposable | undefined;
   /** What the guest wrote to its ports. */
   readonly portOutput: PortRecorder = new PortRecorder();
   /** Who takes exits that are neither IO nor MMIO. */
@@ -160,6 +107,7 @@ export class Board implements Disposable {
   readonly snapshots: Snapshots;
   #kernelReset: KernelReset | undefined;
   #coverage: CodeCoverage | undefined;
+  #bootSlots: readonly MemorySlot[] = [];
   readonly #runners: readonly CpuRunner[];
   #disposed = false;
 
@@ -177,6 +125,7 @@ export class Board implements Disposable {
     this.hasSmm = settings.hasSmm;
     this.catchesFaults = settings.faultCatcher !== undefined;
     this.log = new ExitRecorder(settings.recordExits, settings.timeExits);
+    this.inputs = new InputRecord(this.log);
     this.intercepts = new MsrIntercepts(vm, this.handlers, () => this.#disposed);
     this.loaded = new LoadedImage(image);
     this.memory = new BackedMemory(parts.slots, {
@@ -306,9 +255,43 @@ export class Board implements Disposable {
 
   /** See {@linkcode Machine.restore}; of another machine: {@linkcode Template.fork}. */
   restore(snapshot: Snapshot, isOfOther = false): void {
+    this.inputs.end();
     if (isOfOther) this.snapshots.adopt(snapshot);
     else this.snapshots.restore(snapshot);
     this.#coverage?.setTrapsAgain();
+    this.start = snapshot;
+    this.#recordInputs();
+  }
+
+  /** Begins to record what comes to the guest from outside. To be called once, when the guest is loaded. */
+  beginRecord(): void {
+    this.#bootSlots = this.memory.slots;
+    const { inputs, vm, cpus: [{ vcpu }] } = this;
+    vm.observer = (name, argument) => inputs.ioctl("vm", name, argument);
+    vcpu.observer = (name, argument) => inputs.ioctl("vcpu", name, argument);
+    this.#parts.slots.observe((memory, start, bytes) => inputs.wrote(memory, start, bytes));
+    this.#recordInputs();
+  }
+
+  #recordInputs(): void {
+    if (this.cpus.length > 1) this.inputs.end("it has several CPUs");
+    else if (this.#parts.settings.coverage) this.inputs.end("its coverage is noted");
+    else this.inputs.begin();
+  }
+
+  /** Whether memory is where it was when the guest was loaded. */
+  get hasBootSlots(): boolean {
+    return this.memory.slots === this.#bootSlots && this.#parts.slots.a20;
+  }
+
+  /** Whether somebody holds guest memory itself, so that what is written to it is not recorded. */
+  get hasViews(): boolean {
+    return this.#parts.slots.hasViews;
+  }
+
+  /** Writes to memory, by its number: see {@linkcode MemorySlots.write}. */
+  writeMemory(memory: number, start: number, bytes: Uint8Array): void {
+    this.#parts.slots.write(memory, start, bytes);
   }
 
   /** See {@linkcode Machine.coverage}. */
@@ -419,6 +402,7 @@ export class Board implements Disposable {
       );
     }
     this.#disposed = true;
+    this.examiner?.[Symbol.dispose]();
     this.#limit[Symbol.dispose]();
     this.devices[Symbol.dispose]();
     this.#attached?.[Symbol.dispose]();
@@ -440,7 +424,7 @@ export class Board implements Disposable {
   }
 
   #runner(cpu: Cpu, slice: TimeSlice | undefined): CpuRunner {
-    const { vm, image, irqchip, devices, handlers, log, portOutput } = this;
+    const { vm, image, irqchip, devices, handlers, log, inputs, portOutput } = this;
     const { number, vcpu, store, registers, linear, debug, inject, interrupts } = cpu;
     const { faultCatcher: place } = this.#parts.settings;
     const limit = this.#limit;
@@ -457,6 +441,7 @@ export class Board implements Disposable {
       halt,
       handlers,
       log,
+      inputs,
       portOutput,
       limit,
       debug,

@@ -88,7 +88,10 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
     ],
     "reset.ts": ["msrs", "snapshot", "cpu.ts"],
     snapshot: ["registers", "exits", "memory", "interrupts", "msrs", "faults", "buses", "run"],
+    "board_init.ts": ["interrupts", "memory", "run", "cpu.ts"],
     "board.ts": [
+      "board_init.ts",
+      "report",
       "exits",
       "memory",
       "interrupts",
@@ -127,6 +130,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
       "machine_cpu.ts",
     ],
     "template.ts": ["snapshot", "run", "machine.ts"],
+    postmortem: ["registers", "host", "exits", "report", "run", "cpu.ts", "board.ts"],
     boot: [
       "registers",
       "host",
@@ -134,11 +138,14 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
       "memory",
       "interrupts",
       "msrs",
+      "report",
       "run",
       "coverage",
       "cpu.ts",
+      "board_init.ts",
       "board.ts",
       "machine.ts",
+      "postmortem",
     ],
   },
 };

@@ -27,6 +27,8 @@ import { DirtyLog, type DirtyPages, DirtyRings } from "../memory/dirty_pages.ts"
 import { createSlots } from "../memory/memory_slots.ts";
 import { SlotTable } from "../memory/slot_table.ts";
 import { RegisterStore } from "../registers/register_store.ts";
+import { Examiner } from "../postmortem/postmortem.ts";
+import { setExaminer } from "../report/postmortem.ts";
 import { isRefusal } from "../run/run_errors.ts";
 import { scaledTimeout } from "../run/time_limit.ts";
 import type { BootOptions, Guest } from "./boot_options.ts";
@@ -82,6 +84,36 @@ export function boot(guest: Guest, options: BootOptions = {}): Machine {
 }
 
 function start(plan: BootPlan, libc: Libc = kvmLibc()): Machine {
+  using cleanup = new DisposableStack();
+  const board = cleanup.use(makeBoard(plan, libc));
+  for (const [range, handler] of plan.ports) board.devices.ports.on(range, handler);
+  for (const [range, handler] of plan.mmio) board.devices.mmio.on(range, handler);
+  board.beginRecord();
+  board.attachDevices();
+  board.beginCoverage();
+  const examiner = board.examiner = new Examiner({
+    original: board,
+    boot: () => makeBoard({ ...plan, ...WITHOUT_DEVICES }, libc),
+    libc,
+  });
+  setExaminer(board.log, () => examiner.examine());
+  const machine = new Machine(board);
+  cleanup.move();
+  return machine;
+}
+
+/** What a machine is booted with whose exits are answered as those of another machine were. */
+const WITHOUT_DEVICES: Partial<BootPlan> = {
+  devices: [],
+  clock: undefined,
+  serial: false,
+  exitPort: undefined,
+  hasOpenBus: false,
+  dirtyPages: undefined,
+};
+
+/** A machine into which the guest is loaded, and whose CPUs stand where they start. */
+function makeBoard(plan: BootPlan, libc: Libc): Board {
   // What scales it is said before anything is made.
   scaledTimeout(plan.timeout);
   if (plan.interleaving !== undefined) checkHasSingleStep();
@@ -114,13 +146,8 @@ function start(plan: BootPlan, libc: Libc = kvmLibc()): Machine {
   load(board, plan);
   if (plan.smm !== undefined) placeSmmHandler(board.memory, cpus[0].vcpu, plan.smm);
   for (const cpu of board.cpus) startCpu(cpu, plan);
-  for (const [range, handler] of plan.ports) board.devices.ports.on(range, handler);
-  for (const [range, handler] of plan.mmio) board.devices.mmio.on(range, handler);
-  board.attachDevices();
-  board.beginCoverage();
-  const machine = new Machine(board);
   cleanup.move();
-  return machine;
+  return board;
 }
 
 function dirtyPagesOf(vm: Vm, plan: BootPlan["dirtyPages"]): DirtyPages | undefined {

@@ -5,7 +5,7 @@ import { bootState } from "../../x86/boot/boot_state.ts";
 import type { CpuState } from "../../x86/boot/cpu_state.ts";
 import type { MmioHandler, PortHandler } from "../../devices/handlers.ts";
 import type { AddressRange } from "../../devices/bus.ts";
-import type { MachineSettings } from "../board.ts";
+import type { MachineSettings } from "../board_init.ts";
 import { planCoverage } from "../coverage/code_coverage.ts";
 import { type CpuidPlan, planCpuid } from "../cpuid/cpuid_options.ts";
 import { planControllers } from "../interrupts/irqchip.ts";

@@ -52,6 +52,9 @@ export interface SlotInit {
   readonly pages: Pages;
 }
 
+/** Hears of what this process writes: to which memory, from which byte of it on, and what. */
+export type MemoryObserver = (memory: number, start: number, bytes: Uint8Array) => void;
+
 /** The slots of a machine's memory, which may change while it lives. */
 export interface MemorySlots extends Disposable {
   /** Those there are, by address. */
@@ -70,6 +73,12 @@ export interface MemorySlots extends Disposable {
   dirty(keep: boolean): number[];
   /** Whether address line 20 reaches memory. */
   a20: boolean;
+  /** Whether somebody holds memory itself, to write to it at any time. */
+  readonly hasViews: boolean;
+  /** Lets somebody hear of what this process writes to the memory that there is, by its number. */
+  observe(observer: MemoryObserver): void;
+  /** Writes to a memory, by its number: in the order of allocation. */
+  write(memory: number, start: number, bytes: Uint8Array): void;
   /** What all memory holds now. */
   save(): MemoryImage;
   /** Makes it that again, and gives the number of pages that it took. */

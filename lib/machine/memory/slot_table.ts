@@ -12,7 +12,13 @@ import { closeA20, type ClosedA20 } from "./a20.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import { DirtyLog, type DirtyPages } from "./dirty_pages.ts";
 import { mapPages } from "./map_pages.ts";
-import type { MemoryImage, MemorySlots, SlotInit } from "./physical_memory.ts";
+import {
+  type MemoryImage,
+  type MemoryObserver,
+  type MemorySlots,
+  type SlotInit,
+  storePiece,
+} from "./physical_memory.ts";
 import { PAGE_SIZE } from "../../ffi/mman.ts";
 import { allocatePages } from "../../ffi/pages.ts";
 import { KVM_PRIVATE_PAGES } from "../../x86/layout.ts";
@@ -205,6 +211,23 @@ export class SlotTable implements MemorySlots {
       address + BigInt(bytes.length) <= each.address + BigInt(each.bytes.length)
     )!;
     return { memory, first: Number(address - memory.address) / PAGE_SIZE };
+  }
+
+  /** See {@linkcode MemorySlots.hasViews}. */
+  get hasViews(): boolean {
+    return this.#memory.some((memory) => memory.hasViews);
+  }
+
+  /** See {@linkcode MemorySlots.observe}. */
+  observe(observer: MemoryObserver): void {
+    for (const [number, memory] of this.#memory.entries()) {
+      memory.observer = (start, bytes) => observer(number, start, bytes);
+    }
+  }
+
+  /** See {@linkcode MemorySlots.write}. */
+  write(memory: number, start: number, bytes: Uint8Array): void {
+    storePiece({ pages: this.#memory[memory], start, length: bytes.length }, bytes);
   }
 
   /** What all memory holds now, and which slots show it. The first time, KVM begins to note written pages. */

@@ -18,6 +18,8 @@ export class TrackedPages implements Pages {
   /** Numbers of pages that were written since they were as in {@linkcode TrackedPages.contents}. */
   readonly #written = new Set<number>();
   #contents: PageContents | undefined;
+  /** Hears of what this process writes. */
+  observer: ((start: number, bytes: Uint8Array) => void) | undefined;
 
   /** Takes ownership of the memory. Nothing is noted before the first {@linkcode TrackedPages.save}. */
   constructor(pages: Pages) {
@@ -37,6 +39,7 @@ export class TrackedPages implements Pages {
   /** See {@linkcode Pages.wrote}. */
   wrote(start: number, length: number): void {
     this.#pages.wrote(start, length);
+    this.observer?.(start, this.#pages.bytes.subarray(start, start + length));
     if (this.#contents === undefined || length === 0) return;
     const last = Math.floor((start + length - 1) / PAGE_SIZE);
     for (let page = Math.floor(start / PAGE_SIZE); page <= last; page++) this.#written.add(page);
@@ -50,6 +53,11 @@ export class TrackedPages implements Pages {
       this.#views.push({ start: first, end });
     }
     return this.#pages.view(start, length);
+  }
+
+  /** Whether somebody holds a part of it. */
+  get hasViews(): boolean {
+    return this.#views.length > 0;
   }
 
   /** See {@linkcode Pages.touched}. */

@@ -71,7 +71,12 @@ export function exitRows(
   );
 }
 
-function recordText(record: ExitRecord, latest: Exit | undefined): string {
+/**
+ * An exit of the log in a line.
+ *
+ * @param latest It in full, where it is the latest, for what the log does not keep of it.
+ */
+export function recordText(record: ExitRecord, latest?: Exit): string {
   const { reason, value, isWrite, count, fault, description } = record;
   if (fault !== undefined) return fault;
   if (description !== undefined) return description;

@@ -11,6 +11,7 @@ import { codeBits, codeLocation } from "../registers/code_location.ts";
 import { isReset, ownIdt, registersSection } from "./registers_section.ts";
 import { outsideImage } from "./outside_image.ts";
 import { placeNames } from "./place_names.ts";
+import { postmortemOf, type PostmortemResult } from "./postmortem.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
 
 const LINES_BEFORE = 3;
@@ -33,19 +34,48 @@ const CONTROL = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}]/gu;
  * read is left out, because a page about a failure must not hide it behind another.
  */
 export function statePage(machine: StoppedCpu): string {
+  const end = repeatedEnd(machine);
+  // Of a guest that has shut down the machine on which it was run once more has the registers.
+  const shown = end !== undefined && "cpu" in end ? end.cpu : machine;
   return [
-    replayLines,
-    explanation,
-    place,
-    interruptsSection,
-    registersSection,
-    cpusSection,
-    exits,
-    serial,
+    () => replayLines(machine),
+    () => explanation(machine),
+    () => place(shown),
+    () => tripleFault(machine, shown),
+    () => repeatLines(machine, end),
+    () => interruptsSection(machine),
+    () => registersSection(shown),
+    () => cpusSection(machine),
+    () => exits(machine),
+    () => serial(machine),
     kvmInUse,
   ]
-    .flatMap((section) => attempt(() => section(machine)))
+    .flatMap(attempt)
     .join("\n");
+}
+
+/** What a repeated run shows of a guest that has shut down. */
+function repeatedEnd(machine: StoppedCpu): PostmortemResult | undefined {
+  const { lastExit, isAtExit } = machine;
+  if (lastExit?.reason !== "SHUTDOWN" || !isAtExit) return undefined;
+  try {
+    return postmortemOf(machine);
+  } catch (error) {
+    return { obstacle: error instanceof Error ? error.message.split("\n")[0] : String(error) };
+  }
+}
+
+function repeatLines({ log }: StoppedCpu, end: PostmortemResult | undefined): string[] {
+  if (end === undefined) return [];
+  if ("obstacle" in end) return [`  its run could not be repeated: ${end.obstacle}`];
+  const { stepCount, doubt } = end;
+  const last = log.total - 1;
+  return [
+    `  found by running it once more: it has completed ${stepCount} instruction${
+      stepCount === 1 ? "" : "s"
+    } ${last === 0 ? "in all" : `behind exit ${last}`}`,
+    ...doubt === undefined ? [] : [`  not for certain: ${doubt}`],
+  ];
 }
 
 let emulationIsTold = false;
@@ -76,7 +106,6 @@ function place(machine: StoppedCpu): string[] {
   if (isReset(machine)) {
     return [
       `${subject(machine)} at an unknown place: at the triple fault KVM has reset its registers`,
-      ...tripleFault(machine),
     ];
   }
   const here = codeLocation(machine);
@@ -94,24 +123,29 @@ function place(machine: StoppedCpu): string[] {
     ...outsideImage(machine, code, address),
     ...line === undefined ? [] : sourceLines(image, line),
     ...instructions(machine, code, address, line !== undefined),
-    ...tripleFault(machine),
     ...lastByte(machine, address - here.imageBase, here.linear - here.imageBase),
   ];
 }
 
-/** A triple fault says nothing of the first of the three: what could. */
-function tripleFault(machine: StoppedCpu): string[] {
+/**
+ * A triple fault says nothing of the first of the three: what could.
+ *
+ * @param shown The CPU whose registers are shown.
+ */
+function tripleFault(machine: StoppedCpu, shown: StoppedCpu): string[] {
   const { lastExit, isAtExit, catchesFaults } = machine;
-  const own = ownIdt(machine);
+  const own = ownIdt(shown);
   if (own !== undefined) return [`  faults are not caught: ${own}`];
   if (lastExit?.reason !== "SHUTDOWN" || !isAtExit) return [];
-  if (!catchesFaults) {
-    return ["  boot it with `catchFaults: true` to be told the fault that came first"];
+  if (catchesFaults) {
+    return [
+      "  the CPU could not enter the fault catcher: for want of a stack, or of the guest's IDT or GDT" +
+      (isReset(shown) ? ", or because the guest has an IDT of its own (lidt)" : ""),
+    ];
   }
-  return [
-    "  the CPU could not enter the fault catcher: for want of a stack, or of the guest's IDT or GDT" +
-    (isReset(machine) ? ", or because the guest has an IDT of its own (lidt)" : ""),
-  ];
+  return shown === machine
+    ? ["  boot it with `catchFaults: true` to be told the fault that came first"]
+    : [];
 }
 
 /** A guest that lacks its HLT runs on into whatever lies behind it, which nothing else on the page shows. */

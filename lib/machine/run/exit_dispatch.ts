@@ -12,6 +12,7 @@ import type { HandlerTable } from "../buses/bus.ts";
 import { littleEndianInteger } from "../exits/answer_bytes.ts";
 import type { ExitHandlers } from "../exits/exit_handlers.ts";
 import type { ExitRecorder } from "../exits/exit_log.ts";
+import type { InputRecord } from "../exits/input_record.ts";
 import { handlerError } from "../exits/handler_error.ts";
 import { fits, LIMITS, NUMBER_SIZE, tooWide, UNNAMED } from "../exits/read_value.ts";
 import type { RegisterStore } from "../registers/register_store.ts";
@@ -31,6 +32,7 @@ export interface ExitDispatchInit {
   readonly mmio: HandlerTable<MmioHandler>;
   readonly handlers: ExitHandlers;
   readonly log: ExitRecorder;
+  readonly inputs: InputRecord;
 }
 
 /** Hands the latest exit of a CPU to its handler, and takes its answer. Nothing here allocates for accesses of up to 4 bytes. */
@@ -71,6 +73,7 @@ export class ExitDispatch {
     else kvmRun.setIoData(bytes);
     const first = littleEndianInteger(isMmio ? bytes : bytes.subarray(0, kvmRun.ioSize));
     this.#answered(Number(first & LOW_WORD), Number(first >> WORD_BITS), answeredBy);
+    if (!isMmio && kvmRun.ioCount > 1) this.#parts.inputs.elements(bytes);
   }
 
   /** Notes that a write, or an exit without data, was foreseen; a read still waits for its answer. */
@@ -109,6 +112,7 @@ export class ExitDispatch {
     this.#checkStandsThere();
     this.isUnanswered = false;
     log.setAnsweredBy(answeredBy);
+    this.#parts.inputs.otherAnswer(kvmRun.save());
     const { exitReason } = kvmRun;
     const isRead = exitReason === EXIT_REASON.X86_RDMSR;
     if (!isRead && exitReason !== EXIT_REASON.X86_WRMSR) return;
@@ -148,6 +152,7 @@ export class ExitDispatch {
       if (index === 0) first = value;
     }
     this.#answered(first, 0, handler.name ?? UNNAMED);
+    if (count > 1) this.#parts.inputs.elements(kvmRun.ioData);
     return true;
   }
 
@@ -200,5 +205,6 @@ export class ExitDispatch {
     this.isUnanswered = false;
     this.#parts.log.setValue(low, high);
     this.#parts.log.setAnsweredBy(answeredBy);
+    this.#parts.inputs.answer(low, high);
   }
 }

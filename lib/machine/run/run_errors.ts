@@ -71,7 +71,7 @@ export class UnhandledExitError extends Error {
       ? `The guest was to ${
         until === "reset" ? "reset the machine" : "shut down"
       }, and its run ended at ${which}: ${exitText(exit)}.`
-      : headline(exit, which) + remedy(exit, machine.catchesFaults);
+      : headline(exit, which) + remedy(exit);
     super(`${said}\n\n${statePage(machine)}`);
     LOGS.set(this, machine.log);
     this.exit = exit;
@@ -143,11 +143,10 @@ function headline(exit: Exit, which: string): string {
   }
 }
 
-function remedy(exit: Exit, catchesFaults: boolean): string {
+function remedy(exit: Exit): string {
   switch (exit.reason) {
     case "SHUTDOWN":
-      return ' Where that is meant, say so: vm.run({ until: "shutdown" }), or shutdown() in a transcript. ' +
-        (catchesFaults ? "" : "Booted with `catchFaults: true`, its first fault is told.");
+      return ' Where that is meant, say so: vm.run({ until: "shutdown" }), or shutdown() in a transcript.';
     case "SYSTEM_EVENT":
       return exit.type === KVM_SYSTEM_EVENT.RESET
         ? ' Where that is meant, say so: vm.run({ until: "reset" }), reset() in a transcript, or boot it with `reset: "restart"`.'

@@ -169,6 +169,7 @@ export class RunLoop {
     }
     if (this.#call?.hasReturned) {
       this.#callReturned = true;
+      this.#parts.inputs.unlogged(kvmRun.exitReason);
       // The guest goes back to where it stood.
       this.#atExit = this.#wasAtExit;
       this.#incomplete = kvmRun.exitReason === EXIT_REASON.IO;
@@ -192,7 +193,7 @@ export class RunLoop {
   runPlain(): boolean {
     if (this.#held || this.#exit.isUnanswered || !this.#isPlain()) return true;
     if (this.#parts.limit.isOverAfterExit()) this.#parts.timeOver();
-    const { vcpu, ports, log, portOutput, coalesced, cpu } = this.#parts;
+    const { vcpu, ports, log, inputs, portOutput, coalesced, cpu } = this.#parts;
     const { kvmRun } = vcpu;
     const { words, bytes } = kvmRun.arrays;
     let port = -1;
@@ -203,6 +204,7 @@ export class RunLoop {
     for (;;) {
       if (vcpu.run() !== 0) {
         this.#atExit = this.#incomplete = false;
+        inputs.stopped();
         if (this.#parts.limit.isOver()) this.#parts.timeOver();
         if (this.#parts.hasEvent()) return true;
         continue;
@@ -265,7 +267,8 @@ export class RunLoop {
   /** Notes what was asked for from outside as the CPU's exit: SYSTEM_EVENT, as KVM reports a reset, or INTR. */
   noteSystemEvent(event: number): void {
     this.complete();
-    const { vcpu: { kvmRun }, log } = this.#parts;
+    const { vcpu: { kvmRun }, log, inputs } = this.#parts;
+    inputs.asked();
     setEvent(kvmRun, event);
     this.#held = false;
     this.#atExit = true;
@@ -282,6 +285,7 @@ export class RunLoop {
 
   /** Notes HLT as the CPU's exit, where it waits in the kernel. */
   noteHalt(): void {
+    this.#parts.inputs.asked(true);
     this.#parts.vcpu.kvmRun.exitReason = EXIT_REASON.HLT;
     this.#atExit = true;
     this.#note();
@@ -314,7 +318,7 @@ export class RunLoop {
   complete(): void {
     if (!this.#incomplete || this.#exit.isUnanswered || this.#held) return;
     this.#incomplete = false;
-    const { vcpu, coalesced } = this.#parts;
+    const { vcpu, coalesced, inputs } = this.#parts;
     this.#parts.store.flush();
     vcpu.kvmRun.immediateExit = true;
     try {
@@ -323,6 +327,7 @@ export class RunLoop {
     } finally {
       vcpu.kvmRun.immediateExit = false;
     }
+    inputs.completed();
     coalesced.deliver();
   }
 
@@ -335,7 +340,7 @@ export class RunLoop {
 
   /** @returns How it ended; an exit is held for later. */
   #enter(): typeof AT_EXIT | typeof TOO_LATE | typeof INTERRUPTED | typeof TRAPPED {
-    const { vcpu, limit, halt, coalesced, debug, interrupts, slice, timers, coverage } =
+    const { vcpu, limit, halt, coalesced, debug, interrupts, slice, timers, coverage, inputs } =
       this.#parts;
     halt?.reset();
     // KVM notes where a step begins by the registers that it has.
@@ -346,6 +351,7 @@ export class RunLoop {
     for (;;) {
       const errno = this.#runVcpu();
       if (errno === 0) break;
+      inputs.stopped();
       coalesced.deliver();
       if (limit.isOver()) this.#parts.timeOver();
       if (timers !== undefined) {
@@ -356,6 +362,7 @@ export class RunLoop {
       }
       if (slice?.interrupted() || this.#parts.hasEvent()) return INTERRUPTED;
       if (halt?.look()) {
+        inputs.asked(true);
         vcpu.kvmRun.exitReason = EXIT_REASON.HLT;
         break;
       }
@@ -377,11 +384,16 @@ export class RunLoop {
 
   /** Whether the exit is there for the harness's own sake, and the guest is to run on as if it were none. */
   #isOwnExit(): boolean {
-    const { vcpu: { kvmRun }, debug, interrupts } = this.#parts;
+    const { vcpu: { kvmRun }, debug, interrupts, inputs } = this.#parts;
     const reason = kvmRun.exitReason;
     if (reason === EXIT_REASON.IO || reason === EXIT_REASON.MMIO) return false;
-    return debug.isOwnExit() || interrupts.isOwnExit() ||
-      (reason === EXIT_REASON.HLT && this.#isWoken());
+    if (debug.isOwnExit() || interrupts.isOwnExit()) {
+      inputs.unlogged(reason);
+      return true;
+    }
+    const isWoken = reason === EXIT_REASON.HLT && this.#isWoken();
+    if (isWoken) inputs.unlogged(reason);
+    return isWoken;
   }
 
   /** Whether a device ends the HLT, by what it has planned: that of a CPU that takes interrupts, or by a reset. */

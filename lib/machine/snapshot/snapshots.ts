@@ -166,6 +166,23 @@ export class Snapshots implements Disposable {
     checkIsSame("handlers", state.handlers, this.#handlers().map(placeOf));
   }
 
+  /**
+   * Makes the guest what another machine's was, which has the same CPUs and the same memory: what is in the kernel, and
+   * nothing of devices, handlers and the log.
+   */
+  enter(snapshot: Snapshot): void {
+    const { vm, cpus, runners, slots } = this.#parts;
+    const { memory, controllers, cpus: saved, timers, run } = contentsOf(snapshot).state;
+    slots.checkIsRestorable(memory, true);
+    slots.restore(memory);
+    restoreVm(vm, controllers);
+    for (const [number, cpu] of cpus.entries()) {
+      restoreCpu(cpu, saved[number]);
+      runners[number].parts.vcpu.kvmRun.restore(run.cpus[number].kvmRun);
+    }
+    restoreVm(vm, timers);
+  }
+
   /** Whoever takes exits. */
   #handlers(): readonly PlacedHandler[] {
     const { devices, handlers, intercepts } = this.#parts;

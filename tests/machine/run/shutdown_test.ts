@@ -12,7 +12,7 @@ boom:
 Deno.test("a guest that shuts down fails its run, with the page, at the line of the test", () => {
   using vm = boot(crash);
   const error = assertThrows(() => vm.run(), UnhandledExitError);
-  assertMatch(error.message, /^The guest shut down at exit 1: it triple-faulted\. .*catchFaults/);
+  assertMatch(error.message, /^The guest shut down at exit 1: it triple-faulted\. .*shutdown\(\)/);
   assertStringIncludes(error.message, "exits so far");
   assertMatch(error.stack!.split("\n").find((line) => /^ +at /.test(line))!, /shutdown_test\.ts/);
   expect(vm).toBeShutDown();

@@ -1,0 +1,243 @@
+import { ERRNO } from "../../ffi/errors.ts";
+import type { Libc } from "../../ffi/libc.ts";
+import { EXIT_REASON, KVM_EXIT_IO } from "../../kvm/abi/mod.ts";
+import { IOCTLS } from "../../kvm/abi/ioctls.ts";
+import type { Exit } from "../../kvm/exits/exit.ts";
+import type { Vcpu } from "../../kvm/vcpu.ts";
+import type { Board } from "../board.ts";
+import type { ExitRecord } from "../exits/exit_log.ts";
+import type { Input } from "../exits/input_record.ts";
+import { littleEndianInteger } from "../exits/answer_bytes.ts";
+import { exitText, recordText } from "../report/exit_text.ts";
+import { scaledTimeout, TimeLimit } from "../run/time_limit.ts";
+
+/** How long a repeated run may take, in milliseconds, before it is scaled. */
+const LONGEST_MILLISECONDS = 1_000;
+
+/** How often a guest that may wait in the kernel is looked at, in milliseconds. */
+const LOOK_MILLISECONDS = 1;
+
+/** Why a run cannot be repeated, or not to its end: a clause. */
+export class RepeatError extends Error {}
+
+/** What is repeated. */
+export interface RunToRepeat {
+  /** The machine whose run it is: its log, and what came to its guest from outside. */
+  readonly original: Board;
+  /** Makes another machine of the same kind, whose guest is as it was booted, without devices and handlers. */
+  readonly boot: () => Board;
+  /** The C library that every call goes through. */
+  readonly libc: Libc;
+}
+
+/** A run that is made once more, on a machine of its own. */
+export class RepeatedRun implements Disposable {
+  /** The machine. */
+  readonly board: Board;
+  /** Its CPU. */
+  readonly vcpu: Vcpu;
+  /** How many exits the log would have by now. */
+  exit: number;
+  /** Whether something came to the guest at a time of which nobody knows which instruction it was. */
+  isLate = false;
+  readonly #limit: TimeLimit;
+  readonly #records: ReadonlyMap<number, ExitRecord>;
+  readonly #inputs: readonly Input[];
+  readonly #answers: Uint32Array;
+  #nextInput = 0;
+  #nextAnswer = 0;
+  /** Whether KVM has finished the latest exit. */
+  #isCompleted = true;
+  /** Whether an exit is in `kvm_run` that was not looked at. */
+  #holdsExit = false;
+
+  /**
+   * A machine that stands where the run began.
+   *
+   * @throws {RepeatError} When the run was not recorded, or cannot be repeated.
+   */
+  constructor({ original, boot, libc }: RunToRepeat) {
+    const { inputs, log, start } = original;
+    if (inputs.obstacle !== undefined) throw new RepeatError(inputs.obstacle);
+    if (!original.hasBootSlots) {
+      throw new RepeatError("its memory slots were changed since it was booted");
+    }
+    this.#inputs = inputs.inputs.slice();
+    this.#answers = inputs.answers.slice();
+    this.#records = new Map(log.records().map((record) => [record.number, record]));
+    this.exit = inputs.firstExit;
+    using cleanup = new DisposableStack();
+    this.board = cleanup.use(boot());
+    if (start !== undefined) this.board.snapshots.enter(start);
+    this.vcpu = this.board.cpus[0].vcpu;
+    this.#limit = cleanup.use(new TimeLimit(libc, LOOK_MILLISECONDS));
+    this.#limit.start(scaledTimeout(LONGEST_MILLISECONDS));
+    cleanup.move();
+  }
+
+  /** Runs the guest until the log would have so many exits, and all that came behind the last of them has come. */
+  runTo(exit: number): void {
+    for (;;) {
+      this.#takeInputs();
+      if (this.exit === exit) return;
+      this.#toNextExit();
+    }
+  }
+
+  /** Has KVM finish the latest exit, and run nothing. */
+  complete(): void {
+    if (this.#isCompleted || this.#holdsExit) return;
+    this.#isCompleted = true;
+    const { kvmRun } = this.vcpu;
+    kvmRun.immediateExit = true;
+    try {
+      this.#holdsExit = this.vcpu.run() === 0;
+    } finally {
+      kvmRun.immediateExit = false;
+    }
+    this.#forgetRegisters();
+  }
+
+  /**
+   * Enters the guest until its next exit.
+   *
+   * @param isWaiting Asked each time that a signal has stopped it: whether it is to be left there.
+   */
+  enter(isWaiting = () => false): Exit | undefined {
+    if (this.#holdsExit) {
+      this.#holdsExit = false;
+      return this.vcpu.kvmRun.exit();
+    }
+    this.#isCompleted = false;
+    try {
+      for (;;) {
+        const errno = this.vcpu.run();
+        if (errno === 0) return this.vcpu.kvmRun.exit();
+        if (this.#limit.isOver()) {
+          throw new RepeatError(
+            `it took longer than ${this.#limit.milliseconds} ms, from its start to behind exit ${this.exit}`,
+          );
+        }
+        if (errno === ERRNO.EINTR && isWaiting()) return undefined;
+      }
+    } finally {
+      this.#forgetRegisters();
+    }
+  }
+
+  /** Whether its time is over. */
+  get isOver(): boolean {
+    return this.#limit.isOver();
+  }
+
+  /** Ends the machine. */
+  [Symbol.dispose](): void {
+    this.#limit.stop();
+    this.#limit[Symbol.dispose]();
+    this.board[Symbol.dispose]();
+  }
+
+  #forgetRegisters(): void {
+    this.board.cpus[0].store.forget();
+  }
+
+  #takeInputs(): void {
+    for (; this.#inputs[this.#nextInput]?.exit === this.exit; this.#nextInput++) {
+      const input = this.#inputs[this.#nextInput];
+      if (input.kind === "asked") return;
+      if (input.isCompleted) this.complete();
+      this.isLate ||= input.isLate;
+      this.#take(input);
+    }
+  }
+
+  #take(input: Exclude<Input, { readonly kind: "asked" }>): void {
+    const { kvmRun } = this.vcpu;
+    switch (input.kind) {
+      case "answer":
+        return kvmRun.restore(input.bytes);
+      case "elements":
+        return kvmRun.setIoData(input.bytes);
+      case "memory":
+        return this.board.writeMemory(input.memory, input.start, input.bytes);
+      case "unlogged":
+        for (let count = 0; count < input.count; count++) this.#toUnlogged(input.reason);
+        return;
+      case "ioctl":
+        return this.#call(input);
+    }
+  }
+
+  #call({ taker, name, argument }: Extract<Input, { readonly kind: "ioctl" }>): void {
+    if (IOCTLS[name].references !== undefined) {
+      throw new RepeatError(`behind exit ${this.exit} it was given ${name}`);
+    }
+    const target = taker === "vm" ? this.board.vm : this.vcpu;
+    target.call(name, typeof argument === "number" ? argument : argument.slice());
+    this.#forgetRegisters();
+  }
+
+  #toUnlogged(reason: number): void {
+    const { kvmRun } = this.vcpu;
+    kvmRun.requestInterruptWindow = reason === EXIT_REASON.IRQ_WINDOW_OPEN;
+    const exit = this.enter()!;
+    kvmRun.requestInterruptWindow = false;
+    if (exit.number !== reason) {
+      throw new RepeatError(`behind exit ${this.exit} came ${exitText(exit)}`);
+    }
+  }
+
+  #toNextExit(): void {
+    const input = this.#inputs[this.#nextInput];
+    const isAsked = input?.kind === "asked" && input.exit === this.exit;
+    if (isAsked) {
+      this.#nextInput++;
+      if (input.isHalt) this.enter(() => this.board.cpus[0].mpState === "HALTED");
+      else this.complete();
+      this.exit++;
+      return;
+    }
+    const exit = this.enter()!;
+    this.exit++;
+    this.#compare(exit);
+    this.#answer();
+  }
+
+  /** @throws {RepeatError} When the exit is not the one that came then. */
+  #compare(exit: Exit): void {
+    const record = this.#records.get(this.exit);
+    const { kvmRun } = this.vcpu;
+    if (record === undefined) return;
+    let isSame = record.reason === exit.number;
+    if (exit.reason === "IO") {
+      isSame &&= record.isWrite === (exit.direction === "out") && record.address === exit.port &&
+        record.size === exit.size && record.count === exit.count &&
+        (!record.isWrite || record.value === BigInt(kvmRun.ioElement(0, kvmRun.ioSize)));
+    } else if (exit.reason === "MMIO") {
+      isSame &&= record.isWrite === exit.isWrite && record.address === exit.gpa &&
+        record.size === exit.len &&
+        (!record.isWrite || record.value === littleEndianInteger(exit.data));
+    } else if (exit.reason === "X86_RDMSR" || exit.reason === "X86_WRMSR") {
+      isSame &&= record.address === exit.index;
+    }
+    if (isSame) return;
+    throw new RepeatError(
+      `it went another way: exit ${this.exit} was ${exitText(exit)} instead of ${
+        recordText(record)
+      }`,
+    );
+  }
+
+  /** Answers the latest exit, a read, as it was answered then. */
+  #answer(): void {
+    const { kvmRun } = this.vcpu;
+    const { exitReason } = kvmRun;
+    const isPort = exitReason === EXIT_REASON.IO && kvmRun.ioDirection !== KVM_EXIT_IO.OUT;
+    const isMmio = exitReason === EXIT_REASON.MMIO && !kvmRun.mmioIsWrite;
+    if (!isPort && !isMmio || this.#nextAnswer === this.#answers.length) return;
+    const low = this.#answers[this.#nextAnswer++];
+    const high = this.#answers[this.#nextAnswer++];
+    if (isPort) kvmRun.setIoElement(0, kvmRun.ioSize, low);
+    else kvmRun.setMmioWords(low, high);
+  }
+}

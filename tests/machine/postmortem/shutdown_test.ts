@@ -1,0 +1,175 @@
+import { asm, boot, type Machine, requires } from "@vmexit/vmexit";
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { type Postmortem, postmortemOf } from "../../../lib/machine/report/postmortem.ts";
+
+const STEPS = { singleStep: true } as const;
+
+/** What a repeated run has shown of a machine whose guest has shut down. */
+function found(vm: Machine): Postmortem {
+  const result = postmortemOf(vm)!;
+  assert("cpu" in result, "obstacle" in result ? result.obstacle : undefined);
+  return result;
+}
+
+/** Why a run could not be repeated. */
+function obstacle(vm: Machine): string {
+  const result = postmortemOf(vm)!;
+  assert("obstacle" in result, "it was repeated");
+  return result.obstacle;
+}
+
+/** The guests of guests/reported that shut down: where, by which line, and how far behind the latest exit. */
+const CASES = [
+  { name: "mov_to_cs", at: 0x7c39n, text: "mov cs,eax", line: 13, steps: 8, cr0: 0x31n },
+  { name: "page_directory_entry", at: 0x7c89n, text: "", line: 34, steps: 3, cr0: 0x80000031n },
+  { name: "iretq_stale_ss", at: 0x7d0bn, text: "iretq", line: 30, steps: 0, cr0: 0x80000031n },
+  {
+    name: "sse_not_enabled",
+    at: 0x7c43n,
+    text: "movsd xmm0,qword [dword 0x7c70]",
+    line: 19,
+    steps: 0,
+    cr0: 0x31n,
+  },
+] as const;
+
+for (const { name, at, text, line, steps, cr0 } of CASES) {
+  Deno.test(
+    requires(STEPS, `a triple fault is run once more, up to its instruction: ${name}`),
+    () => {
+      const guest = asm.file(`../../../guests/reported/${name}.asm`);
+      using vm = boot(guest, { mode: "real", origin: 0x7c00, memory: "8M" });
+      const { message } = assertThrows(() => vm.run(), Error, "it triple-faulted");
+      const { incident, stepCount, doubt } = found(vm);
+      assertEquals(
+        [incident.instruction.linear, incident.instruction.text, stepCount, doubt],
+        [at, text, steps, undefined],
+      );
+      assertEquals(incident.specialRegisters.cr0, cr0);
+      assertStringIncludes(message, `guest at 0x${at.toString(16)} in `);
+      assertStringIncludes(message, `${name}.asm:${line}`);
+      assertStringIncludes(message, "registers that changed since boot");
+    },
+  );
+}
+
+Deno.test(requires(STEPS, "the repeated run is given what the first one was given"), () => {
+  using vm = boot(
+    asm`
+    in   al, 0x60             ; a handler's answers
+    mov  ah, al
+    in   al, 0x60
+    mov  bx, [0x900]          ; what the test has written
+    mov  cx, [0xe000]         ; MMIO
+    mov  edx, 0x10
+    mov  di, 0xa00
+    push ax
+    push dx
+    mov  dx, 0x70
+    mov  cx, 3
+    rep  insb
+    pop  dx
+    pop  ax
+    out  0x80, al             ; behind it the handler sets a register
+    lidt [zero]
+    ud2
+  zero: dq 0
+  `,
+    { memory: "32K" },
+  );
+  let key = 0x10;
+  vm.ports.on(0x60, { read: () => key++ });
+  vm.ports.on(0x70, { read: () => key++ });
+  vm.mmio.on([0xe000, 0xe001], { read: () => 0x1234 });
+  vm.ports.on(0x80, {
+    write() {
+      vm.registers.si = 0x77;
+      vm.memory.write(0xb00, [9]);
+    },
+  });
+  vm.memory.write(0x900, [0x55, 0xaa]);
+  vm.registers.bp = 0x4321;
+  vm.run({ until: "shutdown" });
+  const { incident } = found(vm);
+  const { registers: { rax, rbx, rsi, rbp }, read } = incident;
+  assertEquals([rax, rbx, rsi, rbp], [0x1011n, 0xaa55n, 0x77n, 0x4321n]);
+  assertEquals([...read(0xa00, 3)!], [0x12, 0x13, 0x14]);
+  assertEquals([...read(0xb00, 1)!], [9]);
+  assertEquals(read(0x10_0000, 1), undefined);
+});
+
+Deno.test(requires(STEPS, "a run that began at a snapshot is repeated from there"), () => {
+  using vm = boot(asm`
+    mov bx, 7
+    hlt
+    add bx, [0x900]
+    lidt [zero]
+    ud2
+  zero: dq 0
+  `);
+  vm.run();
+  const start = vm.snapshot();
+  for (const number of [1, 2]) {
+    vm.restore(start);
+    vm.memory.write(0x900, [number]);
+    vm.run({ until: "shutdown" });
+    assertEquals(found(vm).incident.registers.rbx, 7n + BigInt(number));
+  }
+});
+
+Deno.test(
+  requires(STEPS, "a repeated run that goes another way is none, and the difference is told"),
+  () => {
+    using vm = boot(asm`
+    rdtsc
+    out 0x80, eax
+    lidt [zero]
+    ud2
+  zero: dq 0
+  `);
+    vm.ports.on(0x80, { write() {} });
+    const { message } = assertThrows(() => vm.run(), Error, "it triple-faulted");
+    assertMatch(
+      message,
+      /its run could not be repeated: it went another way: exit 1 was IO out 0x80 dword 0x[\da-f]+ .*instead of IO out 0x80 dword 0x/,
+    );
+  },
+);
+
+Deno.test(
+  requires(STEPS, "a run that is too long to be repeated, or not recorded, is said to be so"),
+  () => {
+    const guest = asm`
+    mov cx, 11000
+  again:
+    out 0x80, al
+    loop again
+    lidt [zero]
+    ud2
+  zero: dq 0
+  `;
+    using vm = boot(guest);
+    vm.ports.on(0x80, { write() {} });
+    vm.run({ until: "shutdown" });
+    assertMatch(obstacle(vm), /^it has made 11001 exits, and 10000 are recorded at most$/);
+
+    using other = boot(asm`
+    mov cx, 60000
+    loop $
+    lidt [zero]
+    ud2
+  zero: dq 0
+  `);
+    other.run({ until: "shutdown" });
+    assertMatch(obstacle(other), /executed more than 5000 instructions/);
+
+    using slots = boot(asm`
+    lidt [zero]
+    ud2
+  zero: dq 0
+  `);
+    slots.memory.addSlot({ gpa: 0x100_0000, size: "4K" });
+    slots.run({ until: "shutdown" });
+    assertEquals(obstacle(slots), "its memory slots were changed since it was booted");
+  },
+);
