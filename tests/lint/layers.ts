@@ -91,7 +91,6 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
     "board_init.ts": ["interrupts", "memory", "run", "cpu.ts"],
     "board.ts": [
       "board_init.ts",
-      "report",
       "exits",
       "memory",
       "interrupts",

@@ -67,14 +67,17 @@ export function stepToEnd(run: RepeatedRun): Steps {
 }
 
 /** The CPU as it stands. */
-function momentOf({ board, vcpu }: RepeatedRun): Moment {
-  const { registers, linear: memory } = board.cpus[0];
-  const general = new Uint8Array(kvm_regs.size);
-  const special = new Uint8Array(kvm_sregs.size);
-  vcpu.registers.getRegs(general);
-  vcpu.registers.getSregs(special);
+function momentOf(
+  { board: { cpus: [{ store, registers, linear: memory }] } }: RepeatedRun,
+): Moment {
   const linear = linearInstructionPointer(registers);
-  return { linear, bits: codeBits(registers), bytes: codeAt(memory, linear), general, special };
+  return {
+    linear,
+    bits: codeBits(registers),
+    bytes: codeAt(memory, linear),
+    general: new Uint8Array(store.view("general").buffer.slice()),
+    special: new Uint8Array(store.view("special").buffer.slice()),
+  };
 }
 
 function codeAt(
