@@ -1,0 +1,463 @@
+import { type ExceptionName, exceptionOf, exceptions } from "../exceptions/exceptions.ts";
+import { hex, hexBytes } from "../hex.ts";
+import { isCanonical } from "../paging/canonical.ts";
+import type { Segment } from "../registers/segment.ts";
+import { stackBits } from "./accesses.ts";
+import { type GuestView, littleEndian, RPL, SYSTEM_TYPES, TYPE } from "./guest_view.ts";
+import type { Finding, FoundDescriptor, InterruptSource, SeenException } from "./incident.ts";
+import { checkAccess, checkPages, linearAddressBits } from "./memory_rules.ts";
+import { cause, raise, type Raised } from "./raised.ts";
+import { loadCodeSegment, loadStackSegment } from "./segment_loads.ts";
+
+/** What is to be delivered. */
+export interface Event {
+  /** Its vector. */
+  readonly vector: number;
+  /** Where it comes from; absent where it is an exception. Of `int n` the gate's DPL counts. */
+  readonly source?: InterruptSource;
+}
+
+/** How the delivery of an event ends. */
+export type Delivery =
+  /** A handler is entered. */
+  | {
+    readonly handler: {
+      readonly selector: number;
+      readonly offset: bigint;
+      readonly linear: bigint;
+    };
+  }
+  /** Another exception comes of it. */
+  | { readonly raised: Raised };
+
+const REAL_ENTRY = 4;
+const GATE_SIZE = 8;
+const LONG_GATE_SIZE = 16;
+const IN_IDT = 0x2;
+const REAL_LIMIT = 0x3ff;
+
+/** Types of gates (Intel SDM Vol. 3A, table 3-2). */
+const GATE = { task: 0x5, interrupt16: 0x6, trap16: 0x7, interrupt: 0xe, trap: 0xf };
+
+/** How an event would be delivered with the registers and the memory of an incident (Intel SDM Vol. 3A, 6.12, 6.14). */
+export function deliver(view: GuestView, event: Event): Delivery {
+  return view.mode === "real" ? deliverInRealMode(view, event) : deliverByGate(view, event);
+}
+
+function deliverInRealMode(view: GuestView, { vector }: Event): Delivery {
+  const { base, limit } = view.special.idt;
+  const offset = vector * REAL_ENTRY;
+  if (offset + REAL_ENTRY - 1 > limit) {
+    return {
+      raised: raise(
+        "#GP",
+        `IDTR's limit is ${hex(limit, 2)}: vector ${hex(vector, 2)} lies outside`,
+        {
+          registers: ["idtr"],
+        },
+      ),
+    };
+  }
+  const linear = base + BigInt(offset);
+  const pointer = view.number(linear, REAL_ENTRY) ?? 0n;
+  const selector = Number(pointer >> 16n);
+  const target = pointer & 0xffffn;
+  return { handler: { selector, offset: target, linear: BigInt(selector) * 16n + target } };
+}
+
+/** Whether IDTR is as a CPU in real mode has it. */
+function isRealModeTable({ base, limit }: { base: bigint; limit: number }): boolean {
+  return base === 0n && limit >= REAL_LIMIT;
+}
+
+function deliverByGate(view: GuestView, event: Event): Delivery {
+  const { vector } = event;
+  const isLong = view.efer("lma");
+  const size = isLong ? LONG_GATE_SIZE : GATE_SIZE;
+  const { base, limit } = view.special.idt;
+  const errorCode = vector * 8 + IN_IDT;
+  const offset = vector * size;
+  const linear = base + BigInt(offset);
+  const idtr = `IDTR (base ${hex(base)}, limit ${hex(limit, 2)})`;
+  const stillReal = isRealModeTable(view.special.idt) ? " is still real mode's" : "";
+  if (offset + size - 1 > limit) {
+    const from = `entry ${vector} (bytes ${hex(offset, 2)} to ${hex(offset + size - 1, 2)})`;
+    return {
+      raised: raise("#GP", `${idtr}${stillReal}${stillReal ? ", and" : ":"} ${from} lies outside`, {
+        errorCode,
+        registers: ["idtr"],
+      }),
+    };
+  }
+  const unmapped = checkPages(view, linear, size, { implicit: true });
+  const bytes = unmapped === undefined ? view.read(linear, size) : undefined;
+  if (bytes === undefined) {
+    const code = unmapped?.errorCode ?? 0;
+    return {
+      raised: raise("#PF", `entry ${vector} of the IDT, at ${view.place(linear)}, is not mapped`, {
+        errorCode: code,
+        cr2: linear,
+        causes: unmapped?.causes ?? [],
+        registers: ["idtr"],
+      }),
+    };
+  }
+  const gate = readGate(bytes);
+  const descriptor: FoundDescriptor = { table: "IDT", index: vector, linear, bytes };
+  const said = `IDT[${vector}] at ${view.place(linear)} is ${hexBytes(bytes)}`;
+  const isEmpty = bytes.every((byte) => byte === 0);
+  const refused = (name: ExceptionName, reason: string, hint = ""): Delivery => ({
+    raised: raise(name, `${stillReal ? `${idtr}${stillReal}; ` : ""}${reason}`, {
+      errorCode,
+      causes: isEmpty ? [] : [cause(`${said}${hint}`, { linear, descriptor })],
+      registers: ["idtr"],
+    }),
+  });
+  if (isEmpty) {
+    return refused("#GP", `entry ${vector} of the IDT, at ${view.place(linear)}, is all zeros`);
+  }
+  if (!isGate(gate.type, gate.s, isLong)) {
+    const kind = gate.s ? "a segment" : SYSTEM_TYPES[gate.type] ?? `reserved type ${gate.type}`;
+    return refused(
+      "#GP",
+      `entry ${vector} of the IDT is no ${isLong ? "64-bit " : ""}gate (${kind})`,
+      gateHint(view, gate, isLong),
+    );
+  }
+  if (event.source === "software" && gate.dpl < view.cpl) {
+    return refused("#GP", `the gate's DPL, ${gate.dpl}, is below the CPL, ${view.cpl}`);
+  }
+  if (!gate.present) {
+    return refused(
+      "#NP",
+      `the gate is not present (P = 0)`,
+      ". With bit 47 (P) set it would be one",
+    );
+  }
+  if (gate.type === GATE.task) {
+    return { handler: { selector: gate.selector, offset: 0n, linear: 0n } };
+  }
+  return enterHandler(view, event, gate, { said, descriptor, isLong });
+}
+
+interface Gate {
+  readonly selector: number;
+  readonly offset: bigint;
+  readonly type: number;
+  readonly s: number;
+  readonly dpl: number;
+  readonly present: boolean;
+  readonly ist: number;
+}
+
+/** A gate's fields (Intel SDM Vol. 3A, figures 6-2 and 6-8). */
+function readGate(bytes: Uint8Array): Gate {
+  const low = littleEndian(bytes.subarray(0, GATE_SIZE));
+  const high = bytes.length > GATE_SIZE ? littleEndian(bytes.subarray(8, 12)) : 0n;
+  const flags = Number(low >> 40n & 0xffn);
+  const type = flags & 0xf;
+  const wide = type === GATE.interrupt || type === GATE.trap;
+  return {
+    selector: Number(low >> 16n & 0xffffn),
+    offset: (low & 0xffffn) | (wide ? (low >> 48n) << 16n : 0n) | high << 32n,
+    type,
+    s: flags >> 4 & 1,
+    dpl: flags >> 5 & 3,
+    present: (flags & 0x80) !== 0,
+    ist: Number(low >> 32n & 7n),
+  };
+}
+
+function isGate(type: number, s: number, isLong: boolean): boolean {
+  if (s !== 0) return false;
+  if (type === GATE.interrupt || type === GATE.trap) return true;
+  return !isLong && (type === GATE.task || type === GATE.interrupt16 || type === GATE.trap16);
+}
+
+/** What would make a gate of something that is none: a bit of its type. */
+function gateHint(view: GuestView, gate: Gate, isLong: boolean): string {
+  const bits = [0, 1, 2, 3, 4].filter((bit) => {
+    const flags = (gate.s << 4 | gate.type) ^ 1 << bit;
+    return isGate(flags & 0xf, flags >> 4, isLong) && (flags & 0xf) !== GATE.task;
+  });
+  const names = bits.map((bit) => {
+    const isSet = (gate.s << 4 | gate.type) >> bit & 1;
+    return `bit ${40 + bit} (${bit === 4 ? "S" : "type"}) ${isSet ? "clear" : "set"}`;
+  });
+  const looksReal = isRealModeTable(view.special.idt);
+  if (names.length === 0 || looksReal) return "";
+  return `. With ${names.join(" or ")} it would be a gate`;
+}
+
+function hasErrorCode({ vector, source }: Event): boolean {
+  return source === undefined && exceptions[vector]?.hasErrorCode === true;
+}
+
+function enterHandler(
+  view: GuestView,
+  event: Event,
+  gate: Gate,
+  { said, descriptor, isLong }: { said: string; descriptor: FoundDescriptor; isLong: boolean },
+): Delivery {
+  const { vector } = event;
+  const where = cause(
+    `${said}: selector ${hex(gate.selector, 4)}, offset ${view.place(gate.offset)}`,
+    {
+      linear: descriptor.linear,
+      descriptor,
+    },
+  );
+  const because = (raised: Raised, prefix = ""): Delivery => ({
+    raised: { ...raised, reason: `${prefix}${raised.reason}`, causes: [where, ...raised.causes] },
+  });
+  const badCode = loadCodeSegment(view, gate.selector, "gate");
+  if (badCode !== undefined) return because(badCode, `the gate of vector ${vector} names `);
+  const lookup = view.lookUp(gate.selector);
+  if (lookup.found !== "descriptor") return because(raise("#GP", "the gate's selector is null"));
+  const { segment } = lookup.descriptor;
+  const badStack = handlerStack(view, segment, gate, isLong, hasErrorCode(event));
+  if (badStack !== undefined) return because(badStack);
+  const linear = isLong ? gate.offset : segment.base + gate.offset;
+  const isOutside = isLong
+    ? !isCanonical(gate.offset, linearAddressBits(view))
+    : gate.offset > BigInt(segment.limit);
+  if (isOutside) {
+    return because(
+      raise("#GP", `the gate's offset ${hex(gate.offset)} lies outside its segment`, {
+        errorCode: 0,
+      }),
+    );
+  }
+  return { handler: { selector: gate.selector, offset: gate.offset, linear } };
+}
+
+const FRAME_SLOTS = 5;
+const SHORT_FRAME_SLOTS = 3;
+/** Where a TSS has its stacks (Intel SDM Vol. 3A, figures 7-2 and 7-11). */
+const TSS = { esp0: 4, rsp0: 4, ist1: 0x24 };
+
+/** The exception that pushing the frame raises: of the stack that is there, the TSS's or the IST's. */
+function handlerStack(
+  view: GuestView,
+  code: Segment,
+  gate: Gate,
+  isLong: boolean,
+  pushesCode: boolean,
+): Raised | undefined {
+  const target = code.type & TYPE.conforming ? view.cpl : code.dpl;
+  const switches = target < view.cpl || (isLong && gate.ist !== 0);
+  if (switches) return isLong ? longStack(view, target, gate.ist) : protectedStack(view, target);
+  const width = stackBits(view.incident);
+  const slot = isLong ? 8 : gate.type === GATE.interrupt || gate.type === GATE.trap ? 4 : 2;
+  const slots = (isLong ? FRAME_SLOTS : SHORT_FRAME_SLOTS) + (pushesCode ? 1 : 0);
+  const top = BigInt.asUintN(width, view.incident.registers.rsp);
+  const aligned = isLong ? top - top % 16n : top;
+  const offset = BigInt.asUintN(width, aligned - BigInt(slot * slots));
+  const raised = checkAccess(view, {
+    segment: "ss",
+    offset,
+    size: slot * slots,
+    write: true,
+    isStack: true,
+  });
+  if (raised === undefined) return undefined;
+  const { ss } = view.special;
+  return {
+    ...raised,
+    reason: `the frame cannot be pushed at SS:rSP ${hex(ss.selector, 4)}:${
+      hex(top)
+    }: ${raised.reason}`,
+    registers: ["rsp", ...raised.registers],
+  };
+}
+
+function longStack(view: GuestView, level: number, ist: number): Raised | undefined {
+  const { tr } = view.special;
+  const offset = ist === 0 ? TSS.rsp0 + level * 8 : TSS.ist1 + (ist - 1) * 8;
+  const name = ist === 0 ? `RSP${level}` : `IST${ist}`;
+  const pointer = tssField(view, offset, 8, name);
+  if ("raised" in pointer) return pointer.raised;
+  const { value } = pointer;
+  const title = `${name} of the TSS (TR = ${hex(tr.selector, 4)}, base ${hex(tr.base)}) is ${
+    hex(value)
+  }`;
+  if (!isCanonical(value, linearAddressBits(view))) {
+    return raise("#SS", `${title}, which is not canonical`, { errorCode: 0, registers: ["tr"] });
+  }
+  const size = 8 * FRAME_SLOTS;
+  const raised = checkPages(view, BigInt.asUintN(64, value - value % 16n - BigInt(size)), size, {
+    write: true,
+    implicit: true,
+  });
+  return raised === undefined
+    ? undefined
+    : { ...raised, reason: `${title}, and no stack is there: ${raised.reason}`, registers: ["tr"] };
+}
+
+function protectedStack(view: GuestView, level: number): Raised | undefined {
+  const pointer = tssField(view, TSS.esp0 + level * 8, 4, `ESP${level}`);
+  if ("raised" in pointer) return pointer.raised;
+  const segment = tssField(view, TSS.esp0 + level * 8 + 4, 2, `SS${level}`);
+  if ("raised" in segment) return segment.raised;
+  const selector = Number(segment.value);
+  const bad = loadStackSegment(view, selector, level, false);
+  if (bad !== undefined) {
+    return {
+      ...bad,
+      ...raise("#TS", `SS${level} of the TSS: ${bad.reason}`, {
+        errorCode: selector & ~RPL,
+        causes: bad.causes,
+        registers: ["tr", ...bad.registers],
+      }),
+    };
+  }
+  const lookup = view.lookUp(selector);
+  const base = lookup.found === "descriptor" ? lookup.descriptor.segment.base : 0n;
+  const size = 4 * FRAME_SLOTS;
+  const raised = checkPages(view, BigInt.asUintN(32, base + pointer.value - BigInt(size)), size, {
+    write: true,
+    implicit: true,
+  });
+  return raised === undefined ? undefined : {
+    ...raised,
+    reason: `ESP${level} of the TSS is ${
+      hex(pointer.value)
+    }, and no stack is there: ${raised.reason}`,
+    registers: ["tr"],
+  };
+}
+
+function tssField(
+  view: GuestView,
+  offset: number,
+  size: number,
+  name: string,
+): { readonly value: bigint } | { readonly raised: Raised } {
+  const { tr } = view.special;
+  const title = `TR = ${hex(tr.selector, 4)}`;
+  if ((tr.selector & ~RPL) === 0) {
+    return {
+      raised: raise(
+        "#TS",
+        `${title} holds no TSS, from which the handler's stack (${name}) comes`,
+        {
+          errorCode: 0,
+          registers: ["tr"],
+        },
+      ),
+    };
+  }
+  const value = offset + size - 1 > tr.limit
+    ? undefined
+    : view.number(tr.base + BigInt(offset), size);
+  if (value !== undefined) return { value };
+  return {
+    raised: raise(
+      "#TS",
+      `${title} has base ${hex(tr.base)}, limit ${hex(tr.limit, 2)}: ${name} cannot be read`,
+      {
+        errorCode: tr.selector & ~RPL,
+        registers: ["tr"],
+      },
+    ),
+  };
+}
+
+/** Exceptions that make a double fault of another of them (Intel SDM Vol. 3A, table 6-5). */
+const CONTRIBUTORY: readonly ExceptionName[] = ["#DE", "#TS", "#NP", "#SS", "#GP"];
+const PAGE_FAULT = exceptionOf("#PF").vector;
+const DOUBLE_FAULT = exceptionOf("#DF").vector;
+
+function isContributory(vector: number): boolean {
+  const name = exceptions[vector]?.name;
+  return name !== undefined && CONTRIBUTORY.includes(name);
+}
+
+/** Whether a second exception, raised while the first was delivered, makes a double fault. */
+export function makesDoubleFault(first: number, second: number): boolean {
+  if (first === PAGE_FAULT) return second === PAGE_FAULT || isContributory(second);
+  return isContributory(first) && isContributory(second);
+}
+
+/** The deliveries of an event and of what comes of it, up to the triple fault or to a handler. */
+export interface DeliveryChain {
+  /** Each delivery that failed, with what was raised. */
+  readonly failures: readonly { readonly vector: number; readonly raised: Raised }[];
+  /** Where the chain ends: in a handler, or in the shutdown. */
+  readonly handler?: {
+    readonly vector: number;
+    readonly selector: number;
+    readonly offset: bigint;
+    readonly linear: bigint;
+  };
+}
+
+/** More deliveries than the rules allow in a row. */
+const MOST_DELIVERIES = 8;
+
+/** Follows an event until a handler is entered or the CPU shuts down (Intel SDM Vol. 3A, 6.15, interrupt 8). */
+export function deliveryChain(view: GuestView, first: Event): DeliveryChain {
+  const failures: { vector: number; raised: Raised }[] = [];
+  let event = first;
+  while (failures.length < MOST_DELIVERIES) {
+    const delivery = deliver(view, event);
+    if ("handler" in delivery) {
+      return { failures, handler: { vector: event.vector, ...delivery.handler } };
+    }
+    const { raised } = delivery;
+    failures.push({ vector: event.vector, raised });
+    const isException = event.source === undefined;
+    if (isException && event.vector === DOUBLE_FAULT) return { failures };
+    const isDouble = isException && makesDoubleFault(event.vector, raised.vector);
+    event = { vector: isDouble ? DOUBLE_FAULT : raised.vector };
+  }
+  return { failures };
+}
+
+/** The failures in words: why the first was not delivered, then what came of it. */
+export function describeChain(
+  view: GuestView,
+  { failures, handler }: DeliveryChain,
+  first: Event,
+  title: string,
+): Finding[] {
+  const findings: Finding[] = [];
+  const told = new Set<string>();
+  let name = title;
+  let { source } = first;
+  for (const { vector, raised } of failures) {
+    const isDouble = source === undefined && makesDoubleFault(vector, raised.vector);
+    const isLast = source === undefined && vector === DOUBLE_FAULT;
+    const next = isLast ? "triple fault" : isDouble ? `${nameOf(raised)} → #DF` : nameOf(raised);
+    const rule = raised.reason.replaceAll(/entry \d+|vector \w+|\(bytes [^)]*\)|at 0x\w+/g, "");
+    if (told.has(rule)) {
+      const latest = findings.findLastIndex(({ kind }) => kind === "delivery");
+      const text = `${findings[latest].text} (the same holds for vector ${vector}) → ${next}`;
+      findings[latest] = { ...findings[latest], text };
+    } else {
+      const descriptor = raised.causes.find((each) => each.descriptor !== undefined)?.descriptor;
+      findings.push(...raised.causes, {
+        kind: "delivery",
+        text: `${name} is not delivered: ${raised.reason} → ${next}`,
+        ...descriptor === undefined ? {} : { descriptor },
+      });
+    }
+    told.add(rule);
+    name = isDouble ? "#DF" : nameOf(raised);
+    source = undefined;
+  }
+  if (handler !== undefined) {
+    findings.push({
+      kind: "delivery",
+      text: `${name} is delivered to ${hex(handler.selector, 4)}:${view.place(handler.linear)}`,
+      linear: handler.linear,
+    });
+  }
+  return findings;
+}
+
+/** An exception with its error code: `#GP(0x32)`. EXT, which vendors set differently, is left out. */
+export function nameOf({ vector, errorCode }: SeenException): string {
+  const name = exceptions[vector]?.name ?? `vector ${vector}`;
+  return errorCode === undefined ? name : `${name}(${errorCode === 0 ? 0 : hex(errorCode)})`;
+}

@@ -1,0 +1,150 @@
+import { hex } from "../hex.ts";
+import { DESCRIPTOR_SIZE, descriptorToSegment, type Segment } from "../registers/segment.ts";
+import { type GuestView, kindOf } from "./guest_view.ts";
+import type { Finding, FoundDescriptor } from "./incident.ts";
+import { cause } from "./raised.ts";
+
+/** The fields of a segment descriptor by their first bit, from the lowest on (Intel SDM Vol. 3A, figure 3-8). */
+const FIELDS: readonly (readonly [firstBit: number, name: string])[] = [
+  [0, "limit"],
+  [16, "base"],
+  [40, "type"],
+  [44, "S"],
+  [45, "DPL"],
+  [47, "P"],
+  [48, "limit"],
+  [52, "AVL"],
+  [53, "L"],
+  [54, "D/B"],
+  [55, "G"],
+  [56, "base"],
+];
+
+const BITS_PER_BYTE = 8;
+const DESCRIPTOR_BITS = DESCRIPTOR_SIZE * BITS_PER_BYTE;
+/** Entries of a table that are listed. */
+const LISTED = 8;
+
+/** The field that a bit of a descriptor is part of. */
+export function descriptorField(bit: number): string {
+  return FIELDS.findLast(([first]) => first <= bit)![1];
+}
+
+/** A descriptor's bytes with one bit turned. */
+export function flipped(bytes: Uint8Array, bit: number): Uint8Array {
+  const copy = bytes.slice();
+  copy[Math.floor(bit / BITS_PER_BYTE)] ^= 1 << bit % BITS_PER_BYTE;
+  return copy;
+}
+
+/**
+ * What is to be said of the descriptor that a rule refuses: what it is, and which single bit would make it one that the
+ * rule takes, and which other entry is one.
+ *
+ * @param wanted What the rule wants, in words: `a present code segment of DPL 0`.
+ * @param accepts Whether the rule takes a descriptor.
+ */
+export function refusedDescriptor(
+  view: GuestView,
+  descriptor: FoundDescriptor & { readonly segment: Segment },
+  wanted: string,
+  accepts: (segment: Segment) => boolean,
+): Finding[] {
+  const { bytes, segment, linear } = descriptor;
+  const mended = bytes.some((byte) => byte !== 0) ? mendingBits(bytes, segment, accepts) : [];
+  const hint = mended.length === 0 ? "" : `. With ${mended.join(" or ")} it would be ${wanted}`;
+  return [
+    cause(view.describeEntry(descriptor) + hint, { linear, descriptor }),
+    ...otherEntries(view, descriptor, wanted, accepts),
+  ];
+}
+
+/** The single bits that would make a descriptor one that is accepted: `bit 47 (P) set`. */
+function mendingBits(
+  bytes: Uint8Array,
+  { selector }: Segment,
+  accepts: (segment: Segment) => boolean,
+): string[] {
+  const found: string[] = [];
+  for (let bit = 0; bit < DESCRIPTOR_BITS; bit++) {
+    const mended = flipped(bytes, bit);
+    if (!accepts(descriptorToSegment(mended, selector))) continue;
+    const value = mended[Math.floor(bit / BITS_PER_BYTE)] >> bit % BITS_PER_BYTE & 1;
+    found.push(`bit ${bit} (${descriptorField(bit)}) ${value ? "set" : "clear"}`);
+  }
+  return found;
+}
+
+function otherEntries(
+  view: GuestView,
+  { index, table }: FoundDescriptor,
+  wanted: string,
+  accepts: (segment: Segment) => boolean,
+): Finding[] {
+  if (table !== "GDT") return [];
+  const fitting = tableEntries(view)
+    .filter((each) => each.index !== index && accepts(each.segment))
+    .map((each) => hex(each.index * DESCRIPTOR_SIZE, 2));
+  if (fitting.length === 0) return [];
+  return [cause(`${wanted} has the selector ${fitting.join(" or ")}`)];
+}
+
+/** The descriptors of the GDT after the null one, as far as they are listed. */
+export function tableEntries(
+  view: GuestView,
+): (FoundDescriptor & { readonly segment: Segment })[] {
+  const found = [];
+  for (let index = 1; index < LISTED; index++) {
+    const entry = view.lookUp(index * DESCRIPTOR_SIZE);
+    if (entry.found !== "descriptor") break;
+    found.push(entry.descriptor);
+  }
+  return found;
+}
+
+/** The GDT in a sentence: where it is, and what its entries are. */
+export function describeGdt(view: GuestView): string {
+  const { base, limit } = view.special.gdt;
+  const entries = tableEntries(view).map(({ segment, bytes, index }) =>
+    `${hex(index * DESCRIPTOR_SIZE, 2)} ${
+      bytes.every((byte) => byte === 0) ? "zeros" : kindOf(segment)
+    }`
+  );
+  return `GDTR: base ${view.place(base)}, limit ${hex(limit, 2)}; ` +
+    (entries.length === 0
+      ? "it has no entry behind the null one"
+      : `entries: ${entries.join(", ")}`);
+}
+
+/**
+ * What is odd about the descriptor that a segment register was loaded from: a flat segment among others that is not,
+ * a limit without its granularity, bytes in another order.
+ */
+export function oddities(view: GuestView, name: string, segment: Segment): Finding[] {
+  if (view.hasRealSegments || segment.unusable || (segment.selector & ~3) === 0) return [];
+  const entry = view.lookUp(segment.selector);
+  if (entry.found !== "descriptor") return [];
+  const others = tableEntries(view).filter((each) =>
+    each.segment.s === 1 && each.segment.present && each.index !== entry.descriptor.index
+  );
+  const said = view.describeEntry(entry.descriptor);
+  const finding = (text: string) => [
+    cause(`${name} = ${hex(segment.selector, 4)}: ${said}. ${text}`, {
+      linear: entry.descriptor.linear,
+      descriptor: entry.descriptor,
+    }),
+  ];
+  const { base, limit, g } = entry.descriptor.segment;
+  if (base !== 0n && others.length > 0 && others.every((each) => each.segment.base === 0n)) {
+    return finding(`The other segments have base 0: its base bytes are probably wrong`);
+  }
+  const flat = others.some((each) => each.segment.limit === 0xffff_ffff);
+  if (limit !== 0xffff_ffff && flat) {
+    return finding(
+      g || limit !== 0xf_ffff
+        ? `Other segments reach to 4 GiB: its limit is probably wrong`
+        : `The limit counts bytes, as G is 0: with G = 1 it would be 0xffffffff`,
+    );
+  }
+  return [];
+}

@@ -1,0 +1,242 @@
+import { exceptions } from "../exceptions/exceptions.ts";
+import { hex } from "../hex.ts";
+import { rflagsFlags } from "../registers/flag_tables.ts";
+import { getFlag } from "../registers/flags.ts";
+import { deliveryChain, describeChain, type Event, nameOf } from "./delivery.ts";
+import { GuestView } from "./guest_view.ts";
+import { lastMemoryWriter, lastWriter, sinceWhen } from "./history.ts";
+import type { Finding, Incident, NameOfAddress, SeenException } from "./incident.ts";
+import { raisePageFault } from "./memory_rules.ts";
+import { readInstruction, registerValue } from "./operands.ts";
+import { predictException } from "./predict.ts";
+import { raise, type Raised } from "./raised.ts";
+import { wandering } from "./wandering.ts";
+
+/** Findings that a chain has at most. */
+const MOST_FINDINGS = 40;
+/** Characters that a finding has at most. */
+const LONGEST_TEXT = 600;
+
+/**
+ * Why a CPU could not go on: the chain from the instruction and its exception to what is behind it, since when that is
+ * so, and why nothing could be delivered. It never throws, whatever the registers and the memory hold.
+ *
+ * @param incident The state right before the instruction that failed.
+ * @param names The names of linear addresses.
+ * @returns Findings in the order in which they are read, at least one.
+ */
+export function explainIncident(incident: Incident, names: NameOfAddress): Finding[] {
+  const view = new GuestView(incident, names);
+  const findings: Finding[] = [];
+  let raised: Raised | undefined;
+  attempt(findings, () => {
+    raised = raisedBy(view);
+    return [openingOf(view, raised), ...raised?.causes ?? []];
+  });
+  attempt(findings, () => historyOf(view, raised));
+  attempt(findings, () => wandering(view));
+  attempt(findings, () => deliveryOf(view, raised));
+  return bounded(findings);
+}
+
+/** Adds what a part of the explanation finds; one that fails must not hide the others. */
+function attempt(findings: Finding[], part: () => readonly Finding[]): void {
+  try {
+    findings.push(...part());
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    findings.push({ kind: "history", text: `(a part of the explanation failed: ${message})` });
+  }
+}
+
+function bounded(findings: readonly Finding[]): Finding[] {
+  const texts = new Set<string>();
+  return findings
+    .filter(({ text }) => !texts.has(text) && texts.add(text))
+    .slice(0, MOST_FINDINGS)
+    .map((each) =>
+      each.text.length > LONGEST_TEXT
+        ? { ...each, text: `${each.text.slice(0, LONGEST_TEXT)} …` }
+        : each
+    );
+}
+
+/** The exception of the instruction: the one that was seen, with the rule that predicts it; else the rule's. */
+function raisedBy(view: GuestView): Raised | undefined {
+  const { exception: seen, interrupt } = view.incident;
+  if (interrupt !== undefined) return undefined;
+  const predicted = withoutCode(view, predictException(view));
+  if (seen === undefined || predicted?.vector === seen.vector) {
+    return predicted === undefined ? undefined : { ...predicted, ...seen };
+  }
+  return { ...unpredicted(view, seen), ...seen };
+}
+
+/** Real mode has no error codes. */
+function withoutCode(view: GuestView, raised: Raised | undefined): Raised | undefined {
+  return raised !== undefined && view.mode === "real"
+    ? { ...raised, errorCode: undefined }
+    : raised;
+}
+
+/** An exception that was seen and that no rule here predicts. */
+function unpredicted(view: GuestView, seen: SeenException): Raised {
+  const { name, title } = exceptions[seen.vector] ?? { name: undefined, title: "" };
+  if (name === "#PF" && seen.cr2 !== undefined) {
+    const walk = view.walk(seen.cr2);
+    if (walk !== undefined) {
+      return raisePageFault(view, { errorCode: seen.errorCode ?? 0, cr2: seen.cr2 }, walk);
+    }
+  }
+  const { mnemonic } = readInstruction(view.incident.instruction.text, view.bits);
+  if (/^(rd|wr)msr$/.test(mnemonic)) {
+    const number = registerValue("ecx", view.incident.registers);
+    return raise("#GP", `the processor has no MSR ${hex(number)}, or refuses the value`, {
+      registers: ["rcx"],
+    });
+  }
+  return { vector: seen.vector, reason: title, causes: [], registers: [] };
+}
+
+/** Where the CPU is as programmers write it: `0008:7c39`, or the address alone in 64-bit mode. */
+function location(view: GuestView): string {
+  const { instruction: { linear, text }, registers } = view.incident;
+  const { cs } = view.special;
+  const place = view.mode === "64-bit"
+    ? hex(linear)
+    : `${cs.selector.toString(16).padStart(4, "0")}:${registers.rip.toString(16).padStart(4, "0")}`;
+  const name = view.name(linear);
+  return [
+    place,
+    ...text === "" ? [] : [`\`${text.replaceAll(",", ", ")}\``],
+    ...name === undefined ? [] : [name],
+  ].join(", ");
+}
+
+function openingOf(view: GuestView, raised: Raised | undefined): Finding {
+  const { interrupt, instruction: { linear } } = view.incident;
+  const finding = (text: string, exception?: SeenException): Finding => ({
+    kind: "exception",
+    text,
+    linear,
+    ...exception === undefined ? {} : { exception },
+  });
+  if (interrupt !== undefined) {
+    const { vector, source } = interrupt;
+    const what = source === "external"
+      ? "an interrupt"
+      : source === "nmi"
+      ? "an NMI"
+      : "a software interrupt";
+    const enabled = source === "external" ? `, with RFLAGS.IF = ${Number(view.rflags("if"))}` : "";
+    return finding(`Vector ${vector} (${what}) arrived at ${location(view)}${enabled}`);
+  }
+  if (raised === undefined) {
+    return finding(
+      `The CPU could not go on at ${location(view)}; no rule that is known here is broken`,
+    );
+  }
+  const { vector, errorCode, cr2, reason } = raised;
+  return finding(`${nameOf(raised)} at ${location(view)}${firstFetch(view, raised)}: ${reason}`, {
+    vector,
+    ...errorCode === undefined ? {} : { errorCode },
+    ...cr2 === undefined ? {} : { cr2 },
+  });
+}
+
+/** Paging that has just been switched on shows itself at the next fetch. */
+function firstFetch(view: GuestView, { cr2 }: Raised): string {
+  const { steps, instruction } = view.incident;
+  const last = steps.at(-1);
+  if (cr2 !== instruction.linear || last === undefined) return "";
+  const [, register] = /^mov (cr[034])/.exec(last.text) ?? [];
+  if (register === undefined) return "";
+  const before = last.specialRegisters?.cr0;
+  const turnedOn = register === "cr0" && before !== undefined && !(before >> 31n & 1n);
+  const name = view.name(last.linear);
+  return `, the fetch after \`${last.text.replaceAll(",", ", ")}\`${turnedOn ? " set CR0.PG" : ""}${
+    name === undefined ? "" : ` (${name})`
+  }`;
+}
+
+/** Since when the registers that decided hold their values, and who wrote the memory that did. */
+function historyOf(view: GuestView, raised: Raised | undefined): Finding[] {
+  const { interrupt, steps } = view.incident;
+  if (interrupt !== undefined) return interrupt.source === "external" ? [interruptFlag(view)] : [];
+  if (raised === undefined) return [];
+  const findings: Finding[] = [...new Set(raised.registers)].map((name) => {
+    const index = lastWriter(view, name);
+    return {
+      kind: "history" as const,
+      text: sinceWhen(view, name),
+      ...index === undefined ? {} : { linear: steps[index].linear },
+    };
+  });
+  if (raised.memory !== undefined) {
+    const { linear, size } = raised.memory;
+    const index = lastMemoryWriter(view, linear, size);
+    if (index !== undefined) {
+      findings.push({
+        kind: "history",
+        text: `The memory at ${view.place(linear)} was last written by \`${
+          steps[index].text
+        }\` at ${view.place(steps[index].linear)}`,
+        linear: steps[index].linear,
+      });
+    }
+  }
+  return findings;
+}
+
+/** Since when interrupts are enabled. */
+function interruptFlag(view: GuestView): Finding {
+  const { steps, registers } = view.incident;
+  const isSet = (rflags: bigint) => getFlag(rflagsFlags, "if", rflags) === true;
+  const index = steps.findLastIndex((step, at) =>
+    isSet(step.registers.rflags) !== isSet((steps[at + 1] ?? { registers }).registers.rflags)
+  );
+  if (index === -1) {
+    const { boot } = view.incident;
+    const since = boot !== undefined && isSet(boot.registers.rflags)
+      ? "boot"
+      : "before the last exit";
+    return {
+      kind: "history",
+      text: `RFLAGS.IF has been ${Number(view.rflags("if"))} since ${since}`,
+    };
+  }
+  const { text, linear } = steps[index];
+  return {
+    kind: "history",
+    text: `RFLAGS.IF was set by \`${text}\` at ${view.place(linear)}`,
+    linear,
+  };
+}
+
+const INT_OPCODE = /^int (0x[\da-f]+)$/;
+
+function deliveryOf(view: GuestView, raised: Raised | undefined): Finding[] {
+  const { interrupt, instruction } = view.incident;
+  const software = INT_OPCODE.exec(instruction.text)?.[1];
+  const event: Event | undefined = interrupt ??
+    (raised === undefined
+      ? software === undefined
+        ? undefined
+        : { vector: Number(software), source: "software" as const }
+      : { vector: raised.vector });
+  if (event === undefined) return [];
+  const title = event.source === undefined && raised !== undefined
+    ? nameOf(raised)
+    : `Vector ${event.vector}`;
+  const chain = deliveryChain(view, event);
+  const idtr = chain.failures.some(({ raised: { registers } }) => registers.includes("idtr"));
+  const findings = describeChain(view, chain, event, title);
+  if (idtr) findings.push({ kind: "delivery", text: sinceWhen(view, "idtr") });
+  const others = new Set(chain.failures.flatMap(({ raised: { registers } }) => registers));
+  for (const name of others) {
+    if (name !== "idtr" && name !== "gdtr" && lastWriter(view, name) !== undefined) {
+      findings.push({ kind: "delivery", text: sinceWhen(view, name) });
+    }
+  }
+  return findings;
+}

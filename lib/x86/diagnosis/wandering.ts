@@ -1,0 +1,163 @@
+import type { Finding, IncidentStep } from "./incident.ts";
+import { hex } from "../hex.ts";
+import { lastMemoryWriter } from "./history.ts";
+import type { GuestView } from "./guest_view.ts";
+import { oddities } from "./descriptors.ts";
+import { misledMapping } from "./page_causes.ts";
+import { readInstruction } from "./operands.ts";
+import { farTarget } from "./transfer_rules.ts";
+
+/** The longest instruction (Intel SDM Vol. 2, 2.3.11). */
+const LONGEST_INSTRUCTION = 15n;
+/** What zeros are as instructions. */
+const ZEROS = /^add \[[^\]]+\],al$/;
+const LEAST_ZEROS = 2;
+/** Addresses below are those of a null pointer with a small offset. */
+const NULL_PAGE = 0x10n;
+const TRANSFER = /^(j\w+|call|ret\w*|iret\w*|int\w*|loop\w*|sys\w+)$/;
+const LARGEST_GDT_SELECTOR = 0x100;
+const SELECTOR_STEP = 8;
+
+const history = (text: string, linear?: bigint): Finding => ({
+  kind: "history",
+  text,
+  ...linear === undefined ? {} : { linear },
+});
+
+/** A place on the way: a step, or the instruction that failed. */
+interface Place {
+  readonly linear: bigint;
+  readonly text: string;
+}
+
+/** What the way tells of a guest that executes what is not its code: zeros, data, another width. */
+export function wandering(view: GuestView): Finding[] {
+  const { incident } = view;
+  const way: readonly Place[] = [...incident.steps, incident.instruction];
+  const zeros = zerosRun(view, way);
+  const isLost = zeros !== undefined || view.name(incident.instruction.linear) === undefined ||
+    /^(db|ud\d)/.test(incident.instruction.text);
+  return [
+    ...overwritten(view),
+    ...farJumpInRealMode(view),
+    ...zeros === undefined ? [] : [zeros],
+    ...isLost ? lost(view, way) : [],
+  ];
+}
+
+/** How many instructions in a row, up to the failing one, are zeros. */
+function zerosRun(view: GuestView, way: readonly Place[]): Finding | undefined {
+  let count = 0;
+  while (count < way.length && ZEROS.test(way[way.length - 1 - count].text)) count++;
+  if (count < LEAST_ZEROS) return undefined;
+  const { linear } = way[way.length - count];
+  return history(
+    `The CPU executes zeros (\`${way[way.length - count].text}\`), which are no code, from ${
+      view.place(linear)
+    } on`,
+    linear,
+  );
+}
+
+function lost(view: GuestView, way: readonly Place[]): Finding[] {
+  const here = view.incident.instruction.linear;
+  const findings = misledMapping(view, here);
+  const index = lastTransfer(way);
+  if (index !== undefined) {
+    const { linear, text } = way[index];
+    const target = way[index + 1].linear;
+    const nowhere = target < NULL_PAGE
+      ? ": a null pointer"
+      : view.name(target) === undefined
+      ? ", where the guest has no code"
+      : "";
+    findings.push(
+      history(
+        `It came there by \`${text}\` at ${view.place(linear)}, to ${view.place(target)}${nowhere}`,
+        linear,
+      ),
+    );
+    findings.push(...pointerOf(view, view.incident.steps[index]));
+  } else if (way.length > 1) {
+    findings.push(history(
+      `The code before it ran on into it: nothing jumps there (the last instruction with a name is ${
+        lastNamed(view, way)
+      })`,
+    ));
+  }
+  findings.push(...oddities(view, "CS", view.special.cs));
+  return findings;
+}
+
+function lastNamed(view: GuestView, way: readonly Place[]): string {
+  const place = way.findLast(({ linear }) => view.name(linear) !== undefined);
+  return place === undefined ? "none" : `\`${place.text}\` at ${view.place(place.linear)}`;
+}
+
+/** The last instruction that went elsewhere than to the next one. */
+function lastTransfer(way: readonly Place[]): number | undefined {
+  for (let index = way.length - 2; index >= 0; index--) {
+    const distance = way[index + 1].linear - way[index].linear;
+    if (distance <= 0n || distance > LONGEST_INSTRUCTION) return index;
+    const { mnemonic } = readInstruction(way[index].text, 32);
+    if (/^(jmp|call|ret|iret)/.test(mnemonic) && TRANSFER.test(mnemonic)) return index;
+  }
+  return undefined;
+}
+
+/** Where the target of an indirect jump or a return came from. */
+function pointerOf(view: GuestView, step: IncidentStep): Finding[] {
+  if (!/^ret/.test(step.text)) return [];
+  const special = step.specialRegisters ?? view.special;
+  const base = special.efer >> 10n & 1n && special.cs.l ? 0n : special.ss.base;
+  const top = base +
+    (special.ss.db || base === 0n && special.cs.l
+      ? step.registers.rsp
+      : step.registers.rsp & 0xffffn);
+  const index = lastMemoryWriter(view, top, 2);
+  const { steps } = view.incident;
+  const writer = index === undefined
+    ? "no instruction that is known wrote it: the stack pointer is not where a call left it"
+    : `it was written by \`${steps[index].text}\` at ${view.place(steps[index].linear)}`;
+  return [
+    history(`The return took its address from the stack at ${hex(top)}; ${writer}`, step.linear),
+  ];
+}
+
+/** Code that something wrote over: a stack that ran into it, a copy that went too far. */
+function overwritten(view: GuestView): Finding[] {
+  const { instruction: { linear, bytes }, steps } = view.incident;
+  const index = lastMemoryWriter(view, linear, Math.max(1, bytes.length));
+  if (index === undefined) return [];
+  const { text, linear: writer } = steps[index];
+  const isStack = /^(push|call|int|enter)/.test(text);
+  return [
+    history(
+      `The instruction's bytes were written by \`${text}\` at ${view.place(writer)}${
+        isStack ? ": the stack lies in the code" : ""
+      }`,
+      writer,
+    ),
+  ];
+}
+
+/** A far jump with a selector of the GDT, made while CR0.PE was 0: there the number is one of paragraphs. */
+function farJumpInRealMode(view: GuestView): Finding[] {
+  const { steps } = view.incident;
+  const index = steps.findLastIndex(({ text }) => /^(jmp|call) (d?word )?0x[\da-f]+:/.test(text));
+  if (index === -1) return [];
+  const { text, linear, specialRegisters } = steps[index];
+  const cr0 = specialRegisters?.cr0 ?? view.special.cr0;
+  const target = farTarget(view, readInstruction(text, 16));
+  if (cr0 & 1n || target === undefined || target.selector === 0) return [];
+  if (target.selector >= LARGEST_GDT_SELECTOR || target.selector % SELECTOR_STEP) return [];
+  return [
+    {
+      kind: "cause",
+      text: `\`${text}\` at ${view.place(linear)} was executed in real mode, as CR0.PE = 0: there ${
+        hex(target.selector, 4)
+      } is no selector of the GDT, but stands for base ${hex(target.selector * 16)}`,
+      linear,
+    },
+  ];
+}
