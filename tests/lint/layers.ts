@@ -39,16 +39,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
     exceptions: ["hex.ts", "nearest_names.ts", "registers", "paging"],
     boot: ["hex.ts", "layout.ts", "placement.ts", "msrs", "registers", "paging", "exceptions"],
     entry_checks: ["hex.ts", "registers", "paging", "boot"],
-    diagnosis: [
-      "hex.ts",
-      "msrs",
-      "cpuid",
-      "registers",
-      "paging",
-      "exceptions",
-      "boot",
-      "entry_checks",
-    ],
+    diagnosis: ["hex.ts", "msrs", "cpuid", "registers", "paging", "exceptions", "boot"],
     virtualization: ["hex.ts", "layout.ts", "placement.ts", "msrs", "paging"],
     svm: ["hex.ts", "nearest_names.ts", "registers", "paging", "boot", "virtualization"],
     vmx: [
