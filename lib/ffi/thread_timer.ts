@@ -25,6 +25,8 @@ const SIGEVENT = { size: 64, signal: 8, notify: 12, threadId: 16 } as const;
 /** `struct itimerspec`: the interval, then the first expiry, each as seconds and nanoseconds. */
 export const ITIMERSPEC = { size: 32, interval: 0, value: 16 } as const;
 
+const DISARMED = new Uint8Array(new ArrayBuffer(ITIMERSPEC.size));
+
 const TIMER_ID_SIZE = 8;
 
 /**
@@ -49,6 +51,8 @@ export class ThreadTimer implements Disposable {
   readonly #libc: Libc;
   readonly #value = new DataView(new ArrayBuffer(ITIMERSPEC.size));
   readonly #valueBytes = new Uint8Array(this.#value.buffer);
+  /** What {@linkcode ThreadTimer.arm} was given last: most runs are given the same. */
+  #armed = { milliseconds: 0, repeat: 0 };
   #timerId: bigint | undefined;
 
   /** @throws {SystemError} When the kernel gives no timer. */
@@ -78,15 +82,17 @@ export class ThreadTimer implements Disposable {
    * @param repeat How long from one signal to the next, in milliseconds.
    */
   arm(milliseconds: number, repeat: number = REPEAT_MILLISECONDS): void {
-    this.#set(ITIMERSPEC.interval, repeat);
-    this.#set(ITIMERSPEC.value, milliseconds);
-    this.#apply();
+    if (milliseconds !== this.#armed.milliseconds || repeat !== this.#armed.repeat) {
+      this.#set(ITIMERSPEC.interval, repeat);
+      this.#set(ITIMERSPEC.value, milliseconds);
+      this.#armed = { milliseconds, repeat };
+    }
+    this.#apply(this.#valueBytes);
   }
 
   /** Stops signalling. */
   disarm(): void {
-    this.#valueBytes.fill(0);
-    this.#apply();
+    this.#apply(DISARMED);
   }
 
   /** Deletes the timer; a second call does nothing. */
@@ -105,9 +111,9 @@ export class ThreadTimer implements Disposable {
     this.#value.setBigInt64(offset + 8, BigInt(nanoseconds % perSecond), true);
   }
 
-  #apply(): void {
+  #apply(value: Uint8Array<ArrayBuffer>): void {
     if (this.#timerId === undefined) throw new TypeError("Cannot use a timer: it is disposed");
-    if (this.#libc.timer_settime(this.#timerId, this.#valueBytes) !== 0) {
+    if (this.#libc.timer_settime(this.#timerId, value) !== 0) {
       throw new SystemError("timer_settime", this.#libc.errno(), "a run's time limit was not set");
     }
   }

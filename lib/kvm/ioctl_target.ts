@@ -173,7 +173,7 @@ export function structBytes<Value>(
 /**
  * A structure followed by data that it points to: one buffer, so that the data lives as long as the call.
  */
-interface StructWithData {
+export interface StructWithData {
   /** The structure, and the data behind it. */
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** Where the data begins in `bytes`; a multiple of 8. */

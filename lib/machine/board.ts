@@ -147,7 +147,7 @@ export class Board implements Disposable {
     this.#timers = settings.devices.length > 0 || settings.clock !== undefined
       ? new Timers(settings.clock ?? new HostClock(), () => this.#checkTime())
       : undefined;
-    this.#limit = new TimeLimit(libc, this.#tick);
+    this.#limit = new TimeLimit(libc, parts.timeoutScale, this.#tick);
     const slice = this.cpus.length === 1
       ? undefined
       : new TimeSlice((milliseconds) => this.#limit.interrupt(milliseconds));

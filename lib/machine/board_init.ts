@@ -62,6 +62,8 @@ export interface BoardInit {
   readonly slots: MemorySlots;
   /** What notes the pages that the guest writes. */
   readonly dirtyPages: DirtyPages | undefined;
+  /** What its time limits are multiplied by. */
+  readonly timeoutScale: number;
   /** What it is told. */
   readonly settings: MachineSettings;
 }

@@ -30,7 +30,7 @@ import { RegisterStore } from "../registers/register_store.ts";
 import { Examiner } from "../postmortem/postmortem.ts";
 import { setExaminer } from "../report/postmortem.ts";
 import { isRefusal } from "../run/run_errors.ts";
-import { scaledTimeout } from "../run/time_limit.ts";
+import { checkTimeout, timeoutScale } from "../run/time_limit.ts";
 import type { BootOptions, Guest } from "./boot_options.ts";
 import { checkNames } from "../../x86/defined_entries.ts";
 import { type BootPlan, planBoot } from "./boot_plan.ts";
@@ -115,7 +115,8 @@ const WITHOUT_DEVICES: Partial<BootPlan> = {
 /** A machine into which the guest is loaded, and whose CPUs stand where they start. */
 function makeBoard(plan: BootPlan, libc: Libc): Board {
   // What scales it is said before anything is made.
-  scaledTimeout(plan.timeout);
+  checkTimeout(plan.timeout);
+  const scale = timeoutScale();
   if (plan.interleaving !== undefined) checkHasSingleStep();
   const slots = createSlots(libc, plan.slots);
 
@@ -140,7 +141,16 @@ function makeBoard(plan: BootPlan, libc: Libc): Board {
   });
   memory.noteWrites(cpus[0].vcpu);
   const board = cleanup.use(
-    new Board({ libc, kvm, vm, cpus, slots: memory, dirtyPages, settings: plan }),
+    new Board({
+      libc,
+      kvm,
+      vm,
+      cpus,
+      slots: memory,
+      dirtyPages,
+      timeoutScale: scale,
+      settings: plan,
+    }),
   );
   board.cpus[0].store.load(plan.state.registers, plan.state.specialRegisters);
   load(board, plan);

@@ -12,112 +12,68 @@ import {
   x87StackRegisters,
 } from "../../x86/registers/xsave.ts";
 import { flagAccessors, type RegisterAccessors } from "./flag_register.ts";
-import { assignedMembers, assigning, checkNames } from "./register_names.ts";
+import { defineRegister, type RegisterFile } from "./register_file.ts";
+import { assignedMembers, checkNames } from "./register_names.ts";
 import type { RegisterStore } from "./register_store.ts";
 import { bytesOfInteger, integerOf } from "./vector_register.ts";
 import { type LabelReader, wholeNumber } from "./whole_register.ts";
-import { XsaveRegisters } from "./xsave_registers.ts";
 
 const U64 = 64;
 /** The upper half of DR6 and DR7 is reserved (Intel SDM Vol. 3B, 17.2). */
 const DEBUG_WIDTH = 32;
 const BREAKPOINT_SIZE = 8;
 const BREAKPOINTS: readonly string[] = ["dr0", "dr1", "dr2", "dr3"];
-const FLAGGED: readonly FlagRegisterName[] = ["xcr0", "dr6", "dr7", "mxcsr", "fcw", "fsw"];
+/** What of the XSAVE area is made of flags. */
+const FLAGGED: readonly FlagRegisterName[] = ["mxcsr", "fcw", "fsw"];
 
 /** What of the XSAVE area is a bigint, or a number, and is no vector. */
 const PLAIN: readonly FpuRegister[] = ["ftw", "fop", "fip", "fdp", "pkru"];
 const BITS = 8;
 
-/** What a machine has of these registers, by the object that has them by name. */
-const files = new WeakMap<object, ExtendedFile>();
-
-/** The accessors that the registers of all machines share: there are too many to be made for each. */
-let shared: object | undefined;
-
-/**
- * An object without registers of its own that has those of the extensions from its prototype,
- * and refuses names that are none.
- */
-export function extendedRegisters(store: RegisterStore, numberOf: LabelReader): object {
-  const registers = Object.create(shared ??= sharedAccessors());
-  files.set(registers, new ExtendedFile(store, numberOf));
-  return registers;
-}
-
-/** The registers of one machine. */
-class ExtendedFile {
-  readonly xsave: XsaveRegisters;
-  readonly #store: RegisterStore;
-  readonly #numberOf: LabelReader;
-  readonly #plain = new Map<string, RegisterAccessors>();
-
-  constructor(store: RegisterStore, numberOf: LabelReader) {
-    this.#store = store;
-    this.#numberOf = numberOf;
-    this.xsave = new XsaveRegisters(store);
-  }
-
-  /** A register that is no vector and not of the stack of x87. */
-  plain(name: string): RegisterAccessors {
-    const found = this.#plain.get(name);
-    if (found !== undefined) return found;
-    const made = this.#make(name);
-    this.#plain.set(name, made);
-    return made;
-  }
-
-  #make(name: string): RegisterAccessors {
-    const store = this.#store;
-    if (name === "xcr0") return xcr0(store);
-    if (name.startsWith("dr")) return debugRegister(store, name, this.#numberOf);
-    const { width, places } = opmaskRegisters.get(name) ?? fpuRegisters[name as FpuRegister];
-    const read = () => integerOf(this.xsave.read(name, places));
-    const write = (value: unknown) => {
-      const integer = wholeNumber(name, value, width);
-      if (name === "mxcsr") checkMxcsr(store, integer);
-      this.xsave.write(name, places, bytesOfInteger(integer, width / BITS));
-    };
-    if (name === "mxcsr" || name === "fcw" || name === "fsw") {
-      return flagAccessors(name, read, write);
-    }
-    return { get: width === U64 ? read : () => Number(read()), set: write };
-  }
-}
-
-function sharedAccessors(): object {
+/** An object with the registers of the extensions, which refuses names that are none. */
+export function extendedAccessors(): object {
   const accessors = Object.create(checkNames());
-  const define = (
-    name: string,
-    get: (file: ExtendedFile) => unknown,
-    set: (file: ExtendedFile, value: unknown) => void,
-  ) =>
-    Object.defineProperty(accessors, name, {
-      enumerable: true,
-      get(this: object) {
-        return get(files.get(this)!);
-      },
-      set: assigning(function (value: unknown) {
-        set(files.get(this)!, value);
-      }),
-    });
   for (const name of [...simdRegisters.keys(), ...mmxRegisters]) {
-    define(name, ({ xsave }) => xsave.vector(name), ({ xsave }, value) => {
-      if (typeof value === "object" && value !== null) {
-        Object.assign(xsave.vector(name), Object.fromEntries(assignedMembers(name, value)));
-      } else xsave.vector(name).value = value as bigint;
-    });
+    defineRegister(accessors, name, ({ xsave }) => ({
+      get: () => xsave.vector(name),
+      set: (value) => {
+        if (typeof value === "object" && value !== null) {
+          Object.assign(xsave.vector(name), Object.fromEntries(assignedMembers(name, value)));
+        } else xsave.vector(name).value = value as bigint;
+      },
+    }));
   }
   for (const name of x87StackRegisters.keys()) {
-    define(name, ({ xsave }) => xsave.stack(name), ({ xsave }, value) => {
-      if (typeof value === "number") xsave.stack(name).f64 = value;
-      else xsave.stack(name).value = value as bigint;
-    });
+    defineRegister(accessors, name, ({ xsave }) => ({
+      get: () => xsave.stack(name),
+      set: (value) => {
+        if (typeof value === "number") xsave.stack(name).f64 = value;
+        else xsave.stack(name).value = value as bigint;
+      },
+    }));
   }
-  for (const name of [...opmaskRegisters.keys(), ...PLAIN, ...FLAGGED, ...BREAKPOINTS]) {
-    define(name, (file) => file.plain(name).get(), (file, value) => file.plain(name).set(value));
+  for (const name of [...opmaskRegisters.keys(), ...PLAIN, ...FLAGGED]) {
+    defineRegister(accessors, name, (file) => inXsaveArea(file, name));
+  }
+  defineRegister(accessors, "xcr0", ({ store }) => xcr0(store));
+  for (const name of [...BREAKPOINTS, "dr6", "dr7"]) {
+    defineRegister(accessors, name, ({ store, numberOf }) => debugRegister(store, name, numberOf));
   }
   return accessors;
+}
+
+/** A register of the XSAVE area that is no vector and not of the stack of x87. */
+function inXsaveArea({ store, xsave }: RegisterFile, name: string): RegisterAccessors {
+  const { width, places } = opmaskRegisters.get(name) ?? fpuRegisters[name as FpuRegister];
+  const read = () => integerOf(xsave.read(name, places));
+  const write = (value: unknown) => {
+    const integer = wholeNumber(name, value, width);
+    if (name === "mxcsr") checkMxcsr(store, integer);
+    xsave.write(name, places, bytesOfInteger(integer, width / BITS));
+  };
+  return FLAGGED.some((flagged) => flagged === name)
+    ? flagAccessors(name as FlagRegisterName, read, write)
+    : { get: width === U64 ? read : () => Number(read()), set: write };
 }
 
 /** A CPU that is given one of its reserved bits faults (Intel SDM Vol. 1, 11.6.6), and KVM refuses it. */

@@ -27,8 +27,9 @@ import type {
 } from "../../x86/registers/xsave.ts";
 import type { Segment } from "../../x86/registers/segment.ts";
 import type { AssignableRegisters } from "./assignable_registers.ts";
-import { extendedRegisters } from "./extended_registers.ts";
-import { flagAccessors } from "./flag_register.ts";
+import { extendedAccessors } from "./extended_registers.ts";
+import { flagAccessors, type RegisterAccessors } from "./flag_register.ts";
+import { defineRegister, RegisterFile, registerObject } from "./register_file.ts";
 import {
   assignedMembers,
   assigning,
@@ -160,6 +161,9 @@ export type Registers =
     dump(): string;
   };
 
+/** The accessors that all CPUs share. */
+let shared: object | undefined;
+
 /**
  * The registers that `store` holds, by name.
  *
@@ -170,47 +174,73 @@ export function registersOf(
   symbol: (name: string) => bigint,
 ): Registers {
   const numberOf = (value: unknown) => typeof value === "string" ? symbol(value) : value;
-  const registers = extendedRegisters(store, numberOf) as Registers;
-  const define = (name: string, get: () => unknown, set?: (value: never) => void) =>
-    Object.defineProperty(registers, name, {
-      enumerable: true,
-      get,
-      set: set && assigning(set),
-    });
+  const file = new RegisterFile(store, numberOf);
+  const registers = registerObject(shared ??= sharedAccessors(), file) as Registers;
+  const set = (values: RegisterValues) => atCaller(set, () => setAll(registers, store, values));
+  const methods = {
+    get: (path: string) => readPath(registers, path),
+    set,
+    dump: () => registerDump(registers),
+  };
+  for (const [name, value] of Object.entries(methods)) {
+    Object.defineProperty(registers, name, { value, enumerable: true });
+  }
+  Object.defineProperty(registers, Symbol("copy"), { enumerable: true, get: refuseCopy });
+  return Object.preventExtensions(registers);
+}
 
+/** A copy by `{ ...vm.registers }` would have none of them, since they are read when asked for. */
+function refuseCopy(): never {
+  throw new TypeError(
+    "Cannot copy the registers: they are read one by one, when asked for. Take those that you need by name, or all as " +
+      "text, by vm.registers.dump().",
+  );
+}
+
+function sharedAccessors(): object {
+  const accessors = Object.create(extendedAccessors());
   for (const [name, { register }] of registerPlaces) {
-    if (name === "rflags") continue;
-    const offset = kvm_regs.offsetOf(register);
-    define(
-      name,
-      () => readRegister(name as GeneralRegister, store.view("general").getBigUint64(offset, true)),
-      (given: bigint | number | string) => {
-        const value = numberOf(given);
-        checkIsNumber(name, value);
-        const full = store.view("general").getBigUint64(offset, true);
-        const changed = writeRegister(name, full, value);
-        store.change("general").setBigUint64(offset, changed, true);
-      },
-    );
+    if (name !== "rflags") {
+      defineRegister(accessors, name, (file) => general(file, name, kvm_regs.offsetOf(register)));
+    }
   }
   for (const name of WHOLE) {
-    const { read, write } = quadword(store, name);
-    define(name, read, (value: unknown) => write(numberOf(value)));
+    defineRegister(accessors, name, ({ store, numberOf }) => {
+      const { read, write } = quadword(store, name);
+      return { get: read, set: (value) => write(numberOf(value)) };
+    });
   }
   for (const name of FLAGGED) {
-    const { read, write } = quadword(store, name);
-    const { get, set } = flagAccessors(name, read, write);
-    define(name, get, set);
+    defineRegister(accessors, name, ({ store }) => {
+      const { read, write } = quadword(store, name);
+      return flagAccessors(name, read, write);
+    });
   }
   for (const name of [...SEGMENTS, ...TABLES]) {
-    const members = structureMembers(store, name, numberOf);
-    define(name, () => members);
+    defineRegister(accessors, name, ({ store, numberOf }) => {
+      const members = structureMembers(store, name, numberOf);
+      return { get: () => members, set: () => {} };
+    }, false);
   }
-  define("get", () => (path: string) => readPath(registers, path));
-  const set = (values: RegisterValues) => atCaller(set, () => setAll(registers, store, values));
-  define("set", () => set);
-  define("dump", () => () => registerDump(registers));
-  return Object.preventExtensions(registers);
+  return accessors;
+}
+
+/** A general register, or a part of one, at an offset in `struct kvm_regs`. */
+function general(
+  { store, numberOf }: RegisterFile,
+  name: string,
+  offset: number,
+): RegisterAccessors {
+  const read = () => store.view("general").getBigUint64(offset, true);
+  return {
+    get: () => readRegister(name as GeneralRegister, read()),
+    set: (given) => {
+      const value = numberOf(given);
+      checkIsNumber(name, value);
+      const changed = writeRegister(name, read(), value);
+      store.change("general").setBigUint64(offset, changed, true);
+    },
+  };
 }
 
 /** A 64-bit register of either structure, which is not part of another. */

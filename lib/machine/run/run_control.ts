@@ -27,7 +27,7 @@ import {
 import type { Address } from "../../guest/address.ts";
 import { RoutineCall } from "./routine_call.ts";
 import type { ExitRecorder } from "../exits/exit_log.ts";
-import { scaledTimeout, type TimeLimit } from "./time_limit.ts";
+import type { TimeLimit } from "./time_limit.ts";
 
 /** What run control needs of its machine. */
 export interface RunControlInit {
@@ -129,7 +129,7 @@ export class RunControl {
     const runner = this.#parts.runners[cpu];
     this.progress.checkStopped("call a routine");
     this.#parts.ends.checkIsAlive(this.#parts.runners);
-    scaledTimeout(timeout);
+    this.#parts.limit.scaled(timeout);
     if (runner.parts.loop.holdsExit) {
       throw new TypeError(
         "Cannot call a routine: the guest is in the middle of an instruction that has more exits. Run it on first, " +
@@ -268,7 +268,7 @@ export class RunControl {
         "Cannot run the machine: it is running already. A handler answers an exit; it cannot run the machine that waits for its answer.",
       );
     }
-    const milliseconds = scaledTimeout(timeout);
+    const milliseconds = limit.scaled(timeout);
     if (used >= milliseconds) throw new TimeLimitError(cpu, milliseconds);
     this.#parts.beforeRun();
     this.progress.isRunning = true;

@@ -23,6 +23,7 @@ const EXITS_PER_CHECK = 32;
  */
 export class TimeLimit implements Disposable {
   readonly #libc: Libc;
+  readonly #scale: number;
   #tick: number | undefined;
   #timer: ThreadTimer | undefined;
   #milliseconds = 0;
@@ -33,17 +34,28 @@ export class TimeLimit implements Disposable {
   /**
    * Makes no system call: the timer is created by the first run.
    *
+   * @param scale What the limits of this machine are multiplied by: {@linkcode timeoutScale}.
    * @param tick How often the guest is interrupted meanwhile, in milliseconds, for those who look at it: by default
    *   from the limit's end on.
    */
-  constructor(libc: Libc, tick?: number) {
+  constructor(libc: Libc, scale: number, tick?: number) {
     this.#libc = libc;
+    this.#scale = scale;
     this.#tick = tick;
   }
 
   /** From the next run on, has the guest interrupted at least so often, in milliseconds. */
   tickAtLeast(milliseconds: number): void {
     this.#tick = Math.min(this.#tick ?? Infinity, milliseconds);
+  }
+
+  /**
+   * A time limit in milliseconds, scaled for this host.
+   *
+   * @throws {RangeError} When it is not a positive number.
+   */
+  scaled(milliseconds: number): number {
+    return checkTimeout(milliseconds) * this.#scale;
   }
 
   /** The limit that was last started, in milliseconds. */

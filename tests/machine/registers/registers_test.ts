@@ -255,3 +255,9 @@ Deno.test("registers print and compare without a trap", () => {
   assert(Deno.inspect(vm.registers.cs).includes("selector"));
   assert(vm.registers.rflags.valueOf() === 2n);
 });
+
+Deno.test("registers are not copied by spreading, where two copies without any would be equal", () => {
+  using vm = halted();
+  assertThrows(() => ({ ...vm.registers }), TypeError, "Cannot copy the registers: ");
+  assertEquals({ ...vm.registers.cs }.selector, vm.registers.cs.selector);
+});

@@ -160,7 +160,6 @@ Deno.test("VMEXIT_TIMEOUT_SCALE stretches the limit, and a value that is no scal
 
 Deno.test("the error says how VMEXIT_TIMEOUT_SCALE stretched the limit, and nothing of it where it did not", () => {
   const before = Deno.env.get("VMEXIT_TIMEOUT_SCALE");
-  using vm = boot(asm`jmp $`, { timeout: LIMIT });
   try {
     for (
       const [scale, limit] of [
@@ -169,6 +168,7 @@ Deno.test("the error says how VMEXIT_TIMEOUT_SCALE stretched the limit, and noth
       ]
     ) {
       Deno.env.set("VMEXIT_TIMEOUT_SCALE", scale);
+      using vm = boot(asm`jmp $`, { timeout: LIMIT });
       assertThrows(() => vm.run(), TimeLimitError, `did not end within ${limit}: it was stopped`);
     }
   } finally {
