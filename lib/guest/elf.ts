@@ -208,25 +208,24 @@ function sectionHeaders({ bytes, structs, header }: ElfFile): ElfSectionHeader[]
 
 /** What an ELF file's debug information is read of. */
 function debugInfoOf(file: OpenElf): DebugInfo {
-  const { bytes } = file;
   const sections = sectionHeaders(file);
-  let lineTableSize = 0;
-  try {
-    const table = sectionNamed(file, sections, ".debug_line");
-    if (table !== undefined) lineTableSize = unpackedSize(file, table);
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error;
-    // It can be loaded all the same.
-    return new DebugInfo({
-      bytes,
-      lineTableSize,
-      note: "its sections are damaged: no source lines",
-    });
-  }
-  if (lineTableSize > 0) return new DebugInfo({ bytes, lineTableSize });
+  const sizeOf = (name: string) => {
+    try {
+      const section = sectionNamed(file, sections, name);
+      return section === undefined ? 0 : unpackedSize(file, section);
+    } catch (error) {
+      // Its sections are damaged; it can be loaded all the same.
+      if (error instanceof RangeError) return 0;
+      throw error;
+    }
+  };
   const isStripped = !sections.some(({ sh_type }) => sh_type === SHT_SYMTAB);
   const why = isStripped ? "it was stripped" : "compile and assemble it with -g";
-  return new DebugInfo({ bytes, lineTableSize, note: `the ELF file has no source lines: ${why}` });
+  return new DebugInfo({
+    bytes: file.bytes,
+    sizeOf,
+    ...sizeOf(".debug_line") > 0 ? {} : { note: `the ELF file has no source lines: ${why}` },
+  });
 }
 
 function sectionNamed(

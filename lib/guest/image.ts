@@ -7,7 +7,7 @@ import { checkAddress } from "./address.ts";
 import { atCaller, callSite, checkFileIsThere, localPath } from "./call_site.ts";
 import type { Diagnostic } from "./diagnostic.ts";
 import { type ElfOptions, readElf } from "./elf.ts";
-import type { SourceFrame, SourceLine } from "./image_init.ts";
+import type { SourceFrame, SourceLine, UnwindRow } from "./image_init.ts";
 import type { BootProtocol, ImageKind } from "./loaders/boot_protocol.ts";
 import { type OpenOptions, readImageFile } from "./loaders/open_file.ts";
 
@@ -305,6 +305,16 @@ export class Image {
     if (this.#debug === undefined) return addresses.map(() => []);
     const { info, base } = this.#debug;
     return info.framesAt(addresses.map((address) => BigInt.asUintN(64, BigInt(address) - base)));
+  }
+
+  /**
+   * How the caller is found of the function at a linear address, as `.eh_frame` and `.debug_frame` of an ELF file have
+   * it; undefined where nothing is said of it.
+   */
+  unwindRowAt(address: bigint): UnwindRow | undefined {
+    if (this.#debug === undefined) return undefined;
+    const { info, base } = this.#debug;
+    return info.unwindRowAt(BigInt.asUintN(64, address - base));
   }
 
   /** What of its debug information is not there, or could not be read, and why; known once it was asked for. */

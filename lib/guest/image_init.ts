@@ -42,12 +42,22 @@ export interface SourceFrame {
   readonly line?: number;
 }
 
+/** How the caller of a function is found, at an address in it (DWARF 5, 6.4). */
+export interface UnwindRow {
+  /** The canonical frame address, a register's value and an offset; undefined where an expression says it. */
+  readonly cfa: { readonly register: string; readonly offset: bigint } | undefined;
+  /** Where the caller's registers are, as offsets from there. `ra` is the return address. */
+  readonly saved: readonly { readonly register: string; readonly offset: bigint }[];
+}
+
 /** What debug information says, by addresses as they were linked. */
 export interface DebugInformation {
   /** What was not found, or could not be read, and why. */
   readonly notes: readonly string[];
   /** The functions at addresses, of each the innermost first. */
   framesAt(addresses: readonly bigint[]): (readonly SourceFrame[])[];
+  /** How the caller is found of the function at an address; undefined where nothing is said of it. */
+  unwindRowAt(address: bigint): UnwindRow | undefined;
 }
 
 /** What an {@linkcode Image} is made of. */

@@ -18,6 +18,7 @@ export type {
   ImageSegment,
   SourceFrame,
   SourceLine,
+  UnwindRow,
 } from "./image_init.ts";
 export type { BootProtocol, ImageKind, RomShadow } from "./loaders/boot_protocol.ts";
 export type { OpenOptions } from "./loaders/open_file.ts";

@@ -1,8 +1,9 @@
 import { posix } from "node:path";
 import { HostError, SystemError } from "../../ffi/errors.ts";
 import { MemoryFile, type ToolHost, toolHost } from "../tool.ts";
-import type { DebugInformation, SourceFrame } from "../image_init.ts";
+import type { DebugInformation, SourceFrame, UnwindRow } from "../image_init.ts";
 import { type Reader, type Reading, runReader } from "./binutils.ts";
+import { UnwindTable } from "./unwind_table.ts";
 
 /** A stretch of code and the source line that it comes from. */
 export interface CodeRow {
@@ -20,14 +21,14 @@ export interface CodeRow {
 export interface DebugFile {
   /** The ELF file that has it. */
   readonly bytes: Uint8Array<ArrayBuffer>;
-  /** How large its table of lines is, once it is unpacked; 0 where it has none. */
-  readonly lineTableSize: number;
+  /** How many bytes a section has, once it is unpacked; 0 where there is none of that name. */
+  readonly sizeOf: (section: string) => number;
   /** What is to be said of it from the start. */
   readonly note?: string;
 }
 
 /** Larger tables become hundreds of megabytes of text: of them single places are read. */
-const LARGEST_LINE_TABLE = 8 << 20;
+const LARGEST_TABLE = 8 << 20;
 
 /**
  * A linked file's debug information (DWARF 2 to 5) as GNU binutils read it. Nothing is read before it is asked for, and
@@ -37,6 +38,7 @@ export class DebugInfo implements DebugInformation {
   readonly #file: DebugFile;
   readonly #host: ToolHost;
   readonly #notes: Set<string>;
+  #unwindTable?: UnwindTable;
   readonly #frames: Map<bigint, readonly SourceFrame[]> = new Map();
 
   /** The debug information of `file`. */
@@ -57,17 +59,7 @@ export class DebugInfo implements DebugInformation {
    * @param isCode Whether there is code at an address: linkers leave tables of functions that they have dropped.
    */
   rows(isCode: (address: bigint) => boolean): CodeRow[] {
-    const { lineTableSize } = this.#file;
-    if (lineTableSize === 0) return [];
-    if (lineTableSize > LARGEST_LINE_TABLE) {
-      this.#notes.add(
-        `its line table has ${lineTableSize >> 20} MiB, more than is read as a whole (${
-          LARGEST_LINE_TABLE >> 20
-        } MiB)`,
-      );
-      return [];
-    }
-    const table = this.#read("readelf", (path) => ["-W", "--debug-dump=decodedline", path]);
+    const table = this.#table("decodedline", [".debug_line"]);
     const stretches = stretchesOf(table).filter(({ address }) => isCode(address));
     const places = this.#ask([], stretches.map(({ address }) => address)).trimEnd().split("\n");
     return stretches.flatMap((stretch, index) => {
@@ -88,6 +80,30 @@ export class DebugInfo implements DebugInformation {
       );
     }
     return addresses.map((address) => this.#frames.get(address)!);
+  }
+
+  /** See {@linkcode DebugInformation.unwindRowAt}. */
+  unwindRowAt(address: bigint): UnwindRow | undefined {
+    this.#unwindTable ??= new UnwindTable(
+      this.#table("frames-interp", [".eh_frame", ".debug_frame"]),
+    );
+    return this.#unwindTable.at(address);
+  }
+
+  /** The tables of sections, as text; none where there are none, or where that would be too much. */
+  #table(what: string, sections: readonly string[]): string {
+    const sizes = sections.map((section) => this.#file.sizeOf(section));
+    const size = sizes.reduce((sum, each) => sum + each);
+    if (size === 0) return "";
+    if (size > LARGEST_TABLE) {
+      this.#notes.add(
+        `${sections.join(" and ")}: ${size >> 20} MiB, more than is read as a whole (${
+          LARGEST_TABLE >> 20
+        } MiB)`,
+      );
+      return "";
+    }
+    return this.#read("readelf", (path) => ["-W", `--debug-dump=${what}`, path]);
   }
 
   #ask(options: readonly string[], addresses: readonly bigint[]): string {

@@ -9,8 +9,9 @@ const MANGLED = /^_[ZR]/;
  * innermost first. Empty where nothing is known of it.
  *
  * @param address As the image has it.
+ * @param more What to add to the offset in the symbol: 1 of the byte before a return address.
  */
-export function placeNames(image: Image, address: bigint): string[] {
+export function placeNames(image: Image, address: bigint, more = 0): string[] {
   const [frames] = image.framesAt([address]);
   const outermost = frames.at(-1);
   const rows = frames.slice(0, -1).map(({ name, file, line }) =>
@@ -20,7 +21,7 @@ export function placeNames(image: Image, address: bigint): string[] {
   const symbol = image.symbolAt(address);
   const names = [
     ...own?.line === undefined ? [] : [placeText(own.file, own.line)],
-    ...symbol === undefined ? [] : [symbolText(symbol, outermost?.name)],
+    ...symbol === undefined ? [] : [symbolText(symbol.name, symbol.offset + more, outermost?.name)],
   ];
   return names.length === 0 ? rows : [...rows, names.join("  ")];
 }
@@ -29,10 +30,7 @@ function placeText(file: string | undefined, line: number | undefined): string {
   return `${file ?? "a file that is not named"}:${line ?? "?"}`;
 }
 
-function symbolText(
-  { name, offset }: { readonly name: string; readonly offset: number },
-  demangled: string | undefined,
-): string {
+function symbolText(name: string, offset: number, demangled: string | undefined): string {
   const shown = MANGLED.test(name) ? demangled ?? name : name;
   return offset === 0 ? shown : `${shown}+${hex(offset)}`;
 }

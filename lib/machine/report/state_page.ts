@@ -1,3 +1,4 @@
+import { backtrace } from "./backtrace.ts";
 import type { Image } from "../../guest/image.ts";
 import type { SourceLine } from "../../guest/image_init.ts";
 import { hex, hexBytes } from "../../x86/hex.ts";
@@ -124,6 +125,7 @@ function place(machine: StoppedCpu): string[] {
     ...line === undefined ? [] : sourceLines(image, line),
     ...instructions(machine, code, address, line !== undefined),
     ...lastByte(machine, address - here.imageBase, here.linear - here.imageBase),
+    ...attempt(() => backtrace(machine, code, address)).map((row) => row.replace(CONTROL, escaped)),
   ];
 }
 

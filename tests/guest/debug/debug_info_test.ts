@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { DebugInfo } from "../../../lib/guest/debug/debug_info.ts";
 import { openElf, readTable } from "../../../lib/guest/elf_file.ts";
 import { Image } from "../../../lib/guest/image.ts";
+import { FREESTANDING, run } from "./kernels.ts";
 import { type ToolHost, toolHost, type ToolResult } from "../../../lib/guest/tool.ts";
 
 const ASSEMBLY = `bits 64
@@ -28,16 +29,6 @@ void _start(void) {
   for (;;) {}
 }
 `;
-
-const FREESTANDING = [
-  ...["-O0", "-ffreestanding", "-nostdlib", "-static", "-no-pie", "-fno-pie"],
-  "-Wl,-Ttext=0x100000",
-];
-
-function run(command: string, ...args: string[]): void {
-  const { success, stderr } = new Deno.Command(command, { args }).outputSync();
-  assert(success, `${command}: ${new TextDecoder().decode(stderr)}`);
-}
 
 /** The lines of a program that is built in a folder of its own: number, text, and label at its address. */
 function linesOf(name: string, source: string, build: (source: string, elf: string) => void) {
@@ -95,7 +86,7 @@ for (
 
 /** A DebugInfo of bytes that are said to have lines, on a host that answers so. */
 function infoOf(bytes: Uint8Array<ArrayBuffer>, run: ToolHost["run"] = toolHost.run): DebugInfo {
-  return new DebugInfo({ bytes, lineTableSize: 1 }, { libc: toolHost.libc, run });
+  return new DebugInfo({ bytes, sizeOf: () => 1 }, { libc: toolHost.libc, run });
 }
 
 const NOTHING = new Uint8Array(64);
@@ -130,14 +121,14 @@ const answer = (result: Partial<ToolResult>) => (command: string): ToolResult =>
 });
 
 Deno.test("a table of lines that would be too much text is not read as a whole, and that is noted", () => {
-  const info = new DebugInfo({ bytes: NOTHING, lineTableSize: 9 << 20 }, {
+  const info = new DebugInfo({ bytes: NOTHING, sizeOf: () => 9 << 20 }, {
     libc: toolHost.libc,
     run: () => {
       throw new Error("it was read");
     },
   });
   assertEquals(info.rows(() => true), []);
-  assertEquals(info.notes, ["its line table has 9 MiB, more than is read as a whole (8 MiB)"]);
+  assertEquals(info.notes, [".debug_line: 9 MiB, more than is read as a whole (8 MiB)"]);
 });
 
 Deno.test("whatever an ELF file's debug information holds, reading it ends, with lines or a note", () => {
