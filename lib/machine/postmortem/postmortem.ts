@@ -7,7 +7,7 @@ import { emulatorLacks } from "../host/emulated_machine.ts";
 import type { Postmortem, PostmortemResult } from "../report/postmortem.ts";
 import { exitText } from "../report/exit_text.ts";
 import { RepeatedRun, RepeatError, type RunToRepeat } from "./repeated_run.ts";
-import { type Moment, registersOf, type Steps, stepToEnd, textsOf } from "./steps.ts";
+import { registersOf, type Steps, stepToEnd, textsOf } from "./steps.ts";
 
 /** Finds out why the guest of a machine has shut down, by running it once more. */
 export class Examiner implements Disposable {
@@ -69,7 +69,7 @@ function found(run: RepeatedRun, steps: Steps, original: Board): Postmortem {
   cpu.store.forget();
   return {
     cpu,
-    incident: incidentOf(cpu, steps.moments, original),
+    incident: incidentOf(cpu, steps, original),
     stepCount: steps.count,
     doubt: doubtOf(run, original),
   };
@@ -83,7 +83,7 @@ function doubtOf(run: RepeatedRun, original: Board): string | undefined {
   return undefined;
 }
 
-function incidentOf(cpu: Cpu, moments: readonly Moment[], original: Board): Incident {
+function incidentOf(cpu: Cpu, { moments, interrupt }: Steps, original: Board): Incident {
   const texts = textsOf(moments);
   const last = moments.length - 1;
   const { linear, bits, bytes } = moments[last];
@@ -95,6 +95,7 @@ function incidentOf(cpu: Cpu, moments: readonly Moment[], original: Board): Inci
     specialRegisters,
     debugRegisters: kvm_debugregs.read(new DataView(cpu.store.view("debug").buffer)).db,
     instruction: { linear, bits, bytes, text: texts[last] },
+    interrupt,
     read: (gpa, size) => memory.slotAt(gpa) === undefined ? undefined : memory.read(gpa, size),
     steps: moments.slice(0, -1).map((moment, index) => ({
       linear: moment.linear,

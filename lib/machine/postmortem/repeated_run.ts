@@ -4,6 +4,7 @@ import { EXIT_REASON, KVM_EXIT_IO } from "../../kvm/abi/mod.ts";
 import { IOCTLS } from "../../kvm/abi/ioctls.ts";
 import type { Exit } from "../../kvm/exits/exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
+import type { Incident } from "../../x86/diagnosis/incident.ts";
 import type { Board } from "../board.ts";
 import type { ExitRecord } from "../exits/exit_log.ts";
 import type { Input } from "../exits/input_record.ts";
@@ -16,6 +17,9 @@ const LONGEST_MILLISECONDS = 2_000;
 
 /** How often a guest that may wait in the kernel is looked at, in milliseconds. */
 const LOOK_MILLISECONDS = 1;
+
+/** The vector of NMI# (Intel SDM Vol. 3A, 6.7). */
+const NMI = 2;
 
 /** Why a run cannot be repeated, or not to its end: a clause. */
 export class RepeatError extends Error {}
@@ -40,6 +44,8 @@ export class RepeatedRun implements Disposable {
   exit: number;
   /** Whether something came to the guest at a time of which nobody knows which instruction it was. */
   isLate = false;
+  /** The event that was handed to KVM and is delivered when the guest goes on. */
+  interrupt: Incident["interrupt"];
   readonly #limit: TimeLimit;
   readonly #records: ReadonlyMap<number, ExitRecord>;
   readonly #inputs: readonly Input[];
@@ -109,6 +115,7 @@ export class RepeatedRun implements Disposable {
       return this.vcpu.kvmRun.exit();
     }
     this.#isCompleted = false;
+    this.interrupt = undefined;
     try {
       for (;;) {
         const errno = this.vcpu.run();
@@ -174,6 +181,10 @@ export class RepeatedRun implements Disposable {
     }
     const target = taker === "vm" ? this.board.vm : this.vcpu;
     target.call(name, typeof argument === "number" ? argument : argument.slice());
+    if (name === "KVM_NMI") this.interrupt = { vector: NMI, source: "nmi" };
+    if (name === "KVM_INTERRUPT" && typeof argument !== "number") {
+      this.interrupt = { vector: argument[0], source: "external" };
+    }
     this.#forgetRegisters();
   }
 

@@ -38,6 +38,8 @@ export interface Steps {
   readonly count: number;
   /** The exit by which it ended. */
   readonly exit: Exit;
+  /** The event that was being delivered then, instead of an instruction. */
+  readonly interrupt: RepeatedRun["interrupt"];
 }
 
 /**
@@ -55,8 +57,9 @@ export function stepToEnd(run: RepeatedRun): Steps {
       vcpu.setGuestDebug(KVM_GUESTDBG.ENABLE | KVM_GUESTDBG.SINGLESTEP);
       moments.push(momentOf(run));
       if (moments.length > KEPT_STEPS) moments.shift();
+      const { interrupt } = run;
       const exit = run.enter()!;
-      if (exit.reason !== "DEBUG") return { moments, count, exit };
+      if (exit.reason !== "DEBUG") return { moments, count, exit, interrupt };
     }
   } finally {
     vcpu.setGuestDebug(0);

@@ -14,6 +14,7 @@ import { outsideImage } from "./outside_image.ts";
 import { placeNames } from "./place_names.ts";
 import { postmortemOf, type PostmortemResult } from "./postmortem.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
+import { whatHappened } from "./what_happened.ts";
 
 const LINES_BEFORE = 3;
 const LINES_AFTER = 2;
@@ -41,6 +42,7 @@ export function statePage(machine: StoppedCpu): string {
   return [
     () => replayLines(machine),
     () => explanation(machine),
+    () => end !== undefined && "cpu" in end ? whatHappened(end) : [],
     () => place(shown),
     () => tripleFault(machine, shown),
     () => repeatLines(machine, end),

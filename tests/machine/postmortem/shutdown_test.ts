@@ -20,9 +20,33 @@ function obstacle(vm: Machine): string {
 
 /** The guests of guests/reported that shut down: where, by which line, and how far behind the latest exit. */
 const CASES = [
-  { name: "mov_to_cs", at: 0x7c39n, text: "mov cs,eax", line: 13, steps: 8, cr0: 0x31n },
-  { name: "page_directory_entry", at: 0x7c89n, text: "", line: 34, steps: 3, cr0: 0x80000031n },
-  { name: "iretq_stale_ss", at: 0x7d0bn, text: "iretq", line: 30, steps: 0, cr0: 0x80000031n },
+  {
+    name: "mov_to_cs",
+    at: 0x7c39n,
+    text: "mov cs,eax",
+    line: 13,
+    steps: 8,
+    cr0: 0x31n,
+    why: /#UD at 0008:7c39, `mov cs, eax`/,
+  },
+  {
+    name: "page_directory_entry",
+    at: 0x7c89n,
+    text: "",
+    line: 34,
+    steps: 3,
+    cr0: 0x80000031n,
+    why: /PDE\[0\] at 0x8000 should probably be 0x00009003/,
+  },
+  {
+    name: "iretq_stale_ss",
+    at: 0x7d0bn,
+    text: "iretq",
+    line: 30,
+    steps: 0,
+    cr0: 0x80000031n,
+    why: /#GP\(0x10\) at 0x7d0b.* SS = 0x0010/,
+  },
   {
     name: "sse_not_enabled",
     at: 0x7c43n,
@@ -30,10 +54,11 @@ const CASES = [
     line: 19,
     steps: 0,
     cr0: 0x31n,
+    why: /CR4\.OSFXSR = 0/,
   },
 ] as const;
 
-for (const { name, at, text, line, steps, cr0 } of CASES) {
+for (const { name, at, text, line, steps, cr0, why } of CASES) {
   Deno.test(
     requires(STEPS, `a triple fault is run once more, up to its instruction: ${name}`),
     () => {
@@ -49,9 +74,24 @@ for (const { name, at, text, line, steps, cr0 } of CASES) {
       assertStringIncludes(message, `guest at 0x${at.toString(16)} in `);
       assertStringIncludes(message, `${name}.asm:${line}`);
       assertStringIncludes(message, "registers that changed since boot");
+      assertMatch(message, why);
     },
   );
 }
+
+Deno.test(requires(STEPS, "the interrupt that came before the IDT is named"), () => {
+  using vm = boot(asm.file("../../../guests/reported/interrupts_on_after_bios.asm"), {
+    mode: "real",
+    origin: 0x7c00,
+    memory: "8M",
+  });
+  using _ = vm.debug.breakAt("entry32");
+  vm.run();
+  vm.inject.interrupt(8);
+  const { message } = assertThrows(() => vm.run(), Error, "it triple-faulted");
+  assertEquals(found(vm).incident.interrupt, { vector: 8, source: "external" });
+  assertMatch(message, /Vector 8 \(an interrupt\) arrived at 0008:7c44/);
+});
 
 Deno.test(requires(STEPS, "the repeated run is given what the first one was given"), () => {
   using vm = boot(
