@@ -4,7 +4,7 @@ import { isCanonical } from "../paging/canonical.ts";
 import type { Segment } from "../registers/segment.ts";
 import { stackBits } from "./accesses.ts";
 import { type GuestView, littleEndian, RPL, SYSTEM_TYPES, TYPE } from "./guest_view.ts";
-import type { Finding, FoundDescriptor, InterruptSource, SeenException } from "./incident.ts";
+import type { FoundDescriptor, InterruptSource } from "./incident.ts";
 import { checkAccess, checkPages, linearAddressBits } from "./memory_rules.ts";
 import { cause, raise, type Raised } from "./raised.ts";
 import { loadCodeSegment, loadStackSegment } from "./segment_loads.ts";
@@ -17,16 +17,22 @@ export interface Event {
   readonly source?: InterruptSource;
 }
 
+/** Where a handler is. */
+export interface Handler {
+  /** The selector of its code segment. */
+  readonly selector: number;
+  /** Its offset there. */
+  readonly offset: bigint;
+  /** Its linear address. */
+  readonly linear: bigint;
+  /** The gate that names it, where there is one. */
+  readonly descriptor?: FoundDescriptor;
+}
+
 /** How the delivery of an event ends. */
 export type Delivery =
   /** A handler is entered. */
-  | {
-    readonly handler: {
-      readonly selector: number;
-      readonly offset: bigint;
-      readonly linear: bigint;
-    };
-  }
+  | { readonly handler: Handler }
   /** Another exception comes of it. */
   | { readonly raised: Raised };
 
@@ -228,7 +234,7 @@ function enterHandler(
       }),
     );
   }
-  return { handler: { selector: gate.selector, offset: gate.offset, linear } };
+  return { handler: { selector: gate.selector, offset: gate.offset, linear, descriptor } };
 }
 
 const FRAME_SLOTS = 5;
@@ -366,7 +372,8 @@ function tssField(
 /** Exceptions that make a double fault of another of them (Intel SDM Vol. 3A, table 6-5). */
 const CONTRIBUTORY: readonly ExceptionName[] = ["#DE", "#TS", "#NP", "#SS", "#GP"];
 const PAGE_FAULT = exceptionOf("#PF").vector;
-const DOUBLE_FAULT = exceptionOf("#DF").vector;
+/** The vector of #DF. */
+export const DOUBLE_FAULT = exceptionOf("#DF").vector;
 
 function isContributory(vector: number): boolean {
   const name = exceptions[vector]?.name;
@@ -384,12 +391,7 @@ export interface DeliveryChain {
   /** Each delivery that failed, with what was raised. */
   readonly failures: readonly { readonly vector: number; readonly raised: Raised }[];
   /** Where the chain ends: in a handler, or in the shutdown. */
-  readonly handler?: {
-    readonly vector: number;
-    readonly selector: number;
-    readonly offset: bigint;
-    readonly linear: bigint;
-  };
+  readonly handler?: Handler;
 }
 
 /** More deliveries than the rules allow in a row. */
@@ -402,7 +404,7 @@ export function deliveryChain(view: GuestView, first: Event): DeliveryChain {
   while (failures.length < MOST_DELIVERIES) {
     const delivery = deliver(view, event);
     if ("handler" in delivery) {
-      return { failures, handler: { vector: event.vector, ...delivery.handler } };
+      return { failures, handler: delivery.handler };
     }
     const { raised } = delivery;
     failures.push({ vector: event.vector, raised });
@@ -412,52 +414,4 @@ export function deliveryChain(view: GuestView, first: Event): DeliveryChain {
     event = { vector: isDouble ? DOUBLE_FAULT : raised.vector };
   }
   return { failures };
-}
-
-/** The failures in words: why the first was not delivered, then what came of it. */
-export function describeChain(
-  view: GuestView,
-  { failures, handler }: DeliveryChain,
-  first: Event,
-  title: string,
-): Finding[] {
-  const findings: Finding[] = [];
-  const told = new Set<string>();
-  let name = title;
-  let { source } = first;
-  for (const { vector, raised } of failures) {
-    const isDouble = source === undefined && makesDoubleFault(vector, raised.vector);
-    const isLast = source === undefined && vector === DOUBLE_FAULT;
-    const next = isLast ? "triple fault" : isDouble ? `${nameOf(raised)} → #DF` : nameOf(raised);
-    const rule = raised.reason.replaceAll(/entry \d+|vector \w+|\(bytes [^)]*\)|at 0x\w+/g, "");
-    if (told.has(rule)) {
-      const latest = findings.findLastIndex(({ kind }) => kind === "delivery");
-      const text = `${findings[latest].text} (the same holds for vector ${vector}) → ${next}`;
-      findings[latest] = { ...findings[latest], text };
-    } else {
-      const descriptor = raised.causes.find((each) => each.descriptor !== undefined)?.descriptor;
-      findings.push(...raised.causes, {
-        kind: "delivery",
-        text: `${name} is not delivered: ${raised.reason} → ${next}`,
-        ...descriptor === undefined ? {} : { descriptor },
-      });
-    }
-    told.add(rule);
-    name = isDouble ? "#DF" : nameOf(raised);
-    source = undefined;
-  }
-  if (handler !== undefined) {
-    findings.push({
-      kind: "delivery",
-      text: `${name} is delivered to ${hex(handler.selector, 4)}:${view.place(handler.linear)}`,
-      linear: handler.linear,
-    });
-  }
-  return findings;
-}
-
-/** An exception with its error code: `#GP(0x32)`. EXT, which vendors set differently, is left out. */
-export function nameOf({ vector, errorCode }: SeenException): string {
-  const name = exceptions[vector]?.name ?? `vector ${vector}`;
-  return errorCode === undefined ? name : `${name}(${errorCode === 0 ? 0 : hex(errorCode)})`;
 }

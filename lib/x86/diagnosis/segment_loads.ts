@@ -1,7 +1,9 @@
 import { hex } from "../hex.ts";
-import type { Segment } from "../registers/segment.ts";
+import { isCanonical } from "../paging/canonical.ts";
+import { DESCRIPTOR_SIZE, type Segment } from "../registers/segment.ts";
 import { describeGdt, refusedDescriptor } from "./descriptors.ts";
-import { type GuestView, isCode, isWritableData, RPL, TYPE } from "./guest_view.ts";
+import { type GuestView, isCode, isWritableData, littleEndian, RPL, TYPE } from "./guest_view.ts";
+import type { FoundDescriptor } from "./incident.ts";
 import { cause, raise, type Raised } from "./raised.ts";
 import type { SegmentRegister } from "./operands.ts";
 
@@ -215,7 +217,7 @@ function loadSystemSegment(
   if (lookup === NULL) return raise("#GP", `${title} is null`, { errorCode: 0 });
   if (!("segment" in lookup)) return lookup;
   const { segment } = lookup;
-  if (accepts(segment)) return undefined;
+  if (accepts(segment)) return checkUpperHalf(view, lookup, title);
   const details = {
     errorCode: codeOf(selector),
     causes: refusedDescriptor(view, lookup, words, accepts),
@@ -232,6 +234,40 @@ function loadSystemSegment(
     );
   }
   return raise("#GP", `${title} does not name ${words}`, details);
+}
+
+/** In long mode the upper 8 bytes of a TSS or LDT descriptor hold the base's upper half, and no type (Vol. 3A, 7.2.3). */
+function checkUpperHalf(
+  view: GuestView,
+  { linear, table, index, bytes }: FoundDescriptor,
+  title: string,
+): Raised | undefined {
+  const upper = view.efer("lma")
+    ? view.read(linear + BigInt(DESCRIPTOR_SIZE), DESCRIPTOR_SIZE)
+    : undefined;
+  if (upper === undefined || ((upper[5] & 0x1f) === 0 && isCanonicalHigh(upper))) return undefined;
+  const descriptor = { table, index, linear, bytes: new Uint8Array([...bytes, ...upper]) };
+  const wrong = upper[5] & 0x1f
+    ? "bits 12:8 of its last 4 bytes must be 0"
+    : "its base is not canonical";
+  return raise("#GP", `${title}: ${wrong}`, {
+    errorCode: codeOf(index * DESCRIPTOR_SIZE),
+    causes: [
+      cause(
+        `${view.describeEntry(descriptor)}; the upper 8 bytes lie at ${view.place(linear + 8n)}`,
+        {
+          linear: linear + BigInt(DESCRIPTOR_SIZE),
+          descriptor,
+        },
+      ),
+    ],
+    registers: ["gdtr"],
+  });
+}
+
+/** Whether the upper half of a base is one of a canonical address. */
+function isCanonicalHigh(upper: Uint8Array): boolean {
+  return isCanonical(littleEndian(upper.subarray(0, 4)) << 32n);
 }
 
 const NULL = Symbol("null selector");

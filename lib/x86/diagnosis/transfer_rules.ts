@@ -2,6 +2,7 @@ import { hex } from "../hex.ts";
 import { isCanonical } from "../paging/canonical.ts";
 import { accessesOf, operandBytes, stackBits } from "./accesses.ts";
 import { type GuestView, littleEndian, RPL } from "./guest_view.ts";
+import { lastMemoryWriter } from "./history.ts";
 import type { Finding } from "./incident.ts";
 import { checkPages, linearAddressBits } from "./memory_rules.ts";
 import {
@@ -256,8 +257,11 @@ function ofFrame(
 ): Raised | undefined {
   if (raised === undefined) return undefined;
   const frame = slots(view, size, names.length) ?? slots(view, size, 2) ?? [];
-  const shown = frame.map((value, index) => `${names[index]} ${hex(value)}`).join(", ");
   const memory = stackMemory(view, size * frame.length);
+  const shown = frame.map((value, index) => {
+    const by = slotWriter(view, memory.linear + BigInt(index * size), size);
+    return `${names[index]} ${hex(value)}${by}`;
+  }).join(", ");
   const findings: Finding[] = [
     cause(`The frame at ${hex(memory.linear)}, slots of ${size} bytes: ${shown}`, {
       linear: memory.linear,
@@ -265,7 +269,15 @@ function ofFrame(
     ...otherWidth(view, size),
     ...withErrorCode(view, size),
   ];
-  return { ...raised, causes: [...findings, ...raised.causes], memory };
+  return { ...raised, causes: [...findings, ...raised.causes] };
+}
+
+/** Who wrote a slot of the stack: ` (push qword 0x8 at …)`. */
+function slotWriter(view: GuestView, linear: bigint, size: number): string {
+  const index = lastMemoryWriter(view, linear, size);
+  if (index === undefined) return "";
+  const { text, linear: writer } = view.incident.steps[index];
+  return ` (\`${text}\` at ${view.place(writer)})`;
 }
 
 const WIDTHS = [2, 4, 8];

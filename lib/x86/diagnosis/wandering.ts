@@ -1,9 +1,10 @@
 import type { Finding, IncidentStep } from "./incident.ts";
 import { hex } from "../hex.ts";
+import { accessesOf } from "./accesses.ts";
 import { lastMemoryWriter } from "./history.ts";
-import type { GuestView } from "./guest_view.ts";
+import { type GuestView, RPL } from "./guest_view.ts";
 import { oddities } from "./descriptors.ts";
-import { misledMapping } from "./page_causes.ts";
+import { misledMapping, walkSentence } from "./page_causes.ts";
 import { readInstruction } from "./operands.ts";
 import { farTarget } from "./transfer_rules.ts";
 
@@ -38,6 +39,8 @@ export function wandering(view: GuestView): Finding[] {
   const isLost = zeros !== undefined || view.name(incident.instruction.linear) === undefined ||
     /^(db|ud\d)/.test(incident.instruction.text);
   return [
+    ...staleCode(view),
+    ...outsideMemory(view),
     ...overwritten(view),
     ...farJumpInRealMode(view),
     ...zeros === undefined ? [] : [zeros],
@@ -45,16 +48,22 @@ export function wandering(view: GuestView): Finding[] {
   ];
 }
 
-/** How many instructions in a row, up to the failing one, are zeros. */
+/** Where the CPU has begun to execute zeros on the way from the last jump to the failing instruction. */
 function zerosRun(view: GuestView, way: readonly Place[]): Finding | undefined {
-  let count = 0;
-  while (count < way.length && ZEROS.test(way[way.length - 1 - count].text)) count++;
-  if (count < LEAST_ZEROS) return undefined;
-  const { linear } = way[way.length - count];
+  const start = (lastTransfer(way) ?? -1) + 1;
+  let first = start;
+  for (; first < way.length; first++) {
+    const run = way.slice(first, first + LEAST_ZEROS);
+    if (run.length === LEAST_ZEROS && run.every(({ text }) => ZEROS.test(text))) break;
+  }
+  if (first >= way.length) return undefined;
+  const { linear, text } = way[first];
+  const before = way[first - 1];
+  const from = first === start || before === undefined
+    ? ""
+    : `; it ran on into them behind \`${before.text}\` at ${view.place(before.linear)}`;
   return history(
-    `The CPU executes zeros (\`${way[way.length - count].text}\`), which are no code, from ${
-      view.place(linear)
-    } on`,
+    `The CPU executes zeros (\`${text}\`), which are no code, from ${view.place(linear)} on${from}`,
     linear,
   );
 }
@@ -139,6 +148,75 @@ function overwritten(view: GuestView): Finding[] {
       writer,
     ),
   ];
+}
+
+/** A code segment that protected mode was entered with and that nothing has loaded since, or that cannot be. */
+function staleCode(view: GuestView): Finding[] {
+  const { cs } = view.special;
+  if (view.hasRealSegments) return [];
+  if (view.efer("lma") && cs.l && cs.db) {
+    return refusedCode(view, "CS has L = 1 and D = 1, which long mode does not allow together");
+  }
+  if ((cs.selector & ~RPL) !== 0 && cs.base !== BigInt(cs.selector) << 4n) return [];
+  const { steps } = view.incident;
+  const index = steps.findLastIndex(({ specialRegisters }) =>
+    specialRegisters !== undefined && (specialRegisters.cr0 & 1n) === 0n
+  );
+  const setter = index === -1 ? undefined : steps[index];
+  const by = setter === undefined ? "" : ` by \`${setter.text}\` at ${view.place(setter.linear)}`;
+  return [
+    {
+      kind: "cause",
+      text: `CR0.PE was set${by}, and no far jump has loaded CS since: it still holds real mode's ${
+        hex(cs.selector, 4)
+      }, and what follows is executed as ${cs.db ? 32 : 16}-bit code`,
+      ...setter === undefined ? {} : { linear: setter.linear },
+    },
+  ];
+}
+
+function refusedCode(view: GuestView, text: string): Finding[] {
+  const entry = view.lookUp(view.special.cs.selector);
+  if (entry.found !== "descriptor") return [{ kind: "cause", text }];
+  const { descriptor } = entry;
+  return [
+    {
+      kind: "cause",
+      text: `${text}: ${view.describeEntry(descriptor)}`,
+      linear: descriptor.linear,
+      descriptor,
+    },
+  ];
+}
+
+/** What the instruction reaches for where there is no memory: its own bytes, or an operand. */
+function outsideMemory(view: GuestView): Finding[] {
+  const { instruction } = view.incident;
+  const fetched = { segment: "cs" as const, linear: instruction.linear, what: "The instruction" };
+  const used = accessesOf(readInstruction(instruction.text, view.bits), view.incident, view.bits)
+    .map(({ segment, offset, isStack }) => ({
+      segment,
+      linear: view.linearOf(segment, offset),
+      what: isStack ? "The stack" : "The operand",
+    }));
+  return [fetched, ...used].flatMap(({ segment, linear, what }) => {
+    const physical = view.physical(linear);
+    if (physical === undefined || view.readPhysical(physical, 1) !== undefined) return [];
+    const { selector, base } = view.special[segment];
+    const walk = view.walk(linear);
+    const way = walk === undefined ? `physical ${hex(physical)}` : walkSentence(view, walk);
+    return [
+      {
+        kind: "cause" as const,
+        text: `${what} at ${segment.toUpperCase()} = ${hex(selector, 4)} (base ${
+          hex(base)
+        }) lies at ${hex(linear)} (${way}), where there is no memory`,
+        linear,
+      },
+      ...oddities(view, segment.toUpperCase(), view.special[segment]),
+      ...walk === undefined ? [] : misledMapping(view, linear),
+    ];
+  });
 }
 
 /** A far jump with a selector of the GDT, made while CR0.PE was 0: there the number is one of paragraphs. */
