@@ -31,6 +31,7 @@ export class IoctlTarget {
   readonly libc: Libc;
   readonly #fd: OwnedFd;
   readonly #ask: (name: CapabilityName) => number;
+  readonly #before: () => void;
   /** Those that were found once. A capability never goes away, so it is asked for once. */
   readonly #present = new Set<CapabilityName>();
   /** Who hears of each. */
@@ -40,11 +41,18 @@ export class IoctlTarget {
    * Makes ioctls on `fd`, which stays its owner's.
    *
    * @param ask What `KVM_CHECK_EXTENSION` says of a capability.
+   * @param before Called before each.
    */
-  constructor(libc: Libc, fd: OwnedFd, ask: (name: CapabilityName) => number) {
+  constructor(
+    libc: Libc,
+    fd: OwnedFd,
+    ask: (name: CapabilityName) => number,
+    before: () => void = () => {},
+  ) {
     this.libc = libc;
     this.#fd = fd;
     this.#ask = ask;
+    this.#before = before;
   }
 
   /**
@@ -72,6 +80,7 @@ export class IoctlTarget {
     // First, so that a closed descriptor is refused as such.
     void this.#fd.number;
     if (capability !== undefined && capability !== null) this.#require(name, capability);
+    this.#before();
     const result = ioctl(this.libc, this.#fd, name, argument, context);
     this.observer?.(name, argument);
     return result;

@@ -68,6 +68,11 @@ export class Vcpu implements Disposable {
    * and, until then, asks nobody.
    */
   needsAttention = false;
+  /**
+   * Finishes the latest exit, which was left unfinished because nobody may look at what it has done. Called before any
+   * ioctl but `KVM_RUN`; undefined where there is no such exit.
+   */
+  unfinished: (() => void) | undefined;
   readonly #target: IoctlTarget;
   readonly #dirtyRingSize: number;
   /** Registers, as structures. */
@@ -113,7 +118,7 @@ export class Vcpu implements Disposable {
     this.#mapping = cleanup.use(new Mapping(libc, fd, mmapSize, `kvm_run of vCPU ${id}`));
     this.kvmRun = new KvmRunPage(this.#mapping);
     this.coalescedRing = new CoalescedRing(this.#mapping);
-    const target = new IoctlTarget(libc, this.#fd, ask);
+    const target = new IoctlTarget(libc, this.#fd, ask, () => this.unfinished?.());
     this.#target = target;
     this.registers = new VcpuRegisters(target, this.kvmRun);
     this.fpu = new VcpuFpu(target);

@@ -6,7 +6,6 @@ import { Pic } from "../devices/pic.ts";
 import { TextScreen } from "../devices/text_screen.ts";
 import { Uart } from "../devices/uart.ts";
 import type { Image } from "../guest/image.ts";
-import type { Exit } from "../kvm/exits/exit.ts";
 import type { Kvm } from "../kvm/kvm.ts";
 import type { Vm } from "../kvm/vm.ts";
 import type { Mode } from "../x86/boot/cpu_state.ts";
@@ -15,7 +14,7 @@ import type { Irqchip } from "./interrupts/irqchip.ts";
 import { Kick } from "./interrupts/kick.ts";
 import { ExternalInterrupts } from "./interrupts/external_interrupts.ts";
 import type { BoardInit } from "./board_init.ts";
-import { Cpu, deviceCpu } from "./cpu.ts";
+import { Cpu, deviceCpu, finishExit } from "./cpu.ts";
 import { type CpuProgress, CpuRunner } from "./run/cpu_runner.ts";
 import { type InterleavingOptions, RoundRobin, TimeSlice } from "./run/interleaving.ts";
 import { CpuScheduler } from "./run/cpu_scheduler.ts";
@@ -29,7 +28,6 @@ import { InputRecord } from "./exits/input_record.ts";
 import { FaultCatcher } from "./faults/fault_catcher.ts";
 import { RunEnds } from "./run/run_ends.ts";
 import { RunControl } from "./run/run_control.ts";
-import type { RunOptions } from "./run/run_options.ts";
 import { MsrIntercepts } from "./msrs/msr_intercepts.ts";
 import { nextInstruction } from "./memory/linear_memory.ts";
 import { LoadedImage } from "./memory/loaded_image.ts";
@@ -131,6 +129,7 @@ export class Board implements Disposable {
     this.memory = new BackedMemory(parts.slots, {
       addressOf: (label) => this.loaded.physicalOf(label),
       checkUsable: () => this.checkUsable("use the memory"),
+      finishExit: () => this.cpus.forEach(finishExit),
       checkIsNoDevice: (first, last) => this.devices.mmio.checkIsFree(first, last),
       nextInstructions: () => this.cpus.map(nextInstruction).filter((each) => each !== undefined),
     });
@@ -173,6 +172,7 @@ export class Board implements Disposable {
       reset: (isInit) => this.#reset(isInit),
       ends: new RunEnds(settings),
       beforeRun: () => this.#coverage?.beforeRun(),
+      isMemoryViewed: () => this.hasViews,
     });
     if (interleaving !== undefined) {
       for (const { debug } of this.cpus) debug.countInstructions();
@@ -370,23 +370,19 @@ export class Board implements Disposable {
     return this.#runners[cpu];
   }
 
-  /** See {@linkcode MachineCpu.step}. */
-  step(cpu: number, options: RunOptions): Exit {
-    return this.runControl.step(cpu, options);
-  }
-
   /** See {@linkcode RunProgress.checkStopped}. */
   checkStopped(what: string): void {
     this.runControl.progress.checkStopped(what);
   }
 
-  /** See {@linkcode MachineCpu.checkUsable}. */
+  /** See {@linkcode MachineCpu.checkUsable}. Whoever asks may look at what the latest exit has done. */
   checkUsable(what: string): void {
     if (this.#disposed) {
       throw new TypeError(
         `Cannot ${what}: the machine is disposed. Look at it before its \`using\` ends.`,
       );
     }
+    this.cpus.forEach(finishExit);
   }
 
   /**

@@ -308,6 +308,11 @@ export function cpuList<Cpus extends readonly object[]>(cpus: Cpus): Cpus {
   });
 }
 
+/** Has KVM finish a CPU's latest exit, where it has not: somebody may look at what that has done. */
+export function finishExit({ vcpu }: Cpu): void {
+  vcpu.unfinished?.();
+}
+
 /** A CPU as devices see it. */
 export function deviceCpu({ number, linear, registers }: Cpu): DeviceCpu {
   return {

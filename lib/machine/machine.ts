@@ -11,7 +11,7 @@ import type { Interrupts } from "./interrupts/interrupts.ts";
 import { debugFailure } from "./gdb/debug_failures.ts";
 import { type GdbOptions, serveGdb } from "./gdb/serve_gdb.ts";
 import { MachineCpuOf } from "./machine_cpu.ts";
-import { fromCaller, isErrorOf, iteratedFromCaller } from "./run/run_errors.ts";
+import { fromCaller, isErrorOf } from "./run/run_errors.ts";
 import { Inputs } from "./snapshot/inputs.ts";
 import type { Snapshot } from "./snapshot/snapshot.ts";
 import type { RunControl } from "./run/run_control.ts";
@@ -206,7 +206,9 @@ export class Machine extends MachineCpu implements Disposable {
    * SHUTDOWN, a fault, an error); going on behind one that nobody foresaw throws, as `run` does. Handlers answer
    * theirs; a read that nobody answers must be given {@linkcode Machine.answer} before the next.
    *
-   * The time limit is for all of them together; it is counted while the guest runs, not while test code has control.
+   * The time limit is for all of them together; it is counted while the guest runs, not while test code has control, to
+   * within a sixteenth of it. A loop that is left, by `break`, is gone on with by the next run: CPUs that have halted in it
+   * stay so while others go on.
    *
    * @example
    * ```ts no-eval
@@ -223,9 +225,7 @@ export class Machine extends MachineCpu implements Disposable {
    * ```
    */
   exits(options: ExitsOptions = {}): Generator<ObservedExit, void, void> {
-    return iteratedFromCaller(
-      fromCaller(this.exits, () => this.#board.runControl.exits(options)),
-    );
+    return fromCaller(this.exits, () => this.#board.runControl.exits(options));
   }
 
   /**

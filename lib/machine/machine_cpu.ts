@@ -217,7 +217,7 @@ export class MachineCpuOf<Whole> {
    * @throws As {@linkcode Machine.run} does.
    */
   step(options: RunOptions = {}): Exit {
-    return fromCaller(this.step, () => this.#board.step(this.number, options));
+    return fromCaller(this.step, () => this.#board.runControl.step(this.number, options));
   }
 
   /**

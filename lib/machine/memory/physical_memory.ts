@@ -79,6 +79,8 @@ export interface MemorySlots extends Disposable {
   observe(observer: MemoryObserver): void;
   /** Writes to a memory, by its number: in the order of allocation. */
   write(memory: number, start: number, bytes: Uint8Array): void;
+  /** Called before any of it is handed out. */
+  beforeView: () => void;
   /** What all memory holds now. */
   save(): MemoryImage;
   /** Makes it that again, and gives the number of pages that it took. */
@@ -110,6 +112,8 @@ export interface MemoryOwner {
   addressOf(label: string): number;
   /** Throws where the machine is disposed. */
   checkUsable(): void;
+  /** Has the guest's memory be what the latest exit leaves. */
+  finishExit(): void;
   /** Throws where a range of guest physical addresses has MMIO handlers. */
   checkIsNoDevice(first: number, last: number): void;
   /** The physical addresses of the CPUs' next instructions, of those that have one. */
@@ -195,6 +199,7 @@ export class BackedMemory extends AddressSpace<number> implements PhysicalMemory
     super();
     this.#slots = slots;
     this.#owner = owner;
+    slots.beforeView = () => owner.finishExit();
   }
 
   /** See {@linkcode PhysicalMemory.slots}. */

@@ -50,6 +50,8 @@ export class SlotTable implements MemorySlots {
   #closed: ClosedA20 | undefined;
   /** The memory of all slots that there were, in the order in which it was allocated: views of it live as long as the machine. */
   readonly #memory: TrackedPages[] = [];
+  /** See {@linkcode MemorySlots.beforeView}. */
+  beforeView: () => void = () => {};
 
   /**
    * Gives a VM its first slots.
@@ -318,7 +320,7 @@ export class SlotTable implements MemorySlots {
   /** See {@linkcode MemorySlots.allocate}. */
   allocate(size: number): Pages {
     const pages = new TrackedPages(allocatePages(this.#libc, size));
-    this.#memory.push(pages);
+    this.#keep(pages);
     return pages;
   }
 
@@ -339,9 +341,14 @@ export class SlotTable implements MemorySlots {
     for (const pages of this.#memory) pages[Symbol.dispose]();
   }
 
+  #keep(pages: TrackedPages): void {
+    this.#memory.push(pages);
+    pages.beforeView = () => this.beforeView();
+  }
+
   #set(slot: BackedSlot): void {
     const { pages } = slot;
-    if (pages instanceof TrackedPages && !this.#memory.includes(pages)) this.#memory.push(pages);
+    if (pages instanceof TrackedPages && !this.#memory.includes(pages)) this.#keep(pages);
     const before = this.#slots.find((each) => each.slot === slot.slot);
     for (const space of this.#addressSpaces) {
       try {

@@ -20,6 +20,8 @@ export class TrackedPages implements Pages {
   #contents: PageContents | undefined;
   /** Hears of what this process writes. */
   observer: ((start: number, bytes: Uint8Array) => void) | undefined;
+  /** Called before any of it is handed out. */
+  beforeView: () => void = () => {};
 
   /** Takes ownership of the memory. Nothing is noted before the first {@linkcode TrackedPages.save}. */
   constructor(pages: Pages) {
@@ -47,6 +49,7 @@ export class TrackedPages implements Pages {
 
   /** See {@linkcode Pages.view}. */
   view(start: number, length: number): Uint8Array<ArrayBuffer> {
+    this.beforeView();
     const first = Math.floor(start / PAGE_SIZE) * PAGE_SIZE;
     const end = Math.ceil((start + length) / PAGE_SIZE) * PAGE_SIZE;
     if (!this.#views.some((view) => view.start <= first && end <= view.end)) {

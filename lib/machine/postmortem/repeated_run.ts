@@ -10,7 +10,7 @@ import type { ExitRecord } from "../exits/exit_log.ts";
 import type { Input } from "../exits/input_record.ts";
 import { littleEndianInteger } from "../exits/answer_bytes.ts";
 import { exitText, recordText } from "../report/exit_text.ts";
-import { TimeLimit } from "../run/time_limit.ts";
+import { RunTime, TimeLimit } from "../run/time_limit.ts";
 
 /** How long a repeated run may take, in milliseconds: a page is waited for by somebody. */
 const LONGEST_MILLISECONDS = 2_000;
@@ -77,7 +77,7 @@ export class RepeatedRun implements Disposable {
     if (start !== undefined) this.board.snapshots.enter(start);
     this.vcpu = this.board.cpus[0].vcpu;
     this.#limit = cleanup.use(new TimeLimit(libc, LOOK_MILLISECONDS));
-    this.#limit.start(LONGEST_MILLISECONDS);
+    this.#limit.start(new RunTime(LONGEST_MILLISECONDS));
     cleanup.move();
   }
 

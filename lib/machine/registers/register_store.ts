@@ -173,6 +173,11 @@ export class RegisterStore {
     }
   }
 
+  /** Whether some were read, or set, since the vCPU ran. */
+  get isTouched(): boolean {
+    return this.#isTouched;
+  }
+
   /** Forgets what was read: the vCPU has run. */
   forget(): void {
     if (!this.#isTouched) return;

@@ -38,6 +38,8 @@ export class CpuScheduler {
   #runs: readonly CpuRunner[];
   /** How many turns in a row have ended in HLT. */
   #idleTurns = 0;
+  /** Whether the latest run was left before its end, so that the next one goes on with it. */
+  #isLeft = false;
 
   /** A scheduler of CPUs that have not run yet. */
   constructor(parts: CpuSchedulerInit) {
@@ -46,7 +48,7 @@ export class CpuScheduler {
   }
 
   /**
-   * Begins a run: CPUs that have halted go on.
+   * Begins a run: CPUs that have halted go on, unless it goes on with one that was left, in which others have not.
    *
    * @param cpus The numbers of those that run; undefined for all.
    */
@@ -55,8 +57,17 @@ export class CpuScheduler {
     this.#runs = cpus === undefined
       ? runners
       : runners.filter((_, number) => cpus.includes(number));
-    for (const runner of this.#runs) activityOf(runner).isHalted = false;
+    const isHalted = (runner: CpuRunner) => activityOf(runner).isHalted;
+    if (!this.#isLeft || this.#runs.every(isHalted)) {
+      for (const runner of this.#runs) activityOf(runner).isHalted = false;
+    }
+    this.#isLeft = false;
     if (this.#current !== undefined && !this.#runs.includes(this.#current)) this.#end();
+  }
+
+  /** Has the next run go on with this one, which has not come to its end. */
+  leave(): void {
+    this.#isLeft = true;
   }
 
   /**
@@ -116,6 +127,7 @@ export class CpuScheduler {
     const { runners, slice, interleaving } = this.#parts;
     interleaving.state = policy;
     this.#idleTurns = idleTurns;
+    this.#isLeft = false;
     this.#current = undefined;
     if (current === undefined || left === undefined) return;
     this.#current = runners[current];

@@ -3,16 +3,16 @@ import type { Exit } from "../../kvm/exits/exit.ts";
 import { goesOn } from "../../kvm/exits/exit_table.ts";
 import { answerBytes, isFields, type TestAnswer } from "../exits/answer_bytes.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
+import { Drive, type DriveInit } from "./drive.ts";
 import type { ExitPort } from "../../devices/exit_port.ts";
 import type { CpuRunner } from "./cpu_runner.ts";
 import { RunEnds } from "./run_ends.ts";
 import { RunProgress } from "./run_progress.ts";
 import { asyncError, isPromise } from "../../devices/handlers.ts";
-import type { CpuScheduler } from "./cpu_scheduler.ts";
 import { FaultCatcher } from "../faults/fault_catcher.ts";
 import { isInit, SYSTEM_EVENT } from "../interrupts/system_event.ts";
 import { checkPending, isForTheTest } from "./pending_events.ts";
-import { GuestFaultError, TimeLimitError, UnhandledExitError } from "./run_errors.ts";
+import { GuestFaultError, UnhandledExitError } from "./run_errors.ts";
 import {
   type CallInput,
   type CallOptions,
@@ -27,32 +27,20 @@ import {
 import type { Address } from "../../guest/address.ts";
 import { RoutineCall } from "./routine_call.ts";
 import type { ExitRecorder } from "../exits/exit_log.ts";
-import type { TimeLimit } from "./time_limit.ts";
+import type { RunTime } from "./time_limit.ts";
+import { ExitIteration, type IterationSteps } from "./exit_iteration.ts";
 
 /** What run control needs of its machine. */
-export interface RunControlInit {
-  /** Its CPUs, by number. */
-  readonly runners: readonly CpuRunner[];
-  /** Who gives them their turns, where there are several. */
-  readonly scheduler: CpuScheduler | undefined;
-  readonly limit: TimeLimit;
+export interface RunControlInit extends DriveInit {
   readonly log: ExitRecorder;
-  /** The time limit of a run that is given none, in milliseconds, before it is scaled. */
-  readonly timeout: number;
   /** The port by which the guest ends the run with a status, if there is one. */
   readonly exitPort: ExitPort | undefined;
-  /** Throws where the machine is disposed. */
-  readonly checkUsable: (what: string) => void;
   /** Which `SYSTEM_EVENT` a device, or the test, has asked for, if any has since it was asked last. */
   readonly takeEvent: () => number | undefined;
   /** What the test has planned of devices, and has not come about. */
   readonly pendingOfDevices: () => readonly string[];
   /** Resets the machine, or by INIT its CPUs alone. */
   readonly reset: (isInit: boolean) => void;
-  /** How a run may end. */
-  readonly ends: RunEnds;
-  /** Called before each run. */
-  readonly beforeRun: () => void;
 }
 
 /**
@@ -63,7 +51,7 @@ export class RunControl {
   readonly #parts: RunControlInit;
   /** How far the guest has come. */
   readonly progress: RunProgress;
-  #stopAsked = false;
+  readonly #drive: Drive;
   /** Whether the reset of the latest exit is one of the CPUs alone. */
   #isInit = false;
   /** The CPU that runs while the others stand still: for an instruction, or a routine. */
@@ -74,6 +62,7 @@ export class RunControl {
   constructor(parts: RunControlInit) {
     this.#parts = parts;
     this.progress = new RunProgress(parts);
+    this.#drive = new Drive(parts, this.progress);
   }
 
   /** Whether the guest has been run at all. */
@@ -83,7 +72,7 @@ export class RunControl {
 
   /** See {@linkcode Machine.stop}. */
   stop(): void {
-    this.#stopAsked = true;
+    this.#drive.stopAsked = true;
     for (const { parts: { vcpu } } of this.#parts.runners) vcpu.needsAttention = true;
   }
 
@@ -100,7 +89,7 @@ export class RunControl {
   /** See {@linkcode Machine.run}. */
   run(options: RunOptions): Exit {
     checkRunOptions(options);
-    const exit = this.#drive(options, () => {
+    const exit = this.#drive.run(options, () => {
       this.beginRun();
       this.#begin(undefined);
       const exit = this.#runToEnd() ?? this.#lastHalt();
@@ -114,7 +103,7 @@ export class RunControl {
   /** See {@linkcode MachineCpu.step}. */
   step(cpu: number, options: RunOptions): Exit {
     checkRunOptionsWithoutEnd(options);
-    return this.#drive(options, () => this.#runOneInstruction(this.#parts.runners[cpu]));
+    return this.#drive.run(options, () => this.#runOneInstruction(this.#parts.runners[cpu]));
   }
 
   /** Checks a call of a routine: see {@linkcode MachineCpu.call}. */
@@ -142,7 +131,7 @@ export class RunControl {
   /** Runs a routine until it returns, and gives its result. */
   call(call: RoutineCall, options: CallOptions): bigint {
     const run = () => this.#runAlone(call.runner, () => this.#runToEnd());
-    const exit = call.explaining(() => this.#drive(options, run));
+    const exit = call.explaining(() => this.#drive.run(options, run));
     if (exit !== undefined) throw call.ended(exit);
     const result = call.finish();
     checkPending([call.runner], this.#parts.pendingOfDevices(), options.pending);
@@ -150,12 +139,31 @@ export class RunControl {
   }
 
   /** See {@linkcode Machine.exits}. */
-  exits(options: ExitsOptions): Generator<ObservedExit, void, void> {
+  exits(options: ExitsOptions): ExitIteration {
     checkExitsOptions(options, this.#parts.runners.length);
     const { call, cpus: [first] = [0], timeout } = options;
-    if (call === undefined) return this.#exitsToEnd(options);
-    const { routine, given = {} } = call;
-    return this.#exitsOf(this.prepareCall(first, routine, given, { timeout }), options);
+    if (call !== undefined) {
+      const { routine, given = {} } = call;
+      return this.#exitsOf(this.prepareCall(first, routine, given, { timeout }), options);
+    }
+    const steps = this.#steps(options);
+    let latest: ObservedExit | undefined;
+    let hasBegun = false;
+    return new ExitIteration({
+      next: () => {
+        if (!hasBegun) this.beginRun();
+        hasBegun = true;
+        latest = steps.next();
+        if (latest === undefined) this.checkPending(options);
+        return latest;
+      },
+      end: (why) => {
+        steps.end(why);
+        if (why !== "left" || latest === undefined) return;
+        this.#isParked(latest.exit);
+        this.#parts.scheduler?.leave();
+      },
+    });
   }
 
   /**
@@ -173,63 +181,82 @@ export class RunControl {
     );
   }
 
-  *#exitsToEnd(options: ExitsOptions): Generator<ObservedExit, void, void> {
-    this.beginRun();
-    yield* this.observe(options);
-    this.checkPending(options);
-  }
-
   /**
    * The exits of a part of a run, whose end says nothing of what was injected: see {@linkcode checkPending}.
    *
    * @param isPassed Whether nobody looks at the latest exit, an answered one: KVM finishes it when the guest goes on.
    */
-  *observe(
-    options: ExitsOptions,
-    isPassed = () => false,
-  ): Generator<ObservedExit, void, void> {
-    this.#begin(options.cpus);
-    for (let used = 0;;) {
-      const observed = this.#drive(options, () => this.#observeOne(options, isPassed), used);
-      if (observed === undefined) {
-        if (this.progress.halt !== undefined) {
-          this.#parts.ends.check(this.progress.runner.parts.cpu, this.progress.halt);
-        }
-        return;
-      }
-      used += this.#parts.limit.elapsed;
-      yield observed;
-      this.#parts.ends.checkIsForeseen(this.progress.runner.parts.cpu, observed);
-      const isEnd = observed.fault !== undefined ||
-        !(goesOn(observed.exit) || this.#isParked(observed.exit) ||
-          this.#parts.ends.isRestart(observed));
-      if (isEnd || this.#stopAsked) {
-        this.#parts.ends.check(this.progress.runner.parts.cpu, observed.exit);
-        return;
-      }
-    }
+  observe(options: ExitsOptions, isPassed?: () => boolean): ExitIteration {
+    return new ExitIteration(this.#steps(options, isPassed));
   }
 
-  *#exitsOf(
-    prepared: RoutineCall,
-    { before, timeout, pending }: ExitsOptions,
-  ): Generator<ObservedExit, void, void> {
-    this.progress.checkStopped("call a routine");
-    using call = prepared.enter();
-    const next = () => this.#runAlone(call.runner, () => this.#observe(before));
-    for (let used = 0;;) {
-      const observed = call.explaining(() => this.#drive({ timeout }, next, used));
-      if (observed === undefined) {
-        call.finish();
-        return checkPending([call.runner], this.#parts.pendingOfDevices(), pending);
-      }
-      used += this.#parts.limit.elapsed;
-      yield observed;
-      call.explaining(() =>
-        this.#parts.ends.checkIsForeseen(this.progress.runner.parts.cpu, observed)
-      );
-      if (this.#stopAsked) throw call.ended(observed.exit);
-    }
+  #steps(options: ExitsOptions, isPassed = () => false): IterationSteps {
+    const { ends } = this.#parts;
+    const { progress } = this;
+    const body = () => this.#observeOne(options, isPassed);
+    let time: RunTime | undefined;
+    let latest: ObservedExit | undefined;
+    return {
+      next: () => {
+        if (time === undefined) {
+          this.#begin(options.cpus);
+          time = this.#drive.timeOf(options);
+        } else if (latest === undefined || this.#isLast(latest)) return undefined;
+        latest = this.#drive.goOn(options, time, body);
+        if (latest === undefined && progress.halt !== undefined) {
+          ends.check(progress.runner.parts.cpu, progress.halt);
+        }
+        return latest;
+      },
+      end: (why) => this.#drive.leave(time, why),
+    };
+  }
+
+  /** Whether nothing comes behind an exit that test code has seen. */
+  #isLast(observed: ObservedExit): boolean {
+    const { ends } = this.#parts;
+    const { cpu } = this.progress.runner.parts;
+    const { exit, fault } = observed;
+    ends.checkIsForeseen(cpu, observed);
+    const isEnd = fault !== undefined ||
+      !(goesOn(exit) || this.#isParked(exit) || ends.isRestart(observed));
+    if (!isEnd && !this.#drive.stopAsked) return false;
+    ends.check(cpu, exit);
+    return true;
+  }
+
+  #exitsOf(call: RoutineCall, { before, timeout, pending }: ExitsOptions): ExitIteration {
+    const { runner } = call;
+    const { ends } = this.#parts;
+    const body = () => this.#runAlone(runner, () => this.#observe(before));
+    let isEntered = false;
+    let time: RunTime | undefined;
+    let latest: ObservedExit | undefined;
+    return new ExitIteration({
+      next: () => {
+        if (latest === undefined) {
+          this.progress.checkStopped("call a routine");
+          call.enter();
+          isEntered = true;
+        } else {
+          const { exit } = latest;
+          call.explaining(() => ends.checkIsForeseen(this.progress.runner.parts.cpu, latest!));
+          if (this.#drive.stopAsked) throw call.ended(exit);
+        }
+        latest = call.explaining(() =>
+          this.#drive.goOn({ timeout }, time ??= this.#drive.timeOf({ timeout }), body)
+        );
+        if (latest === undefined) {
+          call.finish();
+          checkPending([runner], this.#parts.pendingOfDevices(), pending);
+        }
+        return latest;
+      },
+      end: (why) => {
+        using _call = isEntered ? call : undefined;
+        this.#drive.leave(time, why);
+      },
+    });
   }
 
   /** See {@linkcode Machine.answer}. */
@@ -248,60 +275,8 @@ export class RunControl {
     const exit = runner.seeLatest();
     if (isFields(value, exit)) loop.answerFields(value, "the test");
     else loop.answer(answerBytes(value, exit), "the test");
-    loop.complete();
-  }
-
-  /** Runs `body` under the time limit, with all that holds around any run of the guest. */
-  #drive<Result>(
-    { timeout = this.#parts.timeout, until }: RunOptions,
-    body: () => Result,
-    used = 0,
-  ): Result {
-    const { runners, scheduler, limit, ends, checkUsable } = this.#parts;
-    const { cpu } = this.progress.runner.parts;
-    let isWhole = false;
-    checkUsable("run the machine");
-    RunEnds.checkUntil(until);
-    ends.checkIsAlive(runners);
-    if (this.progress.isRunning) {
-      throw new TypeError(
-        "Cannot run the machine: it is running already. A handler answers an exit; it cannot run the machine that waits for its answer.",
-      );
-    }
-    const milliseconds = limit.scaled(timeout);
-    if (used >= milliseconds) throw new TimeLimitError(cpu, milliseconds);
-    this.#parts.beforeRun();
-    this.progress.isRunning = true;
-    this.progress.hasRun = true;
-    this.#stopAsked = false;
-    ends.until = until;
-    try {
-      const { halt } = runners[0].parts;
-      if (halt !== undefined) halt.endsWaiting = until === "halted";
-      for (const { parts: { loop } } of runners) loop.endsWaiting = until === "halted";
-      if (scheduler !== undefined) scheduler.endsWaiting = until === "halted";
-      limit.start(milliseconds, used);
-      const result = body();
-      isWhole = true;
-      return result;
-    } finally {
-      this.progress.isRunning = false;
-      this.#settle(isWhole);
-    }
-  }
-
-  /** Ends a run. What fails here does not take the place of the error that ended it. */
-  #settle(isWhole: boolean): void {
-    const { runners, limit } = this.#parts;
-    try {
-      try {
-        limit.stop();
-      } finally {
-        for (const { parts: { loop } } of runners) loop.complete();
-      }
-    } catch (error) {
-      if (isWhole) throw error;
-    }
+    if (this.#parts.scheduler === undefined) loop.leaveUnfinished(this.#parts.isMemoryViewed);
+    else loop.complete();
   }
 
   #begin(cpus: readonly number[] | undefined): void {
@@ -368,9 +343,9 @@ export class RunControl {
   #runToEnd(): Exit | undefined {
     for (;;) {
       const latest = this.progress.runner;
-      const isPlain = this.#alone === undefined && latest.isPlain && !this.#stopAsked;
+      const isPlain = this.#alone === undefined && latest.isPlain && !this.#drive.stopAsked;
       const isTaken = !isPlain || latest.parts.loop.runPlain();
-      if (isPlain && this.#stopAsked) return latest.seeLatest();
+      if (isPlain && this.#drive.stopAsked) return latest.seeLatest();
       if (isTaken && !latest.parts.loop.unanswered && !this.#runToExit()) return undefined;
       const runner = this.progress.runner;
       runner.checkIsGuests();
@@ -383,7 +358,7 @@ export class RunControl {
       if (isShutdown) runner.seeLatest();
       if (!isStep && loop.dispatch()) {
         this.#resetIfAsked();
-        if (!this.#stopAsked) {
+        if (!this.#drive.stopAsked) {
           if (isShutdown) RunEnds.checkIsRevived(runner);
           continue;
         }
@@ -463,7 +438,9 @@ export class RunControl {
     for (;;) {
       const observed = this.#observe(before);
       const isAnswered = observed?.answeredBy !== undefined && observed.fault === undefined;
-      if (!isAnswered || !goesOn(observed.exit) || this.#stopAsked || !isPassed()) return observed;
+      if (!isAnswered || !goesOn(observed.exit) || this.#drive.stopAsked || !isPassed()) {
+        return observed;
+      }
     }
   }
 

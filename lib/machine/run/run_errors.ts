@@ -289,18 +289,8 @@ export function fromCaller<Result>(
   }
 }
 
-/** Iterates; the stack of such an error begins at the line that asks for the next. */
-export function* iteratedFromCaller<Each>(
-  all: Generator<Each, void, void>,
-): Generator<Each, void, void> {
-  try {
-    yield* all;
-  } catch (error) {
-    throw toldAt(iteratedFromCaller, error);
-  }
-}
-
-function toldAt(method: (...parameters: never[]) => unknown, error: unknown): unknown {
+/** An error that `method` throws; the stack of a refusal, and of one about the guest, begins at the line that called it. */
+export function toldAt(method: (...parameters: never[]) => unknown, error: unknown): unknown {
   if ((isOfGuest(error) || isRefusal(error)) && beginsInLibrary(error)) {
     Error.captureStackTrace(error, method);
   }

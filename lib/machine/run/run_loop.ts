@@ -96,6 +96,7 @@ export class RunLoop {
   #call: Routine | undefined;
   #callReturned = false;
   #wasAtExit = false;
+  readonly #finish = () => this.complete();
 
   /** A loop over one vCPU. */
   constructor(parts: RunLoopInit) {
@@ -151,7 +152,8 @@ export class RunLoop {
    *   routine that is being called has returned.
    */
   runToExit(): boolean {
-    const { coalesced, interrupts, slice, vcpu: { kvmRun } } = this.#parts;
+    const { coalesced, interrupts, slice, vcpu, vcpu: { kvmRun } } = this.#parts;
+    if (vcpu.unfinished !== undefined) this.#goOnUnfinished();
     if (this.#atExit) interrupts.goesOn();
     this.#atExit = false;
     for (;;) {
@@ -281,6 +283,7 @@ export class RunLoop {
     this.#exit.isUnanswered = this.#incomplete = false;
     this.#held = holdsExit;
     this.#atExit = isAtExit;
+    this.#parts.vcpu.unfinished = undefined;
   }
 
   /** Notes HLT as the CPU's exit, where it waits in the kernel. */
@@ -312,10 +315,47 @@ export class RunLoop {
   }
 
   /**
+   * Lets KVM finish the latest exit when the guest goes on, or before anybody looks at what it has done: whoever does that
+   * calls {@linkcode Vcpu.unfinished}, as each ioctl of the vCPU does.
+   *
+   * @param isMemoryViewed Whether the guest's memory is seen without being asked for.
+   */
+  leaveUnfinished(isMemoryViewed: () => boolean): void {
+    const { vcpu, coalesced, store } = this.#parts;
+    // Of an instruction that reads, the rest may write to memory.
+    const isSeen = store.isTouched || coalesced.isUsed || !this.#isWrite && isMemoryViewed();
+    if (isSeen || !this.#isIdle) this.complete();
+    else if (this.#incomplete && !this.#exit.isUnanswered && !this.#held) {
+      vcpu.unfinished = this.#finish;
+    }
+  }
+
+  /** The guest goes on from an exit that nobody has looked at. What is done before it enters is done behind that exit. */
+  #goOnUnfinished(): void {
+    if (this.#isIdle) this.#parts.vcpu.unfinished = undefined;
+    else this.complete();
+  }
+
+  /** Whether nothing is to be done with the vCPU before it runs on. */
+  get #isIdle(): boolean {
+    return this.#parts.interrupts.isIdle && this.#parts.debug.isIdle;
+  }
+
+  /** Whether the latest exit, of an access, is a write. */
+  get #isWrite(): boolean {
+    const { kvmRun } = this.#parts.vcpu;
+    const { exitReason } = kvmRun;
+    return exitReason === IO
+      ? kvmRun.ioDirection === OUT
+      : exitReason === EXIT_REASON.MMIO && kvmRun.mmioIsWrite;
+  }
+
+  /**
    * Finishes the latest exit in the kernel, so that registers and memory show its outcome. A read without an
    * answer stays as it is.
    */
   complete(): void {
+    this.#parts.vcpu.unfinished = undefined;
     if (!this.#incomplete || this.#exit.isUnanswered || this.#held) return;
     this.#incomplete = false;
     const { vcpu, coalesced, inputs } = this.#parts;
@@ -348,6 +388,7 @@ export class RunLoop {
     debug.beforeRun();
     interrupts.beforeRun();
     this.#incomplete = false;
+    limit.enters();
     for (;;) {
       const errno = this.#runVcpu();
       if (errno === 0) break;

@@ -17,19 +17,51 @@ const EMULATED_SCALE = 20;
 const EXITS_PER_CHECK = 32;
 
 /**
+ * Into how many parts a limit is divided that is shared by many stretches: so often the guest is interrupted until it is
+ * over.
+ */
+const PARTS = 16;
+
+/** The time that a run, or the stretches of a loop over exits together, may take. */
+export class RunTime {
+  /** The limit, in milliseconds. */
+  readonly milliseconds: number;
+  /** How much of it is over, in milliseconds. */
+  used = 0;
+  /** The same as samples of single exits tell, where it is shared by the stretches of a loop. */
+  sampled = 0;
+
+  /** A limit of which nothing is over. */
+  constructor(milliseconds: number) {
+    this.milliseconds = milliseconds;
+  }
+}
+
+/**
  * The watchdog of one machine. A guest that never exits is interrupted by a timer's signal; one that exits
  * all the time is caught by the clock, which is looked at every few exits; both end in
  * {@linkcode TimeLimit.isOver}.
+ *
+ * A loop over exits, between which test code has control, sets its timer once ({@linkcode TimeLimit.keep}). A signal that
+ * comes while the guest runs ends `KVM_RUN`, and one that comes while test code does is not seen: what lies between two that
+ * were seen is the guest's time, up to the time from one signal to the next. Of a guest that has exits all the time, of which
+ * few are long enough to be met, one in a few is timed. Neither finds too much; the larger counts.
  */
 export class TimeLimit implements Disposable {
   readonly #libc: Libc;
   readonly #scale: number;
   #tick: number | undefined;
   #timer: ThreadTimer | undefined;
-  #milliseconds = 0;
+  #time = new RunTime(0);
   #begin = 0;
   #end = Infinity;
   #exits = 0;
+  /** Whether the timer goes on while test code has control. */
+  #isKept = false;
+  /** How long it is from one signal to the next then, in milliseconds. */
+  #part = 0;
+  /** When the guest was entered for the exit that is timed. */
+  #entered = 0;
 
   /**
    * Makes no system call: the timer is created by the first run.
@@ -47,6 +79,7 @@ export class TimeLimit implements Disposable {
   /** From the next run on, has the guest interrupted at least so often, in milliseconds. */
   tickAtLeast(milliseconds: number): void {
     this.#tick = Math.min(this.#tick ?? Infinity, milliseconds);
+    if (this.#isKept) this.stop();
   }
 
   /**
@@ -60,28 +93,39 @@ export class TimeLimit implements Disposable {
 
   /** The limit that was last started, in milliseconds. */
   get milliseconds(): number {
-    return this.#milliseconds;
+    return this.#time.milliseconds;
   }
 
-  /** How long ago it was last started, in milliseconds. */
-  get elapsed(): number {
-    return performance.now() - this.#begin;
-  }
-
-  /**
-   * Starts the limit; while a debugger can be attached to this process, there is none.
-   *
-   * @param used How much of it is over already, in milliseconds: less than all of it.
-   */
-  start(milliseconds: number, used = 0): void {
-    this.#timer ??= new ThreadTimer(this.#libc);
-    this.#milliseconds = milliseconds;
-    this.#exits = 0;
+  /** Starts the limit; while a debugger can be attached to this process, there is none. */
+  start(time: RunTime): void {
     this.#begin = performance.now();
-    const rest = isInspected() ? Infinity : milliseconds - used;
+    this.#isKept = false;
+    const rest = isInspected() ? Infinity : time.milliseconds - time.used;
     this.#end = this.#begin + rest;
-    const first = Math.min(rest, this.#tick ?? Infinity);
-    if (first < Infinity) this.#timer.arm(first, this.#tick);
+    this.#set(time, Math.min(rest, this.#tick ?? Infinity));
+  }
+
+  /** Starts it for a stretch behind which the next one may come soon: until that the timer is kept as it is. */
+  keep(time: RunTime): void {
+    this.#begin = performance.now();
+    this.#isKept = true;
+    this.#part = Math.min(
+      isInspected() ? Infinity : time.milliseconds / PARTS,
+      this.#tick ?? Infinity,
+    );
+    this.#set(time, this.#part, this.#part);
+  }
+
+  /** Whether it is kept for these stretches: nothing else has run, or ended it, since. */
+  isKeptFor(time: RunTime): boolean {
+    return this.#isKept && this.#time === time;
+  }
+
+  #set(time: RunTime, first: number, next = this.#tick): void {
+    this.#timer ??= new ThreadTimer(this.#libc);
+    this.#time = time;
+    this.#exits = 0;
+    if (first < Infinity) this.#timer.arm(first, next);
   }
 
   /** Has the guest interrupted when so many milliseconds have passed, then at every tick again. */
@@ -92,21 +136,44 @@ export class TimeLimit implements Disposable {
   /** Ends it: no signal comes any more. */
   stop(): void {
     this.#timer?.disarm();
+    if (!this.#isKept) this.#time.used += performance.now() - this.#begin;
+    this.#isKept = false;
     this.#end = Infinity;
   }
 
   /** Whether the time is over. To be asked after EINTR. */
   isOver(): boolean {
-    return performance.now() >= this.#end;
+    const now = performance.now();
+    if (!this.#isKept) return now >= this.#end;
+    this.#time.used += Math.min(now - this.#begin, this.#part);
+    this.#begin = now;
+    return this.#isUsed(this.#time.used);
+  }
+
+  /** To be called before the guest is entered for an exit. */
+  enters(): void {
+    if ((this.#exits + 1) % EXITS_PER_CHECK === 0 && this.#isKept) {
+      this.#entered = performance.now();
+    }
   }
 
   /** Whether the time is over, asked of the clock only now and then. To be asked after each exit. */
   isOverAfterExit(): boolean {
-    return ++this.#exits % EXITS_PER_CHECK === 0 && this.isOver();
+    if (++this.#exits % EXITS_PER_CHECK !== 0) return false;
+    if (!this.#isKept) return this.isOver();
+    // It stands for those that were not timed. One at which the host did something else must not stand for too much.
+    const took = (performance.now() - this.#entered) * EXITS_PER_CHECK;
+    this.#time.sampled += Math.min(took, this.#part);
+    return this.#isUsed(this.#time.sampled);
+  }
+
+  #isUsed(time: number): boolean {
+    return time >= this.#time.milliseconds && !isInspected();
   }
 
   /** Deletes the timer. */
   [Symbol.dispose](): void {
+    this.#isKept = false;
     this.#timer?.[Symbol.dispose]();
     this.#timer = undefined;
   }

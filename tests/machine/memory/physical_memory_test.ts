@@ -35,9 +35,16 @@ function memory(): BackedMemory {
       dropPageTables: refuse,
       checkIsRestorable: refuse,
       a20: true,
+      beforeView() {},
       [Symbol.dispose]() {},
     },
-    { addressOf: refuse, checkUsable() {}, checkIsNoDevice() {}, nextInstructions: () => [] },
+    {
+      addressOf: refuse,
+      checkUsable() {},
+      finishExit() {},
+      checkIsNoDevice() {},
+      nextInstructions: () => [],
+    },
   );
 }
 

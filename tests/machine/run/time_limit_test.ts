@@ -182,3 +182,80 @@ Deno.test({
   permissions: { env: false, ffi: true },
   fn: () => assertEquals(scaledTimeout(100), 100 * OWN_SCALE),
 });
+
+/** Lets time pass that is the test's own. */
+function spend(milliseconds: number): void {
+  const until = performance.now() + milliseconds;
+  while (performance.now() < until);
+}
+
+Deno.test("a loop whose guest hangs is stopped, whatever its body took or ran before", () => {
+  const bodies: readonly ((vm: Machine) => void)[] = [
+    () => spend(scaledTimeout(1.5 * LIMIT)),
+    (vm) => assertEquals(vm.step().reason, "DEBUG"),
+    () => {},
+  ];
+  for (const body of bodies) {
+    using vm = boot(
+      asm`
+        out 0x10, al
+        inc bl
+        out 0x10, al
+        inc bl
+        jmp $
+      `,
+      { timeout: LIMIT },
+    );
+    let began = 0;
+    assertThrows(() => {
+      for (const _ of vm.exits()) {
+        body(vm);
+        began = performance.now();
+      }
+    }, TimeLimitError);
+    const took = performance.now() - began;
+    // The limit is told by signals, of which the first may come at once.
+    assert(took >= scaledTimeout(LIMIT) * 14 / 16, `stopped after ${took} ms already`);
+    assertLess(took, scaledTimeout(LIMIT + GRACE), `stopped after ${took} ms`);
+    assertEquals(vm.registers.bl, 2);
+  }
+});
+
+Deno.test("a body may take as long as it likes at each exit, however many there are", () => {
+  using vm = boot(
+    asm`
+      mov cx, 20
+    again:
+      out 0x10, al
+      loop again
+      hlt
+    `,
+    { timeout: LIMIT },
+  );
+  let exits = 0;
+  for (const _ of vm.exits()) {
+    exits++;
+    spend(scaledTimeout(LIMIT) / 4);
+  }
+  assertEquals(exits, 21);
+});
+
+Deno.test("a guest that storms exits is stopped in a loop over them", () => {
+  using vm = boot(
+    asm`
+    again:
+      inc ecx
+      out 0x10, al
+      jmp again
+    `,
+    { timeout: LIMIT },
+  );
+  let exits = 0;
+  const began = performance.now();
+  assertThrows(() => {
+    for (const _ of vm.exits()) exits++;
+  }, TimeLimitError);
+  // A machine at arm's length is waited for on both sides.
+  assertLess(performance.now() - began, 3 * scaledTimeout(LIMIT + GRACE));
+  assert(vm.registers.ecx - exits <= 1, `${vm.registers.ecx} writes, ${exits} exits`);
+});
