@@ -357,12 +357,20 @@ function tssField(
     ? undefined
     : view.number(tr.base + BigInt(offset), size);
   if (value !== undefined) return { value };
+  const entry = view.lookUp(tr.selector);
+  const causes = entry.found === "descriptor"
+    ? [cause(view.describeEntry(entry.descriptor), {
+      linear: entry.descriptor.linear,
+      descriptor: entry.descriptor,
+    })]
+    : [];
   return {
     raised: raise(
       "#TS",
       `${title} has base ${hex(tr.base)}, limit ${hex(tr.limit, 2)}: ${name} cannot be read`,
       {
         errorCode: tr.selector & ~RPL,
+        causes,
         registers: ["tr"],
       },
     ),

@@ -12,6 +12,9 @@ import type { Finding, SeenException } from "./incident.ts";
 import { checkPages } from "./memory_rules.ts";
 import { cause } from "./raised.ts";
 
+/** What differs between two refusals for the same reason: the vector, and where its entry lies. */
+const VARYING = /entry \d+|vector \w+|\(bytes [^)]*\)|, at 0x.*?, is/g;
+
 /** The failures in words: why the first was not delivered, then what came of it. */
 export function describeChain(
   view: GuestView,
@@ -27,7 +30,7 @@ export function describeChain(
     const isDouble = source === undefined && makesDoubleFault(vector, raised.vector);
     const isLast = source === undefined && vector === DOUBLE_FAULT;
     const next = isLast ? "triple fault" : isDouble ? `${nameOf(raised)} → #DF` : nameOf(raised);
-    const rule = raised.reason.replaceAll(/entry \d+|vector \w+|\(bytes [^)]*\)|at 0x\w+/g, "");
+    const rule = raised.reason.replaceAll(VARYING, "");
     if (told.has(rule)) {
       const latest = findings.findLastIndex(({ kind }) => kind === "delivery");
       const text = `${findings[latest].text} (the same holds for vector ${vector}) → ${next}`;

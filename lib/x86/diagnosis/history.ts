@@ -1,9 +1,9 @@
 import { hex } from "../hex.ts";
 import { registerPlaces } from "../registers/registers.ts";
 import type { IncidentState, IncidentStep } from "./incident.ts";
-import { effectiveAddress, readInstruction, type SegmentRegister } from "./operands.ts";
+import { readInstruction } from "./operands.ts";
 import type { GuestView } from "./guest_view.ts";
-import { memoryWrites } from "./accesses.ts";
+import { accessesOf, codeBits, memoryWrites } from "./accesses.ts";
 
 /** Registers that are no general ones, and where their values are. */
 const SPECIAL: Readonly<Record<string, (state: IncidentState) => bigint>> = {
@@ -131,7 +131,9 @@ export function sinceWhen(view: GuestView, name: string): string {
   const index = lastWriter(view, name);
   if (index !== undefined) {
     const { linear, text } = steps[index];
-    return `${said} was last written by \`${text}\` at ${view.place(linear)}`;
+    return `${said} was last written by \`${text}\` at ${view.place(linear)}${
+      tableSource(view, steps[index])
+    }`;
   }
   const expected = EXPECTED_WRITER[name] === undefined ? "" : ` (no ${EXPECTED_WRITER[name]})`;
   const atBoot = boot !== undefined && valueOf(name, boot) === valueOf(name, view.incident);
@@ -141,12 +143,18 @@ export function sinceWhen(view: GuestView, name: string): string {
     : `${said} was not written by the ${steps.length} instructions since the last exit${expected}`;
 }
 
-/** What an operand in memory of a step was. */
-export function stepAddress(
-  step: IncidentStep,
-  bits: 16 | 32 | 64,
-): { readonly segment: SegmentRegister; readonly offset: bigint } | undefined {
-  const operand = readInstruction(step.text, bits).operands.find(({ kind }) => kind === "memory");
-  if (operand?.kind !== "memory") return undefined;
-  return { segment: operand.segment, offset: effectiveAddress(operand, step.registers) };
+/** Where LGDT and LIDT read what they load. */
+function tableSource(view: GuestView, step: IncidentStep): string {
+  if (!/^(\w+ )?l[gi]dt /.test(step.text)) return "";
+  const specialRegisters = step.specialRegisters ?? view.special;
+  const state = { ...step, specialRegisters };
+  const bits = step.bits ?? codeBits(state);
+  const [access] = accessesOf(readInstruction(step.text, bits), state, bits);
+  if (access === undefined) return "";
+  const { base, selector } = specialRegisters[access.segment];
+  const offset = bits === 64 ? access.offset : access.offset + base;
+  const by = bits === 64 || base === 0n
+    ? ""
+    : ` (${access.segment.toUpperCase()} = ${hex(selector, 4)} has base ${hex(base)})`;
+  return `, from ${view.place(offset)}${by}`;
 }

@@ -1,3 +1,4 @@
+import { lastMemoryWriter } from "./history.ts";
 import { pageFaultFlags } from "../exceptions/exceptions.ts";
 import { hex } from "../hex.ts";
 import { PAGE_ENTRY_ADDRESS, type PageLevel, pagingFormats } from "../paging/page_levels.ts";
@@ -64,6 +65,10 @@ export function pageCauses(view: GuestView, walk: PageWalk, errorCode: number): 
       ...last === undefined ? {} : { linear: BigInt(last.gpa) },
     }),
   ];
+  const unwritten = last === undefined || last.entry !== 0n
+    ? undefined
+    : writerOf(view, walk, last);
+  if (unwritten !== undefined) findings.push(unwritten);
   const reserved = reservedBit(view, walk);
   if (reserved !== undefined) findings.push(reserved);
   const mended = reserved?.text.includes(" needs ")
@@ -71,6 +76,20 @@ export function pageCauses(view: GuestView, walk: PageWalk, errorCode: number): 
     : mendedEntry(view, walk, errorCode);
   if (mended !== undefined) findings.push(mended);
   return findings;
+}
+
+/** Who wrote an entry that is 0, as far as the steps before tell; tables lie where they are written, mostly. */
+function writerOf(view: GuestView, walk: PageWalk, last: WalkedEntry): Finding | undefined {
+  const { steps } = view.incident;
+  const index = lastMemoryWriter(view, BigInt(last.gpa), pagingFormats[walk.paging].entrySize);
+  if (index === undefined) return undefined;
+  const { text, linear } = steps[index];
+  return cause(
+    `${entryName(walk, last)} at ${hex(last.gpa)} was last written by \`${text}\` at ${
+      view.place(linear)
+    }`,
+    { linear },
+  );
 }
 
 function emptyTable(view: GuestView, walk: PageWalk, last: WalkedEntry): string | undefined {

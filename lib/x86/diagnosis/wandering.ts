@@ -2,7 +2,7 @@ import type { Finding, IncidentStep } from "./incident.ts";
 import { hex } from "../hex.ts";
 import { accessesOf } from "./accesses.ts";
 import { lastMemoryWriter } from "./history.ts";
-import { type GuestView, RPL } from "./guest_view.ts";
+import type { GuestView } from "./guest_view.ts";
 import { oddities } from "./descriptors.ts";
 import { misledMapping, walkSentence } from "./page_causes.ts";
 import { readInstruction } from "./operands.ts";
@@ -25,6 +25,9 @@ const history = (text: string, linear?: bigint): Finding => ({
   ...linear === undefined ? {} : { linear },
 });
 
+/** The limit that segments have in real mode. */
+const REAL_LIMIT = 0xffff;
+
 /** A place on the way: a step, or the instruction that failed. */
 interface Place {
   readonly linear: bigint;
@@ -41,6 +44,7 @@ export function wandering(view: GuestView): Finding[] {
   return [
     ...staleCode(view),
     ...outsideMemory(view),
+    ...oddSegments(view),
     ...overwritten(view),
     ...farJumpInRealMode(view),
     ...zeros === undefined ? [] : [zeros],
@@ -94,7 +98,6 @@ function lost(view: GuestView, way: readonly Place[]): Finding[] {
       })`,
     ));
   }
-  findings.push(...oddities(view, "CS", view.special.cs));
   return findings;
 }
 
@@ -157,7 +160,9 @@ function staleCode(view: GuestView): Finding[] {
   if (view.efer("lma") && cs.l && cs.db) {
     return refusedCode(view, "CS has L = 1 and D = 1, which long mode does not allow together");
   }
-  if ((cs.selector & ~RPL) !== 0 && cs.base !== BigInt(cs.selector) << 4n) return [];
+  const isReal = cs.base === BigInt(cs.selector) << 4n && cs.limit === REAL_LIMIT && !cs.db &&
+    !cs.l;
+  if (!isReal) return [];
   const { steps } = view.incident;
   const index = steps.findLastIndex(({ specialRegisters }) =>
     specialRegisters !== undefined && (specialRegisters.cr0 & 1n) === 0n
@@ -173,6 +178,12 @@ function staleCode(view: GuestView): Finding[] {
       ...setter === undefined ? {} : { linear: setter.linear },
     },
   ];
+}
+
+/** Segment registers whose descriptors differ from the others in what flat segments have alike. */
+function oddSegments(view: GuestView): Finding[] {
+  const names = view.mode === "64-bit" ? [] : (["cs", "ss", "ds", "es"] as const);
+  return names.flatMap((name) => oddities(view, name.toUpperCase(), view.special[name]));
 }
 
 function refusedCode(view: GuestView, text: string): Finding[] {
@@ -213,7 +224,6 @@ function outsideMemory(view: GuestView): Finding[] {
         }) lies at ${hex(linear)} (${way}), where there is no memory`,
         linear,
       },
-      ...oddities(view, segment.toUpperCase(), view.special[segment]),
       ...walk === undefined ? [] : misledMapping(view, linear),
     ];
   });
