@@ -1,6 +1,6 @@
 import { hex } from "../hex.ts";
 import { DESCRIPTOR_SIZE, descriptorToSegment, type Segment } from "../registers/segment.ts";
-import { type GuestView, kindOf } from "./guest_view.ts";
+import { describeSegment, type GuestView, kindOf, RPL } from "./guest_view.ts";
 import type { Finding, FoundDescriptor } from "./incident.ts";
 import { cause } from "./raised.ts";
 
@@ -117,34 +117,55 @@ export function describeGdt(view: GuestView): string {
 }
 
 /**
- * What is odd about the descriptor that a segment register was loaded from: a flat segment among others that is not,
- * a limit without its granularity, bytes in another order.
+ * What is odd about the descriptor that a segment register was loaded from: a base where the other segments have none, a
+ * limit that does not reach as far as theirs.
  */
 export function oddities(view: GuestView, name: string, segment: Segment): Finding[] {
-  if (view.hasRealSegments || segment.unusable || (segment.selector & ~3) === 0) return [];
-  const entry = view.lookUp(segment.selector);
-  if (entry.found !== "descriptor") return [];
-  const others = tableEntries(view).filter((each) =>
-    each.segment.s === 1 && each.segment.present && each.index !== entry.descriptor.index
+  if (view.hasRealSegments || segment.unusable || (segment.selector & ~RPL) === 0) return [];
+  const { cs, ss, ds, es } = view.special;
+  const others = [cs, ss, ds, es].filter((each) =>
+    !each.unusable && (each.selector & ~RPL) !== 0 && each.selector !== segment.selector
   );
-  const said = view.describeEntry(entry.descriptor);
+  const said = describeSource(view, segment);
   const finding = (text: string) => [
-    cause(`${name} = ${hex(segment.selector, 4)}: ${said}. ${text}`, {
-      linear: entry.descriptor.linear,
-      descriptor: entry.descriptor,
+    cause(`${name} = ${hex(segment.selector, 4)}: ${said.text}. ${text}`, {
+      linear: said.linear,
+      ...said.descriptor === undefined ? {} : { descriptor: said.descriptor },
     }),
   ];
-  const { base, limit, g } = entry.descriptor.segment;
-  if (base !== 0n && others.length > 0 && others.every((each) => each.segment.base === 0n)) {
-    return finding(`The other segments have base 0: its base bytes are probably wrong`);
+  const { base, limit, g } = segment;
+  if (base !== 0n && others.length > 0 && others.every((each) => each.base === 0n)) {
+    return finding("The other segments have base 0: the bytes of its base are probably wrong");
   }
-  const flat = others.some((each) => each.segment.limit === 0xffff_ffff);
-  if (limit !== 0xffff_ffff && flat) {
+  const flat = others.some((each) => each.limit === FLAT_LIMIT);
+  if (limit !== FLAT_LIMIT && flat) {
     return finding(
-      g || limit !== 0xf_ffff
-        ? `Other segments reach to 4 GiB: its limit is probably wrong`
-        : `The limit counts bytes, as G is 0: with G = 1 it would be 0xffffffff`,
+      g || limit !== FLAT_LIMIT >>> LIMIT_SHIFT
+        ? "The other segments reach to 4 GiB: its limit is probably wrong"
+        : "Its limit counts bytes, as G is 0: with G = 1 (bit 55) it would be 0xffffffff",
     );
   }
   return [];
+}
+
+/** The limit of a segment of 4 GiB, and by how many bits G shifts it. */
+const FLAT_LIMIT = 0xffff_ffff;
+const LIMIT_SHIFT = 12;
+
+/** The descriptor that a segment was loaded from, in words; where it cannot be read any more, what was loaded. */
+function describeSource(
+  view: GuestView,
+  segment: Segment,
+): { readonly text: string; readonly linear: bigint; readonly descriptor?: FoundDescriptor } {
+  const lookup = view.lookUp(segment.selector);
+  if (lookup.found === "descriptor") {
+    const { descriptor } = lookup;
+    return { text: view.describeEntry(descriptor), linear: descriptor.linear, descriptor };
+  }
+  const index = segment.selector >> 3;
+  const linear = view.special.gdt.base + BigInt(index * DESCRIPTOR_SIZE);
+  return {
+    text: `GDT[${index}] at ${view.place(linear)} gave ${describeSegment(segment)}`,
+    linear,
+  };
 }
