@@ -15,10 +15,8 @@ import { beginRecord, coverageFile, endRecord } from "./coverage_record.ts";
 import type { Coverage, CoverageMeans, LineCoverage } from "./coverage.ts";
 import { CodePoint, copiedPoint } from "./code_point.ts";
 import { gateTarget } from "./privilege.ts";
-import { TrapBytes } from "./trap_bytes.ts";
+import { OPCODE, TrapBytes } from "./trap_bytes.ts";
 
-/** `int3`, which KVM reports as DEBUG where it is asked to; `hlt`, which is an exit at CPL 0. */
-const OPCODE = { int3: 0xcc, hlt: 0xf4 } as const;
 const VECTOR_DB = 1;
 const VECTOR_BP = 3;
 const RPL = 3;
@@ -265,8 +263,11 @@ export class CodeCoverage implements Coverage, Disposable {
     const { pages: { bytes }, start } = place;
     const { opcode } = this.#traps;
     const here = this.#byPhysical.get(physical);
+    if (here !== undefined && this.#traps.at(place) === here && this.#traps.isThere(place)) {
+      return here;
+    }
     const isHere = here?.isStillAt(bytes, start, opcode) ?? false;
-    if (isHere && (here!.original === opcode || this.#traps.at(place) === here)) return here;
+    if (isHere && here!.original === opcode) return here;
     this.#traps.forget(place);
     // Where the trap is gone, or was none, the guest has such an instruction there itself.
     if (isHere || this.#parts.loaded.byteAt(physical) === opcode) return undefined;
@@ -340,9 +341,9 @@ export class CodeCoverage implements Coverage, Disposable {
     this.#reached++;
     this.onReach?.(point.line);
     const next = this.#points[point.index + 1];
-    if (this.#trapMeans === "hlt" && next !== undefined && this.#beforeInShadow(next) === point) {
-      this.#reach(next);
-    }
+    if (
+      this.#trapMeans !== undefined && next !== undefined && this.#beforeInShadow(next) === point
+    ) this.#reach(next);
   }
 }
 

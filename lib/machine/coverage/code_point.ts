@@ -8,6 +8,9 @@ const BEHIND = 16;
 /** How many bytes from an instruction on say by themselves whether it is still there. */
 const FEWEST_BEHIND = 4;
 
+/** How many of the bytes around an instruction without others of its own are to be the same: one of so many. */
+const ONE_OF = { untouched: 2, trapped: 4 } as const;
+
 /** A place is taken for a copy of an instruction where at least so many bytes were compared. */
 const FEWEST_COMPARED = 6;
 
@@ -48,15 +51,20 @@ export class CodePoint {
   /**
    * Whether the place where it was trapped still has it: by the rest of its bytes, or, where it has none or the guest has
    * changed them, by most of those around it.
+   *
+   * @param isTrapped Whether a trap was put there, and the byte is one. Then code that the guest has written right before or
+   *   behind it says less.
    */
-  isStillAt(memory: Uint8Array, at: number, trap: number): boolean {
+  isStillAt(memory: Uint8Array, at: number, trap: number, isTrapped = false): boolean {
     const own = this.#compare(memory, at, trap, 1, this.line.length);
     if (own.compared > 0 && own.equal === own.compared) return true;
     const behind = this.#compare(memory, at, trap, 1, BEHIND);
-    const around = own.compared > 0 && behind.compared >= FEWEST_BEHIND
-      ? behind
-      : this.likeness(memory, at, trap);
-    return around.equal * 2 >= around.compared;
+    if (own.compared > 0 && behind.compared >= FEWEST_BEHIND) {
+      return behind.equal * ONE_OF.untouched >= behind.compared;
+    }
+    const around = this.likeness(memory, at, trap);
+    const oneOf = isTrapped && own.compared === 0 ? ONE_OF.trapped : ONE_OF.untouched;
+    return around.equal * oneOf >= around.compared;
   }
 
   /**

@@ -3,6 +3,9 @@ import type { BackedMemory, MemoryOverlay, MemoryPiece } from "../memory/physica
 import { storePiece } from "../memory/physical_memory.ts";
 import type { CodePoint } from "./code_point.ts";
 
+/** `int3`, which KVM reports as DEBUG where it is asked to; `hlt`, which is an exit at CPL 0. */
+export const OPCODE = { int3: 0xcc, hlt: 0xf4 } as const;
+
 /** A trap in memory. */
 interface Trap extends MemoryPiece {
   readonly point: CodePoint;
@@ -53,6 +56,15 @@ export class TrapBytes implements MemoryOverlay, Disposable {
   /** The instruction that is trapped at a place. */
   at(place: MemoryPiece): CodePoint | undefined {
     return this.#traps.get(place.pages.bytes.buffer)?.get(keyOf(place))?.point;
+  }
+
+  /** Whether the byte at a place that was trapped is still the trap's, and not the guest's. */
+  isThere(place: MemoryPiece): boolean {
+    const { pages: { bytes }, start } = place;
+    if (bytes[start] !== this.opcode) return false;
+    // Guests write code with a HLT over theirs, and hardly ever an int3.
+    return this.opcode === OPCODE.int3 ||
+      (this.at(place)?.isStillAt(bytes, start, this.opcode, true) ?? false);
   }
 
   /** Forgets the trap at a place, whose byte is somebody else's by now. */
@@ -119,9 +131,8 @@ export class TrapBytes implements MemoryOverlay, Disposable {
   }
 
   #putBackIfThere(trap: Trap): boolean {
-    const { pages: { bytes }, start, point } = trap;
-    const isThere = bytes[start] === this.opcode && point.isStillAt(bytes, start, this.opcode);
-    if (isThere) this.putBack(trap, point);
+    const isThere = this.isThere(trap);
+    if (isThere) this.putBack(trap, trap.point);
     else this.forget(trap);
     return isThere;
   }
