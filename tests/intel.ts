@@ -30,6 +30,7 @@ import "./kvm/ioctls_vcpu_state_test.ts";
 import "./kvm/vcpu_test.ts";
 import "./machine/boot/boot_state_test.ts";
 import "./machine/coverage/code_coverage_test.ts";
+import "./machine/coverage/rewritten_code_test.ts";
 import "./machine/cpuid/cpuid_test.ts";
 import "./machine/run/exits_test.ts";
 import "./machine/faults/fault_reports_test.ts";

@@ -14,6 +14,8 @@ export const SEED: Uint8Array<ArrayBuffer> = new Uint8Array([
 export function bootParser(): Machine {
   return boot(asm.file("parser.asm"), {
     mode: "protected",
+    // An endless loop with interrupts off cannot be ended on each emulated machine.
+    registers: { "rflags.if": true },
     memory: "1M",
     catchFaults: true,
     coverage: true,

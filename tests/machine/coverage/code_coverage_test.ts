@@ -1,7 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import {
   asm,
-  type AsmSource,
   boot,
   type BootOptions,
   type CoverageMeans,
@@ -15,16 +14,7 @@ import { IOCTLS } from "../../../lib/kvm/abi/ioctls.ts";
 import { kvmLibc, type Libc } from "../../../lib/kvm/mod.ts";
 import { emulatedMachineName } from "../../../lib/machine/host/emulated_machine.ts";
 import { TestClock } from "../../../lib/devices/mod.ts";
-
-/** Boots a guest whose executed lines are noted. */
-function covered(guest: AsmSource, options: BootOptions = {}): Machine {
-  return boot(guest, { ...options, coverage: true });
-}
-
-/** The text of the lines that were not executed. */
-function missed({ coverage }: Machine): string[] {
-  return coverage.lines.filter(({ isReached }) => !isReached).map(({ text }) => text.trim());
-}
+import { covered, missed } from "./covered.ts";
 
 /** How lines are found out where the guest is at CPL 0 and has no local APIC, by the machine whose KVM is used. */
 const MEANS: Readonly<Record<string, CoverageMeans>> = {
@@ -135,19 +125,6 @@ Deno.test("who is given the memory itself takes the traps in it away, and that i
   assertEquals(vm.coverage.gaps.length, 1);
 });
 
-Deno.test("what the test writes over code is the guest's", () => {
-  using vm = covered(asm`
-      mov al, 1
-      mov al, 2
-      out 0x10, al
-      hlt
-  `);
-  vm.memory.write(0x502, [0xb0, 3]);
-  vm.ports.on(0x10, { write: (_, value) => assertEquals(value, 3) });
-  vm.run();
-  assertEquals(missed(vm), ["mov al, 2"]);
-});
-
 Deno.test("handlers of interrupts count, and what they return to", () => {
   using vm = covered(asm`
       mov word [0x80 * 4], handler
@@ -170,70 +147,6 @@ Deno.test("handlers of interrupts count, and what they return to", () => {
   assertEquals(vm.coverage.gaps, []);
 });
 
-Deno.test("a boot sector that moves itself is followed to where it goes on", () => {
-  using vm = covered(asm`
-    org 0x7c00
-      xor ax, ax
-      mov ds, ax
-      mov es, ax
-      mov si, 0x7c00
-      mov di, 0x600
-      mov cx, 256
-      cld
-      rep movsw
-      jmp 0:0x600 + moved - 0x7c00
-    moved:
-      mov al, 'M'
-      out 0x10, al
-      cmp al, 'N'
-      je other
-      mov byte [0x7c00], 0
-      hlt
-    other:
-      out 0x11, al
-      hlt
-  `);
-  expect(vm).toExit([portOut(0x10, "M"), hlt()]);
-  assertEquals(missed(vm), ["out 0x11, al", "hlt"]);
-});
-
-Deno.test("a guest that writes other code over its own executes that", () => {
-  using vm = covered(asm`
-      mov di, patched
-      mov al, 0xf4              ; hlt
-      mov cx, 8
-      rep stosb
-      jmp patched
-    patched:
-      mov al, 1
-      mov al, 2
-      mov al, 3
-      mov al, 4
-  `);
-  const exit = vm.run();
-  assertEquals(exit.reason, "HLT");
-  assertEquals(vm.registers.rip, vm.image.symbol("patched") + 1n);
-  assertEquals(missed(vm), ["mov al, 1", "mov al, 2", "mov al, 3", "mov al, 4"]);
-});
-
-Deno.test("an instruction is the guest's, though most of what lies around it is other code by now", () => {
-  using vm = covered(asm`
-      mov di, patched
-      mov cx, 16
-      mov al, 0x40              ; inc ax
-      rep stosb
-      jmp patched
-    patched:
-      times 16 inc bx
-      hlt
-  `);
-  assertEquals(vm.run().reason, "HLT");
-  assertEquals([vm.registers.al, vm.registers.bx], [0x40 + 16, 0]);
-  // Where it is found out by HLT, one in the midst of other code is not known to be the guest's own.
-  const unknown = vm.coverage.means === "hlt" ? ["hlt"] : [];
-  assertEquals(missed(vm), ["times 16 inc bx", ...unknown]);
-});
-
 Deno.test("an int3 of the guest's own goes to its handler", () => {
   using vm = covered(asm`
       mov word [3 * 4], handler
@@ -250,44 +163,6 @@ Deno.test("an int3 of the guest's own goes to its handler", () => {
   `);
   assertEquals(vm.run().reason, "HLT");
   assertEquals(vm.memory.u8("ticks"), 3);
-  assertEquals(missed(vm), []);
-});
-
-Deno.test("a hlt that a guest puts over an instruction that it has executed is its own", () => {
-  using vm = covered(asm`
-    again:
-      nop
-      nop
-      mov byte [again], 0xf4    ; hlt
-      jmp again
-      nop
-  `);
-  assertEquals(vm.run().reason, "HLT");
-  assertEquals(vm.registers.rip, vm.image.symbol("again") + 1n);
-});
-
-Deno.test("a hlt of the guest's own in the midst of data and zeros is that", () => {
-  using vm = covered(asm`
-      jmp over
-      nop
-    ticks: dq 5
-    over:
-      hlt
-  `);
-  assertEquals(vm.run().reason, "HLT");
-  assertEquals(vm.registers.rip, vm.image.symbol("over") + 1n);
-  assertEquals(missed(vm), ["nop"]);
-});
-
-Deno.test("an instruction whose operand the guest changes is still that instruction", () => {
-  using vm = covered(asm`
-      mov byte [value + 1], 7
-    value:
-      mov al, 1
-      out 0x10, al
-      hlt
-  `);
-  expect(vm).toExit([portOut(0x10, 7), hlt()]);
   assertEquals(missed(vm), []);
 });
 
