@@ -1,6 +1,5 @@
 import { checkNames, checkOptions } from "../x86/defined_entries.ts";
 import { hex } from "../x86/hex.ts";
-import { nearestNames } from "../x86/nearest_names.ts";
 import { FLAT_OPTIONS, type FlatOptions, type ImageInit, type ImageSegment } from "./image_init.ts";
 import type { CodeBits } from "../x86/boot/cpu_state.ts";
 import { checkAddress } from "./address.ts";
@@ -10,6 +9,7 @@ import { type ElfOptions, readElf } from "./elf.ts";
 import type { SourceFrame, SourceLine, UnwindRow } from "./image_init.ts";
 import type { BootProtocol, ImageKind } from "./loaders/boot_protocol.ts";
 import { type OpenOptions, readImageFile } from "./loaders/open_file.ts";
+import { addressesOf, noSuchPlace } from "./source_places.ts";
 
 /** {@linkcode Image.bytes} of images with wider gaps would exhaust the host: their segments still serve. */
 const MAXIMUM_FLAT_SIZE = 1 << 30;
@@ -53,6 +53,7 @@ export class Image {
   readonly #sourceText: NonNullable<ImageInit["sourceText"]>;
   readonly #debug: ImageInit["debug"];
   #linesAreSorted = false;
+  #demangled?: ReadonlyMap<string, string>;
   #bytes?: Uint8Array<ArrayBuffer>;
 
   /**
@@ -253,13 +254,7 @@ export class Image {
   symbol(name: string): bigint {
     const value = this.symbols[name];
     if (value !== undefined) return value;
-    const names = Object.keys(this.symbols);
-    const error = new RangeError(
-      `Cannot find the symbol ${name}: ` +
-        (names.length === 0
-          ? "the image has no symbols"
-          : `the image has none of that name; near it are ${nearestNames(name, names).join(", ")}`),
-    );
+    const error = noSuchPlace(this, name);
     Error.captureStackTrace(error, this.symbol);
     throw error;
   }
@@ -342,16 +337,20 @@ export class Image {
   }
 
   /**
-   * The linear address of the first byte that a source line became.
+   * The linear address of a place in the guest's source: of a label, of a function by its demangled name
+   * (`"kernel::Queue::take"`), or of the first byte that a source line became (`"kernel.c:78"`). Of a line that was
+   * inlined into several functions that of the lowest. Undefined where there is none.
    *
-   * @param file The file's whole path, or the end of it: `"boot.asm"`.
-   * @param line From 1.
+   * @param place A name; or a line, behind the end of its file's path.
+   * @param line The line, from 1, where `place` is a file alone.
    */
-  addressOf(file: string, line: number): bigint | undefined {
-    return this.lines.find((candidate) =>
-      candidate.line === line &&
-      (candidate.file === file || candidate.file.endsWith(`/${file}`))
-    )?.address;
+  addressOf(place: string, line?: number): bigint | undefined {
+    return addressesOf(this, line === undefined ? place : `${place}:${line}`)[0];
+  }
+
+  /** The symbols that a compiler has mangled (C++, Rust), each with its name in the source. */
+  demangledNames(): ReadonlyMap<string, string> {
+    return this.#demangled ??= this.#debug?.info.demangled(Object.keys(this.symbols)) ?? new Map();
   }
 
   /** A line as far as its segment reaches: a table's row has no end where another section's follows. */

@@ -58,6 +58,8 @@ export interface DebugInformation {
   framesAt(addresses: readonly bigint[]): (readonly SourceFrame[])[];
   /** How the caller is found of the function at an address; undefined where nothing is said of it. */
   unwindRowAt(address: bigint): UnwindRow | undefined;
+  /** Those of some names that a compiler has mangled, each with its name in the source. */
+  demangled(names: readonly string[]): ReadonlyMap<string, string>;
 }
 
 /** What an {@linkcode Image} is made of. */

@@ -21,7 +21,11 @@ import { LinearMemory } from "./memory/linear_memory.ts";
 import type { BackedMemory } from "./memory/physical_memory.ts";
 import type { MsrIntercepts } from "./msrs/msr_intercepts.ts";
 import { Msrs } from "./msrs/msrs.ts";
-import { labelAddress, linearInstructionPointer } from "./registers/code_location.ts";
+import {
+  labelAddress,
+  labelAddresses,
+  linearInstructionPointer,
+} from "./registers/code_location.ts";
 import type { RegisterStore } from "./registers/register_store.ts";
 import { type Registers, registersOf } from "./registers/registers.ts";
 import { ownIdt } from "./report/registers_section.ts";
@@ -147,7 +151,7 @@ export class Cpu implements StoppedCpu {
       vcpu,
       nextInstruction: () => linearInstructionPointer(registers),
       isMoved: () => store.movesInstructionPointer,
-      addressOf,
+      addressesOf: (place) => labelAddresses({ registers, image }, place),
       checkUsable,
     });
     this.interrupts = new InterruptQueue(vcpu, () => registers.rflags.if);

@@ -27,6 +27,9 @@ export interface DebugFile {
   readonly note?: string;
 }
 
+/** What a compiler of C++ (Itanium C++ ABI, 5.1) or Rust (RFC 2603) has mangled. */
+const MANGLED = /^_[ZR]/;
+
 /** Larger tables become hundreds of megabytes of text: of them single places are read. */
 const LARGEST_TABLE = 8 << 20;
 
@@ -88,6 +91,18 @@ export class DebugInfo implements DebugInformation {
       this.#table("frames-interp", [".eh_frame", ".debug_frame"]),
     );
     return this.#unwindTable.at(address);
+  }
+
+  /** See {@linkcode DebugInformation.demangled}. */
+  demangled(names: readonly string[]): ReadonlyMap<string, string> {
+    const mangled = names.filter((name) => MANGLED.test(name) && !/\s/.test(name));
+    if (mangled.length === 0) return new Map();
+    const text = this.#guarded(() => {
+      using input = this.#memoryFile("names", new TextEncoder().encode(mangled.join("\n")));
+      return this.#noted(runReader(this.#host, "c++filt", ["-i", `@${input.path}`]));
+    });
+    const found = text.split("\n");
+    return new Map(mangled.flatMap((name, index) => found[index] ? [[name, found[index]]] : []));
   }
 
   /** The tables of sections, as text; none where there are none, or where that would be too much. */

@@ -1,5 +1,6 @@
 import type { CodeBits } from "../../x86/boot/cpu_state.ts";
 import { type Image, loadAddressOf } from "../../guest/image.ts";
+import { addressesOf, noSuchPlace } from "../../guest/source_places.ts";
 import type { Registers } from "./registers.ts";
 
 /** Where a stopped guest's next instruction is. */
@@ -53,13 +54,26 @@ export function imageBaseAt(
 }
 
 /**
- * The linear address of a label, or the value of a constant.
+ * The linear address of a label or of another place in the source, or the value of a constant.
  *
  * @throws {RangeError} When the guest defines no such name; the message has the nearest.
  */
 export function labelAddress(cpu: CodeOf, label: string): bigint {
-  const value = cpu.image.symbol(label);
-  return cpu.image.isConstant(label) ? value : value + codeLocation(cpu).segmentBase;
+  return labelAddresses(cpu, label)[0];
+}
+
+/**
+ * The same of a line that was inlined into several functions: of each of them, the lowest first.
+ *
+ * @throws As {@linkcode labelAddress} does.
+ */
+export function labelAddresses(cpu: CodeOf, label: string): bigint[] {
+  const { image } = cpu;
+  const addresses = addressesOf(image, label);
+  if (addresses.length === 0) throw noSuchPlace(image, label);
+  if (image.isConstant(label)) return addresses;
+  const { segmentBase } = codeLocation(cpu);
+  return addresses.map((address) => address + segmentBase);
 }
 
 /** How wide the code is that CS selects. */

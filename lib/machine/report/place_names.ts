@@ -1,6 +1,23 @@
 import type { Image } from "../../guest/image.ts";
 import { hex } from "../../x86/hex.ts";
 
+/** A near jump or call of a place that it names itself, as ndisasm writes it. */
+const BRANCH = /^(?:call|j[a-z]+|loop[a-z]*)\b[^[:]* (0x[0-9a-f]+)$/;
+
+/**
+ * What an instruction jumps to or calls, by its symbol: `<send+0x3>`; empty where it does not, or goes where there is none.
+ *
+ * @param text The instruction, with linear addresses.
+ * @param imageBase What to subtract from them to have the image's.
+ */
+export function branchTarget(image: Image, text: string, imageBase: bigint): string {
+  const [, target] = BRANCH.exec(text) ?? [];
+  const symbol = target === undefined ? undefined : image.symbolAt(BigInt(target) - imageBase);
+  if (symbol === undefined) return "";
+  const { name, offset } = symbol;
+  return `<${symbolText(name, offset, image.demangledNames().get(name))}>`;
+}
+
 /** Mangled by a compiler of C++ (Itanium C++ ABI, 5.1) or Rust (RFC 2603). */
 const MANGLED = /^_[ZR]/;
 

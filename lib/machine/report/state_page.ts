@@ -11,7 +11,7 @@ import { interruptsSection } from "./interrupts_section.ts";
 import { codeBits, codeLocation } from "../registers/code_location.ts";
 import { isReset, ownIdt, registersSection } from "./registers_section.ts";
 import { outsideImage } from "./outside_image.ts";
-import { placeNames } from "./place_names.ts";
+import { branchTarget, placeNames } from "./place_names.ts";
 import { postmortemOf, type PostmortemResult } from "./postmortem.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
 import { whatHappened } from "./what_happened.ts";
@@ -205,10 +205,14 @@ function instructions(
   const { imageBase } = code.place;
   const rows = instructions.slice(0, INSTRUCTIONS_SHOWN)
     .filter((each) => !isKnown || image.lineOf(each.address - imageBase))
-    .map(({ address, bytes, text }) => ({ at: hex(address), bytes: hexBytes(bytes), text }));
+    .map(({ address, bytes, text }) => ({
+      at: hex(address),
+      bytes: hexBytes(bytes),
+      text: `${text}  ${branchTarget(image, text, imageBase)}`.trimEnd(),
+    }));
   const width = Math.max(...rows.map(({ bytes }) => bytes.length));
   return rows.map(({ at, bytes, text }, index) =>
-    `  ${index === 0 ? "→" : " "} ${at}  ${bytes.padEnd(width)}  ${text}`
+    `  ${index === 0 ? "→" : " "} ${at}  ${bytes.padEnd(width)}  ${text.replace(CONTROL, escaped)}`
   );
 }
 

@@ -56,8 +56,8 @@ export interface DebugControlInit {
   readonly nextInstruction: () => bigint;
   /** Whether the test has set where the CPU goes on. */
   readonly isMoved: () => boolean;
-  /** The linear address of a label. */
-  readonly addressOf: (label: string) => bigint;
+  /** The linear addresses of a place in the source: several of a line that was inlined into several functions. */
+  readonly addressesOf: (place: string) => readonly bigint[];
   /** Throws when the machine is disposed. */
   readonly checkUsable: (what: string) => void;
 }
@@ -105,7 +105,9 @@ interface Point extends DebugPoint {
  */
 export interface GuestDebug {
   /**
-   * Stops the guest whenever it is about to execute the instruction at a linear address or a label.
+   * Stops the guest whenever it is about to execute the instruction at a linear address, a label, a function
+   * (`"kernel::Queue::take"`) or a line of its source (`"kernel.c:78"`; of one that was inlined into several functions in
+   * each of them).
    *
    * By a debug register it is stopped there at once where it stands there already; by steps it goes on past it.
    *
@@ -177,8 +179,8 @@ export class DebugControl implements GuestDebug {
       if (by !== "register" && by !== "step") {
         throw new RangeError(`Cannot break by ${String(by)}: give "register" or "step"`);
       }
-      const address = this.#addressOf(where, "a breakpoint's address");
-      return this.#add({ address, size: 1, on: "execute", by });
+      const addresses = this.#addressesOf(where, "a breakpoint's address");
+      return this.#addAll(addresses.map((address) => ({ address, size: 1, on: "execute", by })));
     });
   }
 
@@ -187,7 +189,7 @@ export class DebugControl implements GuestDebug {
     return atCaller(this.watch, () => {
       checkOptions("watch", options, WATCH_OPTIONS);
       const { size = 1, on = "write" } = options;
-      const address = this.#addressOf(where, "a watchpoint's address");
+      const [address] = this.#addressesOf(where, "a watchpoint's address");
       if (on !== "write" && on !== "access") {
         throw new RangeError(`Cannot watch for ${JSON.stringify(on)}: give "write" or "access"`);
       }
@@ -378,8 +380,27 @@ export class DebugControl implements GuestDebug {
     };
   }
 
-  #addressOf(where: Address, what: string): bigint {
-    return typeof where === "string" ? this.#parts.addressOf(where) : checkAddress(where, what);
+  /** Several breakpoints as one; all of them, or none. */
+  #addAll(asked: readonly Omit<Point, "number" | "hits">[]): Breakpoint {
+    const points = this.#points;
+    let added: Breakpoint[];
+    try {
+      added = asked.map((each) => this.#add(each));
+    } catch (error) {
+      this.#points = points;
+      throw error;
+    }
+    return {
+      address: added[0].address,
+      get hits() {
+        return added.reduce((sum, { hits }) => sum + hits, 0);
+      },
+      [Symbol.dispose]: () => added.forEach((each) => each[Symbol.dispose]()),
+    };
+  }
+
+  #addressesOf(where: Address, what: string): readonly bigint[] {
+    return typeof where === "string" ? this.#parts.addressesOf(where) : [checkAddress(where, what)];
   }
 
   #means(): NonNullable<BreakOptions["by"]> {

@@ -112,10 +112,10 @@ Deno.test("the page marks the next instruction where no exit has stopped the gue
   } catch {
     // The time limit.
   }
-  assertEquals(marked(vm), "jmp short 0x502");
+  assertEquals(marked(vm), "jmp short 0x502  <again>");
   vm.registers.rip = 0x500n;
   vm.step();
-  assertEquals(marked(vm), "jmp short 0x502");
+  assertEquals(marked(vm), "jmp short 0x502  <again>");
 });
 
 Deno.test("of an image without source lines the page marks the instruction by its opcode", () => {
