@@ -120,7 +120,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
       "machine_cpu.ts",
     ],
     "template.ts": ["snapshot", "run", "machine.ts"],
-    postmortem: ["registers", "host", "exits", "report", "run", "cpu.ts", "board.ts"],
+    postmortem: ["registers", "host", "exits", "faults", "report", "run", "cpu.ts", "board.ts"],
     boot: [
       "registers",
       "host",

@@ -1,13 +1,11 @@
-import { kvm_debugregs } from "../../kvm/abi/structs/registers.ts";
-import type { Incident } from "../../x86/diagnosis/incident.ts";
 import type { Board } from "../board.ts";
-import type { Cpu } from "../cpu.ts";
-import { isAmd } from "../host/host_checks.ts";
 import { emulatorLacks } from "../host/emulated_machine.ts";
 import type { Postmortem, PostmortemResult } from "../report/postmortem.ts";
 import { exitText } from "../report/exit_text.ts";
 import { RepeatedRun, RepeatError, type RunToRepeat } from "./repeated_run.ts";
-import { registersOf, type Steps, stepToEnd, textsOf } from "./steps.ts";
+import { incidentOf } from "./incident_of.ts";
+import { putBack } from "./steps.ts";
+import { LoopError, type Steps, stepToEnd } from "./step_to_end.ts";
 
 /** Finds out why the guest of a machine has shut down, by running it once more. */
 export class Examiner implements Disposable {
@@ -39,13 +37,23 @@ export class Examiner implements Disposable {
       return { obstacle: "this host's KVM executes no single steps" };
     }
     try {
-      const run = this.#run = new RepeatedRun(this.#what);
-      run.runTo(exit - 1);
-      return found(run, stepToEnd(run), this.#what.original);
+      try {
+        return this.#repeat(exit, true);
+      } catch (error) {
+        if (!(error instanceof LoopError)) throw error;
+        this[Symbol.dispose]();
+        return this.#repeat(exit, false);
+      }
     } catch (error) {
       if (error instanceof RepeatError) return { obstacle: error.message };
       throw error;
     }
+  }
+
+  #repeat(exit: number, skipsLoops: boolean): Postmortem {
+    const run = this.#run = new RepeatedRun(this.#what);
+    run.runTo(exit - 1);
+    return found(run, stepToEnd(run, skipsLoops), this.#what.original);
   }
 
   /** Ends the machine on which it was run. */
@@ -64,13 +72,12 @@ function found(run: RepeatedRun, steps: Steps, original: Board): Postmortem {
   const [cpu] = run.board.cpus;
   const last = steps.moments.at(-1)!;
   // At the triple fault KVM has reset it.
-  cpu.vcpu.registers.setSregs(last.special);
-  cpu.vcpu.registers.setRegs(last.general);
-  cpu.store.forget();
+  putBack(cpu, last);
   return {
     cpu,
-    incident: incidentOf(cpu, steps, original),
+    incident: incidentOf(cpu, steps, original.cpus[0].bootRegisters),
     stepCount: steps.count,
+    isMore: steps.isMore,
     doubt: doubtOf(run, original),
   };
 }
@@ -81,30 +88,4 @@ function doubtOf(run: RepeatedRun, original: Board): string | undefined {
   }
   if (original.hasViews) return "somebody holds guest memory itself (vm.memory.view)";
   return undefined;
-}
-
-function incidentOf(cpu: Cpu, { moments, interrupt }: Steps, original: Board): Incident {
-  const texts = textsOf(moments);
-  const last = moments.length - 1;
-  const { linear, bits, bytes } = moments[last];
-  const { memory } = cpu;
-  const { registers, specialRegisters } = registersOf(moments[last]);
-  const boot = original.cpus[0].bootRegisters;
-  return {
-    registers,
-    specialRegisters,
-    debugRegisters: kvm_debugregs.read(new DataView(cpu.store.view("debug").buffer)).db,
-    instruction: { linear, bits, bytes, text: texts[last] },
-    interrupt,
-    read: (gpa, size) => memory.slotAt(gpa) === undefined ? undefined : memory.read(gpa, size),
-    steps: moments.slice(0, -1).map((moment, index) => ({
-      linear: moment.linear,
-      bits: moment.bits,
-      text: texts[index],
-      ...registersOf(moment),
-    })),
-    boot: { registers: boot, specialRegisters: boot },
-    features: new Set(cpu.cpuid.features),
-    vendor: isAmd(cpu.cpuid.entries) ? "amd" : "intel",
-  };
 }

@@ -6,6 +6,7 @@ import type { Exit } from "../../kvm/exits/exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { Incident } from "../../x86/diagnosis/incident.ts";
 import type { Board } from "../board.ts";
+import type { Cpu } from "../cpu.ts";
 import type { ExitRecord } from "../exits/exit_log.ts";
 import type { Input } from "../exits/input_record.ts";
 import { littleEndianInteger } from "../exits/answer_bytes.ts";
@@ -39,6 +40,8 @@ export class RepeatedRun implements Disposable {
   /** The machine. */
   readonly board: Board;
   /** Its CPU. */
+  readonly cpu: Cpu;
+  /** The same in KVM. */
   readonly vcpu: Vcpu;
   /** How many exits the log would have by now. */
   exit: number;
@@ -75,7 +78,8 @@ export class RepeatedRun implements Disposable {
     using cleanup = new DisposableStack();
     this.board = cleanup.use(boot());
     if (start !== undefined) this.board.snapshots.enter(start);
-    this.vcpu = this.board.cpus[0].vcpu;
+    this.cpu = this.board.cpus[0];
+    this.vcpu = this.cpu.vcpu;
     this.#limit = cleanup.use(new TimeLimit(libc, LOOK_MILLISECONDS));
     this.#limit.start(new RunTime(LONGEST_MILLISECONDS));
     cleanup.move();
@@ -94,6 +98,7 @@ export class RepeatedRun implements Disposable {
   complete(): void {
     if (this.#isCompleted || this.#holdsExit) return;
     this.#isCompleted = true;
+    this.cpu.store.flush();
     const { kvmRun } = this.vcpu;
     kvmRun.immediateExit = true;
     try {
@@ -115,6 +120,7 @@ export class RepeatedRun implements Disposable {
       return this.vcpu.kvmRun.exit();
     }
     this.#isCompleted = false;
+    this.cpu.store.flush();
     this.interrupt = undefined;
     try {
       for (;;) {
@@ -145,7 +151,7 @@ export class RepeatedRun implements Disposable {
   }
 
   #forgetRegisters(): void {
-    this.board.cpus[0].store.forget();
+    this.cpu.store.forget();
   }
 
   #takeInputs(): void {
@@ -203,7 +209,7 @@ export class RepeatedRun implements Disposable {
     const isAsked = input?.kind === "asked" && input.exit === this.exit;
     if (isAsked) {
       this.#nextInput++;
-      if (input.isHalt) this.enter(() => this.board.cpus[0].mpState === "HALTED");
+      if (input.isHalt) this.enter(() => this.cpu.mpState === "HALTED");
       else this.complete();
       this.exit++;
       return;

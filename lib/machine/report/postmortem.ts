@@ -10,6 +10,8 @@ export interface Postmortem {
   readonly incident: Incident;
   /** How many instructions the guest has executed since its latest exit before that. */
   readonly stepCount: number;
+  /** Whether they are more: the rounds of a loop are not counted. */
+  readonly isMore: boolean;
   /** Why it need not be what happened in the first run; undefined where it is. */
   readonly doubt: string | undefined;
 }

@@ -71,12 +71,14 @@ function repeatedEnd(machine: StoppedCpu): PostmortemResult | undefined {
 function repeatLines({ log }: StoppedCpu, end: PostmortemResult | undefined): string[] {
   if (end === undefined) return [];
   if ("obstacle" in end) return [`  its run could not be repeated: ${end.obstacle}`];
-  const { stepCount, doubt } = end;
+  const { stepCount, isMore, doubt } = end;
   const last = log.total - 1;
   return [
-    `  found by running it once more: it has completed ${stepCount} instruction${
-      stepCount === 1 ? "" : "s"
-    } ${last === 0 ? "in all" : `behind exit ${last}`}`,
+    `  found by running it once more: it has completed ${
+      isMore ? "more than " : ""
+    }${stepCount} instruction${stepCount === 1 ? "" : "s"} ${
+      last === 0 ? "in all" : `behind exit ${last}`
+    }`,
     ...doubt === undefined ? [] : [`  not for certain: ${doubt}`],
   ];
 }

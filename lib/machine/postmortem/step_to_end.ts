@@ -1,0 +1,290 @@
+import { KVM_GUESTDBG } from "../../kvm/abi/mod.ts";
+import type { Exit } from "../../kvm/exits/exit.ts";
+import { deliveryChain } from "../../x86/diagnosis/delivery.ts";
+import { GuestView } from "../../x86/diagnosis/guest_view.ts";
+import type { SeenException } from "../../x86/diagnosis/incident.ts";
+import { predictException } from "../../x86/diagnosis/predict.ts";
+import { hex } from "../../x86/hex.ts";
+import { incidentOf } from "./incident_of.ts";
+import { OwnIdt, TRAP_CODE } from "./own_idt.ts";
+import { type RepeatedRun, RepeatError } from "./repeated_run.ts";
+import {
+  decoded,
+  type DecodedInstruction,
+  jumpTarget,
+  type Moment,
+  momentOf,
+  putBack,
+} from "./steps.ts";
+
+/** How many instructions are executed one by one at most. */
+const MOST_STEPS = 5_000;
+
+/** How many of them are kept. */
+const KEPT_STEPS = 64;
+
+/** How often an instruction is executed before it is taken for one of a loop. */
+const LOOP_VISITS = 16;
+
+/** Behind these comes what is elsewhere. */
+const GOES_ELSEWHERE = /^(?:jmp|ret|iret|sysret|sysexit)/;
+/** Behind these the CPU is interrupted no sooner than behind the next (Intel SDM Vol. 3A, 6.8.3). */
+const MAKES_SHADOW = /^(?:mov ss|pop ss|lss)\b/;
+const SOFTWARE_INTERRUPT = /^int (0x[\da-f]+)$/;
+/** What a free run does not bear: another IDT than the harness's. */
+const SETS_IDT = /^[ls]idt\b/;
+
+/** Instructions that a guest has executed one by one, and how that ended. */
+export interface Steps {
+  /** The moments before the last of them, oldest first: before the last itself, which did not complete, comes last. */
+  readonly moments: readonly Moment[];
+  /** How many instructions have completed. */
+  readonly count: number;
+  /** Whether there were more: the rounds of a loop that it has run through. */
+  readonly isMore: boolean;
+  /** The exit by which it ended. */
+  readonly exit: Exit;
+  /** The event that was being delivered then, instead of an instruction. */
+  readonly interrupt: RepeatedRun["interrupt"];
+  /** The exception that the last instruction raised, where it could be seen. */
+  readonly exception: SeenException | undefined;
+}
+
+/**
+ * Executes the guest's instructions one by one until one has another end than the next instruction: into handlers, and
+ * past loops, through which it runs.
+ *
+ * @param skipsLoops Whether it runs through loops: else it steps through them, too.
+ * @throws {LoopError} When it fails in a loop through which it ran.
+ * @throws {RepeatError} When there are too many of them.
+ */
+export function stepToEnd(run: RepeatedRun, skipsLoops: boolean): Steps {
+  run.complete();
+  return new Stepper(run, skipsLoops).toEnd();
+}
+
+/** A guest failed in a loop through which it ran. */
+export class LoopError extends RepeatError {}
+
+class Stepper {
+  readonly #run: RepeatedRun;
+  readonly #skipsLoops: boolean;
+  readonly #moments: Moment[] = [];
+  /** The linear addresses of all instructions so far. */
+  readonly #trail: bigint[] = [];
+  readonly #visits = new Map<bigint, number>();
+  /** The latest moment at each address. */
+  readonly #latest = new Map<bigint, Moment>();
+  readonly #decoded = new Map<Moment, DecodedInstruction>();
+  #count = 0;
+  #isMore = false;
+  /** It stands at an instruction of a loop that raises an exception. */
+  #mustStep = false;
+
+  constructor(run: RepeatedRun, skipsLoops: boolean) {
+    this.#run = run;
+    this.#skipsLoops = skipsLoops;
+  }
+
+  toEnd(): Steps {
+    const { cpu } = this.#run;
+    while (this.#count < MOST_STEPS) {
+      const moment = this.#note();
+      if (this.#isInLoop(moment) && this.#runThroughLoop(moment)) continue;
+      const { interrupt } = this.#run;
+      const exit = this.#step();
+      this.#mustStep = false;
+      if (exit.reason === "DEBUG") {
+        this.#count++;
+        continue;
+      }
+      if (exit.reason !== "SHUTDOWN") return this.#end(exit, interrupt);
+      putBack(cpu, moment);
+      if (interrupt === undefined && this.#passesShadow(moment)) continue;
+      const exception = interrupt === undefined ? this.#exceptionAt(moment) : undefined;
+      if (!this.#entersHandler(moment, interrupt, exception)) {
+        return this.#end(exit, interrupt, exception);
+      }
+      this.#count++;
+    }
+    throw new RepeatError(
+      `behind exit ${this.#run.exit} it executed more than ${MOST_STEPS} instructions`,
+    );
+  }
+
+  #isInLoop({ linear }: Moment): boolean {
+    return this.#skipsLoops && !this.#mustStep && this.#visits.get(linear)! >= LOOP_VISITS;
+  }
+
+  #end(exit: Exit, interrupt: Steps["interrupt"], exception?: SeenException): Steps {
+    const moments = this.#moments;
+    return { moments, count: this.#count, isMore: this.#isMore, exit, interrupt, exception };
+  }
+
+  #note(): Moment {
+    const moment = momentOf(this.#run.cpu);
+    const { linear } = moment;
+    this.#moments.push(moment);
+    if (this.#moments.length > KEPT_STEPS) this.#moments.shift();
+    this.#trail.push(linear);
+    this.#visits.set(linear, (this.#visits.get(linear) ?? 0) + 1);
+    this.#latest.set(linear, moment);
+    return moment;
+  }
+
+  #step(): Exit {
+    const { vcpu, cpu: { store } } = this.#run;
+    // KVM notes where a step begins by the registers that it has.
+    store.flush();
+    // Anew for each: KVM drops TF where it has emulated an instruction.
+    vcpu.setGuestDebug(KVM_GUESTDBG.ENABLE | KVM_GUESTDBG.SINGLESTEP);
+    try {
+      return this.#run.enter()!;
+    } finally {
+      vcpu.setGuestDebug(0);
+    }
+  }
+
+  #instruction(moment: Moment): DecodedInstruction {
+    this.#decode([moment]);
+    return this.#decoded.get(moment)!;
+  }
+
+  #decode(moments: readonly Moment[]): void {
+    const unknown = moments.filter((moment) => !this.#decoded.has(moment));
+    decoded(unknown).forEach((each, index) => this.#decoded.set(unknown[index], each));
+  }
+
+  /**
+   * Runs through a loop that the guest is in, to where it leaves it, or to the instruction in it that raises an exception.
+   * False where that cannot be: it is to be stepped.
+   */
+  #runThroughLoop(moment: Moment): boolean {
+    const rounds = this.#trail.flatMap((linear, at) => linear === moment.linear ? [at] : []);
+    const body = new Set(this.#trail.slice(rounds.at(-LOOP_VISITS / 2)));
+    const moments = [...body].map((linear) => this.#latest.get(linear)!);
+    this.#decode(moments);
+    const instructions = moments.map((each) => this.#decoded.get(each)!);
+    const exits = new Set(moments.flatMap((each, index) => successors(each, instructions[index])));
+    const ways = [...exits].filter((linear) => !body.has(linear));
+    if (ways.length === 0 || instructions.some(({ text }) => SETS_IDT.test(text))) {
+      this.#visits.set(moment.linear, -Infinity);
+      return false;
+    }
+    using idt = OwnIdt.of(this.#run);
+    this.#isMore = true;
+    if (this.#runToTrap(ways)) return true;
+    this.#mustStep = idt?.caught() !== undefined;
+    if (this.#mustStep) return true;
+    throw new LoopError(
+      `behind exit ${this.#run.exit} it failed in a loop at ${
+        hex(moment.linear)
+      }, nobody knows in which round`,
+    );
+  }
+
+  /** Runs the guest until it is about to execute an instruction at one of these linear addresses. False where it is not. */
+  #runToTrap(addresses: readonly bigint[]): boolean {
+    const { cpu } = this.#run;
+    const { linear, registers } = cpu;
+    const traps: { readonly at: bigint; readonly bytes: Uint8Array }[] = [];
+    for (const at of addresses) {
+      try {
+        const bytes = linear.read(at, TRAP_CODE.length).slice();
+        linear.write(at, TRAP_CODE);
+        traps.push({ at, bytes });
+      } catch {
+        // Nothing is mapped there, so that what comes is an exception.
+      }
+    }
+    const exit = this.#run.enter();
+    if (exit?.reason === "IO") this.#run.complete();
+    for (const { at, bytes } of traps.reverse()) {
+      try {
+        linear.write(at, bytes);
+      } catch {
+        // It is no longer.
+      }
+    }
+    if (exit?.reason !== "IO") return false;
+    const behind = BigInt.asUintN(64, registers.cs.base + registers.rip);
+    const trap = traps.find(({ at }) => at + BigInt(TRAP_CODE.length) === behind);
+    if (trap === undefined) return false;
+    registers.rip -= BigInt(TRAP_CODE.length);
+    return true;
+  }
+
+  /** Executes an instruction behind which nothing interrupts the guest. False where it is none, or fails itself. */
+  #passesShadow(moment: Moment): boolean {
+    const { text, length } = this.#instruction(moment);
+    if (!MAKES_SHADOW.test(text)) return false;
+    if (!this.#runToTrap([moment.linear + BigInt(length)])) {
+      putBack(this.#run.cpu, moment);
+      return false;
+    }
+    this.#count++;
+    return true;
+  }
+
+  /** The exception that the next instruction raises, where the guest could be given another IDT. */
+  #exceptionAt(moment: Moment): SeenException | undefined {
+    const { cpu } = this.#run;
+    if (/^int/.test(this.#instruction(moment).text)) return undefined;
+    let seen: SeenException | undefined;
+    {
+      using idt = OwnIdt.of(this.#run);
+      if (idt === undefined) return undefined;
+      const exit = this.#run.enter();
+      if (exit?.reason === "IO") {
+        this.#run.complete();
+        const fault = idt.caught();
+        if (fault?.linear === moment.linear) {
+          const { vector, errorCode, cr2 } = fault;
+          seen = { vector, errorCode, cr2 };
+        }
+      }
+    }
+    putBack(cpu, moment);
+    return seen;
+  }
+
+  /** Brings the guest to the first instruction of the handler of what the next one raises. False where it comes to none. */
+  #entersHandler(
+    moment: Moment,
+    interrupt: Steps["interrupt"],
+    exception: SeenException | undefined,
+  ): boolean {
+    const { cpu, vcpu } = this.#run;
+    const incident = incidentOf(cpu, { moments: [moment], interrupt, exception });
+    const view = new GuestView(incident, () => undefined);
+    const software = softwareVector(this.#instruction(moment).text);
+    const vector = interrupt?.vector ?? exception?.vector ?? software ??
+      predictException(view)?.vector;
+    if (vector === undefined) return false;
+    const source = interrupt?.source ?? (vector === software ? "software" : undefined);
+    const handler = deliveryChain(view, { vector, source }).handler?.linear;
+    if (handler === undefined) return false;
+    if (interrupt?.source === "external") vcpu.events.interrupt(interrupt.vector);
+    if (interrupt?.source === "nmi") vcpu.events.nmi();
+    if (this.#runToTrap([handler])) return true;
+    putBack(cpu, moment);
+    return false;
+  }
+}
+
+/** Where the guest may go on behind an instruction, as far as that can be seen of it. */
+function successors({ linear }: Moment, { text, length }: DecodedInstruction): bigint[] {
+  if (length === 0) return [];
+  const target = jumpTarget(text);
+  return [
+    ...target === undefined ? [] : [target],
+    ...GOES_ELSEWHERE.test(text) ? [] : [linear + BigInt(length)],
+  ];
+}
+
+/** The vector of an instruction that raises a software interrupt. */
+function softwareVector(text: string): number | undefined {
+  const vector = SOFTWARE_INTERRUPT.exec(text)?.[1];
+  if (vector !== undefined) return Number(vector);
+  return { int3: 3, int1: 1, into: 4 }[text];
+}
