@@ -52,6 +52,23 @@ export function countTests(xml: string): Counts {
 }
 
 /**
+ * Where the tests of a report begin.
+ *
+ * @param xml The report, as `deno test` wrote it.
+ * @returns The name of the test that has a line of a file in it, by the path that Deno writes: `"./boot_test.ts"`.
+ */
+export function testsByLine(xml: string): (file: string, line: number) => string | undefined {
+  const tests = [...xml.matchAll(/<testcase name="([^"]*)" classname="([^"]*)"[^>]* line="(\d+)"/g)]
+    .map(([, name, file, line]) => ({
+      name: unescape(name),
+      file: unescape(file),
+      line: Number(line),
+    }))
+    .sort((one, other) => other.line - one.line);
+  return (file, line) => tests.find((test) => test.file === file && test.line <= line)?.name;
+}
+
+/**
  * How a test run ended, as its last lines: how many tests were skipped, where some were, and how many passed and
  * failed.
  *

@@ -30,6 +30,8 @@ Usage: vmexit COMMAND [ARGUMENTS]
 
 Options of test, beside those of deno test
   --guest-coverage=FILE which lines of guests were executed, in the format of lcov (lcov.info)
+  --report=DIR          a page for a browser for each test that fails, with all that was seen at each exit (vmexit-report);
+                        --report-all: for those that pass, too
   --gdb TEXT            only tests with TEXT in their name; one that fails waits at its guest's fault for gdb, at port 1234
 
 Options of run
@@ -54,6 +56,7 @@ processor: the same results, no real timing. A machine that Bochs emulates has a
 Environment
   VMEXIT_KVM            which KVM to use, whatever there is: host, nested (the same as qemu-svm), qemu-svm or bochs-vmx
   VMEXIT_GUEST_COVERAGE the file of --guest-coverage, for plain deno test
+  VMEXIT_REPORT         the folder of --report, for plain deno test; VMEXIT_REPORT_ALL=1 is --report-all
   VMEXIT_GDB            the port where a test that fails waits for gdb, for plain deno test
   VMEXIT_TIMEOUT_SCALE  what time limits are multiplied by (1; 20 in an emulated machine)
   XDG_CACHE_HOME        where what was fetched and made is kept, in a folder vmexit (~/.cache)

@@ -38,6 +38,8 @@ const RESOLUTION =
 const PERMISSION =
   /^(-[ARWINESP]|--allow-.*|--deny-.*|--permission-set|--ignore-(env|read)|--no-prompt)(=|$)/;
 
+/** The folder of reports where `--report` names none. */
+const DEFAULT_REPORT = "vmexit-report";
 const DEFAULT_COVERAGE = "coverage";
 
 /** The arguments of `deno test`, told apart. */
@@ -58,6 +60,10 @@ export interface TestArguments {
   guestCoverage?: string;
   /** The value of `--gdb`, vmexit's own: which tests wait for gdb where they fail. */
   gdb?: string;
+  /** The folder of `--report`, vmexit's own. */
+  report?: string;
+  /** Whether tests that pass have reports, too: `--report-all`. */
+  reportAll: boolean;
   /** Whether only the raw coverage data are wanted. */
   rawCoverage: boolean;
   /** All of them but `--junit-path`, as typed. */
@@ -81,6 +87,7 @@ export function testArguments(args: readonly string[]): TestArguments {
     options: [],
     paths: [],
     rest: end < 0 ? [] : args.slice(end + 1),
+    reportAll: false,
     rawCoverage: false,
     others: [],
     permissions: false,
@@ -103,6 +110,11 @@ export function testArguments(args: readonly string[]): TestArguments {
     }
     if (name === "--guest-coverage") {
       parsed.guestCoverage = value || DEFAULT_GUEST_COVERAGE;
+      continue;
+    }
+    if (name === "--report" || name === "--report-all") {
+      parsed.report = value || parsed.report || DEFAULT_REPORT;
+      parsed.reportAll ||= name === "--report-all";
       continue;
     }
     if (name === "--gdb") {

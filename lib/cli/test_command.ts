@@ -1,10 +1,12 @@
 import { dirname, join, resolve } from "node:path";
 import { GDB_VARIABLE } from "../machine/gdb/debug_failures.ts";
+import { nameReports } from "../machine/viewer/report_folder.ts";
+import { REPORT_ALL_VARIABLE, REPORT_VARIABLE } from "../machine/viewer/reports_wanted.ts";
 import { GDB_PORT } from "../machine/gdb/serve_gdb.ts";
 import type { KvmChoice } from "../kvm/remote/kvm_choice.ts";
 import { bochsVmx, NestedError } from "../nested/mod.ts";
 import type { CommandContext } from "./command_context.ts";
-import { type Counts, countTests, summary } from "./junit.ts";
+import { type Counts, countTests, summary, testsByLine } from "./junit.ts";
 import { GuestCoverage } from "./guest_coverage.ts";
 import { permissionArguments, type TestArguments, testArguments } from "./test_arguments.ts";
 import { chooseKvm, kvmModule, prepareKvm, processor } from "./prepare_kvm.ts";
@@ -43,6 +45,28 @@ function guestCoverage(
     );
   }
   return new GuestCoverage(file);
+}
+
+/** Has the tests write reports, where that was asked for. */
+async function reporting({ report, reportAll }: TestArguments): Promise<Record<string, string>> {
+  if (report === undefined) return {};
+  const folder = resolve(report);
+  try {
+    await Deno.mkdir(folder, { recursive: true });
+  } catch (error) {
+    throw new NestedError(`Cannot write reports to ${report}: ${(error as Error).message}`);
+  }
+  return { [REPORT_VARIABLE]: folder, ...reportAll ? { [REPORT_ALL_VARIABLE]: "1" } : {} };
+}
+
+/** Gives the reports the names of their tests, which are known at the end. */
+function nameThem(folder: string | undefined, junit: string): void {
+  if (folder === undefined) return;
+  const nameAt = testsByLine(junit);
+  nameReports(resolve(folder), ({ title }) => {
+    const [, file, line] = /^(.*):(\d+)$/.exec(title) ?? [];
+    return file === undefined ? undefined : nameAt(`./${file}`, Number(line));
+  });
 }
 
 /** Says where a test that fails waits for gdb, where that was asked for. */
@@ -94,10 +118,16 @@ export async function testCommand(
       }
       const own = [...await permissionArguments(parsed, cwd), `--junit-path=${path}`];
       const args = ["test", ...own, ...parsed.others];
+      const reports = await reporting(parsed);
       try {
         const code = await runDeno(args, {
           cwd,
-          env: { ...env, ...coverage?.environment, ...debugging(parsed, progress.note) },
+          env: {
+            ...env,
+            ...coverage?.environment,
+            ...debugging(parsed, progress.note),
+            ...reports,
+          },
           signal,
         });
         result = { code };
@@ -113,6 +143,7 @@ export async function testCommand(
     if (wanted === STANDARD_OUTPUT && report !== undefined) {
       writeAll(Deno.stdout, new TextEncoder().encode(report));
     }
+    nameThem(parsed.report, report ?? "");
     const counts = count(result.code, report);
     writeAll(Deno.stdout, new TextEncoder().encode(`${summary(counts)}\n`));
     return result.code;

@@ -1,4 +1,4 @@
-import { debugFailureOf, type MachineCpu } from "../machine/machine.ts";
+import { beforeFailure, type MachineCpu } from "../machine/machine.ts";
 import { statePage } from "../machine/report/state_page.ts";
 
 /** A method that a test calls to assert something. */
@@ -114,8 +114,7 @@ export function assertResult(
     return;
   }
   const page = failurePage(machine, result, negated);
-  debugFailureOf(machine.machine, page);
-  throw new AssertionError(page, matcher);
+  throw new AssertionError(page + beforeFailure(machine.machine, page), matcher);
 }
 
 /** A result that holds because nothing was looked at is the test's mistake. */

@@ -1,3 +1,4 @@
+import type { Device } from "../devices/device.ts";
 import { ExitPort } from "../devices/exit_port.ts";
 import { openBusMmio, openBusPorts } from "../devices/open_bus.ts";
 import { HostClock, Timers } from "../devices/timers.ts";
@@ -43,6 +44,7 @@ import { SLICE_MILLISECONDS, SpinWatch } from "./run/spin_watch.ts";
 import { TimeLimit } from "./run/time_limit.ts";
 import type { Snapshot } from "./snapshot/snapshot.ts";
 import { Snapshots } from "./snapshot/snapshots.ts";
+import { ExitTrace } from "./viewer/exit_trace.ts";
 import { TimeLimitError } from "./run/run_errors.ts";
 
 /** How often it is looked whether another thread has kicked the CPUs. */
@@ -107,6 +109,8 @@ export class Board implements Disposable {
   #coverage: CodeCoverage | undefined;
   #bootSlots: readonly MemorySlot[] = [];
   readonly #runners: readonly CpuRunner[];
+  /** What a report of the test shows, where there is to be one. */
+  readonly trace?: ExitTrace;
   #disposed = false;
 
   /** Takes ownership of the VM, the vCPUs, the memory and the open `/dev/kvm`. */
@@ -146,6 +150,7 @@ export class Board implements Disposable {
     this.#timers = settings.devices.length > 0 || settings.clock !== undefined
       ? new Timers(settings.clock ?? new HostClock(), () => this.#checkTime())
       : undefined;
+    if (settings.isTraced) this.trace = new ExitTrace(parts.slots, this.#device(TextScreen));
     this.#limit = new TimeLimit(libc, parts.timeoutScale, this.#tick);
     const slice = this.cpus.length === 1
       ? undefined
@@ -171,7 +176,10 @@ export class Board implements Disposable {
       pendingOfDevices: () => this.#attached.pending,
       reset: (isInit) => this.#reset(isInit),
       ends: new RunEnds(settings),
-      beforeRun: () => this.#coverage?.beforeRun(),
+      beforeRun: () => {
+        this.#coverage?.beforeRun();
+        this.trace?.begin();
+      },
       isMemoryViewed: () => this.hasViews,
     });
     if (interleaving !== undefined) {
@@ -233,9 +241,8 @@ export class Board implements Disposable {
 
   /** See {@linkcode InterruptControllers.pic}. */
   get pic(): InterruptControllers["pic"] {
-    const { irqchip, devices } = this.#parts.settings;
-    if (irqchip === true) return this.devices.interrupts.pic;
-    return devices.find((device) => device instanceof Pic)?.registers;
+    if (this.irqchip === true) return this.devices.interrupts.pic;
+    return this.#device(Pic)?.registers;
   }
 
   /** See {@linkcode InterruptControllers.ioapic}. */
@@ -302,7 +309,7 @@ export class Board implements Disposable {
 
   /** See {@linkcode Machine.screen}. */
   get screen(): TextScreen {
-    const screen = this.#parts.settings.devices.find((device) => device instanceof TextScreen);
+    const screen = this.#device(TextScreen);
     if (screen !== undefined) return screen;
     throw new TypeError(
       "Cannot look at the screen: the machine has none. Boot it with `devices: [new TextScreen()]`.",
@@ -311,16 +318,17 @@ export class Board implements Disposable {
 
   /** See {@linkcode Machine.hasBios}. */
   get hasBios(): boolean {
-    return this.#bios !== undefined;
+    return this.#device(Bios) !== undefined;
   }
 
-  get #bios(): Bios | undefined {
-    return this.#parts.settings.devices.find((device) => device instanceof Bios);
+  #device<Kind extends Device>(kind: new (...parameters: never[]) => Kind): Kind | undefined {
+    return this.#parts.settings.devices.find((device): device is Kind => device instanceof kind);
   }
 
   /** See {@linkcode Machine.bios}. */
   get bios(): Bios {
-    if (this.#bios !== undefined) return this.#bios;
+    const bios = this.#device(Bios);
+    if (bios !== undefined) return bios;
     throw new TypeError(
       "Cannot look at the BIOS: the machine has none. Boot it with `devices: [new Bios()]`.",
     );
@@ -444,6 +452,7 @@ export class Board implements Disposable {
       coverage: this.#parts.settings.coverage
         ? { takesExit: () => this.#coverage?.takesExit(cpu) ?? false }
         : undefined,
+      watcher: this.trace && (() => this.trace!.note(cpu, vcpu.kvmRun.exit())),
       interrupts,
       store,
       timeOver: () => {

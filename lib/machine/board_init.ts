@@ -40,6 +40,8 @@ export interface MachineSettings extends ResetPolicy {
   readonly faultCatcher: FaultCatcherPlace | undefined;
   /** Whether it is noted which instructions the guest executes. */
   readonly coverage: boolean;
+  /** Whether all that can be seen of the guest is noted at each exit, for a report. */
+  readonly isTraced: boolean;
   /** What is on the board. */
   readonly devices: readonly Device[];
   /** What those count by. */

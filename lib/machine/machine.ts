@@ -11,17 +11,23 @@ import type { Interrupts } from "./interrupts/interrupts.ts";
 import { debugFailure } from "./gdb/debug_failures.ts";
 import { type GdbOptions, serveGdb } from "./gdb/serve_gdb.ts";
 import { MachineCpuOf } from "./machine_cpu.ts";
-import { fromCaller, isErrorOf } from "./run/run_errors.ts";
+import { fromCaller, onFailure } from "./run/run_errors.ts";
 import { Inputs } from "./snapshot/inputs.ts";
 import type { Snapshot } from "./snapshot/snapshot.ts";
+import { reportRun } from "./viewer/report_run.ts";
+import { reportsAll } from "./viewer/reports_wanted.ts";
 import type { RunControl } from "./run/run_control.ts";
 import type { ExitsOptions, ObservedExit, RunOptions } from "./run/run_options.ts";
 
 /** What runs a machine. For matchers, whose runs have parts. */
 export let runControlOf: (machine: Machine) => RunControl;
 
-/** Has a test that is about to fail wait for gdb, where that is wanted. For matchers. */
-export let debugFailureOf: (machine: Machine, failure: string) => void;
+/**
+ * Does what is wanted of a test that is about to fail: writes a report, waits for gdb. For matchers.
+ *
+ * @returns What the test's failure says beside.
+ */
+export let beforeFailure: (machine: Machine, failure: string) => string;
 
 /** Makes a machine what another was, which was booted in the same way. For forks. */
 export let adoptSnapshot: (machine: Machine, snapshot: Snapshot) => void;
@@ -81,8 +87,11 @@ export class Machine extends MachineCpu implements Disposable {
 
   static {
     inputsOf = (machine) => machine.#inputs;
-    debugFailureOf = (machine, failure) =>
+    beforeFailure = (machine, failure) => {
+      const said = machine.#report(failure);
       debugFailure(failure, (options) => machine.serveGdb(options));
+      return said;
+    };
     runControlOf = (machine) => machine.#board.runControl;
     adoptSnapshot = (machine, snapshot) => machine.#board.restore(snapshot, true);
   }
@@ -97,6 +106,7 @@ export class Machine extends MachineCpu implements Disposable {
       restore: (snapshot) => board.restore(snapshot),
     }, board.runControl.progress);
     const rest = others.map((core) => new MachineCpu(core, board, this));
+    onFailure(board, (message) => beforeFailure(this, message));
     this.cpus = cpuList<readonly [Machine, ...MachineCpu[]]>([this, ...rest]);
   }
 
@@ -191,14 +201,7 @@ export class Machine extends MachineCpu implements Disposable {
    * @throws {KvmError} When KVM refuses to run it.
    */
   run(options: RunOptions = {}): Exit {
-    return fromCaller(this.run, () => {
-      try {
-        return this.#board.runControl.run(options);
-      } catch (error) {
-        if (isErrorOf(this, error)) debugFailureOf(this, (error as Error).message);
-        throw error;
-      }
-    });
+    return fromCaller(this.run, () => this.#board.runControl.run(options));
   }
 
   /**
@@ -411,12 +414,18 @@ export class Machine extends MachineCpu implements Disposable {
     });
   }
 
+  #report(failure?: string): string {
+    const { trace } = this.#board;
+    return trace === undefined ? "" : reportRun(this, trace, failure);
+  }
+
   /**
    * Closes the VM and lets go of its memory; a second call does nothing.
    *
    * @throws {TypeError} From inside one of the machine's own handlers.
    */
   [Symbol.dispose](): void {
+    if (reportsAll() && this.hasRun) this.#report();
     this.#board[Symbol.dispose]();
   }
 }

@@ -71,3 +71,16 @@ Deno.test("--gdb chooses tests as --filter does, in either way of writing it", (
     });
   }
 });
+
+Deno.test("--report names a folder, and --report-all one as well", () => {
+  const of = (...args: string[]) => {
+    const { report, reportAll, others } = testArguments([...args, "tests"]);
+    return { report, reportAll, others };
+  };
+  const others = ["tests"];
+  assertEquals(of(), { report: undefined, reportAll: false, others });
+  assertEquals(of("--report"), { report: "vmexit-report", reportAll: false, others });
+  assertEquals(of("--report=out"), { report: "out", reportAll: false, others });
+  assertEquals(of("--report-all"), { report: "vmexit-report", reportAll: true, others });
+  assertEquals(of("--report=out", "--report-all"), { report: "out", reportAll: true, others });
+});

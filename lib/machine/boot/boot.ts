@@ -110,6 +110,7 @@ const WITHOUT_DEVICES: Partial<BootPlan> = {
   exitPort: undefined,
   hasOpenBus: false,
   dirtyPages: undefined,
+  isTraced: false,
 };
 
 /** A machine into which the guest is loaded, and whose CPUs stand where they start. */

@@ -1,3 +1,4 @@
+import { reportFolder } from "../viewer/reports_wanted.ts";
 import { APIC_BASE_BIT } from "../../x86/registers/apic_base.ts";
 import { checkNames, definedEntries } from "../../x86/defined_entries.ts";
 import { hex } from "../../x86/hex.ts";
@@ -113,6 +114,7 @@ export function planBoot(guest: Guest, options: BootOptions): BootPlan {
     timeout: checkTimeout(options.timeout ?? DEFAULT_TIMEOUT_MILLISECONDS),
     recordExits: checkRecordExits(options.recordExits ?? DEFAULT_RECORD_EXITS),
     timeExits: options.timeExits ?? false,
+    isTraced: reportFolder() !== undefined,
     ...planControllers({ irqchip, pit: options.pit }),
     serial: options.serial ?? true,
     exitPort: checkExitPort(options.exitPort),

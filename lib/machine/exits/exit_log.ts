@@ -63,6 +63,8 @@ export interface ExitLog {
   records(): ExitRecord[];
   /** The latest exit of one CPU that is still known, or undefined. */
   latestOf(cpu: number): ExitRecord | undefined;
+  /** An exit by its number, or undefined where it is not known any more, or not yet. */
+  numbered(number: number): ExitRecord | undefined;
 }
 
 /** What a log kept at some time. */
@@ -290,6 +292,11 @@ export class ExitRecorder implements ExitLog {
   /** See {@linkcode ExitLog.latest}. */
   get latest(): ExitRecord | undefined {
     return this.#total === 0 ? undefined : this.#record(this.#total - 1);
+  }
+
+  /** See {@linkcode ExitLog.numbered}. */
+  numbered(number: number): ExitRecord | undefined {
+    return number > this.dropped && number <= this.#total ? this.#record(number - 1) : undefined;
   }
 
   /** See {@linkcode ExitLog.latestOf}. */

@@ -17,6 +17,18 @@ import type { RunOptions } from "./run_options.ts";
 /** Whose guest an error is about, by its machine's log. */
 const LOGS = new WeakMap<object, object>();
 
+/** Who hears of errors about a guest before a test does, by its machine's log; what that one says stands below them. */
+const HEARERS = new WeakMap<object, (message: string) => string>();
+const HEARD = new WeakSet<object>();
+
+/** Has somebody hear of errors about a machine's guest, which stands there still. */
+export function onFailure(
+  { log }: Pick<StoppedCpu, "log">,
+  hear: (message: string) => string,
+): void {
+  HEARERS.set(log, hear);
+}
+
 /** Whether an error is about the guest of a machine; that of another one, run in a handler, is not. */
 export function isErrorOf({ log }: Pick<StoppedCpu, "log">, error: unknown): boolean {
   return typeof error === "object" && error !== null && LOGS.get(error) === log;
@@ -291,14 +303,26 @@ export function fromCaller<Result>(
 
 /** An error that `method` throws; the stack of a refusal, and of one about the guest, begins at the line that called it. */
 export function toldAt(method: (...parameters: never[]) => unknown, error: unknown): unknown {
+  letHear(error);
   if ((isOfGuest(error) || isRefusal(error)) && beginsInLibrary(error)) {
     Error.captureStackTrace(error, method);
   }
   return error;
 }
 
+function letHear(error: unknown): void {
+  const log = error instanceof Error ? LOGS.get(error) : undefined;
+  if (log === undefined || HEARD.has(error as Error)) return;
+  const { message, stack } = error as Error;
+  HEARD.add(error as Error);
+  const more = HEARERS.get(log)?.(message) ?? "";
+  (error as Error).message += more;
+  // Reporters print the stack, which begins with the message.
+  (error as Error).stack = stack?.replace(message, () => message + more);
+}
+
 /** Where the modules of this library are. */
-const LIBRARY = new URL("../../", import.meta.url).href;
+export const LIBRARY: string = new URL("../../", import.meta.url).href;
 const FRAME = /^ +at .*:\d+:\d+\)?$/m;
 
 function beginsInLibrary({ stack = "" }: Error): boolean {

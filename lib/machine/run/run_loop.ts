@@ -60,6 +60,8 @@ export interface RunLoopInit extends ExitDispatchInit {
   readonly limit: TimeLimit;
   readonly debug: DebugControl;
   readonly coverage: CoverageExits | undefined;
+  /** Called at each exit, when it is in the log and nobody has answered it. */
+  readonly watcher: (() => void) | undefined;
   readonly interrupts: InterruptQueue;
   /** Finds a HLT that is no exit, where the kernel has the local APIC. */
   readonly halt: HaltWatch | undefined;
@@ -262,6 +264,7 @@ export class RunLoop {
     // Behind it the machine is reset first, where it goes on at all.
     if (this.#atExit && vcpu.kvmRun.exitReason === EXIT_REASON.SHUTDOWN) return false;
     return slice === undefined && timers === undefined && halt === undefined &&
+      this.#parts.watcher === undefined &&
       this.#call === undefined && !this.#parts.hasEvent() && interrupts.isIdle && debug.isIdle &&
       !coalesced.isUsed;
   }
@@ -488,5 +491,6 @@ export class RunLoop {
       this.#exit.isUnanswered = isHypercall;
       this.#incomplete = isHypercall;
     }
+    this.#parts.watcher?.();
   }
 }

@@ -31,7 +31,6 @@ Deno.test("Ctrl-C stops a guest that spins", async () => {
     ...saying("D"),
   ]);
   assertStringIncludes(heard, "$T02thread:1;#");
-  assertEquals(vm.memory.u32(0x900) > 0, true);
   assertEquals(vm.lastExit?.reason, "INTR");
 });
 

@@ -1,0 +1,291 @@
+// The script of a test's report: shows what `trace_page.ts` has put beside it. It needs no network.
+const report = JSON.parse(document.getElementById("data").textContent);
+const { exits, sources } = report;
+const KINDS = ["IO", "MMIO", "HLT", "SHUTDOWN", "DEBUG"];
+const LANE = 22;
+const LABEL = 52;
+const SOURCE_AROUND = 6;
+const BYTES_IN_ROW = 16;
+const byId = (id) => document.getElementById(id);
+const kindOf = ({ reason }) => KINDS.includes(reason) ? reason : "other";
+
+let chosen = -1;
+let shown = exits.map((_, index) => index);
+
+/** An element with text or children; nothing is ever read as HTML. */
+function element(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+/** All registers of an exit's CPU: what changed at it, over what changed before. */
+function registersAt(index) {
+  const all = {};
+  for (const exit of exits.slice(0, index + 1)) {
+    if (exit.cpu === exits[index].cpu) Object.assign(all, exit.registers);
+  }
+  return all;
+}
+
+function section(title, ...children) {
+  return children.length === 0
+    ? []
+    : [element("section", {}, element("h2", {}, title), ...children)];
+}
+
+function lines(texts) {
+  return element("pre", {}, texts.join("\n"));
+}
+
+function source({ file, line } = {}) {
+  const excerpt = sources[file]?.find(({ first, lines }) =>
+    first <= line && line < first + lines.length
+  );
+  if (excerpt === undefined) return [];
+  const pre = element("pre");
+  excerpt.lines.forEach((text, index) => {
+    const number = excerpt.first + index;
+    if (Math.abs(number - line) > SOURCE_AROUND) return;
+    const row = element(
+      "span",
+      number === line ? { class: "here" } : {},
+      `${String(number).padStart(5)}  ${text}\n`,
+    );
+    pre.append(row);
+  });
+  return section(`${file}:${line}`, pre);
+}
+
+function code({ code, linear } = { code: [] }) {
+  const rows = code.map(({ address, bytes, text }) =>
+    element(
+      "tr",
+      address === linear ? { class: "here" } : {},
+      ...[address, bytes, text].map((each) => element("td", {}, each)),
+    )
+  );
+  return rows.length === 0 ? [] : section("instructions", element("table", {}, ...rows));
+}
+
+function registers(index) {
+  const changed = index > 0 && exits.slice(0, index).some(({ cpu }) => cpu === exits[index].cpu)
+    ? exits[index].registers
+    : {};
+  const rows = Object.entries(registersAt(index)).map(([name, value]) =>
+    element(
+      "tr",
+      name in changed ? { class: "changed", title: "changed since this CPU's exit before" } : {},
+      element("td", {}, name),
+      element("td", {}, value),
+    )
+  );
+  return section("registers", element("table", {}, ...rows));
+}
+
+function memory({ memory, memoryNote }) {
+  const rows = memory.map(({ gpa, before, after }) =>
+    element(
+      "tr",
+      {},
+      element("td", {}, gpa),
+      element("td", { class: "faint" }, before),
+      element("td", { class: "changed" }, after),
+    )
+  );
+  const note = memoryNote === undefined ? [] : [element("p", { class: "faint" }, memoryNote)];
+  return section(
+    "memory that changed",
+    ...rows.length === 0 ? [] : [element("table", {}, ...rows)],
+    ...note,
+  );
+}
+
+function stack({ stack }) {
+  if (stack === undefined) return [];
+  const bytes = stack.bytes.split(" ");
+  const rows = [];
+  for (let at = 0; at < bytes.length; at += BYTES_IN_ROW) {
+    const address = `0x${(BigInt(stack.linear) + BigInt(at)).toString(16)}`;
+    rows.push(`${address}  ${bytes.slice(at, at + BYTES_IN_ROW).join(" ")}`);
+  }
+  return section("stack", lines(rows));
+}
+
+function screenAt(index) {
+  return exits.slice(0, index + 1).findLast(({ screen }) => screen !== undefined)?.screen ?? "";
+}
+
+function detail(index) {
+  const exit = exits[index];
+  const { number, cpu, text, time, answeredBy, value, description, fault, place } = exit;
+  const facts = [
+    report.cpus > 1 ? `CPU ${cpu}` : "",
+    `${time.toFixed(3)} ms`,
+    place?.symbol ?? place?.linear ?? "",
+    answeredBy === undefined ? "nobody answered" : `answered by ${answeredBy}`,
+    value === undefined ? "" : `value ${value}`,
+    description ?? "",
+    fault ?? "",
+  ].filter((each) => each !== "");
+  const serial = report.serial.slice(0, exit.serial);
+  const screen = screenAt(index);
+  return [
+    element("h1", {}, `${number}  ${text}`),
+    element("a", { href: `#exit=${number}`, title: "a link to this exit" }, "#"),
+    element("p", { class: "faint" }, facts.join(" · ")),
+    element(
+      "div",
+      { class: "columns" },
+      element(
+        "div",
+        {},
+        ...source(place),
+        ...code(place),
+        ...memory(exit),
+        ...stack(exit),
+        ...exit.walk.length === 0 ? [] : section("page tables", lines(exit.walk)),
+        ...serial === "" ? [] : section("serial line so far", element("pre", {}, serial)),
+        ...screen === "" ? [] : section("screen", element("pre", { class: "screen" }, screen)),
+      ),
+      element("div", {}, ...registers(index)),
+    ),
+  ];
+}
+
+function choose(index, isLinked = true) {
+  if (index < 0 || index >= exits.length) return;
+  chosen = index;
+  for (const row of byId("exits").children) {
+    const isIt = Number(row.dataset.index) === index;
+    row.setAttribute("aria-selected", isIt);
+    if (isIt) row.scrollIntoView({ block: "nearest" });
+  }
+  for (const mark of document.querySelectorAll("#timeline rect")) {
+    mark.classList.toggle("chosen", Number(mark.dataset.index) === index);
+  }
+  byId("detail").replaceChildren(...detail(index));
+  if (isLinked) history.replaceState(null, "", `#exit=${exits[index].number}`);
+}
+
+function list() {
+  byId("exits").replaceChildren(...shown.map((index) => {
+    const exit = exits[index];
+    const words = [exit.text, exit.description, exit.fault].filter((each) => each !== undefined)
+      .join("  ");
+    const row = element(
+      "li",
+      {
+        role: "option",
+        "data-index": index,
+        style: `--kind: var(--${kindOf(exit)})`,
+        title: words,
+      },
+      element("span", { class: "number" }, exit.number),
+      ` ${report.cpus > 1 ? `${exit.cpu}│ ` : ""}${words}`,
+    );
+    row.addEventListener("click", () => choose(index));
+    return row;
+  }));
+}
+
+function search(text) {
+  const words = text.toLowerCase().split(/\s+/).filter((word) => word !== "");
+  shown = exits.map((_, index) => index).filter((index) => {
+    const { number, text, answeredBy, description, fault, place } = exits[index];
+    const all = [
+      number,
+      text,
+      answeredBy,
+      description,
+      fault,
+      place?.symbol,
+      `${place?.file}:${place?.line}`,
+    ].join(" ").toLowerCase();
+    return words.every((word) => all.includes(word));
+  });
+  list();
+  if (shown.length > 0 && !shown.includes(chosen)) choose(shown[0]);
+  else if (chosen >= 0) choose(chosen);
+}
+
+function timeline() {
+  const SVG = "http://www.w3.org/2000/svg";
+  const svg = document.createElementNS(SVG, "svg");
+  const width = byId("timeline").clientWidth - 32;
+  svg.setAttribute("height", report.cpus * LANE);
+  svg.setAttribute("viewBox", `0 0 ${width} ${report.cpus * LANE}`);
+  const step = (width - LABEL) / Math.max(1, exits.length);
+  for (let cpu = 0; cpu < report.cpus; cpu++) {
+    const label = document.createElementNS(SVG, "text");
+    label.setAttribute("y", cpu * LANE + LANE / 2 + 4);
+    label.textContent = `CPU ${cpu}`;
+    svg.append(label);
+  }
+  exits.forEach((exit, index) => {
+    const mark = document.createElementNS(SVG, "rect");
+    mark.setAttribute("x", LABEL + index * step);
+    mark.setAttribute("y", exit.cpu * LANE + 3);
+    mark.setAttribute("width", Math.max(1, Math.min(step - 1, 24)));
+    mark.setAttribute("height", LANE - 6);
+    mark.setAttribute("fill", `var(--${kindOf(exit)})`);
+    mark.dataset.index = index;
+    const title = document.createElementNS(SVG, "title");
+    title.textContent = `${exit.number}  ${exit.text}`;
+    mark.append(title);
+    mark.addEventListener("click", () => choose(index));
+    svg.append(mark);
+  });
+  byId("timeline").replaceChildren(svg);
+}
+
+function linked() {
+  const number = Number(/^#exit=(\d+)$/.exec(location.hash)?.[1]);
+  const index = exits.findIndex((exit) => exit.number === number);
+  choose(index >= 0 ? index : exits.length - 1, index >= 0);
+}
+
+function theme(name) {
+  document.documentElement.dataset.theme = name;
+}
+
+const MOVES = {
+  ArrowDown: 1,
+  j: 1,
+  ArrowUp: -1,
+  k: -1,
+  PageDown: 20,
+  PageUp: -20,
+  Home: -Infinity,
+  End: Infinity,
+};
+addEventListener("keydown", (event) => {
+  const isTyping = document.activeElement === byId("search");
+  if (event.key === "/" && !isTyping) {
+    byId("search").focus();
+    event.preventDefault();
+  } else if (event.key === "Escape") {
+    document.activeElement.blur();
+  } else if (
+    event.key in MOVES && !(isTyping && event.key.length === 1) && !event.ctrlKey && !event.metaKey
+  ) {
+    const at = Math.max(0, shown.indexOf(chosen)) + MOVES[event.key];
+    choose(shown[Math.min(shown.length - 1, Math.max(0, at))] ?? -1);
+    event.preventDefault();
+  }
+});
+addEventListener("hashchange", linked);
+addEventListener("resize", () => {
+  timeline();
+  if (chosen >= 0) choose(chosen, false);
+});
+byId("search").addEventListener("input", ({ target }) => search(target.value));
+byId("theme").addEventListener(
+  "click",
+  () => theme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"),
+);
+theme(matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+list();
+timeline();
+linked();

@@ -1,0 +1,284 @@
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import {
+  asm,
+  AssertionError,
+  boot,
+  expect,
+  hlt,
+  mmioWrite,
+  portIn,
+  portOut,
+  UnhandledExitError,
+} from "@vmexit/vmexit";
+import { TextScreen } from "@vmexit/vmexit/devices";
+import {
+  REPORT_ALL_VARIABLE,
+  REPORT_VARIABLE,
+} from "../../../lib/machine/viewer/reports_wanted.ts";
+import type { TraceReport } from "../../../lib/machine/viewer/trace_report.ts";
+
+/** Runs `body` with a folder for reports, and gives those that it has then, by name. */
+function reported(body: (folder: string) => void, { all = false } = {}): Map<string, string> {
+  const folder = Deno.makeTempDirSync({ prefix: "vmexit-report-" });
+  Deno.env.set(REPORT_VARIABLE, folder);
+  if (all) Deno.env.set(REPORT_ALL_VARIABLE, "1");
+  try {
+    body(folder);
+    return new Map(
+      [...Deno.readDirSync(folder)].map((
+        { name },
+      ) => [name, Deno.readTextFileSync(`${folder}/${name}`)]),
+    );
+  } finally {
+    Deno.env.delete(REPORT_VARIABLE);
+    Deno.env.delete(REPORT_ALL_VARIABLE);
+    Deno.removeSync(folder, { recursive: true });
+  }
+}
+
+/** The report among files, of which there is one. */
+function reportIn(files: Map<string, string>): TraceReport {
+  const [name, ...others] = [...files.keys()].filter((each) => /(?<!perfetto)\.json$/.test(each));
+  assertEquals(others, []);
+  return JSON.parse(files.get(name)!);
+}
+
+const HELLO = asm`
+  bits 32
+  mov esp, 0x8000
+  mov edx, 0x3f8
+  mov al, '<'
+  out dx, al
+  mov word [0xb8000], 0x0741
+  push eax
+  mov dword [0xd0000000], 5
+  in al, 0x60
+  mov [0x9000], al
+last:
+  out 0x80, al
+  hlt
+`;
+
+/** A test of it that fails at its last exit but one. */
+function fails(): string {
+  using vm = boot(HELLO, { memory: "1M", devices: [new TextScreen()] });
+  return assertThrows(
+    () =>
+      expect(vm).toExit([
+        mmioWrite(0xd000_0000, [5, 0, 0, 0]),
+        portIn(0x60).returns(7),
+        portOut(0x80, 8),
+        hlt(),
+      ]),
+    AssertionError,
+  ).message;
+}
+
+Deno.test("a report has each exit with the registers and the memory that changed, its source, and who answered", () => {
+  let message = "";
+  const files = reported(() => message = fails());
+  const report = reportIn(files);
+  assertMatch(report.title, /report_test\.ts:\d+$/);
+  assertMatch(message, /\n\nreport: .*report_test\.ts_\d+\.html$/);
+  assertStringIncludes(report.failure!, "expected IO out 0x80 byte 0x8");
+  assertEquals(report.exits.map(({ number, text, answeredBy }) => [number, text, answeredBy]), [
+    [1, 'IO out 0x3f8 byte 0x3c "<"', "COM1"],
+    [2, "MMIO write 0xd0000000 4 bytes 0x5", "transcript"],
+    [3, "IO in 0x60 byte", "transcript"],
+    [4, "IO out 0x80 byte 0x7", undefined],
+  ]);
+  const [first, second, third, fourth] = report.exits;
+  assertEquals(first.registers.rsp, "0x8000");
+  assertEquals(second.registers.rsp, "0x7ffc");
+  assertEquals("rdx" in second.registers, false);
+  assertEquals(second.memory, [
+    { gpa: "0x7ffc", before: "00", after: "3c" },
+    { gpa: "0xb8000", before: "00 00", after: "41 07" },
+  ]);
+  assertEquals(second.screen, "A");
+  assertEquals([first.serial, second.serial], [0, 1]);
+  assertEquals(third.value, "0x7");
+  assertEquals(fourth.memory, [{ gpa: "0x9000", before: "00", after: "07" }]);
+  assertEquals(fourth.place?.symbol, "last");
+  assertEquals(fourth.place?.code[0].text, "out 0x80,al");
+  const { file, line } = fourth.place!;
+  const excerpt = report.sources[file!].find(({ first, lines }) =>
+    first <= line! && line! < first + lines.length
+  )!;
+  assertEquals(excerpt.lines[line! - excerpt.first].trim(), "out 0x80, al");
+});
+
+Deno.test("each way of failing has one report, and a test that passes has none", () => {
+  assertEquals(
+    reported(() => {
+      using vm = boot(asm`hlt`);
+      vm.run();
+    }).size,
+    0,
+  );
+  const guest = asm`in al, 0x60`;
+  for (
+    const run of [
+      (vm) => vm.run(),
+      (vm) => [...vm.exits()],
+      (vm) => vm.step(),
+      (vm) => vm.call(0x1_0000),
+    ] as ((vm: ReturnType<typeof boot>) => unknown)[]
+  ) {
+    let error: Error | undefined;
+    const { failure, exits } = reportIn(reported(() => {
+      using vm = boot(guest, { memory: "1M" });
+      error = assertThrows(() => run(vm), Error);
+    }));
+    assertStringIncludes(error!.message, failure!);
+    assertStringIncludes(error!.stack!, "\n\nreport: ");
+    assertEquals(exits.at(-1)?.text, "IO in 0x60 byte");
+  }
+});
+
+Deno.test("asked for all, tests that pass have one, too; the index has them all", () => {
+  const files = reported(() => {
+    using vm = boot(asm`hlt`);
+    vm.run();
+    using unused = boot(asm`hlt`);
+    assertEquals(unused.hasRun, false);
+  }, { all: true });
+  const report = reportIn(files);
+  assertEquals([report.failure, report.exits.map(({ text }) => text)], [undefined, ["HLT"]]);
+  assertMatch(files.get("index.html")!, /passed.*1 exits/);
+});
+
+Deno.test("nothing of a guest or a test ends an element of the page", () => {
+  const [page] = [...reported(() => {
+    using vm = boot(
+      asm`
+      mov dx, 0x3f8
+      mov esi, text
+      mov ecx, 20
+      rep outsb
+      out 0x80, al
+      text: db "</script><script>1//"
+    `,
+      { memory: "1M" },
+    );
+    assertThrows(() => vm.run(), UnhandledExitError);
+  })].filter(([name]) => name.endsWith(".html") && name !== "index.html").map(([, text]) => text);
+  assertEquals(page.match(/<script/g)?.length, 2);
+  assertEquals(page.match(/<\/script/g)?.length, 2);
+});
+
+Deno.test("a report has so many exits at most, and says how many there were", () => {
+  const report = reportIn(reported(() => {
+    using vm = boot(
+      asm`
+      mov ecx, 2200
+    again:
+      out 0x80, al
+      loop again
+      out 0x81, al
+    `,
+      { memory: "64K" },
+    );
+    vm.ports.on(0x80, { write() {} });
+    assertThrows(() => vm.run(), UnhandledExitError);
+  }));
+  assertEquals(report.total, 2_201);
+  assert(report.exits.length === 1_201, `${report.exits.length}`);
+  assertEquals([report.exits[0].number, report.exits.at(-1)!.number], [1, 2_201]);
+});
+
+Deno.test("a folder that cannot be written is told, and the test's failure is not lost", () => {
+  const file = Deno.makeTempFileSync();
+  Deno.env.set(REPORT_VARIABLE, `${file}/below`);
+  try {
+    const message = fails();
+    assertStringIncludes(message, "expected IO out 0x80 byte 0x8");
+    assertMatch(
+      message,
+      /\n\nno report: Cannot write the report of .*report_test\.ts:\d+ to .*\/below: /,
+    );
+  } finally {
+    Deno.env.delete(REPORT_VARIABLE);
+    Deno.removeSync(file);
+  }
+});
+
+Deno.test("Perfetto's trace has a track for each CPU, on which the guest runs between its exits", () => {
+  const files = reported(() => {
+    using vm = boot(
+      asm`
+      out 0x80, al
+      hlt
+    second:
+      out 0x81, al
+      out 0x82, al
+      hlt
+    `,
+      { cpus: [{}, { entry: "second" }] },
+    );
+    vm.ports.on([0x80, 0x81], { write() {} });
+    assertThrows(() => vm.run(), UnhandledExitError);
+  });
+  const [, text] = [...files].find(([name]) => name.endsWith(".perfetto.json"))!;
+  const { traceEvents } = JSON.parse(text) as { traceEvents: Record<string, unknown>[] };
+  const tracks = traceEvents.filter(({ name }) => name === "thread_name");
+  assertEquals(tracks.length, 2);
+  const of = (tid: number, ph: string) =>
+    traceEvents.filter((each) => each.tid === tid && each.ph === ph);
+  assertEquals(of(1, "i").map(({ name }) => name), [
+    "IO out 0x81 byte 0x0",
+    "IO out 0x82 byte 0x0",
+  ]);
+  assertEquals(of(1, "X").length, 1);
+});
+
+const CHROMIUM = "chromium";
+const hasChromium = await new Deno.Command(CHROMIUM, {
+  args: ["--version"],
+  stdout: "null",
+  stderr: "null",
+}).output()
+  .then(({ success }) => success, () => false);
+
+Deno.test({
+  name: "a browser shows the exit that a link names, and finds others (needs chromium)",
+  ignore: !hasChromium,
+  fn: async () => {
+    const folder = Deno.makeTempDirSync({ prefix: "vmexit-report-" });
+    try {
+      for (const [name, text] of reported(fails)) Deno.writeTextFileSync(`${folder}/${name}`, text);
+      const page = [...Deno.readDirSync(folder)].find(({ name }) =>
+        /^(?!index).*\.html$/.test(name)
+      )!.name;
+      const { stdout } = await new Deno.Command(CHROMIUM, {
+        args: [
+          ...[
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            `--user-data-dir=${folder}/profile`,
+            "--virtual-time-budget=2000",
+          ],
+          ...["--dump-dom", `file://${folder}/${page}#exit=2`],
+        ],
+        stderr: "null",
+      }).output();
+      const dom = new TextDecoder().decode(stdout);
+      assertMatch(
+        dom,
+        /<li[^>]*aria-selected="true"[^>]*><span[^>]*>2<\/span> MMIO write 0xd0000000 4 bytes 0x5/,
+      );
+      assertEquals(dom.match(/<li /g)?.length, 4);
+      assertMatch(dom, /<main id="detail"><h1>2 {2}MMIO write 0xd0000000 4 bytes 0x5<\/h1>/);
+      assertMatch(
+        dom,
+        /<td>0xb8000<\/td><td class="faint">00 00<\/td><td class="changed">41 07<\/td>/,
+      );
+      assertMatch(dom, /<span class="here">[^<]*mov dword \[0xd0000000\], 5/);
+      assertMatch(dom, /<pre class="screen">A<\/pre>/);
+      assertEquals(dom.match(/<rect /g)?.length, 4);
+    } finally {
+      Deno.removeSync(folder, { recursive: true });
+    }
+  },
+});
