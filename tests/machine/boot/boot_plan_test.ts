@@ -26,6 +26,7 @@ Deno.test("a plan without options has every default", () => {
     timeout: 1000,
     recordExits: 64,
     timeExits: false,
+    isTraced: false,
     irqchip: false,
     pit: false,
     serial: true,
