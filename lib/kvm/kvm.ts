@@ -6,7 +6,7 @@ import { OwnedFd } from "../ffi/handles.ts";
 import { CAPABILITIES, type CapabilityName } from "./abi/capabilities.ts";
 import type { KvmCpuidEntry2 } from "./abi/structs/cpuid.ts";
 import type { KvmMsrEntry } from "./abi/structs/msr.ts";
-import { cpuidEntries } from "./vcpu/vcpu_cpuid.ts";
+import { cpuidEntries, type SharedCpuid, supportedCpuid } from "./vcpu/vcpu_cpuid.ts";
 import { DeviceAttributes } from "./device.ts";
 import { ioctl, IoctlTarget } from "./ioctl_target.ts";
 import { msrIndices, readMsrs } from "./vcpu/vcpu_msrs.ts";
@@ -111,10 +111,11 @@ export class Kvm implements Disposable {
    * What CPUID can answer in a guest, as {@linkcode VcpuCpuid.setCpuid2} takes it (`KVM_GET_SUPPORTED_CPUID`, api.rst
    * 4.46).
    *
+   * @returns One object as long as the kernel answers the same; it cannot be changed.
    * @throws {CapabilityError} When the kernel lacks the capability.
    */
-  getSupportedCpuid(): KvmCpuidEntry2[] {
-    return cpuidEntries(this.#target, "KVM_GET_SUPPORTED_CPUID");
+  getSupportedCpuid(): SharedCpuid {
+    return supportedCpuid(this.#target);
   }
 
   /**

@@ -146,7 +146,7 @@ export class Cpu implements StoppedCpu {
     this.vcpu = vcpu;
     this.store = store;
     this.registers = registers;
-    this.linear = new LinearMemory(memory, registers, addressOf);
+    this.linear = new LinearMemory(memory, store, addressOf);
     this.debug = new DebugControl({
       vcpu,
       nextInstruction: () => linearInstructionPointer(registers),

@@ -2,6 +2,7 @@ import type { Writable } from "../../ffi/struct.ts";
 import { kvm_cpuid2, type KvmCpuidEntry2 } from "../abi/structs/cpuid.ts";
 import { type IoctlOptions, type IoctlTarget, structBytes } from "../ioctl_target.ts";
 import { ERRNO } from "../../ffi/errors.ts";
+import { processCalls } from "../../ffi/process_calls.ts";
 import type { IoctlName } from "../abi/ioctls.ts";
 import { KvmError } from "../errors.ts";
 
@@ -25,16 +26,24 @@ export class VcpuCpuid {
   /**
    * Replaces all leaves, before the first run (`KVM_SET_CPUID2`, api.rst 4.46).
    *
-   * @param entries A leaf and a subleaf each, in any order.
+   * @param entries A leaf and a subleaf each, in any order; or the bytes of a `struct kvm_cpuid2` with them.
    */
-  setCpuid2(entries: readonly Writable<KvmCpuidEntry2>[]): void {
-    this.#target.call("KVM_SET_CPUID2", structBytes(kvm_cpuid2, { entries }, entries.length));
+  setCpuid2(entries: readonly Writable<KvmCpuidEntry2>[] | Uint8Array<ArrayBuffer>): void {
+    const bytes = entries instanceof Uint8Array ? entries : cpuidBytesOf(entries);
+    this.#target.call("KVM_SET_CPUID2", bytes);
   }
 
   /** The Hyper-V leaves that this vCPU could have (`KVM_GET_SUPPORTED_HV_CPUID`, api.rst 4.118). */
   getSupportedHvCpuid(): KvmCpuidEntry2[] {
     return cpuidEntries(this.#target, "KVM_GET_SUPPORTED_HV_CPUID");
   }
+}
+
+/** A `struct kvm_cpuid2` with these entries. */
+export function cpuidBytesOf(
+  entries: readonly Writable<KvmCpuidEntry2>[],
+): Uint8Array<ArrayBuffer> {
+  return structBytes(kvm_cpuid2, { entries }, entries.length);
 }
 
 /** CPUID entries to ask for at first; the kernel says E2BIG as long as there are more. */
@@ -71,7 +80,27 @@ export function cpuidEntries(
   name: IoctlName,
   options: IoctlOptions = {},
 ): KvmCpuidEntry2[] {
-  const { entries } = kvm_cpuid2.read(new DataView(cpuidBytes(target, name, options).buffer));
+  return entriesOf(cpuidBytes(target, name, options));
+}
+
+/** What the kernel has answered last to {@linkcode supportedCpuid}, and what was read from it. */
+let latest: { readonly bytes: Uint8Array<ArrayBuffer>; readonly entries: SharedCpuid } | undefined;
+
+/** Entries that nobody can change. */
+export type SharedCpuid = readonly Readonly<KvmCpuidEntry2>[];
+
+/** See {@linkcode Kvm.getSupportedCpuid}. */
+export function supportedCpuid(target: IoctlTarget): SharedCpuid {
+  const bytes = cpuidBytes(target, "KVM_GET_SUPPORTED_CPUID", {});
+  if (latest?.bytes.length !== bytes.length || !processCalls().equal(latest.bytes, bytes)) {
+    const entries = entriesOf(bytes).map((entry) => Object.freeze(entry));
+    latest = { bytes, entries: Object.freeze(entries) };
+  }
+  return latest.entries;
+}
+
+function entriesOf(bytes: Uint8Array<ArrayBuffer>): KvmCpuidEntry2[] {
+  const { entries } = kvm_cpuid2.read(new DataView(bytes.buffer));
   // Linux 6.1 does not say how many entries KVM_GET_CPUID2 has written.
   const end = entries.findIndex((entry) => entry.function === UNWRITTEN);
   return end < 0 ? entries : entries.slice(0, end);

@@ -8,17 +8,15 @@ import { kvmLibc } from "../../kvm/remote/kvm_choice.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { Vm } from "../../kvm/vm.ts";
 import type { CpuState } from "../../x86/boot/cpu_state.ts";
-import { type CpuidEntry, withCpuidTopology } from "../../x86/cpuid/cpuid.ts";
 import { KVM_PRIVATE_PAGES } from "../../x86/layout.ts";
 import { Board } from "../board.ts";
 import type { Cpu } from "../cpu.ts";
-import { editedCpuid } from "../cpuid/cpuid_options.ts";
+import { machineCpuid } from "../cpuid/machine_cpuid.ts";
 import {
   checkCpuCount,
   checkFeatures,
   checkHasSingleStep,
   checkHasSmm,
-  isAmd,
 } from "../host/host_checks.ts";
 import { createControllers } from "../interrupts/irqchip.ts";
 import { Machine } from "../machine.ts";
@@ -127,18 +125,16 @@ function makeBoard(plan: BootPlan, libc: Libc): Board {
   if (plan.hasSmm) checkHasSmm(kvm);
   checkCpuCount(kvm, plan.starts.length);
   const vm = cleanup.use(kvm.createVm());
-  const supported = kvm.getSupportedCpuid();
-  const cpuid = editedCpuid(kvm, supported, plan.cpuid);
-  checkFeatures(cpuid, plan.state);
+  const { entries, ofCpus, isAmd } = machineCpuid(kvm, plan.cpuid, plan.starts.length);
+  checkFeatures(entries, plan.state);
   const dirtyPages = cleanup.use(dirtyPagesOf(vm, plan.dirtyPages));
   const memory = new SlotTable(libc, vm, slots, dirtyPages, plan.hasSmm);
   prepareVm(vm, plan);
-  const tssIsAvailable = isAmd(supported);
-  const cpus = cpuidOfCpus(cpuid, plan.starts.length).map((answers, number) => {
+  const cpus = ofCpus.map((answers, number) => {
     const vcpu = cleanup.use(vm.createVcpu(number));
     vcpu.cpuid.setCpuid2(answers);
     dirtyPages?.attach(vcpu);
-    return { vcpu, store: new RegisterStore(vcpu, tssIsAvailable) };
+    return { vcpu, store: new RegisterStore(vcpu, isAmd) };
   });
   memory.noteWrites(cpus[0].vcpu);
   const board = cleanup.use(
@@ -171,17 +167,6 @@ function prepareVm(vm: Vm, plan: BootPlan): void {
   vm.setRealModePages(KVM_PRIVATE_PAGES.taskState, KVM_PRIVATE_PAGES.identityMap);
   for (const { name, args } of plan.capabilities) vm.enableCap(name, ...args);
   createControllers(vm, plan);
-}
-
-/** What CPUID answers on each CPU. */
-function cpuidOfCpus(
-  entries: readonly CpuidEntry[],
-  count: number,
-): readonly (readonly CpuidEntry[])[] {
-  return Array.from(
-    { length: count },
-    (_, apicId) => withCpuidTopology(entries, { apicId, processors: count }),
-  );
 }
 
 /** Puts a CPU where it starts. One that waits for a SIPI stays as KVM has made it. */

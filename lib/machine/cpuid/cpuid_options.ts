@@ -52,6 +52,8 @@ export interface CpuidOptions extends Partial<CpuidProcessor> {
 
 /** {@linkcode CpuidOptions} that were found sound. */
 export interface CpuidPlan {
+  /** Whether nothing was asked for. */
+  readonly isPlain: boolean;
   /** Whether the kernel has local APICs. */
   readonly hasLocalApic: boolean;
   /** Whether IA32_APIC_BASE enables one: the kernel's, or one that the test plays. */
@@ -106,7 +108,8 @@ export function planCpuid(options: CpuidOptions, hasLocalApic: boolean): CpuidPl
     edits.push((each) => withCpuidProcessor(each, processor));
   }
   const enablesLocalApic = hasLocalApic || force.includes("apic");
-  return { hasLocalApic, enablesLocalApic, entries, show, edits };
+  const isPlain = Object.values(options).every((each) => each === undefined);
+  return { isPlain, hasLocalApic, enablesLocalApic, entries, show, edits };
 }
 
 /**

@@ -2,13 +2,10 @@ import { HostError } from "../../ffi/errors.ts";
 import { CapabilityError } from "../../kvm/errors.ts";
 import type { Kvm } from "../../kvm/kvm.ts";
 import type { CpuState } from "../../x86/boot/cpu_state.ts";
-import { type CpuidEntry, cpuidVendor, hasCpuidFeature } from "../../x86/cpuid/cpuid.ts";
+import { type CpuidEntry, hasCpuidFeature } from "../../x86/cpuid/cpuid.ts";
 import { cr4Flags } from "../../x86/registers/flag_tables.ts";
 import { getFlag } from "../../x86/registers/flags.ts";
 import { emulatorLacks } from "./emulated_machine.ts";
-
-/** AMD, and Hygon, who build AMD's CPUs. */
-const AMD_VENDORS: readonly string[] = ["AuthenticAMD", "HygonGenuine"];
 
 /**
  * Refuses a boot state that needs what this host's CPU, or its KVM, lacks.
@@ -27,11 +24,6 @@ export function checkFeatures(
       "Give `levels: 4`, show it where the `cpuid` option hides it, or run on a CPU that has it; the nested machine " +
       "of `vmexit test` does.",
   );
-}
-
-/** Whether it is the CPUID of a processor of AMD's. */
-export function isAmd(cpuid: readonly CpuidEntry[]): boolean {
-  return AMD_VENDORS.includes(cpuidVendor(cpuid));
 }
 
 /** @throws {RangeError} When this host's KVM does not take as many CPUs in a VM. */

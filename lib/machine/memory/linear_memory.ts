@@ -8,6 +8,7 @@ import { addressAfter, AddressSpace } from "./address_space.ts";
 import type { BackedMemory, MemoryPiece } from "./physical_memory.ts";
 import { linearInstructionPointer } from "../registers/code_location.ts";
 import type { Registers } from "../registers/registers.ts";
+import type { RegisterStore } from "../registers/register_store.ts";
 
 const ENTRY_SIZE = 8;
 
@@ -18,23 +19,23 @@ const ENTRY_SIZE = 8;
  */
 export class LinearMemory extends AddressSpace<bigint> {
   readonly #memory: BackedMemory;
-  readonly #registers: Registers;
+  readonly #store: Pick<RegisterStore, "paging">;
   readonly #labelAddress: (label: string) => bigint;
 
   /**
-   * The linear addresses of the vCPU that `registers` are of.
+   * The linear addresses of the vCPU whose registers `store` has.
    *
    * @param labelAddress The linear address of a label.
    */
   constructor(
     memory: BackedMemory,
-    registers: Registers,
+    store: Pick<RegisterStore, "paging">,
     labelAddress: (label: string) => bigint,
   ) {
     super();
     this.#labelAddress = labelAddress;
     this.#memory = memory;
-    this.#registers = registers;
+    this.#store = store;
   }
 
   /**
@@ -61,11 +62,11 @@ export class LinearMemory extends AddressSpace<bigint> {
    */
   walk(where: Address): PageWalk {
     const linear = this.addressOf(where);
-    const { cr3, cr4, efer } = this.#registers;
+    const { cr3, cr4, efer } = this.#store.paging;
     return walkPageTables({
       cr3,
-      cr4: cr4.value,
-      efer: efer.value,
+      cr4,
+      efer,
       linear,
       read: (gpa) =>
         this.#memory.slotAt(gpa + ENTRY_SIZE - 1) === undefined ? undefined : this.#memory.u64(gpa),
@@ -114,8 +115,7 @@ export class LinearMemory extends AddressSpace<bigint> {
   }
 
   get #pagingIsOn(): boolean {
-    const { cr0, cr4, efer } = this.#registers;
-    return pagingModeOf({ cr0: cr0.value, cr4: cr4.value, efer: efer.value }) !== undefined;
+    return pagingModeOf(this.#store.paging) !== undefined;
   }
 
   /** The memory behind a range, in pieces; all of it is found before any of it is used. */

@@ -2,7 +2,7 @@ import { kvm_debugregs } from "../../kvm/abi/structs/registers.ts";
 import type { GeneralRegisters, SpecialRegisters } from "../../x86/boot/cpu_state.ts";
 import type { Incident } from "../../x86/diagnosis/incident.ts";
 import type { Cpu } from "../cpu.ts";
-import { isAmd } from "../host/host_checks.ts";
+import { isAmd } from "../../x86/cpuid/cpuid.ts";
 import { decoded, type Moment, registersOf } from "./steps.ts";
 
 /** Instructions that a guest has executed, and what came of the last. */

@@ -14,6 +14,12 @@ const EXTENDED_STATE = 0xd;
 const RIP = kvm_regs.offsetOf("rip");
 const CS_BASE = kvm_sregs.offsetOf("cs.base");
 
+/** Where those lie that say how a linear address is translated. */
+const CR0 = kvm_sregs.offsetOf("cr0");
+const CR3 = kvm_sregs.offsetOf("cr3");
+const CR4 = kvm_sregs.offsetOf("cr4");
+const EFER = kvm_sregs.offsetOf("efer");
+
 /** Whether it is watched where a CPU goes on; and where that was, of what was set since. */
 export interface WatchedPlace {
   readonly isWatched: boolean;
@@ -72,6 +78,17 @@ export class RegisterStore {
   /** The set as it is in the vCPU. */
   view(set: RegisterSet): DataView<ArrayBuffer> {
     return this.#read(set).view;
+  }
+
+  /** The registers by which a linear address is translated, whole. */
+  get paging(): Readonly<Record<"cr0" | "cr3" | "cr4" | "efer", bigint>> {
+    const view = this.view("special");
+    return {
+      cr0: view.getBigUint64(CR0, true),
+      cr3: view.getBigUint64(CR3, true),
+      cr4: view.getBigUint64(CR4, true),
+      efer: view.getBigUint64(EFER, true),
+    };
   }
 
   /** The set, which the caller changes: it is brought into the vCPU by {@linkcode flush}. */

@@ -145,14 +145,16 @@ export function withCpuidFeatures(
   features: { readonly [Name in CpuidFeature]?: boolean },
 ): CpuidEntry[] {
   let edited = [...entries];
-  const isAmd = AMD_VENDORS.has(cpuidVendor(entries));
+  const hasRepeated = isAmd(entries);
   for (const [name, isShown] of Object.entries(features)) {
     if (isShown === undefined) continue;
     const place = cpuidFeaturePlace(name as CpuidFeature);
     edited = withBit(edited, place, isShown);
     const isRepeated = place.leaf === 1 && place.register === "edx" &&
       (AMD_REPEATED >>> place.bit & 1) === 1;
-    if (isAmd && isRepeated) edited = withBit(edited, { ...place, leaf: 0x8000_0001 }, isShown);
+    if (hasRepeated && isRepeated) {
+      edited = withBit(edited, { ...place, leaf: 0x8000_0001 }, isShown);
+    }
   }
   return edited;
 }
@@ -230,6 +232,11 @@ export function cpuidVendor(entries: readonly CpuidEntry[]): string {
   return new TextDecoder("latin1").decode(bytesOf([entry.ebx, entry.edx, entry.ecx]));
 }
 
+/** Whether it is the CPUID of a processor of AMD's, or of Hygon's, who build AMD's. */
+export function isAmd(entries: readonly CpuidEntry[]): boolean {
+  return AMD_VENDORS.has(cpuidVendor(entries));
+}
+
 /** The bytes of registers, the lowest of each first. */
 function bytesOf(words: readonly number[]): Uint8Array {
   return Uint8Array.from(words.flatMap((word) => [0, 8, 16, 24].map((bit) => word >>> bit & 0xff)));
@@ -280,8 +287,8 @@ export function withCpuidTopology(
   entries: readonly CpuidEntry[],
   topology: CpuidTopology,
 ): CpuidEntry[] {
-  const isAmd = AMD_VENDORS.has(cpuidVendor(entries));
-  const edited = entries.map((entry) => ({ ...entry, ...changes(entry, topology, isAmd) }));
+  const isOfAmd = isAmd(entries);
+  const edited = entries.map((entry) => ({ ...entry, ...changes(entry, topology, isOfAmd) }));
   return topology.processors === 1 ? edited : withCpuidFeatures(edited, { ht: true });
 }
 

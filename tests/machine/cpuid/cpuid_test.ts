@@ -9,6 +9,9 @@ import {
 } from "@vmexit/vmexit";
 import { Kvm, openHandles } from "@vmexit/vmexit/kvm";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { IOCTLS } from "../../../lib/kvm/abi/ioctls.ts";
+import { kvm_cpuid2, kvm_cpuid_entry2 } from "../../../lib/kvm/abi/structs/cpuid.ts";
+import { injected } from "../injected_libc.ts";
 import { emulatedCpuid, supportedCpuid } from "../../../lib/machine/cpuid/cpuid.ts";
 
 /** Asks CPUID, and stores the answer's registers at 0x800. */
@@ -200,6 +203,31 @@ Deno.test("entries of the test's own take the place of what KVM supports", () =>
   const { eax, ecx } = answer(vm, 1);
   assertEquals([eax, ecx], [0x123, 0x8000_0000]);
   assertEquals(vm.cpuid.entries.length, 2);
+});
+
+Deno.test("each machine has what KVM supports when it is booted, and how many CPUs it has", () => {
+  const GET_SUPPORTED_CPUID = IOCTLS.KVM_GET_SUPPORTED_CPUID.number;
+  const withoutSse3 = injected((real) => ({
+    ioctlBuffer(fd, request, bytes) {
+      const result = real.ioctlBuffer(fd, request, bytes);
+      if (request !== GET_SUPPORTED_CPUID || result < 0) return result;
+      const { entries } = kvm_cpuid2.read(new DataView(bytes.buffer));
+      const at = entries.findIndex((entry) => entry.function === 1);
+      bytes[kvm_cpuid2.sizeFor(at) + kvm_cpuid_entry2.offsetOf("ecx")] &= ~1;
+      return result;
+    },
+  }));
+  const features = (options: Partial<BootOptions>) => {
+    using vm = machine(undefined, options);
+    return [answer(vm, 1).ecx & 1, vm.cpuid.has("apic"), answer(vm, 1).ebx >>> 16 & 0xff];
+  };
+  assertEquals(features({}), [1, false, 1]);
+  assertEquals(features({ libc: withoutSse3 }), [0, false, 1]);
+  assertEquals(features({}), [1, false, 1]);
+  assertEquals(features({ irqchip: true }), [1, true, 1]);
+  assertEquals(features({ irqchip: true, cpus: 2 }), [1, true, 2]);
+  assertEquals(features({ cpuid: { hide: ["pni"] } } as Partial<BootOptions>), [0, false, 1]);
+  assertEquals(features({}), [1, false, 1]);
 });
 
 Deno.test("the only CPU has id 0, whichever of the host's KVM was asked on", () => {
