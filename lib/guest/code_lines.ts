@@ -5,6 +5,8 @@ import { isMnemonic } from "./mnemonics.ts";
 
 /** A source line that became instructions. */
 export interface CodeLine extends SourceLine {
+  /** The lines of the calls by which a compiler has inlined it there: whoever executes it executes them. */
+  readonly callers: readonly Pick<SourceLine, "file" | "line">[];
   /**
    * Whether it has an instruction by which a CPU may come to a lower privilege (`iret`, a far `ret`, `sysret`,
    * `sysexit`), or into a guest of its own (`vmrun`, `vmlaunch`, `vmresume`).
@@ -80,7 +82,7 @@ interface Before {
 }
 
 function readCode(image: Image): Code {
-  const lines: CodeLine[] = [];
+  const lines: Omit<CodeLine, "callers">[] = [];
   let hides = false;
   let before: Before | undefined;
   let unsure = -1n;
@@ -112,14 +114,28 @@ function readCode(image: Image): Code {
   const gates = compiled.length === 0 ? [] : compiledGates(image, compiled);
   const byAddress = new Map([...lines, ...gates ?? []].map((line) => [line.address, line]));
   return {
-    lines: [...byAddress.values()].sort((a, b) => a.address < b.address ? -1 : 1),
+    lines: withCallers(image, [...byAddress.values()])
+      .sort((a, b) => a.address < b.address ? -1 : 1),
     hidesGates: hides || gates === undefined,
   };
 }
 
+function withCallers(image: Image, lines: readonly Omit<CodeLine, "callers">[]): CodeLine[] {
+  const frames = image.framesAt(lines.map(({ address }) => address));
+  return lines.map((line, index) => ({
+    ...line,
+    callers: frames[index].slice(1).flatMap(({ file, line }) =>
+      file === undefined || line === undefined ? [] : [{ file, line }]
+    ),
+  }));
+}
+
 /** The gates in compiled code, of which source lines do not tell; undefined where they cannot be found. */
-function compiledGates(image: Image, compiled: readonly SourceLine[]): CodeLine[] | undefined {
-  const gates: CodeLine[] = [];
+function compiledGates(
+  image: Image,
+  compiled: readonly SourceLine[],
+): Omit<CodeLine, "callers">[] | undefined {
+  const gates: Omit<CodeLine, "callers">[] = [];
   for (const segment of new Set(compiled.map(({ address }) => image.segmentAt(address)))) {
     const own = compiled.filter(({ address }) => image.segmentAt(address) === segment);
     if (segment === undefined) continue;
@@ -132,7 +148,9 @@ function compiledGates(image: Image, compiled: readonly SourceLine[]): CodeLine[
     if (unavailable !== undefined) return undefined;
     for (const { address, bytes, text } of instructions) {
       const line = GATE.test(text) ? image.lineOf(address) : undefined;
-      if (line !== undefined) gates.push({ ...line, address, length: bytes.length, isGate: true });
+      if (line !== undefined) {
+        gates.push({ ...line, address, length: bytes.length, isGate: true });
+      }
     }
   }
   return gates;

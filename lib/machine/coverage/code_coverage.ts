@@ -110,12 +110,8 @@ export class CodeCoverage implements Coverage, Disposable {
 
   /** See {@linkcode Coverage.lines}. */
   get lines(): readonly LineCoverage[] {
-    return this.#points.map(({ line: { address, length, file, line, text }, isReached }) => ({
-      address,
-      length,
-      file,
-      line,
-      text,
+    return this.#points.map(({ line: { isGate: _, ...line }, isReached }) => ({
+      ...line,
       isReached,
     }));
   }

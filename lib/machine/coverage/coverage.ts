@@ -11,6 +11,8 @@ export type CoverageMeans = "int3" | "hlt" | "step";
 
 /** A source line of the guest that is an instruction, and whether it was executed. */
 export interface LineCoverage extends SourceLine {
+  /** The lines of the calls by which a compiler has inlined it there, the innermost first. */
+  readonly callers: readonly Pick<SourceLine, "file" | "line">[];
   /** Whether the guest has begun to execute it. */
   readonly isReached: boolean;
 }

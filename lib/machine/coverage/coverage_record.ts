@@ -93,11 +93,13 @@ export function endRecord(coverage: Coverage): void {
 function rowOf({ lines, gaps }: Coverage): PartRow {
   const all: Record<string, Set<number>> = {};
   const reached: Record<string, Set<number>> = {};
-  for (const { file, line, isReached } of lines) {
-    // What a module has that is no local file is nowhere that a report could show.
-    if (!file.startsWith("/")) continue;
-    (all[file] ??= new Set()).add(line);
-    if (isReached) (reached[file] ??= new Set()).add(line);
+  for (const { callers, isReached, ...own } of lines) {
+    for (const { file, line } of [own, ...callers]) {
+      // What a module has that is no local file is nowhere that a report could show.
+      if (!file.startsWith("/")) continue;
+      (all[file] ??= new Set()).add(line);
+      if (isReached) (reached[file] ??= new Set()).add(line);
+    }
   }
   const asLists = (sets: Record<string, Set<number>>) =>
     Object.fromEntries(Object.entries(sets).map(([file, set]) => [file, [...set]]));
