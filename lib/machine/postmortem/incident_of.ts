@@ -3,6 +3,7 @@ import type { GeneralRegisters, SpecialRegisters } from "../../x86/boot/cpu_stat
 import type { Incident } from "../../x86/diagnosis/incident.ts";
 import type { Cpu } from "../cpu.ts";
 import { isAmd } from "../../x86/cpuid/cpuid.ts";
+import { imageBaseAt } from "../registers/code_location.ts";
 import { decoded, type Moment, registersOf } from "./steps.ts";
 
 /** Instructions that a guest has executed, and what came of the last. */
@@ -43,7 +44,15 @@ export function incidentOf(
       ...registersOf(moment),
     })),
     ...boot === undefined ? {} : { boot: { registers: boot, specialRegisters: boot } },
+    source: (linear) => sourceAt(cpu, linear),
     features: new Set(cpu.cpuid.features),
     vendor: isAmd(cpu.cpuid.entries) ? "amd" : "intel",
   };
+}
+
+/** The source line whose first byte lies at a linear address. */
+function sourceAt({ image, registers }: Cpu, linear: bigint) {
+  const address = linear - imageBaseAt(image, linear, registers.cs.base).imageBase;
+  const line = image.lineOf(address);
+  return line?.address === address ? line : undefined;
 }

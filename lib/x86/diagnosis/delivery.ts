@@ -4,8 +4,9 @@ import { isCanonical } from "../paging/canonical.ts";
 import type { Segment } from "../registers/segment.ts";
 import { stackBits } from "./accesses.ts";
 import { type GuestView, littleEndian, RPL, SYSTEM_TYPES, TYPE } from "./guest_view.ts";
-import type { FoundDescriptor, InterruptSource } from "./incident.ts";
+import type { Finding, FoundDescriptor, InterruptSource } from "./incident.ts";
 import { checkAccess, checkPages, linearAddressBits } from "./memory_rules.ts";
+import { whyUnreadable } from "./page_causes.ts";
 import { cause, raise, type Raised } from "./raised.ts";
 import { loadCodeSegment, loadStackSegment } from "./segment_loads.ts";
 
@@ -103,7 +104,7 @@ function deliverByGate(view: GuestView, event: Event): Delivery {
       raised: raise("#PF", `entry ${vector} of the IDT, at ${view.place(linear)}, is not mapped`, {
         errorCode: code,
         cr2: linear,
-        causes: unmapped?.causes ?? [],
+        causes: [...meantTable(view, vector), ...unmapped?.causes ?? []],
         registers: ["idtr"],
       }),
     };
@@ -193,6 +194,28 @@ function gateHint(view: GuestView, gate: Gate, isLong: boolean): string {
   const looksReal = isRealModeTable(view.special.idt);
   if (names.length === 0 || looksReal) return "";
   return `. With ${names.join(" or ")} it would be a gate`;
+}
+
+/** A base of IDTR that differs from the one that is there in a single bit, and where a gate lies. */
+function meantTable(view: GuestView, vector: number): Finding[] {
+  const isLong = view.efer("lma");
+  const size = isLong ? LONG_GATE_SIZE : GATE_SIZE;
+  const { base } = view.special.idt;
+  for (let bit = 0; bit < (isLong ? 64 : 32); bit++) {
+    const meant = base ^ 1n << BigInt(bit);
+    const bytes = view.read(meant + BigInt(vector * size), size);
+    const gate = bytes === undefined ? undefined : readGate(bytes);
+    if (gate === undefined || !gate.present || !isGate(gate.type, gate.s, isLong)) continue;
+    return [
+      cause(
+        `With bit ${bit} of IDTR's base ${
+          meant >> BigInt(bit) & 1n ? "set" : "clear"
+        } it would be ${view.place(meant)}, where a gate of vector ${vector} lies`,
+        { linear: meant },
+      ),
+    ];
+  }
+  return [];
 }
 
 function hasErrorCode({ vector, source }: Event): boolean {
@@ -364,6 +387,7 @@ function tssField(
       descriptor: entry.descriptor,
     })]
     : [];
+  causes.push(...whyUnreadable(view, tr.base + BigInt(offset)));
   return {
     raised: raise(
       "#TS",

@@ -70,11 +70,7 @@ function handlerFaults(view: GuestView, { linear, descriptor }: Handler): Findin
     : undefined;
   if (reason === undefined && view.name(linear) !== undefined) return [];
   const near = nearestLabel(view, linear);
-  const meant = near === undefined
-    ? ""
-    : `. With bit ${near.bit} of the offset ${
-      near.isSet ? "set" : "clear"
-    } it would be ${near.name}`;
+  const meant = near === undefined ? "" : `. ${near}`;
   if (reason === undefined && meant === "") return [];
   const gate = descriptor === undefined
     ? ""
@@ -91,15 +87,22 @@ function handlerFaults(view: GuestView, { linear, descriptor }: Handler): Findin
 
 const ADDRESS_BITS = 64;
 
-/** A label whose address differs from this one in a single bit. */
-function nearestLabel(view: GuestView, linear: bigint) {
+/** A label that an address may have been meant to be: one bit away, or its low word. */
+function nearestLabel(view: GuestView, linear: bigint): string | undefined {
+  const isLabel = (name: string | undefined): name is string =>
+    name !== undefined && !/^[^ ]+\+0x/.test(name) && !name.startsWith("(");
   for (let bit = 0; bit < ADDRESS_BITS; bit++) {
     const address = linear ^ 1n << BigInt(bit);
     const name = view.name(address);
-    if (name === undefined || /^[^ ]+\+0x/.test(name) || name.startsWith("(")) continue;
-    return { bit, name, isSet: (address >> BigInt(bit) & 1n) === 1n };
+    if (!isLabel(name)) continue;
+    return `With bit ${bit} of the offset ${
+      address >> BigInt(bit) & 1n ? "set" : "clear"
+    } it would be ${name}`;
   }
-  return undefined;
+  const low = view.name(linear & 0xffffn);
+  return linear > 0xffffn && isLabel(low)
+    ? `Its low 16 bits alone would be ${low}: the upper ones are probably wrong`
+    : undefined;
 }
 
 /** An exception with its error code: `#GP(0x32)`. EXT, which vendors set differently, is left out. */

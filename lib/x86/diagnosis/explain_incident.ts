@@ -132,6 +132,10 @@ function openingOf(view: GuestView, raised: Raised | undefined): Finding {
     const enabled = source === "external" ? `, with RFLAGS.IF = ${Number(view.rflags("if"))}` : "";
     return finding(`Vector ${vector} (${what}) arrived at ${location(view)}${enabled}`);
   }
+  const software = INT_OPCODE.exec(view.incident.instruction.text)?.[1];
+  if (raised === undefined && software !== undefined) {
+    return finding(`Vector ${Number(software)} (a software interrupt) at ${location(view)}`);
+  }
   if (raised === undefined) {
     return finding(
       `The CPU could not go on at ${location(view)}; no rule that is known here is broken`,

@@ -138,9 +138,36 @@ export function sinceWhen(view: GuestView, name: string): string {
   const expected = EXPECTED_WRITER[name] === undefined ? "" : ` (no ${EXPECTED_WRITER[name]})`;
   const atBoot = boot !== undefined && valueOf(name, boot) === valueOf(name, view.incident);
   if (atBoot) return `${said} is as it was at boot: no instruction wrote it${expected}`;
+  const source = pointerInMemory(view, name);
   return steps.length === 0
-    ? `${said} was written before the last exit`
-    : `${said} was not written by the ${steps.length} instructions since the last exit${expected}`;
+    ? `${said} was written before the last exit${source}`
+    : `${said} was not written by the ${steps.length} instructions since the last exit${source}`;
+}
+
+/** How far from address 0 an operand of LGDT or LIDT is looked for. */
+const SEARCHED = 0x10_0000;
+const POINTER_BYTES = 6;
+
+/** Where in memory the limit and the base that a table register holds lie as one of its operands. */
+function pointerInMemory(view: GuestView, name: string): string {
+  if (name !== "gdtr" && name !== "idtr") return "";
+  const { base, limit } = view.special[name === "gdtr" ? "gdt" : "idt"];
+  if (base === 0n) return "";
+  const wanted = Array.from(
+    { length: POINTER_BYTES },
+    (_, index) => Number((base << 16n | BigInt(limit)) >> BigInt(index * 8) & 0xffn),
+  );
+  const memory = view.readPhysical(0, SEARCHED);
+  for (
+    let at = memory?.indexOf(wanted[0]) ?? -1;
+    at >= 0;
+    at = memory!.indexOf(wanted[0], at + 1)
+  ) {
+    if (wanted.every((byte, index) => memory![at + index] === byte)) {
+      return `; these bytes lie at ${view.place(BigInt(at))}`;
+    }
+  }
+  return "";
 }
 
 /** Where LGDT and LIDT read what they load. */

@@ -70,6 +70,10 @@ export interface Incident extends IncidentState {
   readonly steps: readonly IncidentStep[];
   /** The registers at boot, from which those tell themselves that no instruction has written. */
   readonly boot?: IncidentState;
+  /** The source line that became the bytes from a linear address on: its text, and how many bytes. */
+  readonly source?: (
+    linear: bigint,
+  ) => { readonly text: string; readonly length: number } | undefined;
   /** What CPUID offers; undefined where nobody knows. */
   readonly features?: ReadonlySet<CpuidFeature>;
   /** The CPU's vendor. */

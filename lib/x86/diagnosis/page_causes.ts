@@ -346,6 +346,18 @@ function identityEntries(
   return hasOwn ? count : 0;
 }
 
+/** Why nothing can be read at a linear address: its walk, and the entry that is probably wrong. */
+export function whyUnreadable(view: GuestView, linear: bigint): Finding[] {
+  const walk = view.walk(linear);
+  if (walk === undefined) return [];
+  const mended = mendedEntry(view, walk);
+  const end = "physical" in walk.result ? ", where there is no memory" : "";
+  return [
+    cause(`${walkSentence(view, walk)}${end}`, { walk, linear }),
+    ...mended === undefined ? [] : [mended],
+  ];
+}
+
 /** What page tables make of the address of code that does not do what it should: that it leads elsewhere than meant. */
 export function misledMapping(view: GuestView, linear: bigint): Finding[] {
   const walk = view.walk(linear);

@@ -4,7 +4,7 @@ import { accessesOf } from "./accesses.ts";
 import { lastMemoryWriter } from "./history.ts";
 import type { GuestView } from "./guest_view.ts";
 import { oddities } from "./descriptors.ts";
-import { misledMapping, walkSentence } from "./page_causes.ts";
+import { misledMapping, whyUnreadable } from "./page_causes.ts";
 import { readInstruction } from "./operands.ts";
 import { farTarget } from "./transfer_rules.ts";
 
@@ -43,6 +43,7 @@ export function wandering(view: GuestView): Finding[] {
     /^(db|ud\d)/.test(incident.instruction.text);
   return [
     ...staleCode(view),
+    ...otherWidth(view, way),
     ...outsideMemory(view),
     ...oddSegments(view),
     ...overwritten(view),
@@ -180,6 +181,51 @@ function staleCode(view: GuestView): Finding[] {
   ];
 }
 
+/** Code that is decoded in another width than it was assembled for: the first instruction whose bytes differ in number. */
+function otherWidth(view: GuestView, way: readonly Place[]): Finding[] {
+  const { source, instruction } = view.incident;
+  if (source === undefined) return [];
+  const lengthOf = (index: number) => {
+    if (index === way.length - 1) return BigInt(instruction.bytes.length);
+    return way[index + 1].linear - way[index].linear;
+  };
+  const index = way.findIndex(({ linear, text }, at) => {
+    const length = lengthOf(at);
+    const line = source(linear);
+    const isNext = length > 0n && length <= LONGEST_INSTRUCTION && text !== "";
+    if (line === undefined || !isNext || BigInt(line.length) === length) return false;
+    return sameInstruction(line.text) && !REPEATED.test(text) && !JUMPS.test(text);
+  });
+  if (index === -1) return [];
+  const { linear, text } = way[index];
+  const line = source(linear)!;
+  const { cs } = view.special;
+  const entry = view.hasRealSegments ? undefined : view.lookUp(cs.selector);
+  const by = entry?.found === "descriptor" ? `: ${view.describeEntry(entry.descriptor)}` : "";
+  return [
+    {
+      kind: "cause",
+      text: `\`${line.text}\` at ${
+        view.place(linear)
+      } has ${line.length} bytes, of which the CPU took ${
+        lengthOf(index)
+      }, as \`${text}\`: it executes ${view.bits}-bit code, and the source is of another width. CS = ${
+        hex(cs.selector, 4)
+      }${by}`,
+      linear,
+      ...entry?.found === "descriptor" ? { descriptor: entry.descriptor } : {},
+    },
+  ];
+}
+
+const REPEATED = /^(\w+ )*rep/;
+const JUMPS = /^(j\w+|call|loop\w*|ret\w*|iret\w*|int\w*) ?/;
+
+/** Whether a source line is one instruction, and no data. */
+function sameInstruction(text: string): boolean {
+  return !/^\s*(\w+:)?\s*(d[bwdqt]|times|res[bwdq]|incbin)\b/i.test(text);
+}
+
 /** Segment registers whose descriptors differ from the others in what flat segments have alike. */
 function oddSegments(view: GuestView): Finding[] {
   const names = view.mode === "64-bit" ? [] : (["cs", "ss", "ds", "es"] as const);
@@ -214,17 +260,15 @@ function outsideMemory(view: GuestView): Finding[] {
     const physical = view.physical(linear);
     if (physical === undefined || view.readPhysical(physical, 1) !== undefined) return [];
     const { selector, base } = view.special[segment];
-    const walk = view.walk(linear);
-    const way = walk === undefined ? `physical ${hex(physical)}` : walkSentence(view, walk);
     return [
       {
         kind: "cause" as const,
-        text: `${what} at ${segment.toUpperCase()} = ${hex(selector, 4)} (base ${
+        text: `${what} by ${segment.toUpperCase()} = ${hex(selector, 4)} (base ${
           hex(base)
-        }) lies at ${hex(linear)} (${way}), where there is no memory`,
+        }) lies at ${hex(linear)}, where there is no memory`,
         linear,
       },
-      ...walk === undefined ? [] : misledMapping(view, linear),
+      ...whyUnreadable(view, linear),
     ];
   });
 }
