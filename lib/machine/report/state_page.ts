@@ -14,7 +14,7 @@ import { outsideImage } from "./outside_image.ts";
 import { branchTarget, placeNames } from "./place_names.ts";
 import { postmortemOf, type PostmortemResult } from "./postmortem.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
-import { whatHappened } from "./what_happened.ts";
+import { whatHappened, whatIsOdd } from "./what_happened.ts";
 
 const LINES_BEFORE = 3;
 const LINES_AFTER = 2;
@@ -42,7 +42,7 @@ export function statePage(machine: StoppedCpu): string {
   return [
     () => replayLines(machine),
     () => explanation(machine),
-    () => end !== undefined && "cpu" in end ? whatHappened(end) : [],
+    () => end !== undefined && "cpu" in end ? whatHappened(end) : oddities(machine),
     () => place(shown),
     () => tripleFault(machine, shown),
     () => repeatLines(machine, end),
@@ -66,6 +66,11 @@ function repeatedEnd(machine: StoppedCpu): PostmortemResult | undefined {
   } catch (error) {
     return { obstacle: error instanceof Error ? error.message.split("\n")[0] : String(error) };
   }
+}
+
+/** What is odd about a guest that stands where it can be looked at. */
+function oddities(machine: StoppedCpu): string[] {
+  return machine.lastExit?.reason === "HLT" || isReset(machine) ? [] : whatIsOdd(machine);
 }
 
 function repeatLines({ log }: StoppedCpu, end: PostmortemResult | undefined): string[] {

@@ -1,6 +1,8 @@
-import { explainIncident } from "../../x86/diagnosis/explain_incident.ts";
+import { explainIncident, explainStop } from "../../x86/diagnosis/explain_incident.ts";
+import type { Finding, Incident } from "../../x86/diagnosis/incident.ts";
 import { hex } from "../../x86/hex.ts";
-import { imageBaseAt } from "../registers/code_location.ts";
+import { codeLocation, imageBaseAt } from "../registers/code_location.ts";
+import { CodeView } from "./guest_code.ts";
 import type { Postmortem } from "./postmortem.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
 
@@ -9,13 +11,49 @@ const COLUMNS = 100;
 
 /** Why a guest could not go on: the chain of causes in words, as lines of a page. */
 export function whatHappened({ cpu, incident }: Postmortem): string[] {
-  const names = (linear: bigint) => nameOf(cpu, linear);
+  return section("what happened", explainIncident(incident, (linear) => nameOf(cpu, linear)));
+}
+
+/** What is odd about a guest that has stopped elsewhere than it should, as lines of a page; none where nothing is. */
+export function whatIsOdd(cpu: StoppedCpu): string[] {
+  return section("what is odd", explainStop(stopOf(cpu), (linear) => nameOf(cpu, linear)));
+}
+
+function section(title: string, findings: readonly Finding[]): string[] {
+  if (findings.length === 0) return [];
   return [
-    "what happened",
-    ...explainIncident(incident, names).flatMap(({ text }) =>
+    title,
+    ...findings.flatMap(({ text }) =>
       wrapped(text).map((line, index) => `${index === 0 ? "    " : "      "}${line}`)
     ),
   ];
+}
+
+/** The longest instruction (Intel SDM Vol. 2, 2.3.11). */
+const LONGEST_INSTRUCTION = 15;
+
+/** The state in which a CPU stands, as if its next instruction had failed. */
+function stopOf(cpu: StoppedCpu): Incident {
+  const { vcpu } = cpu.kvm;
+  const place = codeLocation(cpu);
+  const code = new CodeView(cpu, place);
+  const bytes = code.bytes(place.linear, LONGEST_INSTRUCTION);
+  const [instruction] = code.instructions(place.linear, place.linear, 1) ?? [];
+  return {
+    registers: vcpu.registers.getRegs(),
+    specialRegisters: vcpu.registers.getSregs(),
+    instruction: {
+      linear: place.linear,
+      bits: place.bits,
+      bytes: instruction?.bytes ?? bytes,
+      text: instruction?.text ?? "",
+    },
+    read: (gpa, size) =>
+      cpu.memory.slotAt(gpa) === undefined ? undefined : cpu.memory.read(gpa, size),
+    steps: [],
+    // Nothing that depends on the vendor is asked about a guest that has not failed.
+    vendor: "intel",
+  };
 }
 
 /** `"entry32+0x3 (boot.asm:14)"`; undefined where the image has nothing there. */

@@ -307,9 +307,9 @@ function longStack(view: GuestView, level: number, ist: number): Raised | undefi
   const pointer = tssField(view, offset, 8, name);
   if ("raised" in pointer) return pointer.raised;
   const { value } = pointer;
-  const title = `${name} of the TSS (TR = ${hex(tr.selector, 4)}, base ${hex(tr.base)}) is ${
-    hex(value)
-  }`;
+  const title = `${name} of the TSS (TR = ${hex(tr.selector, 4)}), at ${
+    view.place(tr.base + BigInt(offset))
+  }, is ${hex(value)}`;
   if (!isCanonical(value, linearAddressBits(view))) {
     return raise("#SS", `${title}, which is not canonical`, { errorCode: 0, registers: ["tr"] });
   }

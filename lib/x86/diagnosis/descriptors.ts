@@ -123,8 +123,11 @@ export function describeGdt(view: GuestView): string {
 export function oddities(view: GuestView, name: string, segment: Segment): Finding[] {
   if (view.hasRealSegments || segment.unusable || (segment.selector & ~RPL) === 0) return [];
   const { cs, ss, ds, es } = view.special;
-  const others = [cs, ss, ds, es].filter((each) =>
-    !each.unusable && (each.selector & ~RPL) !== 0 && each.selector !== segment.selector
+  const listed = tableEntries(view).filter((each) => each.segment.s === 1 && each.segment.present)
+    .map((each) => ({ ...each.segment, selector: each.index * DESCRIPTOR_SIZE }));
+  const others = [cs, ss, ds, es, ...listed].filter((each) =>
+    !each.unusable && (each.selector & ~RPL) !== 0 &&
+    (each.selector & ~RPL) !== (segment.selector & ~RPL)
   );
   const said = describeSource(view, segment);
   const finding = (text: string) => [

@@ -11,7 +11,7 @@ import { raisePageFault } from "./memory_rules.ts";
 import { readInstruction, registerValue } from "./operands.ts";
 import { predictException } from "./predict.ts";
 import { raise, type Raised } from "./raised.ts";
-import { wandering } from "./wandering.ts";
+import { straying, wandering } from "./wandering.ts";
 
 /** Findings that a chain has at most. */
 const MOST_FINDINGS = 40;
@@ -37,6 +37,20 @@ export function explainIncident(incident: Incident, names: NameOfAddress): Findi
   attempt(findings, () => historyOf(view, raised));
   attempt(findings, () => wandering(view));
   attempt(findings, () => deliveryOf(view, raised));
+  return bounded(findings);
+}
+
+/**
+ * What is odd about a guest that has stopped elsewhere than at an exception: at an exit that nobody answers, in an endless
+ * run, at an instruction that KVM could not emulate. It never throws.
+ *
+ * @param stopped The state in which it stands, right before an instruction.
+ * @param names The names of linear addresses.
+ * @returns Findings as those of {@linkcode explainIncident}; none where nothing is odd.
+ */
+export function explainStop(stopped: Incident, names: NameOfAddress): Finding[] {
+  const findings: Finding[] = [];
+  attempt(findings, () => straying(new GuestView(stopped, names)));
   return bounded(findings);
 }
 

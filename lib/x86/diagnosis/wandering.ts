@@ -2,7 +2,7 @@ import type { Finding, IncidentStep } from "./incident.ts";
 import { hex } from "../hex.ts";
 import { accessesOf } from "./accesses.ts";
 import { lastMemoryWriter } from "./history.ts";
-import type { GuestView } from "./guest_view.ts";
+import { type GuestView, isCode } from "./guest_view.ts";
 import { oddities } from "./descriptors.ts";
 import { misledMapping, whyUnreadable } from "./page_causes.ts";
 import { readInstruction } from "./operands.ts";
@@ -39,8 +39,6 @@ export function wandering(view: GuestView): Finding[] {
   const { incident } = view;
   const way: readonly Place[] = [...incident.steps, incident.instruction];
   const zeros = zerosRun(view, way);
-  const isLost = zeros !== undefined || view.name(incident.instruction.linear) === undefined ||
-    /^(db|ud\d)/.test(incident.instruction.text);
   return [
     ...staleCode(view),
     ...otherWidth(view, way),
@@ -48,9 +46,29 @@ export function wandering(view: GuestView): Finding[] {
     ...oddSegments(view),
     ...overwritten(view),
     ...farJumpInRealMode(view),
+    ...selectorInRealMode(view),
     ...zeros === undefined ? [] : [zeros],
-    ...isLost ? lost(view, way) : [],
+    ...isLost(view) || zeros !== undefined ? lost(view, way) : [],
   ];
+}
+
+/**
+ * What is odd about a guest that has stopped, but not at an exception: only what concerns the place where it stands, and
+ * nothing where it stands at code of its own that reaches memory.
+ */
+export function straying(view: GuestView): Finding[] {
+  const way = [view.incident.instruction];
+  return [
+    ...selectorInRealMode(view),
+    ...outsideMemory(view),
+    ...isLost(view) ? [...staleCode(view), ...oddSegments(view), ...lost(view, way)] : [],
+  ];
+}
+
+/** Whether it executes what is no code of the guest's. */
+function isLost(view: GuestView): boolean {
+  const { linear, text } = view.incident.instruction;
+  return view.name(linear) === undefined || /^(db|ud\d)/.test(text) || ZEROS.test(text);
 }
 
 /** Where the CPU has begun to execute zeros on the way from the last jump to the failing instruction. */
@@ -268,9 +286,31 @@ function outsideMemory(view: GuestView): Finding[] {
         }) lies at ${hex(linear)}, where there is no memory`,
         linear,
       },
+      ...oddities(view, segment.toUpperCase(), view.special[segment]),
       ...whyUnreadable(view, linear),
     ];
   });
+}
+
+/** A CS in real mode that looks like a selector of the GDT. */
+function selectorInRealMode(view: GuestView): Finding[] {
+  const { selector } = view.special.cs;
+  if (view.mode !== "real" || selector === 0 || selector >= LARGEST_GDT_SELECTOR) return [];
+  const entry = view.lookUp(selector);
+  if (selector % SELECTOR_STEP || entry.found !== "descriptor") return [];
+  if (!isCode(entry.descriptor.segment)) return [];
+  return [
+    {
+      kind: "cause",
+      text: `CS = ${hex(selector, 4)} in real mode (CR0.PE = 0) has base ${
+        hex(selector * 16)
+      }. As a selector it names code: a far jump that was meant for protected mode was made before PE was set (GDT[${entry.descriptor.index}] at ${
+        view.place(entry.descriptor.linear)
+      })`,
+      linear: entry.descriptor.linear,
+      descriptor: entry.descriptor,
+    },
+  ];
 }
 
 /** A far jump with a selector of the GDT, made while CR0.PE was 0: there the number is one of paragraphs. */
