@@ -1,6 +1,6 @@
 import { checkOptions, type NamesOf } from "../x86/defined_entries.ts";
 import { hex } from "../x86/hex.ts";
-import { DebugInfo } from "./debug/debug_info.ts";
+import { debugOf } from "./debug/elf_debug.ts";
 import { SourceTexts } from "./debug/source_texts.ts";
 import {
   type ElfFile,
@@ -12,8 +12,9 @@ import {
   LINK,
   type OpenElf,
   openElf,
-  readAt,
   readTable,
+  sectionHeaders,
+  SHT,
   slice,
 } from "./elf_file.ts";
 import type { ImageInit } from "./image_init.ts";
@@ -47,17 +48,18 @@ const ADDRESSES: readonly unknown[] = ["physical", "virtual"];
 /**
  * Reads an ELF executable. See `Image.fromElf`.
  *
+ * @param path Where the file is, which may have its debug information beside it.
  * @throws {TypeError} When it is not an executable for x86.
  * @throws {RangeError} When it is damaged: something in it points past its end.
  */
-export function readElf(file: Uint8Array, options: ElfOptions = {}): ImageInit {
+export function readElf(file: Uint8Array, options: ElfOptions = {}, path?: string): ImageInit {
   checkOptions("load an ELF file", options, ELF_OPTIONS);
   if (!(file instanceof Uint8Array)) {
     throw new TypeError(
       `Cannot load an ELF file from ${typeof file}: give its bytes, or its path to Image.elf`,
     );
   }
-  return elfImage(openElf(new Uint8Array(file)), options);
+  return elfImage(openElf(new Uint8Array(file)), options, path);
 }
 
 /**
@@ -65,7 +67,7 @@ export function readElf(file: Uint8Array, options: ElfOptions = {}): ImageInit {
  *
  * @throws As {@linkcode readElf} does.
  */
-export function elfImage(elf: OpenElf, options: ElfOptions = {}): ImageInit {
+export function elfImage(elf: OpenElf, options: ElfOptions = {}, path?: string): ImageInit {
   const { bytes, header, bits, programHeaders } = elf;
   const { addresses = "physical" } = options;
   if (!ADDRESSES.includes(addresses)) {
@@ -81,7 +83,7 @@ export function elfImage(elf: OpenElf, options: ElfOptions = {}): ImageInit {
   }
   const isVirtual = addresses === "virtual";
   const texts = new SourceTexts();
-  const info = debugInfoOf(elf);
+  const { info, symbols } = debugOf(elf, path);
   const isCode = (address: bigint) =>
     loaded.some(({ p_vaddr, p_memsz }) =>
       address >= BigInt(p_vaddr) && address < BigInt(p_vaddr) + BigInt(p_memsz)
@@ -99,7 +101,7 @@ export function elfImage(elf: OpenElf, options: ElfOptions = {}): ImageInit {
     bits,
     kind: "elf",
     what: `ELF executable, ${bits} bits`,
-    ...readElfSymbols(elf),
+    ...readElfSymbols(symbols),
     lines: () =>
       info.rows(isCode).map((row) => ({
         ...row,
@@ -143,9 +145,6 @@ function sizeOf({ p_memsz }: ElfProgramHeader): number {
 }
 
 // elf.h
-const SHT_SYMTAB = 2;
-const SHT_NOBITS = 8;
-const SHF_COMPRESSED = 0x800n;
 const SHN = { UNDEF: 0, ABS: 0xfff1 } as const;
 const SYMBOL_TYPE_MASK = 0xf;
 /** `STT_NOTYPE`, `STT_OBJECT` and `STT_FUNC`: not the names of sections and files. */
@@ -171,7 +170,7 @@ function* namedSymbols(
   { bytes, structs }: ElfFile,
   sections: readonly ElfSectionHeader[],
 ): Generator<{ name: string; symbol: ElfSymbol }> {
-  const table = sections.find((section) => section.sh_type === SHT_SYMTAB);
+  const table = sections.find((section) => section.sh_type === SHT.SYMTAB);
   if (table === undefined) return;
   const strings = sections[table.sh_link];
   if (strings === undefined) {
@@ -195,62 +194,4 @@ function* namedSymbols(
     const wanted = NAMED_TYPES.includes(symbol.st_info & SYMBOL_TYPE_MASK);
     if (name !== "" && wanted && symbol.st_shndx !== SHN.UNDEF) yield { name, symbol };
   }
-}
-
-function sectionHeaders({ bytes, structs, header }: ElfFile): ElfSectionHeader[] {
-  return readTable(bytes, structs.sectionHeader, {
-    offset: header.e_shoff,
-    count: header.e_shnum,
-    entrySize: header.e_shentsize,
-    what: "a section header (`e_shoff`, `e_shentsize`)",
-  });
-}
-
-/** What an ELF file's debug information is read of. */
-function debugInfoOf(file: OpenElf): DebugInfo {
-  const sections = sectionHeaders(file);
-  const sizeOf = (name: string) => {
-    try {
-      const section = sectionNamed(file, sections, name);
-      return section === undefined ? 0 : unpackedSize(file, section);
-    } catch (error) {
-      // Its sections are damaged; it can be loaded all the same.
-      if (error instanceof RangeError) return 0;
-      throw error;
-    }
-  };
-  const isStripped = !sections.some(({ sh_type }) => sh_type === SHT_SYMTAB);
-  const why = isStripped ? "it was stripped" : "compile and assemble it with -g";
-  return new DebugInfo({
-    bytes: file.bytes,
-    sizeOf,
-    ...sizeOf(".debug_line") > 0 ? {} : { note: `the ELF file has no source lines: ${why}` },
-  });
-}
-
-function sectionNamed(
-  { bytes, header }: ElfFile,
-  sections: readonly ElfSectionHeader[],
-  name: string,
-): ElfSectionHeader | undefined {
-  const names = sections[header.e_shstrndx];
-  if (names === undefined || names.sh_type === SHT_NOBITS) return undefined;
-  const content = slice(bytes, names.sh_offset, names.sh_size, "the sections' names");
-  const wanted = new TextEncoder().encode(`${name}\0`);
-  return sections.find(({ sh_name, sh_type }) =>
-    sh_type !== SHT_NOBITS && wanted.every((byte, index) => content[sh_name + index] === byte)
-  );
-}
-
-/** The size of a section's content; of one that is compressed what its `ch_size` says. */
-function unpackedSize({ bytes, structs }: ElfFile, section: ElfSectionHeader): number {
-  const { sh_flags, sh_offset, sh_size } = section;
-  if ((BigInt(sh_flags) & SHF_COMPRESSED) === 0n) return Number(sh_size);
-  const header = readAt(
-    bytes,
-    structs.compressionHeader,
-    BigInt(sh_offset),
-    "a compressed section",
-  );
-  return Number(header.ch_size);
 }

@@ -315,3 +315,58 @@ function checkHeader(header: ElfHeader): CodeBits {
     : `of type ${header.e_type}, not an executable`;
   throw new TypeError(`Cannot load the ELF file: it is ${kind}; ${LINK}`);
 }
+
+/** Types of sections (elf.h). */
+export const SHT = { SYMTAB: 2, NOBITS: 8 } as const;
+const SHF_COMPRESSED = 0x800n;
+
+/** The headers of a file's sections. @throws {RangeError} When they reach past the file's end, or are too small. */
+export function sectionHeaders({ bytes, structs, header }: ElfFile): ElfSectionHeader[] {
+  return readTable(bytes, structs.sectionHeader, {
+    offset: header.e_shoff,
+    count: header.e_shnum,
+    entrySize: header.e_shentsize,
+    what: "a section header (`e_shoff`, `e_shentsize`)",
+  });
+}
+
+/** Whether a file has a symbol table. @throws {RangeError} As {@linkcode sectionHeaders} does. */
+export function hasSymbols(file: ElfFile): boolean {
+  return sectionHeaders(file).some(({ sh_type }) => sh_type === SHT.SYMTAB);
+}
+
+/**
+ * The content of a section, as it lies in the file; undefined where there is none of that name.
+ *
+ * @throws {RangeError} When it reaches past the file's end.
+ */
+export function contentNamed(file: ElfFile, name: string): Uint8Array<ArrayBuffer> | undefined {
+  const section = sectionNamed(file, name);
+  return section && slice(file.bytes, section.sh_offset, section.sh_size, `the section ${name}`);
+}
+
+/**
+ * The size of a section's content, once it is unpacked; 0 where there is none of that name.
+ *
+ * @throws {RangeError} When it reaches past the file's end.
+ */
+export function unpackedSizeOf(file: ElfFile, name: string): number {
+  const section = sectionNamed(file, name);
+  if (section === undefined) return 0;
+  const { sh_flags, sh_offset, sh_size } = section;
+  if ((BigInt(sh_flags) & SHF_COMPRESSED) === 0n) return Number(sh_size);
+  const { compressionHeader } = file.structs;
+  const header = readAt(file.bytes, compressionHeader, BigInt(sh_offset), `the section ${name}`);
+  return Number(header.ch_size);
+}
+
+function sectionNamed(file: ElfFile, name: string): ElfSectionHeader | undefined {
+  const sections = sectionHeaders(file);
+  const names = sections[file.header.e_shstrndx];
+  if (names === undefined || names.sh_type === SHT.NOBITS) return undefined;
+  const content = slice(file.bytes, names.sh_offset, names.sh_size, "the sections' names");
+  const wanted = new TextEncoder().encode(`${name}\0`);
+  return sections.find(({ sh_name, sh_type }) =>
+    sh_type !== SHT.NOBITS && wanted.every((byte, index) => content[sh_name + index] === byte)
+  );
+}

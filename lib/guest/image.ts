@@ -121,7 +121,7 @@ export class Image {
     return atCaller(Image.open, () => {
       const file = localPath(path, folder, "an image");
       checkFileIsThere(file);
-      return imageOfFile(Deno.readFileSync(file), options);
+      return imageOfFile(Deno.readFileSync(file), options, file);
     });
   }
 
@@ -199,7 +199,7 @@ export class Image {
     return atCaller(Image.elf, () => {
       const file = localPath(path, folder, "an ELF file");
       checkFileIsThere(file);
-      return new Image(readElf(Deno.readFileSync(file), options));
+      return new Image(readElf(Deno.readFileSync(file), options, file));
     });
   }
 
@@ -377,8 +377,8 @@ export class Image {
   }
 }
 
-function imageOfFile(file: Uint8Array, options: OpenOptions): Image {
-  const init = readImageFile(file, options);
+function imageOfFile(file: Uint8Array, options: OpenOptions, path?: string): Image {
+  const init = readImageFile(file, options, path);
   if (init !== undefined) return new Image(init);
   const { origin, entry, bits, symbols } = options;
   return flatImage(file, { origin: origin!, entry, bits, symbols });

@@ -17,12 +17,20 @@ export interface CodeRow {
   readonly line: number;
 }
 
-/** What debug information is read of. */
+/** An ELF file to be read. */
 export interface DebugFile {
-  /** The ELF file that has it. */
+  /** All of it. */
   readonly bytes: Uint8Array<ArrayBuffer>;
   /** How many bytes a section has, once it is unpacked; 0 where there is none of that name. */
   readonly sizeOf: (section: string) => number;
+}
+
+/** What debug information is read of. */
+export interface DebugInfoInit {
+  /** The file that has it. */
+  readonly file: DebugFile;
+  /** The one that has `.eh_frame`, where it was split off from that. */
+  readonly frames?: DebugFile;
   /** What is to be said of it from the start. */
   readonly note?: string;
 }
@@ -39,16 +47,18 @@ const LARGEST_TABLE = 8 << 20;
  */
 export class DebugInfo implements DebugInformation {
   readonly #file: DebugFile;
+  readonly #framesFile: DebugFile;
   readonly #host: ToolHost;
   readonly #notes: Set<string>;
   #unwindTable?: UnwindTable;
   readonly #frames: Map<bigint, readonly SourceFrame[]> = new Map();
 
-  /** The debug information of `file`. */
-  constructor(file: DebugFile, host: ToolHost = toolHost) {
+  /** What is read by the programs of `host`. */
+  constructor({ file, frames = file, note }: DebugInfoInit, host: ToolHost = toolHost) {
     this.#file = file;
+    this.#framesFile = frames;
     this.#host = host;
-    this.#notes = new Set(file.note === undefined ? [] : [file.note]);
+    this.#notes = new Set(note === undefined ? [] : [note]);
   }
 
   /** See {@linkcode DebugInformation.notes}. */
@@ -62,7 +72,7 @@ export class DebugInfo implements DebugInformation {
    * @param isCode Whether there is code at an address: linkers leave tables of functions that they have dropped.
    */
   rows(isCode: (address: bigint) => boolean): CodeRow[] {
-    const table = this.#table("decodedline", [".debug_line"]);
+    const table = this.#table(this.#file, "decodedline", [".debug_line"]);
     const stretches = stretchesOf(table).filter(({ address }) => isCode(address));
     const places = this.#ask([], stretches.map(({ address }) => address)).trimEnd().split("\n");
     return stretches.flatMap((stretch, index) => {
@@ -88,7 +98,9 @@ export class DebugInfo implements DebugInformation {
   /** See {@linkcode DebugInformation.unwindRowAt}. */
   unwindRowAt(address: bigint): UnwindRow | undefined {
     this.#unwindTable ??= new UnwindTable(
-      this.#table("frames-interp", [".eh_frame", ".debug_frame"]),
+      [...new Set([this.#framesFile, this.#file])].map((file) =>
+        this.#table(file, "frames-interp", [".eh_frame", ".debug_frame"])
+      ).join(""),
     );
     return this.#unwindTable.at(address);
   }
@@ -105,20 +117,16 @@ export class DebugInfo implements DebugInformation {
     return new Map(mangled.flatMap((name, index) => found[index] ? [[name, found[index]]] : []));
   }
 
-  /** The tables of sections, as text; none where there are none, or where that would be too much. */
-  #table(what: string, sections: readonly string[]): string {
-    const sizes = sections.map((section) => this.#file.sizeOf(section));
-    const size = sizes.reduce((sum, each) => sum + each);
+  /** What sections of a file say, as text; none where there are none, or where that would be too much. */
+  #table(file: DebugFile, what: string, sections: readonly string[]): string {
+    const size = sections.reduce((sum, section) => sum + file.sizeOf(section), 0);
     if (size === 0) return "";
     if (size > LARGEST_TABLE) {
-      this.#notes.add(
-        `${sections.join(" and ")}: ${size >> 20} MiB, more than is read as a whole (${
-          LARGEST_TABLE >> 20
-        } MiB)`,
-      );
+      const [has, limit] = [size, LARGEST_TABLE].map((bytes) => `${bytes >> 20} MiB`);
+      this.#notes.add(`${sections.join(", ")}: ${has}, more than is read as a whole (${limit})`);
       return "";
     }
-    return this.#read("readelf", (path) => ["-W", `--debug-dump=${what}`, path]);
+    return this.#read(file, "readelf", (path) => ["-W", `--debug-dump=${what}`, path]);
   }
 
   #ask(options: readonly string[], addresses: readonly bigint[]): string {
@@ -127,13 +135,14 @@ export class DebugInfo implements DebugInformation {
     return this.#guarded(() => {
       // A command line has not room enough for all rows of a table.
       using input = this.#memoryFile("addresses", new TextEncoder().encode(list));
-      return this.#read("addr2line", (path) => [...options, "-e", path, `@${input.path}`]);
+      const { path } = input;
+      return this.#read(this.#file, "addr2line", (elf) => [...options, "-e", elf, `@${path}`]);
     });
   }
 
-  #read(name: Reader, args: (path: string) => string[]): string {
+  #read({ bytes }: DebugFile, name: Reader, args: (path: string) => string[]): string {
     return this.#guarded(() => {
-      using file = this.#memoryFile("debug information", this.#file.bytes);
+      using file = this.#memoryFile("debug information", bytes);
       return this.#noted(runReader(this.#host, name, args(file.path)));
     });
   }

@@ -46,11 +46,16 @@ const KINDS: Readonly<Record<ImageKind, { readonly name: string; readonly option
 /**
  * Reads a file that can be booted, of whatever kind. See `Image.open`.
  *
+ * @param path Where the file is, which may have its debug information beside it.
  * @returns Undefined for a flat binary.
  * @throws {TypeError} When it is of no kind that can be loaded, or has options that its kind does not take.
  * @throws {RangeError} When it is damaged; the message names the field.
  */
-export function readImageFile(content: Uint8Array, options: OpenOptions): ImageInit | undefined {
+export function readImageFile(
+  content: Uint8Array,
+  options: OpenOptions,
+  path?: string,
+): ImageInit | undefined {
   checkOptions("open an image", options, OPEN_OPTIONS);
   if (!(content instanceof Uint8Array)) {
     throw new TypeError(
@@ -66,12 +71,16 @@ export function readImageFile(content: Uint8Array, options: OpenOptions): ImageI
     );
   }
   const file = new Uint8Array(content);
-  const image = kind === "flat" ? undefined : read(file, options);
+  const image = kind === "flat" ? undefined : read(file, options, path);
   checkTaken(image?.kind ?? "flat", options);
   return image;
 }
 
-function read(file: Uint8Array<ArrayBuffer>, options: OpenOptions): ImageInit | undefined {
+function read(
+  file: Uint8Array<ArrayBuffer>,
+  options: OpenOptions,
+  path: string | undefined,
+): ImageInit | undefined {
   const { kind } = options;
   switch (kind) {
     case "rom":
@@ -81,8 +90,8 @@ function read(file: Uint8Array<ArrayBuffer>, options: OpenOptions): ImageInit | 
     case "linux":
       return readLinuxFile(file) ?? refuseKind(kind, "`header` at byte 514 is not HdrS");
   }
-  if (isElf(file)) return readElfKind(openElf(file), options);
-  if (kind === "elf") return elfImage(openElf(file), options);
+  if (isElf(file)) return readElfKind(openElf(file), options, path);
+  if (kind === "elf") return elfImage(openElf(file), options, path);
   const linux = kind === undefined ? readLinuxFile(file) : undefined;
   if (linux !== undefined) return linux;
   if (kind === undefined) refuseForeignFile(file);
@@ -159,14 +168,14 @@ function readFlatMultiboot2(file: Uint8Array<ArrayBuffer>): ImageInit | undefine
   };
 }
 
-function readElfKind(elf: OpenElf, options: OpenOptions): ImageInit {
+function readElfKind(elf: OpenElf, options: OpenOptions, path: string | undefined): ImageInit {
   const { kind } = options;
   const { bytes, bits } = elf;
   const wantedElf = <Result>(each: ImageKind, body: () => Result) => wanted(each, kind, body);
   const second = wantedElf("multiboot2", () => readMultiboot2Header(bytes));
   if (second !== undefined) {
     const { textScreen, requires, image, entry } = second;
-    const loaded = kernelImage(elf, options, "multiboot2", entry, image);
+    const loaded = kernelImage(elf, options, path, "multiboot2", entry, image);
     return {
       ...loaded,
       protocol: {
@@ -186,14 +195,14 @@ function readElfKind(elf: OpenElf, options: OpenOptions): ImageInit {
       textScreen,
       sections: kernelSections(elf),
     };
-    return { ...kernelImage(elf, options, "multiboot", undefined, image), protocol };
+    return { ...kernelImage(elf, options, path, "multiboot", undefined, image), protocol };
   }
   const entry = wantedElf("pvh", () => readPvhEntry(elf));
   if (entry !== undefined) {
-    return { ...kernelImage(elf, options, "pvh", entry), protocol: { kind: "pvh" } };
+    return { ...kernelImage(elf, options, path, "pvh", entry), protocol: { kind: "pvh" } };
   }
   if (kind !== undefined && kind !== "elf") refuseKind(kind, MISSING[kind] ?? "it is an ELF file");
-  return { ...elfImage(elf, options), kind: "elf", what: `ELF executable, ${bits} bits` };
+  return { ...elfImage(elf, options, path), kind: "elf", what: `ELF executable, ${bits} bits` };
 }
 
 /**
@@ -230,12 +239,13 @@ const FOUR_GIB = 2n ** 32n;
 function kernelImage(
   elf: OpenElf,
   options: OpenOptions,
+  path: string | undefined,
   kind: ImageKind,
   entry: number | undefined,
   addressed?: ImageInit,
 ): ImageInit {
   const { name } = KINDS[kind];
-  const fromElf = elfImage(elf, { base: options.base });
+  const fromElf = elfImage(elf, { base: options.base }, path);
   const image: ImageInit = {
     ...fromElf,
     ...addressed,

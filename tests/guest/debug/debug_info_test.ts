@@ -86,7 +86,7 @@ for (
 
 /** A DebugInfo of bytes that are said to have lines, on a host that answers so. */
 function infoOf(bytes: Uint8Array<ArrayBuffer>, run: ToolHost["run"] = toolHost.run): DebugInfo {
-  return new DebugInfo({ bytes, sizeOf: () => 1 }, { libc: toolHost.libc, run });
+  return new DebugInfo({ file: { bytes, sizeOf: () => 1 } }, { libc: toolHost.libc, run });
 }
 
 const NOTHING = new Uint8Array(64);
@@ -121,7 +121,7 @@ const answer = (result: Partial<ToolResult>) => (command: string): ToolResult =>
 });
 
 Deno.test("a table of lines that would be too much text is not read as a whole, and that is noted", () => {
-  const info = new DebugInfo({ bytes: NOTHING, sizeOf: () => 9 << 20 }, {
+  const info = new DebugInfo({ file: { bytes: NOTHING, sizeOf: () => 9 << 20 } }, {
     libc: toolHost.libc,
     run: () => {
       throw new Error("it was read");
