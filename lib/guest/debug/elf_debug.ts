@@ -1,10 +1,4 @@
-import {
-  contentNamed,
-  type ElfFile,
-  hasSymbols,
-  type OpenElf,
-  unpackedSizeOf,
-} from "../elf_file.ts";
+import { type ElfFile, hasSymbols, type OpenElf, unpackedSizeOf } from "../elf_file.ts";
 import { DebugInfo } from "./debug_info.ts";
 import { findSeparateFile } from "./separate_file.ts";
 
