@@ -1,11 +1,23 @@
 import type { Board } from "../board.ts";
 import { emulatorLacks } from "../host/emulated_machine.ts";
 import type { Postmortem, PostmortemResult } from "../report/postmortem.ts";
-import { exitText } from "../report/exit_text.ts";
 import { RepeatedRun, RepeatError, type RunToRepeat } from "./repeated_run.ts";
 import { incidentOf } from "./incident_of.ts";
 import { putBack } from "./steps.ts";
-import { LoopError, type Steps, stepToEnd } from "./step_to_end.ts";
+import { otherWay, type Steps, stepToEnd } from "./step_to_end.ts";
+
+/** How long a run may take each time that it is repeated, in milliseconds: a page is waited for by somebody. */
+const LONGEST_MILLISECONDS = 1_000;
+
+/** The most exits behind which a guest is stepped from the start. */
+const MOST_EXITS_STEPPED = 100;
+
+/** What is tried, one after the other: the first has all of the guest's history, the last is the slowest. */
+const ATTEMPTS = [
+  { from: "start", most: 1_500, skipsLoops: true },
+  { from: "last exit", most: 5_000, skipsLoops: true },
+  { from: "last exit", most: 5_000, skipsLoops: false },
+] as const;
 
 /** Finds out why the guest of a machine has shut down, by running it once more. */
 export class Examiner implements Disposable {
@@ -32,28 +44,26 @@ export class Examiner implements Disposable {
     return result;
   }
 
-  #examine(exit: number): PostmortemResult {
+  #examine(exits: number): PostmortemResult {
     if (emulatorLacks("singleStep")) {
       return { obstacle: "this host's KVM executes no single steps" };
     }
-    try {
+    const { firstExit } = this.#what.original.inputs;
+    let obstacle = "";
+    for (const { from, ...options } of ATTEMPTS) {
+      const first = from === "start" ? firstExit : exits - 1;
+      if (exits - first > MOST_EXITS_STEPPED) continue;
       try {
-        return this.#repeat(exit, true);
+        const run = this.#run = new RepeatedRun(this.#what, LONGEST_MILLISECONDS);
+        run.runTo(first);
+        return found(run, stepToEnd(run, { exits, ...options }), this.#what.original);
       } catch (error) {
-        if (!(error instanceof LoopError)) throw error;
+        if (!(error instanceof RepeatError)) throw error;
+        obstacle = error.message;
         this[Symbol.dispose]();
-        return this.#repeat(exit, false);
       }
-    } catch (error) {
-      if (error instanceof RepeatError) return { obstacle: error.message };
-      throw error;
     }
-  }
-
-  #repeat(exit: number, skipsLoops: boolean): Postmortem {
-    const run = this.#run = new RepeatedRun(this.#what);
-    run.runTo(exit - 1);
-    return found(run, stepToEnd(run, skipsLoops), this.#what.original);
+    return { obstacle };
   }
 
   /** Ends the machine on which it was run. */
@@ -65,9 +75,7 @@ export class Examiner implements Disposable {
 
 function found(run: RepeatedRun, steps: Steps, original: Board): Postmortem {
   if (steps.exit.reason !== "SHUTDOWN") {
-    throw new RepeatError(
-      `it went another way: exit ${run.exit + 1} was ${exitText(steps.exit)} instead of SHUTDOWN`,
-    );
+    throw new RepeatError(`${otherWay(run, steps.exit)} instead of SHUTDOWN`);
   }
   const [cpu] = run.board.cpus;
   const last = steps.moments.at(-1)!;

@@ -13,9 +13,6 @@ import { littleEndianInteger } from "../exits/answer_bytes.ts";
 import { exitText, recordText } from "../report/exit_text.ts";
 import { RunTime, TimeLimit } from "../run/time_limit.ts";
 
-/** How long a repeated run may take, in milliseconds: a page is waited for by somebody. */
-const LONGEST_MILLISECONDS = 2_000;
-
 /** How often a guest that may wait in the kernel is looked at, in milliseconds. */
 const LOOK_MILLISECONDS = 1;
 
@@ -63,9 +60,10 @@ export class RepeatedRun implements Disposable {
   /**
    * A machine that stands where the run began.
    *
+   * @param milliseconds How long it may take.
    * @throws {RepeatError} When the run was not recorded, or cannot be repeated.
    */
-  constructor({ original, boot, libc }: RunToRepeat) {
+  constructor({ original, boot, libc }: RunToRepeat, milliseconds: number) {
     const { inputs, log, start } = original;
     if (inputs.obstacle !== undefined) throw new RepeatError(inputs.obstacle);
     if (!original.hasBootSlots) {
@@ -81,7 +79,7 @@ export class RepeatedRun implements Disposable {
     this.cpu = this.board.cpus[0];
     this.vcpu = this.cpu.vcpu;
     this.#limit = cleanup.use(new TimeLimit(libc, LOOK_MILLISECONDS));
-    this.#limit.start(new RunTime(LONGEST_MILLISECONDS));
+    this.#limit.start(new RunTime(milliseconds));
     cleanup.move();
   }
 
@@ -205,16 +203,30 @@ export class RepeatedRun implements Disposable {
   }
 
   #toNextExit(): void {
-    const input = this.#inputs[this.#nextInput];
-    const isAsked = input?.kind === "asked" && input.exit === this.exit;
-    if (isAsked) {
-      this.#nextInput++;
-      if (input.isHalt) this.enter(() => this.cpu.mpState === "HALTED");
+    if (this.isNextAsked) {
+      const input = this.#inputs[this.#nextInput++];
+      if (input.kind === "asked" && input.isHalt) this.enter(() => this.cpu.mpState === "HALTED");
       else this.complete();
       this.exit++;
       return;
     }
-    const exit = this.enter()!;
+    this.#noteExit(this.enter()!);
+  }
+
+  /** Whether the next exit of the log is none that KVM makes. */
+  get isNextAsked(): boolean {
+    const input = this.#inputs[this.#nextInput];
+    return input?.kind === "asked" && input.exit === this.exit;
+  }
+
+  /** Takes an exit as the next one of the log, with all that came behind it. */
+  take(exit: Exit): void {
+    this.#noteExit(exit);
+    this.#takeInputs();
+    this.complete();
+  }
+
+  #noteExit(exit: Exit): void {
     this.exit++;
     this.#compare(exit);
     this.#answer();

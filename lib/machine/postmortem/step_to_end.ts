@@ -5,6 +5,8 @@ import { GuestView } from "../../x86/diagnosis/guest_view.ts";
 import type { SeenException } from "../../x86/diagnosis/incident.ts";
 import { predictException } from "../../x86/diagnosis/predict.ts";
 import { hex } from "../../x86/hex.ts";
+import { PORT } from "../../x86/layout.ts";
+import { exitText } from "../report/exit_text.ts";
 import { incidentOf } from "./incident_of.ts";
 import { OwnIdt, TRAP_CODE } from "./own_idt.ts";
 import { type RepeatedRun, RepeatError } from "./repeated_run.ts";
@@ -17,11 +19,8 @@ import {
   putBack,
 } from "./steps.ts";
 
-/** How many instructions are executed one by one at most. */
-const MOST_STEPS = 5_000;
-
-/** How many of them are kept. */
-const KEPT_STEPS = 64;
+/** How many of the instructions are kept, of those that were executed one by one. */
+const KEPT_STEPS = 1_024;
 
 /** How often an instruction is executed before it is taken for one of a loop. */
 const LOOP_VISITS = 16;
@@ -38,7 +37,7 @@ const SETS_IDT = /^[ls]idt\b/;
 export interface Steps {
   /** The moments before the last of them, oldest first: before the last itself, which did not complete, comes last. */
   readonly moments: readonly Moment[];
-  /** How many instructions have completed. */
+  /** How many instructions have completed since the exit before the last. */
   readonly count: number;
   /** Whether there were more: the rounds of a loop that it has run through. */
   readonly isMore: boolean;
@@ -50,17 +49,25 @@ export interface Steps {
   readonly exception: SeenException | undefined;
 }
 
+/** How a guest is stepped. */
+export interface StepOptions {
+  /** How many exits the log has by the end, the last included. */
+  readonly exits: number;
+  /** How many instructions are executed one by one at most. */
+  readonly most: number;
+  /** Whether it runs through loops: else it steps through them, too. */
+  readonly skipsLoops: boolean;
+}
+
 /**
- * Executes the guest's instructions one by one until one has another end than the next instruction: into handlers, and
- * past loops, through which it runs.
+ * Executes the guest's instructions one by one up to the last exit: into handlers, and past loops, through which it runs.
  *
- * @param skipsLoops Whether it runs through loops: else it steps through them, too.
  * @throws {LoopError} When it fails in a loop through which it ran.
- * @throws {RepeatError} When there are too many of them.
+ * @throws {RepeatError} When there are too many of them, or it goes another way.
  */
-export function stepToEnd(run: RepeatedRun, skipsLoops: boolean): Steps {
+export function stepToEnd(run: RepeatedRun, options: StepOptions): Steps {
   run.complete();
-  return new Stepper(run, skipsLoops).toEnd();
+  return new Stepper(run, options).toEnd();
 }
 
 /** A guest failed in a loop through which it ran. */
@@ -68,7 +75,7 @@ export class LoopError extends RepeatError {}
 
 class Stepper {
   readonly #run: RepeatedRun;
-  readonly #skipsLoops: boolean;
+  readonly #options: StepOptions;
   readonly #moments: Moment[] = [];
   /** The linear addresses of all instructions so far. */
   readonly #trail: bigint[] = [];
@@ -76,44 +83,68 @@ class Stepper {
   /** The latest moment at each address. */
   readonly #latest = new Map<bigint, Moment>();
   readonly #decoded = new Map<Moment, DecodedInstruction>();
+  #all = 0;
   #count = 0;
   #isMore = false;
   /** It stands at an instruction of a loop that raises an exception. */
   #mustStep = false;
 
-  constructor(run: RepeatedRun, skipsLoops: boolean) {
+  constructor(run: RepeatedRun, options: StepOptions) {
     this.#run = run;
-    this.#skipsLoops = skipsLoops;
+    this.#options = options;
   }
 
   toEnd(): Steps {
-    const { cpu } = this.#run;
-    while (this.#count < MOST_STEPS) {
+    const run = this.#run;
+    const { most } = this.#options;
+    while (this.#all++ < most) {
+      if (run.isNextAsked) {
+        run.runTo(run.exit + 1);
+        run.complete();
+        this.#passExit();
+      }
       const moment = this.#note();
       if (this.#isInLoop(moment) && this.#runThroughLoop(moment)) continue;
-      const { interrupt } = this.#run;
+      const { interrupt } = run;
       const exit = this.#step();
       this.#mustStep = false;
       if (exit.reason === "DEBUG") {
         this.#count++;
         continue;
       }
-      if (exit.reason !== "SHUTDOWN") return this.#end(exit, interrupt);
-      putBack(cpu, moment);
+      if (exit.reason !== "SHUTDOWN") {
+        if (this.#isLast) return this.#end(exit, interrupt);
+        this.#take(exit);
+        continue;
+      }
+      putBack(run.cpu, moment);
       if (interrupt === undefined && this.#passesShadow(moment)) continue;
       const exception = interrupt === undefined ? this.#exceptionAt(moment) : undefined;
-      if (!this.#entersHandler(moment, interrupt, exception)) {
-        return this.#end(exit, interrupt, exception);
-      }
-      this.#count++;
+      if (this.#entersHandler(moment, interrupt, exception)) this.#count++;
+      else if (this.#isLast) return this.#end(exit, interrupt, exception);
+      else throw new RepeatError(otherWay(run, exit));
     }
-    throw new RepeatError(
-      `behind exit ${this.#run.exit} it executed more than ${MOST_STEPS} instructions`,
-    );
+    throw new RepeatError(`behind exit ${run.exit} it executed too many instructions`);
+  }
+
+  /** Whether the next exit is the last. */
+  get #isLast(): boolean {
+    return this.#run.exit + 1 === this.#options.exits;
+  }
+
+  /** Takes an exit of the log. */
+  #take(exit: Exit): void {
+    this.#run.take(exit);
+    this.#passExit();
+  }
+
+  #passExit(): void {
+    this.#count = 0;
+    this.#isMore = false;
   }
 
   #isInLoop({ linear }: Moment): boolean {
-    return this.#skipsLoops && !this.#mustStep && this.#visits.get(linear)! >= LOOP_VISITS;
+    return this.#options.skipsLoops && !this.#mustStep && this.#visits.get(linear)! >= LOOP_VISITS;
   }
 
   #end(exit: Exit, interrupt: Steps["interrupt"], exception?: SeenException): Steps {
@@ -198,7 +229,8 @@ class Stepper {
       }
     }
     const exit = this.#run.enter();
-    if (exit?.reason === "IO") this.#run.complete();
+    const isTrap = exit?.reason === "IO" && exit.port === PORT.fault;
+    if (isTrap) this.#run.complete();
     for (const { at, bytes } of traps.reverse()) {
       try {
         linear.write(at, bytes);
@@ -206,7 +238,11 @@ class Stepper {
         // It is no longer.
       }
     }
-    if (exit?.reason !== "IO") return false;
+    if (!isTrap) {
+      const isOfLog = exit !== undefined && exit.reason !== "SHUTDOWN" && !this.#isLast;
+      if (isOfLog) this.#take(exit);
+      return isOfLog;
+    }
     const behind = BigInt.asUintN(64, registers.cs.base + registers.rip);
     const trap = traps.find(({ at }) => at + BigInt(TRAP_CODE.length) === behind);
     if (trap === undefined) return false;
@@ -270,6 +306,11 @@ class Stepper {
     putBack(cpu, moment);
     return false;
   }
+}
+
+/** That an exit is not the one that was to come. */
+export function otherWay(run: RepeatedRun, exit: Exit): string {
+  return `it went another way: exit ${run.exit + 1} was ${exitText(exit)}`;
 }
 
 /** Where the guest may go on behind an instruction, as far as that can be seen of it. */
