@@ -61,7 +61,7 @@ const HARMLESS = /^KVM_(GET_|CHECK_|TRANSLATE|CLEAR_DIRTY|RESET_DIRTY|PRE_FAULT|
  * what test code and devices did beside. The guest is deterministic but for that, and for time.
  */
 export class InputRecord {
-  readonly #log: ExitLog;
+  readonly #log: Pick<ExitLog, "total">;
   #isOn = false;
   #answers = new Uint32Array(0);
   #length = 0;
@@ -74,7 +74,7 @@ export class InputRecord {
   #obstacle: string | undefined;
 
   /** One that records nothing yet, of the machine that has this log. */
-  constructor(log: ExitLog) {
+  constructor(log: Pick<ExitLog, "total">) {
     this.#log = log;
   }
 

@@ -29,6 +29,8 @@ const LOOP_VISITS = 16;
 const GOES_ELSEWHERE = /^(?:jmp|ret|iret|sysret|sysexit)/;
 /** Behind these the CPU is interrupted no sooner than behind the next (Intel SDM Vol. 3A, 6.8.3). */
 const MAKES_SHADOW = /^(?:mov ss|pop ss|lss)\b/;
+/** The opcodes of `int3`, `int n` and `into`. */
+const SOFTWARE_INTERRUPTS: readonly number[] = [0xcc, 0xcd, 0xce];
 const SOFTWARE_INTERRUPT = /^int (0x[\da-f]+)$/;
 /** What a free run does not bear: another IDT than the harness's. */
 const SETS_IDT = /^[ls]idt\b/;
@@ -106,6 +108,12 @@ class Stepper {
       const moment = this.#note();
       if (this.#isInLoop(moment) && this.#runThroughLoop(moment)) continue;
       const { interrupt } = run;
+      if (interrupt === undefined && this.#isSoftwareInterrupt(moment)) {
+        if (this.#entersHandler(moment, undefined, undefined)) {
+          this.#count++;
+          continue;
+        }
+      }
       const exit = this.#step();
       this.#mustStep = false;
       if (exit.reason === "DEBUG") {
@@ -125,6 +133,11 @@ class Stepper {
       else throw new RepeatError(otherWay(run, exit));
     }
     throw new RepeatError(`behind exit ${run.exit} it executed too many instructions`);
+  }
+
+  /** It is not stepped: TF, which is KVM's, would be in the frame. */
+  #isSoftwareInterrupt(moment: Moment): boolean {
+    return SOFTWARE_INTERRUPTS.includes(moment.bytes[0]);
   }
 
   /** Whether the next exit is the last. */
