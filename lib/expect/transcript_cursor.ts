@@ -8,6 +8,7 @@ import {
   MISMATCH,
   type Occurrence,
   type PatternMatch,
+  type PlainAccess,
 } from "./patterns/exit_pattern.ts";
 
 /** How far one pattern of a transcript has been matched. */
@@ -27,10 +28,26 @@ interface Offered {
   readonly call: BiosCall | undefined;
 }
 
-interface Progress {
+class Progress implements PatternProgress {
   readonly pattern: ExitPattern;
-  count: number;
-  exits: [number, number] | undefined;
+  readonly access: PlainAccess | undefined;
+  count = 0;
+  #first = 0;
+  #last = 0;
+
+  constructor(pattern: ExitPattern) {
+    this.pattern = pattern;
+    this.access = definitionOf(pattern).access;
+  }
+
+  get exits(): readonly [first: number, last: number] | undefined {
+    return this.#first === 0 ? undefined : [this.#first, this.#last];
+  }
+
+  take(number: number): void {
+    if (this.#first === 0) this.#first = number;
+    this.#last = number;
+  }
 }
 
 /**
@@ -45,19 +62,24 @@ interface Progress {
  * - One exit is never shared by two patterns: an exit of five bytes needs a pattern of at least five, or five times.
  */
 export class TranscriptCursor {
-  readonly #progress: Progress[];
+  readonly #progress: readonly Progress[];
   #position = 0;
   #occurrence: Occurrence | undefined;
 
   /** A cursor at the first pattern. */
   constructor(patterns: readonly ExitPattern[]) {
-    this.#progress = patterns.map((pattern) => ({ pattern, count: 0, exits: undefined }));
+    this.#progress = patterns.map((pattern) => new Progress(pattern));
   }
 
   /** Whether every pattern has come as often as it must. */
   get isDone(): boolean {
-    return this.#occurrence === undefined &&
-      this.#progress.every(({ count, pattern }) => count >= pattern.minimum);
+    if (this.#occurrence !== undefined) return false;
+    // Those before it have come, or it were not its turn.
+    for (let index = this.#position; index < this.#progress.length; index++) {
+      const { count, pattern } = this.#progress[index];
+      if (count < pattern.minimum) return false;
+    }
+    return true;
   }
 
   /** The patterns with what they have taken so far. */
@@ -79,6 +101,38 @@ export class TranscriptCursor {
   /** Whether any pattern is about the port, address or vector of this exit, so that no device may take it away. */
   names(exit: Exit, call?: BiosCall): boolean {
     return this.#progress.some(({ pattern }) => definitionOf(pattern).names(exit, call));
+  }
+
+  /**
+   * Takes the next exit, the machine's `number`th, before it is decoded: where it is the access that the pattern waits for
+   * whose turn it is. Nothing is allocated.
+   *
+   * @param low The low 32 bits of what is written, `high` the rest of it.
+   * @returns The pattern's access, with its answer; undefined where the exit has to be offered.
+   */
+  takes(
+    isMmio: boolean,
+    isWrite: boolean,
+    place: number,
+    size: number,
+    low: number,
+    high: number,
+    number: number,
+  ): PlainAccess | undefined {
+    if (this.#occurrence !== undefined || this.#position === this.#progress.length) {
+      return undefined;
+    }
+    const progress = this.#progress[this.#position];
+    const { access } = progress;
+    if (access === undefined || access.isMmio !== isMmio || access.isWrite !== isWrite) {
+      return undefined;
+    }
+    if (access.place !== undefined && access.place !== place) return undefined;
+    if (access.size !== undefined && access.size !== size) return undefined;
+    if (access.value !== undefined && (access.value !== low || high !== 0)) return undefined;
+    progress.take(number);
+    if (++progress.count === progress.pattern.maximum) this.#position++;
+    return access;
   }
 
   /**
@@ -114,7 +168,7 @@ export class TranscriptCursor {
     const progress = this.#progress[index];
     const count = progress.count + (match.complete ? match.count ?? 1 : 0);
     if (count > progress.pattern.maximum) return MISMATCH;
-    progress.exits = [progress.exits?.[0] ?? number, number];
+    progress.take(number);
     progress.count = count;
     this.#position = match.complete && progress.count === progress.pattern.maximum
       ? index + 1

@@ -11,8 +11,8 @@ import { COMPARISONS } from "../../bench/comparisons.ts";
 const LIMITS: Readonly<Record<string, number>> = {
   pio_exit: 1.3,
   pio_exit_recorded: 1.3,
-  pio_exit_iterated: 15,
-  pio_exit_transcript: 7.2,
+  pio_exit_iterated: 4.2,
+  pio_exit_transcript: 2.1,
   life: 1.45,
   reset: 7,
 };

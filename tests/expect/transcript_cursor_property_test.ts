@@ -1,5 +1,6 @@
-import { assertEquals } from "@std/assert";
+import { assert, assertEquals } from "@std/assert";
 import {
+  any,
   type Exit,
   exit as exitOf,
   hlt,
@@ -119,3 +120,92 @@ function otherBytes(data: Uint8Array, change: number): Uint8Array {
   const index = change % data.length;
   return data.with(index, data[index] ^ 1);
 }
+
+const place = fc.constantFrom(1, 1, 1, 2);
+const size = fc.constantFrom(1, 1, 2, 4);
+const value = fc.constantFrom(0, 1, 0x100, 0xffff_ffff, 0x1_0000_0000);
+const given = fc.oneof(
+  value,
+  fc.constantFrom(any, "a", [1, 0], (bytes: Uint8Array) => bytes[0] === 1),
+);
+
+/** Patterns of accesses, of so few kinds that they often match the accesses below. */
+const accessPattern = fc.oneof(
+  fc.tuple(fc.oneof(place, fc.constant(any)), given, size).map(([port, data, size]) => {
+    if (typeof data === "string" || Array.isArray(data)) return portOut(port, data);
+    return typeof data === "number" && data >= 2 ** (8 * size)
+      ? portOut(port)
+      : portOut(port, data, size as 1);
+  }),
+  fc.tuple(place, given).map(([gpa, data]) => mmioWrite(gpa, data)),
+  fc.tuple(place, value).map(([gpa, data]) => mmioWrite(gpa, data, 8)),
+  fc.tuple(place, size).map(([port, size]) => portIn(port, size as 1)),
+  fc.tuple(place, value).map(([port, answer]) =>
+    answer < 2 ** 32 ? portIn(port).returns(answer) : portIn(port)
+  ),
+  fc.tuple(place, value).map(([gpa, answer]) => mmioRead(gpa).returns(answer)),
+);
+
+const access = fc.tuple(fc.boolean(), fc.boolean(), place, size, value);
+
+Deno.test("an access that is taken before it is decoded is what it were as an exit: the match, the answer, what is waited for", () => {
+  let taken = 0;
+  const repeated = fc.tuple(
+    accessPattern,
+    fc.constantFrom(0, 1, 2),
+    fc.constantFrom(1, 2, Infinity),
+  )
+    .map(([pattern, minimum, more]) =>
+      new ExitPattern(definitionOf(pattern), minimum, Math.max(1, minimum - 1 + more))
+    );
+  const patterns = fc.array(repeated, { minLength: 1, maxLength: 5 });
+  const accesses = fc.array(access, { minLength: 1, maxLength: 8 });
+  fc.assert(
+    fc.property(patterns, accesses, (patterns, accesses) => {
+      const decoded = new TranscriptCursor(patterns);
+      const plain = new TranscriptCursor(patterns);
+      for (const [index, [isMmio, isWrite, at, size, written]] of accesses.entries()) {
+        const length = isMmio && size === 4 ? 8 : size;
+        const data = isWrite ? written % 2 ** (8 * length) : 0;
+        const bytes = Array.from(
+          { length },
+          (_, byte) => Math.floor(data / 2 ** (8 * byte)) % 256,
+        );
+        const exit = isMmio
+          ? isWrite ? store(at, ...bytes) : load(at, length)
+          : isWrite
+          ? out(at, bytes, size)
+          : input(at, size);
+        const number = index + 1;
+        const access = plain.takes(
+          isMmio,
+          isWrite,
+          at,
+          length,
+          data % 2 ** 32,
+          Math.floor(data / 2 ** 32),
+          number,
+        );
+        if (access !== undefined) {
+          taken++;
+        }
+        const match = decoded.offer(exit, number);
+        const other = access === undefined ? plain.offer(exit, number) : {
+          matches: true,
+          answer: access.bytes,
+        };
+        assertEquals(other.matches, match.matches);
+        if (match.matches) assertEquals("answer" in other ? other.answer : undefined, match.answer);
+        const stateOf = ({ position, isDone, expected, progress }: TranscriptCursor) => ({
+          position,
+          isDone,
+          expected,
+          taken: progress.map(({ count, exits }) => ({ count, exits })),
+        });
+        assertEquals(stateOf(plain), stateOf(decoded));
+      }
+    }),
+    { numRuns: 3_000 },
+  );
+  assert(taken > 200, `${taken} of them were taken so`);
+});

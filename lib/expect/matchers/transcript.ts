@@ -1,3 +1,4 @@
+import { EXIT_REASON, KVM_EXIT_IO } from "../../kvm/abi/mod.ts";
 import type { BiosCall } from "../../devices/bios/call.ts";
 import type { Exit } from "../../kvm/exits/exit.ts";
 import { goesOn } from "../../kvm/exits/exit_table.ts";
@@ -9,6 +10,7 @@ import {
   checkCallOptions,
   checkRunOptionsWithoutEnd,
   type ExitAnswer,
+  type ExitFollower,
   type ExitsOptions,
   type ObservedExit,
   type RunOptions,
@@ -17,7 +19,7 @@ import { PORT } from "../../x86/layout.ts";
 import type { NamesOf } from "../../x86/defined_entries.ts";
 import type { MatcherResult } from "../failure_page.ts";
 import { formatCount } from "../format.ts";
-import { definitionOf, ExitPattern } from "../patterns/exit_pattern.ts";
+import { definitionOf, ExitPattern, type PlainAccess } from "../patterns/exit_pattern.ts";
 import { TranscriptCursor, transcriptPage } from "../transcript_cursor.ts";
 
 /** The options that transcripts have beside those of a step. */
@@ -262,7 +264,7 @@ export function followTranscripts(
   const { log, cpus } = machine;
   const control = runControlOf(machine);
   const offering = offer(cursors, machine);
-  const waiting = () => [...cursors].find(([, { isDone }]) => !isDone)?.[0];
+  const waiting = () => [...cursors].find(([, cursor]) => !cursor.isDone)?.[0];
   const nothing = (why: string) => ({
     number: log.total + 1,
     at: waiting()!,
@@ -277,12 +279,12 @@ export function followTranscripts(
       for (
         const observed of control.observe(
           { ...options, before: offering.before, cpus: running },
-          () => offering.isForeseen && waiting() !== undefined,
+          offering,
         )
       ) {
         const { number, cpu, exit } = observed;
         if (offering.isForeseen) {
-          if (waiting() === undefined) {
+          if (areDone(cursors)) {
             const broken = then === "silence" ? noise(machine) : undefined;
             if (broken === undefined) control.checkPending(options);
             return broken ?? { number, at: cpu, received: undefined };
@@ -309,24 +311,55 @@ export function followTranscripts(
 }
 
 /** What offers each CPU's exits to its transcript, and whether the latest was foreseen there. */
-interface Offering {
+interface Offering extends ExitFollower {
   isForeseen: boolean;
   /** The call of the BIOS's that the latest exit makes, if it makes one. */
   call: BiosCall | undefined;
   before(exit: Exit, fault: CaughtFault | undefined, cpu: number): ExitAnswer | undefined;
 }
 
+/** Offers an access of one element to a transcript, as `kvm_run` holds it. */
+function takenAccess(
+  cursor: TranscriptCursor,
+  kvmRun: Parameters<ExitFollower["takes"]>[0],
+  number: number,
+): PlainAccess | undefined {
+  if (kvmRun.exitReason === EXIT_REASON.MMIO) {
+    const { mmioIsWrite, mmioAddress, mmioLength, mmioLow, mmioHigh } = kvmRun;
+    return cursor.takes(true, mmioIsWrite, mmioAddress, mmioLength, mmioLow, mmioHigh, number);
+  }
+  if (kvmRun.exitReason !== EXIT_REASON.IO || kvmRun.ioCount !== 1) return undefined;
+  const { ioSize, ioPort } = kvmRun;
+  const isWrite = kvmRun.ioDirection === KVM_EXIT_IO.OUT;
+  return cursor.takes(false, isWrite, ioPort, ioSize, kvmRun.ioElement(0, ioSize), 0, number);
+}
+
+/** Whether all transcripts have come to their ends. */
+function areDone(cursors: ReadonlyMap<number, TranscriptCursor>): boolean {
+  for (const cursor of cursors.values()) if (!cursor.isDone) return false;
+  return true;
+}
+
 function offer(
   cursors: ReadonlyMap<number, TranscriptCursor>,
   machine: Machine,
 ): Offering {
-  const { log } = machine;
+  const { log, hasBios } = machine;
   const offering: Offering = {
+    by: ANSWERED_BY,
     isForeseen: false,
     call: undefined,
+    isPassed: () => offering.isForeseen && !areDone(cursors),
+    takes(kvmRun, cpu) {
+      const cursor = cursors.get(cpu);
+      if (cursor === undefined || hasBios) return undefined;
+      const taken = takenAccess(cursor, kvmRun, log.total);
+      if (taken !== undefined) offering.isForeseen = true;
+      return taken;
+    },
     before(exit, fault, cpu) {
       const isCall = exit.reason === "IO" && exit.port === PORT.bios && exit.direction === "out" &&
-        machine.hasBios;
+        hasBios;
       const call = offering.call = isCall ? machine.bios.waiting : undefined;
       const match = cursors.get(cpu)?.offer(exit, log.total, fault, call);
       offering.isForeseen = match?.matches ?? false;

@@ -13,9 +13,13 @@ import {
   type Occurrence,
   type PatternDefinition,
   type PatternMatch,
+  type PlainAccess,
 } from "./exit_pattern.ts";
 
 const BYTE_BITS = 8;
+
+/** Bytes of what the run loop has as a number. */
+const NUMBER_SIZE = 4;
 
 /** How wide the accesses of a pattern are. */
 export interface Width {
@@ -248,6 +252,26 @@ function isContent(data: ExpectedData | undefined): data is MemoryContent {
   return typeof data === "object" || typeof data === "string";
 }
 
+/** What is known of each access of a pattern, before what it carries. */
+export type AccessPlace = Omit<PlainAccess, "value" | "bytes">;
+
+/** The access of a pattern of writes, where each is one by itself, of a number that fits 32 bits or of anything. */
+export function plainWrite(
+  place: AccessPlace,
+  data: ExpectedData | undefined,
+): PlainAccess | undefined {
+  if (data === undefined || data === any) return place;
+  if (!isInteger(data) || !fits(data, NUMBER_SIZE)) return undefined;
+  return { ...place, value: Number(data) };
+}
+
+/** The access of a pattern of reads that answers each with a number. */
+export function plainRead(place: AccessPlace, answer: Answer): PlainAccess | undefined {
+  const { size } = place;
+  if (!isInteger(answer) || size === undefined || !fits(answer, size)) return undefined;
+  return { ...place, bytes: littleEndianBytes(answer, size) };
+}
+
 /** An access that writes. */
 export interface WriteAccess {
   /** Bytes of one element. */
@@ -269,7 +293,7 @@ function copied<Data>(data: Data): Data {
  * else undefined.
  */
 export function writing(
-  definition: Pick<PatternDefinition, "text" | "names">,
+  definition: Pick<PatternDefinition, "text" | "names" | "access">,
   data: ExpectedData | undefined,
   accessOf: (exit: Exit, done: number, first: Exit | undefined) => WriteAccess | undefined,
 ): PatternDefinition {
@@ -327,8 +351,8 @@ export function answering(
   const answer = copied(given);
   const text = `${definition.text} → ${answerText(answer)}`;
   return {
+    ...definition,
     text,
-    names: definition.names,
     begin(): Occurrence {
       let done = 0;
       let first: Exit | undefined;
@@ -377,6 +401,6 @@ function restText(answer: Answer, done: number): string {
   return `, from byte ${done} on: ${formatBytes(contentBytes(answer).subarray(done))}`;
 }
 
-function isInteger(answer: Answer): answer is number | bigint {
+function isInteger(answer: unknown): answer is number | bigint {
   return typeof answer === "number" || typeof answer === "bigint";
 }

@@ -59,6 +59,22 @@ export interface Occurrence {
   readonly text: string;
 }
 
+/** An access of one element, as `kvm_run` holds it. */
+export interface PlainAccess {
+  /** Whether it is at a physical address: else at a port. */
+  readonly isMmio: boolean;
+  /** Whether the guest writes. */
+  readonly isWrite: boolean;
+  /** The port or the physical address; undefined for any. */
+  readonly place: number | undefined;
+  /** Bytes of it; undefined for any. */
+  readonly size: number | undefined;
+  /** What is written, up to 32 bits; undefined for anything. */
+  readonly value?: number;
+  /** What a read gets, in as many bytes; undefined leaves the answer to the machine's devices. */
+  readonly bytes?: Uint8Array;
+}
+
 /** A pattern that can match exits. {@linkcode ExitPattern} wraps it with repetition. */
 export interface PatternDefinition {
   /** The pattern as a table of exits would show it: `IO out 0x1000 "A"`. */
@@ -69,6 +85,11 @@ export interface PatternDefinition {
   remedy?(machine: MachineCpu): string | undefined;
   /** Begins an occurrence. */
   begin(): Occurrence;
+  /**
+   * What each of its exits is, where that can be told of an exit that is not decoded. What such an exit matches, and what
+   * it answers, is the same as of an occurrence.
+   */
+  readonly access?: PlainAccess;
   /** Whether this exit is at a port or address that the pattern names, so that no device may take it away. */
   names(exit: Exit, call: BiosCall | undefined): boolean;
 }

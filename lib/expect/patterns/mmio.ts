@@ -3,6 +3,7 @@ import { fromCaller } from "../../machine/run/run_errors.ts";
 import { LAST_PHYSICAL_ADDRESS } from "../../x86/layout.ts";
 import { formatAddress, formatCount } from "../format.ts";
 import {
+  type AccessPlace,
   type Answer,
   answering,
   checkArguments,
@@ -13,6 +14,8 @@ import {
   expectedDataText,
   expectedLength,
   naturalSize,
+  plainRead,
+  plainWrite,
   whyNot,
   writing,
 } from "./access_data.ts";
@@ -55,7 +58,7 @@ export function mmioWrite(
       isMmio(exit, true) && isWithin(exit, address, Math.max(width ?? 1, expectedLength(data)));
     return new ExitPattern(
       writing(
-        { text, names },
+        { text, names, access: plainWrite(accessAt(true, address, width), data) },
         data,
         (exit, done, first) =>
           isAt(exit, true, placeOf(address, first), done, width)
@@ -80,6 +83,7 @@ export class MmioReadPattern extends ExitPattern {
     super({
       text,
       names: (exit) => isMmio(exit, false) && isWithin(exit, address, size ?? 1),
+      access: accessAt(false, address, size),
       begin: () => ({
         text,
         offer: (exit) => isAt(exit, false, address, 0, size) ? MATCH : MISMATCH,
@@ -110,7 +114,12 @@ export class MmioReadPattern extends ExitPattern {
         isMmio(exit, false) && isWithin(exit, address, Math.max(size ?? 1, expectedLength(answer)));
       return new ExitPattern(
         answering(
-          { ...definitionOf(this), text, names },
+          {
+            ...definitionOf(this),
+            text,
+            names,
+            access: plainRead(accessAt(false, address, size), answer),
+          },
           answer,
           (exit, done, first) =>
             isAt(exit, false, placeOf(address, first), done, size)
@@ -144,6 +153,14 @@ export function mmioRead(address: number | typeof any, size?: number): MmioReadP
     checkAddress(address, size);
     return new MmioReadPattern(address, size);
   });
+}
+
+function accessAt(
+  isWrite: boolean,
+  address: number | typeof any,
+  size: number | undefined,
+): AccessPlace {
+  return { isMmio: true, isWrite, place: address === any ? undefined : address, size };
 }
 
 function isMmio(exit: Exit, isWrite: boolean): exit is MmioExit {

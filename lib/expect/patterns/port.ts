@@ -3,6 +3,7 @@ import { fromCaller } from "../../machine/run/run_errors.ts";
 import { LAST_PORT } from "../../x86/layout.ts";
 import { formatAddress } from "../format.ts";
 import {
+  type AccessPlace,
   type Answer,
   answering,
   checkArguments,
@@ -12,6 +13,8 @@ import {
   type ExpectedData,
   expectedDataText,
   naturalSize,
+  plainRead,
+  plainWrite,
   whyNot,
   writing,
 } from "./access_data.ts";
@@ -53,7 +56,11 @@ export function portOut(
     const text = `${headText("out", port, width)} ${expectedDataText(data)}`;
     return new ExitPattern(
       writing(
-        { text, names: (exit) => touches(exit, "out", port, width) },
+        {
+          text,
+          names: (exit) => touches(exit, "out", port, width),
+          access: plainWrite(accessAt("out", port, width), data),
+        },
         data,
         (exit, _, first) => isAt(exit, "out", placeOf(port, first), width) ? exit : undefined,
       ),
@@ -75,6 +82,7 @@ export class PortInPattern extends ExitPattern {
     super({
       text,
       names: (exit) => touches(exit, "in", port, size),
+      access: accessAt("in", port, size),
       begin: () => ({
         text,
         offer: (exit) => isAt(exit, "in", port, size) ? { ...MATCH, count: exit.count } : MISMATCH,
@@ -104,6 +112,7 @@ export class PortInPattern extends ExitPattern {
             ...definitionOf(this),
             text: headText("in", port, size),
             names: (exit) => touches(exit, "in", port, size),
+            access: plainRead(accessAt("in", port, size), answer),
           },
           answer,
           (exit, _, first) => isAt(exit, "in", placeOf(port, first), size) ? exit : undefined,
@@ -140,6 +149,15 @@ export function portIn(port: number | typeof any, size?: 1 | 2 | 4): PortInPatte
 function sizeOf(data: ExpectedData | undefined): 1 | 2 | 4 | undefined {
   if (typeof data === "string" || Array.isArray(data) || data instanceof Uint8Array) return 1;
   return naturalSize(data) as 1 | 2 | 4 | undefined;
+}
+
+function accessAt(
+  direction: IoExit["direction"],
+  port: number | typeof any,
+  size: number | undefined,
+): AccessPlace {
+  const place = port === any ? undefined : port;
+  return { isMmio: false, isWrite: direction === "out", place, size };
 }
 
 function isAt(

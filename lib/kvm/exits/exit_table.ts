@@ -17,6 +17,15 @@ import { kvm_run, type KvmRun } from "../abi/structs/run.ts";
 import { run_exits } from "../abi/structs/run_exits.ts";
 import type { AnsweredReason, EmulationFailure, Exit, ExitAnswers, ExitBase } from "./exit.ts";
 
+/** Where the payload of the commonest exits has what: they are read one by one, because most of an exit's time is this. */
+const IO = {
+  direction: kvm_run.offsetOf("io.direction"),
+  size: kvm_run.offsetOf("io.size"),
+  port: kvm_run.offsetOf("io.port"),
+  count: kvm_run.offsetOf("io.count"),
+  dataOffset: kvm_run.offsetOf("io.data_offset"),
+};
+
 /** Where the union of all payloads begins. */
 const PAYLOAD = kvm_run.offsetOf("padding");
 const PAYLOAD_SIZE = kvm_run.sizeOf("padding");
@@ -33,6 +42,9 @@ const TDVMCALL = {
 
 /** The names of the accesses that `in` and `out` make, by their bytes. */
 const PORT_ACCESS: Readonly<Record<number, string>> = { 1: "byte", 2: "word", 4: "dword" };
+
+/** So many are copied one by one. */
+const FEW_BYTES = 16;
 
 /** The most bytes that one line shows. */
 const MOST_BYTES = 48;
@@ -91,12 +103,15 @@ export const EXITS: { readonly [Reason in ExitReasonName]: ExitKind<Reason> } = 
   },
   IO: {
     decode(view) {
-      const { direction, size, port, count, data_offset } = run_exits.io.read(view, PAYLOAD);
-      const isOut = direction === KVM_EXIT_IO.OUT;
-      const data = bytesAt(view, Number(data_offset), size * count);
+      const isOut = view.getUint8(IO.direction) === KVM_EXIT_IO.OUT;
+      const size = view.getUint8(IO.size);
+      const count = view.getUint32(IO.count, true);
+      const offset = view.getUint32(IO.dataOffset, true) +
+        view.getUint32(IO.dataOffset + 4, true) * 2 ** 32;
+      const data = bytesAt(view, offset, size * count);
       return {
         direction: isOut ? "out" : "in",
-        port,
+        port: view.getUint16(IO.port, true),
         size,
         count,
         data: isOut ? data : data.fill(0),
@@ -378,7 +393,12 @@ export function opaquePayload(view: DataView): { payload: Uint8Array } {
 function bytesAt(view: DataView, offset: number, length: number): Uint8Array {
   const start = Math.min(offset, view.byteLength);
   const end = Math.min(start + length, view.byteLength);
-  return new Uint8Array(view.buffer, view.byteOffset + start, end - start).slice();
+  const bytes = new Uint8Array(end - start);
+  // Another view of the buffer costs more than all else of an exit that carries a few bytes.
+  if (bytes.length > FEW_BYTES) {
+    bytes.set(new Uint8Array(view.buffer, view.byteOffset + start, bytes.length));
+  } else for (let at = 0; at < bytes.length; at++) bytes[at] = view.getUint8(start + at);
+  return bytes;
 }
 
 function msrPayload(view: DataView): PayloadOf<"X86_RDMSR"> {

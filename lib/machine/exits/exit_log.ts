@@ -309,21 +309,26 @@ export class ExitRecorder implements ExitLog {
     return undefined;
   }
 
+  #value(at: number): bigint {
+    const low = BigInt(this.#words[at + VALUE_LOW]);
+    const high = this.#words[at + VALUE_HIGH];
+    return high === 0 ? low : BigInt(high) << 32n | low;
+  }
+
   #record(position: number): ExitRecord {
     const index = position % this.#capacity;
-    const record = this.#words.subarray(RECORD_WORDS * index, RECORD_WORDS * (index + 1));
-    const flags = record[FLAGS];
+    const words = this.#words;
+    const at = RECORD_WORDS * index;
+    const flags = words[at + FLAGS];
     return {
       number: position + 1,
-      cpu: record[CPU],
-      reason: record[REASON],
+      cpu: words[at + CPU],
+      reason: words[at + REASON],
       isWrite: (flags & WRITE) !== 0,
-      address: record[ADDRESS_HIGH] * WORD + record[ADDRESS_LOW],
+      address: words[at + ADDRESS_HIGH] * WORD + words[at + ADDRESS_LOW],
       size: flags >> SIZE_SHIFT,
-      count: record[COUNT],
-      value: (flags & KNOWN) === 0
-        ? undefined
-        : BigInt(record[VALUE_HIGH]) << 32n | BigInt(record[VALUE_LOW]),
+      count: words[at + COUNT],
+      value: (flags & KNOWN) === 0 ? undefined : this.#value(at),
       faulted: (flags & FAULTED) !== 0,
       answeredBy: this.#answeredBy[index],
       fault: this.#fault[index],

@@ -20,6 +20,7 @@ import {
   checkExitsOptions,
   checkRunOptions,
   checkRunOptionsWithoutEnd,
+  type ExitFollower,
   type ExitsOptions,
   type ObservedExit,
   type RunOptions,
@@ -92,7 +93,7 @@ export class RunControl {
     const exit = this.#drive.run(options, () => {
       this.beginRun();
       this.#begin(undefined);
-      const exit = this.#runToEnd() ?? this.#lastHalt();
+      const exit = this.#runToEnd() ?? this.progress.lastHalt();
       this.#parts.ends.check(this.progress.runner.parts.cpu, exit);
       return exit;
     });
@@ -166,11 +167,7 @@ export class RunControl {
     });
   }
 
-  /**
-   * Checks, at the end of a run, what was injected: see {@linkcode checkPending}.
-   *
-   * @param options Those of the run.
-   */
+  /** Checks, at the end of a run with these options, what was injected: see {@linkcode checkPending}. */
   checkPending({ pending, cpus }: Pick<ExitsOptions, "pending" | "cpus">): void {
     const { runners } = this.#parts;
     if (isForTheTest(this.progress.runner.lastExit)) return;
@@ -181,19 +178,15 @@ export class RunControl {
     );
   }
 
-  /**
-   * The exits of a part of a run, whose end says nothing of what was injected: see {@linkcode checkPending}.
-   *
-   * @param isPassed Whether nobody looks at the latest exit, an answered one: KVM finishes it when the guest goes on.
-   */
-  observe(options: ExitsOptions, isPassed?: () => boolean): ExitIteration {
-    return new ExitIteration(this.#steps(options, isPassed));
+  /** The exits of a part of a run, whose end says nothing of what was injected: see {@linkcode checkPending}. */
+  observe(options: ExitsOptions, follower?: ExitFollower): ExitIteration {
+    return new ExitIteration(this.#steps(options, follower));
   }
 
-  #steps(options: ExitsOptions, isPassed = () => false): IterationSteps {
+  #steps(options: ExitsOptions, follower?: ExitFollower): IterationSteps {
     const { ends } = this.#parts;
     const { progress } = this;
-    const body = () => this.#observeOne(options, isPassed);
+    const body = () => this.#observeOne(options, follower);
     let time: RunTime | undefined;
     let latest: ObservedExit | undefined;
     return {
@@ -411,14 +404,6 @@ export class RunControl {
     return this.#parts.scheduler.park(this.progress.runner);
   }
 
-  /** What a run ends with where no CPU can go on. */
-  #lastHalt(): Exit {
-    if (this.progress.halt !== undefined) return this.progress.halt;
-    throw new TypeError(
-      "Cannot run the machine: all of its CPUs wait for a SIPI, and none is left to send one",
-    );
-  }
-
   /** The fault that the latest exit reports, where it is one of the guest's fault catcher. */
   #caught(): CaughtFault | undefined {
     const { catcher, loop, debug, vcpu: { kvmRun } } = this.progress.runner.parts;
@@ -434,27 +419,61 @@ export class RunControl {
   }
 
   /** The next exit that somebody looks at. */
-  #observeOne({ before }: ExitsOptions, isPassed: () => boolean): ObservedExit | undefined {
+  #observeOne(
+    { before }: ExitsOptions,
+    follower: ExitFollower | undefined,
+  ): ObservedExit | undefined {
     for (;;) {
-      const observed = this.#observe(before);
-      const isAnswered = observed?.answeredBy !== undefined && observed.fault === undefined;
-      if (!isAnswered || !goesOn(observed.exit) || this.#drive.stopAsked || !isPassed()) {
-        return observed;
+      this.#answerLatest();
+      if (!this.#runToExit()) return undefined;
+      const { runner } = this.progress;
+      if (follower !== undefined && this.#isTaken(follower)) {
+        const isLooked = runner.parts.loop.unanswered || this.#drive.stopAsked;
+        if (!isLooked && follower.isPassed()) continue;
+        return this.#observed(runner.seeLatest());
       }
+      const observed = this.#look(before);
+      const isAnswered = observed.answeredBy !== undefined && observed.fault === undefined;
+      const isOver = !isAnswered || !goesOn(observed.exit) || this.#drive.stopAsked;
+      if (isOver || follower?.isPassed() !== true) return observed;
     }
+  }
+
+  /** Has the machine's devices answer the latest exit, where nobody has. */
+  #answerLatest(): void {
+    const { parts: { loop, cpu }, lastExit } = this.progress.runner;
+    if (loop.unanswered && !loop.dispatch()) throw new UnhandledExitError(cpu, lastExit!);
+  }
+
+  /** Whether somebody takes the latest exit without having it decoded. It is answered then, if it can be. */
+  #isTaken(follower: ExitFollower): boolean {
+    const { runner } = this.progress;
+    const { loop, catcher, cpu, vcpu: { kvmRun } } = runner.parts;
+    if (catcher !== undefined && FaultCatcher.isCandidate(kvmRun)) return false;
+    runner.checkIsGuests();
+    const taken = follower.takes(kvmRun, cpu.number);
+    if (taken === undefined) return false;
+    if (taken.bytes !== undefined) loop.answer(taken.bytes, follower.by);
+    else {
+      // What a transcript foresees, a device sees all the same: a serial line keeps its text.
+      loop.dispatch();
+      loop.acknowledge(follower.by);
+    }
+    return true;
   }
 
   /** The next exit; undefined where no CPU is left that could have one. */
   #observe(before: ExitsOptions["before"]): ObservedExit | undefined {
-    const unanswered = this.progress.runner;
-    if (unanswered.parts.loop.unanswered && !unanswered.parts.loop.dispatch()) {
-      throw new UnhandledExitError(unanswered.parts.cpu, unanswered.lastExit!);
-    }
-    if (!this.#runToExit()) return undefined;
-    const runner = this.progress.runner;
+    this.#answerLatest();
+    return this.#runToExit() ? this.#look(before) : undefined;
+  }
+
+  /** The latest exit, of which nobody has been told. */
+  #look(before: ExitsOptions["before"]): ObservedExit {
+    const { runner } = this.progress;
     runner.checkIsGuests();
-    const { loop, cpu, vcpu } = runner.parts;
-    const exit = runner.see(vcpu.kvmRun.exit());
+    const { loop, cpu } = runner.parts;
+    const exit = runner.seeLatest();
     const fault = this.#caught();
     const answer = before?.(exit, fault, cpu.number);
     if (isPromise(answer)) throw asyncError(answer, "iterate exits with an async `before`");
@@ -463,11 +482,15 @@ export class RunControl {
     else if (fault !== undefined) {
       if (answer !== undefined) loop.acknowledge(answer.by);
     } else {
-      // What a transcript foresees, a device sees all the same: a serial line keeps its text.
       loop.dispatch();
       if (answer !== undefined) loop.acknowledge(answer.by);
     }
     if (!this.#beginsAgain(exit) && this.#parts.ends.isWanted(exit)) this.#resetIfAsked();
+    return this.#observed(exit, fault);
+  }
+
+  #observed(exit: Exit, fault?: CaughtFault): ObservedExit {
+    const { cpu } = this.progress.runner.parts;
     const { number, answeredBy, description, value } = cpu.log.latest!;
     return { number, cpu: cpu.number, exit, fault, answeredBy, description, value };
   }

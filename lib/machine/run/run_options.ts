@@ -1,4 +1,5 @@
 import type { Address } from "../../guest/address.ts";
+import type { KvmRunPage } from "../../kvm/kvm_run_page.ts";
 import type { AnswerFields, Exit } from "../../kvm/exits/exit.ts";
 import { checkOptions, type NamesOf, type OptionNames } from "../../x86/defined_entries.ts";
 import type { RegisterValues } from "../registers/registers.ts";
@@ -118,6 +119,20 @@ export interface ExitAnswer {
   readonly bytes?: Uint8Array;
   /** For an exit that is neither IO nor MMIO, and waits for an answer: its fields. */
   readonly fields?: AnswerFields;
+}
+
+/** Who follows a guest by its exits, and does not look at those that are as they should be. */
+export interface ExitFollower {
+  /** Its name, for tables of exits. */
+  readonly by: string;
+  /**
+   * Takes the latest exit as `kvm_run` holds it.
+   *
+   * @returns The answer of a read, in as many bytes as it has, where there is one; undefined where the exit is to be decoded.
+   */
+  takes(kvmRun: KvmRunPage, cpu: number): { readonly bytes?: Uint8Array } | undefined;
+  /** Whether nobody looks at the latest exit, an answered one: KVM finishes it when the guest goes on. */
+  isPassed(): boolean;
 }
 
 /**

@@ -63,6 +63,14 @@ export class RunProgress {
     if (exitPort !== undefined) this.#parts.exitPort?.restore(exitPort);
   }
 
+  /** What a run ends with where no CPU can go on. @throws {TypeError} When none has halted. */
+  lastHalt(): Exit {
+    if (this.halt !== undefined) return this.halt;
+    throw new TypeError(
+      "Cannot run the machine: all of its CPUs wait for a SIPI, and none is left to send one",
+    );
+  }
+
   /**
    * Checks that nobody runs the guest.
    *
