@@ -68,12 +68,22 @@ export class OwnedFd implements Disposable {
     return this.#fd >= 0;
   }
 
+  /**
+   * Gives it to another owner: this one is as if it were disposed, and nothing is closed.
+   *
+   * @throws {TypeError} Once it is disposed.
+   */
+  give(): number {
+    const fd = this.number;
+    this.#fd = -1;
+    countHandle("fds", -1);
+    return fd;
+  }
+
   /** Closes it; a second call does nothing. */
   [Symbol.dispose](): void {
     if (this.#fd < 0) return;
-    const fd = this.#fd;
-    this.#fd = -1;
-    countHandle("fds", -1);
+    const fd = this.give();
     // The result is of no use: Linux frees the descriptor even when close(2) fails.
     this.#libc.close(fd);
   }
@@ -97,12 +107,19 @@ export class Mapping implements Disposable {
   #bytes: Uint8Array<ArrayBuffer>;
 
   /**
-   * Maps `length` bytes of `fd`, readable and writable, from `offset` on, a multiple of 4096.
+   * Maps `length` bytes of `fd`, readable and writable, from `offset` on, a multiple of 4096; or takes what
+   * {@linkcode Mapping.give} gave.
    *
    * @throws {SystemError} When the kernel refuses.
    */
-  constructor(libc: Libc, fd: number, length: number, what: string, offset: number = 0) {
-    const address = libc.mmap(length, PROT.READ | PROT.WRITE, MAP.SHARED, fd, offset);
+  constructor(
+    libc: Libc,
+    fd: number,
+    length: number,
+    what: string,
+    offset: number = 0,
+    address: bigint = libc.mmap(length, PROT.READ | PROT.WRITE, MAP.SHARED, fd, offset),
+  ) {
     if (address === MAP_FAILED) {
       throw new SystemError("mmap", libc.errno(), `${length} bytes of ${what} were not mapped`);
     }
@@ -130,13 +147,19 @@ export class Mapping implements Disposable {
     return this.#bytes;
   }
 
-  /** Unmaps it; a second call does nothing. */
-  [Symbol.dispose](): void {
-    if (this.#view === UNMAPPED) return;
+  /** Gives it to another owner: this one is as if it were disposed, and what was mapped stays at this address. */
+  give(): bigint {
     this.#view = UNMAPPED;
     this.#words = NO_WORDS;
     this.#bytes = NO_BYTES;
     countHandle("mappings", -1);
+    return this.#address;
+  }
+
+  /** Unmaps it; a second call does nothing. */
+  [Symbol.dispose](): void {
+    if (this.#view === UNMAPPED) return;
+    this.give();
     this.#libc.munmap(this.#address, this.#length);
   }
 }

@@ -1,5 +1,5 @@
 import type { Libc } from "../ffi/libc.ts";
-import type { OwnedFd } from "../ffi/handles.ts";
+import { OwnedFd } from "../ffi/handles.ts";
 import type { Struct, Writable } from "../ffi/struct.ts";
 import type { CapabilityName } from "./abi/capabilities.ts";
 import { type IoctlName, IOCTLS } from "./abi/ioctls.ts";
@@ -22,6 +22,44 @@ export interface IoctlOptions {
 /** Hears of an ioctl that the kernel has carried out, with its argument. It keeps a copy of that, or nothing. */
 export type IoctlObserver = (name: IoctlName, argument: number | Uint8Array<ArrayBuffer>) => void;
 
+/** Where a `struct kvm_msrs` has how many there are, and the number of the first, and how far they are apart. */
+const MSRS = { count: 0, first: 8, size: 16 };
+
+/** What was asked of a VM or a vCPU: whether it can be made as new again depends on that. */
+export interface AskedOfKvm {
+  /** The ioctls that were made on it, but for KVM_RUN. */
+  readonly made: ReadonlySet<IoctlName>;
+  /** The numbers of the MSRs that were set. */
+  readonly msrsSet: ReadonlySet<number>;
+  /** Forgets what was asked so far. */
+  forget(): void;
+}
+
+/** The descriptor of a VM or a vCPU, which notes what is asked of it. */
+export class KvmFd extends OwnedFd implements AskedOfKvm {
+  /** See {@linkcode AskedOfKvm.made}. */
+  readonly made: Set<IoctlName> = new Set();
+  /** See {@linkcode AskedOfKvm.msrsSet}. */
+  readonly msrsSet: Set<number> = new Set();
+
+  /** Notes an ioctl that is about to be made. */
+  note(name: IoctlName, argument: number | Uint8Array<ArrayBuffer>): void {
+    this.made.add(name);
+    if (name !== "KVM_SET_MSRS" || typeof argument === "number") return;
+    const view = new DataView(argument.buffer, argument.byteOffset, argument.length);
+    const count = view.getUint32(MSRS.count, true);
+    for (let index = 0; index < count; index++) {
+      this.msrsSet.add(view.getUint32(MSRS.first + index * MSRS.size, true));
+    }
+  }
+
+  /** See {@linkcode AskedOfKvm.forget}. */
+  forget(): void {
+    this.made.clear();
+    this.msrsSet.clear();
+  }
+}
+
 /**
  * A file descriptor that takes ioctls, with what all of them need: the check of the capability, and
  * structures as plain objects. It does not own the descriptor.
@@ -32,8 +70,8 @@ export class IoctlTarget {
   readonly #fd: OwnedFd;
   readonly #ask: (name: CapabilityName) => number;
   readonly #before: () => void;
-  /** Those that were found once. A capability never goes away, so it is asked for once. */
-  readonly #present = new Set<CapabilityName>();
+  /** The capabilities that were found once. They never go away, so each is asked for once. */
+  readonly present: Set<CapabilityName>;
   /** Who hears of each. */
   observer: IoctlObserver | undefined;
 
@@ -41,14 +79,17 @@ export class IoctlTarget {
    * Makes ioctls on `fd`, which stays its owner's.
    *
    * @param ask What `KVM_CHECK_EXTENSION` says of a capability.
+   * @param present The capabilities that an earlier owner has found.
    * @param before Called before each.
    */
   constructor(
     libc: Libc,
     fd: OwnedFd,
     ask: (name: CapabilityName) => number,
+    present: Set<CapabilityName> = new Set(),
     before: () => void = () => {},
   ) {
+    this.present = present;
     this.libc = libc;
     this.#fd = fd;
     this.#ask = ask;
@@ -143,9 +184,9 @@ export class IoctlTarget {
   }
 
   #require(name: IoctlName, capability: CapabilityName): void {
-    if (this.#present.has(capability)) return;
+    if (this.present.has(capability)) return;
     if (this.#ask(capability) <= 0) throw new CapabilityError(name, capability);
-    this.#present.add(capability);
+    this.present.add(capability);
   }
 }
 
@@ -215,6 +256,7 @@ export function ioctl(
   context?: string,
 ): number {
   const request = IOCTLS[name].number;
+  if (fd instanceof KvmFd) fd.note(name, argument);
   for (;;) {
     const result = typeof argument === "number"
       ? libc.ioctl(fd.number, request, argument)

@@ -11,7 +11,7 @@ import { DeviceAttributes } from "./device.ts";
 import { ioctl, IoctlTarget } from "./ioctl_target.ts";
 import { msrIndices, readMsrs } from "./vcpu/vcpu_msrs.ts";
 import { kvmLibc } from "./remote/kvm_choice.ts";
-import { Vm } from "./vm.ts";
+import { type GivenVm, Vm } from "./vm.ts";
 
 /** Where the kernel offers KVM. */
 export const KVM_DEVICE = "/dev/kvm";
@@ -81,6 +81,20 @@ export class Kvm implements Disposable {
     }
     cleanup.move();
     return kvm;
+  }
+
+  /** Takes ownership of an open `/dev/kvm`, which {@linkcode Kvm.give} gave. */
+  static take(libc: Libc, fd: number): Kvm {
+    return new Kvm(libc, fd);
+  }
+
+  /**
+   * Gives its descriptor to another owner: it is disposed then, and nothing is closed.
+   *
+   * @throws {TypeError} Once it is disposed.
+   */
+  give(): number {
+    return this.#fd.give();
   }
 
   /**
@@ -192,7 +206,12 @@ export class Kvm implements Disposable {
   createVm(): Vm {
     const mmapSize = this.vcpuMmapSize;
     const fd = ioctl(this.#libc, this.#fd, "KVM_CREATE_VM", MACHINE_TYPE_DEFAULT);
-    return new Vm(this.#libc, fd, mmapSize, (name) => capabilityOfHost(this.#libc, name));
+    return this.takeVm({ fd, vcpuMmapSize: mmapSize });
+  }
+
+  /** Takes ownership of a VM, which {@linkcode Vm.give} gave. */
+  takeVm(given: GivenVm): Vm {
+    return new Vm(this.#libc, given, (name) => capabilityOfHost(this.#libc, name));
   }
 
   /** Closes `/dev/kvm`; a second call does nothing. VMs made from it live on. */

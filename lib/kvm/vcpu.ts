@@ -1,6 +1,6 @@
 import { ERRNO } from "../ffi/errors.ts";
 import type { Libc, Pages } from "../ffi/libc.ts";
-import { Mapping, OwnedFd } from "../ffi/handles.ts";
+import { Mapping } from "../ffi/handles.ts";
 import { CAPABILITIES, type CapabilityName } from "./abi/capabilities.ts";
 import { EXIT_REASON } from "./abi/exit_reasons.ts";
 import { type IoctlName, IOCTLS } from "./abi/ioctls.ts";
@@ -11,7 +11,13 @@ import { kvm_enable_cap, kvm_signal_mask } from "./abi/structs/vcpu.ts";
 import { CoalescedRing } from "./coalesced_ring.ts";
 import { DirtyRing } from "./dirty_ring.ts";
 import { DeviceAttributes } from "./device.ts";
-import { type IoctlObserver, IoctlTarget, structBytes } from "./ioctl_target.ts";
+import {
+  type AskedOfKvm,
+  type IoctlObserver,
+  IoctlTarget,
+  KvmFd,
+  structBytes,
+} from "./ioctl_target.ts";
 import { KvmError } from "./errors.ts";
 import { KvmRunPage } from "./kvm_run_page.ts";
 import { StatsFd } from "./stats_fd.ts";
@@ -31,6 +37,18 @@ const REASON_WORD = kvm_run.offsetOf("exit_reason") / Uint32Array.BYTES_PER_ELEM
 
 /** Bytes of the kernel's `sigset_t`; libc's is longer. */
 const SIGNAL_SET_SIZE = 8;
+
+/** A vCPU between two owners. */
+export interface GivenVcpu {
+  /** Its descriptor. */
+  readonly fd: number;
+  /** Its id. */
+  readonly id: number;
+  /** Where its `kvm_run` is mapped; undefined of one that was just created. */
+  readonly kvmRun?: bigint;
+  /** The capabilities that were found; undefined of one that was just created. */
+  readonly present?: Set<CapabilityName>;
+}
 
 /**
  * One virtual CPU: the file descriptor that `KVM_CREATE_VCPU` returned, and the `kvm_run` structure that
@@ -53,7 +71,7 @@ const SIGNAL_SET_SIZE = 8;
  */
 export class Vcpu implements Disposable {
   readonly #libc: Libc;
-  readonly #fd: OwnedFd;
+  readonly #fd: KvmFd;
   readonly #mapping: Mapping;
   /** Keeps the VM's memory from being collected: the kernel writes to it as long as a vCPU can run. */
   readonly memory: ReadonlyMap<number, Pages>;
@@ -75,6 +93,8 @@ export class Vcpu implements Disposable {
   unfinished: (() => void) | undefined;
   readonly #target: IoctlTarget;
   readonly #dirtyRingSize: number;
+  #isShared = false;
+  #hasFailed = false;
   /** Registers, as structures. */
   readonly registers: VcpuRegisters;
   /** Floating-point and vector state. */
@@ -99,11 +119,10 @@ export class Vcpu implements Disposable {
    */
   readonly attributes: DeviceAttributes;
 
-  /** Use {@linkcode Vm.createVcpu}. Takes ownership of `fd`, and closes it when the mapping fails. */
+  /** Use {@linkcode Vm.createVcpu}. Takes ownership of the descriptor, and closes it when the mapping fails. */
   constructor(
     libc: Libc,
-    fd: number,
-    id: number,
+    { fd, id, kvmRun, present }: GivenVcpu,
     mmapSize: number,
     memory: ReadonlyMap<number, Pages>,
     ask: (name: CapabilityName) => number,
@@ -114,11 +133,15 @@ export class Vcpu implements Disposable {
     this.id = id;
     this.#dirtyRingSize = dirtyRingSize;
     this.memory = memory;
-    this.#fd = cleanup.use(new OwnedFd(libc, fd, `vCPU ${id}`));
-    this.#mapping = cleanup.use(new Mapping(libc, fd, mmapSize, `kvm_run of vCPU ${id}`));
+    this.#fd = cleanup.use(new KvmFd(libc, fd, `vCPU ${id}`));
+    this.#mapping = cleanup.use(
+      new Mapping(libc, fd, mmapSize, `kvm_run of vCPU ${id}`, 0, kvmRun),
+    );
+    // The kernel reads some of it, and nobody is to see what another has left there.
+    if (kvmRun !== undefined) this.#mapping.bytes.fill(0);
     this.kvmRun = new KvmRunPage(this.#mapping);
     this.coalescedRing = new CoalescedRing(this.#mapping);
-    const target = new IoctlTarget(libc, this.#fd, ask, () => this.unfinished?.());
+    const target = new IoctlTarget(libc, this.#fd, ask, present, () => this.unfinished?.());
     this.#target = target;
     this.registers = new VcpuRegisters(target, this.kvmRun);
     this.fpu = new VcpuFpu(target);
@@ -139,6 +162,7 @@ export class Vcpu implements Disposable {
    * @throws {TypeError} Once it is disposed.
    */
   get fd(): number {
+    this.#isShared = true;
     return this.#fd.number;
   }
 
@@ -161,6 +185,7 @@ export class Vcpu implements Disposable {
     const errno = this.#libc.errno();
     if (errno === ERRNO.EINTR || errno === ERRNO.EAGAIN) return errno;
     if (this.kvmRun.exitReason === EXIT_REASON.MEMORY_FAULT) return 0;
+    this.#hasFailed = true;
     throw new KvmError("KVM_RUN", errno, `on vCPU ${this.id}`);
   }
 
@@ -259,6 +284,26 @@ export class Vcpu implements Disposable {
   getStatsFd(): StatsFd {
     const fd = this.#target.call("KVM_GET_STATS_FD");
     return new StatsFd(this.#libc, fd, `the statistics of vCPU ${this.id}`);
+  }
+
+  /** What was asked of it since that was forgotten last. */
+  get asked(): AskedOfKvm {
+    return this.#fd;
+  }
+
+  /** Whether nobody but its owner can have run it, and no run has failed. */
+  get isIntact(): boolean {
+    return !this.#isShared && !this.#hasFailed;
+  }
+
+  /**
+   * Gives its descriptor to another owner, with what is mapped: it is disposed then, and nothing is closed.
+   *
+   * @throws {TypeError} Once it is disposed.
+   */
+  give(): GivenVcpu {
+    const { present } = this.#target;
+    return { fd: this.#fd.give(), id: this.id, kvmRun: this.#mapping.give(), present };
   }
 
   /** Unmaps `kvm_run` and closes the vCPU; a second call does nothing. */

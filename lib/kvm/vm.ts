@@ -1,7 +1,6 @@
 import { ERRNO } from "../ffi/errors.ts";
 import type { Libc, Pages } from "../ffi/libc.ts";
 import { PAGE_SIZE } from "../ffi/mman.ts";
-import { OwnedFd } from "../ffi/handles.ts";
 import { CAPABILITIES, type CapabilityName } from "./abi/capabilities.ts";
 import type { IoctlName } from "./abi/ioctls.ts";
 import { KVM_CREATE_DEVICE, KVM_MEM } from "./abi/constants.ts";
@@ -9,10 +8,17 @@ import { kvm_create_device } from "./abi/structs/device.ts";
 import { kvm_userspace_memory_region } from "./abi/structs/memory.ts";
 import { kvm_enable_cap } from "./abi/structs/vcpu.ts";
 import { Device, DeviceAttributes } from "./device.ts";
-import { ioctl, type IoctlObserver, IoctlTarget, structBytes } from "./ioctl_target.ts";
+import {
+  type AskedOfKvm,
+  ioctl,
+  type IoctlObserver,
+  IoctlTarget,
+  KvmFd,
+  structBytes,
+} from "./ioctl_target.ts";
 import { KvmError } from "./errors.ts";
 import { StatsFd } from "./stats_fd.ts";
-import { Vcpu } from "./vcpu.ts";
+import { type GivenVcpu, Vcpu } from "./vcpu.ts";
 import { VmClock, VmPit } from "./vm/vm_timers.ts";
 import { VmEncryption } from "./vm/vm_encryption.ts";
 import { VmFilters } from "./vm/vm_filters.ts";
@@ -45,6 +51,16 @@ export interface MemoryRegion {
   readonly logDirtyPages?: boolean;
 }
 
+/** A VM between two owners. */
+export interface GivenVm {
+  /** Its descriptor. */
+  readonly fd: number;
+  /** The size of the mapping of each of its vCPUs. */
+  readonly vcpuMmapSize: number;
+  /** The capabilities that were found; undefined of one that was just created. */
+  readonly present?: Set<CapabilityName>;
+}
+
 /**
  * One virtual machine: the file descriptor that `KVM_CREATE_VM` returned. Its ioctls that are not here are
  * grouped by what they are about; each method has the ioctl's name in camel case.
@@ -60,7 +76,7 @@ export interface MemoryRegion {
  */
 export class Vm implements Disposable {
   readonly #libc: Libc;
-  readonly #fd: OwnedFd;
+  readonly #fd: KvmFd;
   readonly #vcpuMmapSize: number;
   /**
    * The kernel has the addresses of this memory: it must not be collected as long as the VM, or a vCPU of
@@ -87,18 +103,17 @@ export class Vm implements Disposable {
   /** Attributes of the VM, gated by KVM_CAP_VM_ATTRIBUTES, which no x86 kernel has so far. */
   readonly attributes: DeviceAttributes;
 
-  /** Use {@linkcode Kvm.createVm}. Takes ownership of `fd`. */
+  /** Use {@linkcode Kvm.createVm}. Takes ownership of the descriptor. */
   constructor(
     libc: Libc,
-    fd: number,
-    vcpuMmapSize: number,
+    { fd, vcpuMmapSize, present }: GivenVm,
     askHost: (name: CapabilityName) => number,
   ) {
     this.#libc = libc;
-    this.#fd = new OwnedFd(libc, fd, "the VM");
+    this.#fd = new KvmFd(libc, fd, "the VM");
     this.#vcpuMmapSize = vcpuMmapSize;
     this.#askHost = askHost;
-    const target = new IoctlTarget(libc, this.#fd, (name) => this.capability(name));
+    const target = new IoctlTarget(libc, this.#fd, (name) => this.capability(name), present);
     this.#target = target;
     this.memory = new VmMemory(target, this.#pages);
     this.interrupts = new VmInterrupts(target);
@@ -267,16 +282,40 @@ export class Vm implements Disposable {
    */
   createVcpu(id: number): Vcpu {
     const fd = ioctl(this.#libc, this.#fd, "KVM_CREATE_VCPU", id, `with id ${id}`);
+    return this.takeVcpu({ fd, id });
+  }
+
+  /** Takes ownership of a vCPU of it, which {@linkcode Vcpu.give} gave. */
+  takeVcpu(given: GivenVcpu): Vcpu {
     const ask = (name: CapabilityName) => this.#ask(name);
     return new Vcpu(
       this.#libc,
-      fd,
-      id,
+      given,
       this.#vcpuMmapSize,
       this.#pages,
       ask,
       this.#dirtyRingSize,
     );
+  }
+
+  /** What was asked of it since that was forgotten last. */
+  get asked(): AskedOfKvm {
+    return this.#fd;
+  }
+
+  /** Deletes all its memory slots. */
+  deleteMemorySlots(): void {
+    for (const slot of [...this.#pages.keys()]) this.deleteMemorySlot(slot);
+  }
+
+  /**
+   * Gives its descriptor to another owner: it is disposed then, and nothing is closed.
+   *
+   * @throws {TypeError} Once it is disposed.
+   */
+  give(): GivenVm {
+    const { present } = this.#target;
+    return { fd: this.#fd.give(), vcpuMmapSize: this.#vcpuMmapSize, present };
   }
 
   /**

@@ -44,6 +44,7 @@ import { SLICE_MILLISECONDS, SpinWatch } from "./run/spin_watch.ts";
 import { TimeLimit } from "./run/time_limit.ts";
 import type { Snapshot } from "./snapshot/snapshot.ts";
 import { Snapshots } from "./snapshot/snapshots.ts";
+import { showsAllState } from "./snapshot/unfinished.ts";
 import { ExitTrace } from "./viewer/exit_trace.ts";
 import { TimeLimitError } from "./run/run_errors.ts";
 
@@ -412,9 +413,12 @@ export class Board implements Disposable {
     this.#attached?.[Symbol.dispose]();
     this.snapshots?.[Symbol.dispose]();
     this.#parts.dirtyPages?.[Symbol.dispose]();
-    for (const { vcpu } of this.cpus) vcpu[Symbol.dispose]();
-    this.vm[Symbol.dispose]();
-    this.kvm[Symbol.dispose]();
+    const { keep } = this.#parts;
+    if (keep === undefined || !showsAllState(this.log, this.#runners) || !keep()) {
+      for (const { vcpu } of this.cpus) vcpu[Symbol.dispose]();
+      this.vm[Symbol.dispose]();
+      this.kvm[Symbol.dispose]();
+    }
     this.#parts.slots[Symbol.dispose]();
     for (const { store } of this.cpus) store.forget();
     this.#coverage?.[Symbol.dispose]();

@@ -68,4 +68,9 @@ export interface BoardInit {
   readonly timeoutScale: number;
   /** What it is told. */
   readonly settings: MachineSettings;
+  /**
+   * Keeps the VM and the vCPUs for another machine, if that can be: else they are still to be closed. Undefined where they
+   * never are.
+   */
+  readonly keep: (() => boolean) | undefined;
 }

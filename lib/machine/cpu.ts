@@ -37,16 +37,16 @@ import type { InterleavingOptions } from "./run/interleaving.ts";
 const INDEX = /^\d+$/;
 
 /**
- * The levels under a machine: every ioctl of KVM, typed. They stay the machine's: they cannot be disposed, nor
- * the vCPU run.
+ * The levels under a machine: every ioctl of KVM, typed. They stay the machine's: they cannot be disposed nor given
+ * away, nor the vCPU run.
  */
 export interface KvmLevels {
   /** `/dev/kvm`. */
-  readonly kvm: Omit<Kvm, typeof Symbol.dispose>;
+  readonly kvm: Omit<Kvm, typeof Symbol.dispose | "give" | "takeVm">;
   /** The machine's VM. */
-  readonly vm: Omit<Vm, typeof Symbol.dispose>;
+  readonly vm: Omit<Vm, typeof Symbol.dispose | "give" | "takeVcpu" | "asked">;
   /** The machine's CPU. Of `kvm_run` it has what the kernel says beside the exit. */
-  readonly vcpu: Omit<Vcpu, typeof Symbol.dispose | "run" | "kvmRun"> & {
+  readonly vcpu: Omit<Vcpu, typeof Symbol.dispose | "give" | "asked" | "run" | "kvmRun"> & {
     readonly kvmRun: Readonly<
       Pick<KvmRunPage, "readyForInterruptInjection" | "ifFlag" | "cr8" | "apicBase">
     >;

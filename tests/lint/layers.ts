@@ -133,6 +133,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
       "msrs",
       "report",
       "run",
+      "snapshot",
       "coverage",
       "viewer",
       "cpu.ts",

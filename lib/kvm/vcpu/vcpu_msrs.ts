@@ -42,18 +42,7 @@ export class VcpuMsrs {
    * @throws {MsrError} When one of them cannot be read; it says which.
    */
   getMsrBytes(indices: readonly number[]): Uint8Array<ArrayBuffer> {
-    const entries = this.getMsrs(indices);
-    const parts = Array.from(
-      { length: Math.ceil(entries.length / MOST_MSRS) },
-      (_, part) => entries.slice(part * MOST_MSRS, (part + 1) * MOST_MSRS),
-    );
-    const bytes = buffer(parts.reduce((sum, part) => sum + kvm_msrs.sizeFor(part.length), 0));
-    let at = 0;
-    for (const part of parts) {
-      kvm_msrs.write(new DataView(bytes.buffer), at, { entries: part });
-      at += kvm_msrs.sizeFor(part.length);
-    }
-    return bytes;
+    return readMsrBytes(this.#target, indices);
   }
 
   /**
@@ -87,6 +76,11 @@ const NMSRS = kvm_msrs.offsetOf("nmsrs");
 
 /** The kernel takes so many in one call: less than MAX_IO_MSRS of its x86.c, which is 256. */
 const MOST_MSRS = 255;
+const FULL_SIZE = kvm_msrs.sizeFor(MOST_MSRS);
+
+/** Where a `struct kvm_msrs` has the number of its first MSR, and how far that of the next is. */
+const FIRST_INDEX = kvm_msrs.offsetOf("entries[0].index");
+const ENTRY_SIZE = kvm_msrs.sizeFor(1) - kvm_msrs.sizeFor(0);
 
 /**
  * Reads MSRs, however many.
@@ -98,16 +92,37 @@ export function readMsrs(
   indices: readonly number[],
   options: IoctlOptions = {},
 ): KvmMsrEntry[] {
+  const bytes = readMsrBytes(target, indices, options);
+  const view = new DataView(bytes.buffer);
   const read: KvmMsrEntry[] = [];
-  while (read.length < indices.length) {
-    const part = indices.slice(read.length, read.length + MOST_MSRS);
-    const entries = part.map((index) => ({ index }));
-    const bytes = structBytes(kvm_msrs, { entries }, part.length);
-    const count = target.call("KVM_GET_MSRS", bytes, options);
-    if (count < part.length) throw new MsrError("KVM_GET_MSRS", indices, read.length + count);
-    read.push(...kvm_msrs.read(new DataView(bytes.buffer)).entries);
+  for (let at = 0; at < bytes.length; at += FULL_SIZE) {
+    read.push(...kvm_msrs.read(view, at).entries);
   }
   return read;
+}
+
+/** The same as bytes: one `struct kvm_msrs` behind the other, none but the last with less than the kernel takes at once. */
+function readMsrBytes(
+  target: IoctlTarget,
+  indices: readonly number[],
+  options: IoctlOptions = {},
+): Uint8Array<ArrayBuffer> {
+  const last = indices.length % MOST_MSRS;
+  const full = (indices.length - last) / MOST_MSRS;
+  const bytes = buffer(full * FULL_SIZE + (last === 0 ? 0 : kvm_msrs.sizeFor(last)));
+  const view = new DataView(bytes.buffer);
+  for (let done = 0; done < indices.length; done += MOST_MSRS) {
+    const at = done / MOST_MSRS * FULL_SIZE;
+    const part = bytes.subarray(at, at + FULL_SIZE);
+    const length = Math.min(MOST_MSRS, indices.length - done);
+    view.setUint32(at + NMSRS, length, true);
+    for (let index = 0; index < length; index++) {
+      view.setUint32(at + FIRST_INDEX + index * ENTRY_SIZE, indices[done + index], true);
+    }
+    const count = target.call("KVM_GET_MSRS", part, options);
+    if (count < length) throw new MsrError("KVM_GET_MSRS", indices, done + count);
+  }
+  return bytes;
 }
 
 /**

@@ -2,28 +2,16 @@ import { APIC_BASE_BIT } from "../../x86/registers/apic_base.ts";
 import { HostError } from "../../ffi/errors.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { AssemblyError } from "../../guest/diagnostic.ts";
-import { Kvm } from "../../kvm/kvm.ts";
 import { KvmError, MsrError } from "../../kvm/errors.ts";
 import { kvmLibc } from "../../kvm/remote/kvm_choice.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
-import type { Vm } from "../../kvm/vm.ts";
 import type { CpuState } from "../../x86/boot/cpu_state.ts";
-import { KVM_PRIVATE_PAGES } from "../../x86/layout.ts";
 import { Board } from "../board.ts";
 import type { Cpu } from "../cpu.ts";
-import { machineCpuid } from "../cpuid/machine_cpuid.ts";
-import {
-  checkCpuCount,
-  checkFeatures,
-  checkHasSingleStep,
-  checkHasSmm,
-} from "../host/host_checks.ts";
-import { createControllers } from "../interrupts/irqchip.ts";
+import { checkHasSingleStep } from "../host/host_checks.ts";
 import { Machine } from "../machine.ts";
 import { setMsrs } from "../msrs/msrs.ts";
-import { DirtyLog, type DirtyPages, DirtyRings } from "../memory/dirty_pages.ts";
 import { createSlots } from "../memory/memory_slots.ts";
-import { SlotTable } from "../memory/slot_table.ts";
 import { RegisterStore } from "../registers/register_store.ts";
 import { Examiner } from "../postmortem/postmortem.ts";
 import { setExaminer } from "../report/postmortem.ts";
@@ -32,6 +20,8 @@ import { checkTimeout, timeoutScale } from "../run/time_limit.ts";
 import type { BootOptions, Guest } from "./boot_options.ts";
 import { checkNames } from "../../x86/defined_entries.ts";
 import { type BootPlan, planBoot } from "./boot_plan.ts";
+import { createParts, type KvmParts } from "./kvm_parts.ts";
+import { drainPool, type KvmPool, poolFor } from "./kvm_pool.ts";
 import { placeSmmHandler } from "./smm_handler.ts";
 
 /** Errors about what the host lacks, or NASM refuses: none of them can be a fault of vmexit's own code. */
@@ -81,9 +71,11 @@ export function boot(guest: Guest, options: BootOptions = {}): Machine {
   }
 }
 
-function start(plan: BootPlan, libc: Libc = kvmLibc()): Machine {
+function start(plan: BootPlan, own: Libc | undefined): Machine {
+  const libc = own ?? kvmLibc();
+  const pool = own === undefined ? poolFor(libc, plan) : undefined;
   using cleanup = new DisposableStack();
-  const board = cleanup.use(makeBoard(plan, libc));
+  const board = cleanup.use(makeBoard(plan, libc, pool));
   for (const [range, handler] of plan.ports) board.devices.ports.on(range, handler);
   for (const [range, handler] of plan.mmio) board.devices.mmio.on(range, handler);
   board.beginRecord();
@@ -112,41 +104,29 @@ const WITHOUT_DEVICES: Partial<BootPlan> = {
 };
 
 /** A machine into which the guest is loaded, and whose CPUs stand where they start. */
-function makeBoard(plan: BootPlan, libc: Libc): Board {
+function makeBoard(plan: BootPlan, libc: Libc, pool?: KvmPool): Board {
   // What scales it is said before anything is made.
   checkTimeout(plan.timeout);
   const scale = timeoutScale();
   if (plan.interleaving !== undefined) checkHasSingleStep();
-  const slots = createSlots(libc, plan.slots);
-
   using cleanup = new DisposableStack();
-  for (const { pages } of slots) cleanup.use(pages);
-  const kvm = cleanup.use(Kvm.open(libc));
-  if (plan.hasSmm) checkHasSmm(kvm);
-  checkCpuCount(kvm, plan.starts.length);
-  const vm = cleanup.use(kvm.createVm());
-  const { entries, ofCpus, isAmd } = machineCpuid(kvm, plan.cpuid, plan.starts.length);
-  checkFeatures(entries, plan.state);
-  const dirtyPages = cleanup.use(dirtyPagesOf(vm, plan.dirtyPages));
-  const memory = new SlotTable(libc, vm, slots, dirtyPages, plan.hasSmm);
-  prepareVm(vm, plan);
-  const cpus = ofCpus.map((answers, number) => {
-    const vcpu = cleanup.use(vm.createVcpu(number));
-    vcpu.cpuid.setCpuid2(answers);
-    dirtyPages?.attach(vcpu);
-    return { vcpu, store: new RegisterStore(vcpu, isAmd) };
-  });
-  memory.noteWrites(cpus[0].vcpu);
+  const parts = takeParts(libc, plan, pool, cleanup);
+  const { kvm, vm, tssIsAvailable, dirtyPages } = parts;
+  const cpus = parts.vcpus.map((vcpu) => ({
+    vcpu,
+    store: new RegisterStore(vcpu, tssIsAvailable),
+  }));
   const board = cleanup.use(
     new Board({
       libc,
       kvm,
       vm,
       cpus,
-      slots: memory,
+      slots: parts.slots,
       dirtyPages,
       timeoutScale: scale,
       settings: plan,
+      keep: pool && (() => pool.keep(plan, parts)),
     }),
   );
   board.cpus[0].store.load(plan.state.registers, plan.state.specialRegisters);
@@ -157,16 +137,29 @@ function makeBoard(plan: BootPlan, libc: Libc): Board {
   return board;
 }
 
-function dirtyPagesOf(vm: Vm, plan: BootPlan["dirtyPages"]): DirtyPages | undefined {
-  if (plan === undefined) return undefined;
-  return plan === "log" ? new DirtyLog(vm) : new DirtyRings(vm, plan);
-}
-
-/** All that must be before the first vCPU. */
-function prepareVm(vm: Vm, plan: BootPlan): void {
-  vm.setRealModePages(KVM_PRIVATE_PAGES.taskState, KVM_PRIVATE_PAGES.identityMap);
-  for (const { name, args } of plan.capabilities) vm.enableCap(name, ...args);
-  createControllers(vm, plan);
+/** What KVM has of the machine: another's before, or made anew. */
+function takeParts(
+  libc: Libc,
+  plan: BootPlan,
+  pool: KvmPool | undefined,
+  cleanup: DisposableStack,
+): KvmParts {
+  const attempt = () => {
+    using own = new DisposableStack();
+    const slots = createSlots(libc, plan.slots);
+    for (const { pages } of slots) own.use(pages);
+    const parts = pool?.take(plan, slots, own) ?? createParts(libc, plan, slots, own);
+    if (pool !== undefined && !parts.isReused) pool.created(plan, parts);
+    cleanup.use(own.move());
+    return parts;
+  };
+  try {
+    return attempt();
+  } catch (error) {
+    // A host that has no more of something has it again once nothing waits; an emulated one may have ended since.
+    if (isRefusal(error) || drainPool() === 0) throw error;
+    return attempt();
+  }
 }
 
 /** Puts a CPU where it starts. One that waits for a SIPI stays as KVM has made it. */

@@ -167,6 +167,11 @@ export interface CommonOptions {
    * `VMEXIT_GUEST_COVERAGE` says.
    */
   readonly coverage?: boolean;
+  /**
+   * Whether the machine may have the VM of one that was disposed, reset to what a new one is, and leave it to another. Default
+   * false, unless `VMEXIT_REUSE` is 1. Only the statistics that KVM keeps of the VM tell the two apart: they go on.
+   */
+  readonly reuse?: boolean;
   /** How long a run may take, in milliseconds. Default 1000; `VMEXIT_TIMEOUT_SCALE` multiplies it. */
   readonly timeout?: number;
   /** Whether there is a serial line at COM1. Default true. */

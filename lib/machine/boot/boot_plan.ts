@@ -52,6 +52,8 @@ export interface BootPlan extends MachineSettings {
   readonly dirtyPages: "log" | number | undefined;
   /** Capabilities of the VM that are switched on. */
   readonly capabilities: readonly EnabledCapability[];
+  /** Whether its VM may have been another machine's, and be another's afterwards; undefined where the test does not say. */
+  readonly reuse: boolean | undefined;
   /** What CPUID answers, where that is not simply all that KVM supports. */
   readonly cpuid: CpuidPlan;
   /** The state of the mode in which the guest starts, with what it needs in memory. */
@@ -124,6 +126,7 @@ export function planBoot(guest: Guest, options: BootOptions): BootPlan {
     slots,
     dirtyPages: planDirtyPages(options.dirtyPages),
     capabilities: planCapabilities(options.capabilities ?? {}),
+    reuse: options.reuse,
     cpuid,
     state,
     loadAddress,

@@ -51,6 +51,7 @@ const common: NamesOf<CommonOptions> = {
   pit: "flag",
   ports: "value",
   recordExits: "value",
+  reuse: "flag",
   timeExits: "flag",
   registers: "value",
   reset: "value",

@@ -92,6 +92,11 @@ const RECORD_WORDS = 8;
 const SIZE_SHIFT = 8;
 const IO = EXIT_REASON.IO;
 const WORD = 2 ** 32;
+const LAST_BIT = 31;
+
+function bitOf(reason: number): number {
+  return 1 << Math.min(reason, LAST_BIT);
+}
 
 /**
  * An {@linkcode ExitLog} in memory that is allocated once: the run loop adds to it at every exit and allocates nothing.
@@ -108,6 +113,8 @@ export class ExitRecorder implements ExitLog {
   #isTimed: boolean;
   #total = 0;
   #index = -1;
+  /** A bit for each reason that an exit has had; the last for all from 31 on. */
+  #reasons = 0;
 
   /**
    * An empty log.
@@ -141,6 +148,11 @@ export class ExitRecorder implements ExitLog {
     return Array.from({ length: kept }, (_, i) => this.#record(this.#total - kept + i));
   }
 
+  /** Whether no exit had another reason than these, also those that a restored snapshot has forgotten. */
+  hasOnly(reasons: readonly number[]): boolean {
+    return (this.#reasons & ~reasons.reduce((bits, reason) => bits | bitOf(reason), 0)) === 0;
+  }
+
   /** Adds an exit. */
   add(
     reason: number,
@@ -159,6 +171,7 @@ export class ExitRecorder implements ExitLog {
     // A conversion to 32 bits takes the remainder.
     words[at + ADDRESS_LOW] = address;
     words[at + ADDRESS_HIGH] = address / WORD;
+    this.#reasons |= bitOf(reason);
     if (this.#isTimed) this.#time();
   }
 

@@ -61,6 +61,13 @@ const ANOTHER_TIME = 1n << 40n;
 /** Where the value of the first MSR lies. */
 const FIRST_MSR = kvm_msrs.offsetOf("entries[0].data");
 
+/**
+ * Where the XSAVE area says which components are not as INIT leaves them. The kernel takes MXCSR only with those of SSE or AVX
+ * (`copy_uabi_to_xstate` in arch/x86/kernel/fpu/xstate.c), and otherwise keeps what it had.
+ */
+const XSTATE_BV = 512;
+const USE_MXCSR = 0b110;
+
 /** A piece that is a structure, and goes by two ioctls. */
 function structure(
   name: string,
@@ -155,7 +162,14 @@ export const CPU_PIECES: readonly CpuPiece[] = [
     save({ vcpu: { fpu } }) {
       return fpu.xsaveSize === kvm_xsave.size ? fpu.getXsave() : fpu.getXsave2();
     },
-    restore: ({ vcpu }, bytes) => void vcpu.call("KVM_SET_XSAVE", bytes),
+    restore({ vcpu }, bytes) {
+      if ((bytes[XSTATE_BV] & USE_MXCSR) === 0) {
+        const withMxcsr = bytes.slice();
+        withMxcsr[XSTATE_BV] |= USE_MXCSR;
+        vcpu.call("KVM_SET_XSAVE", withMxcsr);
+      }
+      vcpu.call("KVM_SET_XSAVE", bytes);
+    },
   },
   structure(
     "local APIC",

@@ -12,6 +12,9 @@ const MTRRS: readonly number[] = [
     .map(([, index]) => index),
 ];
 
+/** Others that hold what a guest writes to them, and that no kernel lists (`svm_get_msr` in arch/x86/kvm/svm/svm.c). */
+const UNLISTED: readonly number[] = [MSRS.VM_CR, MSRS.DE_CFG, MSRS.IA32_DEBUGCTL];
+
 /** The registers of machine-check banks, four each (Intel SDM Vol. 3B, 16.3.2), which no kernel lists. */
 const MACHINE_CHECK_BANKS = 0x400;
 const REGISTERS_PER_BANK = 4;
@@ -46,12 +49,12 @@ export function msrsToSave(kvm: Kvm, vcpu: Vcpu, cpuid: readonly CpuidEntry[]): 
     { length: banks * REGISTERS_PER_BANK },
     (_, index) => MACHINE_CHECK_BANKS + index,
   );
-  const all = new Set([...listed, ...MTRRS, ...machineChecks]);
+  const all = new Set([...listed, ...MTRRS, ...UNLISTED, ...machineChecks]);
   const { IA32_TSC: tsc, IA32_TSC_DEADLINE: deadline } = MSRS;
   const others = [...all].filter((index) => index !== tsc && index !== deadline);
-  const readable = known(others, (some) => vcpu.msrs.getMsrs(some));
+  const readable = known(others, (some) => vcpu.msrs.getMsrBytes(some));
   // What KVM takes from nobody is no state.
-  const settable = known(readable, (some) => vcpu.msrs.setMsrs(vcpu.msrs.getMsrs(some)));
+  const settable = known(readable, (some) => vcpu.msrs.setMsrBytes(vcpu.msrs.getMsrBytes(some)));
   return [tsc, ...settable, ...all.has(deadline) ? [deadline] : []];
 }
 

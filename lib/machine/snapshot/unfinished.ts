@@ -1,3 +1,6 @@
+import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
+import type { ExitRecorder } from "../exits/exit_log.ts";
+import type { CpuRunner } from "../run/cpu_runner.ts";
 import type { RunLoop } from "../run/run_loop.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 
@@ -22,4 +25,27 @@ export function abandonInstruction(vcpu: Vcpu, loop: RunLoop): void {
     vcpu.kvmRun.immediateExit = false;
   }
   throw new Error(`An instruction of the guest's does not end after ${MOST_PARTS} exits.`);
+}
+
+/** Exits behind which a CPU is in no state but the one that KVM shows. */
+const ORDINARY_EXITS: readonly number[] = [
+  EXIT_REASON.IO,
+  EXIT_REASON.MMIO,
+  EXIT_REASON.HLT,
+  EXIT_REASON.INTR,
+  EXIT_REASON.IRQ_WINDOW_OPEN,
+];
+
+/**
+ * Whether all of the state that a machine's CPUs are in is state that KVM shows and takes: an instruction that waits for its
+ * answer is given up for that.
+ */
+export function showsAllState(log: ExitRecorder, runners: readonly CpuRunner[]): boolean {
+  return log.hasOnly(ORDINARY_EXITS) && runners.every(({ parts: { vcpu, loop } }) => {
+    const { exitReason } = vcpu.kvmRun;
+    // Without an exit: it has not run, or was interrupted.
+    if (exitReason !== EXIT_REASON.UNKNOWN && !ORDINARY_EXITS.includes(exitReason)) return false;
+    abandonInstruction(vcpu, loop);
+    return true;
+  });
 }

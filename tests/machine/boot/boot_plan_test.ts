@@ -36,6 +36,7 @@ Deno.test("a plan without options has every default", () => {
     coverage: false,
     dirtyPages: undefined,
     capabilities: [],
+    reuse: undefined,
     loadAddress: undefined,
     msrs: [],
     smm: undefined,

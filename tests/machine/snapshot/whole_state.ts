@@ -37,8 +37,9 @@ function cpuState(vm: Machine, cpu: MachineCpu) {
   const { kvm: { vcpu }, lastExit, isAtExit } = cpu;
   const { registers, fpu, apic } = vcpu;
   const hasApic = hasLocalApic(cpu);
-  const msrs = vm.msrs.list().filter(({ name }) => !TIME.includes(name!))
-    .map(({ index, name }) => [name ?? index, cpu.msrs.get(index)]);
+  const listed = vm.msrs.list().filter(({ name }) => !TIME.includes(name!));
+  const values = vcpu.msrs.getMsrs(listed.map(({ index }) => index));
+  const msrs = listed.map(({ index, name }, at) => [name ?? index, values[at].data]);
   return {
     lastExit,
     isAtExit,
