@@ -64,10 +64,24 @@ function attempt(findings: Finding[], part: () => readonly Finding[]): void {
   }
 }
 
+/** What must not be told twice: that a table is empty, by walks to different addresses. */
+function subjectOf({ kind, walk, text }: Finding): string {
+  const last = walk?.levels.at(-1);
+  if (kind !== "cause" || last === undefined || !text.startsWith("linear ")) return text;
+  return `${last.level} ${last.gpa - last.gpa % TABLE_SIZE} ${last.present}`;
+}
+
+const TABLE_SIZE = 4096;
+
 function bounded(findings: readonly Finding[]): Finding[] {
-  const texts = new Set<string>();
+  const told = new Set<string>();
   return findings
-    .filter(({ text }) => !texts.has(text) && texts.add(text))
+    .filter((finding) => {
+      const subject = subjectOf(finding);
+      if (told.has(finding.text) || told.has(subject)) return false;
+      told.add(finding.text).add(subject);
+      return true;
+    })
     .slice(0, MOST_FINDINGS)
     .map((each) =>
       each.text.length > LONGEST_TEXT

@@ -41,7 +41,7 @@ export function wandering(view: GuestView): Finding[] {
   const zeros = zerosRun(view, way);
   return [
     ...staleCode(view),
-    ...otherWidth(view, way),
+    ...otherWidth(view),
     ...outsideMemory(view),
     ...oddSegments(view),
     ...overwritten(view),
@@ -199,25 +199,27 @@ function staleCode(view: GuestView): Finding[] {
   ];
 }
 
-/** Code that is decoded in another width than it was assembled for: the first instruction whose bytes differ in number. */
-function otherWidth(view: GuestView, way: readonly Place[]): Finding[] {
-  const { source, instruction } = view.incident;
+/**
+ * Code that is decoded in another width than it was assembled for: the first step that ended within a source line's
+ * bytes, or ran on into those of the next.
+ */
+function otherWidth(view: GuestView): Finding[] {
+  const { source, steps, instruction } = view.incident;
   if (source === undefined) return [];
-  const lengthOf = (index: number) => {
-    if (index === way.length - 1) return BigInt(instruction.bytes.length);
-    return way[index + 1].linear - way[index].linear;
-  };
-  const index = way.findIndex(({ linear, text }, at) => {
-    const length = lengthOf(at);
+  const endOf = (index: number) => (steps[index + 1] ?? instruction).linear;
+  const index = steps.findIndex(({ linear, text }, at) => {
     const line = source(linear);
-    const isNext = length > 0n && length <= LONGEST_INSTRUCTION && text !== "";
-    if (line === undefined || !isNext || BigInt(line.length) === length) return false;
-    return sameInstruction(line.text) && !REPEATED.test(text) && !JUMPS.test(text);
+    const taken = endOf(at) - linear;
+    if (line === undefined || taken <= 0n || taken > LONGEST_INSTRUCTION) return false;
+    if (!isInstruction(line.text) || REPEATED.test(text) || JUMPS.test(text)) return false;
+    // A step may be of two instructions: none ends behind MOV SS.
+    return taken < BigInt(line.length) ||
+      (taken > BigInt(line.length) && source(endOf(at)) === undefined);
   });
   if (index === -1) return [];
-  const { linear, text } = way[index];
+  const { linear, text } = steps[index];
   const line = source(linear)!;
-  const { cs } = view.special;
+  const { cs } = steps[index].specialRegisters ?? view.special;
   const entry = view.hasRealSegments ? undefined : view.lookUp(cs.selector);
   const by = entry?.found === "descriptor" ? `: ${view.describeEntry(entry.descriptor)}` : "";
   return [
@@ -225,9 +227,9 @@ function otherWidth(view: GuestView, way: readonly Place[]): Finding[] {
       kind: "cause",
       text: `\`${line.text}\` at ${
         view.place(linear)
-      } has ${line.length} bytes, of which the CPU took ${
-        lengthOf(index)
-      }, as \`${text}\`: it executes ${view.bits}-bit code, and the source is of another width. CS = ${
+      } became ${line.length} bytes, and the CPU took ${
+        endOf(index) - linear
+      } there, as \`${text}\`: it was assembled for another width than that of CS = ${
         hex(cs.selector, 4)
       }${by}`,
       linear,
@@ -240,7 +242,7 @@ const REPEATED = /^(\w+ )*rep/;
 const JUMPS = /^(j\w+|call|loop\w*|ret\w*|iret\w*|int\w*) ?/;
 
 /** Whether a source line is one instruction, and no data. */
-function sameInstruction(text: string): boolean {
+function isInstruction(text: string): boolean {
   return !/^\s*(\w+:)?\s*(d[bwdqt]|times|res[bwdq]|incbin)\b/i.test(text);
 }
 
