@@ -6,6 +6,8 @@ import { stackBits } from "./accesses.ts";
 import { type GuestView, littleEndian, RPL, SYSTEM_TYPES, TYPE } from "./guest_view.ts";
 import type { Finding, FoundDescriptor, InterruptSource } from "./incident.ts";
 import { checkAccess, checkPages, linearAddressBits } from "./memory_rules.ts";
+import { nearestLabel } from "./nearest_label.ts";
+import { writersText } from "./history.ts";
 import { whyUnreadable } from "./page_causes.ts";
 import { cause, raise, type Raised } from "./raised.ts";
 import { loadCodeSegment, loadStackSegment } from "./segment_loads.ts";
@@ -116,7 +118,9 @@ function deliverByGate(view: GuestView, event: Event): Delivery {
   const refused = (name: ExceptionName, reason: string, hint = ""): Delivery => ({
     raised: raise(name, `${stillReal ? `${idtr}${stillReal}; ` : ""}${reason}`, {
       errorCode,
-      causes: isEmpty ? [] : [cause(`${said}${hint}`, { linear, descriptor })],
+      causes: isEmpty
+        ? []
+        : [cause(`${said}${hint}${writersText(view, linear, size)}`, { linear, descriptor })],
       registers: ["idtr"],
     }),
   });
@@ -230,7 +234,9 @@ function enterHandler(
 ): Delivery {
   const { vector } = event;
   const where = cause(
-    `${said}: selector ${hex(gate.selector, 4)}, offset ${view.place(gate.offset)}`,
+    `${said}: selector ${hex(gate.selector, 4)}, offset ${view.place(gate.offset)}${
+      writersText(view, descriptor.linear, descriptor.bytes.length)
+    }`,
     {
       linear: descriptor.linear,
       descriptor,
@@ -252,9 +258,15 @@ function enterHandler(
     : gate.offset > BigInt(segment.limit);
   if (isOutside) {
     return because(
-      raise("#GP", `the gate's offset ${hex(gate.offset)} lies outside its segment`, {
-        errorCode: 0,
-      }),
+      raise(
+        "#GP",
+        `the gate's offset ${hex(gate.offset)} lies outside its segment${
+          nearestLabel(view, gate.offset)
+        }`,
+        {
+          errorCode: 0,
+        },
+      ),
     );
   }
   return { handler: { selector: gate.selector, offset: gate.offset, linear, descriptor } };
@@ -275,7 +287,10 @@ function handlerStack(
 ): Raised | undefined {
   const target = code.type & TYPE.conforming ? view.cpl : code.dpl;
   const switches = target < view.cpl || (isLong && gate.ist !== 0);
-  if (switches) return isLong ? longStack(view, target, gate.ist) : protectedStack(view, target);
+  if (switches) {
+    const raised = isLong ? longStack(view, target, gate.ist) : protectedStack(view, target);
+    return raised && { ...raised, causes: [...raised.causes, ...taskState(view)] };
+  }
   const width = stackBits(view.incident);
   const slot = isLong ? 8 : gate.type === GATE.interrupt || gate.type === GATE.trap ? 4 : 2;
   const slots = (isLong ? FRAME_SLOTS : SHORT_FRAME_SLOTS) + (pushesCode ? 1 : 0);
@@ -329,11 +344,12 @@ function protectedStack(view: GuestView, level: number): Raised | undefined {
   const segment = tssField(view, TSS.esp0 + level * 8 + 4, 2, `SS${level}`);
   if ("raised" in segment) return segment.raised;
   const selector = Number(segment.value);
+  const at = view.special.tr.base + BigInt(TSS.esp0 + level * 8 + 4);
   const bad = loadStackSegment(view, selector, level, false);
   if (bad !== undefined) {
     return {
       ...bad,
-      ...raise("#TS", `SS${level} of the TSS: ${bad.reason}`, {
+      ...raise("#TS", `SS${level} of the TSS, at ${view.place(at)}: ${bad.reason}`, {
         errorCode: selector & ~RPL,
         causes: bad.causes,
         registers: ["tr", ...bad.registers],
@@ -349,12 +365,32 @@ function protectedStack(view: GuestView, level: number): Raised | undefined {
   });
   return raised === undefined ? undefined : {
     ...raised,
-    reason: `ESP${level} of the TSS is ${
+    reason: `ESP${level} of the TSS, at ${view.place(at - 4n)}, is ${
       hex(pointer.value)
     }, and no stack is there: ${raised.reason}`,
     registers: ["tr"],
   };
 }
+
+/** The descriptor of the TSS, and what lies at its base. */
+function taskState(view: GuestView): Finding[] {
+  const { tr } = view.special;
+  const entry = view.lookUp(tr.selector);
+  if (entry.found !== "descriptor") return [];
+  const { descriptor } = entry;
+  const empty = view.read(tr.base, TSS_BYTES)?.every((byte) => byte === 0)
+    ? `; only zeros lie at its base ${hex(tr.base)}`
+    : "";
+  return [
+    cause(`TR = ${hex(tr.selector, 4)}: ${view.describeEntry(descriptor)}${empty}`, {
+      linear: descriptor.linear,
+      descriptor,
+    }),
+  ];
+}
+
+/** Bytes of a TSS (Intel SDM Vol. 3A, figures 7-2 and 7-11). */
+const TSS_BYTES = 104;
 
 function tssField(
   view: GuestView,
@@ -380,14 +416,7 @@ function tssField(
     ? undefined
     : view.number(tr.base + BigInt(offset), size);
   if (value !== undefined) return { value };
-  const entry = view.lookUp(tr.selector);
-  const causes = entry.found === "descriptor"
-    ? [cause(view.describeEntry(entry.descriptor), {
-      linear: entry.descriptor.linear,
-      descriptor: entry.descriptor,
-    })]
-    : [];
-  causes.push(...whyUnreadable(view, tr.base + BigInt(offset)));
+  const causes = whyUnreadable(view, tr.base + BigInt(offset));
   return {
     raised: raise(
       "#TS",

@@ -9,6 +9,8 @@ import {
 } from "./delivery.ts";
 import type { GuestView } from "./guest_view.ts";
 import type { Finding, SeenException } from "./incident.ts";
+import { writersText } from "./history.ts";
+import { nearestLabel } from "./nearest_label.ts";
 import { checkPages } from "./memory_rules.ts";
 import { cause } from "./raised.ts";
 
@@ -69,40 +71,19 @@ function handlerFaults(view: GuestView, { linear, descriptor }: Handler): Findin
     ? "zeros lie at the handler"
     : undefined;
   if (reason === undefined && view.name(linear) !== undefined) return [];
-  const near = nearestLabel(view, linear);
-  const meant = near === undefined ? "" : `. ${near}`;
+  const meant = nearestLabel(view, linear);
   if (reason === undefined && meant === "") return [];
   const gate = descriptor === undefined
     ? ""
     : `: ${descriptor.table}[${descriptor.index}] at ${view.place(descriptor.linear)} is ${
       hexBytes(descriptor.bytes)
-    }, offset ${hex(linear)}`;
+    }, offset ${hex(linear)}${writersText(view, descriptor.linear, descriptor.bytes.length)}`;
   return [
     cause(`${reason ?? "the guest has no code at the handler"}${gate}${meant}`, {
       linear: descriptor?.linear ?? linear,
       ...descriptor === undefined ? {} : { descriptor },
     }),
   ];
-}
-
-const ADDRESS_BITS = 64;
-
-/** A label that an address may have been meant to be: one bit away, or its low word. */
-function nearestLabel(view: GuestView, linear: bigint): string | undefined {
-  const isLabel = (name: string | undefined): name is string =>
-    name !== undefined && !/^[^ ]+\+0x/.test(name) && !name.startsWith("(");
-  for (let bit = 0; bit < ADDRESS_BITS; bit++) {
-    const address = linear ^ 1n << BigInt(bit);
-    const name = view.name(address);
-    if (!isLabel(name)) continue;
-    return `With bit ${bit} of the offset ${
-      address >> BigInt(bit) & 1n ? "set" : "clear"
-    } it would be ${name}`;
-  }
-  const low = view.name(linear & 0xffffn);
-  return linear > 0xffffn && isLabel(low)
-    ? `Its low 16 bits alone would be ${low}: the upper ones are probably wrong`
-    : undefined;
 }
 
 /** An exception with its error code: `#GP(0x32)`. EXT, which vendors set differently, is left out. */

@@ -124,6 +124,21 @@ export function lastMemoryWriter(
   return undefined;
 }
 
+/** The instructions that wrote some bytes of memory, each byte's latest one, in the order in which they lie. */
+export function writersText(view: GuestView, linear: bigint, size: number): string {
+  const { steps } = view.incident;
+  const indices = new Set<number>();
+  for (let offset = 0n; offset < BigInt(size); offset += 1n) {
+    const index = lastMemoryWriter(view, linear + offset, 1);
+    if (index !== undefined) indices.add(index);
+  }
+  if (indices.size === 0) return "";
+  const said = [...indices].map((index) =>
+    `\`${steps[index].text}\` at ${view.place(steps[index].linear)}`
+  );
+  return `; written by ${said.join(", ")}`;
+}
+
 /** Since when a register has held its value: by which instruction, or that none of those that are known wrote it. */
 export function sinceWhen(view: GuestView, name: string): string {
   const { steps, boot } = view.incident;
@@ -141,7 +156,7 @@ export function sinceWhen(view: GuestView, name: string): string {
   const source = pointerInMemory(view, name);
   return steps.length === 0
     ? `${said} was written before the last exit${source}`
-    : `${said} was not written by the ${steps.length} instructions since the last exit${source}`;
+    : `${said} was not written by the ${steps.length} instructions before, which are all that are known${source}`;
 }
 
 /** How far from address 0 an operand of LGDT or LIDT is looked for. */
