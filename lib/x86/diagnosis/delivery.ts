@@ -1,16 +1,15 @@
 import { type ExceptionName, exceptionOf, exceptions } from "../exceptions/exceptions.ts";
 import { hex, hexBytes } from "../hex.ts";
 import { isCanonical } from "../paging/canonical.ts";
-import type { Segment } from "../registers/segment.ts";
-import { stackBits } from "./accesses.ts";
-import { type GuestView, littleEndian, RPL, SYSTEM_TYPES, TYPE } from "./guest_view.ts";
+import { type GuestView, SYSTEM_TYPES } from "./guest_view.ts";
 import type { Finding, FoundDescriptor, InterruptSource } from "./incident.ts";
-import { checkAccess, checkPages, linearAddressBits } from "./memory_rules.ts";
+import { checkPages, linearAddressBits } from "./memory_rules.ts";
+import { GATE, type Gate, GATE_SIZE, isGate, LONG_GATE_SIZE, readGate } from "./gate.ts";
+import { handlerStack } from "./handler_stack.ts";
 import { nearestLabel } from "./nearest_label.ts";
 import { writersText } from "./history.ts";
-import { whyUnreadable } from "./page_causes.ts";
 import { cause, raise, type Raised } from "./raised.ts";
-import { loadCodeSegment, loadStackSegment } from "./segment_loads.ts";
+import { loadCodeSegment } from "./segment_loads.ts";
 
 /** What is to be delivered. */
 export interface Event {
@@ -40,13 +39,8 @@ export type Delivery =
   | { readonly raised: Raised };
 
 const REAL_ENTRY = 4;
-const GATE_SIZE = 8;
-const LONG_GATE_SIZE = 16;
 const IN_IDT = 0x2;
 const REAL_LIMIT = 0x3ff;
-
-/** Types of gates (Intel SDM Vol. 3A, table 3-2). */
-const GATE = { task: 0x5, interrupt16: 0x6, trap16: 0x7, interrupt: 0xe, trap: 0xf };
 
 /** How an event would be delivered with the registers and the memory of an incident (Intel SDM Vol. 3A, 6.12, 6.14). */
 export function deliver(view: GuestView, event: Event): Delivery {
@@ -151,40 +145,6 @@ function deliverByGate(view: GuestView, event: Event): Delivery {
   return enterHandler(view, event, gate, { said, descriptor, isLong });
 }
 
-interface Gate {
-  readonly selector: number;
-  readonly offset: bigint;
-  readonly type: number;
-  readonly s: number;
-  readonly dpl: number;
-  readonly present: boolean;
-  readonly ist: number;
-}
-
-/** A gate's fields (Intel SDM Vol. 3A, figures 6-2 and 6-8). */
-function readGate(bytes: Uint8Array): Gate {
-  const low = littleEndian(bytes.subarray(0, GATE_SIZE));
-  const high = bytes.length > GATE_SIZE ? littleEndian(bytes.subarray(8, 12)) : 0n;
-  const flags = Number(low >> 40n & 0xffn);
-  const type = flags & 0xf;
-  const wide = type === GATE.interrupt || type === GATE.trap;
-  return {
-    selector: Number(low >> 16n & 0xffffn),
-    offset: (low & 0xffffn) | (wide ? (low >> 48n) << 16n : 0n) | high << 32n,
-    type,
-    s: flags >> 4 & 1,
-    dpl: flags >> 5 & 3,
-    present: (flags & 0x80) !== 0,
-    ist: Number(low >> 32n & 7n),
-  };
-}
-
-function isGate(type: number, s: number, isLong: boolean): boolean {
-  if (s !== 0) return false;
-  if (type === GATE.interrupt || type === GATE.trap) return true;
-  return !isLong && (type === GATE.task || type === GATE.interrupt16 || type === GATE.trap16);
-}
-
 /** What would make a gate of something that is none: a bit of its type. */
 function gateHint(view: GuestView, gate: Gate, isLong: boolean): string {
   const bits = [0, 1, 2, 3, 4].filter((bit) => {
@@ -270,164 +230,6 @@ function enterHandler(
     );
   }
   return { handler: { selector: gate.selector, offset: gate.offset, linear, descriptor } };
-}
-
-const FRAME_SLOTS = 5;
-const SHORT_FRAME_SLOTS = 3;
-/** Where a TSS has its stacks (Intel SDM Vol. 3A, figures 7-2 and 7-11). */
-const TSS = { esp0: 4, rsp0: 4, ist1: 0x24 };
-
-/** The exception that pushing the frame raises: of the stack that is there, the TSS's or the IST's. */
-function handlerStack(
-  view: GuestView,
-  code: Segment,
-  gate: Gate,
-  isLong: boolean,
-  pushesCode: boolean,
-): Raised | undefined {
-  const target = code.type & TYPE.conforming ? view.cpl : code.dpl;
-  const switches = target < view.cpl || (isLong && gate.ist !== 0);
-  if (switches) {
-    const raised = isLong ? longStack(view, target, gate.ist) : protectedStack(view, target);
-    return raised && { ...raised, causes: [...raised.causes, ...taskState(view)] };
-  }
-  const width = stackBits(view.incident);
-  const slot = isLong ? 8 : gate.type === GATE.interrupt || gate.type === GATE.trap ? 4 : 2;
-  const slots = (isLong ? FRAME_SLOTS : SHORT_FRAME_SLOTS) + (pushesCode ? 1 : 0);
-  const top = BigInt.asUintN(width, view.incident.registers.rsp);
-  const aligned = isLong ? top - top % 16n : top;
-  const offset = BigInt.asUintN(width, aligned - BigInt(slot * slots));
-  const raised = checkAccess(view, {
-    segment: "ss",
-    offset,
-    size: slot * slots,
-    write: true,
-    isStack: true,
-  });
-  if (raised === undefined) return undefined;
-  const { ss } = view.special;
-  return {
-    ...raised,
-    reason: `the frame cannot be pushed at SS:rSP ${hex(ss.selector, 4)}:${
-      hex(top)
-    }: ${raised.reason}`,
-    registers: ["rsp", ...raised.registers],
-  };
-}
-
-function longStack(view: GuestView, level: number, ist: number): Raised | undefined {
-  const { tr } = view.special;
-  const offset = ist === 0 ? TSS.rsp0 + level * 8 : TSS.ist1 + (ist - 1) * 8;
-  const name = ist === 0 ? `RSP${level}` : `IST${ist}`;
-  const pointer = tssField(view, offset, 8, name);
-  if ("raised" in pointer) return pointer.raised;
-  const { value } = pointer;
-  const title = `${name} of the TSS (TR = ${hex(tr.selector, 4)}), at ${
-    view.place(tr.base + BigInt(offset))
-  }, is ${hex(value)}`;
-  if (!isCanonical(value, linearAddressBits(view))) {
-    return raise("#SS", `${title}, which is not canonical`, { errorCode: 0, registers: ["tr"] });
-  }
-  const size = 8 * FRAME_SLOTS;
-  const raised = checkPages(view, BigInt.asUintN(64, value - value % 16n - BigInt(size)), size, {
-    write: true,
-    implicit: true,
-  });
-  return raised === undefined
-    ? undefined
-    : { ...raised, reason: `${title}, and no stack is there: ${raised.reason}`, registers: ["tr"] };
-}
-
-function protectedStack(view: GuestView, level: number): Raised | undefined {
-  const pointer = tssField(view, TSS.esp0 + level * 8, 4, `ESP${level}`);
-  if ("raised" in pointer) return pointer.raised;
-  const segment = tssField(view, TSS.esp0 + level * 8 + 4, 2, `SS${level}`);
-  if ("raised" in segment) return segment.raised;
-  const selector = Number(segment.value);
-  const at = view.special.tr.base + BigInt(TSS.esp0 + level * 8 + 4);
-  const bad = loadStackSegment(view, selector, level, false);
-  if (bad !== undefined) {
-    return {
-      ...bad,
-      ...raise("#TS", `SS${level} of the TSS, at ${view.place(at)}: ${bad.reason}`, {
-        errorCode: selector & ~RPL,
-        causes: bad.causes,
-        registers: ["tr", ...bad.registers],
-      }),
-    };
-  }
-  const lookup = view.lookUp(selector);
-  const base = lookup.found === "descriptor" ? lookup.descriptor.segment.base : 0n;
-  const size = 4 * FRAME_SLOTS;
-  const raised = checkPages(view, BigInt.asUintN(32, base + pointer.value - BigInt(size)), size, {
-    write: true,
-    implicit: true,
-  });
-  return raised === undefined ? undefined : {
-    ...raised,
-    reason: `ESP${level} of the TSS, at ${view.place(at - 4n)}, is ${
-      hex(pointer.value)
-    }, and no stack is there: ${raised.reason}`,
-    registers: ["tr"],
-  };
-}
-
-/** The descriptor of the TSS, and what lies at its base. */
-function taskState(view: GuestView): Finding[] {
-  const { tr } = view.special;
-  const entry = view.lookUp(tr.selector);
-  if (entry.found !== "descriptor") return [];
-  const { descriptor } = entry;
-  const empty = view.read(tr.base, TSS_BYTES)?.every((byte) => byte === 0)
-    ? `; only zeros lie at its base ${hex(tr.base)}`
-    : "";
-  return [
-    cause(`TR = ${hex(tr.selector, 4)}: ${view.describeEntry(descriptor)}${empty}`, {
-      linear: descriptor.linear,
-      descriptor,
-    }),
-  ];
-}
-
-/** Bytes of a TSS (Intel SDM Vol. 3A, figures 7-2 and 7-11). */
-const TSS_BYTES = 104;
-
-function tssField(
-  view: GuestView,
-  offset: number,
-  size: number,
-  name: string,
-): { readonly value: bigint } | { readonly raised: Raised } {
-  const { tr } = view.special;
-  const title = `TR = ${hex(tr.selector, 4)}`;
-  if ((tr.selector & ~RPL) === 0) {
-    return {
-      raised: raise(
-        "#TS",
-        `${title} holds no TSS, from which the handler's stack (${name}) comes`,
-        {
-          errorCode: 0,
-          registers: ["tr"],
-        },
-      ),
-    };
-  }
-  const value = offset + size - 1 > tr.limit
-    ? undefined
-    : view.number(tr.base + BigInt(offset), size);
-  if (value !== undefined) return { value };
-  const causes = whyUnreadable(view, tr.base + BigInt(offset));
-  return {
-    raised: raise(
-      "#TS",
-      `${title} has base ${hex(tr.base)}, limit ${hex(tr.limit, 2)}: ${name} cannot be read`,
-      {
-        errorCode: tr.selector & ~RPL,
-        causes,
-        registers: ["tr"],
-      },
-    ),
-  };
 }
 
 /** Exceptions that make a double fault of another of them (Intel SDM Vol. 3A, table 6-5). */

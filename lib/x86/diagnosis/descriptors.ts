@@ -140,6 +140,9 @@ export function oddities(view: GuestView, name: string, segment: Segment): Findi
   if (name === "CS" && view.efer("lma") && !l && !db) {
     return finding("It is 16-bit code in long mode: with L = 1 (bit 53) it would be 64-bit code");
   }
+  if (name === "CS" && base !== 0n && others.length === 0 && (db || l)) {
+    return finding("Flat code has base 0: the bytes of its base are probably wrong");
+  }
   if (base !== 0n && others.length > 0 && others.every((each) => each.base === 0n)) {
     return finding("The other segments have base 0: the bytes of its base are probably wrong");
   }

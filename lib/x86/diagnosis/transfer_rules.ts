@@ -268,6 +268,8 @@ function ofFrame(
     }),
     ...otherWidth(view, size),
     ...withErrorCode(view, size),
+    ...slotBelow(view, size),
+    ...stackWay(view),
   ];
   return { ...raised, causes: [...findings, ...raised.causes] };
 }
@@ -320,6 +322,52 @@ function withErrorCode(view: GuestView, size: number): Finding[] {
       }) was not taken off the stack: an error code, or a push too many`,
     ),
   ];
+}
+
+function slotBelow(view: GuestView, size: number): Finding[] {
+  const bytes = view.read(stackMemory(view, size).linear - BigInt(size), size * 2);
+  if (bytes === undefined) return [];
+  const frame = [littleEndian(bytes.subarray(0, size)), littleEndian(bytes.subarray(size))];
+  if (!looksLikeReturn(view, frame)) return [];
+  return [
+    cause(
+      `One slot below, the frame fits: offset ${view.place(frame[0])}, CS ${
+        hex(frame[1], 4)
+      }. One more was taken off the stack than was put there: a push is missing, or a pop is too many`,
+    ),
+  ];
+}
+
+/** Instructions of the stack that are listed. */
+const MOST_LISTED = 8;
+const MOVES_STACK = /^(push|pop|add [er]?sp|sub [er]?sp|mov [er]?sp|leave|enter)/;
+const ENTERS = /^(call|int)/;
+
+/** What moved the stack pointer since the code that returns was entered. */
+function stackWay(view: GuestView): Finding[] {
+  const { steps } = view.incident;
+  const entered = steps.findLastIndex(({ text, linear }, index) =>
+    ENTERS.test(text) || isElsewhere(linear, (steps[index + 1] ?? view.incident.instruction).linear)
+  );
+  const moves = steps.slice(entered + 1).filter(({ text }) => MOVES_STACK.test(text));
+  if (entered === -1 || moves.length === 0) return [];
+  const shown = moves.slice(-MOST_LISTED).map(({ text, linear }) =>
+    `\`${text}\` at ${view.place(linear)}`
+  );
+  return [
+    cause(
+      `Since it came by \`${steps[entered].text}\` at ${
+        view.place(steps[entered].linear)
+      }, the stack was moved by ${shown.join(", ")}`,
+    ),
+  ];
+}
+
+const FAR = 0x40n;
+
+/** Whether two instructions in a row lie so far apart that the second is no jump's target nearby. */
+function isElsewhere(from: bigint, to: bigint): boolean {
+  return to < from - FAR || to > from + FAR;
 }
 
 /** Near jumps, calls and returns: the target must lie in CS, be canonical, and be mapped. */

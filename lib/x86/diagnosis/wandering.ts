@@ -1,7 +1,9 @@
 import type { Finding, IncidentStep } from "./incident.ts";
-import { hex } from "../hex.ts";
+import { hex, hexBytes } from "../hex.ts";
+import { gates } from "./gate.ts";
+import { nearestLabel } from "./nearest_label.ts";
 import { accessesOf } from "./accesses.ts";
-import { lastMemoryWriter } from "./history.ts";
+import { lastMemoryWriter, writersText } from "./history.ts";
 import { type GuestView, isCode } from "./guest_view.ts";
 import { oddities } from "./descriptors.ts";
 import { misledMapping, whyUnreadable } from "./page_causes.ts";
@@ -48,7 +50,7 @@ export function wandering(view: GuestView): Finding[] {
     ...farJumpInRealMode(view),
     ...selectorInRealMode(view),
     ...zeros === undefined ? [] : [zeros],
-    ...isLost(view) || zeros !== undefined ? lost(view, way) : [],
+    ...isLost(view) || zeros !== undefined ? [...strayGates(view), ...lost(view, way)] : [],
   ];
 }
 
@@ -60,8 +62,9 @@ export function straying(view: GuestView): Finding[] {
   const way = [view.incident.instruction];
   return [
     ...selectorInRealMode(view),
+    ...staleCode(view),
     ...outsideMemory(view),
-    ...isLost(view) ? [...staleCode(view), ...oddSegments(view), ...lost(view, way)] : [],
+    ...isLost(view) ? [...oddSegments(view), ...strayGates(view), ...lost(view, way)] : [],
   ];
 }
 
@@ -244,6 +247,26 @@ const JUMPS = /^(j\w+|call|loop\w*|ret\w*|iret\w*|int\w*) ?/;
 /** Whether a source line is one instruction, and no data. */
 function isInstruction(text: string): boolean {
   return !/^\s*(\w+:)?\s*(d[bwdqt]|times|res[bwdq]|incbin)\b/i.test(text);
+}
+
+/** Gates that are told of a guest that has lost its way. */
+const MOST_GATES = 4;
+
+/** Gates that lead to where the guest has no code, by which it may have come to where it is lost. */
+function strayGates(view: GuestView): Finding[] {
+  return gates(view)
+    .filter(({ target }) => view.name(target) === undefined)
+    .slice(0, MOST_GATES)
+    .map(({ descriptor, target }) => ({
+      kind: "cause",
+      text: `IDT[${descriptor.index}] at ${view.place(descriptor.linear)} is ${
+        hexBytes(descriptor.bytes)
+      }: it leads to ${hex(target)}, where the guest has no code${nearestLabel(view, target)}${
+        writersText(view, descriptor.linear, descriptor.bytes.length)
+      }`,
+      linear: descriptor.linear,
+      descriptor,
+    }));
 }
 
 /** Segment registers whose descriptors differ from the others in what flat segments have alike. */
