@@ -9,7 +9,7 @@
 import config from "../../deno.json" with { type: "json" };
 import type { Benchmark } from "../bench/benchmark.ts";
 import { fingerprint } from "../bench/fingerprint.ts";
-import { QUICK, THOROUGH } from "../bench/measure.ts";
+import { byInstructions, QUICK, THOROUGH } from "../bench/measure.ts";
 import { machineMemory } from "../bench/machine_memory.ts";
 import type { Results } from "../bench/results.ts";
 import { clockInUse, runSuite } from "../bench/run_suite.ts";
@@ -63,13 +63,14 @@ export async function measureSuite(
   signal?: AbortSignal,
 ): Promise<void> {
   const clock = clockInUse();
+  const effort = quick ? QUICK : THOROUGH;
   const { deno, v8 } = Deno.version;
   const on = { clock, fingerprint: fingerprint({ vmexit: config.version, deno, v8 }, emulator) };
   say({ on });
   const results = await runSuite({
     ...on,
     benchmarks: filtered(filter),
-    effort: quick ? QUICK : THOROUGH,
+    effort: clock === "instructions" ? byInstructions(effort) : effort,
     machineMemory: filter === undefined ? () => machineMemory() : undefined,
     signal,
     onBenchmark: (name, number, count) => say({ begins: `${number} of ${count}: ${name}` }),
