@@ -1,4 +1,4 @@
-import { pathToFileURL } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import {
   type Change,
@@ -155,18 +155,27 @@ async function measured(
 ): Promise<Results> {
   const { progress, signal } = context;
   let results: Results | undefined;
+  let running = "before the first benchmark";
   const hear = (said: SaidOfSuite) => {
-    if ("on" in said) check(said.on);
-    else if ("results" in said) results = said.results;
-    else if (Deno.stderr.isTerminal()) progress.show(said.begins);
+    if ("on" in said) return check(said.on);
+    if ("results" in said) return void (results = said.results);
+    running = `in ${said.begins}`;
+    if (Deno.stderr.isTerminal()) progress.show(said.begins);
   };
   const inside = async (machine: NestedMachine) => {
     await requireMachineProgram(machine, progress.show, signal);
     const choice = JSON.stringify({ filter, quick, emulator: await version(machine) });
     const module = new URL("./bench_suite.ts", import.meta.url);
-    const onLine = (line: string) => hear(JSON.parse(line));
-    const code = await nestedCommand(module, [choice], machine, context, { onLine });
-    if (results === undefined) throw new NestedError(`The suite failed with exit code ${code}`);
+    const code = await nestedCommand(module, [choice], machine, context, {
+      // It reads nothing of the project that we are in.
+      cwd: module.protocol === "file:" ? fileURLToPath(new URL(".", module)) : undefined,
+      onLine: (line) => hear(JSON.parse(line)),
+    }).catch((error) => {
+      if (error instanceof NestedError) progress.note(`the machine failed ${running}`);
+      throw error;
+    });
+    if (results !== undefined) return;
+    throw new NestedError(`The suite failed ${running}, with exit code ${code}`);
   };
   const choice = clock === INSTRUCTIONS ? undefined : chooseKvm(context);
   if (choice === undefined) await inside(qemuIcount());
