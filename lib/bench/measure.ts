@@ -51,7 +51,7 @@ export const QUICK: Effort = {
  * whenever the machine waits for its disk, so that a limit says little.
  */
 export function byInstructions(effort: Effort): Effort {
-  return { ...effort, duration: effort.duration / 2, limit: effort.limit * 10 };
+  return { ...effort, duration: effort.duration / 10, limit: effort.limit * 10 };
 }
 
 /** A batch is so many times as long as what the clock cannot tell apart: an error of a thousandth. */
