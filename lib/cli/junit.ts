@@ -8,8 +8,19 @@ export interface Counts {
   skipped: number;
 }
 
+/** A test of a report, and how long it took, in seconds. */
+export interface TimedTest {
+  /** Its file, as Deno writes it. */
+  readonly file: string;
+  /** Its name. */
+  readonly name: string;
+  /** Seconds. */
+  readonly seconds: number;
+}
+
 interface Case {
   name: string;
+  seconds: number;
   /** Undefined for a test that a filter left out: Deno writes it as skipped, but without a time. */
   outcome?: keyof Counts;
 }
@@ -23,6 +34,7 @@ function casesOf(suite: string): Case[] {
   const cases = suite.matchAll(/<testcase name="([^"]*)"([^>]*?)(?:\/>|>([\s\S]*?)<\/testcase>)/g);
   return [...cases].map(([, name, attributes, body = ""]) => ({
     name: unescape(name),
+    seconds: secondsOf(attributes),
     outcome: /<(failure|error)[\s>]/.test(body)
       ? "failed"
       : /<skipped[\s/>]/.test(body)
@@ -31,24 +43,43 @@ function casesOf(suite: string): Case[] {
   }));
 }
 
+function secondsOf(attributes: string): number {
+  return Number(/ time="([\d.]+)"/.exec(attributes)?.[1] ?? 0);
+}
+
+/** The tests of a report, by file. Steps are left out: Deno writes them as `test > step` beside their test. */
+function* testsOf(xml: string): Generator<Case & { readonly file: string }> {
+  for (const [suite, file] of xml.matchAll(/<testsuite name="([^"]*)"[\s\S]*?<\/testsuite>/g)) {
+    const cases = casesOf(suite);
+    const names = new Set(cases.map(({ name }) => name));
+    for (const test of cases) {
+      const words = test.name.split(" > ");
+      const isStep = words.some((_, end) => end > 0 && names.has(words.slice(0, end).join(" > ")));
+      if (!isStep) yield { ...test, file: unescape(file) };
+    }
+  }
+}
+
 /**
- * Counts the tests of a JUnit report that `deno test` wrote. Steps are not counted: Deno writes them as `test > step`
- * beside their test.
+ * Counts the tests of a JUnit report that `deno test` wrote.
  *
  * @param xml The report.
  */
 export function countTests(xml: string): Counts {
   const counts: Counts = { passed: 0, failed: 0, skipped: 0 };
-  for (const [suite] of xml.matchAll(/<testsuite [\s\S]*?<\/testsuite>/g)) {
-    const cases = casesOf(suite);
-    const names = new Set(cases.map(({ name }) => name));
-    for (const { name, outcome } of cases) {
-      const words = name.split(" > ");
-      const isStep = words.some((_, end) => end > 0 && names.has(words.slice(0, end).join(" > ")));
-      if (!isStep && outcome !== undefined) counts[outcome]++;
-    }
-  }
+  for (const { outcome } of testsOf(xml)) if (outcome !== undefined) counts[outcome]++;
   return counts;
+}
+
+/** The tests of a report that were run, and how long each took. */
+export function timedTests(xml: string): TimedTest[] {
+  return [...testsOf(xml)].filter(({ outcome }) => outcome === "passed" || outcome === "failed")
+    .map(({ file, name, seconds }) => ({ file, name, seconds }));
+}
+
+/** How long a run took by its report, with all that is around its tests, in seconds. */
+export function wholeSeconds(xml: string): number {
+  return secondsOf(/<testsuites [^>]*>/.exec(xml)?.[0] ?? "");
 }
 
 /**

@@ -29,6 +29,7 @@ Usage: vmexit COMMAND [ARGUMENTS]
   help                  this text
 
 Options of test, beside those of deno test
+  --timing              where the time goes: the slowest files and tests; booting, running, assembling
   --guest-coverage=FILE which lines of guests were executed, in the format of lcov (lcov.info)
   --report=DIR          a page for a browser for each test that fails, with all that was seen at each exit (vmexit-report);
                         --report-all: for those that pass, too

@@ -60,6 +60,8 @@ export interface TestArguments {
   guestCoverage?: string;
   /** The value of `--gdb`, vmexit's own: which tests wait for gdb where they fail. */
   gdb?: string;
+  /** Whether it is told where the time goes: `--timing`, vmexit's own. */
+  timing: boolean;
   /** The folder of `--report`, vmexit's own. */
   report?: string;
   /** Whether tests that pass have reports, too: `--report-all`. */
@@ -88,6 +90,7 @@ export function testArguments(args: readonly string[]): TestArguments {
     paths: [],
     rest: end < 0 ? [] : args.slice(end + 1),
     reportAll: false,
+    timing: false,
     rawCoverage: false,
     others: [],
     permissions: false,
@@ -106,6 +109,10 @@ export function testArguments(args: readonly string[]): TestArguments {
     const value = equals < 0 ? words[1] : arg.slice(equals + 1);
     if (name === "--junit-path") {
       parsed.junitPath = value;
+      continue;
+    }
+    if (name === "--timing") {
+      parsed.timing = true;
       continue;
     }
     if (name === "--guest-coverage") {

@@ -8,8 +8,10 @@ import { bochsVmx, NestedError } from "../nested/mod.ts";
 import type { CommandContext } from "./command_context.ts";
 import { type Counts, countTests, summary, testsByLine } from "./junit.ts";
 import { GuestCoverage } from "./guest_coverage.ts";
+import { timing } from "./timing.ts";
 import { permissionArguments, type TestArguments, testArguments } from "./test_arguments.ts";
 import { chooseKvm, kvmModule, prepareKvm, processor } from "./prepare_kvm.ts";
+import { TIMING_VARIABLE } from "../guest/time_spent.ts";
 import { runDeno, writeAll } from "./run_deno.ts";
 import { testInside, type TestsInside } from "./test_inside.ts";
 
@@ -127,6 +129,7 @@ export async function testCommand(
             ...coverage?.environment,
             ...debugging(parsed, progress.note),
             ...reports,
+            ...parsed.timing ? { [TIMING_VARIABLE]: folder } : {},
           },
           signal,
         });
@@ -140,6 +143,10 @@ export async function testCommand(
     // Nothing comes out of a machine that died.
     if (result.died !== undefined) await Deno.writeTextFile(path, result.died);
     const report = await readReport(path);
+    writeAll(
+      Deno.stdout,
+      new TextEncoder().encode(timing(report ?? "", parsed.timing ? folder : undefined)),
+    );
     if (wanted === STANDARD_OUTPUT && report !== undefined) {
       writeAll(Deno.stdout, new TextEncoder().encode(report));
     }

@@ -8,6 +8,7 @@ import type { CodeBits } from "../x86/boot/cpu_state.ts";
 import type { ImageInit } from "./image_init.ts";
 import { type NasmInput, readNasmRecord, runNasm } from "./nasm.ts";
 import { nasmIdentity, type ToolHost, toolHost } from "./tool.ts";
+import { timed } from "./time_spent.ts";
 
 /** How a source is to be assembled. */
 export interface AssembleOptions {
@@ -93,9 +94,13 @@ export function assemble(
     origin: checkAddress(origin, "an image's origin"),
     bits,
   };
-  const parts = readsSurroundings(text)
-    ? readNasmRecord(input, runNasm(input, by.host))
-    : cachedParts(input, by);
+  const parts = timed(
+    "assembling",
+    () =>
+      readsSurroundings(text)
+        ? readNasmRecord(input, runNasm(input, by.host))
+        : cachedParts(input, by),
+  );
   const found = parts.warnings ?? [];
   if (warnings === "error" && found.length > 0) throw new AssemblyError(found);
   if (warnings === "print") printOnce(found, by.warn);

@@ -1,3 +1,4 @@
+import { timed } from "../guest/time_spent.ts";
 import type { MmioHandler, NoPromise, PortHandler } from "../devices/handlers.ts";
 import type { Bios } from "../devices/bios/bios.ts";
 import type { TextScreen } from "../devices/text_screen.ts";
@@ -426,6 +427,6 @@ export class Machine extends MachineCpu implements Disposable {
    */
   [Symbol.dispose](): void {
     if (reportsAll() && this.hasRun) this.#report();
-    this.#board[Symbol.dispose]();
+    timed("disposing machines", () => this.#board[Symbol.dispose]());
   }
 }

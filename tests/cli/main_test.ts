@@ -39,7 +39,11 @@ Deno.test("vmexit test runs deno test here, reports where it was told to, and en
     assertEquals(countTests(report), { passed: 1, failed: 0, skipped: 1 });
     assertMatch(await Deno.readTextFile(`${folder}/p/cov/lcov.info`), /SF:.*lib\/add\.ts/);
     assertEquals(leftovers(folder), []);
-    const standard = await start(folder, "test", "--junit-path=-", "--no-check").output();
+    const standard = await start(folder, "test", "--junit-path=-", "--no-check", "--timing")
+      .output();
+    const timing = /\d s {4}(assembling|booting|running guests|disposing machines), 1 times\n/g;
+    assertEquals([...standard.stdout.matchAll(timing)].length, 4, standard.stdout);
+    assertMatch(standard.stdout, /\n\d+\.\d tests per second\n<\?xml/);
     assertMatch(standard.stdout, /<testsuites[^]*<\/testsuites>\n1 skipped\n1 passed, 0 failed\n$/);
   });
 });

@@ -1,6 +1,7 @@
 import { APIC_BASE_BIT } from "../../x86/registers/apic_base.ts";
 import { HostError } from "../../ffi/errors.ts";
 import type { Libc } from "../../ffi/libc.ts";
+import { timed } from "../../guest/time_spent.ts";
 import { AssemblyError } from "../../guest/diagnostic.ts";
 import { KvmError, MsrError } from "../../kvm/errors.ts";
 import { kvmLibc } from "../../kvm/remote/kvm_choice.ts";
@@ -61,7 +62,7 @@ const CALLER_ERRORS = [
 export function boot(guest: Guest, options: BootOptions = {}): Machine {
   try {
     checkNames("boot with options", options);
-    return start(planBoot(guest, options), options.libc);
+    return timed("booting", () => start(planBoot(guest, options), options.libc));
   } catch (error) {
     // What the test got wrong, or the host lacks, is told at the line of the test.
     if (isRefusal(error) || CALLER_ERRORS.some((kind) => error instanceof kind)) {

@@ -1,3 +1,4 @@
+import { timed } from "../../guest/time_spent.ts";
 import type { CpuRunner } from "./cpu_runner.ts";
 import type { CpuScheduler } from "./cpu_scheduler.ts";
 import { RunEnds } from "./run_ends.ts";
@@ -50,7 +51,7 @@ export class Drive {
     const limited = this.#begins(options, time);
     try {
       limit.start(limited);
-      const result = body();
+      const result = timed("running guests", body);
       isWhole = true;
       return result;
     } finally {
@@ -80,7 +81,7 @@ export class Drive {
         this.stopAsked = false;
         beforeRun();
       } else limit.keep(time);
-      observed = body();
+      observed = timed("running guests", body);
     } catch (error) {
       progress.isRunning = false;
       this.#settle(false);
