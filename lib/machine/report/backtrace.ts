@@ -168,7 +168,7 @@ class Stack {
 
   /** In a function that has no frame yet, or none at all: a return address behind a call of just that function. */
   #byOwnCall(callsIt: (called: Called) => boolean): Caller | undefined {
-    const frame = this.#registers.get("rbp")!;
+    const frame = this.#framePointer() ?? this.#pointer;
     const end = frame > this.#pointer ? frame : this.#pointer + this.#slot * 4n;
     return this.#search(end, callsIt, "unwound");
   }
@@ -180,8 +180,8 @@ class Stack {
 
   /** By a frame pointer under which there is a return address behind a call of what is wanted. */
   #byFramePointer(isWanted: (called: Called) => boolean): Caller | undefined {
-    const frame = BigInt.asUintN(this.#width, this.#registers.get("rbp")!);
-    if (frame < this.#pointer || frame - this.#pointer > LARGEST_FRAME) return undefined;
+    const frame = this.#framePointer();
+    if (frame === undefined) return undefined;
     const saved = this.#read(frame);
     const back = this.#read(frame + this.#slot);
     if (saved === undefined || back === undefined) return undefined;
@@ -189,6 +189,12 @@ class Stack {
     if (called === undefined || !isWanted(called)) return undefined;
     this.#registers.set("rbp", saved);
     return this.#take(frame + this.#slot, "unwound", frame + this.#slot * 2n);
+  }
+
+  /** Undefined where the register can be none: then it may be anything. */
+  #framePointer(): bigint | undefined {
+    const frame = BigInt.asUintN(this.#width, this.#registers.get("rbp")!);
+    return frame < this.#pointer || frame - this.#pointer > LARGEST_FRAME ? undefined : frame;
   }
 
   #bySearch(): Caller | undefined {

@@ -142,3 +142,15 @@ Deno.test("a guest that has called nothing has no such rows", () => {
     [],
   );
 });
+
+for (const { mode, bits } of MODES) {
+  Deno.test(`a frame pointer far away is none, and no search goes as far: ${mode}`, () => {
+    const far = asm`
+      bits ${bits}
+      mov ebp, 0x12345678
+      hlt
+    `;
+    const rows = calledFrom(far, { mode } as BootOptions);
+    assertEquals(rows, []);
+  });
+}
