@@ -42,10 +42,15 @@ export class KvmFd extends OwnedFd implements AskedOfKvm {
   /** See {@linkcode AskedOfKvm.msrsSet}. */
   readonly msrsSet: Set<number> = new Set();
 
+  #latestMsrs: Uint8Array | undefined;
+
   /** Notes an ioctl that is about to be made. */
   note(name: IoctlName, argument: number | Uint8Array<ArrayBuffer>): void {
     this.made.add(name);
     if (name !== "KVM_SET_MSRS" || typeof argument === "number") return;
+    // A snapshot's are the same each time.
+    if (argument === this.#latestMsrs) return;
+    this.#latestMsrs = argument;
     const view = new DataView(argument.buffer, argument.byteOffset, argument.length);
     const count = view.getUint32(MSRS.count, true);
     for (let index = 0; index < count; index++) {
@@ -57,6 +62,7 @@ export class KvmFd extends OwnedFd implements AskedOfKvm {
   forget(): void {
     this.made.clear();
     this.msrsSet.clear();
+    this.#latestMsrs = undefined;
   }
 }
 
@@ -69,7 +75,7 @@ export class IoctlTarget {
   readonly libc: Libc;
   readonly #fd: OwnedFd;
   readonly #ask: (name: CapabilityName) => number;
-  readonly #before: () => void;
+  readonly #before: (name: IoctlName) => void;
   /** The capabilities that were found once. They never go away, so each is asked for once. */
   readonly present: Set<CapabilityName>;
   /** Who hears of each. */
@@ -87,7 +93,7 @@ export class IoctlTarget {
     fd: OwnedFd,
     ask: (name: CapabilityName) => number,
     present: Set<CapabilityName> = new Set(),
-    before: () => void = () => {},
+    before: (name: IoctlName) => void = () => {},
   ) {
     this.present = present;
     this.libc = libc;
@@ -121,7 +127,7 @@ export class IoctlTarget {
     // First, so that a closed descriptor is refused as such.
     void this.#fd.number;
     if (capability !== undefined && capability !== null) this.#require(name, capability);
-    this.#before();
+    this.#before(name);
     const result = ioctl(this.libc, this.#fd, name, argument, context);
     this.observer?.(name, argument);
     return result;

@@ -10,6 +10,7 @@ import {
 import { buffer } from "./ioctl_target.ts";
 
 const VALUE_SIZE = 8;
+const WORD = 2 ** 32;
 
 /** A statistic that the kernel keeps. */
 export interface Statistic extends Omit<KvmStatsDesc, "name"> {
@@ -68,17 +69,30 @@ export class StatsFd implements Disposable {
   }
 
   /**
-   * One value now.
+   * What reads some values time and again, by one system call.
    *
+   * @returns It gives them in the order of their names, in the same array each time, and throws a {@linkcode SystemError}
+   *   where they cannot be read.
    * @throws {RangeError} When there is no such statistic.
-   * @throws {SystemError} When it cannot be read.
    */
-  value(name: string): bigint {
-    const found = this.statistics.find((each) => each.name === name);
-    if (found === undefined) {
+  reader(names: readonly string[]): () => Float64Array {
+    const offsets = names.map((name) => {
+      const found = this.statistics.find((each) => each.name === name);
+      if (found !== undefined) return found.offset;
       throw new RangeError(`Cannot read ${name}: there is no such statistic`);
-    }
-    return this.#read(this.#header.data_offset + found.offset, VALUE_SIZE).getBigUint64(0, true);
+    });
+    const first = Math.min(...offsets);
+    const bytes = buffer(Math.max(...offsets) + VALUE_SIZE - first);
+    const words = new Uint32Array(bytes.buffer);
+    const values = new Float64Array(names.length);
+    return () => {
+      this.#fill(bytes, this.#header.data_offset + first);
+      for (let index = 0; index < offsets.length; index++) {
+        const word = (offsets[index] - first) / Uint32Array.BYTES_PER_ELEMENT;
+        values[index] = words[word] + words[word + 1] * WORD;
+      }
+      return values;
+    };
   }
 
   /** Closes it; a second call does nothing. */
@@ -88,8 +102,14 @@ export class StatsFd implements Disposable {
 
   #read(offset: number, size: number): DataView<ArrayBuffer> {
     const bytes = buffer(size);
+    this.#fill(bytes, offset);
+    return new DataView(bytes.buffer);
+  }
+
+  #fill(bytes: Uint8Array<ArrayBuffer>, offset: number): void {
+    const size = bytes.length;
     const count = this.#libc.pread(this.#fd.number, bytes, offset);
-    if (count === size) return new DataView(bytes.buffer);
+    if (count === size) return;
     throw new SystemError(
       "pread",
       count < 0 ? this.#libc.errno() : 0,

@@ -35,6 +35,22 @@ const KVM_RUN = IOCTLS.KVM_RUN.number;
 const UNKNOWN = EXIT_REASON.UNKNOWN;
 const REASON_WORD = kvm_run.offsetOf("exit_reason") / Uint32Array.BYTES_PER_ELEMENT;
 
+/**
+ * Ioctls that leave all of a vCPU's state as it is, but for the registers, the XSAVE area, the debug registers and
+ * the events that they are about.
+ */
+const PLAIN_IOCTLS: ReadonlySet<IoctlName> = new Set<IoctlName>([
+  ...(Object.keys(IOCTLS) as IoctlName[]).filter((name) => name.startsWith("KVM_GET_")),
+  "KVM_SET_REGS",
+  "KVM_SET_SREGS",
+  "KVM_SET_XSAVE",
+  "KVM_SET_DEBUGREGS",
+  "KVM_SET_VCPU_EVENTS",
+  "KVM_INTERRUPT",
+  "KVM_NMI",
+  "KVM_TRANSLATE",
+]);
+
 /** Bytes of the kernel's `sigset_t`; libc's is longer. */
 const SIGNAL_SET_SIZE = 8;
 
@@ -91,6 +107,7 @@ export class Vcpu implements Disposable {
    * ioctl but `KVM_RUN`; undefined where there is no such exit.
    */
   unfinished: (() => void) | undefined;
+  #stateChanges = 0;
   readonly #target: IoctlTarget;
   readonly #dirtyRingSize: number;
   #isShared = false;
@@ -141,7 +158,10 @@ export class Vcpu implements Disposable {
     if (kvmRun !== undefined) this.#mapping.bytes.fill(0);
     this.kvmRun = new KvmRunPage(this.#mapping);
     this.coalescedRing = new CoalescedRing(this.#mapping);
-    const target = new IoctlTarget(libc, this.#fd, ask, present, () => this.unfinished?.());
+    const target = new IoctlTarget(libc, this.#fd, ask, present, (name) => {
+      this.unfinished?.();
+      if (!PLAIN_IOCTLS.has(name)) this.#stateChanges++;
+    });
     this.#target = target;
     this.registers = new VcpuRegisters(target, this.kvmRun);
     this.fpu = new VcpuFpu(target);
@@ -204,6 +224,14 @@ export class Vcpu implements Disposable {
   /** Lets somebody hear of each of its ioctls but `KVM_RUN`; undefined: nobody. */
   set observer(observer: IoctlObserver | undefined) {
     this.#target.observer = observer;
+  }
+
+  /**
+   * How many ioctls were made on it that may have changed its state beyond registers, the XSAVE area, debug registers
+   * and events: MSRs, XCR0.
+   */
+  get stateChanges(): number {
+    return this.#stateChanges;
   }
 
   /**

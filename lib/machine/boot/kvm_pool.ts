@@ -140,7 +140,7 @@ export class KvmPool {
     const vm = cleanup.use(kvm.takeVm(idle.vm));
     const vcpu = cleanup.use(vm.takeVcpu(idle.vcpu));
     restoreVm(vm, pristine.vm.filter(([piece]) => CONTROLLERS.includes(piece)));
-    restoreCpu(statefulCpu(kvm, vcpu, plan, tssIsAvailable), pristine.cpu, true);
+    restoreCpu(statefulCpu(kvm, vcpu, plan, tssIsAvailable), pristine.cpu, { isOutside: true });
     restoreVm(vm, pristine.vm.filter(([piece]) => !CONTROLLERS.includes(piece)));
     const slots = new SlotTable(this.#libc, vm, memory, undefined, false);
     this.booted++;

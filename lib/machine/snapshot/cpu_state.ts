@@ -17,7 +17,7 @@ import type { Vcpu } from "../../kvm/vcpu.ts";
 import { MSRS } from "../../x86/msrs/msrs.ts";
 import type { Irqchip } from "../interrupts/irqchip.ts";
 import type { RegisterStore } from "../registers/register_store.ts";
-import { msrsToSave } from "./saved_msrs.ts";
+import { isEmulated, msrsToSave, offersHyperv } from "./saved_msrs.ts";
 
 /** A CPU whose state is saved and restored. */
 export interface StatefulCpu {
@@ -37,8 +37,12 @@ export interface CpuShape {
   readonly isNested: boolean;
   /** Whether it has XCR0, by CPUID. */
   readonly hasXcr0: boolean;
+  /** Whether it has Hyper-V's MSRs, by CPUID. */
+  readonly isHyperv: boolean;
   /** The MSRs that it has, in the order in which they are set. */
   readonly msrs: readonly number[];
+  /** Those beside them that KVM keeps for the guest in all cases, so that an exit alone changes them. */
+  readonly emulatedMsrs: readonly number[];
 }
 
 /** A piece of a CPU's state, as the kernel gives and takes it. */
@@ -49,6 +53,8 @@ export interface CpuPiece {
   save(cpu: StatefulCpu, shape: CpuShape): Uint8Array<ArrayBuffer> | undefined;
   /** Sets it. */
   restore(cpu: StatefulCpu, bytes: Uint8Array<ArrayBuffer>): void;
+  /** Whether a guest changes it by an exit alone, in all guests and by all of KVM, so that it is set only behind one. */
+  readonly changesByExit?: boolean;
 }
 
 /**
@@ -150,13 +156,17 @@ export const CPU_PIECES: readonly CpuPiece[] = [
   OUTSIDE_OF_GUESTS,
   SPECIAL_REGISTERS,
   structure("general registers", kvm_regs.size, "KVM_GET_REGS", "KVM_SET_REGS"),
-  structure(
-    "XCR0",
-    kvm_xcrs.size,
-    "KVM_GET_XCRS",
-    "KVM_SET_XCRS",
-    (_, { hasXcr0 }) => hasXcr0,
-  ),
+  {
+    ...structure(
+      "XCR0",
+      kvm_xcrs.size,
+      "KVM_GET_XCRS",
+      "KVM_SET_XCRS",
+      (_, { hasXcr0 }) => hasXcr0,
+    ),
+    // XSETBV exits always (Intel SDM Vol. 3C, 26.1.2), and KVM has it exit on AMD, too (init_vmcb in svm/svm.c).
+    changesByExit: true,
+  },
   {
     name: "XSAVE area",
     save({ vcpu: { fpu } }) {
@@ -178,6 +188,13 @@ export const CPU_PIECES: readonly CpuPiece[] = [
     "KVM_SET_LAPIC",
     hasLocalApic,
   ),
+  {
+    // The host's own hang on them: KVM never lets a guest write to those of the processor.
+    name: "MTRRs and machine-check banks",
+    save: ({ vcpu }, { emulatedMsrs }) => vcpu.msrs.getMsrBytes(emulatedMsrs),
+    restore: ({ vcpu }, bytes) => vcpu.msrs.setMsrBytes(bytes),
+    changesByExit: true,
+  },
   {
     name: "MSRs",
     save({ number, vcpu }, { msrs }) {
@@ -235,10 +252,14 @@ export function cpuShape({ vcpu, machine: { kvm } }: StatefulCpu): CpuShape {
   const cpuid = vcpu.cpuid.getCpuid2();
   const has = (leaf: number, bit: number) =>
     cpuid.some((entry) => entry.function === leaf && (entry.ecx & bit) !== 0);
+  const isHyperv = offersHyperv(cpuid);
+  const msrs = msrsToSave(kvm, vcpu, isHyperv);
   return {
     isNested: has(FEATURES_LEAF, HAS_VMX) || has(EXTENDED_FEATURES_LEAF, HAS_SVM),
     hasXcr0: has(FEATURES_LEAF, HAS_XSAVE),
-    msrs: msrsToSave(kvm, vcpu, cpuid),
+    isHyperv,
+    msrs: msrs.filter((index) => !isEmulated(index)),
+    emulatedMsrs: msrs.filter(isEmulated),
   };
 }
 
@@ -255,10 +276,16 @@ export function saveCpu(cpu: StatefulCpu, shape: CpuShape): SavedCpuState {
  * Sets a CPU's state. What was set of its registers, and not brought into the vCPU, is forgotten.
  *
  * @param isOutside Whether it is known to be in no guest of its guest, nor to have anything to do with one.
+ * @param isThere Whether it is known to have what of the state changes by an exit alone.
  */
-export function restoreCpu(cpu: StatefulCpu, state: SavedCpuState, isOutside = false): void {
+export function restoreCpu(
+  cpu: StatefulCpu,
+  state: SavedCpuState,
+  { isOutside = false, isThere = false } = {},
+): void {
   for (const [piece, bytes] of state) {
-    if (!isOutside || piece !== OUTSIDE_OF_GUESTS) piece.restore(cpu, bytes);
+    if (isOutside && piece === OUTSIDE_OF_GUESTS || isThere && piece.changesByExit) continue;
+    piece.restore(cpu, bytes);
   }
   cpu.store.forget();
 }

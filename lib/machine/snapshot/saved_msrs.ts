@@ -19,6 +19,8 @@ const UNLISTED: readonly number[] = [MSRS.VM_CR, MSRS.DE_CFG, MSRS.IA32_DEBUGCTL
 const MACHINE_CHECK_BANKS = 0x400;
 const REGISTERS_PER_BANK = 4;
 const BANK_COUNT = 0xffn;
+/** How many KVM has at most (`KVM_MAX_MCE_BANKS`). */
+const MOST_BANKS = 32;
 
 /** The range that Hyper-V's MSRs have (TLFS 5.0, appendix F): where CPUID does not offer them, no guest has them. */
 const HYPERV = { first: 0x4000_0000, last: 0x4000_1fff };
@@ -29,15 +31,23 @@ const HYPERV_SIGNATURE = 0x3123_7648;
 /** Two MSRs that ask for something, and hold nothing: KVM writes the time into guest memory. */
 const WALL_CLOCKS: readonly number[] = [MSRS.KVM_WALL_CLOCK, MSRS.KVM_WALL_CLOCK_NEW];
 
+/** Whether CPUID offers Hyper-V's MSRs. */
+export function offersHyperv(cpuid: readonly CpuidEntry[]): boolean {
+  return cpuid.some((entry) => entry.function === HYPERV_LEAF && entry.eax === HYPERV_SIGNATURE);
+}
+
+/** Whether it is an MTRR, or a register of a machine-check bank. */
+export function isEmulated(index: number): boolean {
+  const inBanks = index - MACHINE_CHECK_BANKS;
+  return MTRRS.includes(index) || inBanks >= 0 && inBanks < MOST_BANKS * REGISTERS_PER_BANK;
+}
+
 /**
  * The MSRs that a vCPU has and that can be set, in the order in which they are to be set: the TSC before its deadline.
  *
- * @param cpuid What CPUID answers there.
+ * @param hasHyperv Whether CPUID offers Hyper-V's there.
  */
-export function msrsToSave(kvm: Kvm, vcpu: Vcpu, cpuid: readonly CpuidEntry[]): number[] {
-  const hasHyperv = cpuid.some((entry) =>
-    entry.function === HYPERV_LEAF && entry.eax === HYPERV_SIGNATURE
-  );
+export function msrsToSave(kvm: Kvm, vcpu: Vcpu, hasHyperv: boolean): number[] {
   const isHyperv = (index: number) => index >= HYPERV.first && index <= HYPERV.last;
   const listed = kvm.getMsrIndexList().filter((index) =>
     !WALL_CLOCKS.includes(index) && (hasHyperv || !isHyperv(index))

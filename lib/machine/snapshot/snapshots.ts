@@ -33,7 +33,7 @@ import {
 import { restoreHandlers, saveHandlers } from "./handler_states.ts";
 import { difference, type MachineIdentity, machineIdentity } from "./identity.ts";
 import type { MachineState } from "./machine_state.ts";
-import { NestedWatch } from "./nested_watch.ts";
+import { CpuWatch } from "./cpu_watch.ts";
 import { contentsOf, isSnapshot, Snapshot } from "./snapshot.ts";
 import { abandonInstruction } from "./unfinished.ts";
 
@@ -81,8 +81,8 @@ export class Snapshots implements Disposable {
   readonly #parts: SnapshotsInit;
   /** What the CPUs' states are made of; undefined before the first snapshot. */
   #shapes: readonly CpuShape[] | undefined;
-  /** Of those CPUs that have SVM or VMX. */
-  #watches: readonly (NestedWatch | undefined)[] = [];
+  /** Of the CPUs, by number: none before the first snapshot. */
+  #watches: readonly CpuWatch[] = [];
 
   /** Of a machine of which there are none. */
   constructor(parts: SnapshotsInit) {
@@ -128,9 +128,7 @@ export class Snapshots implements Disposable {
   #begin(): CpuShape[] {
     const { cpus } = this.#parts;
     const shapes = cpus.map((cpu) => cpuShape(cpu));
-    this.#watches = shapes.map(({ isNested }, number) =>
-      isNested ? new NestedWatch(cpus[number].vcpu) : undefined
-    );
+    this.#watches = shapes.map((shape, number) => new CpuWatch(cpus[number], shape));
     return shapes;
   }
 
@@ -142,7 +140,7 @@ export class Snapshots implements Disposable {
 
   /** Closes what it has opened. */
   [Symbol.dispose](): void {
-    for (const watch of this.#watches) watch?.[Symbol.dispose]();
+    for (const watch of this.#watches) watch[Symbol.dispose]();
   }
 
   /**
@@ -200,7 +198,8 @@ export class Snapshots implements Disposable {
     const states = cpus.map((cpu, number) => saveCpu(cpu, shapes[number]));
     for (const [number, watch] of this.#watches.entries()) {
       // What it has to do with nested guests since the latest look is still to be undone by a restore.
-      if (watch !== undefined) watch.isInside = watch.look() || usesNesting(states[number]);
+      watch.isInside = watch.look() || usesNesting(states[number]);
+      watch.has(states[number]);
     }
     return {
       cpus: states,
@@ -220,7 +219,7 @@ export class Snapshots implements Disposable {
   #restore(state: MachineState): void {
     const { vm, cpus, runners, progress, slots, devices, attached, log, portOutput } = this.#parts;
     for (const { parts: { vcpu, loop } } of runners) abandonInstruction(vcpu, loop);
-    const nested = this.#watches.map((watch) => watch?.look() ?? false);
+    const nested = this.#watches.map((watch) => watch.look());
     devices.coalesced.discard();
     attached.restore(state.board);
     restoreHandlers(() => this.#handlers(), state.handlerStates);
@@ -231,9 +230,14 @@ export class Snapshots implements Disposable {
     for (const [number, cpu] of cpus.entries()) {
       const saved = state.cpus[number];
       const isUsed = usesNesting(saved);
-      const watch = this.#watches[number];
-      restoreCpu(cpu, saved, !isUsed && !nested[number] && !watch?.isVmx);
-      if (watch !== undefined) watch.isInside = isUsed;
+      const watch = this.#watches.at(number);
+      restoreCpu(cpu, saved, {
+        isOutside: !isUsed && !nested[number] && !watch?.isVmx,
+        isThere: watch?.stillHas(saved) ?? false,
+      });
+      if (watch === undefined) continue;
+      watch.isInside = isUsed;
+      watch.has(saved);
     }
     restoreVm(vm, state.timers);
     progress.restore(state.run);
