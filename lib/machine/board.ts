@@ -76,6 +76,8 @@ export class Board implements Disposable {
   readonly inputs: InputRecord;
   /** The state from which the guest runs, where that is not the one in which it was booted. */
   start: Snapshot | undefined;
+  /** Throws where a run has ended well that would not on hardware. */
+  checkStrictly: (() => void) | undefined;
   /** What runs it once more; it ends with it. */
   examiner: Disposable | undefined;
   /** What the guest wrote to its ports. */
@@ -176,6 +178,7 @@ export class Board implements Disposable {
       takeEvent: () => this.#attached.takeEvent() ?? this.kick.take(),
       pendingOfDevices: () => this.#attached.pending,
       reset: (isInit) => this.#reset(isInit),
+      checkStrictly: () => this.checkStrictly?.(),
       ends: new RunEnds(settings),
       beforeRun: () => {
         this.#coverage?.beforeRun();

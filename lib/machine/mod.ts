@@ -23,6 +23,7 @@ export type { FlagRegister } from "./registers/flag_register.ts";
 export type { AssignableRegisters } from "./registers/assignable_registers.ts";
 export {
   CallError,
+  ForgivenFaultError,
   GuestFaultError,
   PendingEventError,
   TimeLimitError,

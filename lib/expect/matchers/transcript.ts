@@ -286,7 +286,7 @@ export function followTranscripts(
         if (offering.isForeseen) {
           if (areDone(cursors)) {
             const broken = then === "silence" ? noise(machine) : undefined;
-            if (broken === undefined) control.checkPending(options);
+            if (broken === undefined) control.checkEnd(options);
             return broken ?? { number, at: cpu, received: undefined };
           }
         } else if (!isExpectedElsewhere(observed, cursors, offering.call)) {

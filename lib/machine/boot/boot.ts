@@ -15,6 +15,8 @@ import { setMsrs } from "../msrs/msrs.ts";
 import { createSlots } from "../memory/memory_slots.ts";
 import { RegisterStore } from "../registers/register_store.ts";
 import { Examiner } from "../postmortem/postmortem.ts";
+import type { RunToRepeat } from "../postmortem/repeated_run.ts";
+import { forgives, StrictCheck } from "../postmortem/strict_check.ts";
 import { setExaminer } from "../report/postmortem.ts";
 import { isRefusal } from "../run/run_errors.ts";
 import { checkTimeout, timeoutScale } from "../run/time_limit.ts";
@@ -82,11 +84,16 @@ function start(plan: BootPlan, own: Libc | undefined): Machine {
   board.beginRecord();
   board.attachDevices();
   board.beginCoverage();
-  const examiner = board.examiner = new Examiner({
+  const repeated: RunToRepeat = {
     original: board,
     boot: () => makeBoard({ ...plan, ...WITHOUT_DEVICES }, libc),
     libc,
-  });
+  };
+  const examiner = board.examiner = new Examiner(repeated);
+  if (plan.strict ?? forgives()) {
+    const strict = new StrictCheck(repeated);
+    board.checkStrictly = () => strict.check(board.exitingCpu);
+  }
   setExaminer(board.log, () => examiner.examine());
   const machine = new Machine(board);
   cleanup.move();

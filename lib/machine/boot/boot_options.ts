@@ -244,6 +244,12 @@ export interface CommonOptions {
   readonly gates?: Readonly<Record<number, Address>>;
   /** What CPUID answers, where that is not simply all that KVM supports. */
   readonly cpuid?: CpuidOptions;
+  /**
+   * Whether a run that ends well is an error where it would not on hardware, as far as that can be seen: a segment's limit that is
+   * exceeded, a null segment that is used, where the emulated processor below KVM lets it through (docs/emulated-machines.md).
+   * Default true where it does.
+   */
+  readonly strict?: boolean;
   /** How many exits the log keeps. Default 64, at most 2^20. */
   readonly recordExits?: number;
   /** Whether the log notes when each exit came: {@linkcode ExitRecord.time}. Default false. */

@@ -46,6 +46,8 @@ const MOST_RECORDED_EXITS = 2 ** 20;
 
 /** All that `boot` is going to do: its options, each read once, with nothing left out. */
 export interface BootPlan extends MachineSettings {
+  /** Whether what emulators forgive is an error; undefined where it is where they do. */
+  readonly strict: boolean | undefined;
   /** The memory: the main slot, and the others. */
   readonly slots: readonly SlotPlan[];
   /** How the pages that the guest writes are noted: in the kernel's log, or in rings of so many entries. */
@@ -116,6 +118,7 @@ export function planBoot(guest: Guest, options: BootOptions): BootPlan {
     timeout: checkTimeout(options.timeout ?? DEFAULT_TIMEOUT_MILLISECONDS),
     recordExits: checkRecordExits(options.recordExits ?? DEFAULT_RECORD_EXITS),
     timeExits: options.timeExits ?? false,
+    strict: options.strict,
     isTraced: reportFolder() !== undefined,
     ...planControllers({ irqchip, pit: options.pit }),
     serial: options.serial ?? true,

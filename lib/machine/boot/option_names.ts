@@ -53,6 +53,7 @@ const common: NamesOf<CommonOptions> = {
   recordExits: "value",
   reuse: "flag",
   timeExits: "flag",
+  strict: "flag",
   registers: "value",
   reset: "value",
   serial: "flag",

@@ -26,6 +26,8 @@ export type EmulatorLack =
   | "singleStep"
   /** The time limit ends a guest that loops with interrupts off. */
   | "interruptsTimeLimit"
+  /** An access outside of its segment raises an exception. */
+  | "segmentChecks"
   /** No interrupt comes between STI and the instruction behind it. */
   | "interruptShadow";
 
@@ -41,6 +43,8 @@ export const EMULATORS_LACK: Readonly<
     machines: ["bochs-vmx"],
     text: "a guest that loops with interrupts off cannot be interrupted",
   },
+  // QEMU's TCG looks at no limit and no type of a segment when it translates an access.
+  segmentChecks: { machines: ["qemu-svm", "qemu-icount"], text: "segments are not checked" },
   // QEMU's VMRUN does not read the interrupt shadow that its #VMEXIT has written to the VMCB.
   interruptShadow: {
     machines: ["qemu-svm", "qemu-icount"],

@@ -1,6 +1,6 @@
 import { ERRNO } from "../../ffi/errors.ts";
 import type { Libc } from "../../ffi/libc.ts";
-import { EXIT_REASON, KVM_EXIT_IO } from "../../kvm/abi/mod.ts";
+import { EXIT_REASON, KVM_EXIT_IO, KVM_GUESTDBG } from "../../kvm/abi/mod.ts";
 import { IOCTLS } from "../../kvm/abi/ioctls.ts";
 import type { Exit } from "../../kvm/exits/exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
@@ -44,6 +44,8 @@ export class RepeatedRun implements Disposable {
   exit: number;
   /** Whether something came to the guest at a time of which nobody knows which instruction it was. */
   isLate = false;
+  /** Called before each instruction: the guest is stepped then. */
+  visit: (() => void) | undefined;
   /** The event that was handed to KVM and is delivered when the guest goes on. */
   interrupt: Incident["interrupt"];
   readonly #limit: TimeLimit;
@@ -122,7 +124,9 @@ export class RepeatedRun implements Disposable {
     this.interrupt = undefined;
     try {
       for (;;) {
+        if (this.visit !== undefined) this.#beginStep(this.visit);
         const errno = this.vcpu.run();
+        if (errno === 0 && this.#endedStep) continue;
         if (errno === 0) return this.vcpu.kvmRun.exit();
         if (this.#limit.isOver()) {
           throw new RepeatError(
@@ -132,8 +136,19 @@ export class RepeatedRun implements Disposable {
         if (errno === ERRNO.EINTR && isWaiting()) return undefined;
       }
     } finally {
+      if (this.visit !== undefined) this.vcpu.setGuestDebug(0);
       this.#forgetRegisters();
     }
+  }
+
+  #beginStep(visit: () => void): void {
+    this.#forgetRegisters();
+    visit();
+    this.vcpu.setGuestDebug(KVM_GUESTDBG.ENABLE | KVM_GUESTDBG.SINGLESTEP);
+  }
+
+  get #endedStep(): boolean {
+    return this.visit !== undefined && this.vcpu.kvmRun.exitReason === EXIT_REASON.DEBUG;
   }
 
   /** Whether its time is over. */

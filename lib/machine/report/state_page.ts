@@ -12,7 +12,7 @@ import { codeBits, codeLocation } from "../registers/code_location.ts";
 import { isReset, ownIdt, registersSection } from "./registers_section.ts";
 import { outsideImage } from "./outside_image.ts";
 import { branchTarget, placeNames } from "./place_names.ts";
-import { postmortemOf, type PostmortemResult } from "./postmortem.ts";
+import { type Postmortem, postmortemOf, type PostmortemResult } from "./postmortem.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
 import { whatHappened, whatIsOdd } from "./what_happened.ts";
 
@@ -51,6 +51,19 @@ export function statePage(machine: StoppedCpu): string {
     () => cpusSection(machine),
     () => exits(machine),
     () => serial(machine),
+    kvmInUse,
+  ]
+    .flatMap(attempt)
+    .join("\n");
+}
+
+/** Where a repeated run was, right before an instruction, and what is wrong there. */
+export function pageOfRepeat(machine: StoppedCpu, found: Postmortem): string {
+  return [
+    () => whatHappened(found),
+    () => place(found.cpu),
+    () => registersSection(found.cpu),
+    () => exits(machine),
     kvmInUse,
   ]
     .flatMap(attempt)

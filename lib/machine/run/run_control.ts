@@ -34,6 +34,8 @@ import { ExitIteration, type IterationSteps } from "./exit_iteration.ts";
 /** What run control needs of its machine. */
 export interface RunControlInit extends DriveInit {
   readonly log: ExitRecorder;
+  /** Throws where a run has ended well that would not on hardware. */
+  readonly checkStrictly: () => void;
   /** The port by which the guest ends the run with a status, if there is one. */
   readonly exitPort: ExitPort | undefined;
   /** Which `SYSTEM_EVENT` a device, or the test, has asked for, if any has since it was asked last. */
@@ -97,7 +99,7 @@ export class RunControl {
       this.#parts.ends.check(this.progress.runner.parts.cpu, exit);
       return exit;
     });
-    this.checkPending(options);
+    this.checkEnd(options);
     return exit;
   }
 
@@ -155,7 +157,7 @@ export class RunControl {
         if (!hasBegun) this.beginRun();
         hasBegun = true;
         latest = steps.next();
-        if (latest === undefined) this.checkPending(options);
+        if (latest === undefined) this.checkEnd(options);
         return latest;
       },
       end: (why) => {
@@ -167,8 +169,8 @@ export class RunControl {
     });
   }
 
-  /** Checks, at the end of a run with these options, what was injected: see {@linkcode checkPending}. */
-  checkPending({ pending, cpus }: Pick<ExitsOptions, "pending" | "cpus">): void {
+  /** Checks, at the end of a run with these options, what was injected, and what an emulator has forgiven. */
+  checkEnd({ pending, cpus }: Pick<ExitsOptions, "pending" | "cpus">): void {
     const { runners } = this.#parts;
     if (isForTheTest(this.progress.runner.lastExit)) return;
     checkPending(
@@ -176,6 +178,7 @@ export class RunControl {
       this.#parts.pendingOfDevices(),
       pending,
     );
+    this.#parts.checkStrictly();
   }
 
   /** The exits of a part of a run, whose end says nothing of what was injected: see {@linkcode checkPending}. */

@@ -2,7 +2,8 @@ import { describeWalk } from "../../x86/paging/page_walk.ts";
 import type { PendingEvent } from "../interrupts/injection.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
 import type { StoppedCpu } from "../report/stopped_cpu.ts";
-import { statePage } from "../report/state_page.ts";
+import type { Postmortem } from "../report/postmortem.ts";
+import { pageOfRepeat, statePage } from "../report/state_page.ts";
 import { exitText } from "../report/exit_text.ts";
 import type { Exit } from "../../kvm/exits/exit.ts";
 import { answerFields } from "../../kvm/exits/exit_answer.ts";
@@ -87,6 +88,30 @@ export class UnhandledExitError extends Error {
     super(`${said}\n\n${statePage(machine)}`);
     LOGS.set(this, machine.log);
     this.exit = exit;
+  }
+}
+
+/**
+ * A run has ended well, and would not have on hardware: the emulated processor that KVM runs on here forgives what others
+ * do not (the option `strict`).
+ */
+export class ForgivenFaultError extends Error {
+  /** The name that reporters print. */
+  override readonly name = "ForgivenFaultError";
+
+  /**
+   * The error with the state of the machine at the fault.
+   *
+   * @param found The same guest, run once more up to there.
+   * @param who Who forgives it.
+   */
+  constructor(machine: StoppedCpu, found: Postmortem, who: string) {
+    super(
+      `The guest's run ends well on this KVM alone: it runs on ${who}, which lets through what Intel's and AMD's processors ` +
+        "do not. Where that is meant, boot it with `strict: false`." +
+        `\n\n${pageOfRepeat(machine, found)}`,
+    );
+    LOGS.set(this, machine.log);
   }
 }
 
@@ -266,6 +291,7 @@ export class CallError extends Error {
 /** The errors about what the guest does. */
 const OF_GUEST = [
   CallError,
+  ForgivenFaultError,
   GuestFaultError,
   PendingEventError,
   TimeLimitError,

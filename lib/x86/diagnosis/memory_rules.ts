@@ -36,7 +36,7 @@ export function checkAccess(view: GuestView, access: Access, alignment = 1): Rai
 }
 
 /** Rules of segments: null, type, limit; canonical addresses in 64-bit mode (Intel SDM Vol. 3A, 5.3 and 5.5). */
-function checkSegment(view: GuestView, access: Access): Raised | undefined {
+export function checkSegment(view: GuestView, access: Access): Raised | undefined {
   const { segment: name, offset, size, write } = access;
   const exception = name === "ss" ? "#SS" : "#GP";
   const last = offset + BigInt(size) - 1n;

@@ -27,6 +27,7 @@ Deno.test("a plan without options has every default", () => {
     recordExits: 64,
     timeExits: false,
     isTraced: false,
+    strict: undefined,
     irqchip: false,
     pit: false,
     serial: true,
