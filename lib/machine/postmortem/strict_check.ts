@@ -17,6 +17,9 @@ import { decoded, type Moment, momentOf, putBack, registersOf } from "./steps.ts
 /** How many instructions of a run are looked at. */
 const MOST_STEPS = 3_000;
 
+/** How long that may take, in milliseconds. */
+const LONGEST_MILLISECONDS = 2_000;
+
 /** Of a machine that is run again and again, how often. */
 const MOST_CHECKS = 3;
 
@@ -56,7 +59,7 @@ export class StrictCheck {
     ) return;
     this.#checks++;
     try {
-      using run = new RepeatedRun(this.#what);
+      using run = new RepeatedRun(this.#what, LONGEST_MILLISECONDS);
       const found = this.#find(run);
       if (found !== undefined) throw new ForgivenFaultError(cpu, found, EMULATOR);
     } catch (error) {
