@@ -1,6 +1,7 @@
 import type { Board } from "../board.ts";
 import { emulatorLacks } from "../host/emulated_machine.ts";
 import type { Postmortem, PostmortemResult } from "../report/postmortem.ts";
+import { recordText } from "../report/exit_text.ts";
 import { RepeatedRun, RepeatError, type RunToRepeat } from "./repeated_run.ts";
 import { incidentOf } from "./incident_of.ts";
 import { putBack } from "./steps.ts";
@@ -19,7 +20,7 @@ const ATTEMPTS = [
   { from: "last exit", most: 5_000, skipsLoops: false },
 ] as const;
 
-/** Finds out why the guest of a machine has shut down, by running it once more. */
+/** Finds out how the guest of a machine came to where it is, by running it once more. */
 export class Examiner implements Disposable {
   readonly #what: RunToRepeat;
   #known: { readonly of: string; readonly result: PostmortemResult } | undefined;
@@ -31,7 +32,7 @@ export class Examiner implements Disposable {
   }
 
   /**
-   * Runs the guest once more up to its latest exit, a SHUTDOWN: on a machine of its own, which lives until the next, or
+   * Runs the guest once more up to its latest exit: on a machine of its own, which lives until the next, or
    * until this one is disposed.
    */
   examine(): PostmortemResult {
@@ -74,8 +75,9 @@ export class Examiner implements Disposable {
 }
 
 function found(run: RepeatedRun, steps: Steps, original: Board): Postmortem {
-  if (steps.exit.reason !== "SHUTDOWN") {
-    throw new RepeatError(`${otherWay(run, steps.exit)} instead of SHUTDOWN`);
+  const record = original.log.latestOf(original.cpus[0].number)!;
+  if (steps.exit.number !== record.reason) {
+    throw new RepeatError(`${otherWay(run, steps.exit)} instead of ${recordText(record)}`);
   }
   const [cpu] = run.board.cpus;
   const last = steps.moments.at(-1)!;

@@ -83,6 +83,8 @@ export function codeBits({ efer, cs }: Registers): CodeBits {
 }
 
 /** The linear address of the next instruction: RIP behind the base of CS. */
-export function linearInstructionPointer({ cs, rip }: Registers): bigint {
-  return BigInt.asUintN(64, cs.base + rip);
+export function linearInstructionPointer(registers: Registers): bigint {
+  const { cs, rip } = registers;
+  // In 64-bit mode CS has no base, whatever its descriptor says (Intel SDM Vol. 3A, 3.4.4).
+  return codeBits(registers) === 64 ? rip : BigInt.asUintN(64, cs.base + rip);
 }

@@ -14,7 +14,7 @@ import { outsideImage } from "./outside_image.ts";
 import { branchTarget, placeNames } from "./place_names.ts";
 import { type Postmortem, postmortemOf, type PostmortemResult } from "./postmortem.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
-import { whatHappened, whatIsOdd } from "./what_happened.ts";
+import { isWorthARun, whatHappened, whatIsOdd } from "./what_happened.ts";
 
 const LINES_BEFORE = 3;
 const LINES_AFTER = 2;
@@ -38,14 +38,14 @@ const CONTROL = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}]/gu;
 export function statePage(machine: StoppedCpu): string {
   const end = repeatedEnd(machine);
   // Of a guest that has shut down the machine on which it was run once more has the registers.
-  const shown = end !== undefined && "cpu" in end ? end.cpu : machine;
+  const shown = isShutDown(machine) && end !== undefined && "cpu" in end ? end.cpu : machine;
   return [
     () => replayLines(machine),
     () => explanation(machine),
-    () => end !== undefined && "cpu" in end ? whatHappened(end) : oddities(machine),
+    () => chain(machine, end),
     () => place(shown),
     () => tripleFault(machine, shown),
-    () => repeatLines(machine, end),
+    () => isShutDown(machine) ? repeatLines(machine, end) : [],
     () => interruptsSection(machine),
     () => registersSection(shown),
     () => cpusSection(machine),
@@ -70,20 +70,26 @@ export function pageOfRepeat(machine: StoppedCpu, found: Postmortem): string {
     .join("\n");
 }
 
-/** What a repeated run shows of a guest that has shut down. */
+function isShutDown({ lastExit, isAtExit }: StoppedCpu): boolean {
+  return lastExit?.reason === "SHUTDOWN" && isAtExit;
+}
+
+/** What a repeated run shows of a guest that has shut down, or that has strayed. */
 function repeatedEnd(machine: StoppedCpu): PostmortemResult | undefined {
   const { lastExit, isAtExit } = machine;
-  if (lastExit?.reason !== "SHUTDOWN" || !isAtExit) return undefined;
+  if (lastExit === undefined || !isAtExit || lastExit.reason === "HLT") return undefined;
   try {
-    return postmortemOf(machine);
+    return isShutDown(machine) || isWorthARun(machine) ? postmortemOf(machine) : undefined;
   } catch (error) {
     return { obstacle: error instanceof Error ? error.message.split("\n")[0] : String(error) };
   }
 }
 
-/** What is odd about a guest that stands where it can be looked at. */
-function oddities(machine: StoppedCpu): string[] {
-  return machine.lastExit?.reason === "HLT" || isReset(machine) ? [] : whatIsOdd(machine);
+/** The chain of causes: of a guest that could not go on, or that stands where it should not. */
+function chain(machine: StoppedCpu, end: PostmortemResult | undefined): string[] {
+  const found = end !== undefined && "cpu" in end ? end : undefined;
+  if (isShutDown(machine)) return found === undefined ? [] : whatHappened(found);
+  return machine.lastExit?.reason === "HLT" || isReset(machine) ? [] : whatIsOdd(machine, found);
 }
 
 function repeatLines({ log }: StoppedCpu, end: PostmortemResult | undefined): string[] {

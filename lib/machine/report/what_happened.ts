@@ -1,5 +1,10 @@
-import { explainIncident, explainStop } from "../../x86/diagnosis/explain_incident.ts";
+import {
+  explainIncident,
+  explainStop,
+  isWorthRepeating,
+} from "../../x86/diagnosis/explain_incident.ts";
 import type { Finding, Incident } from "../../x86/diagnosis/incident.ts";
+import type { Image } from "../../guest/image.ts";
 import { hex } from "../../x86/hex.ts";
 import { codeLocation, imageBaseAt } from "../registers/code_location.ts";
 import { CodeView } from "./guest_code.ts";
@@ -14,9 +19,19 @@ export function whatHappened({ cpu, incident }: Postmortem): string[] {
   return section("what happened", explainIncident(incident, (linear) => nameOf(cpu, linear)));
 }
 
-/** What is odd about a guest that has stopped elsewhere than it should, as lines of a page; none where nothing is. */
-export function whatIsOdd(cpu: StoppedCpu): string[] {
-  return section("what is odd", explainStop(stopOf(cpu), (linear) => nameOf(cpu, linear)));
+/**
+ * What is odd about a guest that has stopped elsewhere than it should, as lines of a page; none where nothing is.
+ *
+ * @param repeated What a repeated run shows, where there was one: its way.
+ */
+export function whatIsOdd(cpu: StoppedCpu, repeated: Postmortem | undefined): string[] {
+  const stop = repeated?.incident ?? stopOf(cpu);
+  return section("what is odd", explainStop(stop, (linear) => nameOf(cpu, linear)));
+}
+
+/** Whether a repeated run of a guest that has not shut down is worth its time. */
+export function isWorthARun(cpu: StoppedCpu): boolean {
+  return isWorthRepeating(stopOf(cpu), (linear) => nameOf(cpu, linear));
 }
 
 function section(title: string, findings: readonly Finding[]): string[] {
@@ -62,9 +77,15 @@ function nameOf({ image, registers }: StoppedCpu, linear: bigint): string | unde
   const symbol = image.symbolAt(linear - imageBase);
   const line = image.lineOf(linear - imageBase);
   const place = line && `${line.file.split("/").at(-1)}:${line.line}`;
-  if (symbol === undefined) return place;
+  if (symbol === undefined) return place ?? withoutNames(image, linear - imageBase);
   const name = symbol.offset === 0 ? symbol.name : `${symbol.name}+${hex(symbol.offset)}`;
   return place === undefined ? name : `${name} (${place})`;
+}
+
+/** A place in an image that has no symbols: a binary file. */
+function withoutNames(image: Image, address: bigint): string | undefined {
+  const segment = image.segmentAt(address);
+  return segment && `image+${hex(address - image.origin)}`;
 }
 
 function wrapped(text: string): string[] {

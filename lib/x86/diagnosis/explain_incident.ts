@@ -11,7 +11,7 @@ import { raisePageFault } from "./memory_rules.ts";
 import { readInstruction, registerValue } from "./operands.ts";
 import { predictException } from "./predict.ts";
 import { raise, type Raised } from "./raised.ts";
-import { straying, wandering } from "./wandering.ts";
+import { mayHaveStrayed, straying, wandering } from "./wandering.ts";
 
 /** Findings that a chain has at most. */
 const MOST_FINDINGS = 40;
@@ -52,6 +52,18 @@ export function explainStop(stopped: Incident, names: NameOfAddress): Finding[] 
   const findings: Finding[] = [];
   attempt(findings, () => straying(new GuestView(stopped, names)));
   return bounded(findings);
+}
+
+/**
+ * Whether the way of a guest that has stopped elsewhere than at an exception is worth a look: it has strayed, or may have.
+ * It never throws.
+ */
+export function isWorthRepeating(stopped: Incident, names: NameOfAddress): boolean {
+  try {
+    return mayHaveStrayed(new GuestView(stopped, names));
+  } catch {
+    return false;
+  }
 }
 
 /** Adds what a part of the explanation finds; one that fails must not hide the others. */

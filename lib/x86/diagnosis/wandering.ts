@@ -1,11 +1,14 @@
 import type { Finding, IncidentStep } from "./incident.ts";
 import { hex, hexBytes } from "../hex.ts";
+import { deliveryChain } from "./delivery.ts";
+import { nameOf } from "./describe_delivery.ts";
 import { gates } from "./gate.ts";
+import { predictException } from "./predict.ts";
 import { nearestLabel } from "./nearest_label.ts";
 import { accessesOf } from "./accesses.ts";
 import { lastMemoryWriter, writersText } from "./history.ts";
-import { type GuestView, isCode } from "./guest_view.ts";
-import { oddities } from "./descriptors.ts";
+import { GuestView, isCode } from "./guest_view.ts";
+import { oddities, tableEntries } from "./descriptors.ts";
 import { misledMapping, whyUnreadable } from "./page_causes.ts";
 import { readInstruction } from "./operands.ts";
 import { farTarget } from "./transfer_rules.ts";
@@ -44,6 +47,7 @@ export function wandering(view: GuestView): Finding[] {
   return [
     ...staleCode(view),
     ...otherWidth(view),
+    ...onTheWay(view),
     ...outsideMemory(view),
     ...oddSegments(view),
     ...overwritten(view),
@@ -59,13 +63,29 @@ export function wandering(view: GuestView): Finding[] {
  * nothing where it stands at code of its own that reaches memory.
  */
 export function straying(view: GuestView): Finding[] {
-  const way = [view.incident.instruction];
+  const way: readonly Place[] = [...view.incident.steps, view.incident.instruction];
   return [
+    ...farJumpInRealMode(view),
+    ...otherWidth(view),
     ...selectorInRealMode(view),
     ...staleCode(view),
+    ...onTheWay(view),
     ...outsideMemory(view),
-    ...isLost(view) ? [...oddSegments(view), ...strayGates(view), ...lost(view, way)] : [],
+    ...codeBase(view),
+    ...strayGates(view),
+    ...isLost(view) ? [...oddSegments(view), ...lost(view, way)] : [],
   ];
+}
+
+/**
+ * Whether a stopped guest is worth a look at its way: it has strayed, or is in real mode with a GDT in force, where a
+ * step into protected mode may have failed.
+ */
+export function mayHaveStrayed(view: GuestView): boolean {
+  const code = view.mode === "real"
+    ? tableEntries(view).some((each) => isCode(each.segment))
+    : false;
+  return code || straying(view).length > 0;
 }
 
 /** Whether it executes what is no code of the guest's. */
@@ -267,6 +287,55 @@ function strayGates(view: GuestView): Finding[] {
       linear: descriptor.linear,
       descriptor,
     }));
+}
+
+/** A base in the descriptor of 64-bit code, which processors ignore, and emulators need not. */
+function codeBase(view: GuestView): Finding[] {
+  const { cs } = view.special;
+  if (view.mode !== "64-bit" || cs.base === 0n) return [];
+  return refusedCode(view, `CS has the base ${hex(cs.base)}, which 64-bit code has not`);
+}
+
+/** Exceptions that were delivered on the way, to handlers that the guest may not have meant. */
+function onTheWay(view: GuestView): Finding[] {
+  const { incident } = view;
+  const { steps, instruction } = incident;
+  const found = steps.flatMap((step, index) => {
+    const { specialRegisters, bits = view.bits, text, linear } = step;
+    const next = steps[index + 1] ?? instruction;
+    if (specialRegisters === undefined || !isElsewhere(linear, next.linear)) return [];
+    const then = new GuestView({
+      ...incident,
+      ...step,
+      specialRegisters,
+      instruction: { linear, text, bits, bytes: new Uint8Array(1) },
+      steps: steps.slice(0, index),
+    }, (at) => view.name(at));
+    const raised = predictException(then);
+    const handler = raised && deliveryChain(then, { vector: raised.vector }).handler;
+    if (raised === undefined || handler?.linear !== next.linear) return [];
+    const known = view.name(next.linear) === undefined ? ", where the guest has no code" : "";
+    return [
+      history(
+        `${nameOf(raised)} at ${
+          view.place(linear)
+        }, \`${text}\`: ${raised.reason}. It was delivered to ${hex(handler.selector, 4)}:${
+          view.place(handler.linear)
+        }${known}`,
+        linear,
+      ),
+      ...raised.causes,
+    ];
+  });
+  return found.slice(-MOST_ON_THE_WAY);
+}
+
+/** Findings that are told of exceptions on the way. */
+const MOST_ON_THE_WAY = 6;
+
+/** Whether the second of two instructions is not behind the first. */
+function isElsewhere(from: bigint, to: bigint): boolean {
+  return to <= from || to > from + LONGEST_INSTRUCTION;
 }
 
 /** Segment registers whose descriptors differ from the others in what flat segments have alike. */
