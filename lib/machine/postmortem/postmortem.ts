@@ -5,7 +5,7 @@ import { recordText } from "../report/exit_text.ts";
 import { RepeatedRun, RepeatError, type RunToRepeat } from "./repeated_run.ts";
 import { incidentOf } from "./incident_of.ts";
 import { putBack } from "./steps.ts";
-import { otherWay, type Steps, stepToEnd } from "./step_to_end.ts";
+import { otherWay, type Steps, stepToEnd, SuspectError } from "./step_to_end.ts";
 
 /** How long a run may take each time that it is repeated, in milliseconds: a page is waited for by somebody. */
 const LONGEST_MILLISECONDS = 1_000;
@@ -54,14 +54,21 @@ export class Examiner implements Disposable {
     for (const { from, ...options } of ATTEMPTS) {
       const first = from === "start" ? firstExit : exits - 1;
       if (exits - first > MOST_EXITS_STEPPED) continue;
-      try {
-        const run = this.#run = new RepeatedRun(this.#what, LONGEST_MILLISECONDS);
-        run.runTo(first);
-        return found(run, stepToEnd(run, { exits, ...options }), this.#what.original);
-      } catch (error) {
-        if (!(error instanceof RepeatError)) throw error;
-        obstacle = error.message;
-        this[Symbol.dispose]();
+      const suspects = new Set<bigint>();
+      for (let again = true; again;) {
+        again = false;
+        try {
+          const run = this.#run = new RepeatedRun(this.#what, LONGEST_MILLISECONDS);
+          run.runTo(first);
+          const steps = stepToEnd(run, { exits, suspects, ...options });
+          return found(run, steps, this.#what.original);
+        } catch (error) {
+          if (!(error instanceof RepeatError)) throw error;
+          obstacle = error.message;
+          this[Symbol.dispose]();
+          again = error instanceof SuspectError;
+          if (error instanceof SuspectError) suspects.add(error.suspect);
+        }
       }
     }
     return { obstacle };
@@ -76,7 +83,7 @@ export class Examiner implements Disposable {
 
 function found(run: RepeatedRun, steps: Steps, original: Board): Postmortem {
   const record = original.log.latestOf(original.cpus[0].number)!;
-  if (steps.exit.number !== record.reason) {
+  if (steps.exit !== undefined && steps.exit.number !== record.reason) {
     throw new RepeatError(`${otherWay(run, steps.exit)} instead of ${recordText(record)}`);
   }
   const [cpu] = run.board.cpus;
@@ -88,6 +95,7 @@ function found(run: RepeatedRun, steps: Steps, original: Board): Postmortem {
     incident: incidentOf(cpu, steps, original.cpus[0].bootRegisters),
     stepCount: steps.count,
     isMore: steps.isMore,
+    hasStrayed: steps.exit === undefined,
     doubt: doubtOf(run, original),
   };
 }

@@ -17,10 +17,20 @@ import {
   type Moment,
   momentOf,
   putBack,
+  registersOf,
 } from "./steps.ts";
 
 /** How many of the instructions are kept, of those that were executed one by one. */
 const KEPT_STEPS = 1_024;
+
+/** How many instructions in a row may be zeros: a guest that executes more of them has lost its way. */
+const MOST_ZEROS = 24;
+
+/** How many instructions are told apart from their handlers, each by one more run. */
+const MOST_SUSPECTS = 3;
+
+/** How often an instruction raises its exception again, behind its handler, before the guest is taken to be lost. */
+const MOST_RAISED = 4;
 
 /** How often an instruction is executed before it is taken for one of a loop. */
 const LOOP_VISITS = 16;
@@ -43,8 +53,8 @@ export interface Steps {
   readonly count: number;
   /** Whether there were more: the rounds of a loop that it has run through. */
   readonly isMore: boolean;
-  /** The exit by which it ended. */
-  readonly exit: Exit;
+  /** The exit by which it ended; undefined where it strayed: it executes zeros. */
+  readonly exit: Exit | undefined;
   /** The event that was being delivered then, instead of an instruction. */
   readonly interrupt: RepeatedRun["interrupt"];
   /** The exception that the last instruction raised, where it could be seen. */
@@ -59,6 +69,8 @@ export interface StepOptions {
   readonly most: number;
   /** Whether it runs through loops: else it steps through them, too. */
   readonly skipsLoops: boolean;
+  /** Linear addresses of instructions behind which an earlier run shut down: they may have entered a handler. */
+  readonly suspects: ReadonlySet<bigint>;
 }
 
 /**
@@ -70,6 +82,18 @@ export interface StepOptions {
 export function stepToEnd(run: RepeatedRun, options: StepOptions): Steps {
   run.complete();
   return new Stepper(run, options).toEnd();
+}
+
+/** A guest shut down behind an instruction, in whose handler it may have been by then: it is to be run anew. */
+export class SuspectError extends RepeatError {
+  /** The linear address of the instruction. */
+  readonly suspect: bigint;
+
+  /** Of the instruction at `suspect`. */
+  constructor(suspect: bigint) {
+    super("its handlers could not be followed");
+    this.suspect = suspect;
+  }
 }
 
 /** A guest failed in a loop through which it ran. */
@@ -88,6 +112,8 @@ class Stepper {
   #all = 0;
   #count = 0;
   #isMore = false;
+  /** How many instructions in a row were zeros. */
+  #zeros = 0;
   /** It stands at an instruction of a loop that raises an exception. */
   #mustStep = false;
 
@@ -106,13 +132,13 @@ class Stepper {
         this.#passExit();
       }
       const moment = this.#note();
+      if (this.#zeros === MOST_ZEROS) return this.#end(undefined, undefined);
       if (this.#isInLoop(moment) && this.#runThroughLoop(moment)) continue;
+      if (this.#raisesAgain(moment)) return this.#end(undefined, undefined);
       const { interrupt } = run;
-      if (interrupt === undefined && this.#isSoftwareInterrupt(moment)) {
-        if (this.#entersHandler(moment, undefined, undefined)) {
-          this.#count++;
-          continue;
-        }
+      if (interrupt === undefined && this.#leavesForHandler(moment)) {
+        this.#count++;
+        continue;
       }
       const exit = this.#step();
       this.#mustStep = false;
@@ -127,6 +153,8 @@ class Stepper {
       }
       putBack(run.cpu, moment);
       if (interrupt === undefined && this.#passesShadow(moment)) continue;
+      // Memory is what it was after the handler: only another run has it as it was before.
+      if (this.#mayHaveHandler(moment)) throw new SuspectError(moment.linear);
       const exception = interrupt === undefined ? this.#exceptionAt(moment) : undefined;
       if (this.#entersHandler(moment, interrupt, exception)) this.#count++;
       else if (this.#isLast) return this.#end(exit, interrupt, exception);
@@ -135,9 +163,27 @@ class Stepper {
     throw new RepeatError(`behind exit ${run.exit} it executed too many instructions`);
   }
 
-  /** It is not stepped: TF, which is KVM's, would be in the frame. */
-  #isSoftwareInterrupt(moment: Moment): boolean {
-    return SOFTWARE_INTERRUPTS.includes(moment.bytes[0]);
+  /** Whether an instruction has brought the guest into its handler: `int n`, or one of the suspects that raises. */
+  #leavesForHandler(moment: Moment): boolean {
+    // It is not stepped: TF, which is KVM's, would be in the frame.
+    if (SOFTWARE_INTERRUPTS.includes(moment.bytes[0])) {
+      return this.#entersHandler(moment, undefined, undefined);
+    }
+    if (!this.#options.suspects.has(moment.linear)) return false;
+    const exception = this.#exceptionAt(moment);
+    return exception !== undefined && this.#entersHandler(moment, undefined, exception);
+  }
+
+  /** Whether an instruction raises its exception over and over: its handler does not mend the cause. */
+  #raisesAgain({ linear }: Moment): boolean {
+    return this.#options.suspects.has(linear) && this.#visits.get(linear)! > MOST_RAISED;
+  }
+
+  /** Whether the guest has an IDT of its own, and was not looked at with care at this instruction. */
+  #mayHaveHandler(moment: Moment): boolean {
+    const { suspects } = this.#options;
+    return registersOf(moment).specialRegisters.idt.base !== 0n && suspects.size < MOST_SUSPECTS &&
+      !suspects.has(moment.linear);
   }
 
   /** Whether the next exit is the last. */
@@ -160,7 +206,7 @@ class Stepper {
     return this.#options.skipsLoops && !this.#mustStep && this.#visits.get(linear)! >= LOOP_VISITS;
   }
 
-  #end(exit: Exit, interrupt: Steps["interrupt"], exception?: SeenException): Steps {
+  #end(exit: Exit | undefined, interrupt: Steps["interrupt"], exception?: SeenException): Steps {
     const moments = this.#moments;
     return { moments, count: this.#count, isMore: this.#isMore, exit, interrupt, exception };
   }
@@ -169,6 +215,8 @@ class Stepper {
     const moment = momentOf(this.#run.cpu);
     const { linear } = moment;
     this.#moments.push(moment);
+    const [first, second] = moment.bytes;
+    this.#zeros = first === 0 && second === 0 ? this.#zeros + 1 : 0;
     if (this.#moments.length > KEPT_STEPS) this.#moments.shift();
     this.#trail.push(linear);
     this.#visits.set(linear, (this.#visits.get(linear) ?? 0) + 1);

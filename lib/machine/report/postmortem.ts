@@ -12,6 +12,8 @@ export interface Postmortem {
   readonly stepCount: number;
   /** Whether they are more: the rounds of a loop are not counted. */
   readonly isMore: boolean;
+  /** Whether it was left before its last exit: where it executed zeros, or raised an exception over and over. */
+  readonly hasStrayed: boolean;
   /** Why it need not be what happened in the first run; undefined where it is. */
   readonly doubt: string | undefined;
 }

@@ -15,8 +15,9 @@ import type { StoppedCpu } from "./stopped_cpu.ts";
 const COLUMNS = 100;
 
 /** Why a guest could not go on: the chain of causes in words, as lines of a page. */
-export function whatHappened({ cpu, incident }: Postmortem): string[] {
-  return section("what happened", explainIncident(incident, (linear) => nameOf(cpu, linear)));
+export function whatHappened({ cpu, incident, hasStrayed }: Postmortem): string[] {
+  const explain = hasStrayed ? explainStop : explainIncident;
+  return section("what happened", explain(incident, (linear) => nameOf(cpu, linear)));
 }
 
 /**

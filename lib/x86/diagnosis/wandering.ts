@@ -64,6 +64,7 @@ export function wandering(view: GuestView): Finding[] {
  */
 export function straying(view: GuestView): Finding[] {
   const way: readonly Place[] = [...view.incident.steps, view.incident.instruction];
+  const zeros = zerosRun(view, way);
   return [
     ...farJumpInRealMode(view),
     ...otherWidth(view),
@@ -73,7 +74,9 @@ export function straying(view: GuestView): Finding[] {
     ...outsideMemory(view),
     ...codeBase(view),
     ...strayGates(view),
-    ...isLost(view) ? [...oddSegments(view), ...lost(view, way)] : [],
+    ...isLost(view)
+      ? [...zeros === undefined ? [] : [zeros], ...oddSegments(view), ...lost(view, way)]
+      : [],
   ];
 }
 
