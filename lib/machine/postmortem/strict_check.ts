@@ -90,7 +90,14 @@ export class StrictCheck {
       interrupt: undefined,
       exception: undefined,
     });
-    return { cpu: run.cpu, incident, stepCount: at, isMore: false, doubt: undefined };
+    return {
+      cpu: run.cpu,
+      incident,
+      stepCount: at,
+      isMore: false,
+      hasStrayed: false,
+      doubt: undefined,
+    };
   }
 }
 
