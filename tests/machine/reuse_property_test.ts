@@ -151,6 +151,9 @@ const CONTROLLERS: Readonly<Record<string, AsmSource>> = {
 const BY_TEST: Readonly<Record<string, (vm: Machine) => unknown>> = {
   "registers": (vm) => vm.registers.set({ r15: 5n, dr7: 0x455n, cr8: 3n }),
   "MSRs": (vm) => vm.msrs.set({ IA32_PAT: 0x0606n, IA32_LSTAR: 0x1234n }),
+  // QEMU's emulation of SVM does not tell KVM of a guest's XSETBV.
+  "XCR0": ({ kvm: { vcpu } }) => vcpu.fpu.setXcrs([{ xcr: 0, value: 3n }]),
+  "kvmclock's time": ({ kvm: { vm } }) => vm.clock.setClock({ clock: 1n << 50n }),
   "memory through a view": (vm) => vm.memory.view(0x3000, 8).fill(7),
   "events": ({ kvm: { vcpu: { events } } }) => {
     const now = events.getVcpuEvents();

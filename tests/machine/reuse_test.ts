@@ -7,7 +7,7 @@ import {
   type Needs,
   requires,
 } from "@vmexit/vmexit";
-import { openHandles } from "@vmexit/vmexit/kvm";
+import { kvmLibc, openHandles } from "@vmexit/vmexit/kvm";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { drainPool, reuseCounts } from "../../lib/machine/boot/kvm_pool.ts";
 import { wholeState } from "./snapshot/whole_state.ts";
@@ -149,5 +149,43 @@ Deno.test("what a disposed machine has given out stays dead when another has its
     old[Symbol.dispose]();
     assertEquals(wholeState(vm), now);
     vm.run();
+  }));
+});
+
+Deno.test("where the host has no more of something, boot tries once more without those that wait", () => {
+  warmUp();
+  const libc = kvmLibc();
+  const { open } = libc;
+  const asked = { times: 0 };
+  try {
+    // Machines of another shape are made anew.
+    libc.open = (path, flags) => ++asked.times === 1 ? -1 : open(path, flags);
+    using vm = boot(asm`hlt`, { reuse: true, irqchip: true });
+    vm.registers.rflags.if = false;
+    vm.run();
+    assertEquals([asked.times, drainPool()], [2, 0]);
+  } finally {
+    libc.open = open;
+  }
+});
+
+Deno.test("KVM takes CR8 from kvm_run, where there is no local APIC: that of the machine before is not in it", () => {
+  warmUp();
+  {
+    using vm = boot(
+      asm`
+        bits 64
+        mov eax, 5
+        mov cr8, rax
+        hlt
+      `,
+      { reuse: true },
+    );
+    vm.run();
+    assertEquals(vm.registers.cr8, 5n);
+  }
+  assert(isReused({}, (vm) => {
+    vm.run();
+    assertEquals(vm.registers.cr8, 0n);
   }));
 });

@@ -24,7 +24,7 @@ import type { BootOptions, Guest } from "./boot_options.ts";
 import { checkNames } from "../../x86/defined_entries.ts";
 import { type BootPlan, planBoot } from "./boot_plan.ts";
 import { createParts, type KvmParts } from "./kvm_parts.ts";
-import { drainPool, type KvmPool, poolFor } from "./kvm_pool.ts";
+import { type KvmPool, poolFor } from "./kvm_pool.ts";
 import { placeSmmHandler } from "./smm_handler.ts";
 
 /** Errors about what the host lacks, or NASM refuses: none of them can be a fault of vmexit's own code. */
@@ -165,7 +165,7 @@ function takeParts(
     return attempt();
   } catch (error) {
     // A host that has no more of something has it again once nothing waits; an emulated one may have ended since.
-    if (isRefusal(error) || drainPool() === 0) throw error;
+    if (isRefusal(error) || pool === undefined || pool.drain() === 0) throw error;
     return attempt();
   }
 }
