@@ -169,7 +169,9 @@ class Stack {
   /** In a function that has no frame yet, or none at all: a return address behind a call of just that function. */
   #byOwnCall(callsIt: (called: Called) => boolean): Caller | undefined {
     const frame = this.#framePointer() ?? this.#pointer;
-    const end = frame > this.#pointer ? frame : this.#pointer + this.#slot * 4n;
+    const slots = frame > this.#pointer ? (frame - this.#pointer) / this.#slot : 4n;
+    const searched = slots < SLOTS_SEARCHED ? slots : BigInt(SLOTS_SEARCHED);
+    const end = this.#pointer + this.#slot * searched;
     return this.#search(end, callsIt, "unwound");
   }
 
@@ -210,9 +212,10 @@ class Stack {
     for (let at = this.#pointer; at < end; at += this.#slot) {
       const value = this.#read(at);
       if (value === undefined) return undefined;
-      if (this.#isInterruptFrame(at)) return this.#take(at, found, at + this.#slot);
       const called = this.#calledBefore(this.#linear(value));
-      if (called !== undefined && isWanted(called)) return this.#take(at, found, at + this.#slot);
+      if (called === undefined ? this.#isInterruptFrame(at) : isWanted(called)) {
+        return this.#take(at, found, at + this.#slot);
+      }
     }
     return undefined;
   }
@@ -222,14 +225,14 @@ class Stack {
     const value = this.#read(at);
     if (value === undefined) return undefined;
     const address = this.#linear(value);
-    if (this.#isInterruptFrame(at)) {
-      const outer = this.#read(at + this.#slot * 3n);
-      this.#pointer = this.#bits === 64 && outer !== undefined ? outer : at + this.#slot * 3n;
-      return { address, found: "interrupted" };
+    if (this.#calledBefore(address) !== undefined) {
+      this.#pointer = pointer;
+      return { address, found };
     }
-    if (this.#calledBefore(address) === undefined) return undefined;
-    this.#pointer = pointer;
-    return { address, found };
+    if (!this.#isInterruptFrame(at)) return undefined;
+    const outer = this.#read(at + this.#slot * 3n);
+    this.#pointer = this.#bits === 64 && outer !== undefined ? outer : at + this.#slot * 3n;
+    return { address, found: "interrupted" };
   }
 
   /** Whether a gate has pushed what lies there: RIP of the image, CS, and RFLAGS. */
@@ -248,16 +251,20 @@ class Stack {
     if (address < BigInt(CALL.LONGEST) || !this.#isInImage(address - 1n)) return undefined;
     const bytes = this.#code.bytes(address - BigInt(CALL.LONGEST), CALL.LONGEST);
     if (bytes.length < CALL.LONGEST) return undefined;
-    const near = this.#bits === 16 ? 3 : 5;
-    if (bytes.at(-near) === CALL.NEAR) {
-      const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-      const offset = near === 3
-        ? view.getInt16(bytes.length - 2, true)
-        : view.getInt32(bytes.length - 4, true);
-      const target = BigInt.asUintN(64, address + BigInt(offset));
-      if (this.#isInImage(target)) {
-        return target - imageBaseAt(this.#cpu.image, target, this.#codeBase).imageBase;
-      }
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    const distances = [
+      ...this.#bits === 16 && bytes.at(-3) === CALL.NEAR
+        ? [view.getInt16(bytes.length - 2, true)]
+        : [],
+      // In 16-bit code with an operand-size prefix, as compilers write it.
+      ...bytes.at(-5) === CALL.NEAR && (this.#bits !== 16 || bytes.at(-6) === CALL.OPERAND_SIZE)
+        ? [view.getInt32(bytes.length - 4, true)]
+        : [],
+    ];
+    for (const distance of distances) {
+      const target = BigInt.asUintN(64, address + BigInt(distance));
+      if (!this.#isInImage(target)) continue;
+      return target - imageBaseAt(this.#cpu.image, target, this.#codeBase).imageBase;
     }
     return isIndirectCall(bytes) ? "somewhere" : undefined;
   }
@@ -287,7 +294,13 @@ class Stack {
 }
 
 /** Opcodes of near calls (Intel SDM volume 2, CALL): E8 with a distance, FF /2 with an operand. */
-const CALL = { NEAR: 0xe8, INDIRECT: 0xff, INDIRECT_EXTENSION: 2, LONGEST: 7 } as const;
+const CALL = {
+  OPERAND_SIZE: 0x66,
+  NEAR: 0xe8,
+  INDIRECT: 0xff,
+  INDIRECT_EXTENSION: 2,
+  LONGEST: 7,
+} as const;
 
 /** Whether the last bytes can be a call of what a register or memory has: FF, ModRM, and what that takes. */
 function isIndirectCall(bytes: Uint8Array): boolean {
