@@ -22,7 +22,7 @@ const TIMES = /^times\s+\S+\s+/i;
 /** What may stand before an instruction's own name, and belongs to it. */
 const PREFIXES =
   /^(?:(?:rep|repe|repz|repne|repnz|lock|bnd|xacquire|xrelease|[cdefgs]s|[ao](?:16|32|64)|strict)\s+)+/i;
-/** A source of compiled code: its lines are no assembly. */
+/** The files of compiled code: their lines are no assembly. */
 const COMPILED = /\.(?:c|h|cc|cpp|cxx|hh|hpp|rs|zig|go|d|nim|adb|pas|f90|s)$/i;
 /** Padding, whose bytes are executed by the way: it is no line that anybody wrote to be executed. */
 const PADDING = /^(?:sect)?align[bm]?\b/i;
@@ -62,6 +62,11 @@ export function hidesGates(image: Image): boolean {
   return codeOf(image).hidesGates;
 }
 
+/** Whether a line is of a compiled language: it may have become many instructions, or a part of one. */
+export function isCompiled({ file }: Pick<SourceLine, "file">): boolean {
+  return COMPILED.test(file);
+}
+
 interface Code {
   readonly lines: CodeLine[];
   readonly hidesGates: boolean;
@@ -88,7 +93,7 @@ function readCode(image: Image): Code {
   let unsure = -1n;
   for (const line of image.lines) {
     const text = instructionOf(line);
-    const isCompiled = COMPILED.test(line.file);
+    const isOfCompiler = isCompiled(line);
     const bytes = bytesOf(image, line);
     const end = line.address + BigInt(line.length);
     const follows = before !== undefined &&
@@ -103,14 +108,14 @@ function readCode(image: Image): Code {
     const isCode = text !== undefined && line.length > 0 && line.address >= unsure &&
       !PADDING.test(text) && !PADDING.test(ownText(image, line)) &&
       !(follows && ONLY_PREFIX.test(before!.text));
-    if (isCode) lines.push({ ...line, isGate: !isCompiled && GATE.test(text) });
+    if (isCode) lines.push({ ...line, isGate: !isOfCompiler && GATE.test(text) });
     else if (GATE.test(line.text)) hides = true;
     else if (text === undefined && (isReached || !DATA.test(line.text))) {
       hides ||= GATE_BYTES.test(hexBytes(bytes));
     }
     before = { line, text: text ?? "", isCode: text !== undefined };
   }
-  const compiled = image.lines.filter(({ file }) => COMPILED.test(file));
+  const compiled = image.lines.filter(isCompiled);
   const gates = compiled.length === 0 ? [] : compiledGates(image, compiled);
   const byAddress = new Map([...lines, ...gates ?? []].map((line) => [line.address, line]));
   return {
@@ -168,8 +173,9 @@ function hexBytes(bytes: Uint8Array): string {
 }
 
 /** The instruction in a line; undefined for data, and where the text does not tell. */
-function instructionOf({ file, text }: SourceLine): string | undefined {
-  if (COMPILED.test(file)) return text;
+function instructionOf(line: SourceLine): string | undefined {
+  const { text } = line;
+  if (isCompiled(line)) return text;
   let rest = text.replace(COMMENT, "").trim();
   while (LABEL.test(rest)) rest = rest.replace(LABEL, "");
   rest = rest.replace(TIMES, "");

@@ -2,6 +2,7 @@ import { kvm_debugregs } from "../../kvm/abi/structs/registers.ts";
 import type { GeneralRegisters, SpecialRegisters } from "../../x86/boot/cpu_state.ts";
 import type { Incident } from "../../x86/diagnosis/incident.ts";
 import type { Cpu } from "../cpu.ts";
+import { isCompiled } from "../../guest/code_lines.ts";
 import { isAmd } from "../../x86/cpuid/cpuid.ts";
 import { imageBaseAt } from "../registers/code_location.ts";
 import { decoded, type Moment, registersOf } from "./steps.ts";
@@ -50,9 +51,9 @@ export function incidentOf(
   };
 }
 
-/** The source line whose first byte lies at a linear address. */
+/** The line of assembly whose first byte lies at a linear address: one of a compiler's may be many instructions. */
 function sourceAt({ image, registers }: Cpu, linear: bigint) {
   const address = linear - imageBaseAt(image, linear, registers.cs.base).imageBase;
   const line = image.lineOf(address);
-  return line?.address === address ? line : undefined;
+  return line?.address === address && !isCompiled(line) ? line : undefined;
 }

@@ -6,6 +6,7 @@ import {
 import type { Finding, Incident } from "../../x86/diagnosis/incident.ts";
 import type { Image } from "../../guest/image.ts";
 import { hex } from "../../x86/hex.ts";
+import { PROTECTED_MODE, REAL_MODE } from "../../x86/layout.ts";
 import { codeLocation, imageBaseAt } from "../registers/code_location.ts";
 import { CodeView } from "./guest_code.ts";
 import type { Postmortem } from "./postmortem.ts";
@@ -72,9 +73,20 @@ function stopOf(cpu: StoppedCpu): Incident {
   };
 }
 
+/** Whether a gate that leads there is one of those that a machine is booted with. */
+function isOwnHandler(linear: bigint): boolean {
+  const { faultStubs, code } = REAL_MODE;
+  const { systemCallHandler, faultStack } = PROTECTED_MODE;
+  return (linear >= faultStubs && linear < code) ||
+    (linear >= systemCallHandler && linear < faultStack);
+}
+
 /** `"entry32+0x3 (boot.asm:14)"`; undefined where the image has nothing there. */
 function nameOf({ image, registers }: StoppedCpu, linear: bigint): string | undefined {
   const { imageBase } = imageBaseAt(image, linear, registers.cs.base);
+  if (isOwnHandler(linear) && image.segmentAt(linear - imageBase) === undefined) {
+    return "vmexit's handler";
+  }
   const symbol = image.symbolAt(linear - imageBase);
   const line = image.lineOf(linear - imageBase);
   const place = line && `${line.file.split("/").at(-1)}:${line.line}`;
