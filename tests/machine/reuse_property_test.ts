@@ -221,6 +221,7 @@ function runOf(options: BootOptions): unknown {
 
 function stateOf(vm: Machine) {
   const { kvm: { vcpu, vm: { clock } }, interruptControllers: { pic, ioapic } } = vm.cpus[0];
+  const { cr8, ifFlag, apicBase, readyForInterruptInjection } = vcpu.kvmRun;
   const late = [vcpu.msrs.getMsrs([0x10])[0].data, clock.getClock().clock]
     .map((time) => time < LONG_AFTER_BOOT);
   return {
@@ -229,7 +230,7 @@ function stateOf(vm: Machine) {
     ioapic,
     late,
     cpuid: vcpu.cpuid.getCpuid2(),
-    kvmRun: { cr8: vcpu.kvmRun.cr8, ifFlag: vcpu.kvmRun.ifFlag },
+    kvmRun: [cr8, ifFlag, apicBase, readyForInterruptInjection],
   };
 }
 
