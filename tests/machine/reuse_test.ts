@@ -110,6 +110,20 @@ const NOT_KEPT: Readonly<
     `,
     use: (vm) => vm.run({ until: "shutdown" }),
   },
+  "whose guest was once where KVM could not go on": {
+    options: { memory: "64K" },
+    guest: asm`
+      jmp 0x2000:0
+    again:
+      hlt
+    `,
+    use(vm) {
+      assertThrows(() => vm.run(), Error, "INTERNAL_ERROR");
+      Object.assign(vm.registers.cs, { selector: 0, base: 0n });
+      vm.registers.rip = vm.image.symbol("again");
+      assertEquals(vm.run().reason, "HLT");
+    },
+  },
   "whose guest has switched SVM off": { use: (vm) => vm.msrs.set({ VM_CR: 0x10 }) },
   "whose guest has virtualization on": {
     use(vm) {
@@ -172,3 +186,29 @@ Deno.test("where the host has no more of something, boot tries once more without
     libc.open = open;
   }
 });
+
+for (
+  const [what, waiting] of [["IN", asm`in al, 0x60`], ["INS", asm`insb`], [
+    "MMIO",
+    asm`mov al, [0x9000]`,
+  ]] as const
+) {
+  Deno.test(`a read that waits for its answer is not finished in the next machine: ${what}`, () => {
+    warmUp();
+    {
+      using vm = boot(waiting, {
+        mode: "real",
+        memory: "4K",
+        reuse: true,
+        registers: { dx: 0x60 },
+      });
+      endsUnanswered(vm);
+    }
+    const options = { mode: "real", registers: { ax: 0x1234, di: 0x700 } } as const;
+    assert(isReused(options, (vm) => {
+      assertEquals(vm.run().reason, "HLT");
+      const { ax, di, rip } = vm.registers;
+      assertEquals([ax, di, rip], [0x1234, 0x700, 0x501n]);
+    }));
+  });
+}
