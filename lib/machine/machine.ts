@@ -1,3 +1,4 @@
+import type { Address } from "../guest/address.ts";
 import { timed } from "../guest/time_spent.ts";
 import type { MmioHandler, NoPromise, PortHandler } from "../devices/handlers.ts";
 import type { Bios } from "../devices/bios/bios.ts";
@@ -12,6 +13,12 @@ import type { Interrupts } from "./interrupts/interrupts.ts";
 import { debugFailure } from "./gdb/debug_failures.ts";
 import { type GdbOptions, serveGdb } from "./gdb/serve_gdb.ts";
 import { MachineCpuOf } from "./machine_cpu.ts";
+import {
+  historyOf,
+  type LastWriter,
+  type PastMachine,
+  type TraceOptions,
+} from "./postmortem/history.ts";
 import { fromCaller, onFailure } from "./run/run_errors.ts";
 import { Inputs } from "./snapshot/inputs.ts";
 import type { Snapshot } from "./snapshot/snapshot.ts";
@@ -418,6 +425,57 @@ export class Machine extends MachineCpu implements Disposable {
   #report(failure?: string): string {
     const { trace } = this.#board;
     return trace === undefined ? "" : reportRun(this, trace, failure);
+  }
+
+  /**
+   * The machine as it was at an exit, between it and what the guest did next: its run is made once more, on a machine of
+   * its own, from what came to it. 0 is where it was booted, or brought by a snapshot.
+   *
+   * @throws {RangeError} When the run has no such exit.
+   * @throws {TypeError} When the run cannot be repeated, with the reason: several CPUs, a guest that asks for the time.
+   *
+   * @example
+   * ```ts no-eval
+   * import { asm, boot } from "@vmexit/vmexit";
+   *
+   * using vm = boot(asm`
+   *   mov bx, 1
+   *   out 0x80, al
+   *   mov bx, 2
+   *   hlt
+   * `, { ports: { 0x80: { write() {} } } });
+   * vm.run();
+   * using past = vm.at(1);
+   * console.log(past.registers.bx, vm.registers.bx); // 1 2
+   * using before = past.stepBack();
+   * ```
+   */
+  at(exit: number): PastMachine {
+    return fromCaller(this.at, () => historyOf(this.#board).at(exit));
+  }
+
+  /** The machine one instruction before its latest exit was complete. Throws as {@linkcode Machine.at} does. */
+  stepBack(): PastMachine {
+    return fromCaller(this.stepBack, () => historyOf(this.#board).stepBack());
+  }
+
+  /**
+   * Who changed the byte at a linear address, or a label, last: an instruction of the guest's, or the host; undefined where
+   * nobody has. Throws as {@linkcode Machine.at} does.
+   */
+  lastWriter(address: Address): LastWriter | undefined {
+    return fromCaller(this.lastWriter, () => historyOf(this.#board).lastWriter(address));
+  }
+
+  /**
+   * The instructions that the guest has executed, a line each: address, text, source line, and the registers that it has
+   * changed. What is executed in the handler of an exception or an interrupt is not among them.
+   *
+   * @throws {RangeError} When the guest has not come to `from`, or `steps` is none.
+   * @throws {TypeError} As {@linkcode Machine.at} does.
+   */
+  trace(options: TraceOptions = {}): string {
+    return fromCaller(this.trace, () => historyOf(this.#board).trace(options));
   }
 
   /**

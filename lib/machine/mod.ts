@@ -69,6 +69,7 @@ export type { PortOutput } from "./buses/port_output.ts";
 export type { Registers, RegisterValues } from "./registers/registers.ts";
 export type { VectorRegister } from "./registers/vector_register.ts";
 export type { WholeRegister } from "./registers/whole_register.ts";
+export type { LastWriter, PastMachine, TraceOptions } from "./postmortem/history.ts";
 export { Snapshot } from "./snapshot/snapshot.ts";
 export { Template, template } from "./template.ts";
 export type { X87Register } from "./registers/x87_register.ts";

@@ -17,6 +17,7 @@ import { RegisterStore } from "../registers/register_store.ts";
 import { Examiner } from "../postmortem/postmortem.ts";
 import type { RunToRepeat } from "../postmortem/repeated_run.ts";
 import { forgives, StrictCheck } from "../postmortem/strict_check.ts";
+import { History, setHistory } from "../postmortem/history.ts";
 import { setExaminer } from "../report/postmortem.ts";
 import { isRefusal } from "../run/run_errors.ts";
 import { checkTimeout, timeoutScale } from "../run/time_limit.ts";
@@ -94,6 +95,7 @@ function start(plan: BootPlan, own: Libc | undefined): Machine {
     const strict = new StrictCheck(repeated);
     board.checkStrictly = () => strict.check(board.exitingCpu);
   }
+  setHistory(board, new History(repeated));
   setExaminer(board.log, () => examiner.examine());
   const machine = new Machine(board);
   cleanup.move();

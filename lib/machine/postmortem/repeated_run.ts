@@ -46,6 +46,10 @@ export class RepeatedRun implements Disposable {
   isLate = false;
   /** Called before each instruction: the guest is stepped then. */
   visit: (() => void) | undefined;
+  /** Called before something comes from outside, and behind it. */
+  beforeInput: (() => void) | undefined;
+  /** See {@linkcode RepeatedRun.beforeInput}. */
+  behindInput: (() => void) | undefined;
   /** The event that was handed to KVM and is delivered when the guest goes on. */
   interrupt: Incident["interrupt"];
   readonly #limit: TimeLimit;
@@ -92,6 +96,16 @@ export class RepeatedRun implements Disposable {
       if (this.exit === exit) return;
       this.#toNextExit();
     }
+  }
+
+  /** The same, without what came behind the last of them. */
+  runUpTo(exit: number): void {
+    while (this.exit < exit) {
+      this.#takeInputs();
+      this.complete();
+      this.#toNextExit();
+    }
+    this.complete();
   }
 
   /** Has KVM finish the latest exit, and run nothing. */
@@ -173,7 +187,9 @@ export class RepeatedRun implements Disposable {
       if (input.kind === "asked") return;
       if (input.isCompleted) this.complete();
       this.isLate ||= input.isLate;
+      this.beforeInput?.();
       this.#take(input);
+      this.behindInput?.();
     }
   }
 

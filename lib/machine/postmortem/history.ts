@@ -1,0 +1,342 @@
+import type { Address } from "../../guest/address.ts";
+import { hex } from "../../x86/hex.ts";
+import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
+import type { Board } from "../board.ts";
+import type { Cpu } from "../cpu.ts";
+import { emulatorLacks } from "../host/emulated_machine.ts";
+import type { LinearMemory } from "../memory/linear_memory.ts";
+import type { PhysicalMemory } from "../memory/physical_memory.ts";
+import { codeLocation, imageBaseAt } from "../registers/code_location.ts";
+import type { Registers } from "../registers/registers.ts";
+import { RepeatedRun, RepeatError, type RunToRepeat } from "./repeated_run.ts";
+import { decoded, type Moment, momentOf, registersOf } from "./steps.ts";
+
+/** How long a run may take when it is repeated for a test, in milliseconds. */
+const LONGEST_MILLISECONDS = 10_000;
+
+/** How many instructions a trace has where nobody says, and at most. */
+const DEFAULT_STEPS = 1_000;
+const MOST_STEPS = 100_000;
+
+/** Columns of a trace's instructions. */
+const TEXT_COLUMNS = 32;
+
+/** What {@linkcode Machine.trace} shows. */
+export interface TraceOptions {
+  /** The label, or the linear address, at which it begins, when the guest comes there first. Default: where the run began. */
+  readonly from?: Address;
+  /** How many instructions, 1 to 100,000. Default 1000. */
+  readonly steps?: number;
+}
+
+const TRACE_OPTIONS: NamesOf<TraceOptions> = { from: "value", steps: "value" };
+
+/** Who wrote last to a place of memory: {@linkcode Machine.lastWriter}. */
+export interface LastWriter {
+  /** `"guest"`: an instruction; `"host"`: the test, a handler or a device. */
+  readonly by: "guest" | "host";
+  /** How many exits the guest had made by then. */
+  readonly exit: number;
+  /** The linear address of the instruction; of the host's writes, that of the guest's next one. */
+  readonly linear: bigint;
+  /** The instruction's text; empty of the host's writes. */
+  readonly text: string;
+  /** `"boot.asm:12"`, where the instruction has a source line. */
+  readonly line: string | undefined;
+  /** The byte before, and after. */
+  readonly before: number;
+  /** The byte that was written. */
+  readonly after: number;
+}
+
+/** A machine as it was at an earlier time: a copy of its guest, to be looked at. Declare it with `using`. */
+export class PastMachine implements Disposable {
+  /** The registers then. */
+  readonly registers: Registers;
+  /** Memory by guest physical address then. */
+  readonly memory: PhysicalMemory;
+  /** Memory by linear address then. */
+  readonly linear: LinearMemory;
+  /** How many exits the guest had made. */
+  readonly exit: number;
+  /** How many instructions it had completed behind the last of them. */
+  readonly steps: number;
+  readonly #history: History;
+  readonly #run: RepeatedRun;
+
+  /** Use {@linkcode Machine.at}. Takes ownership of the run. */
+  constructor(history: History, run: RepeatedRun, steps: number) {
+    this.#history = history;
+    this.#run = run;
+    this.registers = run.cpu.registers;
+    this.memory = run.cpu.memory;
+    this.linear = run.cpu.linear;
+    this.exit = run.exit;
+    this.steps = steps;
+  }
+
+  /**
+   * The machine one instruction before; an instruction that makes an exit is one, too.
+   *
+   * @throws {RangeError} Where the run began.
+   */
+  stepBack(): PastMachine {
+    return this.#history.before(this.exit, this.steps);
+  }
+
+  /** Ends the copy. */
+  [Symbol.dispose](): void {
+    this.#run[Symbol.dispose]();
+  }
+}
+
+/** Ends a run where it has come far enough. */
+class Arrived extends Error {}
+
+/** What was before: a machine's run, which is made once more for each question. */
+export class History {
+  readonly #what: RunToRepeat;
+
+  /** That of one machine. */
+  constructor(what: RunToRepeat) {
+    this.#what = what;
+  }
+
+  /** See {@linkcode Machine.at}. */
+  at(exit: number): PastMachine {
+    const { first, last } = this.#exits;
+    if (!Number.isInteger(exit) || exit < first || exit > last) {
+      throw new RangeError(
+        `Cannot go back to exit ${exit}: the run has exits ${first} (its begin) to ${last}`,
+      );
+    }
+    return this.#repeating(`go back to exit ${exit}`, (run) => {
+      run.runTo(exit);
+      run.complete();
+      return new PastMachine(this, run, 0);
+    });
+  }
+
+  /** See {@linkcode Machine.stepBack}. */
+  stepBack(): PastMachine {
+    return this.before(this.#exits.last, 0);
+  }
+
+  /** The machine an instruction before it had completed so many behind an exit. */
+  before(exit: number, steps: number): PastMachine {
+    const { first } = this.#exits;
+    if (steps === 0 && exit === first) {
+      throw new RangeError("Cannot step back: the run began there");
+    }
+    const [from, behind] = steps === 0 ? [exit - 1, this.#countSteps(exit) - 1] : [exit, steps - 1];
+    return this.#repeating("step back", (run) => {
+      run.runTo(from);
+      run.complete();
+      let count = 0;
+      const hasArrived = this.#step(run, from + 1, () => {
+        if (count++ === behind) throw new Arrived();
+      });
+      if (!hasArrived) throw new RepeatError("it has made another number of steps");
+      return new PastMachine(this, run, behind);
+    });
+  }
+
+  /** How many instructions lead to an exit from the one before, that which makes it included. */
+  #countSteps(exit: number): number {
+    using run = this.#begin();
+    return this.#repeating("step back", () => {
+      let count = 0;
+      run.runTo(exit - 1);
+      run.complete();
+      this.#step(run, exit, () => {
+        if (run.exit < exit) count++;
+      });
+      return count;
+    }, run);
+  }
+
+  /** See {@linkcode Machine.lastWriter}. */
+  lastWriter(address: Address): LastWriter | undefined {
+    const { last } = this.#exits;
+    using run = this.#begin();
+    const { cpu } = run;
+    const linear = cpu.linear.addressOf(address);
+    const byteAt = () => {
+      try {
+        return cpu.linear.u8(linear);
+      } catch {
+        // It is not mapped at that time.
+        return undefined;
+      }
+    };
+    let byte: number | undefined;
+    let moment: Moment | undefined;
+    let found: Omit<LastWriter, "text" | "line"> & { readonly moment: Moment } | undefined;
+    const look = (by: LastWriter["by"], exit: number, at: Moment) => {
+      const after = byteAt();
+      if (byte !== undefined && after !== undefined && after !== byte) {
+        found = { by, exit, linear: at.linear, before: byte, after, moment: at };
+      }
+      byte = after ?? byte;
+    };
+    let exit = run.exit;
+    run.beforeInput = () => {
+      if (moment !== undefined) look("guest", exit, moment);
+    };
+    run.behindInput = () => look("host", run.exit, momentOf(cpu));
+    this.#repeating("find the last writer", () => {
+      byte = byteAt();
+      this.#step(run, last, () => {
+        if (moment !== undefined) look("guest", exit, moment);
+        moment = momentOf(cpu);
+        exit = run.exit;
+      });
+      if (moment !== undefined) look("guest", exit, moment);
+    }, run);
+    if (found === undefined) return undefined;
+    const { moment: at, ...writer } = found;
+    const text = writer.by === "host" ? "" : decoded([at])[0].text;
+    return { ...writer, text, line: lineOf(cpu, at) };
+  }
+
+  /** See {@linkcode Machine.trace}. */
+  trace(options: TraceOptions): string {
+    checkOptions("trace", options, TRACE_OPTIONS);
+    const { from, steps = DEFAULT_STEPS } = options;
+    if (!Number.isInteger(steps) || steps < 1 || steps > MOST_STEPS) {
+      throw new RangeError(
+        `Cannot trace ${steps} steps: it is not a whole number from 1 to ${MOST_STEPS}`,
+      );
+    }
+    using run = this.#begin();
+    const start = from === undefined ? undefined : run.cpu.linear.addressOf(from);
+    const moments: { readonly moment: Moment; readonly exit: number }[] = [];
+    let end = "";
+    try {
+      this.#repeating("trace", () =>
+        this.#step(run, this.#exits.last, () => {
+          const moment = momentOf(run.cpu);
+          if (moments.length === 0 && start !== undefined && moment.linear !== start) return;
+          if (moments.length === steps) {
+            end = `… and more: these are the first ${steps} steps`;
+            throw new Arrived();
+          }
+          moments.push({ moment, exit: run.exit });
+        }), run);
+    } catch (error) {
+      // What there is by then is shown all the same.
+      if (!(error instanceof TypeError) || moments.length === 0) throw error;
+      end = `… and more: ${error.message}`;
+    }
+    if (moments.length === 0) {
+      throw new RangeError(
+        `Cannot trace from ${
+          typeof from === "string" ? from : hex(start ?? 0n)
+        }: the guest has not come there`,
+      );
+    }
+    return [...traceLines(run.cpu, moments), ...end === "" ? [] : [end]].join("\n");
+  }
+
+  get #exits(): { readonly first: number; readonly last: number } {
+    const { inputs, log } = this.#what.original;
+    return { first: inputs.firstExit, last: log.total };
+  }
+
+  /** Steps the guest until the log would have so many exits. What came behind the last is not taken. True where `visit` ended it. */
+  #step(run: RepeatedRun, exit: number, visit: () => void): boolean {
+    run.visit = visit;
+    try {
+      run.runUpTo(exit);
+      return false;
+    } catch (error) {
+      if (!(error instanceof Arrived)) throw error;
+      return true;
+    } finally {
+      run.visit = undefined;
+    }
+  }
+
+  #begin(): RepeatedRun {
+    const { original } = this.#what;
+    original.runControl.progress.checkStopped("look at what was before");
+    if (emulatorLacks("singleStep")) {
+      throw new TypeError(
+        "Cannot look at what was before: this host's KVM executes no single steps",
+      );
+    }
+    try {
+      return new RepeatedRun(this.#what, LONGEST_MILLISECONDS);
+    } catch (error) {
+      throw refusal("look at what was before", error);
+    }
+  }
+
+  /** @throws {TypeError} When the run cannot be repeated. */
+  #repeating<Result>(
+    what: string,
+    body: (run: RepeatedRun) => Result,
+    run: RepeatedRun = this.#begin(),
+  ): Result {
+    try {
+      return body(run);
+    } catch (error) {
+      run[Symbol.dispose]();
+      throw refusal(what, error);
+    }
+  }
+}
+
+function refusal(what: string, error: unknown): unknown {
+  if (!(error instanceof RepeatError)) return error;
+  return new TypeError(`Cannot ${what}: the run cannot be repeated: ${error.message}`);
+}
+
+/** `"boot.asm:12"`; undefined where the code has no line. */
+function lineOf(cpu: Cpu, { linear }: Moment): string | undefined {
+  const { imageBase } = imageBaseAt(cpu.image, linear, codeLocation(cpu).imageBase);
+  const line = cpu.image.lineOf(linear - imageBase);
+  return line && `${line.file.split("/").at(-1)}:${line.line}`;
+}
+
+function traceLines(
+  cpu: Cpu,
+  rows: readonly { readonly moment: Moment; readonly exit: number }[],
+): string[] {
+  const texts = decoded(rows.map(({ moment }) => moment));
+  return rows.flatMap(({ moment, exit }, index) => {
+    const { linear } = moment;
+    const text = texts[index].text.padEnd(TEXT_COLUMNS);
+    const next = rows.at(index + 1)?.moment;
+    const changes = next === undefined ? [] : changesBetween(moment, next);
+    const row = [hex(linear), text, lineOf(cpu, moment) ?? "", changes.join(" ")].join("  ");
+    return [
+      ...exit === rows[index - 1]?.exit
+        ? []
+        : [exit === 0 ? "from the start" : `behind exit ${exit}`],
+      `  ${row}`.trimEnd(),
+    ];
+  });
+}
+
+/** The general registers that an instruction has changed. */
+function changesBetween(before: Moment, after: Moment): string[] {
+  const [then, now] = [registersOf(before).registers, registersOf(after).registers];
+  return Object.entries(now).flatMap(([name, value]) =>
+    name === "rip" || name === "rflags" || value === then[name as keyof typeof then]
+      ? []
+      : [`${name}=${hex(value)}`]
+  );
+}
+
+const HISTORIES = new WeakMap<Board, History>();
+
+/** Says what repeats the run of a machine. */
+export function setHistory(board: Board, history: History): void {
+  HISTORIES.set(board, history);
+}
+
+/** What repeats the run of a machine. */
+export function historyOf(board: Board): History {
+  return HISTORIES.get(board)!;
+}
