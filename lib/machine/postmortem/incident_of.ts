@@ -2,9 +2,8 @@ import { kvm_debugregs } from "../../kvm/abi/structs/registers.ts";
 import type { GeneralRegisters, SpecialRegisters } from "../../x86/boot/cpu_state.ts";
 import type { Incident } from "../../x86/diagnosis/incident.ts";
 import type { Cpu } from "../cpu.ts";
-import { isCompiled } from "../../guest/code_lines.ts";
 import { isAmd } from "../../x86/cpuid/cpuid.ts";
-import { imageBaseAt } from "../registers/code_location.ts";
+import { sourceLineAt } from "../registers/code_location.ts";
 import { decoded, type Moment, registersOf } from "./steps.ts";
 
 /** Instructions that a guest has executed, and what came of the last. */
@@ -45,15 +44,8 @@ export function incidentOf(
       ...registersOf(moment),
     })),
     ...boot === undefined ? {} : { boot: { registers: boot, specialRegisters: boot } },
-    source: (linear) => sourceAt(cpu, linear),
+    source: (linear) => sourceLineAt(cpu, linear),
     features: new Set(cpu.cpuid.features),
     vendor: isAmd(cpu.cpuid.entries) ? "amd" : "intel",
   };
-}
-
-/** The line of assembly whose first byte lies at a linear address: one of a compiler's may be many instructions. */
-function sourceAt({ image, registers }: Cpu, linear: bigint) {
-  const address = linear - imageBaseAt(image, linear, registers.cs.base).imageBase;
-  const line = image.lineOf(address);
-  return line?.address === address && !isCompiled(line) ? line : undefined;
 }

@@ -1,4 +1,6 @@
 import type { CodeBits } from "../../x86/boot/cpu_state.ts";
+import { isCompiled } from "../../guest/code_lines.ts";
+import type { SourceLine } from "../../guest/image_init.ts";
 import { type Image, loadAddressOf } from "../../guest/image.ts";
 import { addressesOf, noSuchPlace } from "../../guest/source_places.ts";
 import type { Registers } from "./registers.ts";
@@ -87,4 +89,11 @@ export function linearInstructionPointer(registers: Registers): bigint {
   const { cs, rip } = registers;
   // In 64-bit mode CS has no base, whatever its descriptor says (Intel SDM Vol. 3A, 3.4.4).
   return codeBits(registers) === 64 ? rip : BigInt.asUintN(64, cs.base + rip);
+}
+
+/** The line of assembly whose first byte lies at a linear address: one of a compiler's may be many instructions. */
+export function sourceLineAt({ image, registers }: CodeOf, linear: bigint): SourceLine | undefined {
+  const address = linear - imageBaseAt(image, linear, registers.cs.base).imageBase;
+  const line = image.lineOf(address);
+  return line?.address === address && !isCompiled(line) ? line : undefined;
 }

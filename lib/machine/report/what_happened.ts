@@ -7,7 +7,7 @@ import type { Finding, Incident } from "../../x86/diagnosis/incident.ts";
 import type { Image } from "../../guest/image.ts";
 import { hex } from "../../x86/hex.ts";
 import { PROTECTED_MODE, REAL_MODE } from "../../x86/layout.ts";
-import { codeLocation, imageBaseAt } from "../registers/code_location.ts";
+import { codeLocation, imageBaseAt, sourceLineAt } from "../registers/code_location.ts";
 import { CodeView } from "./guest_code.ts";
 import type { Postmortem } from "./postmortem.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
@@ -68,6 +68,7 @@ function stopOf(cpu: StoppedCpu): Incident {
     read: (gpa, size) =>
       cpu.memory.slotAt(gpa) === undefined ? undefined : cpu.memory.read(gpa, size),
     steps: [],
+    source: (linear) => sourceLineAt(cpu, linear),
     // Nothing that depends on the vendor is asked about a guest that has not failed.
     vendor: "intel",
   };

@@ -1,4 +1,4 @@
-import { lastMemoryWriter } from "./history.ts";
+import { lastMemoryWriter, writersText } from "./history.ts";
 import { pageFaultFlags } from "../exceptions/exceptions.ts";
 import { hex } from "../hex.ts";
 import { PAGE_ENTRY_ADDRESS, type PageLevel, pagingFormats } from "../paging/page_levels.ts";
@@ -69,6 +69,10 @@ export function pageCauses(view: GuestView, walk: PageWalk, errorCode: number): 
     ? undefined
     : writerOf(view, walk, last);
   if (unwritten !== undefined) findings.push(unwritten);
+  const beside = last === undefined || last.entry !== 0n
+    ? undefined
+    : presentBeside(view, walk, last);
+  if (beside !== undefined) findings.push(beside);
   const reserved = reservedBit(view, walk);
   if (reserved !== undefined) findings.push(reserved);
   const mended = reserved?.text.includes(" needs ")
@@ -90,6 +94,27 @@ function writerOf(view: GuestView, walk: PageWalk, last: WalkedEntry): Finding |
     }`,
     { linear },
   );
+}
+
+/** The last entry before one that is 0 which is not: who wrote it stopped too early. */
+function presentBeside(view: GuestView, walk: PageWalk, last: WalkedEntry): Finding | undefined {
+  const { entrySize } = pagingFormats[walk.paging];
+  const table = last.gpa - last.gpa % TABLE_SIZE;
+  const bytes = view.readPhysical(table, TABLE_SIZE);
+  if (bytes === undefined) return undefined;
+  for (let gpa = last.gpa - entrySize; gpa >= table; gpa -= entrySize) {
+    const entry = littleEndian(bytes.subarray(gpa - table, gpa - table + entrySize));
+    if (entry === 0n) continue;
+    const written = writersText(view, BigInt(gpa), entrySize);
+    const beside = entryName(walk, { ...last, gpa });
+    return cause(
+      `The last entry before it that is not 0 is ${beside} = ${hexEntry(walk, entry)}${written}`,
+      {
+        linear: BigInt(gpa),
+      },
+    );
+  }
+  return undefined;
 }
 
 function emptyTable(view: GuestView, walk: PageWalk, last: WalkedEntry): string | undefined {

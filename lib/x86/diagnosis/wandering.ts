@@ -30,6 +30,9 @@ const history = (text: string, linear?: bigint): Finding => ({
   ...linear === undefined ? {} : { linear },
 });
 
+/** A far jump as the disassembler writes it. */
+const FAR_JUMP = /^(jmp|call) (d?word )?0x[\da-f]+:/;
+
 /** The limit that segments have in real mode. */
 const REAL_LIMIT = 0xffff;
 
@@ -205,6 +208,8 @@ function staleCode(view: GuestView): Finding[] {
   if (view.efer("lma") && cs.l && cs.db) {
     return refusedCode(view, "CS has L = 1 and D = 1, which long mode does not allow together");
   }
+  const { text } = view.incident.instruction;
+  if (text === "" || FAR_JUMP.test(text)) return [];
   const isReal = cs.base === BigInt(cs.selector) << 4n && cs.limit === REAL_LIMIT && !cs.db &&
     !cs.l;
   if (!isReal) return [];
@@ -272,21 +277,32 @@ function isInstruction(text: string): boolean {
   return !/^\s*(\w+:)?\s*(d[bwdqt]|times|res[bwdq]|incbin)\b/i.test(text);
 }
 
+/** A place in a file of assembly, as names have it: in those of compilers nobody knows where instructions begin. */
+const ASSEMBLED = /\.(asm|nasm|inc|s|ts):\d+\)?$/i;
+
 /** Gates that are told of a guest that has lost its way. */
 const MOST_GATES = 4;
+
+/** Whether no instruction of the guest begins at an address: it has no name, or lies within a source line. */
+function isNoCode(view: GuestView, linear: bigint): boolean {
+  const { source } = view.incident;
+  const name = view.name(linear);
+  if (name === undefined) return true;
+  return source !== undefined && ASSEMBLED.test(name) && source(linear) === undefined;
+}
 
 /** Gates that lead to where the guest has no code, by which it may have come to where it is lost. */
 function strayGates(view: GuestView): Finding[] {
   return gates(view)
-    .filter(({ target }) => view.name(target) === undefined)
+    .filter(({ target }) => isNoCode(view, target))
     .slice(0, MOST_GATES)
     .map(({ descriptor, target }) => ({
       kind: "cause",
       text: `IDT[${descriptor.index}] at ${view.place(descriptor.linear)} is ${
         hexBytes(descriptor.bytes)
-      }: it leads to ${hex(target)}, where the guest has no code${nearestLabel(view, target)}${
-        writersText(view, descriptor.linear, descriptor.bytes.length)
-      }`,
+      }: it leads to ${view.place(target)}, where no instruction begins${
+        nearestLabel(view, target)
+      }${writersText(view, descriptor.linear, descriptor.bytes.length)}`,
       linear: descriptor.linear,
       descriptor,
     }));
@@ -373,7 +389,8 @@ function outsideMemory(view: GuestView): Finding[] {
     }));
   return [fetched, ...used].flatMap(({ segment, linear, what }) => {
     const physical = view.physical(linear);
-    if (physical === undefined || view.readPhysical(physical, 1) !== undefined) return [];
+    if (physical !== undefined && view.readPhysical(physical, 1) !== undefined) return [];
+    if (physical === undefined) return whyUnreadable(view, linear);
     const { selector, base } = view.special[segment];
     return [
       {
@@ -413,7 +430,7 @@ function selectorInRealMode(view: GuestView): Finding[] {
 /** A far jump with a selector of the GDT, made while CR0.PE was 0: there the number is one of paragraphs. */
 function farJumpInRealMode(view: GuestView): Finding[] {
   const { steps } = view.incident;
-  const index = steps.findLastIndex(({ text }) => /^(jmp|call) (d?word )?0x[\da-f]+:/.test(text));
+  const index = steps.findLastIndex(({ text }) => FAR_JUMP.test(text));
   if (index === -1) return [];
   const { text, linear, specialRegisters } = steps[index];
   const cr0 = specialRegisters?.cr0 ?? view.special.cr0;

@@ -15,7 +15,7 @@ export interface Mutation {
 /** A line that is one instruction; directives and data are none. */
 const INSTRUCTION = /^ {4}(?!(?:bits|org|align|times|d[bwdq]|%)\b)[a-z]\w*(?: |$)/;
 /** An entry of a descriptor table, or of page tables. */
-const TABLE_ENTRY = /^ {4}dq ([^,]*)$/;
+const TABLE_ENTRY = /^ {4}dq (\d[^,]*)$/;
 const ENTRY_BITS = 64;
 
 /** A random change: an instruction is dropped, or a bit of a table entry turned. */
