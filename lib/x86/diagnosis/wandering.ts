@@ -278,7 +278,7 @@ function isInstruction(text: string): boolean {
 }
 
 /** A place in a file of assembly, as names have it: in those of compilers nobody knows where instructions begin. */
-const ASSEMBLED = /\.(asm|nasm|inc|s|ts):\d+\)?$/i;
+const ASSEMBLED = /\.(asm|nasm|inc|ts):\d+\)?$/i;
 
 /** Gates that are told of a guest that has lost its way. */
 const MOST_GATES = 4;
@@ -293,9 +293,11 @@ function isNoCode(view: GuestView, linear: bigint): boolean {
 
 /** Gates that lead to where the guest has no code, by which it may have come to where it is lost. */
 function strayGates(view: GuestView): Finding[] {
-  return gates(view)
-    .filter(({ target }) => isNoCode(view, target))
-    .slice(0, MOST_GATES)
+  const all = gates(view);
+  const stray = all.filter(({ target }) => isNoCode(view, target));
+  // Where no gate leads to code that is known, the guest's code is another than the image's: a kernel that was unpacked.
+  if (stray.length === all.length && all.length > MOST_GATES) return [];
+  return stray.slice(0, MOST_GATES)
     .map(({ descriptor, target }) => ({
       kind: "cause",
       text: `IDT[${descriptor.index}] at ${view.place(descriptor.linear)} is ${

@@ -173,3 +173,21 @@ Deno.test("explainStop: nothing of a guest that stands at its own code, and what
   assertStringIncludes(strayed, "The instruction by CS = 0x0008 (base 0x4000000)");
   assertStringIncludes(strayed, "where there is no memory");
 });
+
+Deno.test("explainStop: gates that lead to no code, but not where none leads to code that is known", () => {
+  const gate = (vector: number, target: bigint) =>
+    [0x6000 + vector * 8, (target & 0xffffn) | 0x8e00_0008_0000n | target >> 16n << 48n] as const;
+  const stopped = (targets: readonly bigint[]) =>
+    explainStop(
+      incidentOf({
+        text: "out dx,al",
+        memory: targets.map((target, index) => gate(32 + index, target)),
+      }),
+      named,
+    ).map(({ text }) => text);
+  assertEquals(stopped([0x1_0010n]), []);
+  const [one, ...others] = stopped([0x1_0010n, 0x2_0010n]);
+  assertStringIncludes(one, "IDT[33] at 0x6108 is 10 00 08 00 00 8e 02 00: it leads to 0x20010");
+  assertEquals(others, []);
+  assertEquals(stopped([2n, 3n, 4n, 5n, 6n, 7n].map((page) => page << 16n)), []);
+});
