@@ -23,6 +23,7 @@ export interface CpuSchedulerState {
   readonly current: number | undefined;
   readonly left: number | undefined;
   readonly idleTurns: number;
+  readonly isLeft: boolean;
 }
 
 /**
@@ -119,15 +120,16 @@ export class CpuScheduler {
       current: this.#current && runners.indexOf(this.#current),
       left: slice.left,
       idleTurns: this.#idleTurns,
+      isLeft: this.#isLeft,
     };
   }
 
   /** It is the same CPU's turn again. A slice of time is a new one. */
-  restore({ policy, current, left, idleTurns }: CpuSchedulerState): void {
+  restore({ policy, current, left, idleTurns, isLeft }: CpuSchedulerState): void {
     const { runners, slice, interleaving } = this.#parts;
     interleaving.state = policy;
     this.#idleTurns = idleTurns;
-    this.#isLeft = false;
+    this.#isLeft = isLeft;
     this.#current = undefined;
     if (current === undefined || left === undefined) return;
     this.#current = runners[current];
