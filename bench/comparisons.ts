@@ -110,7 +110,7 @@ function life(): BenchmarkRun {
     batch(operations): Batch {
       const start = performance.now();
       for (let number = 0; number < operations; number++) {
-        using vm = boot(HLT, { mode: "real", memory: "4K" });
+        using vm = boot(HLT, { mode: "real", memory: "4K", reuse: false });
         vm.run();
         if (vm.registers.rip !== BigInt(ORIGIN + HLT.bytes.length)) {
           throw new Error("The guest did not halt");

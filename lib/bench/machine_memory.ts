@@ -31,7 +31,7 @@ export function machineMemory(machines = 50): MachineMemory {
   using all = new DisposableStack();
   const image = Image.fromBytes(new Uint8Array([HLT]), { origin: REAL_MODE.code });
   const another = () => {
-    const vm = all.use(boot(image, { mode: "real", memory: "4K" }));
+    const vm = all.use(boot(image, { mode: "real", memory: "4K", reuse: false }));
     vm.run();
   };
   // What the first of all needs stays, whatever comes behind it.

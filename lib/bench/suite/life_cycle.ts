@@ -60,7 +60,7 @@ function kept<Made extends Disposable>(cleanup: DisposableStack, make: () => Mad
 
 /** The guest of machines that do nothing but live. */
 const guest = () => Image.fromBytes(new Uint8Array([HLT]), { origin: REAL_MODE.code });
-const SMALLEST = { mode: "real", memory: "4K" } as const;
+const SMALLEST = { mode: "real", memory: "4K", reuse: false } as const;
 
 function checkHalted(vm: Machine): void {
   if (vm.registers.rip === BigInt(REAL_MODE.code + 1)) return;
@@ -170,7 +170,7 @@ const OPERATIONS: readonly Operation[] = [
     what: "boot(): a machine of 2 MiB in long mode, with interrupt controllers",
     prepare(_kvm, cleanup) {
       const image = guest();
-      return kept(cleanup, () => boot(image, { mode: "long", irqchip: true }));
+      return kept(cleanup, () => boot(image, { mode: "long", irqchip: true, reuse: false }));
     },
   },
   {

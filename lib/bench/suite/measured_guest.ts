@@ -170,7 +170,12 @@ export class MeasuredMachine implements Disposable {
     using cleanup = new DisposableStack();
     this.#guest = guest;
     const vm = cleanup.use(
-      boot(frame(guest), { mode: "long", timeout: TIMEOUT_MILLISECONDS, ...guest.options }),
+      boot(frame(guest), {
+        mode: "long",
+        timeout: TIMEOUT_MILLISECONDS,
+        reuse: false,
+        ...guest.options,
+      }),
     );
     this.vm = vm;
     vm.ports.on(REPORT_PORT, { name: "report", write: () => vm.stop() });
