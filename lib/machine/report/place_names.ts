@@ -12,10 +12,15 @@ const BRANCH = /^(?:call|j[a-z]+|loop[a-z]*)\b[^[:]* (0x[0-9a-f]+)$/;
  */
 export function branchTarget(image: Image, text: string, imageBase: bigint): string {
   const [, target] = BRANCH.exec(text) ?? [];
-  const symbol = target === undefined ? undefined : image.symbolAt(BigInt(target) - imageBase);
-  if (symbol === undefined) return "";
-  const { name, offset } = symbol;
-  return `<${symbolText(name, offset, image.demangledNames().get(name))}>`;
+  const symbol = target && symbolName(image, BigInt(target) - imageBase);
+  return symbol ? `<${symbol}>` : "";
+}
+
+/** The symbol at an address, demangled: `kernel::main+0x3`; undefined where there is none. */
+export function symbolName(image: Image, address: bigint): string | undefined {
+  const symbol = image.symbolAt(address);
+  if (symbol === undefined) return undefined;
+  return symbolText(symbol.name, symbol.offset, image.demangledNames().get(symbol.name));
 }
 
 /** Mangled by a compiler of C++ (Itanium C++ ABI, 5.1) or Rust (RFC 2603). */

@@ -9,6 +9,7 @@ import { hex } from "../../x86/hex.ts";
 import { PROTECTED_MODE, REAL_MODE } from "../../x86/layout.ts";
 import { codeLocation, imageBaseAt, sourceLineAt } from "../registers/code_location.ts";
 import { CodeView } from "./guest_code.ts";
+import { symbolName } from "./place_names.ts";
 import type { Postmortem } from "./postmortem.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
 
@@ -88,11 +89,10 @@ function nameOf({ image, registers }: StoppedCpu, linear: bigint): string | unde
   if (isOwnHandler(linear) && image.segmentAt(linear - imageBase) === undefined) {
     return "vmexit's handler";
   }
-  const symbol = image.symbolAt(linear - imageBase);
+  const name = symbolName(image, linear - imageBase);
   const line = image.lineOf(linear - imageBase);
   const place = line && `${line.file.split("/").at(-1)}:${line.line}`;
-  if (symbol === undefined) return place ?? withoutNames(image, linear - imageBase);
-  const name = symbol.offset === 0 ? symbol.name : `${symbol.name}+${hex(symbol.offset)}`;
+  if (name === undefined) return place ?? withoutNames(image, linear - imageBase);
   return place === undefined ? name : `${name} (${place})`;
 }
 
