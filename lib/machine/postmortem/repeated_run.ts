@@ -2,6 +2,7 @@ import { ERRNO } from "../../ffi/errors.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { EXIT_REASON, KVM_EXIT_IO, KVM_GUESTDBG } from "../../kvm/abi/mod.ts";
 import { IOCTLS } from "../../kvm/abi/ioctls.ts";
+import { kvm_msr_filter } from "../../kvm/abi/structs/msr.ts";
 import type { Exit } from "../../kvm/exits/exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
 import type { Incident } from "../../x86/diagnosis/incident.ts";
@@ -15,6 +16,11 @@ import { RunTime, TimeLimit } from "../run/time_limit.ts";
 
 /** How often a guest that may wait in the kernel is looked at, in milliseconds. */
 const LOOK_MILLISECONDS = 1;
+
+const U64_SIZE = 8;
+
+/** The only ioctl whose addresses are those of bytes behind its structure. */
+const MSR_FILTER = "KVM_X86_SET_MSR_FILTER";
 
 /** The vector of NMI# (Intel SDM Vol. 3A, 6.7). */
 const NMI = 2;
@@ -52,6 +58,7 @@ export class RepeatedRun implements Disposable {
   behindInput: (() => void) | undefined;
   /** The event that was handed to KVM and is delivered when the guest goes on. */
   interrupt: Incident["interrupt"];
+  readonly #libc: Libc;
   readonly #limit: TimeLimit;
   readonly #records: ReadonlyMap<number, ExitRecord>;
   readonly #inputs: readonly Input[];
@@ -79,6 +86,7 @@ export class RepeatedRun implements Disposable {
     this.#answers = inputs.answers.slice();
     this.#records = new Map(log.records().map((record) => [record.number, record]));
     this.exit = inputs.firstExit;
+    this.#libc = libc;
     using cleanup = new DisposableStack();
     this.board = cleanup.use(boot());
     if (start !== undefined) this.board.snapshots.enter(start);
@@ -211,11 +219,13 @@ export class RepeatedRun implements Disposable {
   }
 
   #call({ taker, name, argument }: Extract<Input, { readonly kind: "ioctl" }>): void {
-    if (IOCTLS[name].references !== undefined) {
+    const bytes = typeof argument === "number" ? argument : argument.slice();
+    if (name === MSR_FILTER) pointBehind(bytes as Uint8Array<ArrayBuffer>, this.#libc);
+    else if (IOCTLS[name].references !== undefined) {
       throw new RepeatError(`behind exit ${this.exit} it was given ${name}`);
     }
     const target = taker === "vm" ? this.board.vm : this.vcpu;
-    target.call(name, typeof argument === "number" ? argument : argument.slice());
+    target.call(name, bytes);
     if (name === "KVM_NMI") this.interrupt = { vector: NMI, source: "nmi" };
     if (name === "KVM_INTERRUPT" && typeof argument !== "number") {
       this.interrupt = { vector: argument[0], source: "external" };
@@ -299,5 +309,20 @@ export class RepeatedRun implements Disposable {
     const high = this.#answers[this.#nextAnswer++];
     if (isPort) kvmRun.setIoElement(0, kvmRun.ioSize, low);
     else kvmRun.setMmioWords(low, high);
+  }
+}
+
+/** Lets a filter of MSRs point to its bitmaps, which lie behind it, where they are now. */
+function pointBehind(bytes: Uint8Array<ArrayBuffer>, libc: Libc): void {
+  const view = new DataView(bytes.buffer);
+  const { addresses } = IOCTLS[MSR_FILTER].references!;
+  const given = addresses.filter((offset) => view.getBigUint64(offset, true) !== 0n);
+  if (given.length === 0) return;
+  // The first bitmap lies at the first multiple of 8 behind the structure, and the others behind that.
+  const data = Math.ceil(kvm_msr_filter.size / U64_SIZE) * U64_SIZE;
+  const before = view.getBigUint64(given[0], true);
+  const now = libc.addressOf(bytes) + BigInt(data);
+  for (const offset of given) {
+    view.setBigUint64(offset, view.getBigUint64(offset, true) - before + now, true);
   }
 }

@@ -121,3 +121,29 @@ Deno.test(requires(STEPS, "a run that cannot be repeated has no past, and says w
   );
   assertThrows(() => vm.trace(), TypeError, "Cannot look at what was before");
 });
+
+Deno.test(
+  requires(
+    STEPS,
+    "a run whose accesses to MSRs the test answers is repeated with the same answers",
+  ),
+  () => {
+    using vm = boot(asm`
+    mov ecx, 0x1b0
+    rdmsr
+    mov ebx, eax
+    mov ecx, 0x4b0
+    mov eax, 3
+    wrmsr
+    hlt
+  `);
+    using _ = vm.msrs.on(0x1b0, { read: () => 0x1234n });
+    using __ = vm.msrs.on(0x4b0, { write() {} });
+    vm.run();
+    assertEquals(vm.registers.ebx, 0x1234);
+    using past = vm.at(1);
+    assertEquals(past.registers.eax, 0x1234);
+    using end = vm.at(3);
+    assertEquals([end.registers.ebx, end.exit], [0x1234, 3]);
+  },
+);
