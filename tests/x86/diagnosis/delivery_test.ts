@@ -164,3 +164,15 @@ Deno.test("makesDoubleFault: table 6-5 of the manual", () => {
     assertEquals(made, expected, `${first}, ${second}`);
   }
 });
+
+Deno.test("delivery: a TSS that reaches just as far as the field serves", () => {
+  const memory = longGate(GATE | 1n << 32n);
+  const given = (limit: number): Given => ({
+    layout: LONG,
+    text: "ud2",
+    memory,
+    special: { tr: { ...longState.tr, limit } },
+  });
+  assertStringIncludes(chainOf(given(0x2a)), "IST1 cannot be read");
+  assertEquals(chainOf(given(0x2b)).includes("cannot be read"), false);
+});

@@ -1,5 +1,7 @@
-import { assertStringIncludes } from "@std/assert";
-import { chainOf, type Given } from "./incident_of.ts";
+import { assertEquals, assertStringIncludes } from "@std/assert";
+import { accessesOf } from "../../../lib/x86/diagnosis/accesses.ts";
+import { readInstruction } from "../../../lib/x86/diagnosis/operands.ts";
+import { chainOf, type Given, incidentOf, stepOf } from "./incident_of.ts";
 import { bootState } from "../../../lib/x86/boot/boot_state.ts";
 
 const LONG: Given["layout"] = { mode: "long" };
@@ -285,3 +287,56 @@ for (const [name, { says, ...given }] of Object.entries(RULES)) {
     for (const text of says) assertStringIncludes(chain, text);
   });
 }
+
+Deno.test("rules that are kept raise nothing", () => {
+  const kept: readonly Given[] = [
+    { text: "addps xmm0,xmm1", special: flags(protectedState, 1n << 9n) },
+    { text: "mov ds,eax", registers: { rax: 0x10n } },
+    { text: "mov ds,eax", registers: { rax: 0n } },
+    { text: "jmp 0x8:0x10000" },
+    { text: "mov eax,[dword 0xc]", special: { ds: { ...protectedState.ds, limit: 0xf, g: 0 } } },
+    { text: "div cl", registers: { rax: 0xff0n, rcx: 0x10n } },
+    { layout: LONG, text: "movups xmm0,oword [rax+0x8]", registers: { rax: 0x1000n } },
+    { layout: LONG, text: "mov ss,eax", registers: { rax: 0n } },
+  ];
+  for (const given of kept) {
+    assertStringIncludes(chainOf(given), "no rule that is known here is broken");
+  }
+});
+
+Deno.test("since when a register holds its value: the first step as well, and the boot", () => {
+  const given: Given = { text: "mov ds,eax", registers: { rax: 0x200n }, steps: [] };
+  const first = {
+    ...given,
+    steps: [stepOf("mov eax,0x200", 0x1_0000n), stepOf("nop", 0x1_0005n, { rax: 0x200n })],
+  };
+  assertStringIncludes(
+    chainOf(first),
+    "RAX (0x200) was last written by `mov eax,0x200` at 0x10000",
+  );
+  const { registers, specialRegisters } = incidentOf(given);
+  assertStringIncludes(
+    chainOf({ ...given, boot: { registers, specialRegisters } }),
+    "RAX (0x200) is as it was at boot: no instruction wrote it",
+  );
+});
+
+Deno.test("accesses of the stack: how many bytes, and where", () => {
+  const state = incidentOf({ text: "", registers: { rsp: 0x1000n, rbp: 0x800n } });
+  const accesses:
+    readonly (readonly [text: string, offset: bigint, size: number, write: boolean])[] = [
+      ["push eax", 0xffcn, 4, true],
+      ["push word 0x8", 0xffcn, 4, true],
+      ["pusha", 0xfe0n, 32, true],
+      ["call 0x100", 0xffcn, 4, true],
+      ["call 0x8:0x100", 0xff8n, 8, true],
+      ["pop ax", 0x1000n, 2, false],
+      ["retf", 0x1000n, 8, false],
+      ["iretw", 0x1000n, 6, false],
+      ["leave", 0x800n, 4, false],
+    ];
+  for (const [text, offset, size, write] of accesses) {
+    const found = accessesOf(readInstruction(text, 32), state, 32);
+    assertEquals(found, [{ segment: "ss", offset, size, write, isStack: true }], text);
+  }
+});

@@ -133,7 +133,7 @@ const WAYS: Readonly<Record<string, Given & { says: readonly string[] }>> = {
     ],
     says: [
       "linear 0x4000: CR3 0xa0000",
-      "PTE[4] at 0xa3020 should probably be 0x0000000000004003 instead of 0x0000000000014003",
+      "PTE[4] at 0xa3020 should probably be 0x0000000000004003 instead of 0x0000000000014003: as the entries beside it go",
     ],
   },
 };
