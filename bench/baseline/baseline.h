@@ -100,6 +100,18 @@ static struct machine create(const void *guest, size_t length, size_t size)
     return machine;
 }
 
+/* Runs the HLT that is its guest, and reads its registers. */
+static inline void run_to_hlt(const struct machine *machine)
+{
+    call(machine->vcpu, KVM_RUN, NULL, "KVM_RUN");
+    if (machine->run->exit_reason != KVM_EXIT_HLT)
+        unexpected(machine->run);
+    struct kvm_regs regs;
+    call(machine->vcpu, KVM_GET_REGS, &regs, "KVM_GET_REGS");
+    if (regs.rip != LOADED_AT + 1)
+        fail("rip");
+}
+
 static inline void dispose(struct machine *machine)
 {
     munmap(machine->run, machine->run_size);

@@ -8,13 +8,7 @@ static uint64_t batch(unsigned long operations)
     uint64_t start = nanoseconds();
     for (unsigned long number = 0; number < operations; number++) {
         struct machine machine = create(guest, sizeof guest, PAGE);
-        call(machine.vcpu, KVM_RUN, NULL, "KVM_RUN");
-        if (machine.run->exit_reason != KVM_EXIT_HLT)
-            unexpected(machine.run);
-        struct kvm_regs regs;
-        call(machine.vcpu, KVM_GET_REGS, &regs, "KVM_GET_REGS");
-        if (regs.rip != LOADED_AT + sizeof guest)
-            fail("rip");
+        run_to_hlt(&machine);
         dispose(&machine);
     }
     return nanoseconds() - start;

@@ -194,12 +194,12 @@ export class Uart implements Device {
 
   /** See {@linkcode Device.save}. */
   save(): unknown {
-    return { ...copyOf(this.#state), sent: this.#sent.save() };
+    return { state: copyOf(this.#state), sent: this.#sent.save() };
   }
 
   /** See {@linkcode Device.restore}. */
   restore(saved: unknown): void {
-    const { sent, ...state } = saved as State & { sent: ReturnType<KeptOutput["save"]> };
+    const { state, sent } = saved as { state: State; sent: ReturnType<KeptOutput["save"]> };
     this.#state = copyOf(state);
     this.#sent.restore(sent);
     this.#signal();

@@ -12,7 +12,12 @@ import {
   type KvmCoalescedMmioZone,
   type KvmMemoryAttributes,
 } from "../abi/structs/memory.ts";
-import { type IoctlTarget, type StructWithData, structWithData } from "../ioctl_target.ts";
+import {
+  type IoctlOptions,
+  type IoctlTarget,
+  type StructWithData,
+  structWithData,
+} from "../ioctl_target.ts";
 
 /** The kernel's bitmaps are of such words. */
 const BITS_PER_LONG = 64;
@@ -58,7 +63,7 @@ export class VmMemory {
   readonly #libc: Libc;
   readonly #slots: Map<number, Pages>;
   /** What the kernel is asked with for a slot's dirty log, with room for the answer. */
-  readonly #dirtyLogs = new Map<number, StructWithData>();
+  readonly #dirtyLogs = new Map<number, StructWithData & { readonly options: IoctlOptions }>();
 
   /** Use {@linkcode Vm.memory}. `slots` are the VM's own, which it goes on changing. */
   constructor(target: IoctlTarget, slots: Map<number, Pages>) {
@@ -75,15 +80,18 @@ export class VmMemory {
    * @throws {RangeError} When the VM has no such slot.
    */
   getDirtyLog(slot: number): Uint8Array<ArrayBuffer> {
-    const { bytes, dataStart } = this.#dirtyLog(slot, bitmapSize(this.#pagesOf(slot)));
-    this.#target.call("KVM_GET_DIRTY_LOG", bytes, { context: `on slot ${slot}` });
+    const { bytes, dataStart, options } = this.#dirtyLog(slot, bitmapSize(this.#pagesOf(slot)));
+    this.#target.call("KVM_GET_DIRTY_LOG", bytes, options);
     return bytes.slice(dataStart);
   }
 
-  #dirtyLog(slot: number, size: number): StructWithData {
+  #dirtyLog(slot: number, size: number) {
     const found = this.#dirtyLogs.get(slot);
     if (found !== undefined && found.bytes.length === found.dataStart + size) return found;
-    const made = structWithData(this.#libc, kvm_dirty_log.size, size);
+    const made = {
+      ...structWithData(this.#libc, kvm_dirty_log.size, size),
+      options: { context: `on slot ${slot}` },
+    };
     const value = { slot, dirty_bitmap: made.dataAddress };
     kvm_dirty_log.write(new DataView(made.bytes.buffer), 0, value);
     this.#dirtyLogs.set(slot, made);

@@ -160,6 +160,15 @@ export class AttachedDevices implements DeviceBoard, Disposable {
   restore({ now, devices, asserted, event, segments }: AttachedState): void {
     this.timers.restore(now);
     this.#parts.shadowRam.set(segments);
+    if (this.#asserted.size > 0 || asserted.length > 0) this.#assert(asserted);
+    for (let index = 0; index < devices.length; index++) {
+      this.#devices[index].restore?.(devices[index]);
+    }
+    this.#event = event;
+  }
+
+  /** Asserts the lines that were asserted then, and no others. */
+  #assert(asserted: AttachedState["asserted"]): void {
     const then = new Map(asserted);
     for (const irq of new Set([...this.#asserted.keys(), ...then.keys()])) {
       const lines = new Set(then.get(irq)?.map((index) => this.#lines[index]));
@@ -167,10 +176,6 @@ export class AttachedDevices implements DeviceBoard, Disposable {
       this.#asserted.set(irq, lines);
       if (lines.size > 0 !== wasAsserted) this.#drive(irq, lines.size > 0);
     }
-    for (const [index, device] of this.#devices.entries()) {
-      device.restore?.(devices[index]);
-    }
-    this.#event = event;
   }
 
   /** What is on the board, in words. */

@@ -74,6 +74,10 @@ const FIRST_MSR = kvm_msrs.offsetOf("entries[0].data");
 const XSTATE_BV = 512;
 const USE_MXCSR = 0b110;
 
+function xsaveArea({ vcpu: { fpu } }: StatefulCpu): Uint8Array<ArrayBuffer> {
+  return fpu.xsaveSize === kvm_xsave.size ? fpu.getXsave() : fpu.getXsave2();
+}
+
 /** A piece that is a structure, and goes by two ioctls. */
 function structure(
   name: string,
@@ -146,7 +150,7 @@ const NESTED_GUEST: CpuPiece = {
  * - The special registers make the mode by which RIP and RFLAGS are judged, and hold IA32_APIC_BASE, by which the local
  *   APIC's registers lie one way or the other, and EFER, without whose SVME there are no nested guests.
  * - The general registers come before the events: setting them drops an exception that is pending.
- * - XCR0 comes before the XSAVE area.
+ * - XCR0 comes before the XSAVE area, and so does MXCSR, which makes SSE one that is in use.
  * - The local APIC comes before the MSRs: only in the timer's mode for it is a TSC deadline taken. Among the MSRs the TSC
  *   comes before its deadline, and IA32_FEATURE_CONTROL is there before VMX is on again.
  * - The events come before the nested guest: entering or leaving system-management mode takes a CPU out of it.
@@ -168,18 +172,20 @@ export const CPU_PIECES: readonly CpuPiece[] = [
     changesByExit: true,
   },
   {
+    // Of a CPU that has not used SSE: what comes next does not bring it in.
+    name: "MXCSR",
+    save(cpu) {
+      const bytes = xsaveArea(cpu);
+      if ((bytes[XSTATE_BV] & USE_MXCSR) !== 0) return undefined;
+      bytes[XSTATE_BV] |= USE_MXCSR;
+      return bytes;
+    },
+    restore: ({ vcpu }, bytes) => void vcpu.call("KVM_SET_XSAVE", bytes),
+  },
+  {
     name: "XSAVE area",
-    save({ vcpu: { fpu } }) {
-      return fpu.xsaveSize === kvm_xsave.size ? fpu.getXsave() : fpu.getXsave2();
-    },
-    restore({ vcpu }, bytes) {
-      if ((bytes[XSTATE_BV] & USE_MXCSR) === 0) {
-        const withMxcsr = bytes.slice();
-        withMxcsr[XSTATE_BV] |= USE_MXCSR;
-        vcpu.call("KVM_SET_XSAVE", withMxcsr);
-      }
-      vcpu.call("KVM_SET_XSAVE", bytes);
-    },
+    save: xsaveArea,
+    restore: ({ vcpu }, bytes) => void vcpu.call("KVM_SET_XSAVE", bytes),
   },
   structure(
     "local APIC",
