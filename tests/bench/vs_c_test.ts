@@ -13,8 +13,9 @@ const LIMITS: Readonly<Record<string, number>> = {
   pio_exit_recorded: 1.3,
   pio_exit_iterated: 4.2,
   pio_exit_transcript: 2.1,
-  life: 1.45,
-  reset: 7,
+  life: 1.4,
+  boot: 3.6,
+  reset: 2,
 };
 
 /** How many times cheaper a reset is to be than a new machine. */
