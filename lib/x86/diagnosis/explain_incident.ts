@@ -10,7 +10,7 @@ import type { Finding, Incident, NameOfAddress, SeenException } from "./incident
 import { raisePageFault } from "./memory_rules.ts";
 import { readInstruction, registerValue } from "./operands.ts";
 import { predictException } from "./predict.ts";
-import { raise, type Raised } from "./raised.ts";
+import { cause, raise, type Raised } from "./raised.ts";
 import { mayHaveStrayed, straying, wandering } from "./wandering.ts";
 
 /** Findings that a chain has at most. */
@@ -110,6 +110,11 @@ function raisedBy(view: GuestView): Raised | undefined {
   if (seen === undefined || predicted?.vector === seen.vector) {
     return predicted === undefined ? undefined : { ...predicted, ...seen };
   }
+  if (predicted !== undefined && seen.errorCode && predicted.errorCode === seen.errorCode) {
+    const { name } = exceptions[predicted.vector];
+    const other = cause(`By the manuals it is ${name}: this processor has raised another`);
+    return { ...predicted, ...seen, causes: [...predicted.causes, other] };
+  }
   return { ...unpredicted(view, seen), ...seen };
 }
 
@@ -136,7 +141,18 @@ function unpredicted(view: GuestView, seen: SeenException): Raised {
       registers: ["rcx"],
     });
   }
-  return { vector: seen.vector, reason: title, causes: [], registers: [] };
+  return { vector: seen.vector, reason: title, causes: namedEntry(view, seen), registers: [] };
+}
+
+/** Bits of an error code that is no selector of the GDT's: of the IDT, or of the LDT. */
+const OTHER_TABLE = 0x6;
+
+/** The descriptor that the error code of an exception names. */
+function namedEntry(view: GuestView, { errorCode = 0 }: SeenException): Finding[] {
+  const lookup = errorCode & OTHER_TABLE || errorCode > 0xffff ? undefined : view.lookUp(errorCode);
+  if (lookup?.found !== "descriptor") return [];
+  const { descriptor } = lookup;
+  return [cause(view.describeEntry(descriptor), { linear: descriptor.linear, descriptor })];
 }
 
 /** Where the CPU is as programmers write it: `0008:7c39`, or the address alone in 64-bit mode. */

@@ -340,3 +340,22 @@ Deno.test("accesses of the stack: how many bytes, and where", () => {
     assertEquals(found, [{ segment: "ss", offset, size, write, isStack: true }], text);
   }
 });
+
+Deno.test("an exception that was seen counts, and what the manuals have in its place is said", () => {
+  const given: Given = {
+    text: "mov ss,eax",
+    registers: { rax: 0x10n },
+    memory: [[GDT + 0x10, 0x00cf_1300_0000_ffffn]],
+    exception: { vector: 11, errorCode: 0x10 },
+  };
+  const chain = chainOf(given);
+  assertStringIncludes(
+    chain,
+    "#NP(0x10) at 0008:10000, `mov ss, eax`: SS = 0x0010: the segment is not present",
+  );
+  assertStringIncludes(chain, "bit 47 (P) set");
+  assertStringIncludes(chain, "By the manuals it is #SS: this processor has raised another");
+  const other = chainOf({ text: "nop", exception: { vector: 13, errorCode: 0x10 } });
+  assertStringIncludes(other, "#GP(0x10) at 0008:10000, `nop`: general protection");
+  assertStringIncludes(other, "GDT[2] at 0x5010 is ff ff 00 00 00 93 cf 00: data");
+});

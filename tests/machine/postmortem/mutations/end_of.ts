@@ -1,4 +1,4 @@
-import { asm, boot, expect, hlt, type Machine, portOut } from "@vmexit/vmexit";
+import { asm, boot, expect, hlt, HostError, type Machine, portOut } from "@vmexit/vmexit";
 import { SplitMix32 } from "../../../../lib/x86/split_mix.ts";
 import { isNamed, mutate, mutated, type Mutation } from "./mutation.ts";
 
@@ -8,8 +8,11 @@ export interface End {
   readonly guest: string;
   /** What was changed. */
   readonly mutation: Mutation;
-  /** `passes`: the change makes no difference that a test of its output sees. */
-  readonly how: "passes" | "named" | "missed";
+  /**
+   * `passes`: the change makes no difference that a test of its output sees. `unjudged`: the emulated machine did not
+   * bear it.
+   */
+  readonly how: "passes" | "named" | "missed" | "unjudged";
   /** The failure page, where there is one. */
   readonly page: string;
 }
@@ -35,7 +38,13 @@ export function* ends(count: number, seed: number): Generator<End> {
     for (let index = 0; index < count; index++) {
       const guest = names[random.below(names.length)];
       const source = Deno.readTextFileSync(`${import.meta.dirname}/${guest}.asm`);
-      yield endOf(guest, source, mutate(source, random), folder);
+      const mutation = mutate(source, random);
+      try {
+        yield endOf(guest, source, mutation, folder);
+      } catch (error) {
+        if (!isOfHost(error)) throw error;
+        yield { guest, mutation, how: "unjudged", page: "" };
+      }
     }
   } finally {
     Deno.removeSync(folder, { recursive: true });
@@ -58,9 +67,15 @@ function endOf(guest: string, source: string, mutation: Mutation, folder: string
     expectOutput(vm, GUESTS[guest]);
     return { guest, mutation, how: "passes", page: "" };
   } catch (error) {
+    if (isOfHost(error)) throw error;
     const page = error instanceof Error ? error.message : String(error);
     return { guest, mutation, how: isNamed(page, file, mutation) ? "named" : "missed", page };
   }
+}
+
+/** Whether the machine below has failed, and not the guest. */
+function isOfHost(error: unknown): boolean {
+  return error instanceof HostError || (error instanceof SuppressedError && isOfHost(error.error));
 }
 
 function bootSector(path: string): Machine {

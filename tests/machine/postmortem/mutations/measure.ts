@@ -7,7 +7,7 @@
 import { ends } from "./end_of.ts";
 
 const [count = "200", seed = "1"] = Deno.args;
-const tally = { passes: 0, named: 0, missed: 0 };
+const tally = { passes: 0, named: 0, missed: 0, unjudged: 0 };
 for (const { guest, mutation, how, page } of ends(Number(count), Number(seed))) {
   tally[how]++;
   if (how !== "passes") console.log(`${how}  ${guest}.asm:${mutation.line}  ${mutation.what}`);
@@ -15,7 +15,7 @@ for (const { guest, mutation, how, page } of ends(Number(count), Number(seed))) 
 }
 const failed = tally.named + tally.missed;
 console.log(
-  `${count} mutations: ${tally.passes} make no difference; of ${failed} that fail, ${tally.named} are named (${
+  `${count} mutations: ${tally.passes} make no difference, ${tally.unjudged} ended the emulated machine; of ${failed} that fail, ${tally.named} are named (${
     (100 * tally.named / failed).toFixed(1)
   } %)`,
 );
