@@ -66,6 +66,7 @@ export class PastMachine implements Disposable {
 
   /** Use {@linkcode Machine.at}. Takes ownership of the run. */
   constructor(history: History, run: RepeatedRun, steps: number) {
+    run.rest();
     this.#history = history;
     this.#run = run;
     this.registers = run.cpu.registers;

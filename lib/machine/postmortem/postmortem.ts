@@ -90,6 +90,7 @@ function found(run: RepeatedRun, steps: Steps, original: Board): Postmortem {
   const last = steps.moments.at(-1)!;
   // At the triple fault KVM has reset it.
   putBack(cpu, last);
+  run.rest();
   return {
     cpu,
     incident: incidentOf(cpu, steps, original.cpus[0].bootRegisters),

@@ -173,14 +173,14 @@ export class RepeatedRun implements Disposable {
     return this.visit !== undefined && this.vcpu.kvmRun.exitReason === EXIT_REASON.DEBUG;
   }
 
-  /** Whether its time is over. */
-  get isOver(): boolean {
-    return this.#limit.isOver();
+  /** Ends its clock, whose signals interrupt whatever this thread does: it is only looked at from now on. */
+  rest(): void {
+    this.#limit.stop();
   }
 
   /** Ends the machine. */
   [Symbol.dispose](): void {
-    this.#limit.stop();
+    this.rest();
     this.#limit[Symbol.dispose]();
     this.board[Symbol.dispose]();
   }
