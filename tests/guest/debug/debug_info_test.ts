@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { DebugInfo } from "../../../lib/guest/debug/debug_info.ts";
 import { openElf, readTable } from "../../../lib/guest/elf_file.ts";
 import { Image } from "../../../lib/guest/image.ts";
-import { FREESTANDING, run } from "./kernels.ts";
+import { FREESTANDING, run, TestFolder } from "./kernels.ts";
 import { type ToolHost, toolHost, type ToolResult } from "../../../lib/guest/tool.ts";
 
 const ASSEMBLY = `bits 64
@@ -180,3 +180,20 @@ function debugBytes(file: Uint8Array<ArrayBuffer>): { start: number; end: number
   const ends = debug.map(({ sh_offset, sh_size }) => Number(sh_offset) + Number(sh_size));
   return { start: Math.min(...starts), end: Math.max(...ends) };
 }
+
+Deno.test("what lies between functions is of no line", () => {
+  using folder = new TestFolder();
+  const file = `${folder.path}/apart.c`;
+  Deno.writeTextFileSync(
+    file,
+    `__attribute__((aligned(64))) void first(void) {}
+__attribute__((aligned(64))) void _start(void) { first(); }
+`,
+  );
+  run("gcc", "-g", "-ffunction-sections", ...FREESTANDING, "-o", `${file}.elf`, file);
+  const image = Image.elf(`${file}.elf`);
+  const [first, start] = [image.symbol("first"), image.symbol("_start")].sort();
+  assertEquals(start - first, 64n);
+  assertEquals([first, start].map((address) => image.lineOf(address)?.line), [1, 2]);
+  assertEquals(image.lineOf(start - 1n), undefined);
+});
