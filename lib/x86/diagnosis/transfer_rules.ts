@@ -277,10 +277,21 @@ function ofFrame(
 /** Who wrote a slot of the stack: ` (push qword 0x8 at …)`. */
 function slotWriter(view: GuestView, linear: bigint, size: number): string {
   const index = lastMemoryWriter(view, linear, size);
-  if (index === undefined) return "";
+  if (index === undefined || entersHandlerBehind(view, index)) return "";
   const { text, linear: writer } = view.incident.steps[index];
   return ` (\`${text}\` at ${view.place(writer)})`;
 }
+
+/** Whether a handler was entered behind a step: then the CPU itself has written to the stack since. */
+function entersHandlerBehind(view: GuestView, index: number): boolean {
+  const { steps, instruction } = view.incident;
+  return steps.slice(index).some(({ text, linear }, at) => {
+    const next = (steps[index + at + 1] ?? instruction).linear;
+    return /^int/.test(text) || (isElsewhere(linear, next) && !TRANSFERS.test(text));
+  });
+}
+
+const TRANSFERS = /^(j|call|ret|iret|loop|sys)/;
 
 const WIDTHS = [2, 4, 8];
 const SUFFIXES: Readonly<Record<number, string>> = { 2: "w", 4: "d", 8: "q" };

@@ -359,3 +359,17 @@ Deno.test("an exception that was seen counts, and what the manuals have in its p
   assertStringIncludes(other, "#GP(0x10) at 0008:10000, `nop`: general protection");
   assertStringIncludes(other, "GDT[2] at 0x5010 is ff ff 00 00 00 93 cf 00: data");
 });
+
+Deno.test("a frame's slots: who pushed them, but not what lay there before the CPU pushed its own", () => {
+  const frame: Given = {
+    text: "iret",
+    registers: { rsp: 0x9000n },
+    memory: [[0x9000, 0x1_0000n, 4], [0x9004, 0x82n, 4], [0x9008, 2n, 4]],
+  };
+  const push = stepOf("push dword 0x82", 0x1_0008n, { rsp: 0x9008n });
+  const pushed = "CS 0x82 (`push dword 0x82` at 0x10008)";
+  assertStringIncludes(chainOf({ ...frame, steps: [push] }), pushed);
+  const interrupted = chainOf({ ...frame, steps: [push, stepOf("int3", 0x1_000an)] });
+  assertEquals(interrupted.includes(pushed), false, interrupted);
+  assertStringIncludes(interrupted, "CS 0x82");
+});
