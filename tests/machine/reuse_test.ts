@@ -9,6 +9,7 @@ import {
 } from "@vmexit/vmexit";
 import { kvmLibc, openHandles } from "@vmexit/vmexit/kvm";
 import { assert, assertEquals, assertThrows } from "@std/assert";
+import { ERRNO } from "../../lib/ffi/errors.ts";
 import { drainPool, reuseCounts } from "../../lib/machine/boot/kvm_pool.ts";
 import { wholeState } from "./snapshot/whole_state.ts";
 
@@ -212,3 +213,21 @@ for (
     }));
   });
 }
+
+Deno.test("a host that fails while a machine is disposed leaves nothing open, and nothing waiting", () => {
+  warmUp();
+  drainPool();
+  const before = openHandles();
+  const libc = kvmLibc();
+  const { ioctlBuffer, errno } = libc;
+  try {
+    const vm = boot(HLT, { reuse: true });
+    vm.run();
+    libc.ioctlBuffer = () => -1;
+    libc.errno = () => ERRNO.EIO;
+    vm[Symbol.dispose]();
+  } finally {
+    Object.assign(libc, { ioctlBuffer, errno });
+  }
+  assertEquals([openHandles(), drainPool()], [before, 0]);
+});

@@ -80,8 +80,8 @@ const RESTORED: ReadonlySet<IoctlName> = new Set<IoctlName>([
 ]);
 
 /**
- * MSRs that a guest must have left at 0, by two it has KVM keep something of its interrupts that it does
- * not show, and VM_CR does not become 0 again once it has switched SVM off (`svm_set_vm_cr` in arch/x86/kvm/svm/svm.c).
+ * MSRs that a guest must have left at 0: by two it has KVM keep something of its interrupts that it does not show, and VM_CR
+ * does not become 0 again once it has switched SVM off (`svm_set_vm_cr` in arch/x86/kvm/svm/svm.c).
  */
 const LEFT_AT_ZERO: readonly number[] = [MSRS.KVM_ASYNC_PF_EN, MSRS.KVM_PV_EOI_EN, MSRS.VM_CR];
 
@@ -186,13 +186,20 @@ export class KvmPool {
   keep(plan: BootPlan, { kvm, vm, vcpus: [vcpu] }: KvmParts): boolean {
     const key = plan.irqchip;
     const pristine = this.#shapes.get(key)?.pristine;
-    if (pristine === undefined || !canBeKept(vm, vcpu, pristine.shape)) {
+    if (pristine === undefined) return false;
+    try {
+      if (!canBeKept(vm, vcpu, pristine.shape)) return false;
+      vm.deleteMemorySlots();
+      const localApic = pristine.cpu.find(([{ name }]) => name === "local APIC");
+      if (localApic !== undefined) {
+        // What asks for the MP state takes an INIT that waits, and the timer would go on.
+        vcpu.events.getMpState();
+        vcpu.call("KVM_SET_LAPIC", localApic[1]);
+      }
+    } catch {
+      // An emulated machine may have ended: then there is nothing to be kept, and disposing fails for nobody.
       return false;
     }
-    vm.deleteMemorySlots();
-    // Its timer would go on.
-    const localApic = pristine.cpu.find(([{ name }]) => name === "local APIC");
-    if (localApic !== undefined) vcpu.call("KVM_SET_LAPIC", localApic[1]);
     this.#releaseAtEnd();
     while (this.#idle.length >= MOST_IDLE) this.#close(this.#idle.shift()!);
     this.#idle.push({ key, vcpu: vcpu.give(), vm: vm.give(), kvm: kvm.give() });
@@ -232,9 +239,9 @@ function statefulCpu(
 
 /** Whether machines of a plan are such that all that a guest leaves in them is known. */
 function hasReusableShape(plan: BootPlan): boolean {
-  return plan.starts.length === 1 && plan.cpuid.isPlain && plan.irqchip !== "split" && !plan.pit &&
-    !plan.hasSmm &&
-    plan.dirtyPages === undefined && plan.capabilities.length === 0;
+  const { starts, cpuid, irqchip, pit, hasSmm, dirtyPages, capabilities } = plan;
+  return starts.length === 1 && cpuid.isPlain && irqchip !== "split" && !pit && !hasSmm &&
+    dirtyPages === undefined && capabilities.length === 0;
 }
 
 function canBeKept(vm: Vm, vcpu: Vcpu, shape: CpuShape): boolean {

@@ -45,7 +45,12 @@ export function showsAllState(log: ExitRecorder, runners: readonly CpuRunner[]):
     const { exitReason } = vcpu.kvmRun;
     // Without an exit: it has not run, or was interrupted.
     if (exitReason !== EXIT_REASON.UNKNOWN && !ORDINARY_EXITS.includes(exitReason)) return false;
-    abandonInstruction(vcpu, loop);
-    return true;
+    try {
+      abandonInstruction(vcpu, loop);
+      return true;
+    } catch {
+      // It does not end, or the machine that has KVM has ended.
+      return false;
+    }
   });
 }
