@@ -70,7 +70,7 @@ function handlerFaults(view: GuestView, { linear, descriptor }: Handler): Findin
     : bytes.every((byte) => byte === 0)
     ? "zeros lie at the handler"
     : undefined;
-  if (reason === undefined && view.name(linear) !== undefined) return [];
+  if (reason === undefined && !view.isNoInstruction(linear)) return [];
   const meant = nearestLabel(view, linear);
   if (reason === undefined && meant === "") return [];
   const gate = descriptor === undefined
@@ -79,7 +79,7 @@ function handlerFaults(view: GuestView, { linear, descriptor }: Handler): Findin
       hexBytes(descriptor.bytes)
     }, offset ${hex(linear)}${writersText(view, descriptor.linear, descriptor.bytes.length)}`;
   return [
-    cause(`${reason ?? "the guest has no code at the handler"}${gate}${meant}`, {
+    cause(`${reason ?? "no instruction begins at the handler"}${gate}${meant}`, {
       linear: descriptor?.linear ?? linear,
       ...descriptor === undefined ? {} : { descriptor },
     }),

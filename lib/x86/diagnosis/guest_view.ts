@@ -21,6 +21,9 @@ const QUADWORD = 8;
 const PAGE = 4096;
 const BYTE_BITS = 8n;
 
+/** A place in a file of assembly, as names have it: in those of compilers nobody knows where instructions begin. */
+const ASSEMBLED = /\.(asm|nasm|inc|ts):\d+\)?$/i;
+
 /** What a selector leads to. */
 export type SelectorLookup =
   | { readonly found: "null" }
@@ -105,6 +108,14 @@ export class GuestView {
     } catch {
       return undefined;
     }
+  }
+
+  /** Whether no instruction of the guest begins at an address: it has no name, or lies within a source line. */
+  isNoInstruction(linear: bigint): boolean {
+    const { source } = this.incident;
+    const name = this.name(linear);
+    if (name === undefined) return true;
+    return source !== undefined && ASSEMBLED.test(name) && source(linear) === undefined;
   }
 
   /** The linear address of an offset in a segment (Intel SDM Vol. 3A, 3.4 and 3.4.4). */

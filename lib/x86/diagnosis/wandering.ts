@@ -1,4 +1,5 @@
 import type { Finding, IncidentStep } from "./incident.ts";
+import { exceptionOf } from "../exceptions/exceptions.ts";
 import { hex, hexBytes } from "../hex.ts";
 import { deliveryChain } from "./delivery.ts";
 import { nameOf } from "./describe_delivery.ts";
@@ -9,7 +10,7 @@ import { accessesOf } from "./accesses.ts";
 import { lastMemoryWriter, writersText } from "./history.ts";
 import { GuestView, isCode } from "./guest_view.ts";
 import { oddities, tableEntries } from "./descriptors.ts";
-import { misledMapping, whyUnreadable } from "./page_causes.ts";
+import { misledMapping, walkSentence, whyUnreadable } from "./page_causes.ts";
 import { readInstruction } from "./operands.ts";
 import { farTarget } from "./transfer_rules.ts";
 
@@ -77,6 +78,7 @@ export function straying(view: GuestView): Finding[] {
     ...outsideMemory(view),
     ...codeBase(view),
     ...strayGates(view),
+    ...faultInHandler(view),
     ...isLost(view)
       ? [...zeros === undefined ? [] : [zeros], ...oddSegments(view), ...lost(view, way)]
       : [],
@@ -277,24 +279,34 @@ function isInstruction(text: string): boolean {
   return !/^\s*(\w+:)?\s*(d[bwdqt]|times|res[bwdq]|incbin)\b/i.test(text);
 }
 
-/** A place in a file of assembly, as names have it: in those of compilers nobody knows where instructions begin. */
-const ASSEMBLED = /\.(asm|nasm|inc|ts):\d+\)?$/i;
+/** How far behind its entry the handler of #PF is taken to reach. */
+const HANDLER_BYTES = 256n;
+
+/** The address that a guest in its handler of #PF was called for, and that is not mapped. */
+function faultInHandler(view: GuestView): Finding[] {
+  const { linear } = view.incident.instruction;
+  const { cr2 } = view.special;
+  const gate = gates(view).find(({ descriptor }) => descriptor.index === exceptionOf("#PF").vector);
+  if (gate === undefined || linear < gate.target || linear >= gate.target + HANDLER_BYTES) {
+    return [];
+  }
+  const walk = view.walk(cr2);
+  if (walk === undefined || "physical" in walk.result) return [];
+  return [history(
+    `It is in its handler of #PF, for CR2 ${hex(cr2)}, which is not mapped: ${
+      walkSentence(view, walk)
+    }`,
+    gate.target,
+  )];
+}
 
 /** Gates that are told of a guest that has lost its way. */
 const MOST_GATES = 4;
 
-/** Whether no instruction of the guest begins at an address: it has no name, or lies within a source line. */
-function isNoCode(view: GuestView, linear: bigint): boolean {
-  const { source } = view.incident;
-  const name = view.name(linear);
-  if (name === undefined) return true;
-  return source !== undefined && ASSEMBLED.test(name) && source(linear) === undefined;
-}
-
 /** Gates that lead to where the guest has no code, by which it may have come to where it is lost. */
 function strayGates(view: GuestView): Finding[] {
   const all = gates(view);
-  const stray = all.filter(({ target }) => isNoCode(view, target));
+  const stray = all.filter(({ target }) => view.isNoInstruction(target));
   // Where no gate leads to code that is known, the guest's code is another than the image's: a kernel that was unpacked.
   if (stray.length === all.length && all.length > MOST_GATES) return [];
   return stray.slice(0, MOST_GATES)

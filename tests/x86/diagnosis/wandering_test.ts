@@ -191,3 +191,22 @@ Deno.test("explainStop: gates that lead to no code, but not where none leads to 
   assertEquals(others, []);
   assertEquals(stopped([2n, 3n, 4n, 5n, 6n, 7n].map((page) => page << 16n)), []);
 });
+
+Deno.test("explainStop: a guest in its handler of #PF, whose page is not mapped", () => {
+  const stopped = (linear: bigint) =>
+    explainStop(
+      incidentOf({
+        layout: LONG,
+        text: "push rax",
+        registers: { rip: linear },
+        special: { cr2: 0x8000_0000n },
+        memory: [[0x6000 + 14 * 16, 0x1_8e00_0008_0000n]],
+      }),
+      named,
+    ).map(({ text }) => text).join("\n");
+  assertStringIncludes(
+    stopped(0x1_8000n - 0x8000n),
+    "It is in its handler of #PF, for CR2 0x80000000, which is not mapped: linear 0x80000000: CR3 0x1000",
+  );
+  assertEquals(stopped(0x1_8000n), "");
+});
