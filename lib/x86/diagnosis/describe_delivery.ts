@@ -72,7 +72,7 @@ function handlerFaults(view: GuestView, { linear, descriptor }: Handler): Findin
     : undefined;
   if (reason === undefined && !view.isNoInstruction(linear)) return [];
   const meant = nearestLabel(view, linear);
-  if (reason === undefined && meant === "") return [];
+  if (reason === undefined && meant === "" && view.name(linear) === undefined) return [];
   const gate = descriptor === undefined
     ? ""
     : `: ${descriptor.table}[${descriptor.index}] at ${view.place(descriptor.linear)} is ${

@@ -176,3 +176,15 @@ Deno.test("delivery: a TSS that reaches just as far as the field serves", () => 
   assertStringIncludes(chainOf(given(0x2a)), "IST1 cannot be read");
   assertEquals(chainOf(given(0x2b)).includes("cannot be read"), false);
 });
+
+Deno.test("delivery: a handler that begins within a line of assembly is none", () => {
+  const given: Given = {
+    layout: LONG,
+    memory: [...longGate(GATE), [0x1_0000, 0x9090n]],
+    text: "ud2",
+    source: (linear) => linear === 0x1_0000n - 4n ? { text: "dq 1", length: 8 } : undefined,
+  };
+  const none = "no instruction begins at the handler: IDT[6] at 0x6060";
+  assertStringIncludes(chainOf(given, () => "gdt+0x4 (boot.asm:9)"), none);
+  assertEquals(chainOf(given, () => "gdt+0x4 (boot.c:9)").includes(none), false);
+});
