@@ -6,7 +6,7 @@ import { OwnedFd } from "../ffi/handles.ts";
 import { CAPABILITIES, type CapabilityName } from "./abi/capabilities.ts";
 import type { KvmCpuidEntry2 } from "./abi/structs/cpuid.ts";
 import type { KvmMsrEntry } from "./abi/structs/msr.ts";
-import { cpuidEntries, type SharedCpuid, supportedCpuid } from "./vcpu/vcpu_cpuid.ts";
+import { cpuidEntries, supportedCpuid } from "./vcpu/vcpu_cpuid.ts";
 import { DeviceAttributes } from "./device.ts";
 import { ioctl, IoctlTarget } from "./ioctl_target.ts";
 import { msrIndices, readMsrs } from "./vcpu/vcpu_msrs.ts";
@@ -128,7 +128,7 @@ export class Kvm implements Disposable {
    * @returns One object as long as the kernel answers the same; it cannot be changed.
    * @throws {CapabilityError} When the kernel lacks the capability.
    */
-  getSupportedCpuid(): SharedCpuid {
+  getSupportedCpuid(): readonly Readonly<KvmCpuidEntry2>[] {
     return supportedCpuid(this.#target);
   }
 
