@@ -37,8 +37,8 @@ merge() {
 }
 `;
 
-/** How often a machine says that it lives. */
-const ALIVE_SECONDS = 3;
+/** How often a machine says that it lives, by its own clock, which passes a hundred times slower on a busy host. */
+const ALIVE_SECONDS = 0.5;
 
 /** Two blocks of zeros end a tar archive; an empty one is nothing but its end. */
 const EMPTY_TAR = 1024;

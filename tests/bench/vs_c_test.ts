@@ -55,11 +55,10 @@ test("nothing costs more instructions, beside C, than its limit", async (t) => {
     `a reset is ${times} than a new machine`,
     () => assertLessOrEqual(RESET_GAIN, life.vmexit / reset.vmexit),
   );
-});
-
-test("instructions are the same in every run: C's to the digit", async () => {
-  const [first] = await instructions("--filter=pio_exit_recorded", "--rounds=1");
-  const [second] = await instructions("--filter=pio_exit_recorded", "--rounds=1");
-  assertEquals(first.c, second.c);
-  assertLessOrEqual(Math.abs(first.vmexit / second.vmexit - 1), REPEATS);
+  const [again] = await instructions("--filter=pio_exit_recorded");
+  const first = found.find(({ name }) => name === again.name)!;
+  await t.step("instructions are the same in another run: C's to the digit", () => {
+    assertEquals(again.c, first.c);
+    assertLessOrEqual(Math.abs(again.vmexit / first.vmexit - 1), REPEATS);
+  });
 });
