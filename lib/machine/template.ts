@@ -11,6 +11,7 @@ export class Template {
   readonly #boot: () => Machine;
   readonly #prepare: (vm: Machine) => unknown;
   #snapshot: Snapshot | undefined;
+  #isMaking = false;
   #failure: { readonly cause: unknown } | undefined;
 
   /** Use {@linkcode template}. */
@@ -52,6 +53,12 @@ export class Template {
         { cause },
       );
     }
+    if (this.#isMaking) {
+      throw new TypeError(
+        "Cannot fork the template: it is being made, by the functions that it was given. Fork it behind that, in a test",
+      );
+    }
+    this.#isMaking = true;
     try {
       using vm = this.#newMachine();
       const result = this.#prepare(vm);
@@ -60,6 +67,8 @@ export class Template {
     } catch (cause) {
       this.#failure = { cause };
       throw cause;
+    } finally {
+      this.#isMaking = false;
     }
   }
 

@@ -1,5 +1,15 @@
 import { assertEquals, assertMatch, assertNotStrictEquals, assertThrows } from "@std/assert";
-import { asm, boot, expect, hlt, type Machine, modes, portIn, template } from "@vmexit/vmexit";
+import {
+  asm,
+  boot,
+  expect,
+  hlt,
+  type Machine,
+  modes,
+  portIn,
+  type Template,
+  template,
+} from "@vmexit/vmexit";
 import { pc, TestClock } from "@vmexit/vmexit/devices";
 import { KVM_HC } from "@vmexit/vmexit/abi";
 import { openHandles } from "@vmexit/vmexit/kvm";
@@ -336,6 +346,19 @@ const WRONG: readonly [what: string, make: () => Machine, error: RegExp][] = [
     "no machine",
     () => template((() => 5) as unknown as () => Machine, () => {}).fork(),
     /its first function gives no machine/,
+  ],
+  [
+    "a fork in its own preparation",
+    () => {
+      const self: Template = template(() => boot(KERNEL), () => void self.fork());
+      return self.fork();
+    },
+    /Cannot fork the template: it is being made/,
+  ],
+  [
+    "a preparation that ends the machine",
+    () => template(() => boot(KERNEL), (vm) => vm[Symbol.dispose]()).fork(),
+    /Cannot take a snapshot: the machine is disposed/,
   ],
   [
     "an async preparation",

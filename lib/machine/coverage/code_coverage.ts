@@ -1,6 +1,7 @@
 import { KVM_MP_STATE } from "../../kvm/abi/constants.ts";
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import type { DebugExit } from "../../kvm/exits/exit.ts";
+import { asyncError, isPromise } from "../../devices/handlers.ts";
 import { codeLines, hidesGates } from "../../guest/code_lines.ts";
 import type { Image } from "../../guest/image.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
@@ -55,8 +56,7 @@ interface OpenGate {
 
 /** See {@linkcode Coverage}. The run loop hands it each exit that is neither IO nor MMIO. */
 export class CodeCoverage implements Coverage, Disposable {
-  /** See {@linkcode Coverage.onReach}. */
-  onReach: Coverage["onReach"];
+  #onReach: Coverage["onReach"];
   readonly #parts: CoverageInit;
   readonly #points: readonly CodePoint[];
   readonly #traps: TrapBytes;
@@ -114,6 +114,20 @@ export class CodeCoverage implements Coverage, Disposable {
       ...line,
       isReached,
     }));
+  }
+
+  /** See {@linkcode Coverage.onReach}. */
+  get onReach(): Coverage["onReach"] {
+    return this.#onReach;
+  }
+
+  set onReach(listener: Coverage["onReach"]) {
+    if (listener !== undefined && typeof listener !== "function") {
+      throw new TypeError(
+        `Cannot tell what is reached to ${String(listener)}: give a function of the line`,
+      );
+    }
+    this.#onReach = listener;
   }
 
   /** Looks, before a run, whether the test has moved a CPU to where traps are none. */
@@ -335,7 +349,8 @@ export class CodeCoverage implements Coverage, Disposable {
     if (point.isReached) return;
     point.isReached = true;
     this.#reached++;
-    this.onReach?.(point.line);
+    const result = this.#onReach?.(point.line);
+    if (isPromise(result)) throw asyncError(result, "tell what is reached to an async function");
     const next = this.#points[point.index + 1];
     if (
       this.#trapMeans !== undefined && next !== undefined && this.#beforeInShadow(next) === point

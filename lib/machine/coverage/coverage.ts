@@ -1,3 +1,4 @@
+import type { NoPromise } from "../../devices/handlers.ts";
 import type { SourceLine } from "../../guest/image_init.ts";
 
 /**
@@ -28,5 +29,5 @@ export interface Coverage {
   /** How many of them it has reached, as a number that costs nothing. */
   readonly reached: number;
   /** Called with each line that is reached for the first time, in the order in which they are. */
-  onReach: ((line: SourceLine) => void) | undefined;
+  onReach: ((line: SourceLine) => NoPromise) | undefined;
 }

@@ -309,7 +309,7 @@ export function isOfGuest(error: unknown): error is Error {
  */
 export function isRefusal(error: unknown): error is Error {
   return (error instanceof RangeError || error instanceof TypeError) &&
-    /^Cannot [^]*: /.test(error.message);
+    /^(?:Input \d+ fails [^]*: )?Cannot [^]*: /.test(error.message);
 }
 
 /**

@@ -1,3 +1,4 @@
+import { fileURLToPath } from "node:url";
 import { atCaller } from "../../guest/call_site.ts";
 import type { MachineIdentity } from "./identity.ts";
 import { writeWhole } from "../../guest/write_whole.ts";
@@ -60,7 +61,8 @@ export class Snapshot {
    *
    * Not in it is what cannot be written down: see docs/snapshots.md.
    *
-   * @throws {TypeError} When the machine is disposed, or a device or a handler has given state that is no plain data.
+   * @throws {TypeError} When the machine is disposed, a device or a handler has given state that is no plain data, or
+   *   `path` is neither a path nor a `file:` URL.
    * @throws {Deno.errors.NotCapable} When the file may not be written (`--allow-write`).
    * @throws {Deno.errors.NotFound | Error} When it cannot be: no such folder, a disk that is full.
    *
@@ -80,22 +82,25 @@ export class Snapshot {
    * console.log(vm.log.total); // 1
    * ```
    */
-  save(path: string): void {
+  save(path: string | URL): void {
     atCaller(this.save, () => {
+      const file = pathOf(path, "save");
       const { state, identity } = this.#contents;
-      writeWhole(path, encodeSnapshot({ identity: identity(), state }));
+      writeWhole(file, encodeSnapshot({ identity: identity(), state }));
     });
   }
 
   /**
    * Reads one from a file. {@linkcode Machine.restore} takes it for machines that are booted as that was of which it is.
    *
-   * @throws {TypeError} When the file is none of {@linkcode Snapshot.save}, or is cut short or damaged.
+   * @throws {TypeError} When the file is none of {@linkcode Snapshot.save}, or is cut short or damaged, or `path` is neither
+   *   a path nor a `file:` URL.
    * @throws {Deno.errors.NotFound | Deno.errors.NotCapable} When it cannot be read (`--allow-read`).
    */
-  static load(path: string): Snapshot {
+  static load(path: string | URL): Snapshot {
     return atCaller(Snapshot.load, () => {
-      const { identity, state } = decodeSnapshot(path, Deno.readFileSync(path));
+      const file = pathOf(path, "load");
+      const { identity, state } = decodeSnapshot(file, Deno.readFileSync(file));
       return new Snapshot({ owner: undefined, identity: () => identity, state });
     });
   }
@@ -104,6 +109,16 @@ export class Snapshot {
   get pages(): number {
     return this.#contents.state.memory.contents.reduce((sum, { size }) => sum + size, 0);
   }
+}
+
+function pathOf(path: string | URL, verb: "save" | "load"): string {
+  if (path instanceof URL && path.protocol === "file:") return fileURLToPath(path);
+  if (typeof path === "string" && path !== "") return path;
+  throw new TypeError(
+    `Cannot ${verb} a snapshot: ${
+      path === "" ? "its path is empty" : `${String(path)} is no file of this machine`
+    }. Give a path or a file: URL`,
+  );
 }
 
 /** Whether it is a snapshot: what else is given is refused by name. */

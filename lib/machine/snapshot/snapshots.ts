@@ -134,7 +134,7 @@ export class Snapshots implements Disposable {
 
   /** What kind of machine it is, and on what. */
   #identity(): MachineIdentity {
-    this.#parts.progress.checkIsFree("look what kind of machine a snapshot is of");
+    this.#parts.progress.checkIsFree("save a snapshot, which says what kind of machine it is of");
     return machineIdentity({ ...this.#parts, devices: this.#parts.attached.names });
   }
 

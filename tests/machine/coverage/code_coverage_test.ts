@@ -388,6 +388,22 @@ Deno.test("what a snapshot has of memory is the guest's own, and each fork notes
   assertEquals(plain.registers.rip, plain.image.symbol("one") + 2n);
 });
 
+Deno.test("who is told of lines is a function that does its work at once", () => {
+  using vm = covered(asm`
+    nop
+    hlt
+  `);
+  assertThrows(
+    () => vm.coverage.onReach = 5 as never,
+    TypeError,
+    "Cannot tell what is reached to 5: give a function of the line",
+  );
+  vm.coverage.onReach = (async () => await Promise.reject(new Error("lost"))) as never;
+  assertThrows(() => vm.run(), TypeError, "it returned a promise, and the guest does not wait");
+  vm.coverage.onReach = undefined;
+  assertEquals(vm.run().reason, "HLT");
+});
+
 Deno.test("a machine that was not told to note anything has nothing to show", () => {
   using vm = boot(asm`hlt`, { coverage: false });
   assertThrows(() => vm.coverage, TypeError, "coverage: true");

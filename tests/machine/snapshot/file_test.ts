@@ -1,6 +1,6 @@
 import { asm, boot, type BootOptions, expect, Snapshot } from "@vmexit/vmexit";
 import { type Device, Pic } from "@vmexit/vmexit/devices";
-import { assert, assertEquals, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
 import configuration from "../../../deno.json" with { type: "json" };
 import { contentsOf } from "../../../lib/machine/snapshot/snapshot.ts";
 import { start } from "./file_guest.ts";
@@ -116,6 +116,30 @@ Deno.test("a file of another version, or another host, is refused by what is oth
   });
 });
 
+Deno.test("what is no path is refused, before a file of that name is made", () => {
+  withFile((path) => {
+    const url = new URL(`file://${path}`);
+    const snapshot = (() => {
+      using vm = start();
+      const snapshot = vm.snapshot();
+      snapshot.save(url);
+      return snapshot;
+    })();
+    assertEquals(Snapshot.load(url).pages, snapshot.pages);
+    for (const wrong of [undefined, null, 5, {}, "", new URL("https://example.org/a")]) {
+      const load = () => Snapshot.load(wrong as string);
+      const error = assertThrows(load, TypeError, "Cannot load a snapshot: ");
+      assert(error.stack!.split("\n")[1].includes("file_test.ts"), error.stack);
+      assertThrows(() => snapshot.save(wrong as string), TypeError, "Cannot save a snapshot: ");
+    }
+    assertThrows(
+      () => snapshot.save(path),
+      TypeError,
+      "Cannot save a snapshot, which says what kind of machine it is of: the machine is disposed",
+    );
+  });
+});
+
 Deno.test("what is no file of a snapshot's, or one that is damaged, is refused", () => {
   withFile((path) => {
     const refused = (bytes: Uint8Array, why: string) => {
@@ -151,9 +175,17 @@ Deno.test("a file that cannot be written leaves nothing behind, and the one that
     const before = Deno.readFileSync(path);
     using vm = start();
     assertThrows(() => vm.snapshot().save("/nowhere/at/all"), Deno.errors.NotFound);
-    assertThrows(() => vm.snapshot().save("/dev/full/x"), Error);
     using live = start({ devices: [new Live()] });
     assertThrows(() => live.snapshot().save(path), TypeError, "is no plain data");
+    // No file may grow: a write fails as it does on a full disk.
+    const command =
+      'trap "" XFSZ; ulimit -f 0; exec "$0" run -A --no-check --no-code-cache "$1" "$2"';
+    const script = new URL("file_rewriter.ts", import.meta.url).pathname;
+    const { stdout } = new Deno.Command("bash", {
+      args: ["-c", command, Deno.execPath(), script, path],
+      stderr: "inherit",
+    }).outputSync();
+    assertStringIncludes(new TextDecoder().decode(stdout), "File too large");
     assertEquals(Deno.readFileSync(path), before);
     const folder = path.slice(0, path.lastIndexOf("/"));
     assertEquals([...Deno.readDirSync(folder)].map(({ name }) => name), ["machine.snapshot"]);

@@ -121,6 +121,7 @@ for (const [what, inputs, body, message] of WRONG) {
       Error,
     );
     assertMatch(error.message, message);
+    assertMatch(error.stack!.split("\n").find((line) => /^\s+at /.test(line))!, /inputs_test\.ts/);
   });
 }
 
