@@ -291,6 +291,11 @@ export class RepeatedRun implements Disposable {
       isSame &&= record.address === exit.index;
     }
     if (isSame) return;
+    if (record.reason === EXIT_REASON.DEBUG) {
+      throw new RepeatError(
+        `the test has stopped it at exit ${this.exit}, by a step, a breakpoint or gdb: nobody knows where that was`,
+      );
+    }
     throw new RepeatError(
       `it went another way: exit ${this.exit} was ${exitText(exit)} instead of ${
         recordText(record)
