@@ -83,6 +83,21 @@ export function wholeSeconds(xml: string): number {
 }
 
 /**
+ * How each test of a report came out, by its file and name: `"./boot_test.ts: it boots"`.
+ *
+ * @param xml The report, as `deno test` wrote it.
+ */
+export function outcomes(xml: string): Map<string, keyof Counts> {
+  const found = new Map<string, keyof Counts>();
+  for (const [suite, file] of xml.matchAll(/<testsuite name="([^"]*)"[\s\S]*?<\/testsuite>/g)) {
+    for (const { name, outcome } of casesOf(suite)) {
+      if (outcome !== undefined) found.set(`${unescape(file)}: ${name}`, outcome);
+    }
+  }
+  return found;
+}
+
+/**
  * Where the tests of a report begin.
  *
  * @param xml The report, as `deno test` wrote it.

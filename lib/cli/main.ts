@@ -33,6 +33,7 @@ Options of test, beside those of deno test
   --guest-coverage=FILE which lines of guests were executed, in the format of lcov (lcov.info)
   --report=DIR          a page for a browser for each test that fails, with all that was seen at each exit (vmexit-report);
                         --report-all: for those that pass, too
+  --second-opinion      the same tests on the other emulated machine as well: which come out otherwise, or make other exits
   --gdb TEXT            only tests with TEXT in their name; one that fails waits at its guest's fault for gdb, at port 1234
 
 Options of run

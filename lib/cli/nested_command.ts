@@ -124,6 +124,8 @@ interface NestedDenoOptions {
   filesIn: readonly FileIn[];
   /** Files and folders that come back. */
   filesOut?: readonly string[];
+  /** Variables beside those of the host that are passed on. */
+  env?: Readonly<Record<string, string>>;
   /** Hears standard output. */
   onStdout?: (chunk: Uint8Array) => void;
   /** Whether it goes to that alone, and not to our own. */
@@ -145,7 +147,7 @@ export async function nestedDeno(
   args: readonly string[],
   options: NestedDenoOptions,
 ): Promise<number> {
-  const { cwd, filesIn, filesOut = [], onStdout, isCaptured, progress } = options;
+  const { cwd, filesIn, filesOut = [], env, onStdout, isCaptured, progress } = options;
   // Assembled images are kept by content, so those of earlier runs, and of this one, are of use to all.
   const images = join(cacheFolder(), "images");
   const relay = (stream: { writeSync(bytes: Uint8Array): number }) => (chunk: Uint8Array): void => {
@@ -158,6 +160,7 @@ export async function nestedDeno(
     env: {
       DENO_DIR: denoFolder(),
       ...guestEnvironment(Deno.env.toObject(), Deno.stdout.isTerminal()),
+      ...env,
     },
     filesIn: [...filesIn, { host: images }],
     filesOut: [...filesOut, images],

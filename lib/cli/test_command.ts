@@ -1,7 +1,6 @@
 import { dirname, join, resolve } from "node:path";
 import { GDB_VARIABLE } from "../machine/gdb/debug_failures.ts";
 import { nameReports } from "../machine/viewer/report_folder.ts";
-import { REPORT_ALL_VARIABLE, REPORT_VARIABLE } from "../machine/viewer/reports_wanted.ts";
 import { GDB_PORT } from "../machine/gdb/serve_gdb.ts";
 import type { KvmChoice } from "../kvm/remote/kvm_choice.ts";
 import { bochsVmx, NestedError } from "../nested/mod.ts";
@@ -13,7 +12,8 @@ import { permissionArguments, type TestArguments, testArguments } from "./test_a
 import { chooseKvm, kvmModule, prepareKvm, processor } from "./prepare_kvm.ts";
 import { TIMING_VARIABLE } from "../guest/time_spent.ts";
 import { runDeno, writeAll } from "./run_deno.ts";
-import { testInside, type TestsInside } from "./test_inside.ts";
+import { SECOND_OPINION_OPTION, secondOpinion } from "./second_opinion.ts";
+import { reporting, testInside, type TestsInside } from "./test_inside.ts";
 
 /** Options with which `deno test` runs no tests. */
 const RUNS_NOTHING = ["--no-run", "--help", "-h"];
@@ -49,16 +49,14 @@ function guestCoverage(
   return new GuestCoverage(file);
 }
 
-/** Has the tests write reports, where that was asked for. */
-async function reporting({ report, reportAll }: TestArguments): Promise<Record<string, string>> {
-  if (report === undefined) return {};
-  const folder = resolve(report);
+/** Makes the folder that reports go to, where they were asked for. */
+async function makeReportFolder({ report }: TestArguments): Promise<void> {
+  if (report === undefined) return;
   try {
-    await Deno.mkdir(folder, { recursive: true });
+    await Deno.mkdir(resolve(report), { recursive: true });
   } catch (error) {
     throw new NestedError(`Cannot write reports to ${report}: ${(error as Error).message}`);
   }
-  return { [REPORT_VARIABLE]: folder, ...reportAll ? { [REPORT_ALL_VARIABLE]: "1" } : {} };
 }
 
 /** Gives the reports the names of their tests, which are known at the end. */
@@ -87,16 +85,22 @@ function debugging(
  *
  * @param args The arguments of `deno test`.
  * @param context Who hears of it, what ends it.
+ * @param chosen Whose KVM is used, where that is not for the environment to say.
  * @returns The exit code of `deno test`.
  */
 export async function testCommand(
   args: readonly string[],
   context: CommandContext,
+  chosen?: KvmChoice,
 ): Promise<number> {
   const cwd = Deno.cwd();
   const { progress, signal } = context;
   if (args.some((arg) => RUNS_NOTHING.includes(arg))) {
     return await runDeno(["test", ...args], { cwd, signal });
+  }
+  if (args.includes(SECOND_OPINION_OPTION)) {
+    const others = args.filter((arg) => arg !== SECOND_OPINION_OPTION);
+    return await secondOpinion(others, context, testCommand);
   }
   const parsed = testArguments(args);
   const folder = await Deno.makeTempDir({ prefix: "vmexit-test-" });
@@ -108,7 +112,8 @@ export async function testCommand(
     await Deno.mkdir(dirname(path), { recursive: true });
     // One of an earlier run would be counted if this one wrote none.
     await Deno.remove(path).catch(() => {});
-    const choice = chooseKvm(context);
+    await makeReportFolder(parsed);
+    const choice = chosen ?? chooseKvm(context);
     const coverage = guestCoverage(parsed, choice);
     let result: TestsInside;
     if (choice.kvm === "bochs-vmx") {
@@ -120,7 +125,6 @@ export async function testCommand(
       }
       const own = [...await permissionArguments(parsed, cwd), `--junit-path=${path}`];
       const args = ["test", ...own, ...parsed.others];
-      const reports = await reporting(parsed);
       try {
         const code = await runDeno(args, {
           cwd,
@@ -128,7 +132,7 @@ export async function testCommand(
             ...env,
             ...coverage?.environment,
             ...debugging(parsed, progress.note),
-            ...reports,
+            ...reporting(parsed),
             ...parsed.timing ? { [TIMING_VARIABLE]: folder } : {},
           },
           signal,

@@ -1,5 +1,6 @@
 import { dirname, join, matchesGlob, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
+import { REPORT_ALL_VARIABLE, REPORT_VARIABLE } from "../machine/viewer/reports_wanted.ts";
 import { NestedError, type NestedMachine, startNested } from "../nested/mod.ts";
 import { captureDeno, denoFolder, runDeno, writeAll } from "./run_deno.ts";
 import type { CommandContext } from "./command_context.ts";
@@ -98,7 +99,13 @@ export async function testInside(
     const code = await nestedDeno(session, args, {
       cwd,
       filesIn: await projectFiles(urls, cwd, parsed.resolution, denoFolder(), signal),
-      filesOut: [report, ...(coverage === undefined ? [] : [coverage]), ...snapshots],
+      filesOut: [
+        report,
+        ...(coverage === undefined ? [] : [coverage]),
+        ...(parsed.report === undefined ? [] : [resolve(cwd, parsed.report)]),
+        ...snapshots,
+      ],
+      env: reporting(parsed),
       progress,
       onStdout: (chunk) => tests.hear(chunk),
     });
@@ -111,6 +118,12 @@ export async function testInside(
     progress.note(`${error.message}\n\nThis happened ${when}. Tests after it did not run.`);
     return { code: error.exitCode, died: tests.report(error.message) };
   }
+}
+
+/** Has the tests write reports, where that was asked for. */
+export function reporting({ report, reportAll }: TestArguments): Record<string, string> {
+  if (report === undefined) return {};
+  return { [REPORT_VARIABLE]: resolve(report), ...reportAll ? { [REPORT_ALL_VARIABLE]: "1" } : {} };
 }
 
 /**

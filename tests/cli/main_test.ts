@@ -119,7 +119,7 @@ Deno.test("the command line explains itself, and refuses what it does not know",
     assertEquals(option.code, 64);
     assertStringIncludes(
       option.stderr,
-      "--c-compiler, --firmware, --instruction-clock and --no-install only",
+      "--c-compiler, --gdb, --firmware, --instruction-clock and --no-install only",
     );
     const doctor = await start(folder, "doctor").output();
     assertEquals(doctor.code, 0);

@@ -53,7 +53,7 @@ export function nameReports(
   folder: string,
   nameOf: (report: TraceReport) => string | undefined,
 ): void {
-  for (const { name, report } of reportsIn(folder)) {
+  for (const { name, report } of readReports(folder)) {
     const test = nameOf(report);
     if (test !== undefined) writeFiles(folder, name, { ...report, test });
   }
@@ -61,7 +61,9 @@ export function nameReports(
 }
 
 /** The reports in a folder, the latest first. */
-function reportsIn(folder: string): { readonly name: string; readonly report: TraceReport }[] {
+export function readReports(
+  folder: string,
+): { readonly name: string; readonly report: TraceReport }[] {
   const names = [...Deno.readDirSync(folder)].map(({ name }) => name)
     .filter((name) => name.endsWith(JSON_ENDING) && !name.endsWith(`.perfetto${JSON_ENDING}`));
   return names.flatMap((file) => {
@@ -78,7 +80,7 @@ function reportsIn(folder: string): { readonly name: string; readonly report: Tr
 }
 
 function writeIndex(folder: string): void {
-  const rows = reportsIn(folder).map(
+  const rows = readReports(folder).map(
     ({ name, report: { title, test, failure, total, mode, date } }) => {
       const [first] = (failure ?? "").split("\n");
       const cells = [
