@@ -78,12 +78,14 @@ export async function setup(args: readonly string[], context: CommandContext): P
     packages.push("nasm");
     reasons.push("the assembler");
   }
+  if (packages.length > 0 && args.includes(NO_INSTALL_OPTION)) {
+    throw new NestedError(
+      `${packages.join(", ")} would have to be installed for ${reasons.join(", ")}`,
+    );
+  }
   if (packages.length > 0 && await findBinutils() === undefined) {
     packages.push("binutils");
     reasons.push("reading debug information");
-  }
-  if (packages.length > 0 && args.includes(NO_INSTALL_OPTION)) {
-    throw new NestedError(`${packages.join(", ")} would have to be installed for ${reasons}`);
   }
   if (packages.length > 0) {
     await installPackages(packages, reasons.join(", "), progress.show, signal);
