@@ -74,10 +74,15 @@ function isShutDown({ lastExit, isAtExit }: StoppedCpu): boolean {
   return lastExit?.reason === "SHUTDOWN" && isAtExit;
 }
 
+/** Whether it stands where it should not: not where it waits, or where its fault catcher has said what was wrong. */
+function mayHaveStrayed({ lastExit, log, number }: StoppedCpu): boolean {
+  return lastExit?.reason !== "HLT" && log.latestOf(number)?.fault === undefined;
+}
+
 /** What a repeated run shows of a guest that has shut down, or that has strayed. */
 function repeatedEnd(machine: StoppedCpu): PostmortemResult | undefined {
   const { lastExit, isAtExit } = machine;
-  if (lastExit === undefined || !isAtExit || lastExit.reason === "HLT") return undefined;
+  if (lastExit === undefined || !isAtExit || !mayHaveStrayed(machine)) return undefined;
   try {
     return isShutDown(machine) || isWorthARun(machine) ? postmortemOf(machine) : undefined;
   } catch (error) {
@@ -89,7 +94,7 @@ function repeatedEnd(machine: StoppedCpu): PostmortemResult | undefined {
 function chain(machine: StoppedCpu, end: PostmortemResult | undefined): string[] {
   const found = end !== undefined && "cpu" in end ? end : undefined;
   if (isShutDown(machine)) return found === undefined ? [] : whatHappened(found);
-  return machine.lastExit?.reason === "HLT" || isReset(machine) ? [] : whatIsOdd(machine, found);
+  return isReset(machine) || !mayHaveStrayed(machine) ? [] : whatIsOdd(machine, found);
 }
 
 function repeatLines({ log }: StoppedCpu, end: PostmortemResult | undefined): string[] {

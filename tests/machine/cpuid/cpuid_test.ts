@@ -9,6 +9,7 @@ import {
 } from "@vmexit/vmexit";
 import { Kvm, openHandles } from "@vmexit/vmexit/kvm";
 import { assert, assertEquals, assertStringIncludes, assertThrows } from "@std/assert";
+import { MSRS } from "../../../lib/x86/msrs/msrs.ts";
 import { IOCTLS } from "../../../lib/kvm/abi/ioctls.ts";
 import { kvm_cpuid2, kvm_cpuid_entry2 } from "../../../lib/kvm/abi/structs/cpuid.ts";
 import { injected } from "../injected_libc.ts";
@@ -84,7 +85,24 @@ for (const irqchip of [false, true, "split"] as const) {
   });
 }
 
-Deno.test("the deadline timer that the guest sees fires", () => {
+/**
+ * Whether no deadline comes in time: in QEMU's SVM (7.2, with Linux 6.1) the TSC that KVM takes for the guest's stands still,
+ * and a deadline is late by as long as the machine has lived.
+ */
+function hasLateDeadlines(): boolean {
+  using kvm = Kvm.open();
+  using vm = kvm.createVm();
+  using vcpu = vm.createVcpu(0);
+  const [first, second] = [1, 2].map(() => vcpu.msrs.getMsrs([MSRS.IA32_TSC])[0].data);
+  return first === second;
+}
+
+const DEADLINE = "the deadline timer that the guest sees fires";
+const isLate = hasLateDeadlines();
+
+Deno.test(isLate ? `${DEADLINE} (skipped: the guest's TSC stands still for this KVM)` : DEADLINE, {
+  ignore: isLate,
+}, () => {
   using kvm = Kvm.open();
   if (kvm.capability("KVM_CAP_TSC_DEADLINE_TIMER") === 0) return;
   using vm = boot(
