@@ -484,7 +484,8 @@ export class Machine extends MachineCpu implements Disposable {
    * @throws {TypeError} From inside one of the machine's own handlers.
    */
   [Symbol.dispose](): void {
-    if (reportsAll() && this.hasRun) this.#report();
+    // The environment is asked only where there is something to report.
+    if (this.#board.trace !== undefined && this.hasRun && reportsAll()) this.#report();
     timed("disposing machines", () => this.#board[Symbol.dispose]());
   }
 }

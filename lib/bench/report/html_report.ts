@@ -1,3 +1,4 @@
+import { escaped, inScript } from "../../machine/viewer/html.ts";
 import type { Change } from "../baseline.ts";
 import {
   caveats,
@@ -165,14 +166,4 @@ function host({ fingerprint: { host, software } }: Results): string {
 
 function row(kind: "th" | "td", cells: readonly string[]): string {
   return `<tr>${cells.map((text) => `<${kind}>${escaped(text)}</${kind}>`).join("")}</tr>`;
-}
-
-function escaped(text: string): string {
-  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;")
-    .replaceAll('"', "&quot;");
-}
-
-/** JSON in which no element ends or begins. */
-function inScript(json: string): string {
-  return json.replaceAll("<", "\\u003c");
 }

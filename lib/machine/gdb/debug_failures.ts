@@ -14,7 +14,7 @@ let isServing = false;
  */
 export function debugFailure(failure: string, serve: (options: GdbOptions) => void): void {
   const port = isServing ? undefined : permittedEnvironment(GDB_VARIABLE);
-  if (port === undefined || port === "") return;
+  if (port === undefined) return;
   isServing = true;
   try {
     serve({ port: Number(port), failure });

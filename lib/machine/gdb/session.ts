@@ -1,6 +1,7 @@
 import type { Connection } from "../../ffi/socket.ts";
 import { addressAfter } from "../memory/address_space.ts";
 import { codeBits } from "../registers/code_location.ts";
+import { bytesOfInteger, integerOf } from "../registers/vector_register.ts";
 import type { DebuggedCpu, DebuggedMachine, InterruptWhen } from "./debugged_machine.ts";
 import { Inferior, POINT, type Point, SIGNAL, type Stop } from "./inferior.ts";
 import { monitor } from "./monitor.ts";
@@ -267,7 +268,7 @@ export class GdbSession {
   }
 
   #read({ bits, read }: GdbRegister): string {
-    return littleEndian(BigInt.asUintN(bits, read(this.#shown.registers)), bits / BYTE_BITS);
+    return toHex(bytesOfInteger(read(this.#shown.registers), bits / BYTE_BITS));
   }
 
   #readOne(rest: string): string {
@@ -303,7 +304,7 @@ export class GdbSession {
     try {
       for (const [register, value] of given) {
         if (register.write === undefined) return ERROR.INVALID;
-        register.write(this.#shown.registers, bigEndian(fromHex(value).reverse()));
+        register.write(this.#shown.registers, integerOf(fromHex(value)));
       }
       return OK;
     } catch (error) {
@@ -391,12 +392,4 @@ function toHex(bytes: Uint8Array): string {
 
 function fromHex(digits: string): Uint8Array<ArrayBuffer> {
   return Uint8Array.from(digits.match(/../g) ?? [], (pair) => parseInt(pair, 16));
-}
-
-function littleEndian(value: bigint, size: number): string {
-  return toHex(fromHex(value.toString(16).padStart(2 * size, "0")).reverse());
-}
-
-function bigEndian(bytes: Uint8Array): bigint {
-  return BigInt(`0x${toHex(bytes) || "0"}`);
 }

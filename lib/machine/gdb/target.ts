@@ -154,7 +154,6 @@ function featuresOf(width: 32 | 64): Feature[] {
   const general = GENERAL[width].map((name) =>
     same(name, width, DATA_POINTERS.has(name) ? "data_ptr" : `int${width}`)
   );
-  const eflags = { ...same("eflags", 32, "int32") };
   const xmm = Array.from(
     { length: XMM_REGISTERS[width] },
     (_, index) => same(`xmm${index}`, XMM_BITS, "vec128"),
@@ -165,7 +164,7 @@ function featuresOf(width: 32 | 64): Feature[] {
       registers: [
         ...general,
         programCounter(width === 64 ? "rip" : "eip", width),
-        eflags,
+        same("eflags", 32, "int32"),
         ...SEGMENTS.map(selector),
         ...x87(),
       ],

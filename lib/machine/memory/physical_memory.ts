@@ -377,3 +377,11 @@ export class BackedMemory extends AddressSpace<number> implements PhysicalMemory
     );
   }
 }
+
+/** Reads memory of which nobody knows whether it is there: undefined where no slot backs its ends. */
+export function memoryReader(
+  memory: Pick<PhysicalMemory, "slotAt" | "read">,
+): (gpa: number, size: number) => Uint8Array | undefined {
+  return (gpa, size) =>
+    [gpa, gpa + size - 1].every((end) => memory.slotAt(end)) ? memory.read(gpa, size) : undefined;
+}

@@ -4,6 +4,7 @@ import type { Incident } from "../../x86/diagnosis/incident.ts";
 import type { Cpu } from "../cpu.ts";
 import { isAmd } from "../../x86/cpuid/cpuid.ts";
 import { sourceLineAt } from "../registers/code_location.ts";
+import { memoryReader } from "../memory/physical_memory.ts";
 import { decoded, type Moment, registersOf } from "./steps.ts";
 
 /** Instructions that a guest has executed, and what came of the last. */
@@ -25,7 +26,6 @@ export function incidentOf(
   const texts = decoded(moments).map(({ text }) => text);
   const last = moments.length - 1;
   const { linear, bits, bytes } = moments[last];
-  const { memory } = cpu;
   const debug = kvm_debugregs.read(cpu.store.view("debug"));
   return {
     ...registersOf(moments[last]),
@@ -33,10 +33,7 @@ export function incidentOf(
     instruction: { linear, bits, bytes, text: texts[last] },
     interrupt,
     exception,
-    read(gpa, size) {
-      const ends = [gpa, gpa + size - 1];
-      return ends.every((end) => memory.slotAt(end)) ? memory.read(gpa, size) : undefined;
-    },
+    read: memoryReader(cpu.memory),
     steps: moments.slice(0, -1).map((moment, index) => ({
       linear: moment.linear,
       bits: moment.bits,

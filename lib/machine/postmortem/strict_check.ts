@@ -10,6 +10,7 @@ import { emulatedMachineName, emulatorLacks } from "../host/emulated_machine.ts"
 import type { Postmortem } from "../report/postmortem.ts";
 import type { StoppedCpu } from "../report/stopped_cpu.ts";
 import { ForgivenFaultError } from "../run/run_errors.ts";
+import { memoryReader } from "../memory/physical_memory.ts";
 import { incidentOf } from "./incident_of.ts";
 import { RepeatedRun, RepeatError, type RunToRepeat } from "./repeated_run.ts";
 import { decoded, type Moment, momentOf, putBack, registersOf } from "./steps.ts";
@@ -133,12 +134,10 @@ function isUsed({ s, present, type }: Segment): boolean {
 /** What rules ask of a moment, in whose memory nothing has to be found by names. */
 function viewOf(cpu: Cpu, moment: Moment, text: string): GuestView {
   const { linear, bits, bytes } = moment;
-  const { memory } = cpu;
   const incident: Incident = {
     ...registersOf(moment),
     instruction: { linear, bits, bytes, text },
-    read: (gpa, size) =>
-      memory.slotAt(gpa) && memory.slotAt(gpa + size - 1) ? memory.read(gpa, size) : undefined,
+    read: memoryReader(cpu.memory),
     steps: [],
     vendor: "amd",
   };

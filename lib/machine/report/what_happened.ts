@@ -7,6 +7,7 @@ import type { Finding, Incident } from "../../x86/diagnosis/incident.ts";
 import type { Image } from "../../guest/image.ts";
 import { hex } from "../../x86/hex.ts";
 import { PROTECTED_MODE, REAL_MODE } from "../../x86/layout.ts";
+import { memoryReader } from "../memory/physical_memory.ts";
 import { codeLocation, imageBaseAt, sourceLineAt } from "../registers/code_location.ts";
 import { CodeView } from "./guest_code.ts";
 import { symbolName } from "./place_names.ts";
@@ -66,8 +67,7 @@ function stopOf(cpu: StoppedCpu): Incident {
       bytes: instruction?.bytes ?? bytes,
       text: instruction?.text ?? "",
     },
-    read: (gpa, size) =>
-      cpu.memory.slotAt(gpa) === undefined ? undefined : cpu.memory.read(gpa, size),
+    read: memoryReader(cpu.memory),
     steps: [],
     source: (linear) => sourceLineAt(cpu, linear),
     // Nothing that depends on the vendor is asked about a guest that has not failed.

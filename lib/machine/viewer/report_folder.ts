@@ -2,7 +2,8 @@ import { HostError } from "../../ffi/errors.ts";
 import { writeWhole } from "../../guest/write_whole.ts";
 import { perfettoTrace } from "./perfetto.ts";
 import { REPORT_VARIABLE } from "./reports_wanted.ts";
-import { escaped, tracePage } from "./trace_page.ts";
+import { escaped } from "./html.ts";
+import { tracePage } from "./trace_page.ts";
 import { REPORT_VERSION, type TraceReport } from "./trace_report.ts";
 
 const INDEX = "index.html";

@@ -1,5 +1,6 @@
 import script from "./viewer_page.js" with { type: "text" };
 import style from "./viewer_page.css" with { type: "text" };
+import { escaped, inScript } from "./html.ts";
 import type { TraceReport } from "./trace_report.ts";
 
 /**
@@ -52,17 +53,4 @@ function failureText(failure: string): string {
   return `<details id="failure"><summary>${escaped(first)}</summary><pre>${
     escaped(failure)
   }</pre></details>`;
-}
-
-/** Text in HTML. */
-export function escaped(text: string): string {
-  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll(
-    '"',
-    "&quot;",
-  );
-}
-
-/** JSON in which no element ends or begins. */
-function inScript(json: string): string {
-  return json.replaceAll("<", "\\u003c");
 }
