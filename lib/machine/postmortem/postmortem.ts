@@ -1,7 +1,10 @@
+import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import type { Board } from "../board.ts";
 import { emulatorLacks } from "../host/emulated_machine.ts";
 import type { Postmortem, PostmortemResult } from "../report/postmortem.ts";
+import { codeLocation } from "../registers/code_location.ts";
 import { recordText } from "../report/exit_text.ts";
+import { isOutsideImage } from "../report/outside_image.ts";
 import { RepeatedRun, RepeatError, type RunToRepeat } from "./repeated_run.ts";
 import { incidentOf } from "./incident_of.ts";
 import { putBack } from "./steps.ts";
@@ -33,10 +36,11 @@ export class Examiner implements Disposable {
 
   /**
    * Runs the guest once more up to its latest exit: on a machine of its own, which lives until the next, or
-   * until this one is disposed.
+   * until this one is disposed. Undefined of one that has not run, or that the test has stopped itself.
    */
-  examine(): PostmortemResult {
-    const { log: { total }, inputs: { timesBegun } } = this.#what.original;
+  examine(): PostmortemResult | undefined {
+    const { hasRun, log: { total, latest }, inputs: { timesBegun } } = this.#what.original;
+    if (!hasRun || latest?.reason === EXIT_REASON.DEBUG) return undefined;
     const of = `${timesBegun}:${total}`;
     if (this.#known?.of === of) return this.#known.result;
     this[Symbol.dispose]();
@@ -49,18 +53,21 @@ export class Examiner implements Disposable {
     if (emulatorLacks("singleStep")) {
       return { obstacle: "this host's KVM executes no single steps" };
     }
-    const { firstExit } = this.#what.original.inputs;
+    const { inputs: { firstExit }, cpus: [cpu] } = this.#what.original;
+    const { linear: strayedAt } = isOutsideImage(cpu) ? codeLocation(cpu) : { linear: undefined };
+    // One that a time limit has stopped has no exit there.
+    const end = cpu.isAtExit ? exits : exits + 1;
     let obstacle = "";
     for (const { from, ...options } of ATTEMPTS) {
-      const first = from === "start" ? firstExit : exits - 1;
-      if (exits - first > MOST_EXITS_STEPPED) continue;
+      const first = from === "start" ? firstExit : end - 1;
+      if (end - first > MOST_EXITS_STEPPED) continue;
       const suspects = new Set<bigint>();
       for (let again = true; again;) {
         again = false;
         try {
           const run = this.#run = new RepeatedRun(this.#what, LONGEST_MILLISECONDS);
           run.runTo(first);
-          const steps = stepToEnd(run, { exits, suspects, ...options });
+          const steps = stepToEnd(run, { exits: end, strayedAt, suspects, ...options });
           return found(run, steps, this.#what.original);
         } catch (error) {
           if (!(error instanceof RepeatError)) throw error;
@@ -82,10 +89,7 @@ export class Examiner implements Disposable {
 }
 
 function found(run: RepeatedRun, steps: Steps, original: Board): Postmortem {
-  const record = original.log.latestOf(original.cpus[0].number)!;
-  if (steps.exit !== undefined && steps.exit.number !== record.reason) {
-    throw new RepeatError(`${otherWay(run, steps.exit)} instead of ${recordText(record)}`);
-  }
+  checkIsEnd(run, steps, original);
   const [cpu] = run.board.cpus;
   const last = steps.moments.at(-1)!;
   // At the triple fault KVM has reset it.
@@ -99,6 +103,14 @@ function found(run: RepeatedRun, steps: Steps, original: Board): Postmortem {
     hasStrayed: steps.exit === undefined,
     doubt: doubtOf(run, original),
   };
+}
+
+/** @throws {RepeatError} When it has not ended as the first run did. */
+function checkIsEnd(run: RepeatedRun, { exit }: Steps, { log, cpus: [cpu] }: Board): void {
+  const record = cpu.isAtExit ? log.latestOf(cpu.number) : undefined;
+  if (exit === undefined || exit.number === record?.reason) return;
+  const then = record === undefined ? "being stopped by the time limit" : recordText(record);
+  throw new RepeatError(`${otherWay(run, exit)} instead of ${then}`);
 }
 
 function doubtOf(run: RepeatedRun, original: Board): string | undefined {

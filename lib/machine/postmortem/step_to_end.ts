@@ -35,6 +35,9 @@ const MOST_RAISED = 4;
 /** How often an instruction is executed before it is taken for one of a loop. */
 const LOOP_VISITS = 16;
 
+/** The same of a place that is none of the guest's own code: one that is in no loop there has made its exit by then. */
+const STRAY_VISITS = LOOP_VISITS / 2;
+
 /** Behind these comes what is elsewhere. */
 const GOES_ELSEWHERE = /^(?:jmp|ret|iret|sysret|sysexit)/;
 /** Behind these the CPU is interrupted no sooner than behind the next (Intel SDM Vol. 3A, 6.8.3). */
@@ -69,6 +72,8 @@ export interface StepOptions {
   readonly most: number;
   /** Whether it runs through loops: else it steps through them, too. */
   readonly skipsLoops: boolean;
+  /** Where the guest was stopped, or has made its last exit, where that is no code of its own: it ends in a loop there, too. */
+  readonly strayedAt: bigint | undefined;
   /** Linear addresses of instructions behind which an earlier run shut down: they may have entered a handler. */
   readonly suspects: ReadonlySet<bigint>;
 }
@@ -126,13 +131,15 @@ class Stepper {
     const run = this.#run;
     const { most } = this.#options;
     while (this.#all++ < most) {
-      if (run.isNextAsked) {
+      if (run.isNextAsked && !this.#isLast) {
         run.runTo(run.exit + 1);
         run.complete();
         this.#passExit();
       }
       const moment = this.#note();
-      if (this.#zeros === MOST_ZEROS) return this.#end(undefined, undefined);
+      if (this.#zeros === MOST_ZEROS || this.#isInStrayLoop()) {
+        return this.#end(undefined, undefined);
+      }
       if (this.#isInLoop(moment) && this.#runThroughLoop(moment)) continue;
       if (this.#raisesAgain(moment)) return this.#end(undefined, undefined);
       const { interrupt } = run;
@@ -144,6 +151,8 @@ class Stepper {
       this.#mustStep = false;
       if (exit.reason === "DEBUG") {
         this.#count++;
+        // In the kernel it is no exit.
+        if (run.isNextAsked && run.cpu.mpState === "HALTED") return this.#end(undefined, interrupt);
         continue;
       }
       if (exit.reason !== "SHUTDOWN") {
@@ -200,6 +209,11 @@ class Stepper {
   #passExit(): void {
     this.#count = 0;
     this.#isMore = false;
+  }
+
+  #isInStrayLoop(): boolean {
+    const { strayedAt } = this.#options;
+    return strayedAt !== undefined && (this.#visits.get(strayedAt) ?? 0) >= STRAY_VISITS;
   }
 
   #isInLoop({ linear }: Moment): boolean {

@@ -1,28 +1,50 @@
 import { type Image, loadAddressOf } from "../../guest/image.ts";
 import type { SourceLine } from "../../guest/image_init.ts";
 import { hex } from "../../x86/hex.ts";
-import { imageBaseAt } from "../registers/code_location.ts";
-import type { CodeView } from "./guest_code.ts";
+import { codeLocation, imageBaseAt } from "../registers/code_location.ts";
+import { CodeView, exitingInstruction } from "./guest_code.ts";
+import type { PostmortemResult } from "./postmortem.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
 
 const SEGMENTS_SHOWN = 3;
+
+/** Whether the instruction of its latest exit, or where it was stopped the next one, is no part of its image. */
+export function isOutsideImage(cpu: StoppedCpu): boolean {
+  const place = codeLocation(cpu);
+  const address = exitingInstruction(cpu, new CodeView(cpu, place));
+  return cpu.image.segmentAt(address - place.imageBase) === undefined;
+}
 
 /** More than a guest that only runs on gets through before somebody stops it. */
 const LONGEST_GAP = 16n << 20n;
 
 /**
  * That a guest executes what is no part of its image, and what is known of how it came there: lines for the page, none
- * where it is within. No CPU here records its latest branch, so that no more than this is known: whether there are only
- * zeros between the image's end and here, through which it may have run, and a return address on top of its stack.
+ * where it is within. No CPU here records its latest branch, so that without a repeated run no more than this is known:
+ * whether there are only zeros between the image's end and here, through which it may have run, and a return address on
+ * top of its stack.
  *
  * @param address The linear address of the instruction that the page is about.
+ * @param repeated What a repeated run shows, where there was one: its way there is told elsewhere then.
  */
-export function outsideImage(cpu: StoppedCpu, code: CodeView, address: bigint): string[] {
+export function outsideImage(
+  cpu: StoppedCpu,
+  code: CodeView,
+  address: bigint,
+  repeated: PostmortemResult | undefined,
+): string[] {
   const { image } = cpu;
   if (image.segmentAt(address - code.place.imageBase) !== undefined) return [];
   const stretch = nearest(cpu, address);
+  const outside = `  outside of the guest's image, which lies at ${
+    rangesText(image, stretch.base)
+  }`;
+  if (repeated !== undefined && "cpu" in repeated) return [outside];
   return [
-    `  outside of the guest's image, which lies at ${rangesText(image, stretch.base)}`,
+    outside,
+    ...repeated === undefined
+      ? []
+      : [`  how it came there is not known: its run could not be repeated: ${repeated.obstacle}`],
     ...zerosBefore(cpu, stretch, address),
     ...calledFrom(cpu, code, stretch.base),
   ];

@@ -22,10 +22,13 @@ export interface Postmortem {
 export type PostmortemResult = Postmortem | { readonly obstacle: string };
 
 /** Who repeats the run of the machine that has a log. */
-const EXAMINERS = new WeakMap<ExitLog, () => PostmortemResult>();
+const EXAMINERS = new WeakMap<ExitLog, () => PostmortemResult | undefined>();
 
 /** Says who repeats the run of the machine that has this log, once its guest could not go on. */
-export function setExaminer(log: ExitLog, examine: () => PostmortemResult): void {
+export function setExaminer(
+  log: ExitLog,
+  examine: () => PostmortemResult | undefined,
+): void {
   EXAMINERS.set(log, examine);
 }
 

@@ -10,7 +10,7 @@ import { exitRows, exitRuns } from "./exit_text.ts";
 import { interruptsSection } from "./interrupts_section.ts";
 import { codeBits, codeLocation } from "../registers/code_location.ts";
 import { isReset, ownIdt, registersSection } from "./registers_section.ts";
-import { outsideImage } from "./outside_image.ts";
+import { isOutsideImage, outsideImage } from "./outside_image.ts";
 import { branchTarget, placeNames } from "./place_names.ts";
 import { type Postmortem, postmortemOf, type PostmortemResult } from "./postmortem.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
@@ -43,7 +43,7 @@ export function statePage(machine: StoppedCpu): string {
     () => replayLines(machine),
     () => explanation(machine),
     () => chain(machine, end),
-    () => place(shown),
+    () => place(shown, end),
     () => tripleFault(machine, shown),
     () => isShutDown(machine) ? repeatLines(machine, end) : [],
     () => interruptsSection(machine),
@@ -75,16 +75,22 @@ function isShutDown({ lastExit, isAtExit }: StoppedCpu): boolean {
 }
 
 /** Whether it stands where it should not: not where it waits, or where its fault catcher has said what was wrong. */
-function mayHaveStrayed({ lastExit, log, number }: StoppedCpu): boolean {
-  return lastExit?.reason !== "HLT" && log.latestOf(number)?.fault === undefined;
+function mayHaveStrayed(machine: StoppedCpu): boolean {
+  const { lastExit, log, number } = machine;
+  if (log.latestOf(number)?.fault !== undefined) return false;
+  return lastExit?.reason !== "HLT" || isOutsideImage(machine);
 }
 
 /** What a repeated run shows of a guest that has shut down, or that has strayed. */
 function repeatedEnd(machine: StoppedCpu): PostmortemResult | undefined {
   const { lastExit, isAtExit } = machine;
-  if (lastExit === undefined || !isAtExit || !mayHaveStrayed(machine)) return undefined;
+  if (!mayHaveStrayed(machine)) return undefined;
   try {
-    return isShutDown(machine) || isWorthARun(machine) ? postmortemOf(machine) : undefined;
+    if (isOutsideImage(machine)) return postmortemOf(machine);
+    const isAtEnd = lastExit !== undefined && isAtExit;
+    return isAtEnd && (isShutDown(machine) || isWorthARun(machine))
+      ? postmortemOf(machine)
+      : undefined;
   } catch (error) {
     return { obstacle: error instanceof Error ? error.message.split("\n")[0] : String(error) };
   }
@@ -136,7 +142,8 @@ function explanation(machine: StoppedCpu): string[] {
   return lastExit === undefined || !isAtExit ? [] : explainExit(machine, lastExit);
 }
 
-function place(machine: StoppedCpu): string[] {
+/** @param end What a repeated run shows, where there was one. */
+function place(machine: StoppedCpu, end?: PostmortemResult): string[] {
   if (isReset(machine)) {
     return [
       `${subject(machine)} at an unknown place: at the triple fault KVM has reset its registers`,
@@ -154,7 +161,7 @@ function place(machine: StoppedCpu): string[] {
       ...placeNames(image, address - here.imageBase),
       ...image.debugNotes.map((note) => `(${note})`),
     ].map((row) => `  ${row.replace(CONTROL, escaped)}`),
-    ...outsideImage(machine, code, address),
+    ...outsideImage(machine, code, address, end),
     ...line === undefined ? [] : sourceLines(image, line),
     ...instructions(machine, code, address, line !== undefined),
     ...lastByte(machine, address - here.imageBase, here.linear - here.imageBase),

@@ -1,4 +1,4 @@
-import type { Finding, IncidentStep } from "./incident.ts";
+import type { Finding } from "./incident.ts";
 import { exceptionOf } from "../exceptions/exceptions.ts";
 import { hex, hexBytes } from "../hex.ts";
 import { deliveryChain } from "./delivery.ts";
@@ -8,40 +8,32 @@ import { predictException } from "./predict.ts";
 import { nearestLabel } from "./nearest_label.ts";
 import { accessesOf } from "./accesses.ts";
 import { lastMemoryWriter, writersText } from "./history.ts";
-import { GuestView, isCode } from "./guest_view.ts";
+import { type GuestView, isCode } from "./guest_view.ts";
 import { oddities, tableEntries } from "./descriptors.ts";
-import { misledMapping, walkSentence, whyUnreadable } from "./page_causes.ts";
+import {
+  history,
+  isElsewhere,
+  lastTransfer,
+  LONGEST_INSTRUCTION,
+  lost,
+  type Place,
+  viewOfStep,
+} from "./lost_way.ts";
+import { walkSentence, whyUnreadable } from "./page_causes.ts";
 import { readInstruction } from "./operands.ts";
 import { farTarget } from "./transfer_rules.ts";
 
-/** The longest instruction (Intel SDM Vol. 2, 2.3.11). */
-const LONGEST_INSTRUCTION = 15n;
 /** What zeros are as instructions. */
 const ZEROS = /^add \[[^\]]+\],al$/;
 const LEAST_ZEROS = 2;
-/** Addresses below are those of a null pointer with a small offset. */
-const NULL_PAGE = 0x10n;
-const TRANSFER = /^(j\w+|call|ret\w*|iret\w*|int\w*|loop\w*|sys\w+)$/;
 const LARGEST_GDT_SELECTOR = 0x100;
 const SELECTOR_STEP = 8;
-
-const history = (text: string, linear?: bigint): Finding => ({
-  kind: "history",
-  text,
-  ...linear === undefined ? {} : { linear },
-});
 
 /** A far jump as the disassembler writes it. */
 const FAR_JUMP = /^(jmp|call) (d?word )?0x[\da-f]+:/;
 
 /** The limit that segments have in real mode. */
 const REAL_LIMIT = 0xffff;
-
-/** A place on the way: a step, or the instruction that failed. */
-interface Place {
-  readonly linear: bigint;
-  readonly text: string;
-}
 
 /** What the way tells of a guest that executes what is not its code: zeros, data, another width. */
 export function wandering(view: GuestView): Finding[] {
@@ -120,70 +112,6 @@ function zerosRun(view: GuestView, way: readonly Place[]): Finding | undefined {
     `The CPU executes zeros (\`${text}\`), which are no code, from ${view.place(linear)} on${from}`,
     linear,
   );
-}
-
-function lost(view: GuestView, way: readonly Place[]): Finding[] {
-  const here = view.incident.instruction.linear;
-  const findings = misledMapping(view, here);
-  const index = lastTransfer(way);
-  if (index !== undefined) {
-    const { linear, text } = way[index];
-    const target = way[index + 1].linear;
-    const nowhere = target < NULL_PAGE
-      ? ": a null pointer"
-      : view.name(target) === undefined
-      ? ", where the guest has no code"
-      : "";
-    findings.push(
-      history(
-        `It came there by \`${text}\` at ${view.place(linear)}, to ${view.place(target)}${nowhere}`,
-        linear,
-      ),
-    );
-    findings.push(...pointerOf(view, view.incident.steps[index]));
-  } else if (way.length > 1) {
-    findings.push(history(
-      `The code before it ran on into it: nothing jumps there (the last instruction with a name is ${
-        lastNamed(view, way)
-      })`,
-    ));
-  }
-  return findings;
-}
-
-function lastNamed(view: GuestView, way: readonly Place[]): string {
-  const place = way.findLast(({ linear }) => view.name(linear) !== undefined);
-  return place === undefined ? "none" : `\`${place.text}\` at ${view.place(place.linear)}`;
-}
-
-/** The last instruction that went elsewhere than to the next one. */
-function lastTransfer(way: readonly Place[]): number | undefined {
-  for (let index = way.length - 2; index >= 0; index--) {
-    const distance = way[index + 1].linear - way[index].linear;
-    if (distance <= 0n || distance > LONGEST_INSTRUCTION) return index;
-    const { mnemonic } = readInstruction(way[index].text, 32);
-    if (/^(jmp|call|ret|iret)/.test(mnemonic) && TRANSFER.test(mnemonic)) return index;
-  }
-  return undefined;
-}
-
-/** Where the target of an indirect jump or a return came from. */
-function pointerOf(view: GuestView, step: IncidentStep): Finding[] {
-  if (!/^ret/.test(step.text)) return [];
-  const special = step.specialRegisters ?? view.special;
-  const base = special.efer >> 10n & 1n && special.cs.l ? 0n : special.ss.base;
-  const top = base +
-    (special.ss.db || base === 0n && special.cs.l
-      ? step.registers.rsp
-      : step.registers.rsp & 0xffffn);
-  const index = lastMemoryWriter(view, top, 2);
-  const { steps } = view.incident;
-  const writer = index === undefined
-    ? "no instruction that is known wrote it: the stack pointer is not where a call left it"
-    : `it was written by \`${steps[index].text}\` at ${view.place(steps[index].linear)}`;
-  return [
-    history(`The return took its address from the stack at ${hex(top)}; ${writer}`, step.linear),
-  ];
 }
 
 /** Code that something wrote over: a stack that ran into it, a copy that went too far. */
@@ -334,16 +262,10 @@ function onTheWay(view: GuestView): Finding[] {
   const { incident } = view;
   const { steps, instruction } = incident;
   const found = steps.flatMap((step, index) => {
-    const { specialRegisters, bits = view.bits, text, linear } = step;
+    const { specialRegisters, text, linear } = step;
     const next = steps[index + 1] ?? instruction;
     if (specialRegisters === undefined || !isElsewhere(linear, next.linear)) return [];
-    const then = new GuestView({
-      ...incident,
-      ...step,
-      specialRegisters,
-      instruction: { linear, text, bits, bytes: new Uint8Array(1) },
-      steps: steps.slice(0, index),
-    }, (at) => view.name(at));
+    const then = viewOfStep(view, index);
     const raised = predictException(then);
     const handler = raised && deliveryChain(then, { vector: raised.vector }).handler;
     if (raised === undefined || handler?.linear !== next.linear) return [];
@@ -365,11 +287,6 @@ function onTheWay(view: GuestView): Finding[] {
 
 /** Findings that are told of exceptions on the way. */
 const MOST_ON_THE_WAY = 6;
-
-/** Whether the second of two instructions is not behind the first. */
-function isElsewhere(from: bigint, to: bigint): boolean {
-  return to <= from || to > from + LONGEST_INSTRUCTION;
-}
 
 /** Segment registers whose descriptors differ from the others in what flat segments have alike. */
 function oddSegments(view: GuestView): Finding[] {

@@ -1,4 +1,4 @@
-import { assertEquals, assertThrows } from "@std/assert";
+import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { asm, boot, Image, type Machine, UnhandledExitError } from "@vmexit/vmexit";
 import { statePage } from "../../../lib/machine/report/state_page.ts";
 
@@ -40,11 +40,11 @@ Deno.test("a guest that has run off the end of memory is told so, too", () => {
   );
   const { message } = assertThrows(() => vm.run(), UnhandledExitError);
   assertEquals(vm.registers.rip, 0x1_1000n);
-  assertEquals(told(vm), [
-    "outside of the guest's image, which lies at 0x10000–0x10007",
-    "only zeros between its end at 0x10008 and here: it may have run on past " +
-    "`nop` (outside_image_test.ts:N). Is a hlt missing?",
-  ]);
+  assertEquals(told(vm)[0], "outside of the guest's image, which lies at 0x10000–0x10007");
+  assertMatch(
+    message,
+    /executes zeros .* from 0x10008 on; it ran on into them\s+behind `nop` at 0x10007, outside_image_test\.ts/,
+  );
   assertEquals(/KVM's data: .* 0x11000 0x0 0x0$/m.test(message), true);
 });
 
