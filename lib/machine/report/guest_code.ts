@@ -79,8 +79,8 @@ const REPEATING_PREFIXES = [0xf2, 0xf3];
 const USES_MEMORY = /\[|^(rep\w* )?(movs|stos|lods|scas|cmps|ins|outs)|^(push|pop)/;
 
 /**
- * The linear address of the instruction that caused the latest exit of a guest that stands at it; where that
- * cannot be known, of the next one.
+ * The linear address of the instruction that caused the latest exit of a guest that stands at it, or of the HLT in which
+ * it waits; where that cannot be known, of the next one.
  *
  * KVM leaves rip at an instruction that waits for its answer, or that repeats and has not ended; it has moved
  * behind all others, HLT included. So the instruction is the one at rip or the one that ends there, and the
@@ -89,12 +89,15 @@ const USES_MEMORY = /\[|^(rep\w* )?(movs|stos|lods|scas|cmps|ins|outs)|^(push|po
 export function exitingInstruction(machine: StoppedCpu, code: CodeView): bigint {
   const record = machine.log.latestOf(machine.number);
   const next = code.place.linear;
-  if (!machine.isAtExit || record === undefined) return next;
+  const afterHalt = () => before(machine, code, (bytes) => bytes.at(-1) === OPCODE_HLT) ?? next;
+  if (!machine.isAtExit || record === undefined) {
+    return machine.mpState === "HALTED" ? afterHalt() : next;
+  }
   if (record.fault !== undefined) return machine.fault!.linear;
   const isUnanswered = !record.isWrite && record.answeredBy === undefined;
   switch (record.reason) {
     case EXIT_REASON.HLT:
-      return before(machine, code, (bytes) => bytes.at(-1) === OPCODE_HLT) ?? next;
+      return afterHalt();
     case EXIT_REASON.IO:
       return isUnanswered ? next : ofPort(machine, code, record) ?? next;
     case EXIT_REASON.MMIO:
