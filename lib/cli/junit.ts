@@ -97,21 +97,33 @@ export function outcomes(xml: string): Map<string, keyof Counts> {
   return found;
 }
 
-/**
- * Where the tests of a report begin.
- *
- * @param xml The report, as `deno test` wrote it.
- * @returns The name of the test that has a line of a file in it, by the path that Deno writes: `"./boot_test.ts"`.
- */
-export function testsByLine(xml: string): (file: string, line: number) => string | undefined {
-  const tests = [...xml.matchAll(/<testcase name="([^"]*)" classname="([^"]*)"[^>]* line="(\d+)"/g)]
-    .map(([, name, file, line]) => ({
-      name: unescape(name),
-      file: unescape(file),
-      line: Number(line),
-    }))
-    .sort((one, other) => other.line - one.line);
-  return (file, line) => tests.find((test) => test.file === file && test.line <= line)?.name;
+/** A test of a report that stands somewhere. */
+export interface PlacedTest {
+  /** Its name. */
+  readonly name: string;
+  /** What it has failed with, as Deno prints it; undefined where it has not. */
+  readonly failure: string | undefined;
+}
+
+/** The tests of a report that begin at a line, or at the nearest one above: a loop may make several. */
+export function testsByLine(xml: string): (file: string, line: number) => readonly PlacedTest[] {
+  const CASE =
+    /<testcase name="([^"]*)" classname="([^"]*)"[^>]*? line="(\d+)"[^>]*?(?:\/>|>([\s\S]*?)<\/testcase>)/g;
+  const files = new Map<string, Map<number, PlacedTest[]>>();
+  for (const [, name, classname, line, body = ""] of xml.matchAll(CASE)) {
+    const file = unescape(classname);
+    const lines = files.get(file) ?? new Map<number, PlacedTest[]>();
+    files.set(file, lines);
+    const tests = lines.get(Number(line)) ?? [];
+    lines.set(Number(line), tests);
+    const [, failure] = /<failure[^>]*>([\s\S]*)<\/failure>/.exec(body) ?? [];
+    tests.push({ name: unescape(name), failure: failure && unescape(failure) });
+  }
+  return (file, line) => {
+    const lines = files.get(file) ?? new Map<number, PlacedTest[]>();
+    const begin = Math.max(...[...lines.keys()].filter((each) => each <= line));
+    return lines.get(begin) ?? [];
+  };
 }
 
 /**

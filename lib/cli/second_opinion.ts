@@ -59,7 +59,7 @@ export async function secondOpinion(
       name: choice.kvm,
       code,
       outcomes: outcomes(await Deno.readTextFile(junit)),
-      reports: new Map(readReports(reports).map(({ name, report }) => [name, report])),
+      reports: byTest(readReports(reports)),
     };
   };
   try {
@@ -72,6 +72,17 @@ export async function secondOpinion(
   } finally {
     await Deno.remove(folder, { recursive: true });
   }
+}
+
+/** Reports by their tests: that of a test that fails begins at another line. */
+function byTest(reports: Iterable<TraceReport>): Map<string, TraceReport> {
+  const counts = new Map<string, number>();
+  return new Map([...reports].map((report) => {
+    const name = report.test ?? report.title;
+    const count = (counts.get(name) ?? 0) + 1;
+    counts.set(name, count);
+    return [`${name} ${count}`, report];
+  }));
 }
 
 /** What both have run, and came to another end, or made other exits. */

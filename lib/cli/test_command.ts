@@ -1,6 +1,6 @@
 import { dirname, join, resolve } from "node:path";
 import { GDB_VARIABLE } from "../machine/gdb/debug_failures.ts";
-import { nameReports } from "../machine/viewer/report_folder.ts";
+import { finishReports as finishListed } from "../machine/viewer/report_folder.ts";
 import { GDB_PORT } from "../machine/gdb/serve_gdb.ts";
 import type { KvmChoice } from "../kvm/remote/kvm_choice.ts";
 import { bochsVmx, NestedError } from "../nested/mod.ts";
@@ -59,13 +59,26 @@ async function makeReportFolder({ report }: TestArguments): Promise<void> {
   }
 }
 
-/** Gives the reports the names of their tests, which are known at the end. */
-function nameThem(folder: string | undefined, junit: string): void {
+/**
+ * Tells the reports what is known at the end: which test each is of, and what that has failed with. Those of tests that have
+ * passed go, unless all were asked for.
+ */
+function finishReports({ report: folder, reportAll }: TestArguments, junit: string): void {
   if (folder === undefined) return;
-  const nameAt = testsByLine(junit);
-  nameReports(resolve(folder), ({ title }) => {
+  const testsAt = testsByLine(junit);
+  finishListed(resolve(folder), ({ name, title, failure }) => {
     const [, file, line] = /^(.*):(\d+)$/.exec(title) ?? [];
-    return file === undefined ? undefined : nameAt(`./${file}`, Number(line));
+    const tests = file === undefined ? [] : testsAt(`./${file}`, Number(line));
+    const failed = tests.filter((test) => test.failure !== undefined);
+    const told = failed.filter((test) => test.failure!.includes(`/${name}.html\n`));
+    const [test, ...others] = told.length > 0 ? told : failure === undefined ? tests : failed;
+    const isOne = test !== undefined && others.length === 0;
+    const why = failure ?? (isOne ? test.failure : undefined);
+    // A test may have caught the failure of a machine, and another machine's may have failed the test.
+    if (!reportAll && (why === undefined || (tests.length > 0 && failed.length === 0))) {
+      return undefined;
+    }
+    return { test: isOne ? test.name : undefined, failure: why };
   });
 }
 
@@ -154,7 +167,7 @@ export async function testCommand(
     if (wanted === STANDARD_OUTPUT && report !== undefined) {
       writeAll(Deno.stdout, new TextEncoder().encode(report));
     }
-    nameThem(parsed.report, report ?? "");
+    finishReports(parsed, report ?? "");
     const counts = count(result.code, report);
     writeAll(Deno.stdout, new TextEncoder().encode(`${summary(counts)}\n`));
     return result.code;

@@ -120,10 +120,11 @@ export async function testInside(
   }
 }
 
-/** Has the tests write reports, where that was asked for. */
-export function reporting({ report, reportAll }: TestArguments): Record<string, string> {
-  if (report === undefined) return {};
-  return { [REPORT_VARIABLE]: resolve(report), ...reportAll ? { [REPORT_ALL_VARIABLE]: "1" } : {} };
+/** Has the tests write reports, where that was asked for: all of them, since it is known only at the end which tests fail. */
+export function reporting({ report }: TestArguments): Record<string, string> {
+  return report === undefined
+    ? {}
+    : { [REPORT_VARIABLE]: resolve(report), [REPORT_ALL_VARIABLE]: "1" };
 }
 
 /**

@@ -6,6 +6,8 @@ import { fileURLToPath } from "node:url";
 export interface CallSite {
   /** The module's path where it is a local file, else its URL. */
   readonly file: string;
+  /** The module's URL; empty where there is no module. */
+  readonly url: string;
   /** From 1. */
   readonly line: number;
   /** From 1, in UTF-16 code units; of a tagged template, that of its first backtick. */
@@ -17,7 +19,7 @@ export interface CallSite {
 const URL_SCHEME = /^[a-z][a-z0-9+.-]+:/i;
 const FRAME = /\(?([a-z][a-z0-9+.-]*:.*):(\d+):(\d+)\)?$/;
 /** For code that stands in no module, such as what `eval` runs. */
-const NOWHERE: CallSite = { file: "<anonymous>", line: 1, column: 1 };
+const NOWHERE: CallSite = { file: "<anonymous>", url: "", line: 1, column: 1 };
 
 /**
  * Where the caller of `callee` stands, from V8's stack trace, which Deno maps to the TypeScript source.
@@ -26,20 +28,32 @@ const NOWHERE: CallSite = { file: "<anonymous>", line: 1, column: 1 };
  */
 // deno-lint-ignore ban-types -- captureStackTrace takes any function
 export function callSite(callee: Function): CallSite {
+  return callSites(callee, 1)[0] ?? NOWHERE;
+}
+
+/**
+ * Where the caller of `callee` stands, and the callers of that, the innermost first.
+ *
+ * @param most How many frames of the stack are looked at.
+ */
+// deno-lint-ignore ban-types -- captureStackTrace takes any function
+export function callSites(callee: Function, most: number): CallSite[] {
   const limit = Error.stackTraceLimit;
   const holder: { stack?: string } = {};
   try {
     // A program may have set it to 0 to save time.
-    Error.stackTraceLimit = 1;
+    Error.stackTraceLimit = most;
     Error.captureStackTrace(holder, callee);
   } finally {
     Error.stackTraceLimit = limit;
   }
-  const frame = holder.stack?.split("\n").find((row) => row.trim().startsWith("at "));
-  const [, url, line, column] = FRAME.exec(frame?.trim() ?? "") ?? [];
-  return url === undefined
-    ? NOWHERE
-    : { ...fileOf(url), line: Number(line), column: Number(column) };
+  const rows = holder.stack?.split("\n").map((row) => row.trim()) ?? [];
+  return rows.filter((row) => row.startsWith("at ")).flatMap((row) => {
+    const [, url, line, column] = FRAME.exec(row) ?? [];
+    return url === undefined
+      ? []
+      : [{ ...fileOf(url), url, line: Number(line), column: Number(column) }];
+  });
 }
 
 function fileOf(url: string): Pick<CallSite, "file" | "folder"> {

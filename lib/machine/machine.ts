@@ -22,8 +22,7 @@ import {
 import { fromCaller, onFailure } from "./run/run_errors.ts";
 import { Inputs } from "./snapshot/inputs.ts";
 import type { Snapshot } from "./snapshot/snapshot.ts";
-import { reportRun } from "./viewer/report_run.ts";
-import { reportsAll } from "./viewer/reports_wanted.ts";
+import { reportEnd, reportRun } from "./viewer/report_run.ts";
 import type { RunControl } from "./run/run_control.ts";
 import type { ExitsOptions, ObservedExit, RunOptions } from "./run/run_options.ts";
 
@@ -484,8 +483,8 @@ export class Machine extends MachineCpu implements Disposable {
    * @throws {TypeError} From inside one of the machine's own handlers.
    */
   [Symbol.dispose](): void {
-    // The environment is asked only where there is something to report.
-    if (this.#board.trace !== undefined && this.hasRun && reportsAll()) this.#report();
+    const { trace } = this.#board;
+    if (trace !== undefined && this.hasRun) reportEnd(this, trace);
     timed("disposing machines", () => this.#board[Symbol.dispose]());
   }
 }

@@ -5,39 +5,83 @@ const MOD = import.meta.resolve("../../mod.ts");
 
 const PROJECT = {
   "deno.json": `{ "imports": { "@vmexit/vmexit": "${MOD}" } }`,
-  "first_test.ts": `import { asm, boot, expect } from "@vmexit/vmexit";
+  "first_test.ts": `import { asm, boot, expect, portOut } from "@vmexit/vmexit";
+const loaded = () => boot(asm\`
+  mov al, 1
+  hlt
+\`);
 Deno.test("one that passes", () => {
-  using vm = boot(asm\`hlt\`);
+  using vm = loaded();
   vm.run();
 });
 Deno.test("one that <fails>", () => {
-  using vm = boot(asm\`
-    mov al, 1
-    hlt
-  \`);
+  using vm = loaded();
   vm.run();
   expect(vm).toHaveRegisters({ al: 2 });
 });
+Deno.test("one that fails by an assertion of its own", () => {
+  using vm = loaded();
+  vm.run();
+  if (vm.registers.al !== 2) throw new Error("it is not 2");
+});
+Deno.test("one that passes because its machine fails", () => {
+  using vm = loaded();
+  try {
+    expect(vm).toExit([portOut(1)]);
+    // deno-lint-ignore no-empty
+  } catch {}
+});
+for (const al of [1, 3]) {
+  Deno.test(\`one of several: \${al}\`, () => {
+    using vm = loaded();
+    vm.run();
+    expect(vm).toHaveRegisters({ al });
+  });
+}
 `,
 };
 
-Deno.test("vmexit test --report has a page for the test that fails, by its name", () =>
+/** What the list of a folder says: name, test, failure. */
+function listed(folder: string): (string | undefined)[][] {
+  const calls = Deno.readTextFileSync(`${folder}/reports.js`).trimEnd().split("\n");
+  return calls.map((call) => {
+    const { name, test, failure } = JSON.parse(/^add\((.*)\);$/.exec(call)![1]);
+    return [name, test, failure];
+  });
+}
+
+Deno.test("vmexit test --report has a page for each test that fails, by its name, and for no other", () =>
   withProject(PROJECT, async (folder) => {
-    const { code, stdout } = await start(folder, "test", "--report=out").output();
+    const { code, stdout } = await start(folder, "test", "--no-check", "--report=out").output();
     assertEquals(code, 1);
-    assertStringIncludes(stdout, "1 passed, 1 failed");
-    assertMatch(stdout, /report: .*\/out\/first_test\.ts_12\.html/);
-    const names = [...Deno.readDirSync(`${folder}/p/out`)].map(({ name }) => name).sort();
-    assertEquals(names, [
-      "first_test.ts_12.html",
-      "first_test.ts_12.json",
-      "first_test.ts_12.perfetto.json",
-      "index.html",
+    assertStringIncludes(stdout, "3 passed, 3 failed");
+    assertMatch(stdout, /report: .*\/out\/first_test\.ts_13\.html/);
+    const out = `${folder}/p/out`;
+    assertEquals(listed(out), [
+      ["first_test.ts_13", "one that <fails>", "expect(vm).toHaveRegisters({ al: 0x2 })"],
+      ["first_test.ts_18", "one that fails by an assertion of its own", "Error: it is not 2"],
+      ["first_test.ts_31-2", "one of several: 3", "expect(vm).toHaveRegisters({ al: 0x3 })"],
     ]);
-    const index = Deno.readTextFileSync(`${folder}/p/out/index.html`);
-    assertStringIncludes(index, '<a href="first_test.ts_12.html">one that &lt;fails&gt;</a>');
+    const names = [...Deno.readDirSync(out)].map(({ name }) => name).sort();
+    assertEquals(names, [
+      ...["first_test.ts_13", "first_test.ts_18", "first_test.ts_31-2"].flatMap((name) =>
+        ["html", "json", "perfetto.json"].map((ending) => `${name}.${ending}`)
+      ),
+      "index.html",
+      "reports.js",
+    ]);
     assertStringIncludes(
-      Deno.readTextFileSync(`${folder}/p/out/first_test.ts_12.html`),
+      Deno.readTextFileSync(`${out}/first_test.ts_13.html`),
       "<title>one that &lt;fails&gt;</title>",
     );
+  }));
+
+Deno.test("with --report-all tests that pass have one, too", () =>
+  withProject(PROJECT, async (folder) => {
+    const { code } = await start(folder, "test", "--no-check", "--report=out", "--report-all")
+      .output();
+    assertEquals(code, 1);
+    const tests = listed(`${folder}/p/out`).map(([, test, failure]) => [test, failure]);
+    assertEquals(tests.length, 6);
+    assertEquals(tests[0], ["one that passes", undefined]);
   }));

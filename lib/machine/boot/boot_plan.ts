@@ -1,4 +1,4 @@
-import { reportFolder } from "../viewer/reports_wanted.ts";
+import { reportsWanted } from "../viewer/reports_wanted.ts";
 import { APIC_BASE_BIT } from "../../x86/registers/apic_base.ts";
 import { checkNames, definedEntries } from "../../x86/defined_entries.ts";
 import { hex } from "../../x86/hex.ts";
@@ -119,7 +119,7 @@ export function planBoot(guest: Guest, options: BootOptions): BootPlan {
     recordExits: checkRecordExits(options.recordExits ?? DEFAULT_RECORD_EXITS),
     timeExits: options.timeExits ?? false,
     strict: options.strict,
-    isTraced: reportFolder() !== undefined,
+    isTraced: reportsWanted().folder !== undefined,
     ...planControllers({ irqchip, pit: options.pit }),
     serial: options.serial ?? true,
     exitPort: checkExitPort(options.exitPort),

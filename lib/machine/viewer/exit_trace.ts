@@ -85,6 +85,8 @@ export interface TracedExit {
 
 /** Notes all that can be seen of a guest at each of its exits. It costs far more than an exit does. */
 export class ExitTrace {
+  /** Whether there is a report that has its latest exit. */
+  isReported = false;
   readonly #slots: MemorySlots;
   readonly #screen: TextScreen | undefined;
   readonly #first: TracedExit[] = [];
@@ -134,6 +136,7 @@ export class ExitTrace {
       screen: attempt(() => this.#changedScreen()),
     };
     this.#latest = traced;
+    this.isReported = false;
     if (this.#first.length < FIRST_EXITS) this.#first.push(traced);
     else this.#last.push(traced);
     if (this.#last.length === 2 * LAST_EXITS) this.#last = this.#last.slice(LAST_EXITS);

@@ -1,19 +1,30 @@
 import { HostError } from "../../ffi/errors.ts";
 import { writeWhole } from "../../guest/write_whole.ts";
+import { inScript } from "./html.ts";
+import indexPage from "./index_page.html" with { type: "text" };
 import { perfettoTrace } from "./perfetto.ts";
 import { REPORT_VARIABLE } from "./reports_wanted.ts";
-import { escaped } from "./html.ts";
 import { tracePage } from "./trace_page.ts";
 import { REPORT_VERSION, type TraceReport } from "./trace_report.ts";
 
+/** The page that lists a folder's reports, and the script that it loads: a call for each of them, the oldest first. */
 const INDEX = "index.html";
-const JSON_ENDING = ".json";
+const LIST = "reports.js";
+const CALL = /^add\((.*)\);$/gm;
+
+/** What the list says of a report. */
+interface ListedReport extends Pick<TraceReport, "title" | "test" | "total" | "mode" | "date"> {
+  /** The name of its files, without what they end with. */
+  readonly name: string;
+  /** The first line of what the test has failed with. */
+  readonly failure: string | undefined;
+}
 
 /** How many reports of a title this process has written. */
 const written = new Map<string, number>();
 
 /**
- * Writes a report as a page, as JSON and as a trace for Perfetto, and the index anew.
+ * Writes a report as a page, as JSON and as a trace for Perfetto, and adds it to the folder's list.
  *
  * @returns The page.
  * @throws {HostError} When it cannot be written.
@@ -25,7 +36,9 @@ export function writeReport(folder: string, report: TraceReport): string {
   try {
     Deno.mkdirSync(folder, { recursive: true });
     writeFiles(folder, name, report);
-    writeIndex(folder);
+    // Processes and threads write beside each other: what is appended is whole.
+    Deno.writeTextFileSync(`${folder}/${LIST}`, listedCall(name, report), { append: true });
+    writeWhole(`${folder}/${INDEX}`, indexPage);
   } catch (error) {
     throw new HostError(
       `Cannot write the report of ${report.title} to ${folder}: ${
@@ -38,85 +51,92 @@ export function writeReport(folder: string, report: TraceReport): string {
   return `${folder}/${name}.html`;
 }
 
+function filesOf(name: string): { json: string; perfetto: string; page: string } {
+  return { json: `${name}.json`, perfetto: `${name}.perfetto.json`, page: `${name}.html` };
+}
+
 function writeFiles(folder: string, name: string, report: TraceReport): void {
-  const files = { json: `${name}${JSON_ENDING}`, perfetto: `${name}.perfetto${JSON_ENDING}` };
+  const files = filesOf(name);
   writeWhole(`${folder}/${files.json}`, `${JSON.stringify(report)}\n`);
   writeWhole(`${folder}/${files.perfetto}`, perfettoTrace(report));
-  writeWhole(`${folder}/${name}.html`, tracePage(report, files));
+  writeWhole(`${folder}/${files.page}`, tracePage(report, files));
 }
 
 /**
- * Gives reports the names of their tests, which the machine does not know.
+ * Tells reports what the machine did not know, and removes those that nobody wants.
  *
- * @param nameOf The name of the test that has failed at a line, or began there.
+ * @param told The test, and what it has failed with; undefined where the report is to go.
  */
-export function nameReports(
+export function finishReports(
   folder: string,
-  nameOf: (report: TraceReport) => string | undefined,
+  told: (listed: ListedReport) => Pick<TraceReport, "test" | "failure"> | undefined,
 ): void {
-  for (const { name, report } of readReports(folder)) {
-    const test = nameOf(report);
-    if (test !== undefined) writeFiles(folder, name, { ...report, test });
-  }
-  writeIndex(folder);
-}
-
-/** The reports in a folder, the latest first. */
-export function readReports(
-  folder: string,
-): { readonly name: string; readonly report: TraceReport }[] {
-  const names = [...Deno.readDirSync(folder)].map(({ name }) => name)
-    .filter((name) => name.endsWith(JSON_ENDING) && !name.endsWith(`.perfetto${JSON_ENDING}`));
-  return names.flatMap((file) => {
-    try {
-      const report = JSON.parse(Deno.readTextFileSync(`${folder}/${file}`)) as TraceReport;
-      if (report.version !== REPORT_VERSION) return [];
-      return [{ name: file.slice(0, -JSON_ENDING.length), report }];
-    } catch (error) {
-      // Another process writes it at this moment, or it is none of ours.
-      if (error instanceof SyntaxError || error instanceof Deno.errors.NotFound) return [];
-      throw error;
+  const listed = listedReports(folder);
+  if (listed.length === 0) return;
+  const calls = listed.map((each) => {
+    const { name } = each;
+    const more = told(each);
+    const report = more && readReport(folder, name);
+    if (report === undefined) {
+      for (const file of Object.values(filesOf(name))) removeFile(`${folder}/${file}`);
+      return "";
     }
-  }).sort((one, other) => one.report.date < other.report.date ? 1 : -1);
+    const { test = report.test, failure = report.failure } = more!;
+    const finished = { ...report, test, failure };
+    if (test !== report.test || failure !== report.failure) writeFiles(folder, name, finished);
+    return listedCall(name, finished);
+  });
+  writeWhole(`${folder}/${LIST}`, calls.join(""));
 }
 
-function writeIndex(folder: string): void {
-  const rows = readReports(folder).map(
-    ({ name, report: { title, test, failure, total, mode, date } }) => {
-      const [first] = (failure ?? "").split("\n");
-      const cells = [
-        `<a href="${escaped(name)}.html">${escaped(test ?? title)}</a>`,
-        failure === undefined ? `<span class="well">passed</span>` : escaped(first),
-        escaped(title),
-        `${total} exits`,
-        escaped(mode),
-        escaped(date.slice(0, 19).replace("T", " ")),
-      ];
-      return `<tr>${cells.map((cell) => `<td>${cell}</td>`).join("")}</tr>`;
-    },
-  );
-  writeWhole(
-    `${folder}/${INDEX}`,
-    `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>vmexit: reports of tests</title>
-<style>
-:root { color-scheme: light dark; }
-body { font: 14px/1.6 system-ui, sans-serif; margin: 24px; }
-td { border-bottom: 1px solid #8884; padding: 4px 16px 4px 0; vertical-align: top; }
-.well { color: light-dark(#1b7f3b, #7bd88f); }
-</style>
-</head>
-<body>
-<h1>Reports of tests</h1>
-<table>
-${rows.join("\n")}
-</table>
-</body>
-</html>
-`,
-  );
+/** The list of a folder, the latest of each name. */
+function listedReports(folder: string): ListedReport[] {
+  const reports = new Map<string, ListedReport>();
+  for (const [, json] of (readText(`${folder}/${LIST}`) ?? "").matchAll(CALL)) {
+    const listed = JSON.parse(json) as ListedReport;
+    reports.delete(listed.name);
+    reports.set(listed.name, listed);
+  }
+  return [...reports.values()];
+}
+
+/** The reports of a folder, each read when it is asked for. */
+export function* readReports(folder: string): Generator<TraceReport> {
+  for (const { name } of listedReports(folder)) {
+    const report = readReport(folder, name);
+    if (report !== undefined) yield report;
+  }
+}
+
+/** Undefined where it is gone, or of another version. */
+function readReport(folder: string, name: string): TraceReport | undefined {
+  const text = readText(`${folder}/${name}.json`);
+  const report = text === undefined ? undefined : JSON.parse(text) as TraceReport;
+  return report?.version === REPORT_VERSION ? report : undefined;
+}
+
+function removeFile(path: string): void {
+  try {
+    Deno.removeSync(path);
+  } catch (error) {
+    if (!(error instanceof Deno.errors.NotFound)) throw error;
+  }
+}
+
+function readText(path: string): string | undefined {
+  try {
+    return Deno.readTextFileSync(path);
+  } catch (error) {
+    if (error instanceof Deno.errors.NotFound) return undefined;
+    throw error;
+  }
+}
+
+function listedCall(
+  name: string,
+  { title, test, failure, total, mode, date }: TraceReport,
+): string {
+  const [first] = failure?.split("\n") ?? [];
+  const listed: ListedReport = { name, title, test, failure: first, total, mode, date };
+  return `add(${inScript(JSON.stringify(listed))});\n`;
 }

@@ -1,12 +1,14 @@
 import { HostError } from "../../ffi/errors.ts";
 import { relative } from "node:path";
-import { fileURLToPath } from "node:url";
+import { callSites } from "../../guest/call_site.ts";
 import { LIBRARY } from "../run/run_errors.ts";
 import type { StoppedCpu } from "../report/stopped_cpu.ts";
 import type { ExitTrace } from "./exit_trace.ts";
 import { writeReport } from "./report_folder.ts";
-import { reportFolder } from "./reports_wanted.ts";
+import { reportsWanted } from "./reports_wanted.ts";
 import { traceReport } from "./trace_report.ts";
+
+type ReportedMachine = StoppedCpu & { readonly mode: string };
 
 /**
  * Writes the report of a machine's run, where a folder for reports is named.
@@ -15,14 +17,15 @@ import { traceReport } from "./trace_report.ts";
  * @returns A paragraph that says where it is, or why there is none: what the test has failed with must not be lost.
  */
 export function reportRun(
-  machine: StoppedCpu & { readonly mode: string },
+  machine: ReportedMachine,
   trace: ExitTrace,
   failure?: string,
 ): string {
-  const folder = reportFolder();
+  const { folder } = reportsWanted();
   if (folder === undefined) return "";
   try {
     const report = traceReport(machine, trace, { title: testLine(), failure });
+    trace.isReported = true;
     return `\n\nreport: ${writeReport(folder, report)}`;
   } catch (error) {
     if (!(error instanceof HostError)) throw error;
@@ -30,25 +33,19 @@ export function reportRun(
   }
 }
 
-const FRAME = /\(?(file:.*):(\d+):\d+\)?$/;
-const MOST_FRAMES = 100;
+/** Writes the report of a machine that is disposed, where all are asked for and it has none of its latest exit. */
+export function reportEnd(machine: ReportedMachine, trace: ExitTrace): void {
+  if (reportsWanted().all && !trace.isReported) reportRun(machine, trace);
+}
 
-/** The line of the test: the first on the stack that is not the library's. */
+/**
+ * The line of the test: of the files on the stack that is the outermost, so that a helper which many tests share names none
+ * of their reports.
+ */
 function testLine(): string {
-  const limit = Error.stackTraceLimit;
-  const holder: { stack?: string } = {};
-  try {
-    Error.stackTraceLimit = MOST_FRAMES;
-    Error.captureStackTrace(holder);
-  } finally {
-    Error.stackTraceLimit = limit;
-  }
-  for (const row of holder.stack?.split("\n") ?? []) {
-    const [, url, line] = FRAME.exec(row.trim()) ?? [];
-    if (url === undefined || url.startsWith(LIBRARY)) continue;
-    return `${shortPath(fileURLToPath(url))}:${line}`;
-  }
-  return "a guest";
+  const site = callSites(testLine, Infinity)
+    .findLast(({ url, folder }) => folder !== undefined && !url.startsWith(LIBRARY));
+  return site === undefined ? "a guest" : `${shortPath(site.file)}:${site.line}`;
 }
 
 function shortPath(path: string): string {

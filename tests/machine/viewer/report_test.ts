@@ -11,17 +11,13 @@ import {
   UnhandledExitError,
 } from "@vmexit/vmexit";
 import { TextScreen } from "@vmexit/vmexit/devices";
-import {
-  REPORT_ALL_VARIABLE,
-  REPORT_VARIABLE,
-} from "../../../lib/machine/viewer/reports_wanted.ts";
+import { wantReports } from "../../../lib/machine/viewer/reports_wanted.ts";
 import type { TraceReport } from "../../../lib/machine/viewer/trace_report.ts";
 
 /** Runs `body` with a folder for reports, and gives those that it has then, by name. */
 function reported(body: (folder: string) => void, { all = false } = {}): Map<string, string> {
   const folder = Deno.makeTempDirSync({ prefix: "vmexit-report-" });
-  Deno.env.set(REPORT_VARIABLE, folder);
-  if (all) Deno.env.set(REPORT_ALL_VARIABLE, "1");
+  wantReports({ folder, all });
   try {
     body(folder);
     return new Map(
@@ -30,8 +26,7 @@ function reported(body: (folder: string) => void, { all = false } = {}): Map<str
       ) => [name, Deno.readTextFileSync(`${folder}/${name}`)]),
     );
   } finally {
-    Deno.env.delete(REPORT_VARIABLE);
-    Deno.env.delete(REPORT_ALL_VARIABLE);
+    wantReports();
     Deno.removeSync(folder, { recursive: true });
   }
 }
@@ -145,7 +140,37 @@ Deno.test("asked for all, tests that pass have one, too; the index has them all"
   }, { all: true });
   const report = reportIn(files);
   assertEquals([report.failure, report.exits.map(({ text }) => text)], [undefined, ["HLT"]]);
-  assertMatch(files.get("index.html")!, /passed.*1 exits/);
+  assertMatch(files.get("reports.js")!, /^add\(.*"total":1,.*\);\n$/);
+});
+
+Deno.test("asked for all, a machine that has failed has one report, and another if its guest goes on", () => {
+  const names = (goesOn: boolean) =>
+    [
+      ...reported(() => {
+        using vm = boot(asm`
+        hlt
+        hlt
+      `);
+        vm.run();
+        assertThrows(() => expect(vm).toHaveRegisters({ al: 1 }), AssertionError);
+        if (goesOn) vm.run();
+      }, { all: true }).keys(),
+    ].filter((name) => /^(?!index).*\.html$/.test(name));
+  assertEquals(names(false).length, 1);
+  assertEquals(names(true).length, 2);
+});
+
+Deno.test("a report is appended to its folder's list, however many there are", () => {
+  const files = reported((folder) => {
+    const lists = [1, 2, 3].map(() => {
+      using vm = boot(asm`hlt`);
+      vm.run();
+      vm[Symbol.dispose]();
+      return Deno.statSync(`${folder}/reports.js`).ino;
+    });
+    assertEquals(new Set(lists).size, 1);
+  }, { all: true });
+  assertEquals(files.get("reports.js")!.trimEnd().split("\n").length, 3);
 });
 
 Deno.test("nothing of a guest or a test ends an element of the page", () => {
@@ -189,7 +214,7 @@ Deno.test("a report has so many exits at most, and says how many there were", ()
 
 Deno.test("a folder that cannot be written is told, and the test's failure is not lost", () => {
   const file = Deno.makeTempFileSync();
-  Deno.env.set(REPORT_VARIABLE, `${file}/below`);
+  wantReports({ folder: `${file}/below`, all: false });
   try {
     const message = fails();
     assertStringIncludes(message, "expected IO out 0x80 byte 0x8");
@@ -198,7 +223,7 @@ Deno.test("a folder that cannot be written is told, and the test's failure is no
       /\n\nno report: Cannot write the report of .*report_test\.ts:\d+ to .*\/below: /,
     );
   } finally {
-    Deno.env.delete(REPORT_VARIABLE);
+    wantReports();
     Deno.removeSync(file);
   }
 });
