@@ -12,6 +12,7 @@ import { Pic } from "@vmexit/vmexit/devices";
 import { localApicState, msiMessage } from "@vmexit/vmexit/x86";
 import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { heldBack } from "../../lib/machine/interrupts/held_back.ts";
+import { wakeSources } from "../../lib/machine/interrupts/wake_sources.ts";
 
 const IDLE: PicState = {
   irr: [],
@@ -129,6 +130,92 @@ Deno.test("what an IOAPIC says of its pins, and that both controllers mask an IR
       "pin 20 of the IOAPIC is asserted, and masked",
     ],
   );
+  const open = pins.map((each, number) => ({ ...each, masked: number < 18 }));
+  const woken = (pins: typeof open) =>
+    wakeSources({ pic: undefined, ioapic: { id: 0, address: 0, pins }, localApic: APIC })[0];
+  assertEquals(
+    woken(open),
+    "pin 18 (vector 0x39), pin 19 (vector 0x39), pin 20 (vector 0x39), pin 21 (vector 0x39) and 2 more of the IOAPIC",
+  );
+  assertEquals(
+    woken(pins.map((each) => ({ ...each, masked: true }))),
+    "no pin of the IOAPIC, which masks all",
+  );
+});
+
+Deno.test("what could wake a CPU that waits in HLT", () => {
+  const none = { pic: undefined, ioapic: undefined, localApic: undefined };
+  assertEquals(wakeSources(none), [
+    "no interrupt controller is there to wake it: vm.inject.interrupt(vector) does",
+  ]);
+  const ofPic = (master: Partial<PicState>, slave: Partial<PicState>, localApic?: typeof APIC) =>
+    wakeSources({
+      ...none,
+      pic: { master: { ...IDLE, ...master }, slave: { ...IDLE, ...slave } },
+      localApic,
+    });
+  assertEquals(ofPic({ vectorBase: 0 }, { vectorBase: 0, imr: [1, 2] }), [
+    "IRQ 0, 1, 3–8, 11–15 by the 8259As (which nobody has initialized)",
+  ]);
+  assertEquals(ofPic({ vectorBase: 0x20, imr: [0, 2, 4, 5, 6, 7] }, { vectorBase: 0x28 }), [
+    "IRQ 1, 3 by the 8259As (vectors from 0x20 and 0x28 on)",
+  ]);
+  const all = [0, 1, 2, 3, 4, 5, 6, 7];
+  assertEquals(ofPic({ imr: all }, {}), ["no IRQ by the 8259As, which mask all"]);
+  assertEquals(
+    ofPic({}, {}, LINT0)[0],
+    "no IRQ by the 8259As: LINT0 of its local APIC does not take their INTR",
+  );
+
+  const ofTimer = (masked: boolean, timer: Partial<typeof APIC["timer"]>) => {
+    const lvt = { ...APIC.lvt, timer: { ...APIC.lvt.timer, masked, vector: 0x40 } };
+    return wakeSources({
+      ...none,
+      localApic: { ...APIC, lvt, timer: { ...APIC.timer, ...timer } },
+    });
+  };
+  const timer = "the timer of its local APIC";
+  assertEquals(ofTimer(true, {}), [`not ${timer}, which is masked`]);
+  assertEquals(ofTimer(false, {}), [`not ${timer}, which was not started: its initial count is 0`]);
+  assertEquals(ofTimer(false, { initialCount: 9 }), [
+    `not ${timer}, which has been: it is one-shot, and its count is 0`,
+  ]);
+  assertEquals(ofTimer(false, { initialCount: 9, currentCount: 4, mode: "periodic" }), [
+    `${timer} (vector 0x40), periodic, with 4 of 9 to go`,
+  ]);
+  assertEquals(ofTimer(false, { mode: "TSC deadline" }), [
+    `${timer} (vector 0x40) at its TSC deadline`,
+  ]);
+  assertEquals(wakeSources({ ...none, localApic: { ...APIC, enabled: false } }), [
+    "no message, no IPI, no timer by its local APIC, which software has not enabled (SVR, bit 8)",
+  ]);
+});
+
+Deno.test("a guest that waits for what never comes is told what could wake it", () => {
+  using vm = boot(
+    asm`
+      mov al, 0xfd
+      out 0x21, al
+      sti
+      hlt
+      jmp $
+    `,
+    { irqchip: true, timeout: 50 },
+  );
+  const { message } = assertThrows(() => vm.run(), TimeLimitError);
+  assertStringIncludes(
+    message,
+    "interrupts\n    none waits. What could wake the CPU, whose RFLAGS.IF is set:\n" +
+      "        IRQ 1 by the 8259As (which nobody has initialized)\n" +
+      "        no pin of the IOAPIC, which masks all\n" +
+      "        no message, no IPI, no timer by its local APIC, which software has not enabled (SVR, bit 8)\n",
+  );
+  assertMatch(message, /→ +\d+ │ hlt\n/);
+  // A guest that has halted with interrupts disabled has come to its end.
+  using ended = boot(asm`hlt`, { irqchip: true });
+  ended.run();
+  const wrong = assertThrows(() => expect(ended).toHaveRegisters({ al: 1 }), Error).message;
+  assertEquals(wrong.includes("interrupts\n"), false);
 });
 
 const CASE = asm.file("../../guests/reported/second_pic_without_eoi.asm");
