@@ -57,6 +57,7 @@ Deno.test("FAIL_ENTRY of VMX names the rules of the manual that the registers br
   );
   assertMatch(message, /\n {2}.*: CS: dpl is 0, that of SS is 2 \(Intel SDM Vol. 3C, 26.3.1.2\)/);
   assertMatch(message, /\n {2}.*: CS: l and db are 1 \(Intel SDM Vol. 3C, 26.3.1.2\)/);
+  assertStringIncludes(message, "\n  As a rule no guest brings itself there:");
 });
 
 Deno.test("FAIL_ENTRY before the state was looked at, and for reasons that nobody knows", () => {
@@ -77,7 +78,11 @@ Deno.test("INTERNAL_ERROR names each sub-error, and shows what KVM left", () => 
     of(DELIVERY_EV, [0x8000_0b0e, 0x30]),
     "DELIVERY_EV (sub-error 3): the hardware left the guest while it delivered an event",
   );
-  assertStringIncludes(of(DELIVERY_EV, [0x8000_0b0e, 0x30]), "KVM's data: 0x80000b0e 0x30");
+  assertStringIncludes(
+    of(DELIVERY_EV, [0x8000_0b0e, 0x30]),
+    "\n  it was delivering vector 14 (#PF), an exception\n  KVM's data: 0x80000b0e 0x30",
+  );
+  assertStringIncludes(of(DELIVERY_EV, [0x8000_0031]), "vector 49, an external interrupt");
   assertStringIncludes(of(SIMUL_EX), "SIMUL_EX (sub-error 2): one exception came while another");
   assertStringIncludes(of(UNEXPECTED_EXIT_REASON), "UNEXPECTED_EXIT_REASON (sub-error 4)");
   assertStringIncludes(of(77), "an unknown sub-error (sub-error 77).");

@@ -2,6 +2,7 @@ import { disassemble } from "../../guest/disassemble.ts";
 import { KVM_INTERNAL_ERROR } from "../../kvm/abi/mod.ts";
 import type { Exit, FailEntryExit, InternalErrorExit } from "../../kvm/exits/exit.ts";
 import { explainEntryFailure } from "../../x86/entry_checks/explain_entry_failure.ts";
+import { exceptions } from "../../x86/exceptions/exceptions.ts";
 import { hex, hexBytes } from "../../x86/hex.ts";
 import { codeLocation } from "../registers/code_location.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
@@ -47,12 +48,16 @@ export function explainExit(machine: StoppedCpu, exit: Exit): string[] {
 
 function failEntry(machine: StoppedCpu, exit: FailEntryExit): string[] {
   const { rip, rflags } = machine.registers;
-  return explainEntryFailure(exit.hardware_entry_failure_reason, {
+  const lines = explainEntryFailure(exit.hardware_entry_failure_reason, {
     registers: { rip, rflags: rflags.value },
     specialRegisters: machine.kvm.vcpu.registers.getSregs(),
     read: (gpa) => quadword(machine, gpa),
   });
+  return lines.length === 1 ? lines : [...lines, NOT_BY_THE_GUEST];
 }
+
+const NOT_BY_THE_GUEST =
+  "  As a rule no guest brings itself there: its registers were set from outside (vm.registers, the options of boot).";
 
 function quadword({ memory }: StoppedCpu, gpa: number): bigint | undefined {
   try {
@@ -75,10 +80,33 @@ function internalError(machine: StoppedCpu, exit: InternalErrorExit): string[] {
     ...bytes === undefined || bytes.length === 0
       ? []
       : [`  at the instruction ${instruction(machine, bytes)}`],
+    ...suberror === KVM_INTERNAL_ERROR.DELIVERY_EV && data.length > 0
+      ? [`  it was delivering ${vectoredEvent(Number(data[0]))}`]
+      : [],
     ...bytes !== undefined || data.length === 0
       ? []
       : [`  KVM's data: ${data.map((each) => hex(each)).join(" ")}`],
   ];
+}
+
+/** Types of events that were being delivered at an exit (Intel SDM Vol. 3C, 24.9.3; AMD APM Vol. 2, 15.7.2). */
+const EVENT_TYPES: Readonly<Record<number, string>> = {
+  0: "an external interrupt",
+  2: "an NMI",
+  3: "an exception",
+  4: "a software interrupt",
+  6: "a software exception",
+};
+const VECTOR_MASK = 0xff;
+const TYPE_SHIFT = 8;
+const TYPE_MASK = 7;
+
+function vectoredEvent(info: number): string {
+  const vector = info & VECTOR_MASK;
+  const name = exceptions[vector]?.name;
+  return `vector ${vector}${name === undefined ? "" : ` (${name})`}, ${
+    EVENT_TYPES[info >>> TYPE_SHIFT & TYPE_MASK] ?? "an event of another kind"
+  }`;
 }
 
 /** The bytes, which may go on behind the instruction, and the text of the first one in them. */

@@ -1,6 +1,7 @@
 import { backtrace } from "./backtrace.ts";
 import type { Image } from "../../guest/image.ts";
 import type { SourceLine } from "../../guest/image_init.ts";
+import type { Exit } from "../../kvm/exits/exit.ts";
 import { hex, hexBytes } from "../../x86/hex.ts";
 import { emulatedMachineName } from "../host/emulated_machine.ts";
 import { CodeView, exitingInstruction } from "./guest_code.ts";
@@ -37,11 +38,12 @@ const CONTROL = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}]/gu;
  */
 export function statePage(machine: StoppedCpu): string {
   const end = repeatedEnd(machine);
-  // Of a guest that has shut down the machine on which it was run once more has the registers.
-  const shown = isShutDown(machine) && end !== undefined && "cpu" in end ? end.cpu : machine;
+  // Of a guest that has shut down, or was not entered, the machine on which it was run once more has the registers.
+  const isElsewhere = isShutDown(machine) || isAt(machine, "FAIL_ENTRY");
+  const shown = isElsewhere && end !== undefined && "cpu" in end ? end.cpu : machine;
   return [
     () => replayLines(machine),
-    () => explanation(machine),
+    () => explanation(machine, shown),
     () => chain(machine, end),
     () => place(shown, end),
     () => tripleFault(machine, shown),
@@ -70,8 +72,12 @@ export function pageOfRepeat(machine: StoppedCpu, found: Postmortem): string {
     .join("\n");
 }
 
-function isShutDown({ lastExit, isAtExit }: StoppedCpu): boolean {
-  return lastExit?.reason === "SHUTDOWN" && isAtExit;
+function isAt({ lastExit, isAtExit }: StoppedCpu, ...reasons: readonly Exit["reason"][]): boolean {
+  return lastExit !== undefined && isAtExit && reasons.includes(lastExit.reason);
+}
+
+function isShutDown(machine: StoppedCpu): boolean {
+  return isAt(machine, "SHUTDOWN");
 }
 
 /** Whether it stands where it should not: not where it waits, or where its fault catcher has said what was wrong. */
@@ -86,11 +92,9 @@ function repeatedEnd(machine: StoppedCpu): PostmortemResult | undefined {
   const { lastExit, isAtExit } = machine;
   if (!mayHaveStrayed(machine)) return undefined;
   try {
-    if (isOutsideImage(machine)) return postmortemOf(machine);
-    const isAtEnd = lastExit !== undefined && isAtExit;
-    return isAtEnd && (isShutDown(machine) || isWorthARun(machine))
-      ? postmortemOf(machine)
-      : undefined;
+    const isWorth = isAt(machine, "SHUTDOWN", "INTERNAL_ERROR", "FAIL_ENTRY") ||
+      isOutsideImage(machine) || lastExit !== undefined && isAtExit && isWorthARun(machine);
+    return isWorth ? postmortemOf(machine) : undefined;
   } catch (error) {
     return { obstacle: error instanceof Error ? error.message.split("\n")[0] : String(error) };
   }
@@ -100,7 +104,8 @@ function repeatedEnd(machine: StoppedCpu): PostmortemResult | undefined {
 function chain(machine: StoppedCpu, end: PostmortemResult | undefined): string[] {
   const found = end !== undefined && "cpu" in end ? end : undefined;
   if (isShutDown(machine)) return found === undefined ? [] : whatHappened(found);
-  return isReset(machine) || !mayHaveStrayed(machine) ? [] : whatIsOdd(machine, found);
+  const isTold = isReset(machine) || isAt(machine, "FAIL_ENTRY") || !mayHaveStrayed(machine);
+  return isTold ? [] : whatIsOdd(machine, found);
 }
 
 function repeatLines({ log }: StoppedCpu, end: PostmortemResult | undefined): string[] {
@@ -136,10 +141,9 @@ function attempt(section: () => string[]): string[] {
   }
 }
 
-/** Why KVM, or the CPU, could not go on. */
-function explanation(machine: StoppedCpu): string[] {
-  const { lastExit, isAtExit } = machine;
-  return lastExit === undefined || !isAtExit ? [] : explainExit(machine, lastExit);
+/** Why KVM, or the CPU, could not go on, with the registers of the CPU that is shown. */
+function explanation({ lastExit, isAtExit }: StoppedCpu, shown: StoppedCpu): string[] {
+  return lastExit === undefined || !isAtExit ? [] : explainExit(shown, lastExit);
 }
 
 /** @param end What a repeated run shows, where there was one. */

@@ -53,5 +53,5 @@ export interface StoppedCpu {
   /** By what seed the machine's CPUs are interleaved, if they are. */
   readonly interleaving: { readonly seed: number; readonly instructions?: number } | undefined;
   /** The levels of KVM under the machine. */
-  readonly kvm: { readonly vcpu: Pick<Vcpu, "registers"> };
+  readonly kvm: { readonly vcpu: Pick<Vcpu, "registers" | "events"> };
 }

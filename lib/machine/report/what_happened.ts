@@ -1,5 +1,6 @@
 import {
   explainIncident,
+  explainRefusal,
   explainStop,
   isWorthRepeating,
 } from "../../x86/diagnosis/explain_incident.ts";
@@ -13,6 +14,9 @@ import { CodeView } from "./guest_code.ts";
 import { symbolName } from "./place_names.ts";
 import type { Postmortem } from "./postmortem.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
+
+/** The vector of NMI# (Intel SDM Vol. 3A, 6.7). */
+const NMI = 2;
 
 /** Columns of a finding's text. */
 const COLUMNS = 100;
@@ -30,7 +34,15 @@ export function whatHappened({ cpu, incident, hasStrayed }: Postmortem): string[
  */
 export function whatIsOdd(cpu: StoppedCpu, repeated: Postmortem | undefined): string[] {
   const stop = repeated?.incident ?? stopOf(cpu);
-  return section("what is odd", explainStop(stop, (linear) => nameOf(cpu, linear)));
+  const isRefused = cpu.isAtExit && cpu.lastExit?.reason === "INTERNAL_ERROR";
+  const explain = isRefused ? explainRefusal : explainStop;
+  return section(
+    isRefused ? "what happened" : "what is odd",
+    explain(
+      { ...stop, interrupt: stop.interrupt ?? eventOf(cpu) },
+      (linear) => nameOf(cpu, linear),
+    ),
+  );
 }
 
 /** Whether a repeated run of a guest that has not shut down is worth its time. */
@@ -73,6 +85,14 @@ function stopOf(cpu: StoppedCpu): Incident {
     // Nothing that depends on the vendor is asked about a guest that has not failed.
     vendor: "intel",
   };
+}
+
+/** The event that KVM was about to deliver. */
+function eventOf({ kvm: { vcpu } }: StoppedCpu): Incident["interrupt"] {
+  const { interrupt, nmi } = vcpu.events.getVcpuEvents();
+  if (nmi.injected !== 0) return { vector: NMI, source: "nmi" };
+  if (interrupt.injected === 0) return undefined;
+  return { vector: interrupt.nr, source: interrupt.soft === 0 ? "external" : "software" };
 }
 
 /** Whether a gate that leads there is one of those that a machine is booted with. */

@@ -5,7 +5,7 @@ import { type GuestView, SYSTEM_TYPES } from "./guest_view.ts";
 import type { Finding, FoundDescriptor, InterruptSource } from "./incident.ts";
 import { checkPages, linearAddressBits } from "./memory_rules.ts";
 import { GATE, type Gate, GATE_SIZE, isGate, LONG_GATE_SIZE, readGate } from "./gate.ts";
-import { handlerStack } from "./handler_stack.ts";
+import { frameWithoutMemory, handlerStack } from "./handler_stack.ts";
 import { nearestLabel } from "./nearest_label.ts";
 import { writersText } from "./history.ts";
 import { cause, raise, type Raised } from "./raised.ts";
@@ -36,7 +36,17 @@ export type Delivery =
   /** A handler is entered. */
   | { readonly handler: Handler }
   /** Another exception comes of it. */
-  | { readonly raised: Raised };
+  | { readonly raised: Raised }
+  /** What it takes lies where there is no memory: no rule says what comes of it. */
+  | { readonly stuck: Stuck };
+
+/** What a delivery reaches for where there is no memory. */
+interface Stuck {
+  /** What it is, and where: a clause. */
+  readonly reason: string;
+  /** The registers that it is found by. */
+  readonly registers: readonly string[];
+}
 
 const REAL_ENTRY = 4;
 const IN_IDT = 0x2;
@@ -93,17 +103,22 @@ function deliverByGate(view: GuestView, event: Event): Delivery {
     };
   }
   const unmapped = checkPages(view, linear, size, { implicit: true });
-  const bytes = unmapped === undefined ? view.read(linear, size) : undefined;
-  if (bytes === undefined) {
-    const code = unmapped?.errorCode ?? 0;
+  if (unmapped !== undefined) {
     return {
       raised: raise("#PF", `entry ${vector} of the IDT, at ${view.place(linear)}, is not mapped`, {
-        errorCode: code,
+        errorCode: unmapped.errorCode ?? 0,
         cr2: linear,
-        causes: [...meantTable(view, vector), ...unmapped?.causes ?? []],
+        causes: [...meantTable(view, vector), ...unmapped.causes],
         registers: ["idtr"],
       }),
     };
+  }
+  const bytes = view.read(linear, size);
+  if (bytes === undefined) {
+    const reason = `entry ${vector} of the IDT, at ${
+      view.place(linear)
+    }, lies where there is no memory`;
+    return { stuck: { reason, registers: ["idtr"] } };
   }
   const gate = readGate(bytes);
   const descriptor: FoundDescriptor = { table: "IDT", index: vector, linear, bytes };
@@ -212,6 +227,8 @@ function enterHandler(
   const { segment } = lookup.descriptor;
   const badStack = handlerStack(view, segment, gate, isLong, hasErrorCode(event));
   if (badStack !== undefined) return because(badStack);
+  const missing = frameWithoutMemory(view, segment, gate, isLong, hasErrorCode(event));
+  if (missing !== undefined) return { stuck: { reason: missing, registers: ["rsp"] } };
   const linear = isLong ? gate.offset : segment.base + gate.offset;
   const isOutside = isLong
     ? !isCanonical(gate.offset, linearAddressBits(view))
@@ -253,8 +270,10 @@ export function makesDoubleFault(first: number, second: number): boolean {
 export interface DeliveryChain {
   /** Each delivery that failed, with what was raised. */
   readonly failures: readonly { readonly vector: number; readonly raised: Raised }[];
-  /** Where the chain ends: in a handler, or in the shutdown. */
+  /** Where the chain ends: in a handler, where there is no memory, or, without these, in the shutdown. */
   readonly handler?: Handler;
+  /** See {@linkcode DeliveryChain.handler}. */
+  readonly stuck?: Stuck;
 }
 
 /** More deliveries than the rules allow in a row. */
@@ -269,6 +288,7 @@ export function deliveryChain(view: GuestView, first: Event): DeliveryChain {
     if ("handler" in delivery) {
       return { failures, handler: delivery.handler };
     }
+    if ("stuck" in delivery) return { failures, stuck: delivery.stuck };
     const { raised } = delivery;
     failures.push({ vector: event.vector, raised });
     const isException = event.source === undefined;

@@ -20,7 +20,7 @@ const VARYING = /entry \d+|vector \w+|\(bytes [^)]*\)|, at 0x.*?, is/g;
 /** The failures in words: why the first was not delivered, then what came of it. */
 export function describeChain(
   view: GuestView,
-  { failures, handler }: DeliveryChain,
+  { failures, handler, stuck }: DeliveryChain,
   first: Event,
   title: string,
 ): Finding[] {
@@ -48,6 +48,9 @@ export function describeChain(
     told.add(rule);
     name = isDouble ? "#DF" : nameOf(raised);
     source = undefined;
+  }
+  if (stuck !== undefined) {
+    findings.push({ kind: "delivery", text: `${name} cannot be delivered: ${stuck.reason}` });
   }
   if (handler !== undefined) {
     findings.push({

@@ -42,7 +42,7 @@ export function explainIncident(incident: Incident, names: NameOfAddress): Findi
 
 /**
  * What is odd about a guest that has stopped elsewhere than at an exception: at an exit that nobody answers, in an endless
- * run, at an instruction that KVM could not emulate. It never throws.
+ * run. It never throws.
  *
  * @param stopped The state in which it stands, right before an instruction.
  * @param names The names of linear addresses.
@@ -51,6 +51,29 @@ export function explainIncident(incident: Incident, names: NameOfAddress): Findi
 export function explainStop(stopped: Incident, names: NameOfAddress): Finding[] {
   const findings: Finding[] = [];
   attempt(findings, () => straying(new GuestView(stopped, names)));
+  return bounded(findings);
+}
+
+/**
+ * Why KVM could not carry out the instruction at which a guest has stopped: the exception, or the event, that could not be
+ * delivered, where the instruction raises one or one was being delivered; else what is odd. It never throws.
+ */
+export function explainRefusal(stopped: Incident, names: NameOfAddress): Finding[] {
+  const view = new GuestView(stopped, names);
+  const findings: Finding[] = [];
+  attempt(findings, () => {
+    const raised = raisedBy(view);
+    const { interrupt, instruction } = stopped;
+    const isEvent = interrupt !== undefined || INT_OPCODE.test(instruction.text);
+    if (raised === undefined && !isEvent) return [];
+    return [
+      openingOf(view, raised),
+      ...raised?.causes ?? [],
+      ...historyOf(view, raised),
+      ...deliveryOf(view, raised),
+    ];
+  });
+  if (findings.length === 0) attempt(findings, () => straying(view));
   return bounded(findings);
 }
 
@@ -290,10 +313,12 @@ function deliveryOf(view: GuestView, raised: Raised | undefined): Finding[] {
     ? nameOf(raised)
     : `Vector ${event.vector}`;
   const chain = deliveryChain(view, event);
-  const idtr = chain.failures.some(({ raised: { registers } }) => registers.includes("idtr"));
   const findings = describeChain(view, chain, event, title);
-  if (idtr) findings.push({ kind: "delivery", text: sinceWhen(view, "idtr") });
-  const others = new Set(chain.failures.flatMap(({ raised: { registers } }) => registers));
+  const others = new Set([
+    ...chain.failures.flatMap(({ raised: { registers } }) => registers),
+    ...chain.stuck?.registers ?? [],
+  ]);
+  if (others.has("idtr")) findings.push({ kind: "delivery", text: sinceWhen(view, "idtr") });
   for (const name of others) {
     if (name !== "idtr" && name !== "gdtr" && lastWriter(view, name) !== undefined) {
       findings.push({ kind: "delivery", text: sinceWhen(view, name) });

@@ -23,25 +23,13 @@ export function handlerStack(
   isLong: boolean,
   pushesCode: boolean,
 ): Raised | undefined {
-  const target = code.type & TYPE.conforming ? view.cpl : code.dpl;
-  const switches = target < view.cpl || (isLong && gate.ist !== 0);
-  if (switches) {
+  const target = targetLevel(view, code);
+  if (switchesStack(view, code, gate, isLong)) {
     const raised = isLong ? longStack(view, target, gate.ist) : protectedStack(view, target);
     return raised && { ...raised, causes: [...raised.causes, ...taskState(view)] };
   }
-  const width = stackBits(view.incident);
-  const slot = isLong ? 8 : gate.type === GATE.interrupt || gate.type === GATE.trap ? 4 : 2;
-  const slots = (isLong ? FRAME_SLOTS : SHORT_FRAME_SLOTS) + (pushesCode ? 1 : 0);
-  const top = BigInt.asUintN(width, view.incident.registers.rsp);
-  const aligned = isLong ? top - top % 16n : top;
-  const offset = BigInt.asUintN(width, aligned - BigInt(slot * slots));
-  const raised = checkAccess(view, {
-    segment: "ss",
-    offset,
-    size: slot * slots,
-    write: true,
-    isStack: true,
-  });
+  const { top, ...frame } = frameOf(view, gate, isLong, pushesCode);
+  const raised = checkAccess(view, { segment: "ss", ...frame, write: true, isStack: true });
   if (raised === undefined) return undefined;
   const { ss } = view.special;
   return {
@@ -51,6 +39,45 @@ export function handlerStack(
     }: ${raised.reason}`,
     registers: ["rsp", ...raised.registers],
   };
+}
+
+/**
+ * That the frame would lie where there is no memory, as a clause; undefined where it does not, or the stack is another than
+ * that which is there.
+ */
+export function frameWithoutMemory(
+  view: GuestView,
+  code: Segment,
+  gate: Gate,
+  isLong: boolean,
+  pushesCode: boolean,
+): string | undefined {
+  if (switchesStack(view, code, gate, isLong)) return undefined;
+  const { top, offset, size } = frameOf(view, gate, isLong, pushesCode);
+  const linear = view.linearOf("ss", offset);
+  if (view.read(linear, size) !== undefined) return undefined;
+  const { ss } = view.special;
+  return `its frame would lie at ${view.place(linear)}, by SS:rSP ${hex(ss.selector, 4)}:${
+    hex(top)
+  }, where there is no memory`;
+}
+
+function targetLevel(view: GuestView, code: Segment): number {
+  return code.type & TYPE.conforming ? view.cpl : code.dpl;
+}
+
+function switchesStack(view: GuestView, code: Segment, gate: Gate, isLong: boolean): boolean {
+  return targetLevel(view, code) < view.cpl || (isLong && gate.ist !== 0);
+}
+
+/** Where the frame would lie in the stack that is there, of how many bytes. */
+function frameOf(view: GuestView, gate: Gate, isLong: boolean, pushesCode: boolean) {
+  const width = stackBits(view.incident);
+  const slot = isLong ? 8 : gate.type === GATE.interrupt || gate.type === GATE.trap ? 4 : 2;
+  const size = slot * ((isLong ? FRAME_SLOTS : SHORT_FRAME_SLOTS) + (pushesCode ? 1 : 0));
+  const top = BigInt.asUintN(width, view.incident.registers.rsp);
+  const aligned = isLong ? top - top % 16n : top;
+  return { top, size, offset: BigInt.asUintN(width, aligned - BigInt(size)) };
 }
 
 function longStack(view: GuestView, level: number, ist: number): Raised | undefined {
