@@ -86,11 +86,9 @@ export class StrictCheck {
     if (at === undefined) return undefined;
     const steps = moments.slice(0, at + 1);
     putBack(run.cpu, moments[at]);
-    const incident = incidentOf(run.cpu, {
-      moments: steps,
-      interrupt: undefined,
-      exception: undefined,
-    });
+    const nothing = { interrupt: undefined, exception: undefined };
+    const { bootRegisters } = this.#what.original.cpus[0];
+    const incident = incidentOf(run.cpu, { moments: steps, ...nothing }, bootRegisters);
     return {
       cpu: run.cpu,
       incident,

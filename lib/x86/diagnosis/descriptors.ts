@@ -119,8 +119,15 @@ export function describeGdt(view: GuestView): string {
 /**
  * What is odd about the descriptor that a segment register was loaded from: a base where the other segments have none, a
  * limit that does not reach as far as theirs.
+ *
+ * @param exceeded Whether something lies beyond its limit.
  */
-export function oddities(view: GuestView, name: string, segment: Segment): Finding[] {
+export function oddities(
+  view: GuestView,
+  name: string,
+  segment: Segment,
+  exceeded = false,
+): Finding[] {
   if (view.hasRealSegments || segment.unusable || (segment.selector & ~RPL) === 0) return [];
   const { cs, ss, ds, es } = view.special;
   const listed = tableEntries(view).filter((each) => each.segment.s === 1 && each.segment.present)
@@ -137,6 +144,10 @@ export function oddities(view: GuestView, name: string, segment: Segment): Findi
     }),
   ];
   const { base, limit, g, l, db } = segment;
+  const flat = others.some((each) => each.limit === FLAT_LIMIT);
+  if (exceeded && !flat && !g) {
+    return finding(`Its limit counts bytes, as G is 0: the segment has ${hex(limit + 1)} of them`);
+  }
   if (name === "CS" && view.efer("lma") && !l && !db) {
     return finding("It is 16-bit code in long mode: with L = 1 (bit 53) it would be 64-bit code");
   }
@@ -146,7 +157,6 @@ export function oddities(view: GuestView, name: string, segment: Segment): Findi
   if (base !== 0n && others.length > 0 && others.every((each) => each.base === 0n)) {
     return finding("The other segments have base 0: the bytes of its base are probably wrong");
   }
-  const flat = others.some((each) => each.limit === FLAT_LIMIT);
   if (limit !== FLAT_LIMIT && flat) {
     return finding(
       g || limit !== FLAT_LIMIT >>> LIMIT_SHIFT

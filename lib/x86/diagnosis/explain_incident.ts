@@ -99,14 +99,18 @@ function attempt(findings: Finding[], part: () => readonly Finding[]): void {
   }
 }
 
-/** What must not be told twice: that a table is empty, by walks to different addresses. */
+/** What must not be told twice: what a segment register holds; that a table is empty, by walks to different addresses. */
 function subjectOf({ kind, walk, text }: Finding): string {
+  const segment = SEGMENT_TOLD.exec(text)?.[0];
+  if (kind === "cause" && segment !== undefined) return segment;
   const last = walk?.levels.at(-1);
   if (kind !== "cause" || last === undefined || !text.startsWith("linear ")) return text;
   return `${last.level} ${last.gpa - last.gpa % TABLE_SIZE} ${last.present}`;
 }
 
 const TABLE_SIZE = 4096;
+/** How a finding about the descriptor of a segment register begins. */
+const SEGMENT_TOLD = /^[C-GS]S = 0x[\da-f]+: /;
 
 function bounded(findings: readonly Finding[]): Finding[] {
   const told = new Set<string>();

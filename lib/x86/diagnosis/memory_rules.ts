@@ -49,9 +49,9 @@ export function checkSegment(view: GuestView, access: Access): Raised | undefine
   const segment = view.special[name];
   const errorCode = view.mode === "real" ? {} : { errorCode: 0 };
   const title = `${name.toUpperCase()} = ${hex(segment.selector, 4)}`;
-  const details = () => ({
+  const details = (exceeded = false) => ({
     ...errorCode,
-    causes: oddities(view, name.toUpperCase(), segment),
+    causes: oddities(view, name.toUpperCase(), segment, exceeded),
     registers: [name],
   });
   if (!view.hasRealSegments) {
@@ -83,7 +83,7 @@ export function checkSegment(view: GuestView, access: Access): Raised | undefine
     `${title} has base ${hex(segment.base)}, limit ${hex(segment.limit, 2)}; ${bytes} ${
       size === 1 ? "lies" : "lie"
     } outside`,
-    { ...details(), registers: [name] },
+    details(true),
   );
 }
 

@@ -1,5 +1,5 @@
 import { asm, boot, type Machine, requires } from "@vmexit/vmexit";
-import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
 import { InputRecord } from "../../../lib/machine/exits/input_record.ts";
 import { type Postmortem, postmortemOf } from "../../../lib/machine/report/postmortem.ts";
 
@@ -17,67 +17,6 @@ function obstacle(vm: Machine): string {
   const result = postmortemOf(vm)!;
   assert("obstacle" in result, "it was repeated");
   return result.obstacle;
-}
-
-/** The guests of guests/reported that shut down: where, by which line, and how far behind the latest exit. */
-const CASES = [
-  {
-    name: "mov_to_cs",
-    at: 0x7c39n,
-    text: "mov cs,eax",
-    line: 13,
-    steps: 8,
-    cr0: 0x31n,
-    why: /#UD at 0008:7c39, `mov cs, eax`/,
-  },
-  {
-    name: "page_directory_entry",
-    at: 0x7c89n,
-    text: "",
-    line: 34,
-    steps: 3,
-    cr0: 0x80000031n,
-    why: /PDE\[0\] at 0x8000 should probably be 0x00009003/,
-  },
-  {
-    name: "iretq_stale_ss",
-    at: 0x7d0bn,
-    text: "iretq",
-    line: 30,
-    steps: 0,
-    cr0: 0x80000031n,
-    why: /#GP\(0x10\) at 0x7d0b.* SS = 0x0010/,
-  },
-  {
-    name: "sse_not_enabled",
-    at: 0x7c43n,
-    text: "movsd xmm0,qword [dword 0x7c70]",
-    line: 19,
-    steps: 0,
-    cr0: 0x31n,
-    why: /CR4\.OSFXSR = 0/,
-  },
-] as const;
-
-for (const { name, at, text, line, steps, cr0, why } of CASES) {
-  Deno.test(
-    requires(STEPS, `a triple fault is run once more, up to its instruction: ${name}`),
-    () => {
-      const guest = asm.file(`../../../guests/reported/${name}.asm`);
-      using vm = boot(guest, { mode: "real", origin: 0x7c00, memory: "8M" });
-      const { message } = assertThrows(() => vm.run(), Error, "it triple-faulted");
-      const { incident, stepCount, doubt } = found(vm);
-      assertEquals(
-        [incident.instruction.linear, incident.instruction.text, stepCount, doubt],
-        [at, text, steps, undefined],
-      );
-      assertEquals(incident.specialRegisters.cr0, cr0);
-      assertStringIncludes(message, `guest at 0x${at.toString(16)} in `);
-      assertStringIncludes(message, `${name}.asm:${line}`);
-      assertStringIncludes(message, "registers that changed since boot");
-      assertMatch(message, why);
-    },
-  );
 }
 
 Deno.test(requires(STEPS, "the interrupt that came before the IDT is named"), () => {
