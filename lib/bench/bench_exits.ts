@@ -1,6 +1,6 @@
 import { EXIT_REASON } from "../kvm/abi/exit_reasons.ts";
 import { ExitRecorder } from "../machine/exits/exit_log.ts";
-import type { Machine } from "../machine/machine.ts";
+import { Machine } from "../machine/machine.ts";
 import { fromCaller } from "../machine/run/run_errors.ts";
 import type { RunOptions } from "../machine/run/run_options.ts";
 import { hex } from "../x86/hex.ts";
@@ -106,7 +106,8 @@ function nameOf(
  * @param options As of {@linkcode Machine.run}.
  * @returns Results as `vmexit bench --save` has them, a benchmark for each kind, the most frequent first: for
  *   {@linkcode resultsTable}, and as JSON for a file. Of a kind that came more often than 2^20 times, of the latest.
- * @throws As {@linkcode Machine.run} does; {@linkcode TypeError} when the guest made fewer than two exits.
+ * @throws As {@linkcode Machine.run} does; {@linkcode TypeError} when `vm` is no machine, or the guest made fewer than two
+ *   exits.
  *
  * @example
  * ```ts no-eval
@@ -127,32 +128,35 @@ function nameOf(
  * ```
  */
 export function benchExits(vm: Machine, options: RunOptions = {}): Results {
-  const { log } = vm;
-  if (!(log instanceof ExitRecorder)) throw new TypeError("Cannot time exits: vm.log is no log");
-  const times = new ExitTimes();
-  const date = new Date().toISOString();
-  {
-    using _observation = fromCaller(benchExits, () => log.observe(times));
-    fromCaller(benchExits, () => vm.run(options));
-  }
-  const benchmarks = times.kinds.map(measurement)
-    .sort((a, b) => b.nanoseconds.count - a.nanoseconds.count);
-  if (benchmarks.length === 0) {
-    fromCaller(benchExits, () => {
+  return fromCaller(benchExits, () => {
+    const times = new ExitTimes();
+    const date = new Date().toISOString();
+    {
+      using _observation = logOf(vm).observe(times);
+      vm.run(options);
+    }
+    const benchmarks = times.kinds.map(measurement)
+      .sort((a, b) => b.nanoseconds.count - a.nanoseconds.count);
+    if (benchmarks.length === 0) {
       throw new TypeError(
         "Cannot say how long an exit took: the guest made only one, and an exit's time ends when the next comes",
       );
-    });
-  }
-  const { deno, v8 } = Deno.version;
-  return {
-    format: FORMAT,
-    version: FORMAT_VERSION,
-    date,
-    clock: clockInUse(),
-    fingerprint: fingerprint({ deno, v8 }, undefined),
-    benchmarks,
-  };
+    }
+    const { deno, v8 } = Deno.version;
+    return {
+      format: FORMAT,
+      version: FORMAT_VERSION,
+      date,
+      clock: clockInUse(),
+      fingerprint: fingerprint({ deno, v8 }, undefined),
+      benchmarks,
+    };
+  });
+}
+
+function logOf(vm: unknown): ExitRecorder {
+  if (vm instanceof Machine && vm.log instanceof ExitRecorder) return vm.log;
+  throw new TypeError(`Cannot time the exits of ${vm}: give a machine, as boot() returns it`);
 }
 
 function measurement({ name, samples }: Kind): Measurement {

@@ -1,6 +1,12 @@
 import type { MachineMemory } from "./machine_memory.ts";
 import type { Bucket } from "./histogram.ts";
-import type { Clock, Comparison, Measurement } from "./results.ts";
+import {
+  type Clock,
+  type Comparison,
+  isMeasured,
+  type Measurement,
+  type Results,
+} from "./results.ts";
 
 const UNITS = [
   { name: "ns", nanoseconds: 1 },
@@ -103,12 +109,37 @@ export function comparisonRows(comparisons: readonly Comparison[]): string[][] {
 }
 
 const KIB = 1024;
+const NANOSECONDS_PER_SECOND = 1e9;
 
-/** What a machine takes of memory, as a sentence. */
-export function memoryNote({ machines, process, kernel }: MachineMemory): string {
-  const size = (bytes: number) => `${Math.round(bytes / KIB).toLocaleString("en")} KiB`;
+/** Benchmarks that are of a whole machine, and what each does with it. */
+const OF_MACHINES = {
+  machine: "made, run to HLT and disposed",
+  reset: "reset and run to HLT",
+} as const;
+
+/** How many machines there are in a second, by medians, and what one takes of memory: a sentence each. */
+export function notesOnMachines({ benchmarks, clock, machineMemory }: Results): string[] {
+  const rates = Object.entries(OF_MACHINES).flatMap(([machine, what]) =>
+    benchmarks.filter(isMeasured).filter(({ name }) => name === machine)
+      .map(({ nanoseconds: { p50 } }) => `${whole(NANOSECONDS_PER_SECOND / p50)} ${what}`)
+  );
+  const period = clock === "instructions"
+    ? `${whole(NANOSECONDS_PER_SECOND)} instructions`
+    : "second";
+  return [
+    ...rates.length === 0 ? [] : [`Machines per ${period}: ${rates.join("; ")}.`],
+    ...machineMemory === undefined ? [] : [memoryNote(machineMemory)],
+  ];
+}
+
+function memoryNote({ machines, process, kernel }: MachineMemory): string {
+  const size = (bytes: number) => `${whole(bytes / KIB)} KiB`;
   const ofKernel = kernel === undefined ? "" : ` and ${size(kernel)} of the kernel`;
   return `A machine of one page takes ${
     size(process)
   } of this process${ofKernel} (mean of ${machines}).`;
+}
+
+function whole(value: number): string {
+  return Math.round(value).toLocaleString("en");
 }

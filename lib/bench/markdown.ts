@@ -6,7 +6,7 @@ import {
   comparisonRows,
   digits,
   duration,
-  memoryNote,
+  notesOnMachines,
   uncertainty,
 } from "./format.ts";
 import { isMeasured, type Results } from "./results.ts";
@@ -38,7 +38,7 @@ export function markdown(results: Results, changes?: readonly Change[]): string 
       ]));
     }
   }
-  if (results.machineMemory !== undefined) parts.push(memoryNote(results.machineMemory));
+  parts.push(...notesOnMachines(results));
   if (results.comparisons !== undefined) parts.push(rows(comparisonRows(results.comparisons)));
   parts.push(folded(
     "All figures",

@@ -48,10 +48,16 @@ export const QUICK: Effort = {
 
 /**
  * The same on the instruction clock: figures repeat there, so that what is counted longer says no more; and the clock leaps
- * whenever the machine waits for its disk, so that a limit says little.
+ * whenever the machine waits for its disk, so that a limit says little. An instruction that costs an emulator much, such as
+ * one that empties its TLB, is one like any other to that clock: a batch is no longer than it must be.
  */
 export function byInstructions(effort: Effort): Effort {
-  return { ...effort, duration: effort.duration / 10, limit: effort.limit * 10 };
+  return {
+    ...effort,
+    batch: effort.batch / 10,
+    duration: effort.duration / 10,
+    limit: effort.limit * 10,
+  };
 }
 
 /** A batch is so many times as long as what the clock cannot tell apart: an error of a thousandth. */
@@ -96,7 +102,7 @@ export function clockGrain(now: () => number = () => performance.now()): number 
 export interface MeasureOptions {
   /** How long it may take. */
   readonly effort: Effort;
-  /** See {@linkcode clockGrain}. */
+  /** Of the host's clock: see {@linkcode clockGrain}. */
   readonly grain: number;
   /** Ends it. */
   readonly signal?: AbortSignal;
@@ -133,7 +139,7 @@ async function figures(
   const turns = new Turns(signal);
   const began = performance.now();
   const isLate = () => performance.now() > began + effort.limit;
-  const least = Math.max(effort.batch * NANOSECONDS_PER_MILLISECOND, GRAINS * grain);
+  const least = Math.max(effort.batch * NANOSECONDS_PER_MILLISECOND, GRAINS * (run.grain ?? grain));
   const warm = new WarmUp();
   let operations = 1;
   let quickestTry = 0;

@@ -6,7 +6,7 @@ import {
   comparisonRows,
   digits,
   duration,
-  memoryNote,
+  notesOnMachines,
   sparkline,
   uncertainty,
 } from "./format.ts";
@@ -126,7 +126,8 @@ export function resultsTable(results: Results, terminal: Terminal = PLAIN): stri
   }
   const note = CLOCK_NOTES[results.clock];
   if (note !== undefined) lines.push("", paint(note, "yellow"));
-  if (results.machineMemory !== undefined) lines.push("", memoryNote(results.machineMemory));
+  const notes = notesOnMachines(results);
+  if (notes.length > 0) lines.push("", ...notes);
   if (results.comparisons !== undefined) {
     lines.push("", ...aligned(comparisonRows(results.comparisons)));
   }

@@ -1,3 +1,4 @@
+import { resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { parseArgs } from "node:util";
 import {
@@ -98,6 +99,10 @@ function readOptions(args: readonly string[]) {
       `Cannot take ${positionals[0]} as a benchmark: name a module, such as bench/exits_bench.ts`,
     );
   }
+  const { save, html } = values;
+  if (save !== undefined && html !== undefined && resolve(save) === resolve(html)) {
+    throw new TypeError(`Cannot write results and report to the same file ${html}`);
+  }
   if (values.json && values.markdown) {
     throw new TypeError("Cannot print both JSON and Markdown: leave --json or --markdown out");
   }
@@ -134,13 +139,27 @@ async function benchSuite(options: BenchOptions, context: CommandContext): Promi
     if (before !== undefined) checkComparable(before, on, baseline!);
   });
   const changes = before && compareResults(before, results, baseline!, threshold);
-  save?.write(json(results));
+  // First what costs nothing: a disk that is full must not take what was measured for minutes.
+  print(options, results, changes);
+  const code = conclude(results, changes, threshold);
+  const written = [save === undefined || isWritten(save, json(results), context)];
   if (html !== undefined) {
     const { htmlReport } = await import("../bench/report/html_report.ts");
-    html.write(await htmlReport(results, before, changes));
+    written.push(isWritten(html, await htmlReport(results, before, changes), context));
   }
-  print(options, results, changes);
-  return conclude(results, changes, threshold);
+  return written.includes(false) ? 1 : code;
+}
+
+/** Writes a file; one that cannot be written is told, and keeps no other from being written. */
+function isWritten(file: OutputFile, text: string, { progress }: CommandContext): boolean {
+  try {
+    file.write(text);
+    return true;
+  } catch (error) {
+    if (!(error instanceof OutputError)) throw error;
+    progress.note(error.message);
+    return false;
+  }
 }
 
 /**

@@ -36,11 +36,12 @@ export type SaidOfSuite =
  * Those whose name or group has the text, or matches the expression: `--filter /^pio_/`, as `deno bench` has it.
  *
  * @throws {RangeError} When there is none.
+ * @throws {TypeError} When the expression is none.
  */
 export function filtered(filter: string | undefined): readonly Benchmark[] {
   if (filter === undefined) return suite;
   const expression = /^\/(.*)\/$/.exec(filter)?.[1];
-  const pattern = expression === undefined ? undefined : new RegExp(expression);
+  const pattern = expression === undefined ? undefined : compiled(expression, filter);
   const found = suite.filter(({ name, group }) =>
     [name, group].some((text) => pattern?.test(text) ?? text.includes(filter))
   );
@@ -48,6 +49,16 @@ export function filtered(filter: string | undefined): readonly Benchmark[] {
   throw new RangeError(
     `Cannot find a benchmark by --filter ${filter}: vmexit bench --list names them`,
   );
+}
+
+function compiled(expression: string, filter: string): RegExp {
+  try {
+    return new RegExp(expression);
+  } catch (cause) {
+    throw new TypeError(`Cannot take ${filter} as --filter: ${(cause as Error).message}`, {
+      cause,
+    });
+  }
 }
 
 /**

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
+import { localPath } from "../guest/call_site.ts";
 import { UNFINISHED_ENDING, writeWhole } from "../guest/write_whole.ts";
 
 /** An input in a folder. */
@@ -20,9 +20,12 @@ const FAILURES = "failures";
 export class Corpus {
   readonly #folder: string | undefined;
 
-  /** @param folder Where they are; undefined for a corpus that is not kept. */
+  /**
+   * @param folder Where they are; undefined for a corpus that is not kept.
+   * @throws {TypeError} When it is neither a path nor a `file:` URL.
+   */
   constructor(folder: string | URL | undefined) {
-    this.#folder = folder instanceof URL ? fileURLToPath(folder) : folder;
+    this.#folder = folder === undefined ? undefined : localPath(folder, "", "a corpus");
   }
 
   /**

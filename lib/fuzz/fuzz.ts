@@ -3,7 +3,7 @@ import { HostError } from "../ffi/errors.ts";
 import { permittedEnvironment } from "../guest/cache_folder.ts";
 import { atCaller } from "../guest/call_site.ts";
 import { KvmError } from "../kvm/errors.ts";
-import { inputsOf, type Machine } from "../machine/machine.ts";
+import { inputsOf, Machine } from "../machine/machine.ts";
 import { inputText } from "../machine/snapshot/inputs.ts";
 import { checkOptions, type NamesOf } from "../x86/defined_entries.ts";
 import { SplitMix32 } from "../x86/split_mix.ts";
@@ -124,8 +124,8 @@ const CONSTANT = /'([^']{1,8})'|"([^"]{1,8})"|\b0x([0-9a-f]{1,8})\b|\b(\d{1,10})
  *   at once.
  * @returns What it has shown, where nothing has failed.
  * @throws {FuzzError} When inputs fail.
- * @throws {TypeError} When there are no seeds, the machine was booted without `coverage` and is to be hunted in, or `body`
- *   does not run the guest.
+ * @throws {TypeError} When there are no seeds, the machine was booted without `coverage` and is to be hunted in, `body`
+ *   does not run the guest, or an option is of another type.
  * @throws {RangeError} When an input is longer than `maxLength`, or a number is none.
  * @throws {Error} When the corpus cannot be read or written.
  *
@@ -157,7 +157,7 @@ export function fuzz(
   options: FuzzOptions,
 ): FuzzResult {
   return atCaller(fuzz, () => {
-    const result = new Hunt(vm, body, checked(body, options)).run();
+    const result = new Hunt(vm, body, checked(vm, body, options)).run();
     if (result.failures.length > 0) throw new FuzzError(result);
     return result;
   });
@@ -170,15 +170,18 @@ interface Settings extends FuzzOptions {
   readonly seed: number;
 }
 
-function checked(body: unknown, options: FuzzOptions): Settings {
+function checked(vm: unknown, body: unknown, options: FuzzOptions): Settings {
   checkOptions("fuzz", options, NAMES);
+  if (!(vm instanceof Machine)) {
+    throw new TypeError(`Cannot fuzz ${vm}: give a machine, as boot() returns it`);
+  }
   if (typeof body !== "function") {
     throw new TypeError(
       `Cannot fuzz ${typeof body}: give a function that gives the guest its input, runs it and asserts`,
     );
   }
   const settings = { runs: 0, time: Infinity, seed: 0, ...options, ...asked() };
-  const { seeds, maxLength, runs, time, seed } = settings;
+  const { seeds, maxLength, dictionary = [], runs, time, seed } = settings;
   if (!Array.isArray(seeds) || seeds.length === 0) {
     throw new TypeError(
       "Cannot fuzz without seeds: give at least one input that the guest is known to take",
@@ -193,7 +196,29 @@ function checked(body: unknown, options: FuzzOptions): Settings {
   if (!(time > 0)) {
     throw new RangeError(`Cannot fuzz for ${String(time)} seconds: give more than 0`);
   }
+  for (const input of seeds) {
+    if (!(input instanceof Uint8Array)) {
+      throw new TypeError(
+        `Cannot fuzz with a seed of type ${typeof input}: give bytes, such as new TextEncoder().encode("help")`,
+      );
+    }
+    checkLength(input, maxLength, "a seed");
+  }
+  if (!Array.isArray(dictionary)) {
+    throw new TypeError(`Cannot fuzz with words of type ${typeof dictionary}: give a list`);
+  }
+  for (const word of dictionary) {
+    if (typeof word === "string" || word instanceof Uint8Array) continue;
+    throw new TypeError(`Cannot fuzz with a word of type ${typeof word}: give a text or bytes`);
+  }
   return settings;
+}
+
+function checkLength({ length }: Uint8Array, maxLength: number, what: string): void {
+  if (length <= maxLength) return;
+  throw new RangeError(
+    `Cannot try ${what}: it has ${length} bytes, and the guest's buffer (maxLength) ${maxLength}`,
+  );
 }
 
 /** What `vmexit fuzz` asks for. */
@@ -286,12 +311,7 @@ class Hunt {
   }
 
   #tryKnown(input: Uint8Array<ArrayBuffer>, name: string, path?: string): void {
-    const { maxLength } = this.#settings;
-    if (input.length > maxLength) {
-      throw new RangeError(
-        `Cannot try ${name}: it has ${input.length} bytes, and the guest's buffer (maxLength) ${maxLength}`,
-      );
-    }
+    checkLength(input, this.#settings.maxLength, name);
     const failure = this.#attempt(input);
     if (failure === undefined) return void this.#inputs.push(input);
     const what = this.#whatFailed(failure.error);

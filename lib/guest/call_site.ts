@@ -81,8 +81,9 @@ export function atCaller<Result>(callee: Function, body: () => Result): Result {
  * @throws {TypeError} When `path` is neither a path nor a `file:` URL.
  */
 export function localPath(path: string | URL, folder: string, what: string): string {
-  if (typeof path !== "string" && !(path instanceof URL)) {
-    throw new TypeError(`Cannot use ${path} as ${what}: give a path or a file: URL`);
+  if (path === "" || typeof path !== "string" && !(path instanceof URL)) {
+    const given = path === "" ? '""' : String(path);
+    throw new TypeError(`Cannot use ${given} as ${what}: give a path or a file: URL`);
   }
   if (typeof path === "string" && !URL_SCHEME.test(path)) return resolve(folder, path);
   const url = new URL(path);

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { asm, boot, type Machine } from "@vmexit/vmexit";
+import { asm, boot, type Machine, TimeLimitError } from "@vmexit/vmexit";
 import { benchExits, resultsTable } from "@vmexit/vmexit/bench";
 import { isMeasured, parseResults } from "../../lib/bench/results.ts";
 import { recorded } from "../../lib/bench/histogram.ts";
@@ -111,6 +111,25 @@ Deno.test("what cannot be timed is refused at the test's line, and the machine i
   assertEquals(again, 1);
   vm[Symbol.dispose]();
   assertThrows(() => benchExits(vm), TypeError, "disposed");
+});
+
+for (const wrong of [undefined, null, 5, {}, { log: {} }]) {
+  Deno.test(`exits of ${JSON.stringify(wrong)} are not timed, since it is no machine`, () => {
+    const error = assertThrows(
+      () => benchExits(wrong as Machine),
+      TypeError,
+      `Cannot time the exits of ${wrong}: give a machine, as boot() returns it`,
+    );
+    const first = error.stack?.split("\n").find((line) => line.startsWith("    at "));
+    assert(first?.includes("bench_exits_test.ts"), error.stack);
+  });
+}
+
+Deno.test("a guest that never exits is ended by its time limit, at the test's line", () => {
+  using vm = boot(asm`jmp $`, { timeout: 50 });
+  const error = assertThrows(() => benchExits(vm), TimeLimitError);
+  const first = error.stack?.split("\n").find((line) => line.startsWith("    at "));
+  assert(first?.includes("bench_exits_test.ts"), error.stack);
 });
 
 Deno.test("the option timeExits notes in the log when each exit came", () => {

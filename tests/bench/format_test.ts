@@ -4,11 +4,12 @@ import {
   change,
   digits,
   duration,
+  notesOnMachines,
   sparkline,
   uncertainty,
 } from "../../lib/bench/format.ts";
 import { summarize } from "../../lib/bench/statistics.ts";
-import { around, measured } from "./results.ts";
+import { around, measured, resultsOf } from "./results.ts";
 
 Deno.test("figures have three digits", () => {
   const cases: readonly [number, string][] = [
@@ -65,4 +66,19 @@ Deno.test("what makes figures less than they seem is said", () => {
     "was not steady when it was counted",
     "10 of 65 batches are outliers, 10 of them severe",
   ]);
+});
+
+Deno.test("machines have a rate and a size, as far as they were measured", () => {
+  const machine = measured("machine", [4e6]);
+  const reset = measured("reset", [50_000]);
+  const machineMemory = { machines: 50, process: 300_000, kernel: 1_000_000 };
+  assertEquals(notesOnMachines(resultsOf([machine, reset], { machineMemory })), [
+    "Machines per second: 250 made, run to HLT and disposed; 20,000 reset and run to HLT.",
+    "A machine of one page takes 293 KiB of this process and 977 KiB of the kernel (mean of 50).",
+  ]);
+  assertEquals(notesOnMachines(resultsOf([reset], { clock: "instructions" })), [
+    "Machines per 1,000,000,000 instructions: 20,000 reset and run to HLT.",
+  ]);
+  const failed = { name: "machine", group: "life cycle", what: "", failed: "no" } as const;
+  assertEquals(notesOnMachines(resultsOf([failed, measured("boot", [1])])), []);
 });

@@ -91,6 +91,8 @@ const WRONG: readonly (readonly [args: string, message: string, code?: number])[
   ["--nothing", "Unknown option '--nothing'"],
   ["thing", "Cannot take thing as a benchmark: name a module"],
   ["--filter nothing_is_called_so", "Cannot find a benchmark by --filter nothing_is_called_so"],
+  ["--filter /(/", "Cannot take /(/ as --filter: Invalid regular expression"],
+  ["--save r --html ./r", "Cannot write results and report to the same file ./r"],
   ["--json --markdown", "Cannot print both JSON and Markdown"],
   ["--threshold 5", "Cannot use --threshold alone"],
   ["--baseline b --threshold 5x", "Cannot take 5x as --threshold"],
@@ -108,6 +110,23 @@ Deno.test("what is wrong on the command line is told before anything is measured
       assertStringIncludes(stderr, message);
       assert(!stderr.includes("    at "), stderr);
     }));
+  });
+});
+
+Deno.test("results that cannot be written are shown all the same", async () => {
+  await withProject({ "deno.json": "{}" }, async (folder) => {
+    const measuring = start(folder, ...QUICK, "--save", "r.json", "--html", "r.html").output();
+    const begun = () =>
+      [...Deno.readDirSync(`${folder}/p`)].some(({ name }) => name.startsWith(".r"));
+    while (!begun()) await new Promise((resolve) => setTimeout(resolve, 20));
+    // What was a place for a file before the measurement is none behind it.
+    await Deno.mkdir(`${folder}/p/r.json`);
+    const { code, stdout, stderr } = await measuring;
+    assertEquals(code, 1, stderr);
+    assertMatch(stdout, /^pio_out_8 +[\d.]+ µs/m);
+    assertStringIncludes(stderr, "Cannot write r.json: ");
+    const names = [...Deno.readDirSync(`${folder}/p`)].map(({ name }) => name).sort();
+    assertEquals(names, ["deno.json", "r.html", "r.json"]);
   });
 });
 

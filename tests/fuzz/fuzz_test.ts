@@ -1,6 +1,14 @@
 import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { join } from "node:path";
-import { asm, boot, fuzz, FuzzError, type FuzzOptions, type FuzzResult } from "@vmexit/vmexit";
+import {
+  asm,
+  boot,
+  fuzz,
+  FuzzError,
+  type FuzzOptions,
+  type FuzzResult,
+  type Machine,
+} from "@vmexit/vmexit";
 import { bootParser, MAX_LENGTH, parse, SEED } from "./parser.ts";
 
 const OPTIONS: FuzzOptions = { seeds: [SEED], maxLength: MAX_LENGTH };
@@ -116,6 +124,38 @@ const WRONG: readonly [what: string, run: () => unknown, message: RegExp][] = [
     /Cannot try a seed: it has 65 bytes, and the guest's buffer \(maxLength\) 64/,
   ],
   [
+    "a seed that is a text",
+    () => found({ seeds: ["help"] as unknown as Uint8Array[] }),
+    /^Cannot fuzz with a seed of type string: give bytes, .*TextEncoder/,
+  ],
+  [
+    "a word that is a number",
+    () => found({ dictionary: [5 as unknown as string] }),
+    /^Cannot fuzz with a word of type number: give a text or bytes/,
+  ],
+  ["words without a list", () => found({ dictionary: "GET" as never }), /^Cannot fuzz with words /],
+  [
+    "a corpus without a name",
+    () => found({ corpus: "" }),
+    /^Cannot use "" as a corpus: give a path or a file: URL/,
+  ],
+  [
+    "a corpus that is a number",
+    () => found({ corpus: 5 as never }),
+    /^Cannot use 5 as a corpus: give a path or a file: URL/,
+  ],
+  [
+    "a corpus on another machine",
+    () => found({ corpus: new URL("https://example.org/corpus") }),
+    /^Cannot use https:\/\/example\.org\/corpus as a corpus: it is no file of this machine/,
+  ],
+  ["no length", () => found({ maxLength: undefined }), /^Cannot fuzz with maxLength undefined/],
+  [
+    "no machine",
+    () => fuzz(undefined as unknown as Machine, () => {}, OPTIONS),
+    /^Cannot fuzz undefined: give a machine/,
+  ],
+  [
     "a hunt without coverage",
     () => {
       using vm = boot(asm`hlt`);
@@ -162,6 +202,7 @@ for (const [what, run, message] of WRONG) {
     const error = assertThrows(run, Error);
     assert(!(error instanceof FuzzError));
     assertMatch(error.message, message);
+    assertMatch(error.stack!.split("\n").find((line) => /^\s+at /.test(line))!, /fuzz_test\.ts/);
   });
 }
 

@@ -7,6 +7,7 @@ import {
   comparisonRows,
   digits,
   duration,
+  notesOnMachines,
   uncertainty,
 } from "../format.ts";
 import { isMeasured, type Measurement, type Results, type Unmeasured } from "../results.ts";
@@ -46,6 +47,7 @@ export async function htmlReport(
 <p class="faint">${escaped(summary(results))}</p>
 ${note === undefined ? "" : `<p class="note">${escaped(note)}</p>`}
 ${names.map((name) => section(name, results, groups, changes)).join("\n")}
+${notesOnMachines(results).map((text) => `<p>${escaped(text)}</p>`).join("\n")}
 ${comparisons(results)}
 ${host(results)}
 <script id="data" type="application/json">${inScript(JSON.stringify(data))}</script>

@@ -1,6 +1,7 @@
 import { asm } from "../../guest/asm.ts";
 import { boot } from "../../machine/boot/boot.ts";
 import type { Machine } from "../../machine/machine.ts";
+import type { Snapshot } from "../../machine/snapshot/snapshot.ts";
 import type { Benchmark } from "../benchmark.ts";
 import { timedBenchmark } from "./timed.ts";
 
@@ -9,6 +10,9 @@ const PAGE = 0x1000;
 const FIRST_PAGE = 0x10_0000;
 /** The row of machines that are reset instead of being made: so many pages. */
 const RESET_PAGES = 16;
+
+/** So many pages are written between snapshots. */
+const PAGES = [1, RESET_PAGES, 256] as const;
 
 /** A machine whose guest writes so many pages and halts. */
 function writer(pages: number, cleanup: DisposableStack): Machine {
@@ -36,11 +40,41 @@ function checkPages(vm: Machine, pages: number, expected: number): void {
   }
 }
 
+function counted(pages: number): string {
+  return pages === 1 ? "1 page was" : `${pages} pages were`;
+}
+
+function snapshotting(pages: number): Benchmark {
+  return timedBenchmark({
+    name: `snapshot_${pages}`,
+    group: "life cycle",
+    what: `a further vm.snapshot(), when ${counted(pages)} written since the one before`,
+    start(cleanup) {
+      const vm = writer(pages, cleanup);
+      const start = vm.snapshot();
+      const { pages: kept } = start;
+      let further: Snapshot;
+      return {
+        before() {
+          vm.restore(start);
+          vm.run();
+        },
+        operation: () => void (further = vm.snapshot()),
+        after() {
+          checkPages(vm, pages, 1);
+          const more = further.pages - kept;
+          if (more !== pages) throw new Error(`The snapshot has ${more} more pages, not ${pages}`);
+        },
+      };
+    },
+  });
+}
+
 function restoring(pages: number): Benchmark {
   return timedBenchmark({
     name: `restore_${pages}`,
     group: "life cycle",
-    what: `vm.restore() of a machine that has written ${pages} page${pages > 1 ? "s" : ""} since`,
+    what: `vm.restore(), when ${counted(pages)} written since`,
     start(cleanup) {
       const vm = writer(pages, cleanup);
       const start = vm.snapshot();
@@ -76,24 +110,8 @@ export const snapshots: readonly Benchmark[] = [
       };
     },
   }),
-  timedBenchmark({
-    name: "snapshot_next",
-    group: "life cycle",
-    what: `a further vm.snapshot(), when ${RESET_PAGES} pages were written since the one before`,
-    start(cleanup) {
-      const vm = writer(RESET_PAGES, cleanup);
-      const start = vm.snapshot();
-      return {
-        before() {
-          vm.restore(start);
-          vm.run();
-        },
-        operation: () => void vm.snapshot(),
-        after: () => checkPages(vm, RESET_PAGES, 1),
-      };
-    },
-  }),
-  ...[1, RESET_PAGES, 256].map(restoring),
+  ...PAGES.map(snapshotting),
+  ...PAGES.map(restoring),
   timedBenchmark({
     name: "reset",
     group: "life cycle",
