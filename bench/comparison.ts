@@ -14,8 +14,6 @@ export interface Comparison {
   readonly warmUp: number;
   /** What vmexit is to take at most, in instructions, as a multiple of what C takes. */
   readonly goal: number;
-  /** vmexit's part. */
-  start(): BenchmarkRun;
 }
 
 /** What was measured of one: nanoseconds of an operation, which on the instruction clock are instructions. */
@@ -41,11 +39,13 @@ interface BaselineReport {
  * Measures both in turns, so that what slows the machine down for a while slows both. Of each the median of all its
  * batches counts.
  *
+ * @param start vmexit's part.
  * @param rounds How many turns each has.
  * @param batches How many batches a turn has.
  */
 export function compare(
-  { baseline, operations, warmUp, start }: Comparison,
+  { baseline, operations, warmUp }: Comparison,
+  start: () => BenchmarkRun,
   { rounds, batches, run }: { rounds: number; batches: number; run: RunBaseline },
 ): Figures {
   const times = { c: [] as number[], vmexit: [] as number[] };

@@ -1,23 +1,25 @@
 import { assertEquals, assertThrows } from "@std/assert";
+import type { BenchmarkRun } from "../../lib/bench/benchmark.ts";
 import { compare, type Comparison, median } from "../../bench/comparison.ts";
 
-/** A comparison whose vmexit takes so many nanoseconds for 10 operations, batch after batch, and notes its turns. */
-function scripted(nanoseconds: readonly number[], turns: string[]): Comparison {
+const COMPARISON: Comparison = {
+  name: "scripted",
+  what: "what the test says",
+  baseline: "scripted.c",
+  operations: 10,
+  warmUp: 20,
+  goal: 1,
+};
+
+/** A vmexit that takes so many nanoseconds for 10 operations, batch after batch, and notes its turns. */
+function scripted(nanoseconds: readonly number[], turns: string[]): BenchmarkRun {
   let batch = 0;
   return {
-    name: "scripted",
-    what: "what the test says",
-    baseline: "scripted.c",
-    operations: 10,
-    warmUp: 20,
-    goal: 1,
-    start: () => ({
-      batch(operations) {
-        turns.push(`vmexit ${operations}`);
-        return { operations, nanoseconds: nanoseconds[batch++] };
-      },
-      [Symbol.dispose]: () => void turns.push("disposed"),
-    }),
+    batch(operations) {
+      turns.push(`vmexit ${operations}`);
+      return { operations, nanoseconds: nanoseconds[batch++] };
+    },
+    [Symbol.dispose]: () => void turns.push("disposed"),
   };
 }
 
@@ -30,7 +32,8 @@ Deno.test("the median is a number that was measured", () => {
 Deno.test("C and vmexit take turns, what warms up does not count, and the median batch of each is compared", () => {
   const turns: string[] = [];
   const reports = ["[100,100,900]", "[90,110,100]"];
-  const found = compare(scripted([9_999, 9_999, 150, 150, 7_000, 140, 150, 160], turns), {
+  const start = () => scripted([9_999, 9_999, 150, 150, 7_000, 140, 150, 160], turns);
+  const found = compare(COMPARISON, start, {
     rounds: 2,
     batches: 3,
     run(source, ...args) {
