@@ -26,8 +26,6 @@ export interface Batch {
 export interface BenchmarkRun extends Disposable {
   /** How fast the TSC counts by which {@linkcode Batch.cycles} are, in kHz (`KVM_GET_TSC_KHZ`). */
   readonly tscKhz?: number;
-  /** What the clock by which batches are timed cannot tell apart, in nanoseconds, where that is not the host's clock. */
-  readonly grain?: number;
   /**
    * Does it so often, and says how long that took.
    *

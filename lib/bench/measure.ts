@@ -10,6 +10,8 @@ import { median, summarize } from "./statistics.ts";
 export interface Effort {
   /** How long a batch lasts, at least; and long beside the clock's grain. */
   readonly batch: number;
+  /** How many operations a batch has at most. */
+  readonly mostOperations: number;
   /** How long it warms up at least, until it is steady. */
   readonly warmUp: number;
   /** How many operations it warms up at least: the run loop is compiled anew after some 20,000 exits. */
@@ -24,9 +26,13 @@ export interface Effort {
   readonly limit: number;
 }
 
+/** More operations than any clock needs. */
+const MOST_OPERATIONS = 2 ** 24;
+
 /** Enough to be trusted: a JIT that is warm, and a narrow interval of the median. */
 export const THOROUGH: Effort = {
   batch: 1,
+  mostOperations: MOST_OPERATIONS,
   warmUp: 300,
   warmUpOperations: 30_000,
   longestWarmUp: 1500,
@@ -38,6 +44,7 @@ export const THOROUGH: Effort = {
 /** Enough to see that everything works, and what is ten times slower. */
 export const QUICK: Effort = {
   batch: 0.5,
+  mostOperations: MOST_OPERATIONS,
   warmUp: 20,
   warmUpOperations: 1000,
   longestWarmUp: 200,
@@ -48,13 +55,14 @@ export const QUICK: Effort = {
 
 /**
  * The same on the instruction clock: figures repeat there, so that what is counted longer says no more; and the clock leaps
- * whenever the machine waits for its disk, so that a limit says little. An instruction that costs an emulator much, such as
- * one that empties its TLB, is one like any other to that clock: a batch is no longer than it must be.
+ * whenever the machine waits for its disk, so that a limit says little. What is one instruction to that clock may cost the
+ * emulator much, such as one that empties its TLB.
  */
 export function byInstructions(effort: Effort): Effort {
   return {
     ...effort,
-    batch: effort.batch / 10,
+    mostOperations: 2 ** 15,
+    warmUp: effort.warmUp / 10,
     duration: effort.duration / 10,
     limit: effort.limit * 10,
   };
@@ -74,9 +82,6 @@ const WINDOW = 10;
 
 /** It is steady when the medians of two windows differ by no more. */
 const STEADY = 0.05;
-
-/** More operations than any clock needs. */
-const MOST_OPERATIONS = 2 ** 24;
 
 /** So often the event loop gets its turn: a signal must be heard. */
 const TURN_MILLISECONDS = 50;
@@ -102,7 +107,7 @@ export function clockGrain(now: () => number = () => performance.now()): number 
 export interface MeasureOptions {
   /** How long it may take. */
   readonly effort: Effort;
-  /** Of the host's clock: see {@linkcode clockGrain}. */
+  /** See {@linkcode clockGrain}. */
   readonly grain: number;
   /** Ends it. */
   readonly signal?: AbortSignal;
@@ -139,11 +144,11 @@ async function figures(
   const turns = new Turns(signal);
   const began = performance.now();
   const isLate = () => performance.now() > began + effort.limit;
-  const least = Math.max(effort.batch * NANOSECONDS_PER_MILLISECOND, GRAINS * (run.grain ?? grain));
+  const least = Math.max(effort.batch * NANOSECONDS_PER_MILLISECOND, GRAINS * grain);
   const warm = new WarmUp();
   let operations = 1;
   let quickestTry = 0;
-  for (let quickest = 0; quickest < least && operations < MOST_OPERATIONS;) {
+  for (let quickest = 0; quickest < least && operations < effort.mostOperations;) {
     // What a benchmark does beside its operations takes its time as well.
     if (quickestTry > LONGEST_TRY_MILLISECONDS || isLate()) break;
     if (quickest > 0) operations *= 2;

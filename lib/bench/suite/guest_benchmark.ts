@@ -113,7 +113,6 @@ function start(description: GuestBenchmark): BenchmarkRun {
   let isLong = true;
   return warmed({
     tscKhz,
-    grain: nanosecondsPerCycle,
     batch(operations) {
       let cycles = 0;
       let exits = 0;
