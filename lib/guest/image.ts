@@ -5,8 +5,15 @@ import type { CodeBits } from "../x86/boot/cpu_state.ts";
 import { checkAddress } from "./address.ts";
 import { atCaller, callSite, checkFileIsThere, localPath } from "./call_site.ts";
 import type { Diagnostic } from "./diagnostic.ts";
+import { frameArguments } from "./debug/frame_arguments.ts";
 import { type ElfOptions, readElf } from "./elf.ts";
-import type { SourceFrame, SourceLine, UnwindRow } from "./image_init.ts";
+import type {
+  FrameArguments,
+  SourceFrame,
+  SourceLine,
+  StoppedState,
+  UnwindRow,
+} from "./image_init.ts";
 import type { BootProtocol, ImageKind } from "./loaders/boot_protocol.ts";
 import { type OpenOptions, readImageFile } from "./loaders/open_file.ts";
 import { addressesOf, noSuchPlace } from "./source_places.ts";
@@ -53,6 +60,7 @@ export class Image {
   readonly #sourceText: NonNullable<ImageInit["sourceText"]>;
   readonly #debug: ImageInit["debug"];
   #linesAreSorted = false;
+  readonly #notes: Set<string> = new Set();
   #demangled?: ReadonlyMap<string, string>;
   #bytes?: Uint8Array<ArrayBuffer>;
 
@@ -312,9 +320,25 @@ export class Image {
     return info.unwindRowAt(BigInt.asUintN(64, address - base));
   }
 
+  /**
+   * The functions in which a CPU has stopped, the innermost first, and what they were called with, as gdb reads the
+   * debug information; none where there is no gdb, or that is not known.
+   *
+   * @param moved What is to be added to the image's addresses to have those of `state`.
+   */
+  argumentsOf(state: StoppedState, moved = 0n): readonly FrameArguments[] {
+    if (this.#debug === undefined) return [];
+    const { info, base } = this.#debug;
+    const files = info.symbolFiles.map((bytes) => ({ bytes, base: base + moved }));
+    const own = this.framesAt([state.registers.rip - moved])[0].length;
+    const { frames, complaint } = frameArguments(files, state, Math.max(1, own));
+    if (complaint !== undefined) this.#notes.add(complaint);
+    return frames;
+  }
+
   /** What of its debug information is not there, or could not be read, and why; known once it was asked for. */
   get debugNotes(): readonly string[] {
-    return this.#debug?.info.notes ?? [];
+    return [...this.#debug?.info.notes ?? [], ...this.#notes];
   }
 
   /**

@@ -50,6 +50,24 @@ export interface UnwindRow {
   readonly saved: readonly { readonly register: string; readonly offset: bigint }[];
 }
 
+/** A stopped CPU, as far as it takes to say what functions were called with. */
+export interface StoppedState {
+  /** How wide the code is. */
+  readonly bits: CodeBits;
+  /** The general registers, `rip` and `rflags`, by their names in 64-bit mode. */
+  readonly registers: Readonly<Record<string, bigint>>;
+  /** Stretches of memory by linear address: the stack, and whatever else values may be in. */
+  readonly memory: readonly { readonly address: bigint; readonly bytes: Uint8Array }[];
+}
+
+/** What a function was called with. */
+export interface FrameArguments {
+  /** Where it goes on: a linear address. */
+  readonly address: bigint;
+  /** `name=value`, in the order in which it takes them. */
+  readonly values: readonly string[];
+}
+
 /** What debug information says, by addresses as they were linked. */
 export interface DebugInformation {
   /** What was not found, or could not be read, and why. */
@@ -58,6 +76,8 @@ export interface DebugInformation {
   framesAt(addresses: readonly bigint[]): (readonly SourceFrame[])[];
   /** How the caller is found of the function at an address; undefined where nothing is said of it. */
   unwindRowAt(address: bigint): UnwindRow | undefined;
+  /** The ELF files that gdb needs to say what functions were called with; none where nothing says that. */
+  readonly symbolFiles: readonly Uint8Array<ArrayBuffer>[];
   /** Those of some names that a compiler has mangled, each with its name in the source. */
   demangled(names: readonly string[]): ReadonlyMap<string, string>;
 }

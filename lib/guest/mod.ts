@@ -14,10 +14,12 @@ export { Image } from "./image.ts";
 export type {
   DebugInformation,
   FlatOptions,
+  FrameArguments,
   ImageInit,
   ImageSegment,
   SourceFrame,
   SourceLine,
+  StoppedState,
   UnwindRow,
 } from "./image_init.ts";
 export type { BootProtocol, ImageKind, RomShadow } from "./loaders/boot_protocol.ts";

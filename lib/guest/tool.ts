@@ -58,9 +58,10 @@ const PACKAGE_OF = {
   readelf: "binutils",
   addr2line: "binutils",
   "c++filt": "binutils",
+  gdb: "gdb",
 } as const;
 
-/** A program of NASM's or of GNU binutils. */
+/** A program of NASM's or of GNU binutils, or gdb. */
 export type ToolName = keyof typeof PACKAGE_OF;
 
 /**

@@ -1,8 +1,8 @@
 import { mayRun } from "../cache_folder.ts";
 import { toolCommands, type ToolHost, type ToolName } from "../tool.ts";
 
-/** The programs of GNU binutils that read debug information. */
-export type Reader = Extract<ToolName, "readelf" | "addr2line" | "c++filt">;
+/** The programs that read debug information: those of GNU binutils, and gdb. */
+export type Reader = Extract<ToolName, "readelf" | "addr2line" | "c++filt" | "gdb">;
 
 /** What a reader has said. */
 export interface Reading {
@@ -10,6 +10,8 @@ export interface Reading {
   readonly text: string;
   /** What it complains of, or why it could not be run; undefined where all is well. */
   readonly complaint: string | undefined;
+  /** Whether there is no such program, or it may not be run. */
+  readonly isMissing?: boolean;
 }
 
 /** Damaged debug information may keep a reader busy for ever. */
@@ -32,7 +34,10 @@ export function runReader(host: ToolHost, name: Reader, args: readonly string[])
   const commands = toolCommands(name);
   const permitted = commands.filter(mayRun);
   if (permitted.length === 0) {
-    return nothing(`it is not permitted to run ${name}: give --allow-run=${name}`);
+    return {
+      ...nothing(`it is not permitted to run ${name}: give --allow-run=${name}`),
+      isMissing: true,
+    };
   }
   for (const command of permitted) {
     const [program, ...before] = limited(command);
@@ -51,7 +56,7 @@ export function runReader(host: ToolHost, name: Reader, args: readonly string[])
       return nothing(`${name} could not be run: ${(error as Error).message}`);
     }
   }
-  return nothing(`${name} is not there: ${HOW_TO_GET_IT}`);
+  return { ...nothing(`${name} is not there: ${HOW_TO_GET_IT}`), isMissing: true };
 }
 
 const nothing = (complaint: string): Reading => ({ text: "", complaint });
@@ -66,12 +71,19 @@ function limited(command: string): string[] {
   return ["timeout", "-k", "1", String(TIME_LIMIT_SECONDS), ...libraries, command];
 }
 
+/** Files of debug information alone have the headers of all sections (objcopy(1), `--only-keep-debug`). */
+const EMPTY_IN_SPLIT_FILES = /\.note\.gnu\.build-id section is corrupt\/empty/;
+
 /** The first line of what it complains of, without its own name and the file's, which may be one in memory. */
 function firstComplaint(name: Reader, stderr: string): string | undefined {
-  const line = stderr.split("\n").find((each) => each.trim() !== "")?.trim();
+  const line = stderr.split("\n").map((each) => each.trim())
+    .find((each) => each !== "" && !EMPTY_IN_SPLIT_FILES.test(each));
   return line === undefined
     ? undefined
     : `${name}: ${
-      line.replace(/^\S*(?:readelf|addr2line|c\+\+filt): /, "").replace(/^(?:Warning|Error): /, "")
+      line.replace(/^\S*(?:readelf|addr2line|c\+\+filt|gdb): /, "").replace(
+        /^(?:Warning|Error): /,
+        "",
+      )
     }`;
 }

@@ -105,6 +105,12 @@ export class DebugInfo implements DebugInformation {
     return this.#unwindTable.at(address);
   }
 
+  /** See {@linkcode DebugInformation.symbolFiles}. */
+  get symbolFiles(): readonly Uint8Array<ArrayBuffer>[] {
+    if (this.#file.sizeOf(".debug_info") === 0) return [];
+    return [...new Set([this.#file.bytes, this.#framesFile.bytes])];
+  }
+
   /** See {@linkcode DebugInformation.demangled}. */
   demangled(names: readonly string[]): ReadonlyMap<string, string> {
     const mangled = names.filter((name) => MANGLED.test(name) && !/\s/.test(name));

@@ -2,6 +2,7 @@ import { hex } from "../../x86/hex.ts";
 import type { CodeBits } from "../../x86/boot/cpu_state.ts";
 import type { UnwindRow } from "../../guest/image_init.ts";
 import { imageBaseAt } from "../registers/code_location.ts";
+import { type CalledWith, GENERAL } from "./frame_arguments.ts";
 import type { CodeView } from "./guest_code.ts";
 import { placeNames } from "./place_names.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
@@ -31,10 +32,16 @@ interface Caller {
  * are what a gate has pushed: the code that was interrupted.
  *
  * @param address The linear address of the instruction that the page is about.
+ * @param calledWith What the callers were called with.
  */
-export function backtrace(cpu: StoppedCpu, code: CodeView, address: bigint): string[] {
+export function backtrace(
+  cpu: StoppedCpu,
+  code: CodeView,
+  address: bigint,
+  calledWith: CalledWith,
+): string[] {
   const callers = new Stack(cpu, code).callers(address);
-  const runs: { caller: Caller; count: number }[] = [];
+  const runs: Run[] = [];
   for (const caller of callers) {
     const last = runs.at(-1);
     if (last?.caller.address === caller.address) last.count++;
@@ -49,9 +56,15 @@ export function backtrace(cpu: StoppedCpu, code: CodeView, address: bigint): str
     shown.some(({ caller }) => caller.found === "searched")
       ? "called from (?: looks like a return address on the stack)"
       : "called from",
-    ...shown.flatMap(({ caller, count }) => callerRows(cpu, caller, count)),
+    ...shown.flatMap((run) => callerRows(cpu, run, calledWith)),
     ...more > 0 ? [`    … and ${more} more`] : [],
   ];
+}
+
+/** A caller that is there so often, one within the other. */
+interface Run {
+  readonly caller: Caller;
+  count: number;
 }
 
 /** A caller's place as the image has it: within its call, which may be the last instruction of a function. */
@@ -60,14 +73,20 @@ function placeOf({ image, registers }: StoppedCpu, { address, found }: Caller): 
   return address - imageBase - (found === "interrupted" ? 0n : 1n);
 }
 
-function callerRows(cpu: StoppedCpu, caller: Caller, count: number): string[] {
+function callerRows(cpu: StoppedCpu, { caller, count }: Run, calledWith: CalledWith): string[] {
   const { address, found } = caller;
   const isCall = found !== "interrupted";
-  const names = placeNames(cpu.image, placeOf(cpu, caller), isCall ? 1 : 0);
+  const place = placeOf(cpu, caller);
+  const values = calledWith.next(cpu.image, place, address);
+  // Of a recursion the arguments of the nearest are shown.
+  for (let more = 1; more < count; more++) calledWith.next(cpu.image, place, address);
+  const names = placeNames(cpu.image, place, { more: isCall ? 1 : 0, values });
   const mark = found === "searched" ? "  ? " : "    ";
   const remark = [
     ...isCall ? [] : ["interrupted there"],
-    ...count > 1 ? [`${count} times`] : [],
+    ...count > 1
+      ? [`${count} times${values.some((each) => each !== "") ? ", the nearest so" : ""}`]
+      : [],
   ].map((each) => `  (${each})`).join("");
   const [first = "", ...others] = names;
   const at = hex(address);
@@ -81,12 +100,6 @@ const SLOT_BYTES: Readonly<Record<CodeBits, bigint>> = { 16: 2n, 32: 4n, 64: 8n 
 
 /** Bits of RFLAGS: bit 1 is always set, and those above ID are clear (Intel SDM volume 1, 3.4.3). */
 const RFLAGS = { ALWAYS_SET: 2n, FIRST_RESERVED: 22n } as const;
-
-/** General registers that tables of frames may name. */
-const GENERAL = [
-  ...["rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp"],
-  ...["r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"],
-] as const;
 
 /** What a call calls, as the image has it; "somewhere" where a register or memory says that. */
 type Called = bigint | "somewhere";

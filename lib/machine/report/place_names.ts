@@ -32,12 +32,17 @@ const MANGLED = /^_[ZR]/;
  *
  * @param address As the image has it.
  * @param more What to add to the offset in the symbol: 1 of the byte before a return address.
+ * @param values What each of the functions was called with, behind its name.
  */
-export function placeNames(image: Image, address: bigint, more = 0): string[] {
+export function placeNames(
+  image: Image,
+  address: bigint,
+  { more = 0, values = [] }: { more?: number; values?: readonly string[] } = {},
+): string[] {
   const [frames] = image.framesAt([address]);
   const outermost = frames.at(-1);
-  const rows = frames.slice(0, -1).map(({ name, file, line }) =>
-    `${placeText(file, line)}  ${name ?? "a function"}, inlined into`
+  const rows = frames.slice(0, -1).map(({ name, file, line }, index) =>
+    `${placeText(file, line)}  ${name ?? "a function"}${values[index] ?? ""}, inlined into`
   );
   const own = frames.length > 1 ? outermost : image.lineOf(address) ?? outermost;
   const symbol = image.symbolAt(address);
@@ -45,7 +50,7 @@ export function placeNames(image: Image, address: bigint, more = 0): string[] {
     ...own?.line === undefined ? [] : [placeText(own.file, own.line)],
     ...symbol === undefined ? [] : [symbolText(symbol.name, symbol.offset + more, outermost?.name)],
   ];
-  return names.length === 0 ? rows : [...rows, names.join("  ")];
+  return names.length === 0 ? rows : [...rows, names.join("  ") + (values.at(-1) ?? "")];
 }
 
 function placeText(file: string | undefined, line: number | undefined): string {

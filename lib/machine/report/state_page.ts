@@ -9,6 +9,7 @@ import { explainExit } from "./explain_exit.ts";
 import { cpusSection, replayLines, subject } from "./cpus_section.ts";
 import { exitRows, exitRuns } from "./exit_text.ts";
 import { interruptsSection } from "./interrupts_section.ts";
+import { CalledWith } from "./frame_arguments.ts";
 import { codeBits, codeLocation } from "../registers/code_location.ts";
 import { isReset, ownIdt, registersSection } from "./registers_section.ts";
 import { isOutsideImage, outsideImage } from "./outside_image.ts";
@@ -157,19 +158,23 @@ function place(machine: StoppedCpu, end?: PostmortemResult): string[] {
   const code = new CodeView(machine, here);
   const address = exitingInstruction(machine, code);
   const { image } = machine;
-  const line = image.lineOf(address - here.imageBase);
   const next = address === here.linear ? "" : `, next ${hex(here.linear)}`;
+  const linked = address - here.imageBase;
+  const line = image.lineOf(linked);
+  const calledWith = new CalledWith(machine, code, address);
+  const values = calledWith.next(image, linked, address);
+  const callers = attempt(() => backtrace(machine, code, address, calledWith));
   return [
     `${subject(machine)} at ${hex(address)}${next} in ${modeText(machine)}`,
     ...[
-      ...placeNames(image, address - here.imageBase),
+      ...placeNames(image, linked, { values }),
       ...image.debugNotes.map((note) => `(${note})`),
     ].map((row) => `  ${row.replace(CONTROL, escaped)}`),
     ...outsideImage(machine, code, address, end),
     ...line === undefined ? [] : sourceLines(image, line),
     ...instructions(machine, code, address, line !== undefined),
-    ...lastByte(machine, address - here.imageBase, here.linear - here.imageBase),
-    ...attempt(() => backtrace(machine, code, address)).map((row) => row.replace(CONTROL, escaped)),
+    ...lastByte(machine, linked, here.linear - here.imageBase),
+    ...callers.map((row) => row.replace(CONTROL, escaped)),
   ];
 }
 

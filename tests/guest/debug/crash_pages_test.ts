@@ -21,7 +21,10 @@ function general(page: string): string {
 
 for (const source of KERNELS) {
   Deno.test(
-    needs(source.compiler, `a crash of ${source.file} has its lines and its callers`),
+    needs(
+      [source.compiler, "gdb"],
+      `a crash of ${source.file} has its lines, callers and arguments`,
+    ),
     () => {
       using folder = new TestFolder();
       using vm = boot(Image.elf(build(source, folder)), {

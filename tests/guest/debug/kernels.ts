@@ -15,10 +15,16 @@ export const KERNELS: readonly KernelSource[] = [
   { file: "kernel.rs", compiler: "rustc" },
 ];
 
-/** The options of a test that needs a compiler: it is skipped by name where there is none. */
-export function needs(compiler: string, name: string): { name: string; ignore: boolean } {
-  const ignore = !isThere(compiler);
-  return { name: ignore ? `${name} (there is no ${compiler})` : name, ignore };
+/** The options of a test that needs programs: it is skipped by name where one of them is not there. */
+export function needs(
+  programs: string | readonly string[],
+  name: string,
+): { name: string; ignore: boolean } {
+  const missing = [programs].flat().find((program) => !isThere(program));
+  return {
+    name: missing ? `${name} (there is no ${missing})` : name,
+    ignore: missing !== undefined,
+  };
 }
 
 function isThere(program: string): boolean {
