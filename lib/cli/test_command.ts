@@ -1,6 +1,6 @@
 import { dirname, join, resolve } from "node:path";
 import { GDB_VARIABLE } from "../machine/gdb/debug_failures.ts";
-import { finishReports as finishListed } from "../machine/viewer/report_folder.ts";
+import { beginReports, finishReports as finishListed } from "../machine/viewer/report_folder.ts";
 import { GDB_PORT } from "../machine/gdb/serve_gdb.ts";
 import type { KvmChoice } from "../kvm/remote/kvm_choice.ts";
 import { bochsVmx, NestedError } from "../nested/mod.ts";
@@ -50,10 +50,10 @@ function guestCoverage(
 }
 
 /** Makes the folder that reports go to, where they were asked for. */
-async function makeReportFolder({ report }: TestArguments): Promise<void> {
+function makeReportFolder({ report }: TestArguments): void {
   if (report === undefined) return;
   try {
-    await Deno.mkdir(resolve(report), { recursive: true });
+    beginReports(resolve(report));
   } catch (error) {
     throw new NestedError(`Cannot write reports to ${report}: ${(error as Error).message}`);
   }
@@ -125,7 +125,7 @@ export async function testCommand(
     await Deno.mkdir(dirname(path), { recursive: true });
     // One of an earlier run would be counted if this one wrote none.
     await Deno.remove(path).catch(() => {});
-    await makeReportFolder(parsed);
+    makeReportFolder(parsed);
     const choice = chosen ?? chooseKvm(context);
     const coverage = guestCoverage(parsed, choice);
     let result: TestsInside;

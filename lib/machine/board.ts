@@ -459,7 +459,11 @@ export class Board implements Disposable {
       coverage: this.#parts.settings.coverage
         ? { takesExit: () => this.#coverage?.takesExit(cpu) ?? false }
         : undefined,
-      watcher: this.trace && (() => this.trace!.note(cpu, vcpu.kvmRun.exit())),
+      watcher: this.trace && (() => {
+        const begin = performance.now();
+        this.trace!.note(cpu, vcpu.kvmRun.exit());
+        limit.leaveOut(performance.now() - begin);
+      }),
       interrupts,
       store,
       timeOver: () => {

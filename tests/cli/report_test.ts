@@ -81,6 +81,16 @@ Deno.test("with --report-all tests that pass have one, too", () =>
     const { code } = await start(folder, "test", "--no-check", "--report=out", "--report-all")
       .output();
     assertEquals(code, 1);
+    // Those of an earlier run go.
+    Deno.writeTextFileSync(
+      `${folder}/p/first_test.ts`,
+      "// Moves all lines.\n" + PROJECT["first_test.ts"],
+    );
+    await start(folder, "test", "--no-check", "--report=out", "--report-all").output();
+    const pages = [...Deno.readDirSync(`${folder}/p/out`)].filter(({ name }) =>
+      /^first.*html$/.test(name)
+    );
+    assertEquals(pages.length, 6);
     const tests = listed(`${folder}/p/out`).map(([, test, failure]) => [test, failure]);
     assertEquals(tests.length, 6);
     assertEquals(tests[0], ["one that passes", undefined]);

@@ -133,6 +133,12 @@ export class TimeLimit implements Disposable {
     this.#timer?.arm(milliseconds, this.#tick);
   }
 
+  /** Leaves out time that is not the guest's, in milliseconds. */
+  leaveOut(milliseconds: number): void {
+    this.#begin += milliseconds;
+    this.#end += milliseconds;
+  }
+
   /** Ends it: no signal comes any more. */
   stop(): void {
     this.#timer?.disarm();

@@ -4,7 +4,6 @@ import type { TextScreen } from "../../devices/text_screen.ts";
 import type { Exit } from "../../kvm/exits/exit.ts";
 import { formatAddress, hex, hexBytes } from "../../x86/hex.ts";
 import { describeWalk } from "../../x86/paging/page_walk.ts";
-import type { ExitRecord } from "../exits/exit_log.ts";
 import type { MemorySlots } from "../memory/physical_memory.ts";
 import { codeLocation } from "../registers/code_location.ts";
 import { exitText } from "../report/exit_text.ts";
@@ -68,19 +67,21 @@ export interface TracedExit {
   value?: string;
   description?: string;
   fault?: string;
-  /** Those registers that are others than at this CPU's exit before; at its first, all. */
-  readonly registers: Readonly<Record<string, string>>;
-  readonly place?: TracedPlace;
-  readonly stack?: { readonly linear: string; readonly bytes: string };
+  /** Those registers that are others than at this CPU's exit before; all at its first, and at its first behind a gap. */
+  registers: Readonly<Record<string, string>>;
+  place?: TracedPlace;
+  stack?: { readonly linear: string; readonly bytes: string };
   /** The walk of the page tables for the instruction. */
-  readonly walk: readonly string[];
+  walk: readonly string[];
+  /** Of what time the registers are, where they are not those at the exit. */
+  note?: string;
   readonly memory: readonly MemoryChange[];
   /** Why not all of what has changed in memory is there. */
   readonly memoryNote?: string;
   /** How much the guest had written to its serial line. */
   readonly serial: number;
-  /** The screen, where it is another than before. */
-  readonly screen?: string;
+  /** The screen, where it is another than before, and at the first exit behind a gap. */
+  screen?: string;
 }
 
 /** Notes all that can be seen of a guest at each of its exits. It costs far more than an exit does. */
@@ -126,10 +127,7 @@ export class ExitTrace {
       reason: exit.reason,
       text: exitText(exit),
       time: now - (this.#begin ??= now),
-      registers: this.#changedRegisters(cpu),
-      place: attempt(() => this.#place(cpu, record)),
-      stack: attempt(() => stackOf(cpu)),
-      walk: attempt(() => walkOf(cpu)) ?? [],
+      ...this.#state(cpu),
       memory,
       memoryNote,
       serial: cpu.hasSerial ? cpu.serial.text.length : 0,
@@ -139,7 +137,41 @@ export class ExitTrace {
     this.isReported = false;
     if (this.#first.length < FIRST_EXITS) this.#first.push(traced);
     else this.#last.push(traced);
-    if (this.#last.length === 2 * LAST_EXITS) this.#last = this.#last.slice(LAST_EXITS);
+    if (this.#last.length === 2 * LAST_EXITS) this.#dropOldest();
+  }
+
+  /** Drops exits in the middle; what they had changed is told of those behind them. */
+  #dropOldest(): void {
+    const [dropped, kept] = [this.#last.slice(0, LAST_EXITS), this.#last.slice(LAST_EXITS)];
+    this.#last = kept;
+    kept[0].screen ??= dropped.findLast(({ screen }) => screen !== undefined)?.screen;
+    this.#registers.forEach((_, cpu) => {
+      const isOf = (exit: TracedExit) => exit.cpu === cpu;
+      const first = kept.find(isOf);
+      if (first === undefined) delete this.#registers[cpu];
+      else {
+        const all = [...this.#first, ...dropped, first].filter(isOf).map((exit) => exit.registers);
+        first.registers = Object.assign({}, ...all);
+      }
+    });
+  }
+
+  /**
+   * Shows at the latest exit, where it is a triple fault, the CPU before the instruction that failed: KVM has reset it.
+   *
+   * @param find Finds that CPU.
+   */
+  showCause(find: () => StoppedCpu | undefined): void {
+    const traced = this.#latest;
+    const cpu = traced?.reason === "SHUTDOWN" && traced.note === undefined ? find() : undefined;
+    if (traced === undefined || cpu === undefined) return;
+    this.#registers[traced.cpu] = new Map(
+      this.exits.filter((exit) => exit.cpu === traced.cpu && exit !== traced)
+        .flatMap(({ registers }) => Object.entries(registers)),
+    );
+    Object.assign(traced, this.#state(cpu), {
+      note: "as it was before the instruction that failed, found by running it once more",
+    });
   }
 
   /** Notes how the latest exit was answered. */
@@ -156,6 +188,15 @@ export class ExitTrace {
     });
   }
 
+  #state(cpu: StoppedCpu): Pick<TracedExit, "registers" | "place" | "stack" | "walk"> {
+    return {
+      registers: this.#changedRegisters(cpu),
+      place: attempt(() => this.#place(cpu)),
+      stack: attempt(() => stackOf(cpu)),
+      walk: attempt(() => walkOf(cpu)) ?? [],
+    };
+  }
+
   #changedRegisters({ number, registers }: StoppedCpu): Record<string, string> {
     const before = this.#registers[number] ??= new Map();
     const changed: Record<string, string> = {};
@@ -169,12 +210,11 @@ export class ExitTrace {
   }
 
   /** A disassembler is started once for each place. */
-  #place(cpu: StoppedCpu, record: ExitRecord): TracedPlace {
+  #place(cpu: StoppedCpu): TracedPlace {
     const here = codeLocation(cpu);
     const code = new CodeView(cpu, here);
-    const key = `${here.linear} ${here.bits} ${record.reason} ${record.isWrite} ${
-      hexBytes(code.bytes(here.linear, 1))
-    }`;
+    const { reason, isWrite } = cpu.log.latestOf(cpu.number) ?? {};
+    const key = [here.linear, here.bits, reason, isWrite, code.bytes(here.linear, 1)].join(" ");
     const known = this.#places.get(key);
     if (known !== undefined) return known;
     const { image } = cpu;

@@ -10,6 +10,7 @@ import { REPORT_VERSION, type TraceReport } from "./trace_report.ts";
 /** The page that lists a folder's reports, and the script that it loads: a call for each of them, the oldest first. */
 const INDEX = "index.html";
 const LIST = "reports.js";
+const FILE_NAME = /^[\w.-]+$/;
 const CALL = /^add\((.*)\);$/gm;
 
 /** What the list says of a report. */
@@ -62,6 +63,13 @@ function writeFiles(folder: string, name: string, report: TraceReport): void {
   writeWhole(`${folder}/${files.page}`, tracePage(report, files));
 }
 
+/** Makes a folder for the reports of a run, and removes those of an earlier one. */
+export function beginReports(folder: string): void {
+  Deno.mkdirSync(folder, { recursive: true });
+  for (const { name } of listedReports(folder)) removeReport(folder, name);
+  removeFile(`${folder}/${LIST}`);
+}
+
 /**
  * Tells reports what the machine did not know, and removes those that nobody wants.
  *
@@ -78,7 +86,7 @@ export function finishReports(
     const more = told(each);
     const report = more && readReport(folder, name);
     if (report === undefined) {
-      for (const file of Object.values(filesOf(name))) removeFile(`${folder}/${file}`);
+      removeReport(folder, name);
       return "";
     }
     const { test = report.test, failure = report.failure } = more!;
@@ -93,7 +101,8 @@ export function finishReports(
 function listedReports(folder: string): ListedReport[] {
   const reports = new Map<string, ListedReport>();
   for (const [, json] of (readText(`${folder}/${LIST}`) ?? "").matchAll(CALL)) {
-    const listed = JSON.parse(json) as ListedReport;
+    const listed = parsed<ListedReport>(json);
+    if (listed === undefined || !FILE_NAME.test(listed.name)) continue;
     reports.delete(listed.name);
     reports.set(listed.name, listed);
   }
@@ -111,8 +120,21 @@ export function* readReports(folder: string): Generator<TraceReport> {
 /** Undefined where it is gone, or of another version. */
 function readReport(folder: string, name: string): TraceReport | undefined {
   const text = readText(`${folder}/${name}.json`);
-  const report = text === undefined ? undefined : JSON.parse(text) as TraceReport;
+  const report = text === undefined ? undefined : parsed<TraceReport>(text);
   return report?.version === REPORT_VERSION ? report : undefined;
+}
+
+/** JSON's value; undefined where it is none: a disk that was full may have cut it off. */
+function parsed<Value>(json: string): Value | undefined {
+  try {
+    return JSON.parse(json);
+  } catch {
+    return undefined;
+  }
+}
+
+function removeReport(folder: string, name: string): void {
+  for (const file of Object.values(filesOf(name))) removeFile(`${folder}/${file}`);
 }
 
 function removeFile(path: string): void {

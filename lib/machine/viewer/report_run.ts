@@ -2,6 +2,7 @@ import { HostError } from "../../ffi/errors.ts";
 import { relative } from "node:path";
 import { callSites } from "../../guest/call_site.ts";
 import { LIBRARY } from "../run/run_errors.ts";
+import { postmortemOf } from "../report/postmortem.ts";
 import type { StoppedCpu } from "../report/stopped_cpu.ts";
 import type { ExitTrace } from "./exit_trace.ts";
 import { writeReport } from "./report_folder.ts";
@@ -24,6 +25,8 @@ export function reportRun(
   const { folder } = reportsWanted();
   if (folder === undefined) return "";
   try {
+    // A run that was to end so needs no search.
+    if (failure !== undefined) trace.showCause(() => failingCpu(machine));
     const report = traceReport(machine, trace, { title: testLine(), failure });
     trace.isReported = true;
     return `\n\nreport: ${writeReport(folder, report)}`;
@@ -31,6 +34,11 @@ export function reportRun(
     if (!(error instanceof HostError)) throw error;
     return `\n\nno report: ${error.message}`;
   }
+}
+
+function failingCpu(machine: StoppedCpu): StoppedCpu | undefined {
+  const found = postmortemOf(machine);
+  return found !== undefined && "cpu" in found ? found.cpu : undefined;
 }
 
 /** Writes the report of a machine that is disposed, where all are asked for and it has none of its latest exit. */

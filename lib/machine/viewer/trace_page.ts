@@ -39,8 +39,9 @@ export function tracePage(
 ${failure === undefined ? "" : failureText(failure)}
 </header>
 <div id="timeline"></div>
-<div id="list"><input id="search" type="search" placeholder="search (/), j and k: next and previous" aria-label="search exits"><ol id="exits" role="listbox" aria-label="exits"></ol></div>
+<div id="list"><label><input id="search" type="search" placeholder="search (/), j and k: next and previous" aria-label="search exits"><span id="found" class="faint"></span></label><ol id="exits" role="listbox" aria-label="exits"></ol></div>
 <main id="detail"></main>
+<div id="output"></div>
 <script id="data" type="application/json">${inScript(JSON.stringify(report))}</script>
 <script>${script}</script>
 </body>

@@ -6,6 +6,8 @@ const LANE = 22;
 const LABEL = 52;
 const SOURCE_AROUND = 6;
 const BYTES_IN_ROW = 16;
+/** rip, rflags and the general registers come first. */
+const GENERAL_REGISTERS = 18;
 const byId = (id) => document.getElementById(id);
 const kindOf = ({ reason }) => KINDS.includes(reason) ? reason : "other";
 
@@ -70,10 +72,11 @@ function code({ code, linear } = { code: [] }) {
 }
 
 function registers(index) {
-  const changed = index > 0 && exits.slice(0, index).some(({ cpu }) => cpu === exits[index].cpu)
-    ? exits[index].registers
-    : {};
-  const rows = Object.entries(registersAt(index)).map(([name, value]) =>
+  const all = Object.entries(registersAt(index));
+  const { registers } = exits[index];
+  // All are given where it is not known what they were before.
+  const changed = Object.keys(registers).length < all.length ? registers : {};
+  const rows = all.map(([name, value]) =>
     element(
       "tr",
       name in changed ? { class: "changed", title: "changed since this CPU's exit before" } : {},
@@ -81,7 +84,9 @@ function registers(index) {
       element("td", {}, value),
     )
   );
-  return section("registers", element("table", {}, ...rows));
+  const tables = [rows.slice(0, GENERAL_REGISTERS), rows.slice(GENERAL_REGISTERS)]
+    .map((each) => element("table", {}, ...each));
+  return section("registers", element("div", { class: "tables" }, ...tables));
 }
 
 function memory({ memory, memoryNote }) {
@@ -117,22 +122,43 @@ function screenAt(index) {
   return exits.slice(0, index + 1).findLast(({ screen }) => screen !== undefined)?.screen ?? "";
 }
 
+/** What the guest had written by then, and, faintly, what it has written since. */
+function output(index) {
+  const { serial } = exits[index];
+  const screen = screenAt(index);
+  return [
+    ...report.serial === "" ? [] : section(
+      "serial line",
+      element(
+        "pre",
+        {},
+        element("span", { id: "written" }, report.serial.slice(0, serial)),
+        element("span", { class: "faint" }, report.serial.slice(serial)),
+      ),
+    ),
+    ...screen === "" ? [] : section("screen", element("pre", { class: "screen" }, screen)),
+  ];
+}
+
+/** An exit in the words of the list: a read with its answer. */
+function wordsOf({ text, value, description, fault }) {
+  const isRead = value !== undefined && /^(IO in|MMIO read)/.test(text);
+  return [isRead ? `${text} → ${value}` : text, description, fault]
+    .filter((each) => each !== undefined).join("  ");
+}
+
 function detail(index) {
   const exit = exits[index];
-  const { number, cpu, text, time, answeredBy, value, description, fault, place } = exit;
+  const { number, cpu, time, answeredBy, place, note } = exit;
   const facts = [
     report.cpus > 1 ? `CPU ${cpu}` : "",
     `${time.toFixed(3)} ms`,
     place?.symbol ?? place?.linear ?? "",
     answeredBy === undefined ? "nobody answered" : `answered by ${answeredBy}`,
-    value === undefined ? "" : `value ${value}`,
-    description ?? "",
-    fault ?? "",
+    note ?? "",
   ].filter((each) => each !== "");
-  const serial = report.serial.slice(0, exit.serial);
-  const screen = screenAt(index);
   return [
-    element("h1", {}, `${number}  ${text}`),
+    element("h1", {}, `${number}  ${wordsOf(exit)}`),
     element("a", { href: `#exit=${number}`, title: "a link to this exit" }, "#"),
     element("p", { class: "faint" }, facts.join(" · ")),
     element(
@@ -146,12 +172,17 @@ function detail(index) {
         ...memory(exit),
         ...stack(exit),
         ...exit.walk.length === 0 ? [] : section("page tables", lines(exit.walk)),
-        ...serial === "" ? [] : section("serial line so far", element("pre", {}, serial)),
-        ...screen === "" ? [] : section("screen", element("pre", { class: "screen" }, screen)),
       ),
       element("div", {}, ...registers(index)),
     ),
   ];
+}
+
+/** Scrolls an element, and nothing around it, until what lies in it is seen. */
+function reveal(scrolled, { top, bottom }) {
+  const frame = scrolled.getBoundingClientRect();
+  if (top < frame.top) scrolled.scrollTop -= frame.top - top;
+  else if (bottom > frame.bottom) scrolled.scrollTop += bottom - frame.bottom;
 }
 
 function choose(index, isLinked = true) {
@@ -160,20 +191,29 @@ function choose(index, isLinked = true) {
   for (const row of byId("exits").children) {
     const isIt = Number(row.dataset.index) === index;
     row.setAttribute("aria-selected", isIt);
-    if (isIt) row.scrollIntoView({ block: "nearest" });
+    if (isIt) reveal(byId("exits"), row.getBoundingClientRect());
   }
   for (const mark of document.querySelectorAll("#timeline rect")) {
     mark.classList.toggle("chosen", Number(mark.dataset.index) === index);
   }
   byId("detail").replaceChildren(...detail(index));
+  byId("output").replaceChildren(...output(index));
+  const written = byId("written");
+  const [lastLine] = [...written?.getClientRects() ?? []].slice(-1);
+  if (lastLine !== undefined) reveal(written.parentElement, lastLine);
   if (isLinked) history.replaceState(null, "", `#exit=${exits[index].number}`);
 }
 
+/** Says how many exits are missing before one. */
+function gap(index) {
+  const missing = index === 0 ? 0 : exits[index].number - exits[index - 1].number - 1;
+  return missing === 0 ? [] : [element("li", { class: "gap" }, `${missing} exits left out`)];
+}
+
 function list() {
-  byId("exits").replaceChildren(...shown.map((index) => {
+  byId("exits").replaceChildren(...shown.flatMap((index) => {
     const exit = exits[index];
-    const words = [exit.text, exit.description, exit.fault].filter((each) => each !== undefined)
-      .join("  ");
+    const words = wordsOf(exit);
     const row = element(
       "li",
       {
@@ -186,20 +226,22 @@ function list() {
       ` ${report.cpus > 1 ? `${exit.cpu}│ ` : ""}${words}`,
     );
     row.addEventListener("click", () => choose(index));
-    return row;
+    return [...gap(index), row];
   }));
+  byId("found").textContent = shown.length === exits.length
+    ? ""
+    : `${shown.length} of ${exits.length}`;
 }
 
 function search(text) {
   const words = text.toLowerCase().split(/\s+/).filter((word) => word !== "");
   shown = exits.map((_, index) => index).filter((index) => {
-    const { number, text, answeredBy, description, fault, place } = exits[index];
+    const exit = exits[index];
+    const { number, answeredBy, place } = exit;
     const all = [
       number,
-      text,
+      wordsOf(exit),
       answeredBy,
-      description,
-      fault,
       place?.symbol,
       `${place?.file}:${place?.line}`,
     ].join(" ").toLowerCase();

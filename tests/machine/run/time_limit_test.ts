@@ -1,6 +1,7 @@
 import { asm, boot, type Machine, TimeLimitError } from "@vmexit/vmexit";
 import { emulatedMachineName } from "../../../lib/machine/host/emulated_machine.ts";
-import { scaledTimeout } from "../../../lib/machine/run/time_limit.ts";
+import { RunTime, scaledTimeout, TimeLimit } from "../../../lib/machine/run/time_limit.ts";
+import { kvmLibc } from "@vmexit/vmexit/kvm";
 import { assert, assertEquals, assertLess, assertStringIncludes, assertThrows } from "@std/assert";
 
 const LIMIT = 15;
@@ -128,6 +129,19 @@ Deno.test("exits are under the time limit, which does not count while test code 
   while (performance.now() < until);
   exits.next();
   assertThrows(() => exits.next(), TimeLimitError);
+});
+
+Deno.test("time that is left out, as that which a report takes, does not count", () => {
+  using limit = new TimeLimit(kvmLibc(), 1);
+  const time = new RunTime(1);
+  limit.start(time);
+  const begin = performance.now();
+  while (performance.now() < begin + 2);
+  assert(limit.isOver());
+  limit.leaveOut(10_000);
+  assertEquals(limit.isOver(), false);
+  limit.stop();
+  assertLess(time.used, 0);
 });
 
 Deno.test("a limit that is none is refused before anything runs", () => {

@@ -212,6 +212,56 @@ Deno.test("a report has so many exits at most, and says how many there were", ()
   assertEquals([report.exits[0].number, report.exits.at(-1)!.number], [1, 2_201]);
 });
 
+Deno.test("registers behind exits that were left out are those that they were", () => {
+  const { exits } = reportIn(reported(() => {
+    using vm = boot(
+      asm`
+      mov ecx, 3000
+    again:
+      cmp ecx, 2000
+      jne same
+      mov ebx, 7
+    same:
+      out 0x80, al
+      loop again
+      out 0x81, al
+    `,
+      { memory: "64K" },
+    );
+    vm.ports.on(0x80, { write() {} });
+    assertThrows(() => vm.run(), UnhandledExitError);
+  }));
+  const [before, behind] = exits.slice(199);
+  assertEquals([before.number, behind.number], [200, 1_201]);
+  assertEquals([behind.registers.rbx, behind.registers.rdx], ["0x7", "0x0"]);
+  assertEquals("rbx" in exits[201].registers, false);
+});
+
+Deno.test("a triple fault shows the CPU before the instruction that failed", () => {
+  const { exits } = reportIn(reported(() => {
+    using vm = boot(
+      asm`
+      bits 64
+      mov esi, 5
+      out 0x80, al
+      mov edi, 6
+    fails:
+      ud2
+    `,
+      { memory: "1M", ports: { 0x80: { write() {} } } },
+    );
+    assertThrows(() => vm.run());
+  }));
+  const [, last] = exits;
+  assertEquals([last.reason, last.place?.symbol, last.place?.code[0].text], [
+    "SHUTDOWN",
+    "fails",
+    "ud2",
+  ]);
+  assertEquals([last.registers.rdi, last.registers.rsi], ["0x6", undefined]);
+  assertStringIncludes(last.note!, "as it was before the instruction that failed");
+});
+
 Deno.test("a folder that cannot be written is told, and the test's failure is not lost", () => {
   const file = Deno.makeTempFileSync();
   wantReports({ folder: `${file}/below`, all: false });
@@ -301,6 +351,8 @@ Deno.test({
       );
       assertMatch(dom, /<span class="here">[^<]*mov dword \[0xd0000000\], 5/);
       assertMatch(dom, /<pre class="screen">A<\/pre>/);
+      assertMatch(dom, /<span id="written">&lt;<\/span>/);
+      assertMatch(dom, /IO in 0x60 byte → 0x7/);
       assertEquals(dom.match(/<rect /g)?.length, 4);
     } finally {
       Deno.removeSync(folder, { recursive: true });
