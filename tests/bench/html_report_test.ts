@@ -6,7 +6,7 @@ import { around, measured, resultsOf } from "./results.ts";
 
 const now = resultsOf([
   measured("slower", around(120)),
-  measured("</script>", around(500)),
+  measured("</script>", around(500), { warmUp: { operations: 1, isSteady: false } }),
   measured("other", around(1e6), { group: "memory" }),
   { name: "skips", group: "memory", what: `"quoted"`, skipped: "no <such> thing" },
   { name: "fails", group: "exits in the kernel", what: "", failed: "it broke" },
@@ -36,8 +36,9 @@ Deno.test("a report says what changed, what is missing, and on which host, and t
       `<td class="new">new</td>`,
       `skipped: no &lt;such&gt; thing</td>`,
       `title="&quot;quoted&quot;"`,
-      `<td class="text failed" colspan="8">failed: it broke</td>`,
+      `<td class="text failed" colspan="7">failed: it broke</td>`,
       `<code>&lt;/script&gt;</code>`,
+      `<tr class="caveat"><td class="faint" colspan="8">was not steady when it was counted</td></tr>`,
       `<td>processor</td><td class="text">A &lt;fast&gt; one</td>`,
       "3 of 5 benchmarks · 2026-11-28 12:00 UTC · A &lt;fast&gt; one",
     ]

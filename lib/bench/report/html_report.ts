@@ -109,7 +109,6 @@ ${
       "max",
       "cycles",
       ...changes.length > 0 ? ["change"] : [],
-      "",
     ])
   }
 ${own.map((each) => figures(each, results, changes)).join("\n")}
@@ -117,17 +116,21 @@ ${own.map((each) => figures(each, results, changes)).join("\n")}
 </section>`;
 }
 
+/** Columns of figures, with their name's. */
+const COLUMNS = 7;
+
 function figures(
   each: Measurement | Unmeasured,
   { clock }: Results,
   changes: readonly Change[],
 ): string {
+  const columns = COLUMNS + (changes.length > 0 ? 1 : 0);
   const name = `<td title="${escaped(each.what)}"><code>${escaped(each.name)}</code></td>`;
   if (!isMeasured(each)) {
     const [kind, why] = each.failed === undefined
       ? ["skipped", each.skipped]
       : ["failed", each.failed];
-    return `<tr>${name}<td class="text ${kind}" colspan="${changes.length > 0 ? 8 : 7}">${kind}: ${
+    return `<tr>${name}<td class="text ${kind}" colspan="${columns - 1}">${kind}: ${
       escaped(why ?? "")
     }</td></tr>`;
   }
@@ -146,9 +149,10 @@ function figures(
     const text = moved?.ratio === undefined ? moved?.verdict ?? "" : change(moved.ratio);
     cells.push(`<td class="${moved?.verdict}">${text}</td>`);
   }
-  return `<tr>${name}${cells.join("")}<td class="text faint">${
-    escaped(caveats(each).join("; "))
-  }</td></tr>`;
+  const notes = caveats(each).map((text) =>
+    `<tr class="caveat"><td class="faint" colspan="${columns}">${escaped(text)}</td></tr>`
+  );
+  return `<tr>${name}${cells.join("")}</tr>${notes.join("")}`;
 }
 
 function comparisons(results: Results): string {

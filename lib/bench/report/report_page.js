@@ -4,6 +4,8 @@ const dark = matchMedia("(prefers-color-scheme: dark)");
 const STRIP_HEIGHT = 58;
 const AXIS_HEIGHT = 34;
 const CURVES_HEIGHT = 320;
+/** What a label of a scale takes, with a gap. */
+const LABEL_WIDTH = 64;
 let plots = [];
 
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -21,14 +23,23 @@ function duration(nanoseconds) {
   return `${Number((nanoseconds / size).toPrecision(3))} ${name}`;
 }
 
-/** 1, 2 and 5 of each power of ten. */
-function ticks(from, to) {
-  const found = [];
-  for (let power = 10 ** Math.floor(Math.log10(from)); power <= to; power *= 10) {
-    found.push(
-      ...[1, 2, 5].map((each) => each * power).filter((each) => each >= from && each <= to),
-    );
-  }
+const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
+
+/** A duration as a scale has it: instructions as "20K". */
+function label(nanoseconds) {
+  return unit === "instructions" ? compact.format(nanoseconds) : duration(nanoseconds);
+}
+
+/** So many at most: 1, 2 and 5 of each power of ten, or 1 alone, or that of every second power, and so on. */
+function ticks(from, to, most) {
+  const [first, last] = [Math.floor(Math.log10(from)), Math.ceil(Math.log10(to))];
+  const of = (multiples, every) =>
+    Array.from({ length: last - first + 1 }, (_, index) => first + index)
+      .filter((power) => power % every === 0)
+      .flatMap((power) => multiples.map((each) => each * 10 ** power))
+      .filter((each) => each >= from && each <= to);
+  let found = of([1, 2, 5], 1);
+  for (let every = 1; found.length > Math.max(2, most); every++) found = of([1], every);
   return found.length > 0 ? found : [from, to];
 }
 
@@ -42,9 +53,14 @@ function axis(options) {
   };
 }
 
-/** One benchmark's histogram; all of a group have the same scale, and one cursor. */
-function strip(place, group, benchmark, isLast) {
+/** One benchmark's histogram; all of a group have the same scale, which stands above and below them, and one cursor. */
+function strip(place, group, benchmark, { isFirst, isLast }) {
   const { edges } = group;
+  const [from, to] = [edges[0], edges.at(-1)];
+  const width = place.clientWidth;
+  const splits = () => ticks(from, to, Math.floor(width / LABEL_WIDTH));
+  const scale = { filter: (_, each) => each, splits };
+  const labelled = { ...scale, size: AXIS_HEIGHT, values: (_, values) => values.map(label) };
   const middles = edges.slice(0, -1).map((edge, index) => Math.sqrt(edge * edges[index + 1]));
   const steps = uPlot.paths.stepped({ align: 0 });
   const series = [{ value: (_, value) => duration(value) }, {
@@ -70,24 +86,19 @@ function strip(place, group, benchmark, isLast) {
   }
   return new uPlot(
     {
-      width: place.clientWidth,
-      height: STRIP_HEIGHT + (isLast ? AXIS_HEIGHT : 0),
-      padding: [4, 20, isLast ? 0 : 4, 20],
+      width,
+      height: STRIP_HEIGHT + (isFirst ? AXIS_HEIGHT : 0) + (isLast ? AXIS_HEIGHT : 0),
+      padding: [isFirst ? 0 : 4, 20, isLast ? 0 : 4, 20],
       legend: { show: false },
       cursor: { sync: { key: group.name }, y: false, drag: { x: false, y: false } },
       scales: {
-        x: { time: false, distr: 3, range: () => [edges[0], edges.at(-1)] },
+        x: { time: false, distr: 3, range: () => [from, to] },
         y: { range: (_, _low, high) => [0, high * 1.05 || 1] },
       },
       axes: [
-        axis({
-          show: isLast,
-          size: AXIS_HEIGHT,
-          filter: (_, splits) => splits,
-          splits: () => ticks(edges[0], edges.at(-1)),
-          values: (_, values) => values.map(duration),
-        }),
+        axis(isLast ? labelled : { ...scale, size: 0, ticks: { show: false }, values: () => [] }),
         { show: false },
+        axis({ ...labelled, show: isFirst, scale: "x", side: 0, grid: { show: false } }),
       ],
       series,
       hooks: {
@@ -146,7 +157,10 @@ function curves(place, group) {
           label: "percentile",
           labelFont: "12px system-ui, sans-serif",
         }),
-        axis({ size: 70, values: (_, values) => values.map(duration) }),
+        axis({
+          size: 70,
+          values: (_, values) => values.map((each) => each === null ? "" : label(each)),
+        }),
       ],
       series: [
         {
@@ -174,7 +188,8 @@ function draw() {
     const section = document.getElementById(group.id);
     for (const [index, benchmark] of group.benchmarks.entries()) {
       const place = section.querySelector(`[data-strip="${index}"]`);
-      plots.push(strip(place, group, benchmark, index === group.benchmarks.length - 1));
+      const isLast = index === group.benchmarks.length - 1;
+      plots.push(strip(place, group, benchmark, { isFirst: index === 0, isLast }));
     }
     const place = section.querySelector("[data-curves]");
     if (place) plots.push(curves(place, group));
