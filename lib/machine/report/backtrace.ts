@@ -67,6 +67,11 @@ interface Run {
   count: number;
 }
 
+/** Where the functions return to that wait for the one at a linear address, the nearest first. */
+export function callersOf(cpu: StoppedCpu, code: CodeView, address: bigint): bigint[] {
+  return new Stack(cpu, code).callers(address).map((caller) => caller.address);
+}
+
 /** A caller's place as the image has it: within its call, which may be the last instruction of a function. */
 function placeOf({ image, registers }: StoppedCpu, { address, found }: Caller): bigint {
   const { imageBase } = imageBaseAt(image, address, registers.cs.base);

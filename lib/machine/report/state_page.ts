@@ -12,6 +12,7 @@ import { interruptsSection } from "./interrupts_section.ts";
 import { CalledWith } from "./frame_arguments.ts";
 import { codeBits, codeLocation } from "../registers/code_location.ts";
 import { isReset, ownIdt, registersSection } from "./registers_section.ts";
+import { loopSection } from "./loop_section.ts";
 import { isOutsideImage, outsideImage } from "./outside_image.ts";
 import { branchTarget, placeNames } from "./place_names.ts";
 import { type Postmortem, postmortemOf, type PostmortemResult } from "./postmortem.ts";
@@ -36,8 +37,10 @@ const CONTROL = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}]/gu;
  *
  * It is plain text of the characters that every terminal and report can hold. It never throws: what cannot be
  * read is left out, because a page about a failure must not hide it behind another.
+ *
+ * @param isOverTime Whether a time limit has stopped it: it may be in a loop.
  */
-export function statePage(machine: StoppedCpu): string {
+export function statePage(machine: StoppedCpu, isOverTime = false): string {
   const end = repeatedEnd(machine);
   // Of a guest that has shut down, or was not entered, the machine on which it was run once more has the registers.
   const isElsewhere = isShutDown(machine) || isAt(machine, "FAIL_ENTRY");
@@ -49,6 +52,7 @@ export function statePage(machine: StoppedCpu): string {
     () => place(shown, end),
     () => tripleFault(machine, shown),
     () => isShutDown(machine) ? repeatLines(machine, end) : [],
+    () => isOverTime ? loopSection(machine) : [],
     () => interruptsSection(machine),
     () => registersSection(shown),
     () => cpusSection(machine),

@@ -5,6 +5,7 @@ import {
   isWorthRepeating,
 } from "../../x86/diagnosis/explain_incident.ts";
 import type { Finding, Incident } from "../../x86/diagnosis/incident.ts";
+import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import type { Image } from "../../guest/image.ts";
 import { hex } from "../../x86/hex.ts";
 import { PROTECTED_MODE, REAL_MODE } from "../../x86/layout.ts";
@@ -64,7 +65,7 @@ function section(title: string, findings: readonly Finding[]): string[] {
 const LONGEST_INSTRUCTION = 15;
 
 /** The state in which a CPU stands, as if its next instruction had failed. */
-function stopOf(cpu: StoppedCpu): Incident {
+export function stopOf(cpu: StoppedCpu): Incident {
   const { vcpu } = cpu.kvm;
   const place = codeLocation(cpu);
   const code = new CodeView(cpu, place);
@@ -80,6 +81,10 @@ function stopOf(cpu: StoppedCpu): Incident {
       text: instruction?.text ?? "",
     },
     read: memoryReader(cpu.memory),
+    isDevice: (gpa) =>
+      cpu.log.records().some(({ reason, address, answeredBy }) =>
+        reason === EXIT_REASON.MMIO && address === gpa && answeredBy !== undefined
+      ),
     steps: [],
     source: (linear) => sourceLineAt(cpu, linear),
     // Nothing that depends on the vendor is asked about a guest that has not failed.
@@ -104,7 +109,7 @@ function isOwnHandler(linear: bigint): boolean {
 }
 
 /** `"entry32+0x3 (boot.asm:14)"`; undefined where the image has nothing there. */
-function nameOf({ image, registers }: StoppedCpu, linear: bigint): string | undefined {
+export function nameOf({ image, registers }: StoppedCpu, linear: bigint): string | undefined {
   const { imageBase } = imageBaseAt(image, linear, registers.cs.base);
   if (isOwnHandler(linear) && image.segmentAt(linear - imageBase) === undefined) {
     return "vmexit's handler";
@@ -122,7 +127,8 @@ function withoutNames(image: Image, address: bigint): string | undefined {
   return segment && `image+${hex(address - image.origin)}`;
 }
 
-function wrapped(text: string): string[] {
+/** A finding's text in lines. */
+export function wrapped(text: string): string[] {
   const lines = [""];
   for (const word of text.split(" ")) {
     const line = lines.at(-1)!;

@@ -1,5 +1,5 @@
 import { hex } from "../hex.ts";
-import { registerPlaces } from "../registers/registers.ts";
+import { type GeneralRegister, registerPlaces } from "../registers/registers.ts";
 import type { IncidentState, IncidentStep } from "./incident.ts";
 import { readInstruction } from "./operands.ts";
 import type { GuestView } from "./guest_view.ts";
@@ -101,7 +101,7 @@ function writesSpecial(text: string, name: string): boolean {
 const READS_FIRST = /^(cmp|test|push|call|j\w+|bt|out|mul|div|idiv|nop|loop\w*)$/;
 
 /** The 64-bit registers that an instruction writes by name. */
-function destinationRegisters({ text }: IncidentStep): Set<string> {
+export function destinationRegisters({ text }: { readonly text: string }): Set<GeneralRegister> {
   const { mnemonic, operands: [first] } = readInstruction(text, 32);
   if (first?.kind !== "register" || READS_FIRST.test(mnemonic)) return new Set();
   const place = registerPlaces.get(first.name);

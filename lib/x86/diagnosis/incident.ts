@@ -66,6 +66,8 @@ export interface Incident extends IncidentState {
   readonly interrupt?: { readonly vector: number; readonly source: InterruptSource };
   /** Guest memory at that moment: so many bytes at a guest-physical address, or undefined where there is no memory. */
   readonly read: (gpa: number, size: number) => Uint8Array | undefined;
+  /** Whether a device answers at a guest-physical address where there is no memory. */
+  readonly isDevice?: (gpa: number) => boolean;
   /** The instructions before it as far as they are known, oldest first. */
   readonly steps: readonly IncidentStep[];
   /** The registers at boot, from which those tell themselves that no instruction has written. */

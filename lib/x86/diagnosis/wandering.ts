@@ -322,6 +322,7 @@ function outsideMemory(view: GuestView): Finding[] {
     const physical = view.physical(linear);
     if (physical !== undefined && view.readPhysical(physical, 1) !== undefined) return [];
     if (physical === undefined) return whyUnreadable(view, linear);
+    if (view.incident.isDevice?.(physical)) return [];
     const { selector, base } = view.special[segment];
     return [
       {
