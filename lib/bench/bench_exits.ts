@@ -5,10 +5,10 @@ import { fromCaller } from "../machine/run/run_errors.ts";
 import type { RunOptions } from "../machine/run/run_options.ts";
 import { hex } from "../x86/hex.ts";
 import { msrText } from "../x86/msrs/msr_number.ts";
+import { clockInUse } from "./clock_in_use.ts";
 import { fingerprint } from "./fingerprint.ts";
 import { encodeHistogram } from "./histogram.ts";
 import { FORMAT, FORMAT_VERSION, type Measurement, type Results } from "./results.ts";
-import { clockInUse } from "./run_suite.ts";
 import { summarize } from "./statistics.ts";
 
 const NANOSECONDS_PER_MILLISECOND = 1e6;

@@ -20,9 +20,10 @@ import {
   qemuIcount,
   requireMachineProgram,
 } from "../nested/mod.ts";
-import { filtered, measureSuite, type SaidOfSuite } from "./bench_suite.ts";
+import { filtered, measureSuite, type SaidOfSuite, type SuiteChoice } from "./bench_suite.ts";
 import { benchVsC } from "./bench_vs_c.ts";
 import type { CommandContext } from "./command_context.ts";
+import { HeardResults } from "./heard_results.ts";
 import { nestedCommand } from "./nested_command.ts";
 import { chooseKvm, machineProgram, prepareKvm } from "./prepare_kvm.ts";
 import { runDeno, writeAll } from "./run_deno.ts";
@@ -173,28 +174,25 @@ async function measured(
   check: (on: Pick<Results, "clock" | "fingerprint">) => void,
 ): Promise<Results> {
   const { progress, signal } = context;
-  let results: Results | undefined;
-  let running = "before the first benchmark";
+  const heard = new HeardResults(filtered(filter));
   const hear = (said: SaidOfSuite) => {
-    if ("on" in said) return check(said.on);
-    if ("results" in said) return void (results = said.results);
-    running = `in ${said.begins}`;
-    if (Deno.stderr.isTerminal()) progress.show(said.begins);
+    if ("on" in said) check(said.on);
+    if ("begins" in said && Deno.stderr.isTerminal()) progress.show(said.begins);
+    heard.hear(said);
   };
   const inside = async (machine: NestedMachine) => {
     await requireMachineProgram(machine, progress.show, signal);
-    const choice = JSON.stringify({ filter, quick, emulator: await version(machine) });
+    const emulator = await version(machine);
     const module = new URL("./bench_suite.ts", import.meta.url);
-    const code = await nestedCommand(module, [choice], machine, context, {
-      // It reads nothing of the project that we are in.
-      cwd: module.protocol === "file:" ? fileURLToPath(new URL(".", module)) : undefined,
-      onLine: (line) => hear(JSON.parse(line)),
-    }).catch((error) => {
-      if (error instanceof NestedError) progress.note(`the machine failed ${running}`);
-      throw error;
-    });
-    if (results !== undefined) return;
-    throw new NestedError(`The suite failed ${running}, with exit code ${code}`);
+    await heard.measureInside(async (from) => {
+      const choice: SuiteChoice = { filter, quick, emulator, from };
+      const code = await nestedCommand(module, [JSON.stringify(choice)], machine, context, {
+        // It reads nothing of the project that we are in.
+        cwd: module.protocol === "file:" ? fileURLToPath(new URL(".", module)) : undefined,
+        onLine: (line) => hear(JSON.parse(line)),
+      });
+      if (code !== 0) throw new NestedError(`The suite failed with exit code ${code}`);
+    }, progress.note);
   };
   const choice = clock === INSTRUCTIONS ? undefined : chooseKvm(context);
   if (choice === undefined) await inside(qemuIcount());
@@ -207,7 +205,7 @@ async function measured(
     await measureSuite({ filter, quick, emulator }, hear, signal);
   }
   progress.clear();
-  return results!;
+  return heard.results;
 }
 
 async function readBaseline(path: string): Promise<string> {

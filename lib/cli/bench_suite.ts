@@ -9,10 +9,10 @@
 import config from "../../deno.json" with { type: "json" };
 import type { Benchmark } from "../bench/benchmark.ts";
 import { fingerprint } from "../bench/fingerprint.ts";
-import { byInstructions, QUICK, THOROUGH } from "../bench/measure.ts";
-import { machineMemory } from "../bench/machine_memory.ts";
-import type { Results } from "../bench/results.ts";
-import { clockInUse, runSuite } from "../bench/run_suite.ts";
+import { clockInUse } from "../bench/clock_in_use.ts";
+import { byInstructions, clockGrain, measure, QUICK, THOROUGH } from "../bench/measure.ts";
+import { type MachineMemory, machineMemory } from "../bench/machine_memory.ts";
+import type { Measurement, Results, Unmeasured } from "../bench/results.ts";
 import { suite } from "../bench/suite/mod.ts";
 import { writeAll } from "./run_deno.ts";
 
@@ -24,13 +24,16 @@ export interface SuiteChoice {
   readonly quick?: boolean;
   /** What emulates the machine that has the KVM, with its version. */
   readonly emulator?: string;
+  /** How many of them are left out, the first ones. */
+  readonly from?: number;
 }
 
-/** What is said while the suite is measured: on what, which benchmark begins, and at the end what it came to. */
+/** What is said while the suite is measured: on what, what a machine takes, which benchmark begins, what it came to. */
 export type SaidOfSuite =
   | { readonly on: Pick<Results, "clock" | "fingerprint"> }
+  | { readonly machineMemory: MachineMemory }
   | { readonly begins: string }
-  | { readonly results: Results };
+  | { readonly ended: Measurement | Unmeasured };
 
 /**
  * Those whose name or group has the text, or matches the expression: `--filter /^pio_/`, as `deno bench` has it.
@@ -62,31 +65,37 @@ function compiled(expression: string, filter: string): RegExp {
 }
 
 /**
- * Measures the suite on the KVM that this process reaches.
+ * Measures the suite on the KVM that this process reaches. A benchmark that fails does not keep the others from being
+ * measured.
  *
  * @param choice What of it, and how.
  * @param say Hears of it as it goes; what it throws ends the suite.
  * @param signal Ends it.
  */
 export async function measureSuite(
-  { filter, quick, emulator }: SuiteChoice,
+  { filter, quick, emulator, from = 0 }: SuiteChoice,
   say: (said: SaidOfSuite) => void,
   signal?: AbortSignal,
 ): Promise<void> {
   const clock = clockInUse();
   const effort = quick ? QUICK : THOROUGH;
   const { deno, v8 } = Deno.version;
-  const on = { clock, fingerprint: fingerprint({ vmexit: config.version, deno, v8 }, emulator) };
-  say({ on });
-  const results = await runSuite({
-    ...on,
-    benchmarks: filtered(filter),
-    effort: clock === "instructions" ? byInstructions(effort) : effort,
-    machineMemory: filter === undefined ? () => machineMemory() : undefined,
-    signal,
-    onBenchmark: (name, number, count) => say({ begins: `${number} of ${count}: ${name}` }),
+  say({
+    on: { clock, fingerprint: fingerprint({ vmexit: config.version, deno, v8 }, emulator) },
   });
-  say({ results });
+  const options = {
+    effort: clock === "instructions" ? byInstructions(effort) : effort,
+    grain: clockGrain(),
+    signal,
+  };
+  // Before all else: what benchmarks leave in the heap would make room for machines.
+  if (filter === undefined && from === 0) say({ machineMemory: machineMemory() });
+  const benchmarks = filtered(filter);
+  for (const [index, benchmark] of benchmarks.entries()) {
+    if (index < from) continue;
+    say({ begins: `${index + 1} of ${benchmarks.length}: ${benchmark.name}` });
+    say({ ended: await measure(benchmark, options) });
+  }
 }
 
 if (import.meta.main) {

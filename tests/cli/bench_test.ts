@@ -59,7 +59,7 @@ Deno.test("a baseline: slower is exit code 1 with a name, another host 3, and wh
     assertEquals((await run(folder, ...QUICK, "--save", "now.json")).code, 0);
     const now: Results = parseResults(await Deno.readTextFile(path("now.json")), "now.json");
 
-    await Deno.writeTextFile(path("fast.json"), scaled(now, 0.1));
+    await Deno.writeTextFile(path("fast.json"), scaled(now, 0.001));
     const slower = await run(folder, ...QUICK, "--baseline", "fast.json", "--threshold", "50");
     assertEquals(slower.code, 1, slower.stderr);
     assertMatch(slower.stdout, /against the baseline +before +now +change\npio_out_8 .* slower\n$/);
@@ -68,7 +68,7 @@ Deno.test("a baseline: slower is exit code 1 with a name, another host 3, and wh
       /slower than the baseline by more than 50%: pio_out_8 \([\d.]+ times\)/,
     );
 
-    await Deno.writeTextFile(path("slow.json"), scaled(now, 10));
+    await Deno.writeTextFile(path("slow.json"), scaled(now, 1000));
     const faster = await run(folder, ...QUICK, "--markdown", "--baseline", "slow.json");
     assertEquals(faster.code, 0, faster.stderr);
     assertMatch(faster.stdout, /^### vmexit bench\n[^]*\| `pio_out_8` \|.*\| faster \|/);
