@@ -1,5 +1,6 @@
 import { checkOptions, type NamesOf } from "../x86/defined_entries.ts";
 import { hex } from "../x86/hex.ts";
+import { checkAddress } from "./address.ts";
 import { debugOf } from "./debug/elf_debug.ts";
 import { SourceTexts } from "./debug/source_texts.ts";
 import {
@@ -18,6 +19,7 @@ import {
   slice,
 } from "./elf_file.ts";
 import type { ImageInit } from "./image_init.ts";
+import { moved } from "./moved_image.ts";
 import { relocated } from "./loaders/elf_relocation.ts";
 
 /** How an ELF file is to be taken. */
@@ -32,8 +34,8 @@ export interface ElfOptions {
    */
   readonly addresses?: "physical" | "virtual";
   /**
-   * Of a position-independent executable: what is added to its addresses. Default 0x100000 for one that is linked at 0,
-   * and else 0.
+   * What is added to its addresses: of a position-independent executable, whose relocations are made, and of another that
+   * runs wherever it is, or moves itself. Default 0x100000 for a position-independent one that is linked at 0, and else 0.
    */
   readonly base?: number | bigint;
 }
@@ -110,7 +112,9 @@ export function elfImage(elf: OpenElf, options: ElfOptions = {}, path?: string):
     debug: { info, base: 0n },
     sourceText: (file, line) => texts.at(file, line),
   };
-  return header.e_type === ET.DYN ? relocated(elf, image, options.base) : image;
+  return header.e_type === ET.DYN
+    ? relocated(elf, image, options.base)
+    : moved(image, checkAddress(options.base ?? 0, "the base of an executable"));
 }
 
 function physicalEntry({ e_entry }: ElfHeader, segments: readonly ElfProgramHeader[]): bigint {

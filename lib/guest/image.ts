@@ -1,14 +1,25 @@
-import { checkNames, checkOptions } from "../x86/defined_entries.ts";
 import { hex } from "../x86/hex.ts";
-import { FLAT_OPTIONS, type FlatOptions, type ImageInit, type ImageSegment } from "./image_init.ts";
 import type { CodeBits } from "../x86/boot/cpu_state.ts";
 import { checkAddress } from "./address.ts";
 import { atCaller, callSite, checkFileIsThere, localPath } from "./call_site.ts";
 import type { Diagnostic } from "./diagnostic.ts";
 import { frameArguments } from "./debug/frame_arguments.ts";
 import { type ElfOptions, readElf } from "./elf.ts";
+import {
+  checkSegments,
+  flattened,
+  lastNotAfter,
+  loadAddressOf,
+  order,
+  symbolsOf,
+} from "./image_parts.ts";
+import { moved } from "./moved_image.ts";
+import { flatImage } from "./flat_image.ts";
 import type {
+  FlatOptions,
   FrameArguments,
+  ImageInit,
+  ImageSegment,
   SourceFrame,
   SourceLine,
   StoppedState,
@@ -17,9 +28,6 @@ import type {
 import type { BootProtocol, ImageKind } from "./loaders/boot_protocol.ts";
 import { type OpenOptions, readImageFile } from "./loaders/open_file.ts";
 import { addressesOf, noSuchPlace } from "./source_places.ts";
-
-/** {@linkcode Image.bytes} of images with wider gaps would exhaust the host: their segments still serve. */
-const MAXIMUM_FLAT_SIZE = 1 << 30;
 
 /**
  * A guest's code and data, ready to be placed in memory, with what is known of its source.
@@ -53,6 +61,9 @@ export class Image {
   readonly kind: ImageKind;
   /** How it is started, where the file says so itself: then `boot` follows that. */
   readonly protocol: BootProtocol | undefined;
+  /** Images that the guest brings into memory by itself, by name: see {@linkcode Image.with}. */
+  readonly others: ReadonlyMap<string, Image>;
+  readonly #init: ImageInit;
   readonly #what: string;
   readonly #labels: readonly [name: string, address: bigint][];
   readonly #constants: ReadonlySet<string>;
@@ -67,9 +78,12 @@ export class Image {
   /**
    * Checks the segments and puts them in the order of their addresses.
    *
+   * @param others As {@linkcode Image.with} takes them.
    * @throws {RangeError} When segments overlap, there is none, or an address is not one of 64 bits.
    */
-  constructor(init: ImageInit) {
+  constructor(init: ImageInit, others: Readonly<Record<string, Image>> = {}) {
+    this.#init = init;
+    this.others = new Map(Object.entries(others));
     this.segments = [...init.segments].sort((a, b) => order(loadAddressOf(a), loadAddressOf(b)));
     checkSegments(this.segments);
     const lowest = loadAddressOf(this.segments[0]);
@@ -85,7 +99,7 @@ export class Image {
     this.bits = init.bits ?? 16;
     // Without a prototype, so that `symbols.constructor` is what the guest defines or undefined.
     this.symbols = Object.freeze(
-      Object.assign(Object.create(null), init.constants, init.labels),
+      Object.assign(Object.create(null), symbolsOf(this.others), init.constants, init.labels),
     );
     this.#labels = Object.entries(init.labels ?? {}).sort(([, a], [, b]) => order(a, b));
     this.#constants = new Set(Object.keys(init.constants ?? {}));
@@ -161,7 +175,7 @@ export class Image {
    * @throws {RangeError} When it is empty, or an address is not one of 64 bits.
    */
   static fromBytes(bytes: Uint8Array, options: FlatOptions): Image {
-    return atCaller(Image.fromBytes, () => flatImage(bytes, options));
+    return atCaller(Image.fromBytes, () => new Image(flatImage(bytes, options)));
   }
 
   /**
@@ -218,7 +232,7 @@ export class Image {
    * @throws {RangeError} When its segments lie more than 1 GiB apart. {@linkcode Image.segments} serves then.
    */
   get bytes(): Uint8Array<ArrayBuffer> {
-    return this.#bytes ??= this.#flatten();
+    return this.#bytes ??= flattened(this.segments, this.origin);
   }
 
   /**
@@ -249,6 +263,45 @@ export class Image {
     }, starts at ${hex(this.entry)}`;
   }
 
+  /**
+   * This image, which knows others that the guest brings into memory by itself: a boot loader's kernel, a copy of itself
+   * elsewhere. They are not loaded; lines, functions, callers and names are known of them, too. Names that several have
+   * are this image's; `kernel:main` is that of the image that was given as `kernel`. Where two have code at an address,
+   * it is taken to be that of this one, or of the first.
+   *
+   * @throws {TypeError} When one is no image.
+   *
+   * @example
+   * ```ts
+   * import { asm, Image } from "@vmexit/vmexit";
+   * import { assertEquals } from "@std/assert";
+   *
+   * const kernel = Image.fromBytes(Uint8Array.of(0xf4), { origin: 0x10_0000, symbols: { main: 0x10_0000 } });
+   * const sector = asm`jmp 0:0x600`.assemble({ origin: 0x7c00 }).with({ kernel });
+   * assertEquals(sector.symbolAt(0x10_0000), { name: "main", offset: 0, image: "kernel" });
+   * ```
+   */
+  with(others: Readonly<Record<string, Image>>): Image {
+    for (const [name, other] of Object.entries(others ?? {})) {
+      if (other instanceof Image) continue;
+      throw new TypeError(
+        `Cannot know the image ${name} as ${typeof other}: give an Image, such as Image.elf("kernel.elf")`,
+      );
+    }
+    return new Image(this.#init, others);
+  }
+
+  /**
+   * This image at other addresses than it was made for: its bytes are the same, and its entry, symbols and lines are
+   * known where they are then. For code that runs wherever it is, or that moves itself.
+   *
+   * @param distance What is added to each address; may be negative.
+   * @throws {RangeError} When an address becomes none.
+   */
+  movedBy(distance: number | bigint): Image {
+    return atCaller(this.movedBy, () => new Image(moved(this.#init, BigInt(distance))));
+  }
+
   /** How many bytes a segment is loaded behind the origin. */
   offsetOf(segment: ImageSegment): number {
     return Number(loadAddressOf(segment) - this.origin);
@@ -272,11 +325,19 @@ export class Image {
     return this.#constants.has(name);
   }
 
-  /** The last label at or before the linear address, within the image, and how many bytes behind it that lies. */
+  /**
+   * The last label at or before the linear address, within the image, and how many bytes behind it that lies. Of one of
+   * the {@linkcode Image.others} with that one's name.
+   */
   symbolAt(address: number | bigint):
-    | { readonly name: string; readonly offset: number }
+    | { readonly name: string; readonly offset: number; readonly image?: string }
     | undefined {
     const linear = BigInt(address);
+    const [other, home] = this.#homeOf(linear);
+    if (other !== undefined) {
+      const symbol = home.symbolAt(linear);
+      return symbol && { ...symbol, image: other };
+    }
     const inside = this.lineOf(linear) !== undefined || this.segmentAt(linear) !== undefined;
     const index = lastNotAfter(this.#labels, linear, ([, value]) => value);
     if (!inside || index < 0) return undefined;
@@ -287,6 +348,8 @@ export class Image {
   /** The source line whose bytes cover the linear address. */
   lineOf(address: number | bigint): SourceLine | undefined {
     const linear = BigInt(address);
+    const [other, home] = this.#homeOf(linear);
+    if (other !== undefined) return home.lineOf(linear);
     const line = this.lines[lastNotAfter(this.lines, linear, (line) => line.address)];
     return line !== undefined && linear < line.address + BigInt(line.length) ? line : undefined;
   }
@@ -305,6 +368,15 @@ export class Image {
    * ```
    */
   framesAt(addresses: readonly (number | bigint)[]): (readonly SourceFrame[])[] {
+    const homes = addresses.map((address) => this.#homeOf(BigInt(address))[1]);
+    // All of an image at once: each question starts a program. Its answers are kept.
+    for (const home of new Set(homes)) {
+      home.#ownFramesAt(addresses.filter((_, index) => homes[index] === home));
+    }
+    return addresses.map((address, index) => homes[index].#ownFramesAt([address])[0]);
+  }
+
+  #ownFramesAt(addresses: readonly (number | bigint)[]): (readonly SourceFrame[])[] {
     if (this.#debug === undefined) return addresses.map(() => []);
     const { info, base } = this.#debug;
     return info.framesAt(addresses.map((address) => BigInt.asUintN(64, BigInt(address) - base)));
@@ -315,8 +387,8 @@ export class Image {
    * it; undefined where nothing is said of it.
    */
   unwindRowAt(address: bigint): UnwindRow | undefined {
-    if (this.#debug === undefined) return undefined;
-    const { info, base } = this.#debug;
+    const { info, base } = this.#homeOf(address)[1].#debug ?? {};
+    if (info === undefined || base === undefined) return undefined;
     return info.unwindRowAt(BigInt.asUintN(64, address - base));
   }
 
@@ -327,10 +399,15 @@ export class Image {
    * @param moved What is to be added to the image's addresses to have those of `state`.
    */
   argumentsOf(state: StoppedState, moved = 0n): readonly FrameArguments[] {
-    if (this.#debug === undefined) return [];
-    const { info, base } = this.#debug;
-    const files = info.symbolFiles.map((bytes) => ({ bytes, base: base + moved }));
-    const own = this.framesAt([state.registers.rip - moved])[0].length;
+    const place = state.registers.rip - moved;
+    const [, home] = this.#homeOf(place);
+    const files = [this, ...this.others.values()].flatMap((image) =>
+      image.#debug?.info.symbolFiles.map((bytes) => ({
+        bytes,
+        base: image.#debug!.base + (image === home ? moved : 0n),
+      })) ?? []
+    );
+    const own = this.framesAt([place])[0].length;
     const { frames, complaint } = frameArguments(files, state, Math.max(1, own));
     if (complaint !== undefined) this.#notes.add(complaint);
     return frames;
@@ -338,7 +415,13 @@ export class Image {
 
   /** What of its debug information is not there, or could not be read, and why; known once it was asked for. */
   get debugNotes(): readonly string[] {
-    return [...this.#debug?.info.notes ?? [], ...this.#notes];
+    return [
+      ...this.#debug?.info.notes ?? [],
+      ...this.#notes,
+      ...[...this.others].flatMap(([name, { debugNotes }]) =>
+        debugNotes.map((note) => `${name}: ${note}`)
+      ),
+    ];
   }
 
   /**
@@ -349,15 +432,29 @@ export class Image {
    * @returns Undefined where it is not known: of an ELF file, whose sources may not be there.
    */
   sourceText(file: string, line: number): string | undefined {
-    return this.#sourceText(file, line);
+    return [this, ...this.others.values()]
+      .map((image) => image.#sourceText(file, line))
+      .find((text) => text !== undefined);
   }
 
-  /** The segment that has the linear address. */
+  /** The segment that has the linear address, its own or one of the {@linkcode Image.others}. */
   segmentAt(address: number | bigint): ImageSegment | undefined {
     const linear = BigInt(address);
+    return this.#ownSegmentAt(linear) ?? this.#homeOf(linear)[1].#ownSegmentAt(linear);
+  }
+
+  #ownSegmentAt(linear: bigint): ImageSegment | undefined {
     return this.segments.find((part) =>
       linear >= part.address && linear < part.address + BigInt(part.size)
     );
+  }
+
+  /** The image that has a linear address, with the name of one of the others; itself where none has it. */
+  #homeOf(linear: bigint): readonly [name: string | undefined, image: Image] {
+    const other = this.others.size === 0 || this.#ownSegmentAt(linear) !== undefined
+      ? undefined
+      : [...this.others].find(([, image]) => image.#ownSegmentAt(linear) !== undefined);
+    return other ?? [undefined, this];
   }
 
   /**
@@ -374,7 +471,10 @@ export class Image {
 
   /** The symbols that a compiler has mangled (C++, Rust), each with its name in the source. */
   demangledNames(): ReadonlyMap<string, string> {
-    return this.#demangled ??= this.#debug?.info.demangled(Object.keys(this.symbols)) ?? new Map();
+    return this.#demangled ??= new Map([
+      ...[...this.others.values()].flatMap((other) => [...other.demangledNames()]),
+      ...this.#debug?.info.demangled(this.#labels.map(([name]) => name)) ?? [],
+    ]);
   }
 
   /** A line as far as its segment reaches: a table's row has no end where another section's follows. */
@@ -384,101 +484,12 @@ export class Image {
     const room = Number(segment.address + BigInt(segment.size) - line.address);
     return [line.length <= room ? line : { ...line, length: room }];
   }
-
-  #flatten(): Uint8Array<ArrayBuffer> {
-    const filled = this.segments.filter((segment) => segment.bytes.length > 0);
-    const end = Math.max(0, ...filled.map((part) => this.offsetOf(part) + part.bytes.length));
-    if (end > MAXIMUM_FLAT_SIZE) {
-      throw new RangeError(
-        `Cannot give the image's bytes in one piece: it reaches from ${hex(this.origin)} to ${
-          hex(this.origin + BigInt(end))
-        }; take its segments`,
-      );
-    }
-    const bytes = new Uint8Array(end);
-    for (const part of filled) bytes.set(part.bytes, this.offsetOf(part));
-    return bytes;
-  }
 }
 
 function imageOfFile(file: Uint8Array, options: OpenOptions, path?: string): Image {
-  const init = readImageFile(file, options, path);
-  if (init !== undefined) return new Image(init);
   const { origin, entry, bits, symbols } = options;
-  return flatImage(file, { origin: origin!, entry, bits, symbols });
-}
-
-function flatImage(bytes: Uint8Array, options: FlatOptions): Image {
-  if (!(bytes instanceof Uint8Array)) {
-    throw new TypeError(
-      `Cannot make an image of ${typeof bytes}: give a Uint8Array, as Deno.readFileSync returns`,
-    );
-  }
-  const given = options ?? {};
-  checkOptions("make an image", given, FLAT_OPTIONS);
-  const { origin, entry, bits = 16, symbols = {} } = given;
-  checkNames("make an image with symbols", symbols);
-  checkBits(bits);
-  const address = checkAddress(origin, "an image's origin");
-  return new Image({
-    segments: [{ address, bytes: new Uint8Array(bytes), size: bytes.length }],
-    entry: entry === undefined ? undefined : checkAddress(entry, "an image's entry"),
-    bits,
-    labels: Object.fromEntries(
-      Object.entries(symbols).map((
-        [name, value],
-      ) => [name, checkAddress(value, `the symbol ${name}`)]),
-    ),
-  });
-}
-
-/** Where a segment lies when its image is loaded. */
-export function loadAddressOf({ address, loadAddress = address }: ImageSegment): bigint {
-  return loadAddress;
-}
-
-function checkBits(bits: unknown): void {
-  if (bits === 16 || bits === 32 || bits === 64) return;
-  throw new RangeError(`Cannot make an image of ${bits} bits: code on x86 has 16, 32 or 64`);
-}
-
-function checkSegments(segments: readonly ImageSegment[]): void {
-  if (segments.every((segment) => segment.size === 0)) {
-    throw new RangeError("Cannot make an image: it has no bytes; give it at least one instruction");
-  }
-  let end = 0n;
-  let previous = "";
-  for (const segment of segments) {
-    if (segment.size === 0) continue;
-    checkAddress(segment.address, "an image's segment address");
-    const start = checkAddress(loadAddressOf(segment), "an image's segment address");
-    const last = BigInt(segment.size - 1);
-    checkAddress(segment.address + last, "an image's segment end");
-    checkAddress(start + last, "an image's segment end");
-    if (start < end) {
-      throw new RangeError(
-        `Cannot make an image: its segments at ${previous} and ${hex(start)} overlap`,
-      );
-    }
-    end = start + last + 1n;
-    previous = `${hex(start)} (${hex(segment.size)} bytes)`;
-  }
-}
-
-const order = (a: bigint, b: bigint) => a < b ? -1 : a > b ? 1 : 0;
-
-/** The index of the last item whose key is at most `key`, or -1. The items are sorted by it. */
-function lastNotAfter<Item>(
-  items: readonly Item[],
-  key: bigint,
-  keyOf: (item: Item) => bigint,
-): number {
-  let low = 0;
-  let high = items.length;
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (keyOf(items[middle]) <= key) low = middle + 1;
-    else high = middle;
-  }
-  return low - 1;
+  return new Image(
+    readImageFile(file, options, path) ??
+      flatImage(file, { origin: origin!, entry, bits, symbols }),
+  );
 }

@@ -6,6 +6,7 @@ export interface NamedCode {
   readonly symbols: Readonly<Record<string, bigint>>;
   readonly lines: readonly SourceLine[];
   readonly debugNotes: readonly string[];
+  readonly others: ReadonlyMap<string, { readonly lines: readonly SourceLine[] }>;
   demangledNames(): ReadonlyMap<string, string>;
   symbolAt(address: bigint): { readonly name: string } | undefined;
 }
@@ -43,7 +44,7 @@ export function noSuchPlace(image: NamedCode, place: string): RangeError {
   const [, file, line] = LINE.exec(place) ?? [];
   const because = file === undefined
     ? noSuchSymbol(image, place)
-    : image.lines.length === 0
+    : linesOf(image).length === 0
     ? ["the image has no source lines", ...image.debugNotes].join("; ")
     : noSuchLine(image, file, Number(line));
   return new RangeError(
@@ -63,7 +64,7 @@ function noSuchLine(image: NamedCode, file: string, line: number): string {
     a - b
   );
   if (numbers.length === 0) {
-    const files = [...new Set(image.lines.map((each) => each.file.split("/").at(-1)!))];
+    const files = [...new Set(linesOf(image).map((each) => each.file.split("/").at(-1)!))];
     return `no code comes from a file of that name; near it are ${
       nearestNames(file, files).join(", ")
     }`;
@@ -75,8 +76,13 @@ function noSuchLine(image: NamedCode, file: string, line: number): string {
   return `no code comes from that line; the nearest that have some are ${near.join(", ")}`;
 }
 
-function linesOfFile({ lines }: NamedCode, name: string): SourceLine[] {
-  return lines.filter(({ file }) => file === name || file.endsWith(`/${name}`));
+/** The lines of an image, and of the others that it knows. */
+function linesOf(image: NamedCode): SourceLine[] {
+  return [image, ...image.others.values()].flatMap(({ lines }) => lines);
+}
+
+function linesOfFile(image: NamedCode, name: string): SourceLine[] {
+  return linesOf(image).filter(({ file }) => file === name || file.endsWith(`/${name}`));
 }
 
 function firstOfEachFunction(image: NamedCode, lines: readonly SourceLine[]): bigint[] {

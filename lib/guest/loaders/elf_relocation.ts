@@ -3,6 +3,7 @@ import { hex } from "../../x86/hex.ts";
 import { checkAddress } from "../address.ts";
 import { type ElfStruct, type ElfWord, type OpenElf, readTable, slice } from "../elf_file.ts";
 import type { ImageInit, ImageSegment } from "../image_init.ts";
+import { moved } from "../moved_image.ts";
 
 const PT = { DYNAMIC: 2, INTERP: 3 } as const;
 
@@ -84,24 +85,7 @@ export function relocated(
     throw new RangeError(`Cannot load the ELF file at the base ${hex(base)}: give whole pages`);
   }
   applyRelocations(elf, image.segments, base);
-  const { lines, labels = {}, debug } = image;
-  return {
-    ...image,
-    segments: image.segments.map(({ address, loadAddress, bytes, size }) => ({
-      address: address + base,
-      ...loadAddress === undefined ? {} : { loadAddress: loadAddress + base },
-      bytes,
-      size,
-    })),
-    entry: image.entry! + base,
-    labels: Object.fromEntries(
-      Object.entries(labels).map(([name, address]) => [name, address + base]),
-    ),
-    lines: () =>
-      (typeof lines === "function" ? lines() : lines ?? [])
-        .map((line) => ({ ...line, address: line.address + base })),
-    ...debug === undefined ? {} : { debug: { ...debug, base } },
-  };
+  return moved(image, base);
 }
 
 function applyRelocations(

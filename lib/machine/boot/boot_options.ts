@@ -140,6 +140,12 @@ export interface CommonOptions {
   /** The physical address of its first byte, where that is not what the page tables make of its origin. */
   readonly load?: number;
   /**
+   * Other images, by name, that the guest brings into memory by itself: the kernel of a boot loader, the loader's own copy
+   * elsewhere (`image.movedBy(…)`). They are not loaded; pages know their lines, functions and names, which are written
+   * `kernel:main` there, and may be so in tests. Default none.
+   */
+  readonly images?: Readonly<Record<string, Image>>;
+  /**
    * Where execution starts: a linear address, or a label of the guest. By default `_start`, where there is
    * one, else the origin.
    */

@@ -33,7 +33,8 @@ export function placeGuest(
   defaults: ModeDefaults,
   memorySize: number,
 ): GuestPlacement {
-  const image = imageOf(guest, options, defaults);
+  const own = imageOf(guest, options, defaults);
+  const image = options.images === undefined ? own : own.with(options.images);
   const loadAddress = loadAddressOf(guest, image, options);
   const entry = entryOf(image, options.entry);
   const started = realModeStart(options, image, entry, loadAddress);

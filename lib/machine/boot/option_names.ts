@@ -39,6 +39,7 @@ const common: NamesOf<CommonOptions> = {
   exitPort: "value",
   gates: "value",
   hugePages: "flag",
+  images: "value",
   interleaving: "value",
   irqchip: "value",
   kernel: "value",

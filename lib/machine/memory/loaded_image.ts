@@ -1,4 +1,5 @@
-import { type Image, loadAddressOf } from "../../guest/image.ts";
+import type { Image } from "../../guest/image.ts";
+import { loadAddressOf } from "../../guest/image_parts.ts";
 import { hex } from "../../x86/hex.ts";
 import type { LinearMemory } from "./linear_memory.ts";
 import type { BackedMemory } from "./physical_memory.ts";

@@ -1,7 +1,8 @@
 import type { CodeBits } from "../../x86/boot/cpu_state.ts";
 import { isCompiled } from "../../guest/code_lines.ts";
 import type { SourceLine } from "../../guest/image_init.ts";
-import { type Image, loadAddressOf } from "../../guest/image.ts";
+import type { Image } from "../../guest/image.ts";
+import { loadAddressOf } from "../../guest/image_parts.ts";
 import { addressesOf, noSuchPlace } from "../../guest/source_places.ts";
 import type { Registers } from "./registers.ts";
 
@@ -49,7 +50,7 @@ export function imageBaseAt(
   }
   if (isCode(0n)) return { imageBase: 0n, segmentBase: 0n };
   // A kernel of the upper half runs where it was loaded until it has set paging up.
-  const imageBase = image.segments
+  const imageBase = [image, ...image.others.values()].flatMap(({ segments }) => segments)
     .map((segment) => loadAddressOf(segment) - segment.address)
     .find((moved) => moved !== 0n && isCode(moved));
   return { imageBase: imageBase ?? 0n, segmentBase: 0n };

@@ -35,7 +35,7 @@ export class CalledWith {
       memory: [
         stretch(cpu, pointer - RED_ZONE, Number(RED_ZONE)),
         stretch(cpu, pointer, STACK_READ),
-        ...image.segments.map((segment) =>
+        ...[image, ...image.others.values()].flatMap(({ segments }) => segments).map((segment) =>
           stretch(cpu, segment.address + imageBase, Math.min(segment.size, IMAGE_READ))
         ),
       ].filter(({ bytes }) => bytes.length > 0),

@@ -1,4 +1,5 @@
-import { type Image, loadAddressOf } from "../../guest/image.ts";
+import type { Image } from "../../guest/image.ts";
+import { loadAddressOf } from "../../guest/image_parts.ts";
 import type { SourceLine } from "../../guest/image_init.ts";
 import { hex } from "../../x86/hex.ts";
 import { codeLocation, imageBaseAt } from "../registers/code_location.ts";

@@ -20,7 +20,7 @@ export function branchTarget(image: Image, text: string, imageBase: bigint): str
 export function symbolName(image: Image, address: bigint): string | undefined {
   const symbol = image.symbolAt(address);
   if (symbol === undefined) return undefined;
-  return symbolText(symbol.name, symbol.offset, image.demangledNames().get(symbol.name));
+  return symbolText(symbol, image.demangledNames().get(symbol.name));
 }
 
 /** Mangled by a compiler of C++ (Itanium C++ ABI, 5.1) or Rust (RFC 2603). */
@@ -48,7 +48,9 @@ export function placeNames(
   const symbol = image.symbolAt(address);
   const names = [
     ...own?.line === undefined ? [] : [placeText(own.file, own.line)],
-    ...symbol === undefined ? [] : [symbolText(symbol.name, symbol.offset + more, outermost?.name)],
+    ...symbol === undefined
+      ? []
+      : [symbolText({ ...symbol, offset: symbol.offset + more }, outermost?.name)],
   ];
   return names.length === 0 ? rows : [...rows, names.join("  ") + (values.at(-1) ?? "")];
 }
@@ -57,7 +59,11 @@ function placeText(file: string | undefined, line: number | undefined): string {
   return `${file ?? "a file that is not named"}:${line ?? "?"}`;
 }
 
-function symbolText(name: string, offset: number, demangled: string | undefined): string {
-  const shown = MANGLED.test(name) ? demangled ?? name : name;
+function symbolText(
+  { name, offset, image }: NonNullable<ReturnType<Image["symbolAt"]>>,
+  demangled: string | undefined,
+): string {
+  const shown = (image === undefined ? "" : `${image}:`) +
+    (MANGLED.test(name) ? demangled ?? name : name);
   return offset === 0 ? shown : `${shown}+${hex(offset)}`;
 }

@@ -8,6 +8,7 @@ import type { MemorySlots } from "../memory/physical_memory.ts";
 import { codeLocation } from "../registers/code_location.ts";
 import { exitText } from "../report/exit_text.ts";
 import { CodeView, exitingInstruction } from "../report/guest_code.ts";
+import { symbolName } from "../report/place_names.ts";
 import type { StoppedCpu } from "../report/stopped_cpu.ts";
 
 /** How many exits a report has at most: the first ones, and, from there on, the last. */
@@ -219,12 +220,10 @@ export class ExitTrace {
     if (known !== undefined) return known;
     const { image } = cpu;
     const linear = exitingInstruction(cpu, code);
-    const symbol = image.symbolAt(linear - here.imageBase);
     const line = image.lineOf(linear - here.imageBase);
     const place: TracedPlace = {
       linear: hex(linear),
-      symbol: symbol &&
-        (symbol.offset === 0 ? symbol.name : `${symbol.name}+${hex(symbol.offset)}`),
+      symbol: symbolName(image, linear - here.imageBase),
       file: line?.file,
       line: line?.line,
       code: (code.instructions(linear, linear, INSTRUCTIONS) ?? []).slice(0, INSTRUCTIONS)

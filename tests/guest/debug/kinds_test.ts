@@ -72,6 +72,11 @@ const KINDS: Record<string, Parameters<typeof told>[0] & { told?: readonly strin
     options: { mode: "long", memory: "8M" },
     open: (elf) => Image.elf(elf, { base: 0x40_0000 }),
   },
+  "linked for another address than where it is": {
+    gcc: ["-static", "-no-pie", "-fno-pie", "-Wl,-Ttext=0x100000"],
+    options: { mode: "long", memory: "8M" },
+    open: (elf) => Image.elf(elf, { base: 0x40_0000 }),
+  },
   "of the upper half, before it has set paging up": {
     gcc: UPPER_HALF_OPTIONS,
     script: UPPER_HALF,
