@@ -65,7 +65,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
     report: ["registers", "host", "exits", "memory", "interrupts", "faults"],
     run: ["registers", "host", "exits", "interrupts", "faults", "buses", "report"],
     coverage: ["registers", "host", "memory", "run"],
-    viewer: ["registers", "host", "exits", "memory", "report", "run"],
+    viewer: ["registers", "host", "memory", "report", "run"],
     gdb: ["registers", "host", "exits", "memory", "report", "run"],
     "cpu.ts": [
       "registers",
