@@ -92,7 +92,7 @@ function start(plan: BootPlan, own: Libc | undefined): Machine {
   };
   const examiner = board.examiner = new Examiner(repeated);
   if (plan.strict ?? forgives()) {
-    const strict = new StrictCheck(repeated);
+    const strict = new StrictCheck(repeated, plan.strict === true);
     board.checkStrictly = () => strict.check(board.exitingCpu);
   }
   setHistory(board, new History(repeated));

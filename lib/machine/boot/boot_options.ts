@@ -252,8 +252,9 @@ export interface CommonOptions {
   readonly cpuid?: CpuidOptions;
   /**
    * Whether a run that ends well is an error where it would not on hardware, as far as that can be seen: a segment's limit that is
-   * exceeded, a null segment that is used, where the emulated processor below KVM lets it through (docs/emulated-machines.md).
-   * Default true where it does.
+   * exceeded, an address in LSTAR that is not canonical, where the emulated processor below KVM lets it through
+   * (docs/emulated-machines.md). `true` looks at each instruction of each run, which takes a multiple of its time; the default,
+   * where KVM is on such a processor, at runs whose end shows a sign of it; `false` at none.
    */
   readonly strict?: boolean;
   /** How many exits the log keeps. Default 64, at most 2^20. */

@@ -1,10 +1,14 @@
+import type { Image } from "../../guest/image.ts";
 import type { Incident } from "../../x86/diagnosis/incident.ts";
 import type { Cpu } from "../cpu.ts";
-import { accessesOf } from "../../x86/diagnosis/accesses.ts";
+import { KVM_GUESTDBG } from "../../kvm/abi/mod.ts";
+import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
+import { forgivenException } from "../../x86/diagnosis/forgiven.ts";
 import { GuestView, isCode } from "../../x86/diagnosis/guest_view.ts";
 import { tableEntries } from "../../x86/diagnosis/descriptors.ts";
-import { checkSegment } from "../../x86/diagnosis/memory_rules.ts";
-import { readInstruction } from "../../x86/diagnosis/operands.ts";
+import { linearAddressBits } from "../../x86/diagnosis/memory_rules.ts";
+import { MSRS } from "../../x86/msrs/msrs.ts";
+import { isCanonical } from "../../x86/paging/canonical.ts";
 import type { Segment } from "../../x86/registers/segment.ts";
 import { emulatedMachineName, emulatorLacks } from "../host/emulated_machine.ts";
 import type { Postmortem } from "../report/postmortem.ts";
@@ -39,25 +43,29 @@ export function forgives(): boolean {
 }
 
 /**
- * Finds, in a run that has ended well, what the processors of the manuals do not let through. Only a guest that has used
- * segments whose limits it can exceed, or null ones, is run once more, instruction by instruction: all others cost a look at
- * their GDT.
+ * Finds, in a run that has ended well, what the processors of the manuals do not let through. Only a guest that shows a sign of it
+ * is run once more, instruction by instruction: all others cost a look at their registers and their GDT.
  */
 export class StrictCheck {
   readonly #what: RunToRepeat;
+  readonly #isThorough: boolean;
   #checks = 0;
 
-  /** That of one machine. */
-  constructor(what: RunToRepeat) {
+  /**
+   * That of one machine.
+   *
+   * @param isThorough Whether guests without a sign are run once more, too.
+   */
+  constructor(what: RunToRepeat, isThorough: boolean) {
     this.#what = what;
+    this.#isThorough = isThorough;
   }
 
   /** @throws {ForgivenFaultError} When it finds something. */
   check(cpu: StoppedCpu): void {
     const { original } = this.#what;
-    if (
-      this.#checks === MOST_CHECKS || original.cpus.length > 1 || !isSuspicious(original.cpus[0])
-    ) return;
+    if (this.#checks === MOST_CHECKS || original.cpus.length > 1) return;
+    if (!this.#isThorough && !isSuspicious(original.cpus[0])) return;
     this.#checks++;
     try {
       using run = new RepeatedRun(this.#what, LONGEST_MILLISECONDS);
@@ -82,6 +90,7 @@ export class StrictCheck {
       if (!(error instanceof RepeatError)) throw error;
     }
     run.visit = undefined;
+    run.rest();
     const at = firstForgiven(run, moments);
     if (at === undefined) return undefined;
     const steps = moments.slice(0, at + 1);
@@ -100,33 +109,96 @@ export class StrictCheck {
   }
 }
 
-/** The first of some instructions that accesses what its segment does not allow. */
+/** The first of some instructions that breaks a rule, and that this processor has completed. */
 function firstForgiven(run: RepeatedRun, moments: readonly Moment[]): number | undefined {
   const texts = decoded(moments).map(({ text }) => text);
-  const index = moments.findIndex((moment, index) => {
-    const view = viewOf(run.cpu, moment, texts[index]);
-    if (view.mode !== "protected" && view.mode !== "compatibility") return false;
-    const accesses = accessesOf(readInstruction(texts[index], view.bits), view.incident, view.bits);
-    return accesses.some((access) => checkSegment(view, access) !== undefined);
-  });
+  const index = moments.findIndex((moment, index) =>
+    forgivenException(viewOf(run.cpu, moment, texts[index])) !== undefined && completes(run, moment)
+  );
   return index < 0 ? undefined : index;
 }
 
-/** Whether a guest may have accessed what its segments do not allow. */
-function isSuspicious(cpu: Cpu): boolean {
-  const { registers } = cpu;
-  if (!registers.cr0.pe || registers.efer.lma) return false;
-  if (
-    [registers.ds, registers.es].some(({ unusable, selector }) => unusable === 1 && selector < 4)
-  ) return true;
-  const used = tableEntries(viewOf(cpu, momentOf(cpu), "")).map(({ segment }) => segment)
-    .filter(isUsed);
-  const whole = WHOLE[used.some((each) => isCode(each) && each.db === 1) ? 32 : 16];
-  return used.some((each) => !isCode(each) && each.limit < whole);
+/** Whether the processor executes an instruction: without an IDT any exception is a triple fault. */
+function completes(run: RepeatedRun, moment: Moment): boolean {
+  const { cpu, vcpu } = run;
+  run.complete();
+  cpu.mpState = "RUNNABLE";
+  putBack(cpu, moment);
+  cpu.registers.idt.limit = 0;
+  cpu.registers.rflags.if = false;
+  cpu.store.flush();
+  vcpu.setGuestDebug(KVM_GUESTDBG.ENABLE | KVM_GUESTDBG.SINGLESTEP);
+  try {
+    return vcpu.run() === 0 && vcpu.kvmRun.exitReason !== EXIT_REASON.SHUTDOWN;
+  } finally {
+    vcpu.setGuestDebug(0);
+    cpu.store.forget();
+  }
 }
 
-function isUsed({ s, present, type }: Segment): boolean {
-  return s === 1 && present === 1 && (type & ACCESSED) !== 0;
+/** Whether a guest shows a sign of having done what emulators let pass. */
+function isSuspicious(cpu: Cpu): boolean {
+  const { cr0, efer, rflags, cs, ds, es } = cpu.registers;
+  if (!cr0.pe) return ds.limit <= WHOLE[16] && hasWideAddresses(cpu.image);
+  const view = viewOf(cpu, momentOf(cpu), "");
+  if (cr0.am && rflags.ac) return true;
+  if (efer.lma && (hasBadAddress(cpu, view) || (cs.l && cs.db))) return true;
+  const used = tableEntries(view).map(({ segment }) => segment).filter((each) =>
+    isUsed(each, view)
+  );
+  if (efer.lma && cs.l && !used.some(isCode)) return false;
+  if (!(efer.lma && cs.l) && [ds, es].some(({ unusable, selector }) => unusable && selector < 4)) {
+    return true;
+  }
+  const whole = WHOLE[used.some((each) => isCode(each) && each.db) ? 32 : 16];
+  return used.some((each) => each.limit < (isCode(each) ? WHOLE[each.db ? 32 : 16] : whole));
+}
+
+/** What may be 16-bit code's access with an address of 32 bits: the prefix, others, an opcode that text has seldom. */
+const ADDRESS_SIZE = 0x67;
+const PREFIXES = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0xf2, 0xf3];
+const FIRST_NO_TEXT = 0x80;
+const TWO_BYTE_OPCODE = 0x0f;
+
+const WIDE = new WeakMap<Image, boolean>();
+
+/** Whether real-mode code may reach behind 64 KiB: with addresses of 32 bits. */
+function hasWideAddresses(image: Image): boolean {
+  const known = WIDE.get(image) ?? image.segments.some(({ bytes }) => hasWideAddress(bytes));
+  WIDE.set(image, known);
+  return known;
+}
+
+function hasWideAddress(code: Uint8Array): boolean {
+  return code.some((byte, at) => {
+    if (byte !== ADDRESS_SIZE) return false;
+    let opcode = at + 1;
+    while (PREFIXES.includes(code[opcode])) opcode++;
+    return code[opcode] >= FIRST_NO_TEXT || code[opcode] === TWO_BYTE_OPCODE;
+  });
+}
+
+const SYSTEM_CALL_MSRS = [MSRS.LSTAR, MSRS.CSTAR, MSRS.KERNEL_GS_BASE];
+
+/** Whether a register holds an address that is not canonical. */
+function hasBadAddress({ registers, vcpu }: Cpu, view: GuestView): boolean {
+  const { fs, gs, gdt, idt } = registers;
+  const addresses = [fs.base, gs.base, gdt.base, idt.base];
+  if (registers.efer.sce) {
+    addresses.push(...vcpu.msrs.getMsrs(SYSTEM_CALL_MSRS).map(({ data }) => data));
+  }
+  return addresses.some((each) => !isCanonical(each, linearAddressBits(view)));
+}
+
+/** Whether a segment has limits, and has been loaded, as far as its accessed bit tells: QEMU's far jumps do not set it. */
+function isUsed(segment: Segment, { mode, special: { cs } }: GuestView): boolean {
+  const { s, present, type, l } = segment;
+  if (s === 0 || present === 0) return false;
+  const isAccessed = (type & ACCESSED) !== 0;
+  if (!isCode(segment)) return isAccessed;
+  return mode === "64-bit" || mode === "compatibility"
+    ? l === 0 && (isAccessed || cs.l === 0)
+    : true;
 }
 
 /** What rules ask of a moment, in whose memory nothing has to be found by names. */

@@ -13,6 +13,7 @@ import {
 import { flagMask, flagNames, type FlagTable, getFlag } from "../registers/flags.ts";
 import type { CpuidFeature } from "../cpuid/cpuid_features.ts";
 import type { GuestView } from "./guest_view.ts";
+import { accessesOf } from "./accesses.ts";
 import { linearAddressBits } from "./memory_rules.ts";
 import { type ReadInstruction, registerValue } from "./operands.ts";
 import { cause, raise, type Raised } from "./raised.ts";
@@ -67,8 +68,53 @@ export function checkControl(view: GuestView, instruction: ReadInstruction): Rai
   if (mnemonic === "mov" && first?.kind === "register" && second?.kind === "register") {
     return checkMove(view, first.name, second.name);
   }
-  if (mnemonic === "wrmsr") return checkWrmsr(view);
-  return mnemonic === "xsetbv" ? checkXsetbv(view) : undefined;
+  if (mnemonic === "xsetbv") return checkXsetbv(view);
+  return (mnemonic === "wrmsr" ? checkWrmsr(view) : undefined) ?? checkLoaded(view, instruction);
+}
+
+/** What registers refuse that an instruction loads from a register or from memory: addresses and MXCSR (Intel SDM Vol. 2). */
+export function checkLoaded(view: GuestView, instruction: ReadInstruction): Raised | undefined {
+  const { mnemonic, operands: [first] } = instruction;
+  const { registers } = view.incident;
+  if (mnemonic === "wrmsr") return checkAddressMsr(view);
+  const base = /^wr([fg]s)base$/.exec(mnemonic)?.[1];
+  if (base !== undefined && first?.kind === "register") {
+    const value = registerValue(first.name, registers);
+    return checkCanonical(view, value, `the base of ${base.toUpperCase()}`, [first.name]);
+  }
+  const [access] = accessesOf(instruction, view.incident, view.bits);
+  if (access === undefined) return undefined;
+  const linear = view.linearOf(access.segment, access.offset);
+  if (view.bits === 64 && (mnemonic === "lgdt" || mnemonic === "lidt")) {
+    const value = view.number(linear + LIMIT_BYTES, ADDRESS_BYTES);
+    return value === undefined ? undefined : checkCanonical(view, value, "the table's base", []);
+  }
+  const mxcsrAt = MXCSR_OFFSETS[mnemonic];
+  const mxcsr = mxcsrAt === undefined ? undefined : view.number(linear + mxcsrAt, MXCSR_BYTES);
+  if (mxcsr === undefined || mxcsr >> MXCSR_BITS === 0n) return undefined;
+  return raise("#GP", `MXCSR = ${hex(mxcsr)}: bits 31:16 are reserved`, { errorCode: 0 });
+}
+
+/** Bytes before the base in a descriptor table's operand, and of the base in 64-bit mode. */
+const LIMIT_BYTES = 2n;
+const ADDRESS_BYTES = 8;
+/** Where MXCSR is in what an instruction reads, and how many of its bits are used (Intel SDM Vol. 1, 10.2.3). */
+const MXCSR_OFFSETS: Readonly<Record<string, bigint>> = {
+  ldmxcsr: 0n,
+  fxrstor: 24n,
+  fxrstor64: 24n,
+};
+const MXCSR_BYTES = 4;
+const MXCSR_BITS = 16n;
+
+function checkCanonical(
+  view: GuestView,
+  value: bigint,
+  what: string,
+  registers: readonly string[],
+): Raised | undefined {
+  if (isCanonical(value, linearAddressBits(view))) return undefined;
+  return raise("#GP", `${what}, ${hex(value)}, is not canonical`, { errorCode: 0, registers });
 }
 
 function checkMove(view: GuestView, target: string, source: string): Raised | undefined {
@@ -200,29 +246,34 @@ function unknownBits(value: bigint, table: FlagTable): string | undefined {
 }
 
 const EFER = 0xc0000080n;
-/** MSRs that hold linear addresses: FS, GS and kernel GS base; LSTAR, CSTAR; SYSENTER's ESP and EIP. */
-const ADDRESS_MSRS = [
-  0xc0000100n,
-  0xc0000101n,
-  0xc0000102n,
-  0xc0000082n,
-  0xc0000083n,
-  0x175n,
-  0x176n,
-];
+/** MSRs that hold linear addresses: FS, GS and kernel GS base; LSTAR, CSTAR. */
+const ADDRESS_MSRS = [0xc0000100n, 0xc0000101n, 0xc0000102n, 0xc0000082n, 0xc0000083n];
+/** SYSENTER's ESP and EIP, which have 32 bits on AMD's processors. */
+const SYSENTER_MSRS = [0x175n, 0x176n];
+
+/** What WRMSR writes where. */
+function written({ incident: { registers } }: GuestView): { number: bigint; value: bigint } {
+  return {
+    number: registerValue("ecx", registers),
+    value: registerValue("edx", registers) << 32n | registerValue("eax", registers),
+  };
+}
+
+function checkAddressMsr(view: GuestView): Raised | undefined {
+  const { number, value } = written(view);
+  const isAddress = ADDRESS_MSRS.includes(number) ||
+    (view.incident.vendor === "intel" && SYSENTER_MSRS.includes(number));
+  if (!isAddress) return undefined;
+  return checkCanonical(view, value, `MSR ${msrText(Number(number))}`, ["rcx", "rax", "rdx"]);
+}
 
 function checkWrmsr(view: GuestView): Raised | undefined {
-  const { registers } = view.incident;
-  const number = registerValue("ecx", registers);
-  const value = registerValue("edx", registers) << 32n | registerValue("eax", registers);
+  const { number, value } = written(view);
   const raised = (reason: string, involved: string[] = []) =>
     raise("#GP", `MSR ${msrText(Number(number))} = ${hex(value)}: ${reason}`, {
       errorCode: 0,
       registers: ["rcx", "rax", "rdx", ...involved],
     });
-  if (ADDRESS_MSRS.includes(number) && !isCanonical(value, linearAddressBits(view))) {
-    return raised("it takes canonical addresses");
-  }
   if (number !== EFER) return undefined;
   const reserved = unknownBits(value, eferFlags);
   if (reserved !== undefined) return raised(`it sets the reserved ${reserved}`);

@@ -96,10 +96,11 @@ function isWithin(segment: Segment, first: bigint, last: bigint): boolean {
   return first > limit && last <= (segment.db ? OFFSETS_32 : OFFSETS_16);
 }
 
-function checkAlignment(
+/** The exception of an address that is not a multiple: of what the instruction wants, or of its size (Intel SDM Vol. 3A, 6.15). */
+export function checkAlignment(
   view: GuestView,
   { segment, offset, size, isStack }: Access,
-  alignment: number,
+  alignment = 1,
 ): Raised | undefined {
   const linear = view.linearOf(segment, offset);
   if (linear % BigInt(alignment) !== 0n) {
@@ -178,28 +179,32 @@ function pageFaultCode(view: GuestView, walk: PageWalk, use: Use): number | unde
   return refused ? code({ p: true }) : undefined;
 }
 
+/** The #GP of an instruction that lies beyond its segment; in 64-bit mode there is no limit. */
+export function checkCodeLimit(view: GuestView): Raised | undefined {
+  const { rip } = view.incident.registers;
+  const { cs } = view.special;
+  if (view.mode === "64-bit" || BigInt.asUintN(32, rip) <= BigInt(cs.limit)) return undefined;
+  return raise(
+    "#GP",
+    `the instruction's offset ${hex(rip)} lies beyond the limit of CS = ${hex(cs.selector, 4)}, ${
+      hex(cs.limit)
+    }`,
+    {
+      ...view.mode === "real" ? {} : { errorCode: 0 },
+      causes: oddities(view, "CS", cs),
+      registers: ["cs"],
+    },
+  );
+}
+
 /** The exception of fetching an instruction: CS's limit, canonical addresses, page tables. */
 export function checkFetch(view: GuestView): Raised | undefined {
-  const { instruction: { linear, bytes }, registers: { rip } } = view.incident;
-  const { cs } = view.special;
-  if (view.mode === "64-bit") {
-    if (!isCanonical(linear, linearAddressBits(view))) {
-      return raise("#GP", `the address ${hex(linear)} is not canonical`, { errorCode: 0 });
-    }
-  } else if (BigInt.asUintN(32, rip) > BigInt(cs.limit)) {
-    return raise(
-      "#GP",
-      `the instruction's offset ${hex(rip)} lies beyond the limit of CS = ${hex(cs.selector, 4)}, ${
-        hex(cs.limit)
-      }`,
-      {
-        ...view.mode === "real" ? {} : { errorCode: 0 },
-        causes: oddities(view, "CS", cs),
-        registers: ["cs"],
-      },
-    );
+  const { instruction: { linear, bytes } } = view.incident;
+  if (view.mode === "64-bit" && !isCanonical(linear, linearAddressBits(view))) {
+    return raise("#GP", `the address ${hex(linear)} is not canonical`, { errorCode: 0 });
   }
-  return checkPages(view, linear, Math.max(1, view.incident.instruction.text ? bytes.length : 1), {
-    fetch: true,
-  });
+  return checkCodeLimit(view) ??
+    checkPages(view, linear, Math.max(1, view.incident.instruction.text ? bytes.length : 1), {
+      fetch: true,
+    });
 }

@@ -66,7 +66,7 @@ const SWITCHED: readonly {
 
 /** The #UD or #NM of an instruction that is not there (Intel SDM Vol. 2, and Vol. 3A, 2.5 and 13.1). */
 export function checkOpcode(view: GuestView, instruction: ReadInstruction): Raised | undefined {
-  const { mnemonic, operands, prefixes } = instruction;
+  const { mnemonic, operands } = instruction;
   const [first] = operands;
   const { bytes } = view.incident.instruction;
   if (mnemonic === "") return undefined;
@@ -83,14 +83,23 @@ export function checkOpcode(view: GuestView, instruction: ReadInstruction): Rais
   if (control?.kind === "register" && !/^cr[02348]$/.test(control.name)) {
     return raise("#UD", `there is no ${control.name.toUpperCase()}`);
   }
-  if (prefixes.includes("lock") && !(LOCKABLE.test(mnemonic) && first?.kind === "memory")) {
-    return raise("#UD", "LOCK may stand before instructions that read and write memory only");
-  }
+  const locked = checkLock(instruction);
+  if (locked !== undefined) return locked;
   const switched = SWITCHED.find(({ names, isOn }) => names.test(mnemonic) && !isOn(view));
   if (switched !== undefined) {
     return raise("#UD", switched.why, { registers: switched.registers ?? [] });
   }
   return checkVector(view, instruction) ?? checkFpu(view, instruction);
+}
+
+/** The #UD of LOCK where it may not stand. */
+export function checkLock(
+  { mnemonic, operands: [first], prefixes }: ReadInstruction,
+): Raised | undefined {
+  if (!prefixes.includes("lock") || (LOCKABLE.test(mnemonic) && first?.kind === "memory")) {
+    return undefined;
+  }
+  return raise("#UD", "LOCK may stand before instructions that read and write memory only");
 }
 
 function checkVector(view: GuestView, { mnemonic, operands }: ReadInstruction): Raised | undefined {
