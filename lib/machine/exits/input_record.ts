@@ -56,6 +56,9 @@ const FIRST_ANSWERS = 64;
 /** Ioctls that change nothing that a guest sees. */
 const HARMLESS = /^KVM_(GET_|CHECK_|TRANSLATE|CLEAR_DIRTY|RESET_DIRTY|PRE_FAULT|SET_SIGNAL_MASK)/;
 
+/** Says where KVM is to stop the guest. */
+const STOPS = "KVM_SET_GUEST_DEBUG" satisfies IoctlName;
+
 /**
  * What came to a machine's guest from outside since its run began, so that the run can be repeated: answers of reads, and
  * what test code and devices did beside. The guest is deterministic but for that, and for time.
@@ -72,6 +75,8 @@ export class InputRecord {
   #firstExit = 0;
   #timesBegun = 0;
   #obstacle: string | undefined;
+  /** What KVM was told last about stopping the guest. */
+  #debug: Uint8Array | undefined;
 
   /** One that records nothing yet, of the machine that has this log. */
   constructor(log: Pick<ExitLog, "total">) {
@@ -127,6 +132,7 @@ export class InputRecord {
     this.#length = 0;
     this.#inputs = [];
     this.#bytes = 0;
+    this.#debug = undefined;
   }
 
   /** Notes the answer of the latest exit, a read. */
@@ -159,12 +165,19 @@ export class InputRecord {
 
   /** Notes an ioctl that was carried out. */
   ioctl(taker: IoctlTaker, name: IoctlName, argument: number | Uint8Array<ArrayBuffer>): void {
-    if (HARMLESS.test(name)) return;
+    if (HARMLESS.test(name) || name === STOPS && this.#isTold(argument as Uint8Array)) return;
     if (typeof argument === "number") {
       if (this.#takes(0)) this.#add({ kind: "ioctl", taker, name, argument });
     } else if (this.#takes(argument.length)) {
       this.#add({ kind: "ioctl", taker, name, argument: argument.slice() });
     }
+  }
+
+  /** Whether KVM knows what is to stop the guest: it is told so before each step. */
+  #isTold(bytes: Uint8Array): boolean {
+    const isTold = bytes.every((byte, index) => byte === (this.#debug?.[index] ?? 0));
+    this.#debug = bytes.slice();
+    return isTold;
   }
 
   /** Notes that the host has written to memory. */

@@ -18,6 +18,9 @@ const LONGEST_MILLISECONDS = 10_000;
 const DEFAULT_STEPS = 1_000;
 const MOST_STEPS = 100_000;
 
+/** How many times as many exits are gone back each time that nothing was found. */
+const EXITS_FACTOR = 4;
+
 /** Columns of a trace's instructions. */
 const TEXT_COLUMNS = 32;
 
@@ -82,13 +85,25 @@ export class PastMachine implements Disposable {
    * @throws {RangeError} Where the run began.
    */
   stepBack(): PastMachine {
-    return this.#history.before(this.exit, this.steps);
+    return this.#history.before(this);
   }
 
   /** Ends the copy. */
   [Symbol.dispose](): void {
     this.#run[Symbol.dispose]();
   }
+}
+
+/** A place in a run, between two instructions. */
+export interface Position {
+  /** How many exits the guest has made by then. */
+  readonly exit: number;
+  /** How many instructions it has completed behind the last of them. */
+  readonly steps: number;
+}
+
+function isBefore(one: Position, other: Position): boolean {
+  return one.exit < other.exit || one.exit === other.exit && one.steps < other.steps;
 }
 
 /** Ends a run where it has come far enough. */
@@ -120,40 +135,74 @@ export class History {
 
   /** See {@linkcode Machine.stepBack}. */
   stepBack(): PastMachine {
-    return this.before(this.#exits.last, 0);
+    return this.before(this.present);
   }
 
-  /** The machine an instruction before it had completed so many behind an exit. */
-  before(exit: number, steps: number): PastMachine {
-    const { first } = this.#exits;
-    if (steps === 0 && exit === first) {
-      throw new RangeError("Cannot step back: the run began there");
-    }
-    const [from, behind] = steps === 0 ? [exit - 1, this.#countSteps(exit) - 1] : [exit, steps - 1];
+  /** Where the machine stands: behind its latest exit. */
+  get present(): Position {
+    return { exit: this.#exits.last, steps: 0 };
+  }
+
+  /** The machine an instruction before a position. */
+  before(position: Position): PastMachine {
+    const before = this.lastBefore(position, () => (where) => where);
+    if (before === undefined) throw new RangeError("Cannot step back: the run began there");
+    return this.reach(before);
+  }
+
+  /** The machine at a position. */
+  reach({ exit, steps }: Position): PastMachine {
     return this.#repeating("step back", (run) => {
-      run.runTo(from);
+      run.runTo(exit);
       run.complete();
-      let count = 0;
-      const hasArrived = this.#step(run, from + 1, () => {
-        if (count++ === behind) throw new Arrived();
-      });
-      if (!hasArrived) throw new RepeatError("it has made another number of steps");
-      return new PastMachine(this, run, behind);
+      this.#walk(run, { exit, steps }, () => {});
+      return new PastMachine(this, run, steps);
     });
   }
 
-  /** How many instructions lead to an exit from the one before, that which makes it included. */
-  #countSteps(exit: number): number {
-    using run = this.#begin();
-    return this.#repeating("step back", () => {
-      let count = 0;
-      run.runTo(exit - 1);
-      run.complete();
-      this.#step(run, exit, () => {
-        if (run.exit < exit) count++;
-      });
-      return count;
-    }, run);
+  /**
+   * The last position before another that somebody wants, undefined where there is none. The nearest exits are looked behind
+   * first.
+   *
+   * @param wants Asked anew for each stretch of the run: gives what is asked at each of its positions, in their order, and at
+   *   the end of the stretch; what that returns, one of those before the end, is wanted.
+   */
+  lastBefore(
+    position: Position,
+    wants: (cpu: Cpu) => (where: Position) => Position | undefined,
+  ): Position | undefined {
+    const { first } = this.#exits;
+    let to = position;
+    for (let exits = 1;; exits *= EXITS_FACTOR) {
+      const from = Math.max(first, to.steps === 0 ? to.exit - exits : to.exit);
+      if (!isBefore({ exit: from, steps: 0 }, to)) return undefined;
+      using run = this.#begin();
+      const last = this.#repeating("step back", () => {
+        let last: Position | undefined;
+        const ask = wants(run.cpu);
+        run.runTo(from);
+        run.complete();
+        this.#walk(run, to, (where) => last = ask(where) ?? last);
+        const atEnd = ask(to);
+        return atEnd !== undefined && isBefore(atEnd, to) ? atEnd : last;
+      }, run);
+      if (last !== undefined) return last;
+      to = { exit: from, steps: 0 };
+    }
+  }
+
+  /** Executes the guest's instructions from behind an exit up to a position: each is told before. */
+  #walk(run: RepeatedRun, to: Position, each: (where: Position) => void): void {
+    let { exit } = run;
+    let steps = 0;
+    const isThere = this.#step(run, to.steps === 0 ? to.exit : to.exit + 1, () => {
+      if (run.exit !== exit) steps = 0;
+      exit = run.exit;
+      const where = { exit, steps: steps++ };
+      if (!isBefore(where, to)) throw new Arrived();
+      each(where);
+    });
+    if (to.steps > 0 && !isThere) throw new RepeatError("it has made another number of steps");
   }
 
   /** See {@linkcode Machine.lastWriter}. */

@@ -7,7 +7,7 @@ import { recordText } from "../report/exit_text.ts";
 import { isOutsideImage } from "../report/outside_image.ts";
 import { RepeatedRun, RepeatError, type RunToRepeat } from "./repeated_run.ts";
 import { incidentOf } from "./incident_of.ts";
-import { putBack } from "./steps.ts";
+import { type Moment, momentOf, putBack } from "./steps.ts";
 import { otherWay, type Steps, stepToEnd, SuspectError } from "./step_to_end.ts";
 
 /** How long a run may take each time that it is repeated, in milliseconds: a page is waited for by somebody. */
@@ -58,6 +58,7 @@ export class Examiner implements Disposable {
     // One that a time limit has stopped has no exit there.
     const end = cpu.isAtExit ? exits : exits + 1;
     let obstacle = "";
+    let stops: ReadonlyMap<number, Moment> | undefined;
     for (const { from, ...options } of ATTEMPTS) {
       const first = from === "start" ? firstExit : end - 1;
       if (end - first > MOST_EXITS_STEPPED) continue;
@@ -65,9 +66,10 @@ export class Examiner implements Disposable {
       for (let again = true; again;) {
         again = false;
         try {
+          stops ??= this.#stops();
           const run = this.#run = new RepeatedRun(this.#what, LONGEST_MILLISECONDS);
           run.runTo(first);
-          const steps = stepToEnd(run, { exits: end, strayedAt, suspects, ...options });
+          const steps = stepToEnd(run, { exits: end, strayedAt, suspects, stops, ...options });
           return found(run, steps, this.#what.original);
         } catch (error) {
           if (!(error instanceof RepeatError)) throw error;
@@ -79,6 +81,22 @@ export class Examiner implements Disposable {
       }
     }
     return { obstacle };
+  }
+
+  /** Where the guest stood whenever the test had stopped it. */
+  #stops(): ReadonlyMap<number, Moment> {
+    const { log, inputs: { firstExit } } = this.#what.original;
+    const stops = new Map<number, Moment>();
+    const records = log.records().filter(({ reason, number }) =>
+      reason === EXIT_REASON.DEBUG && number > firstExit
+    );
+    if (records.length === 0) return stops;
+    using run = new RepeatedRun(this.#what, LONGEST_MILLISECONDS);
+    for (const { number } of records) {
+      run.runUpTo(number);
+      stops.set(number, momentOf(run.cpu));
+    }
+    return stops;
   }
 
   /** Ends the machine on which it was run. */

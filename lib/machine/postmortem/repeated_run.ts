@@ -3,14 +3,17 @@ import type { Libc } from "../../ffi/libc.ts";
 import { EXIT_REASON, KVM_EXIT_IO, KVM_GUESTDBG } from "../../kvm/abi/mod.ts";
 import { IOCTLS } from "../../kvm/abi/ioctls.ts";
 import { kvm_msr_filter } from "../../kvm/abi/structs/msr.ts";
+import { kvm_guest_debug } from "../../kvm/abi/structs/registers.ts";
 import type { Exit } from "../../kvm/exits/exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
+import { executionBreakpoints } from "../../x86/registers/debug_registers.ts";
 import type { Incident } from "../../x86/diagnosis/incident.ts";
 import type { Board } from "../board.ts";
 import type { Cpu } from "../cpu.ts";
 import type { ExitRecord } from "../exits/exit_log.ts";
 import type { Input } from "../exits/input_record.ts";
 import { littleEndianInteger } from "../exits/answer_bytes.ts";
+import { linearInstructionPointer } from "../registers/code_location.ts";
 import { exitText, recordText } from "../report/exit_text.ts";
 import { RunTime, TimeLimit } from "../run/time_limit.ts";
 
@@ -21,6 +24,12 @@ const U64_SIZE = 8;
 
 /** The only ioctl whose addresses are those of bytes behind its structure. */
 const MSR_FILTER = "KVM_X86_SET_MSR_FILTER";
+
+/** The ioctl that says where a guest stops. */
+const SET_DEBUG = "KVM_SET_GUEST_DEBUG";
+
+/** Bits 0 to 3 of DR6: which breakpoints it was (Intel SDM Vol. 3B, 17.2.3). */
+const DR6_BREAKPOINTS = 0xfn;
 
 /** The vector of NMI# (Intel SDM Vol. 3A, 6.7). */
 const NMI = 2;
@@ -65,6 +74,12 @@ export class RepeatedRun implements Disposable {
   readonly #answers: Uint32Array;
   #nextInput = 0;
   #nextAnswer = 0;
+  /** How many of the next input's exits have come. */
+  #unlogged = 0;
+  /** `struct kvm_guest_debug`: what stopped the guest by then. */
+  #debug: Uint8Array<ArrayBuffer> = new Uint8Array(kvm_guest_debug.size);
+  /** Whether KVM knows of it, and of nothing else. */
+  #isDebugTold = true;
   /** Whether KVM has finished the latest exit. */
   #isCompleted = true;
   /** Whether an exit is in `kvm_run` that was not looked at. */
@@ -97,12 +112,12 @@ export class RepeatedRun implements Disposable {
     cleanup.move();
   }
 
-  /** Runs the guest until the log would have so many exits, and all that came behind the last of them has come. */
+  /** Runs the guest until the log would have so many exits, and what came before it ran on has come. */
   runTo(exit: number): void {
     for (;;) {
       this.#takeInputs();
       if (this.exit === exit) return;
-      this.#toNextExit();
+      this.advance();
     }
   }
 
@@ -111,7 +126,7 @@ export class RepeatedRun implements Disposable {
     while (this.exit < exit) {
       this.#takeInputs();
       this.complete();
-      this.#toNextExit();
+      this.advance();
     }
     this.complete();
   }
@@ -132,24 +147,43 @@ export class RepeatedRun implements Disposable {
   }
 
   /**
-   * Enters the guest until its next exit.
+   * Enters the guest until its next exit, or to where it was stopped then.
    *
    * @param isWaiting Asked each time that a signal has stopped it: whether it is to be left there.
    */
   enter(isWaiting = () => false): Exit | undefined {
+    for (;;) {
+      const exit = this.#enterOnce(this.visit, isWaiting);
+      if (exit !== "step") return exit;
+    }
+  }
+
+  /** Executes an instruction. The exit is DEBUG where it was stopped behind it then, and undefined where it is complete. */
+  step(): Exit | undefined {
+    const exit = this.#enterOnce(() => {}, () => false);
+    return exit === "step" ? undefined : exit;
+  }
+
+  #enterOnce(visit: (() => void) | undefined, isWaiting: () => boolean): Exit | "step" | undefined {
     if (this.#holdsExit) {
       this.#holdsExit = false;
       return this.vcpu.kvmRun.exit();
     }
+    const isVisit = visit !== undefined && !this.#isStoppedHere;
+    if (isVisit) visit();
     this.#isCompleted = false;
-    this.cpu.store.flush();
     this.interrupt = undefined;
+    this.cpu.store.flush();
+    this.#tell(isVisit);
     try {
       for (;;) {
-        if (this.visit !== undefined) this.#beginStep(this.visit);
         const errno = this.vcpu.run();
-        if (errno === 0 && this.#endedStep) continue;
-        if (errno === 0) return this.vcpu.kvmRun.exit();
+        if (errno === 0) {
+          const exit = this.vcpu.kvmRun.exit();
+          const isStep = exit.reason === "DEBUG" && !this.isStepped && isVisit &&
+            (exit.dr6 & DR6_BREAKPOINTS) === 0n;
+          return isStep ? "step" : exit;
+        }
         if (this.#limit.isOver()) {
           throw new RepeatError(
             `it took longer than ${this.#limit.milliseconds} ms, from its start to behind exit ${this.exit}`,
@@ -158,19 +192,40 @@ export class RepeatedRun implements Disposable {
         if (errno === ERRNO.EINTR && isWaiting()) return undefined;
       }
     } finally {
-      if (this.visit !== undefined) this.vcpu.setGuestDebug(0);
+      if (!this.#isDebugTold) this.#setDebug();
       this.#forgetRegisters();
     }
   }
 
-  #beginStep(visit: () => void): void {
-    this.#forgetRegisters();
-    visit();
-    this.vcpu.setGuestDebug(KVM_GUESTDBG.ENABLE | KVM_GUESTDBG.SINGLESTEP);
+  #setDebug(): void {
+    const { control, arch: { debugreg } } = this.#stops;
+    this.vcpu.setGuestDebug(control, debugreg);
+    this.#isDebugTold = true;
   }
 
-  get #endedStep(): boolean {
-    return this.visit !== undefined && this.vcpu.kvmRun.exitReason === EXIT_REASON.DEBUG;
+  /** Whether the test has stepped the guest by then. */
+  get isStepped(): boolean {
+    return (this.#stops.control & KVM_GUESTDBG.SINGLESTEP) !== 0;
+  }
+
+  get #stops(): ReturnType<typeof kvm_guest_debug.read> {
+    return kvm_guest_debug.read(new DataView(this.#debug.buffer));
+  }
+
+  /** Whether the guest was stopped before the next instruction then: it executes none. */
+  get #isStoppedHere(): boolean {
+    const { control, arch: { debugreg } } = this.#stops;
+    return (control & KVM_GUESTDBG.USE_HW_BP) !== 0 &&
+      executionBreakpoints(debugreg).includes(linearInstructionPointer(this.cpu.registers));
+  }
+
+  /** Says anew what is to stop the guest: KVM drops TF where it has emulated an instruction. */
+  #tell(isStep: boolean): void {
+    const { control, arch: { debugreg } } = this.#stops;
+    const steps = isStep ? KVM_GUESTDBG.ENABLE | KVM_GUESTDBG.SINGLESTEP : 0;
+    if ((control | steps) === 0) return;
+    this.vcpu.setGuestDebug(control | steps, debugreg);
+    this.#isDebugTold = (control | steps) === control;
   }
 
   /** Ends its clock, whose signals interrupt whatever this thread does: it is only looked at from now on. */
@@ -189,10 +244,17 @@ export class RepeatedRun implements Disposable {
     this.cpu.store.forget();
   }
 
+  /** The next thing that came from outside, where it came behind as many exits as there are. */
+  get #input(): Input | undefined {
+    const input = this.#inputs[this.#nextInput];
+    return input?.exit === this.exit ? input : undefined;
+  }
+
+  /** Takes what came before the guest ran on. */
   #takeInputs(): void {
-    for (; this.#inputs[this.#nextInput]?.exit === this.exit; this.#nextInput++) {
-      const input = this.#inputs[this.#nextInput];
-      if (input.kind === "asked") return;
+    for (let input = this.#input; input !== undefined; input = this.#input) {
+      if (isProgress(input)) return;
+      this.#nextInput++;
       if (input.isCompleted) this.complete();
       this.isLate ||= input.isLate;
       this.beforeInput?.();
@@ -201,7 +263,7 @@ export class RepeatedRun implements Disposable {
     }
   }
 
-  #take(input: Exclude<Input, { readonly kind: "asked" }>): void {
+  #take(input: Exclude<Input, Progress>): void {
     const { kvmRun } = this.vcpu;
     switch (input.kind) {
       case "answer":
@@ -210,9 +272,6 @@ export class RepeatedRun implements Disposable {
         return kvmRun.setIoData(input.bytes);
       case "memory":
         return this.board.writeMemory(input.memory, input.start, input.bytes);
-      case "unlogged":
-        for (let count = 0; count < input.count; count++) this.#toUnlogged(input.reason);
-        return;
       case "ioctl":
         return this.#call(input);
     }
@@ -226,6 +285,10 @@ export class RepeatedRun implements Disposable {
     }
     const target = taker === "vm" ? this.board.vm : this.vcpu;
     target.call(name, bytes);
+    if (name === SET_DEBUG) {
+      this.#debug = bytes as Uint8Array<ArrayBuffer>;
+      this.#isDebugTold = true;
+    }
     if (name === "KVM_NMI") this.interrupt = { vector: NMI, source: "nmi" };
     if (name === "KVM_INTERRUPT" && typeof argument !== "number") {
       this.interrupt = { vector: argument[0], source: "external" };
@@ -243,21 +306,60 @@ export class RepeatedRun implements Disposable {
     }
   }
 
-  #toNextExit(): void {
-    if (this.isNextAsked) {
-      const input = this.#inputs[this.#nextInput++];
-      if (input.kind === "asked" && input.isHalt) this.enter(() => this.cpu.mpState === "HALTED");
+  /** Runs the guest to its next exit, or through those that are not in the log. */
+  advance(): void {
+    const input = this.#input;
+    if (input?.kind === "unlogged") {
+      for (; this.#unlogged < input.count; this.#unlogged++) this.#toUnlogged(input.reason);
+      this.#unlogged = 0;
+      this.#nextInput++;
+    } else if (input?.kind === "asked") {
+      this.#nextInput++;
+      if (input.isHalt) this.enter(() => this.cpu.mpState === "HALTED");
       else this.complete();
       this.exit++;
-      return;
-    }
-    this.#noteExit(this.enter()!);
+    } else this.#noteExit(this.enter()!);
   }
 
   /** Whether the next exit of the log is none that KVM makes. */
   get isNextAsked(): boolean {
-    const input = this.#inputs[this.#nextInput];
-    return input?.kind === "asked" && input.exit === this.exit;
+    return this.#input?.kind === "asked";
+  }
+
+  /** Whether the next exit is not in the log, or none that KVM makes. */
+  get isNextRecorded(): boolean {
+    const input = this.#input;
+    return input !== undefined && isProgress(input);
+  }
+
+  /** Takes it, with all that came behind it. */
+  takeRecorded(): void {
+    this.advance();
+    this.#takeInputs();
+    this.complete();
+  }
+
+  /** Takes where the guest stands as the next exit of the log: the test stopped it there. */
+  takeStop(): void {
+    this.exit++;
+    this.#takeInputs();
+    this.complete();
+  }
+
+  /** Leaves out where the guest was stopped on its way from here to its next exit, if that is all that came meanwhile. */
+  forgetStops(): void {
+    let next = this.#nextInput;
+    const isStop = (input: Input | undefined) =>
+      input?.exit === this.exit &&
+      (input.kind === "ioctl" && input.name === SET_DEBUG ||
+        input.kind === "unlogged" && input.reason === EXIT_REASON.DEBUG);
+    while (isStop(this.#inputs[next])) next++;
+    if (this.#inputs[next]?.exit === this.exit) return;
+    this.#nextInput = next;
+    if (this.vcpu.kvmRun.exitReason === EXIT_REASON.DEBUG) this.#holdsExit = false;
+    if (this.#stops.control === 0) return;
+    this.#debug = new Uint8Array(kvm_guest_debug.size);
+    this.#setDebug();
   }
 
   /** Takes an exit as the next one of the log, with all that came behind it. */
@@ -291,11 +393,6 @@ export class RepeatedRun implements Disposable {
       isSame &&= record.address === exit.index;
     }
     if (isSame) return;
-    if (record.reason === EXIT_REASON.DEBUG) {
-      throw new RepeatError(
-        `the test has stopped it at exit ${this.exit}, by a step, a breakpoint or gdb: nobody knows where that was`,
-      );
-    }
     throw new RepeatError(
       `it went another way: exit ${this.exit} was ${exitText(exit)} instead of ${
         recordText(record)
@@ -315,6 +412,13 @@ export class RepeatedRun implements Disposable {
     if (isPort) kvmRun.setIoElement(0, kvmRun.ioSize, low);
     else kvmRun.setMmioWords(low, high);
   }
+}
+
+/** Exits of the guest, rather than something that came from outside. */
+type Progress = { readonly kind: "asked" | "unlogged" };
+
+function isProgress(input: Input): input is Extract<Input, Progress> {
+  return input.kind === "asked" || input.kind === "unlogged";
 }
 
 /** Lets a filter of MSRs point to its bitmaps, which lie behind it, where they are now. */

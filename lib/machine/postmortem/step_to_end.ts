@@ -1,4 +1,3 @@
-import { KVM_GUESTDBG } from "../../kvm/abi/mod.ts";
 import type { Exit } from "../../kvm/exits/exit.ts";
 import { deliveryChain } from "../../x86/diagnosis/delivery.ts";
 import { GuestView } from "../../x86/diagnosis/guest_view.ts";
@@ -13,6 +12,7 @@ import { type RepeatedRun, RepeatError } from "./repeated_run.ts";
 import {
   decoded,
   type DecodedInstruction,
+  isAt,
   jumpTarget,
   type Moment,
   momentOf,
@@ -76,6 +76,8 @@ export interface StepOptions {
   readonly strayedAt: bigint | undefined;
   /** Linear addresses of instructions behind which an earlier run shut down: they may have entered a handler. */
   readonly suspects: ReadonlySet<bigint>;
+  /** Where the guest stood when the test had stopped it: by the numbers of these exits. */
+  readonly stops: ReadonlyMap<number, Moment>;
 }
 
 /**
@@ -131,25 +133,21 @@ class Stepper {
     const run = this.#run;
     const { most } = this.#options;
     while (this.#all++ < most) {
-      if (run.isNextAsked && !this.#isLast) {
-        run.runTo(run.exit + 1);
-        run.complete();
-        this.#passExit();
-      }
+      this.#takeRecorded();
       const moment = this.#note();
       if (this.#zeros === MOST_ZEROS || this.#isInStrayLoop()) {
         return this.#end(undefined, undefined);
       }
-      if (this.#isInLoop(moment) && this.#runThroughLoop(moment)) continue;
+      if (!run.isStepped && this.#isInLoop(moment) && this.#runThroughLoop(moment)) continue;
       if (this.#raisesAgain(moment)) return this.#end(undefined, undefined);
       const { interrupt } = run;
-      if (interrupt === undefined && this.#leavesForHandler(moment)) {
+      if (!run.isStepped && interrupt === undefined && this.#leavesForHandler(moment)) {
         this.#count++;
         continue;
       }
-      const exit = this.#step();
+      const exit = run.step();
       this.#mustStep = false;
-      if (exit.reason === "DEBUG") {
+      if (exit === undefined) {
         this.#count++;
         // In the kernel it is no exit.
         if (run.isNextAsked && run.cpu.mpState === "HALTED") return this.#end(undefined, interrupt);
@@ -170,6 +168,20 @@ class Stepper {
       else throw new RepeatError(otherWay(run, exit));
     }
     throw new RepeatError(`behind exit ${run.exit} it executed too many instructions`);
+  }
+
+  /** Takes exits that KVM does not make, or that are not in the log, and where the test has stopped the guest. */
+  #takeRecorded(): void {
+    const run = this.#run;
+    for (;;) {
+      const { exit } = run;
+      const stop = this.#options.stops.get(exit + 1);
+      if (this.#isLast || stop !== undefined) run.forgetStops();
+      if (stop !== undefined && isAt(run.cpu, stop)) run.takeStop();
+      else if (run.isNextRecorded && !(run.isNextAsked && this.#isLast)) run.takeRecorded();
+      else return;
+      if (run.exit > exit) this.#passExit();
+    }
   }
 
   /** Whether an instruction has brought the guest into its handler: `int n`, or one of the suspects that raises. */
@@ -236,19 +248,6 @@ class Stepper {
     this.#visits.set(linear, (this.#visits.get(linear) ?? 0) + 1);
     this.#latest.set(linear, moment);
     return moment;
-  }
-
-  #step(): Exit {
-    const { vcpu, cpu: { store } } = this.#run;
-    // KVM notes where a step begins by the registers that it has.
-    store.flush();
-    // Anew for each: KVM drops TF where it has emulated an instruction.
-    vcpu.setGuestDebug(KVM_GUESTDBG.ENABLE | KVM_GUESTDBG.SINGLESTEP);
-    try {
-      return this.#run.enter()!;
-    } finally {
-      vcpu.setGuestDebug(0);
-    }
   }
 
   #instruction(moment: Moment): DecodedInstruction {

@@ -58,6 +58,12 @@ export function registersOf(
   };
 }
 
+/** Whether a CPU stands where it was at a moment. */
+export function isAt({ store }: Cpu, { general }: Moment): boolean {
+  const now = new Uint8Array(store.view("general").buffer);
+  return general.every((byte, index) => byte === now[index]);
+}
+
 /** Puts a CPU where it was at a moment. */
 export function putBack({ vcpu, store }: Cpu, { general, special }: Moment): void {
   vcpu.registers.setSregs(special);

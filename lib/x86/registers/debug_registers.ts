@@ -29,6 +29,7 @@ const ALWAYS_SET = 0x400n;
 const ENABLE_BITS = 2;
 const CONDITION_START = 16;
 const CONDITION_BITS = 4;
+const CONDITION_MASK = 0x3n;
 const LENGTH_SHIFT = 2n;
 const CONDITIONS: Readonly<Record<BreakpointCondition, bigint>> = {
   execute: 0n,
@@ -71,6 +72,31 @@ export function debugRegisters(points: readonly DebugPoint[]): bigint[] {
       condition << BigInt(CONDITION_START + CONDITION_BITS * index);
   }
   return registers;
+}
+
+/**
+ * The linear addresses at which these debug registers stop a CPU before it executes an instruction.
+ *
+ * @param registers DR0 to DR7.
+ * @example
+ * ```ts
+ * import { debugRegisters, executionBreakpoints } from "@vmexit/vmexit/x86";
+ * import { assertEquals } from "@std/assert";
+ *
+ * const registers = debugRegisters([
+ *   { address: 0x1000n, size: 4, on: "write" },
+ *   { address: 0x7c00n, size: 1, on: "execute" },
+ * ]);
+ * assertEquals(executionBreakpoints(registers), [0x7c00n]);
+ * ```
+ */
+export function executionBreakpoints(registers: readonly bigint[]): bigint[] {
+  const control = registers[DR7];
+  return registers.slice(0, BREAKPOINT_REGISTERS).filter((_, index) => {
+    const enabled = LOCAL_ENABLE << BigInt(ENABLE_BITS * index) & control;
+    const condition = control >> BigInt(CONDITION_START + CONDITION_BITS * index) & CONDITION_MASK;
+    return enabled !== 0n && condition === CONDITIONS.execute;
+  });
 }
 
 function checkPoint({ address, size, on }: DebugPoint): void {

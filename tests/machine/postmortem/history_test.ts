@@ -147,17 +147,3 @@ Deno.test(
     assertEquals([end.registers.ebx, end.exit], [0x1234, 3]);
   },
 );
-
-Deno.test(requires(STEPS, "a run that the test has stopped on its way says so"), () => {
-  using vm = boot(asm`
-    mov bx, 1
-    mov bx, 2
-    hlt
-  `);
-  vm.step();
-  assertThrows(
-    () => vm.stepBack(),
-    TypeError,
-    "Cannot step back: the run cannot be repeated: the test has stopped it at exit 1, by a step, a breakpoint or gdb",
-  );
-});

@@ -31,6 +31,8 @@ Deno.test(requires(STEPS, "the interrupt that came before the IDT is named"), ()
   const { message } = assertThrows(() => vm.run(), Error, "it triple-faulted");
   assertEquals(found(vm).incident.interrupt, { vector: 8, source: "external" });
   assertMatch(message, /Vector 8 \(an interrupt\) arrived at 0008:7c44/);
+  // Though it stood behind an instruction that was stepped into no handler.
+  assertMatch(message, /RFLAGS.IF was set by `iret` at 0x7c8a/);
 });
 
 Deno.test(requires(STEPS, "the repeated run is given what the first one was given"), () => {

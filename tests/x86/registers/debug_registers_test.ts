@@ -1,4 +1,4 @@
-import { debugRegisters } from "@vmexit/vmexit/x86";
+import { debugRegisters, executionBreakpoints } from "@vmexit/vmexit/x86";
 import { assertEquals, assertThrows } from "@std/assert";
 
 Deno.test("DR7 has each breakpoint's enable bit, condition and length where the manual has them", () => {
@@ -25,4 +25,14 @@ Deno.test("breakpoints that the CPU does not have are refused", () => {
     RangeError,
     "8 bytes at 0x4: it is no linear address that is a multiple of 8",
   );
+});
+
+Deno.test("executionBreakpoints: those that are enabled, and wait for execution", () => {
+  const registers = debugRegisters([
+    { address: 0x1000n, size: 4, on: "write" },
+    { address: 0x7c00n, size: 1, on: "execute" },
+    { address: 0x2000n, size: 8, on: "access" },
+  ]);
+  assertEquals(executionBreakpoints(registers), [0x7c00n]);
+  assertEquals(executionBreakpoints(new Array(8).fill(0n)), []);
 });
