@@ -100,6 +100,9 @@ function readOptions(args: readonly string[]) {
       `Cannot take ${positionals[0]} as a benchmark: name a module, such as bench/exits_bench.ts`,
     );
   }
+  for (const [name, value] of Object.entries(values)) {
+    if (value === "") throw new TypeError(`Cannot take nothing as --${name}: give it a value`);
+  }
   const { save, html } = values;
   if (save !== undefined && html !== undefined && resolve(save) === resolve(html)) {
     throw new TypeError(`Cannot write results and report to the same file ${html}`);
@@ -212,10 +215,11 @@ async function readBaseline(path: string): Promise<string> {
   try {
     return await Deno.readTextFile(path);
   } catch (cause) {
+    const hint = cause instanceof Deno.errors.NotFound
+      ? `. vmexit bench --save ${path} makes one`
+      : "";
     throw new TypeError(
-      `Cannot read the baseline ${path}: ${
-        (cause as Error).message
-      }. vmexit bench --save ${path} makes one`,
+      `Cannot read the baseline ${path}: ${(cause as Error).message}${hint}`,
       { cause },
     );
   }

@@ -90,6 +90,9 @@ Deno.test("a baseline: slower is exit code 1 with a name, another host 3, and wh
 const WRONG: readonly (readonly [args: string, message: string, code?: number])[] = [
   ["--nothing", "Unknown option '--nothing'"],
   ["thing", "Cannot take thing as a benchmark: name a module"],
+  ["--save=", "Cannot take nothing as --save: give it a value"],
+  ["--filter=", "Cannot take nothing as --filter: give it a value"],
+  ["--quick --baseline .", "Cannot read the baseline .: Is a directory"],
   ["--filter nothing_is_called_so", "Cannot find a benchmark by --filter nothing_is_called_so"],
   ["--filter /(/", "Cannot take /(/ as --filter: Invalid regular expression"],
   ["--save r --html ./r", "Cannot write results and report to the same file ./r"],
@@ -98,7 +101,7 @@ const WRONG: readonly (readonly [args: string, message: string, code?: number])[
   ["--baseline b --threshold 5x", "Cannot take 5x as --threshold"],
   ["--baseline b --threshold=-1", "Cannot take -1 as --threshold"],
   ["--quick --baseline broken.json", "Cannot read results from broken.json: it is no JSON"],
-  ["--quick --baseline none.json", "Cannot read the baseline none.json"],
+  ["--quick --baseline none.json", "vmexit bench --save none.json makes one"],
   ["--quick --save no/r.json", "Cannot write no/r.json", 1],
 ];
 
