@@ -1,6 +1,6 @@
 import { basename, resolve } from "node:path";
 import { parseArgs } from "node:util";
-import type { ImageKind } from "../guest/loaders/boot_protocol.ts";
+import type { ImageKind } from "../guest/boot_protocol.ts";
 import type { KernelOptions } from "../machine/boot/boot_options.ts";
 import { GDB_PORT } from "../machine/gdb/serve_gdb.ts";
 import type { Mode } from "../x86/boot/cpu_state.ts";

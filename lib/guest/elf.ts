@@ -20,7 +20,7 @@ import {
 } from "./elf_file.ts";
 import type { ImageInit } from "./image_init.ts";
 import { moved } from "./moved_image.ts";
-import { relocated } from "./loaders/elf_relocation.ts";
+import { relocated } from "./elf_relocation.ts";
 
 /** How an ELF file is to be taken. */
 export interface ElfOptions {

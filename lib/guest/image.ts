@@ -25,7 +25,7 @@ import type {
   StoppedState,
   UnwindRow,
 } from "./image_init.ts";
-import type { BootProtocol, ImageKind } from "./loaders/boot_protocol.ts";
+import type { BootProtocol, ImageKind } from "./boot_protocol.ts";
 import { type OpenOptions, readImageFile } from "./loaders/open_file.ts";
 import { addressesOf, noSuchPlace } from "./source_places.ts";
 

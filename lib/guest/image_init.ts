@@ -1,7 +1,7 @@
 import type { CodeBits } from "../x86/boot/cpu_state.ts";
 import type { NamesOf } from "../x86/defined_entries.ts";
 import type { Diagnostic } from "./diagnostic.ts";
-import type { BootProtocol, ImageKind } from "./loaders/boot_protocol.ts";
+import type { BootProtocol, ImageKind } from "./boot_protocol.ts";
 
 /** A source line and the bytes that it became. */
 export interface SourceLine {

@@ -22,5 +22,5 @@ export type {
   StoppedState,
   UnwindRow,
 } from "./image_init.ts";
-export type { BootProtocol, ImageKind, RomShadow } from "./loaders/boot_protocol.ts";
+export type { BootProtocol, ImageKind, RomShadow } from "./boot_protocol.ts";
 export type { OpenOptions } from "./loaders/open_file.ts";

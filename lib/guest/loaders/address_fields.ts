@@ -1,6 +1,6 @@
 import { hex } from "../../x86/hex.ts";
 import type { ImageInit } from "../image_init.ts";
-import { fileError } from "./boot_protocol.ts";
+import { fileError } from "../boot_protocol.ts";
 
 /**
  * What both Multiboot specifications have for kernels that are no ELF files ("a.out kludge"): where the file's bytes

@@ -1,7 +1,7 @@
 import { PC_MEMORY, REAL_MODE, RESET_VECTOR } from "../../x86/layout.ts";
 import { hex } from "../../x86/hex.ts";
 import type { ImageInit } from "../image_init.ts";
-import { fileError, type RomShadow } from "./boot_protocol.ts";
+import { fileError, type RomShadow } from "../boot_protocol.ts";
 
 const PAGE = 4096;
 /** As much as there is room for above the pages that KVM takes. */

@@ -9,7 +9,7 @@ import {
 } from "../../x86/boot/protocols/linux_kernel.ts";
 import { LINUX_SETUP_ENTRY } from "../../x86/boot/protocols/linux_real_mode.ts";
 import type { ImageInit } from "../image_init.ts";
-import { fileError } from "./boot_protocol.ts";
+import { fileError } from "../boot_protocol.ts";
 
 const HDRS = 0x5372_6448;
 const HDRS_OFFSET = SETUP_HEADER + setupHeader.offsetOf("header");

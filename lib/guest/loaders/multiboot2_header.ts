@@ -3,7 +3,7 @@ import { hex } from "../../x86/hex.ts";
 import { MULTIBOOT2_TAG, multiboot2TagName } from "../../x86/boot/protocols/multiboot2.ts";
 import type { ImageInit } from "../image_init.ts";
 import { addressedImage, type AddressFields } from "./address_fields.ts";
-import { fileError } from "./boot_protocol.ts";
+import { fileError } from "../boot_protocol.ts";
 
 const MAGIC = 0xe852_50d6;
 const SEARCHED = 32768;

@@ -1,7 +1,7 @@
 import { struct, u32 } from "../../ffi/struct.ts";
 import { hex } from "../../x86/hex.ts";
 import type { ImageInit } from "../image_init.ts";
-import { fileError } from "./boot_protocol.ts";
+import { fileError } from "../boot_protocol.ts";
 import { addressedImage, type AddressFields } from "./address_fields.ts";
 
 /** `struct multiboot_header` (Multiboot Specification 0.6.96, 3.1.1). */

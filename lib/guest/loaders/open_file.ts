@@ -4,7 +4,7 @@ import { noneOfThatName } from "../../x86/nearest_names.ts";
 import { ELF_OPTIONS, elfImage, type ElfOptions } from "../elf.ts";
 import { isElf, type OpenElf, openElf } from "../elf_file.ts";
 import { FLAT_OPTIONS, type FlatOptions, type ImageInit } from "../image_init.ts";
-import { type BootProtocol, fileError, type ImageKind, type RomShadow } from "./boot_protocol.ts";
+import { type BootProtocol, fileError, type ImageKind, type RomShadow } from "../boot_protocol.ts";
 import { kernelSections } from "./elf_sections.ts";
 import { bootSectorImage, isBootSector, isRom, romImage } from "./firmware.ts";
 import { refuseForeignFile } from "./foreign_file.ts";

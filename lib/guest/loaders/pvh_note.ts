@@ -1,7 +1,7 @@
 import { struct, u32 } from "../../ffi/struct.ts";
 import { hex } from "../../x86/hex.ts";
 import { type OpenElf, slice } from "../elf_file.ts";
-import { fileError } from "./boot_protocol.ts";
+import { fileError } from "../boot_protocol.ts";
 
 const PT_NOTE = 4;
 /** `XEN_ELFNOTE_PHYS32_ENTRY` (xen/include/public/elfnote.h). */

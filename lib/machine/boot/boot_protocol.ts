@@ -1,6 +1,6 @@
 import type { Image } from "../../guest/image.ts";
 import { loadAddressOf } from "../../guest/image_parts.ts";
-import type { BootProtocol } from "../../guest/loaders/boot_protocol.ts";
+import type { BootProtocol } from "../../guest/boot_protocol.ts";
 import type { CpuState, Mode } from "../../x86/boot/cpu_state.ts";
 import { resetEntry } from "../../x86/boot/modes/reset.ts";
 import { linuxKernelEntry } from "../../x86/boot/protocols/linux_kernel.ts";

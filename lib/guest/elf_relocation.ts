@@ -1,9 +1,9 @@
-import { struct, u32, u64 } from "../../ffi/struct.ts";
-import { hex } from "../../x86/hex.ts";
-import { checkAddress } from "../address.ts";
-import { type ElfStruct, type ElfWord, type OpenElf, readTable, slice } from "../elf_file.ts";
-import type { ImageInit, ImageSegment } from "../image_init.ts";
-import { moved } from "../moved_image.ts";
+import { struct, u32, u64 } from "../ffi/struct.ts";
+import { hex } from "../x86/hex.ts";
+import { checkAddress } from "./address.ts";
+import { type ElfStruct, type ElfWord, type OpenElf, readTable, slice } from "./elf_file.ts";
+import type { ImageInit, ImageSegment } from "./image_init.ts";
+import { moved } from "./moved_image.ts";
 
 const PT = { DYNAMIC: 2, INTERP: 3 } as const;
 

@@ -1,4 +1,4 @@
-import type { KernelSections } from "../../x86/boot/protocols/kernel_sections.ts";
+import type { KernelSections } from "../x86/boot/protocols/kernel_sections.ts";
 
 /** What a file is, and so how it is started. */
 export type ImageKind =
