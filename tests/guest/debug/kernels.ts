@@ -4,8 +4,8 @@ const FOLDER = `${import.meta.dirname}/kernels`;
 
 /** A kernel for a test, in a language whose compiler may not be there. */
 export interface KernelSource {
-  readonly file: "kernel.c" | "kernel.cpp" | "kernel.rs";
-  readonly compiler: "gcc" | "g++" | "rustc";
+  readonly file: "kernel.c" | "kernel.cpp" | "kernel.rs" | "kernel.zig";
+  readonly compiler: "gcc" | "g++" | "rustc" | "zig";
 }
 
 /** Those of `kernels/`. */
@@ -13,6 +13,7 @@ export const KERNELS: readonly KernelSource[] = [
   { file: "kernel.c", compiler: "gcc" },
   { file: "kernel.cpp", compiler: "g++" },
   { file: "kernel.rs", compiler: "rustc" },
+  { file: "kernel.zig", compiler: "zig" },
 ];
 
 /** The options of a test that needs programs: it is skipped by name where one of them is not there. */
@@ -73,12 +74,27 @@ export function build(
 ): string {
   const elf = `${folder.path}/${file}.elf`;
   const source = `${FOLDER}/${file}`;
-  if (compiler !== "rustc") {
+  if (compiler === "gcc" || compiler === "g++") {
     const plain = compiler === "g++" ? ["-fno-exceptions", "-fno-rtti"] : [];
     run(compiler, "-g", "-O1", ...FREESTANDING, ...plain, ...options, "-o", elf, source);
     return elf;
   }
   const object = `${folder.path}/kernel.o`;
+  const link = (...libraries: string[]) =>
+    run(
+      ...["ld", "-static", "-no-pie", "-Ttext=0x100000", "--gc-sections", "-e", "_start"] as const,
+      ...["-o", elf, object, ...libraries],
+    );
+  if (compiler === "zig") {
+    run(
+      ...["zig", "build-obj", source, "-target", "x86_64-freestanding-none"] as const,
+      ...["-mcpu=x86_64-sse-sse2-mmx+soft_float", "-mno-red-zone", "-O", "ReleaseSmall"],
+      ...["-fno-strip", "-fno-stack-check", "-fno-compiler-rt", `-femit-bin=${object}`],
+      ...["--cache-dir", folder.path, "--global-cache-dir", folder.path, ...options],
+    );
+    link();
+    return elf;
+  }
   run(
     ...["rustc", "--edition", "2021", "--crate-name", "kernel", "--emit=obj", "-g"] as const,
     ...["-C", "opt-level=1", "-C", "panic=abort", "-C", "relocation-model=static"],
@@ -87,9 +103,6 @@ export function build(
   const target = run("rustc", "--print", "target-libdir").trim();
   const core = [...Deno.readDirSync(target)].map(({ name }) => name)
     .filter((name) => /^lib(core|compiler_builtins)-.*\.rlib$/.test(name)).sort().reverse();
-  run(
-    ...["ld", "-static", "-no-pie", "-Ttext=0x100000", "--gc-sections", "-e", "_start"] as const,
-    ...["-o", elf, object, ...core.map((name) => `${target}/${name}`)],
-  );
+  link(...core.map((name) => `${target}/${name}`));
   return elf;
 }

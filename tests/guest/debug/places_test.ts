@@ -11,7 +11,7 @@ import {
   TestFolder,
 } from "./kernels.ts";
 
-const [C, CPP, RUST] = KERNELS;
+const [C, CPP, RUST, ZIG] = KERNELS;
 const OPTIONS = { mode: "long", memory: "4M", catchFaults: true } as const;
 
 /** The number of the line of a kernel that has a text. */
@@ -101,6 +101,18 @@ Deno.test(
     using vm = boot(Image.elf(build(RUST, folder)), OPTIONS);
     using take = vm.debug.breakAt("kernel::Queue::take");
     using slots = vm.debug.breakAt(`kernel.rs:${lineWith(RUST, "self.slots[index]")}`);
+    stops(vm);
+    assertEquals([take.hits, slots.hits], [5, 5]);
+  },
+);
+
+Deno.test(
+  needs(ZIG.compiler, "a guest stops at a function by its name in Zig, and at a line"),
+  () => {
+    using folder = new TestFolder();
+    using vm = boot(Image.elf(build(ZIG, folder)), OPTIONS);
+    using take = vm.debug.breakAt("kernel.Queue.take");
+    using slots = vm.debug.breakAt(`kernel.zig:${lineWith(ZIG, "if (index >=")}`);
     stops(vm);
     assertEquals([take.hits, slots.hits], [5, 5]);
   },
