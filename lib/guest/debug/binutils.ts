@@ -81,9 +81,7 @@ function firstComplaint(name: Reader, stderr: string): string | undefined {
   return line === undefined
     ? undefined
     : `${name}: ${
-      line.replace(/^\S*(?:readelf|addr2line|c\+\+filt|gdb): /, "").replace(
-        /^(?:Warning|Error): /,
-        "",
-      )
+      line.replace(/^\S*(?:readelf|addr2line|c\+\+filt|gdb): /, "")
+        .replace(/^(?:warning|error): /i, "").replace(/\/proc\/\d+\/fd\/\d+/g, "the file")
     }`;
 }

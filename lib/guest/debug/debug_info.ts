@@ -75,10 +75,14 @@ export class DebugInfo implements DebugInformation {
     const table = this.#table(this.#file, "decodedline", [".debug_line"]);
     const stretches = stretchesOf(table).filter(({ address }) => isCode(address));
     const places = this.#ask([], stretches.map(({ address }) => address)).trimEnd().split("\n");
-    return stretches.flatMap((stretch, index) => {
+    const rows = stretches.flatMap((stretch, index) => {
       const { file, line } = placeOf(places[index] ?? "");
       return file === undefined || line === undefined ? [] : [{ ...stretch, file, line }];
     });
+    if (rows.length === 0 && stretches.length > 0) {
+      this.#notes.add("addr2line: it finds no line, though there is a table of them: damaged?");
+    }
+    return rows;
   }
 
   /** See {@linkcode DebugInformation.framesAt}. Empty where nothing is known of an address. */

@@ -91,7 +91,9 @@ export function frameArguments(
     if (isMissing) return { frames: [] };
     const [frames = [], changed = []] = text.split(SELECTED).slice(1).map(framesIn);
     if (frames.length === 0) return { frames, complaint: complaint ?? "gdb: it finds no frame" };
+    const [damage] = text.replace(MISSED, "").matchAll(DAMAGED);
     return {
+      ...damage === undefined ? {} : { complaint: `gdb: ${damage[1]}` },
       frames: frames.map(({ address, values }, index) => ({
         address,
         values: values.map((value, at) =>
@@ -129,10 +131,12 @@ function framesIn(text: string): FrameArguments[] {
 const unquoted = (text: string) => text.replace(/\\(["\\])/g, "$1");
 
 /** gdb has the memory of the stack and of the image alone: what it misses beyond may be there. */
-const MISSED = /\s*<error: Cannot access memory at address 0x[0-9a-f]+>/g;
+const MISSED = /\s*<error(?: reading variable)?: Cannot access memory at address 0x[0-9a-f]+>/g;
+/** What it finds of a variable whose debug information is damaged. */
+const DAMAGED = /<error reading variable: ([^"<>]+)>/g;
 
 function shortened(value: string): string {
-  const text = value.replace(MISSED, "");
+  const text = value.replace(MISSED, "").replace(DAMAGED, "<cannot be read>");
   if (text === "") return "…";
   return text.length > LONGEST_VALUE ? `${text.slice(0, LONGEST_VALUE)}…` : text;
 }

@@ -48,9 +48,11 @@ export function placeNames(
   const symbol = image.symbolAt(address);
   const names = [
     ...own?.line === undefined ? [] : [placeText(own.file, own.line)],
-    ...symbol === undefined
+    ...symbol !== undefined
+      ? [symbolText({ ...symbol, offset: symbol.offset + more }, outermost?.name)]
+      : outermost?.name === undefined
       ? []
-      : [symbolText({ ...symbol, offset: symbol.offset + more }, outermost?.name)],
+      : [outermost.name],
   ];
   return names.length === 0 ? rows : [...rows, names.join("  ") + (values.at(-1) ?? "")];
 }

@@ -147,6 +147,23 @@ Deno.test("what a caller had in a register that is not restored is not known", (
   ]);
 });
 
+Deno.test("a value whose debug information is damaged is said to be so, and one that lies elsewhere is not", () => {
+  const damaged = "<error reading variable: Corrupted DWARF expression.>";
+  const elsewhere = "0x5 <error: Cannot access memory at address 0x5>";
+  const missed = "<error reading variable: Cannot access memory at address 0x6>";
+  assertEquals(said(answer({ stdout: printed("", damaged, damaged) })), {
+    complaint: "gdb: Corrupted DWARF expression.",
+    frames: [
+      { address: 0x10_0000n, values: ["a=0"] },
+      { address: 0x10_0020n, values: ["b=<cannot be read>", "c=7"] },
+    ],
+  });
+  for (const [value, shown] of [[elsewhere, "b=0x5"], [missed, "b=…"]]) {
+    const { frames, complaint } = said(answer({ stdout: printed("", value, value) }));
+    assertEquals([frames[1].values[0], complaint], [shown, undefined]);
+  }
+});
+
 Deno.test("a value may hold anything", () => {
   const hostile = String.raw`\"x\"},frame={level=\"0\",args=[{name=\"y\",value=\"\\`;
   assertEquals(said(answer({ stdout: printed(hostile, "1", "1") })).frames[0].values, [

@@ -72,6 +72,14 @@ const KINDS: Record<string, Parameters<typeof told>[0] & { told?: readonly strin
     options: { mode: "long", memory: "8M" },
     open: (elf) => Image.elf(elf, { base: 0x40_0000 }),
   },
+  "with debug information of version 2": {
+    gcc: ["-static", "-no-pie", "-fno-pie", "-Wl,-Ttext=0x100000", "-gdwarf-2"],
+    options: { mode: "long", memory: "4M" },
+  },
+  "with compressed debug information": {
+    gcc: ["-static", "-no-pie", "-fno-pie", "-Wl,-Ttext=0x100000", "-gz"],
+    options: { mode: "long", memory: "4M" },
+  },
   "linked for another address than where it is": {
     gcc: ["-static", "-no-pie", "-fno-pie", "-Wl,-Ttext=0x100000"],
     options: { mode: "long", memory: "8M" },
