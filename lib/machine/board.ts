@@ -25,7 +25,7 @@ import { initCpu, KernelReset } from "./reset.ts";
 import { Devices } from "./buses/devices.ts";
 import { ExitHandlers } from "./exits/exit_handlers.ts";
 import { ExitRecorder } from "./exits/exit_log.ts";
-import { InputRecord } from "./exits/input_record.ts";
+import { InputRecord, type MemoryInput } from "./exits/input_record.ts";
 import { FaultCatcher } from "./faults/fault_catcher.ts";
 import { RunEnds } from "./run/run_ends.ts";
 import { RunControl } from "./run/run_control.ts";
@@ -280,19 +280,16 @@ export class Board implements Disposable {
     const { inputs, vm, cpus: [{ vcpu }] } = this;
     vm.observer = (name, argument) => inputs.ioctl("vm", name, argument);
     vcpu.observer = (name, argument) => inputs.ioctl("vcpu", name, argument);
-    this.#parts.slots.observe((memory, start, bytes) => inputs.wrote(memory, start, bytes));
+    this.#parts.slots.observe(inputs);
     this.#recordInputs();
   }
 
   #recordInputs(): void {
     if (this.cpus.length > 1) this.inputs.end("it has several CPUs");
     else if (this.#parts.settings.coverage) this.inputs.end("its coverage is noted");
-    else this.inputs.begin();
-  }
-
-  /** Whether memory is where it was when the guest was loaded. */
-  get hasBootSlots(): boolean {
-    return this.memory.slots === this.#bootSlots && this.#parts.slots.a20;
+    else if (this.memory.slots !== this.#bootSlots || !this.#parts.slots.a20) {
+      this.inputs.end("it had other memory slots when it came to the snapshot than at boot");
+    } else this.inputs.begin();
   }
 
   /** Whether somebody holds guest memory itself, so that what is written to it is not recorded. */
@@ -300,9 +297,12 @@ export class Board implements Disposable {
     return this.#parts.slots.hasViews;
   }
 
-  /** Writes to memory, by its number: see {@linkcode MemorySlots.write}. */
-  writeMemory(memory: number, start: number, bytes: Uint8Array): void {
-    this.#parts.slots.write(memory, start, bytes);
+  /** Does to memory what was done to another machine's, which was booted in the same way. */
+  takeMemory(input: MemoryInput): void {
+    const { slots } = this.#parts;
+    if (input.kind === "memory") slots.write(input.memory, input.start, input.bytes);
+    else if (input.kind === "allocated") slots.allocate(input.size);
+    else slots.place(input.layout);
   }
 
   /** See {@linkcode Machine.coverage}. */

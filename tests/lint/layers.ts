@@ -116,7 +116,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
     host: [],
     cpuid: [],
     exits: [],
-    memory: ["registers"],
+    memory: ["registers", "exits"],
     interrupts: ["registers"],
     msrs: ["registers", "exits"],
     faults: ["registers", "memory"],

@@ -12,6 +12,27 @@ export const RECORD_LIMITS = {
 /** Who took an ioctl. */
 export type IoctlTaker = "vm" | "vcpu";
 
+/** Where memory lies in the guest: what KVM is told by its slots. */
+export interface SlotLayout {
+  /** The slots. */
+  readonly slots: readonly {
+    /** Its number. */
+    readonly slot: number;
+    /** Its first guest-physical address. */
+    readonly gpa: number;
+    /** Bytes. */
+    readonly size: number;
+    /** Whether the guest's writes are refused. */
+    readonly readonly: boolean;
+    /** Which memory it shows: a number, in the order of allocation. */
+    readonly memory: number;
+    /** From where in that memory on. */
+    readonly start: number;
+  }[];
+  /** Whether address line 20 reaches memory. */
+  readonly a20: boolean;
+}
+
 /** What came to the guest from outside, other than the answers of plain reads. */
 type InputContent =
   /** A state-changing ioctl. */
@@ -28,6 +49,10 @@ type InputContent =
     readonly start: number;
     readonly bytes: Uint8Array<ArrayBuffer>;
   }
+  /** More memory was allocated, which holds zeros. */
+  | { readonly kind: "allocated"; readonly size: number }
+  /** Memory lies elsewhere now. */
+  | { readonly kind: "slots"; readonly layout: SlotLayout }
   /** The answer of an exit that is neither IO nor MMIO, as `kvm_run` holds it. */
   | { readonly kind: "answer"; readonly bytes: Uint8Array<ArrayBuffer> }
   /** All elements of a string read. */
@@ -36,6 +61,12 @@ type InputContent =
   | { readonly kind: "unlogged"; readonly reason: number; count: number }
   /** An exit of the log that KVM did not make: one that was asked for from outside, or a HLT in the kernel. */
   | { readonly kind: "asked"; readonly isHalt: boolean };
+
+/** What the host does to memory. */
+export type MemoryInput = Extract<
+  InputContent,
+  { readonly kind: "memory" | "allocated" | "slots" }
+>;
 
 /** One of them, and when it came. */
 export type Input = InputContent & {
@@ -53,8 +84,9 @@ const ANSWER_WORDS = 2;
 /** Answers for which there is room at first. */
 const FIRST_ANSWERS = 64;
 
-/** Ioctls that change nothing that a guest sees. */
-const HARMLESS = /^KVM_(GET_|CHECK_|TRANSLATE|CLEAR_DIRTY|RESET_DIRTY|PRE_FAULT|SET_SIGNAL_MASK)/;
+/** Ioctls that change nothing that a guest sees, and those of memory slots, which are told by their layout. */
+const HARMLESS =
+  /^KVM_(SET_USER_MEMORY_REGION|GET_|CHECK_|TRANSLATE|CLEAR_DIRTY|RESET_DIRTY|PRE_FAULT|SET_SIGNAL_MASK)/;
 
 /** Says where KVM is to stop the guest. */
 const STOPS = "KVM_SET_GUEST_DEBUG" satisfies IoctlName;
@@ -185,6 +217,16 @@ export class InputRecord {
     if (this.#takes(bytes.length)) {
       this.#add({ kind: "memory", memory, start, bytes: bytes.slice() });
     }
+  }
+
+  /** Notes that the host has allocated more memory. */
+  allocated(size: number): void {
+    if (this.#takes(0)) this.#add({ kind: "allocated", size });
+  }
+
+  /** Notes where memory lies from now on. */
+  placed(layout: SlotLayout): void {
+    if (this.#takes(0)) this.#add({ kind: "slots", layout });
   }
 
   /** Notes an exit that is not in the log, and behind which the guest runs on. */

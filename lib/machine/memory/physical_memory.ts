@@ -1,4 +1,5 @@
 import type { Pages } from "../../ffi/libc.ts";
+import type { SlotLayout } from "../exits/input_record.ts";
 import { type Address, checkAddress } from "../../guest/address.ts";
 import { atCaller } from "../../guest/call_site.ts";
 import { AddressSpace, liveBytes } from "./address_space.ts";
@@ -52,8 +53,15 @@ export interface SlotInit {
   readonly pages: Pages;
 }
 
-/** Hears of what this process writes: to which memory, from which byte of it on, and what. */
-export type MemoryObserver = (memory: number, start: number, bytes: Uint8Array) => void;
+/** Hears of what this process does to a machine's memory. */
+export interface MemoryObserver {
+  /** It has written to a memory, by its number: in the order of allocation. */
+  wrote(memory: number, start: number, bytes: Uint8Array): void;
+  /** It has allocated one more, which holds zeros. */
+  allocated(size: number): void;
+  /** It has laid memory out in another way. */
+  placed(layout: SlotLayout): void;
+}
 
 /** The slots of a machine's memory, which may change while it lives. */
 export interface MemorySlots extends Disposable {
@@ -75,8 +83,10 @@ export interface MemorySlots extends Disposable {
   a20: boolean;
   /** Whether somebody holds memory itself, to write to it at any time. */
   readonly hasViews: boolean;
-  /** Lets somebody hear of what this process writes to the memory that there is, by its number. */
+  /** Lets somebody hear of what this process does to memory from now on. */
   observe(observer: MemoryObserver): void;
+  /** Lays memory out as another machine's slots were, which was booted in the same way. */
+  place(layout: SlotLayout): void;
   /** Writes to a memory, by its number: in the order of allocation. */
   write(memory: number, start: number, bytes: Uint8Array): void;
   /** Called before any of it is handed out. */

@@ -1,4 +1,6 @@
 import type { Libc, Pages } from "../../ffi/libc.ts";
+import { contentBytes } from "./address_space.ts";
+import type { SlotLayout } from "../exits/input_record.ts";
 import type { Vm } from "../../kvm/vm.ts";
 import {
   type BackedSlot,
@@ -20,7 +22,7 @@ import {
   storePiece,
 } from "./physical_memory.ts";
 import { PAGE_SIZE } from "../../ffi/mman.ts";
-import { allocatePages } from "../../ffi/pages.ts";
+import { allocatePages, partOf } from "../../ffi/pages.ts";
 import { KVM_PRIVATE_PAGES } from "../../x86/layout.ts";
 import { formatAddress } from "../../x86/hex.ts";
 import { TrackedPages } from "./tracked_pages.ts";
@@ -50,6 +52,7 @@ export class SlotTable implements MemorySlots {
   #closed: ClosedA20 | undefined;
   /** The memory of all slots that there were, in the order in which it was allocated: views of it live as long as the machine. */
   readonly #memory: TrackedPages[] = [];
+  #observer: MemoryObserver | undefined;
   /** See {@linkcode MemorySlots.beforeView}. */
   beforeView: () => void = () => {};
 
@@ -112,6 +115,8 @@ export class SlotTable implements MemorySlots {
     return this.#withOpenA20(() => {
       const slot = createSlot(this.#libc, this.#freeNumber(), options, this.#slots);
       this.#set(slot);
+      // It is there from the start, before anybody hears of that memory.
+      if (options.content !== undefined) slot.pages.wrote(0, contentBytes(options.content).length);
       this.#ofTest = [...this.#ofTest, slot];
       return slot;
     });
@@ -153,6 +158,12 @@ export class SlotTable implements MemorySlots {
 
   set a20(open: boolean) {
     if (open === this.a20) return;
+    this.#setA20(open);
+    this.#tell();
+  }
+
+  #setA20(open: boolean): void {
+    if (open === this.a20) return;
     const closed = this.#closed ??
       closeA20(this.#slots, this.#vm.capability("KVM_CAP_NR_MEMSLOTS"));
     const [gone, there] = open ? [closed.pieces, closed.hidden] : [closed.hidden, closed.pieces];
@@ -164,11 +175,12 @@ export class SlotTable implements MemorySlots {
   /** Slots change where all of them are there; afterwards the gate is as it was. */
   #withOpenA20<Result>(change: () => Result): Result {
     const { a20 } = this;
-    this.a20 = true;
+    this.#setA20(true);
     try {
       return change();
     } finally {
-      this.a20 = a20;
+      this.#setA20(a20);
+      this.#tell();
     }
   }
 
@@ -222,9 +234,44 @@ export class SlotTable implements MemorySlots {
 
   /** See {@linkcode MemorySlots.observe}. */
   observe(observer: MemoryObserver): void {
-    for (const [number, memory] of this.#memory.entries()) {
-      memory.observer = (start, bytes) => observer(number, start, bytes);
+    this.#observer = observer;
+    for (const number of this.#memory.keys()) this.#observeWrites(number, observer);
+  }
+
+  #observeWrites(number: number, observer: MemoryObserver): void {
+    this.#memory[number].observer = (start, bytes) => observer.wrote(number, start, bytes);
+  }
+
+  #tell(): void {
+    this.#observer?.placed({
+      a20: this.a20,
+      slots: this.#slots.map((each) => {
+        const { memory, first } = this.#placeOf(each);
+        const { slot, gpa, size, readonly } = each;
+        const number = this.#memory.indexOf(memory);
+        return { slot, gpa, size, readonly, memory: number, start: first * PAGE_SIZE };
+      }),
+    });
+  }
+
+  /** See {@linkcode MemorySlots.place}. */
+  place({ slots, a20 }: SlotLayout): void {
+    this.#setA20(true);
+    const isThere = (one: BackedSlot, { memory, start, ...other }: SlotLayout["slots"][number]) => {
+      const place = this.#placeOf(one);
+      return one.slot === other.slot && one.gpa === other.gpa && one.size === other.size &&
+        one.readonly === other.readonly && place.memory === this.#memory[memory] &&
+        place.first * PAGE_SIZE === start;
+    };
+    for (const one of this.#slots) {
+      if (!slots.some((other) => isThere(one, other))) this.#delete(one);
     }
+    for (const other of slots) {
+      if (this.#slots.some((one) => isThere(one, other))) continue;
+      const { slot, gpa, size, readonly, memory, start } = other;
+      this.#set(slotOf(slot, gpa, readonly, partOf(this.#memory[memory], start, size)));
+    }
+    this.#setA20(a20);
   }
 
   /** See {@linkcode MemorySlots.write}. */
@@ -342,8 +389,11 @@ export class SlotTable implements MemorySlots {
   }
 
   #keep(pages: TrackedPages): void {
-    this.#memory.push(pages);
+    const number = this.#memory.push(pages) - 1;
     pages.beforeView = () => this.beforeView();
+    if (this.#observer === undefined) return;
+    this.#observer.allocated(pages.bytes.length);
+    this.#observeWrites(number, this.#observer);
   }
 
   #set(slot: BackedSlot): void {

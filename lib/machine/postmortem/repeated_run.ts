@@ -94,9 +94,6 @@ export class RepeatedRun implements Disposable {
   constructor({ original, boot, libc }: RunToRepeat, milliseconds: number) {
     const { inputs, log, start } = original;
     if (inputs.obstacle !== undefined) throw new RepeatError(inputs.obstacle);
-    if (!original.hasBootSlots) {
-      throw new RepeatError("its memory slots were changed since it was booted");
-    }
     this.#inputs = inputs.inputs.slice();
     this.#answers = inputs.answers.slice();
     this.#records = new Map(log.records().map((record) => [record.number, record]));
@@ -271,7 +268,9 @@ export class RepeatedRun implements Disposable {
       case "elements":
         return kvmRun.setIoData(input.bytes);
       case "memory":
-        return this.board.writeMemory(input.memory, input.start, input.bytes);
+      case "allocated":
+      case "slots":
+        return this.board.takeMemory(input);
       case "ioctl":
         return this.#call(input);
     }

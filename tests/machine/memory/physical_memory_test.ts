@@ -31,6 +31,7 @@ function memory(): BackedMemory {
       restore: refuse,
       hasViews: false,
       observe: refuse,
+      place: refuse,
       write: refuse,
       dropPageTables: refuse,
       checkIsRestorable: refuse,
