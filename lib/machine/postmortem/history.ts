@@ -255,37 +255,38 @@ export class History {
     const { from, steps = DEFAULT_STEPS } = options;
     if (!Number.isInteger(steps) || steps < 1 || steps > MOST_STEPS) {
       throw new RangeError(
-        `Cannot trace ${steps} steps: it is not a whole number from 1 to ${MOST_STEPS}`,
+        `Cannot trace ${steps} steps: it is not a whole number from 1 to ${MOST_STEPS}; to see what comes later, ` +
+          "begin there with `from`",
       );
     }
     using run = this.#begin();
     const start = from === undefined ? undefined : run.cpu.linear.addressOf(from);
-    const moments: { readonly moment: Moment; readonly exit: number }[] = [];
+    const trace = new Trace(run.cpu);
     let end = "";
     try {
-      this.#repeating("trace", () =>
-        this.#step(run, this.#exits.last, () => {
-          const moment = momentOf(run.cpu);
-          if (moments.length === 0 && start !== undefined && moment.linear !== start) return;
-          if (moments.length === steps) {
-            end = `… and more: these are the first ${steps} steps`;
-            throw new Arrived();
-          }
-          moments.push({ moment, exit: run.exit });
-        }), run);
+      this.#step(run, this.#exits.last, () => {
+        const moment = momentOf(run.cpu);
+        if (trace.length === 0 && start !== undefined && moment.linear !== start) return;
+        trace.add(moment, run.exit);
+        if (trace.length > steps) {
+          end = `… and more: these are the first ${steps} steps`;
+          throw new Arrived();
+        }
+      });
     } catch (error) {
       // What there is by then is shown all the same.
-      if (!(error instanceof TypeError) || moments.length === 0) throw error;
+      if (!(error instanceof RepeatError) || trace.length === 0) throw refusal("trace", error);
       end = `… and more: ${error.message}`;
     }
-    if (moments.length === 0) {
+    if (end !== "") end += "; what comes later is shown with `from`";
+    if (trace.length === 0) {
       throw new RangeError(
         `Cannot trace from ${
           typeof from === "string" ? from : hex(start ?? 0n)
         }: the guest has not come there`,
       );
     }
-    return [...traceLines(run.cpu, moments), ...end === "" ? [] : [end]].join("\n");
+    return [...trace.lines(steps), ...end === "" ? [] : [end]].join("\n");
   }
 
   get #exits(): { readonly first: number; readonly last: number } {
@@ -322,16 +323,22 @@ export class History {
     }
   }
 
-  /** @throws {TypeError} When the run cannot be repeated. */
+  /**
+   * Asks a run.
+   *
+   * @param own The run, which stays the caller's; without it one is begun, and is the result's.
+   * @throws {TypeError} When the run cannot be repeated.
+   */
   #repeating<Result>(
     what: string,
     body: (run: RepeatedRun) => Result,
-    run: RepeatedRun = this.#begin(),
+    own?: RepeatedRun,
   ): Result {
+    const run = own ?? this.#begin();
     try {
       return body(run);
     } catch (error) {
-      run[Symbol.dispose]();
+      if (own === undefined) run[Symbol.dispose]();
       throw refusal(what, error);
     }
   }
@@ -349,24 +356,53 @@ function lineOf(cpu: Cpu, { linear }: Moment): string | undefined {
   return line && `${line.file.split("/").at(-1)}:${line.line}`;
 }
 
-function traceLines(
-  cpu: Cpu,
-  rows: readonly { readonly moment: Moment; readonly exit: number }[],
-): string[] {
-  const texts = decoded(rows.map(({ moment }) => moment));
-  return rows.flatMap(({ moment, exit }, index) => {
-    const { linear } = moment;
-    const text = texts[index].text.padEnd(TEXT_COLUMNS);
-    const next = rows.at(index + 1)?.moment;
-    const changes = next === undefined ? [] : changesBetween(moment, next);
-    const row = [hex(linear), text, lineOf(cpu, moment) ?? "", changes.join(" ")].join("  ");
-    return [
-      ...exit === rows[index - 1]?.exit
+/** The instructions of a stretch; of each no more is kept than its line shows. */
+class Trace {
+  readonly #cpu: Cpu;
+  readonly #rows: { readonly place: string; readonly exit: number; changes: string }[] = [];
+  /** A moment of each place, by its address and its bytes. */
+  readonly #places = new Map<string, Moment>();
+  #latest: Moment | undefined;
+
+  constructor(cpu: Cpu) {
+    this.#cpu = cpu;
+  }
+
+  /** How many there are. */
+  get length(): number {
+    return this.#rows.length;
+  }
+
+  /** Adds the instruction that a CPU stands before, behind so many exits. */
+  add(moment: Moment, exit: number): void {
+    if (this.#latest !== undefined) {
+      this.#rows.at(-1)!.changes = changesBetween(this.#latest, moment).join(" ");
+    }
+    const place = `${moment.linear} ${moment.bits} ${moment.bytes}`;
+    if (!this.#places.has(place)) this.#places.set(place, moment);
+    this.#rows.push({ place, exit, changes: "" });
+    this.#latest = moment;
+  }
+
+  /** A line for each of the first, and one for each exit between them. */
+  lines(most: number): string[] {
+    const moments = [...this.#places.values()];
+    const texts = decoded(moments);
+    const lines = new Map([...this.#places.keys()].map((place, index) => [
+      place,
+      [
+        hex(moments[index].linear),
+        texts[index].text.padEnd(TEXT_COLUMNS),
+        lineOf(this.#cpu, moments[index]) ?? "",
+      ].join("  "),
+    ]));
+    return this.#rows.slice(0, most).flatMap(({ place, exit, changes }, index) => [
+      ...exit === this.#rows[index - 1]?.exit
         ? []
         : [exit === 0 ? "from the start" : `behind exit ${exit}`],
-      `  ${row}`.trimEnd(),
-    ];
-  });
+      `  ${lines.get(place)}  ${changes}`.trimEnd(),
+    ]);
+  }
 }
 
 /** The general registers that an instruction has changed. */

@@ -83,8 +83,17 @@ export interface DecodedInstruction {
 const STRIDE = 32;
 const OPCODE_NOP = 0x90;
 
-/** Each moment's instruction. The disassembler is started once for each width of code. */
+/** Each moment's instruction, decoded once for each place, however often a loop comes there. */
 export function decoded(moments: readonly Moment[]): DecodedInstruction[] {
+  const keys = moments.map(({ linear, bits, bytes }) => `${linear} ${bits} ${bytes}`);
+  const places = new Map(keys.map((key, index) => [key, moments[index]]));
+  const found = decodedOnce([...places.values()]);
+  const byKey = new Map([...places.keys()].map((key, index) => [key, found[index]]));
+  return keys.map((key) => byKey.get(key)!);
+}
+
+/** The disassembler is started once for each width of code. */
+function decodedOnce(moments: readonly Moment[]): DecodedInstruction[] {
   const found: DecodedInstruction[] = moments.map(() => ({ text: "", length: 0 }));
   for (const bits of [16, 32, 64] as const) {
     const these = moments.flatMap((moment, index) =>

@@ -105,10 +105,58 @@ Deno.test(requires(STEPS, "trace(): a line for each instruction, from a label on
       "0x519 hlt",
     ],
   );
-  assertMatch(vm.trace({ steps: 2 }), /… and more: these are the first 2 steps$/);
+  assertMatch(
+    vm.trace({ steps: 2 }),
+    /… and more: these are the first 2 steps; what comes later is shown with `from`$/,
+  );
   assertThrows(() => vm.trace({ from: 0x1234 }), RangeError, "the guest has not come there");
   assertThrows(() => vm.trace({ steps: 0 }), RangeError, "Cannot trace 0 steps");
 });
+
+Deno.test(requires(STEPS, "a trace is bounded, and says so"), () => {
+  using vm = boot(asm`
+    mov ecx, 1_000
+  again:
+    dec ecx
+    jnz again
+    hlt
+  `);
+  vm.run();
+  assertThrows(
+    () => vm.trace({ steps: 10_000_000 }),
+    RangeError,
+    "Cannot trace 10000000 steps: it is not a whole number from 1 to 100000; to see what comes later, begin there with `from`",
+  );
+  const lines = vm.trace({ steps: 200 }).split("\n");
+  assertEquals(lines.length, 202);
+  assertMatch(lines[2], /^ {2}0x\w+ {2}dec ecx .* rcx=0x3e7$/);
+  assertMatch(lines[3], /^ {2}0x\w+ {2}jnz 0x506/);
+});
+
+Deno.test(
+  requires(
+    STEPS,
+    "a trace of a run that goes another way has what there is until then, and says so",
+  ),
+  () => {
+    using vm = boot(
+      asm`
+    mov bx, 1
+    rdtsc
+    out 0x80, eax
+    hlt
+  `,
+      { ports: { 0x80: { write() {} } } },
+    );
+    vm.run();
+    const lines = vm.trace().split("\n");
+    assertMatch(lines[1], /mov bx,0x1/);
+    assertMatch(
+      lines.at(-1)!,
+      /^… and more: it went another way: exit 1 was IO out 0x80 dword .* instead of .*; what comes later is shown with `from`$/,
+    );
+  },
+);
 
 Deno.test(requires(STEPS, "a run that cannot be repeated has no past, and says why"), () => {
   using vm = boot(asm`hlt`, { memory: "8M" });
