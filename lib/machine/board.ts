@@ -79,7 +79,7 @@ export class Board implements Disposable {
   /** Throws where a run has ended well that would not on hardware. */
   checkStrictly: (() => void) | undefined;
   /** What runs it once more; it ends with it. */
-  examiner: Disposable | undefined;
+  examiner: Disposable & { standAtFault(): void } | undefined;
   /** What the guest wrote to its ports. */
   readonly portOutput: PortRecorder = new PortRecorder();
   /** Who takes exits that are neither IO nor MMIO. */

@@ -96,7 +96,10 @@ export class Machine extends MachineCpu implements Disposable {
     inputsOf = (machine) => machine.#inputs;
     beforeFailure = (machine, failure) => {
       const said = machine.#report(failure);
-      debugFailure(failure, (options) => machine.serveGdb(options));
+      debugFailure(failure, (options) => {
+        machine.#board.examiner?.standAtFault();
+        machine.serveGdb(options);
+      });
       return said;
     };
     runControlOf = (machine) => machine.#board.runControl;

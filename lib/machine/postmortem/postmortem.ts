@@ -49,6 +49,14 @@ export class Examiner implements Disposable {
     return result;
   }
 
+  /** Puts a CPU that KVM has reset at a triple fault before the instruction that failed: it fails there again. */
+  standAtFault(): void {
+    const { cpus: [cpu], log } = this.#what.original;
+    if (log.latest?.reason !== EXIT_REASON.SHUTDOWN) return;
+    const result = this.examine();
+    if (result !== undefined && "cpu" in result) putBack(cpu, momentOf(this.#run!.cpu));
+  }
+
   #examine(exits: number): PostmortemResult {
     if (emulatorLacks("singleStep")) {
       return { obstacle: "this host's KVM executes no single steps" };

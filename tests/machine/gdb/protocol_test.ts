@@ -7,6 +7,7 @@ import {
   hlt,
   type Machine,
   portOut,
+  requires,
   UnhandledExitError,
 } from "@vmexit/vmexit";
 import { openHandles } from "@vmexit/vmexit/kvm";
@@ -170,6 +171,14 @@ Deno.test("each register that gdb writes one by one is the guest's, and all of t
   assertEquals(vm.registers.st0.f64, 1);
 });
 
+/** Has failing tests wait for gdb, at a port that is free. */
+function waitingForGdb(): Disposable & { readonly port: number } {
+  using free = Deno.listen({ port: 0, hostname: "127.0.0.1" });
+  const { port } = free.addr as Deno.NetAddr;
+  Deno.env.set(GDB_VARIABLE, String(port));
+  return { port, [Symbol.dispose]: () => Deno.env.delete(GDB_VARIABLE) };
+}
+
 Deno.test("a test that is about to fail waits for gdb at the fault, where that is asked for", async (t) => {
   const guest = asm`
     mov dl, 0x42
@@ -188,27 +197,49 @@ Deno.test("a test that is about to fail waits for gdb at the fault, where that i
       expect(vm).toHaveRegisters({ dl: 0 });
     }],
   ];
-  using free = Deno.listen({ port: 0, hostname: "127.0.0.1" });
-  const { port } = free.addr as Deno.NetAddr;
-  free.close();
-  Deno.env.set(GDB_VARIABLE, String(port));
-  try {
-    for (const [what, kind, fail] of failures) {
-      await t.step(what, async () => {
-        using vm = boot(guest);
-        const heard = await talk([...saying("g", "qRcmd,6661696c757265", "D")], (onListening) => {
-          onListening(port);
-          assertThrows(() => fail(vm), kind);
-        });
-        const [, text] = /\$((?:[0-9a-f]{2})+)#[^$]*\$OK/.exec(heard)!;
-        const page = new TextDecoder().decode(
-          Uint8Array.from(text.match(/../g)!, (each) => parseInt(each, 16)),
-        );
-        assertStringIncludes(page, "out 0x80, al");
-        assert(ALL_REGISTERS.test(heard));
+  using waiting = waitingForGdb();
+  const { port } = waiting;
+  for (const [what, kind, fail] of failures) {
+    await t.step(what, async () => {
+      using vm = boot(guest);
+      const heard = await talk([...saying("g", "qRcmd,6661696c757265", "D")], (onListening) => {
+        onListening(port);
+        assertThrows(() => fail(vm), kind);
       });
-    }
-  } finally {
-    Deno.env.delete(GDB_VARIABLE);
+      const [, text] = /\$((?:[0-9a-f]{2})+)#[^$]*\$OK/.exec(heard)!;
+      const page = new TextDecoder().decode(
+        Uint8Array.from(text.match(/../g)!, (each) => parseInt(each, 16)),
+      );
+      assertStringIncludes(page, "out 0x80, al");
+      assert(ALL_REGISTERS.test(heard));
+    });
   }
 });
+
+Deno.test(
+  requires(
+    { singleStep: true },
+    "a test waits for gdb at the instruction of a triple fault, where KVM has reset the CPU",
+  ),
+  async () => {
+    using waiting = waitingForGdb();
+    const { port } = waiting;
+    using vm = boot(asm`
+    bits 64
+    mov ebx, 0x1234
+    mov ecx, 0x5678
+  fails:
+    ud2
+  `);
+    await talk(saying("g", "D"), (onListening) => {
+      onListening(port);
+      assertThrows(() => vm.run(), UnhandledExitError);
+    });
+    assertEquals([vm.registers.rip, vm.registers.rbx, vm.registers.rcx], [
+      vm.image.symbol("fails"),
+      0x1234n,
+      0x5678n,
+    ]);
+    assertEquals(vm.registers.efer.lma, true);
+  },
+);
