@@ -5,6 +5,7 @@ import type { SeenException } from "../../x86/diagnosis/incident.ts";
 import { predictException } from "../../x86/diagnosis/predict.ts";
 import { hex } from "../../x86/hex.ts";
 import { PORT } from "../../x86/layout.ts";
+import { linearInstructionPointer } from "../registers/code_location.ts";
 import { exitText } from "../report/exit_text.ts";
 import { incidentOf } from "./incident_of.ts";
 import { OwnIdt, TRAP_CODE } from "./own_idt.ts";
@@ -42,6 +43,8 @@ const STRAY_VISITS = LOOP_VISITS / 2;
 const GOES_ELSEWHERE = /^(?:jmp|ret|iret|sysret|sysexit)/;
 /** Behind these the CPU is interrupted no sooner than behind the next (Intel SDM Vol. 3A, 6.8.3). */
 const MAKES_SHADOW = /^(?:mov ss|pop ss|lss)\b/;
+/** In bytes (Intel SDM Vol. 2, 2.3.11). */
+const LONGEST_INSTRUCTION = 15;
 /** The opcodes of `int3`, `int n` and `into`. */
 const SOFTWARE_INTERRUPTS: readonly number[] = [0xcc, 0xcd, 0xce];
 const SOFTWARE_INTERRUPT = /^int (0x[\da-f]+)$/;
@@ -154,6 +157,9 @@ class Stepper {
         continue;
       }
       if (exit.reason !== "SHUTDOWN") {
+        if (this.#isLast && interrupt === undefined && this.#ranOn(moment)) {
+          throw new SuspectError(moment.linear);
+        }
         if (this.#isLast) return this.#end(exit, interrupt);
         this.#take(exit);
         continue;
@@ -200,10 +206,17 @@ class Stepper {
     return this.#options.suspects.has(linear) && this.#visits.get(linear)! > MOST_RAISED;
   }
 
-  /** Whether the guest has an IDT of its own, and was not looked at with care at this instruction. */
+  /** Whether an instruction that was to be stepped has led on to an exit elsewhere: through a handler, where TF is clear. */
+  #ranOn(moment: Moment): boolean {
+    const passed = linearInstructionPointer(this.#run.cpu.registers) - moment.linear;
+    return (passed < 0n || passed > LONGEST_INSTRUCTION) && this.#mayHaveHandler(moment);
+  }
+
+  /** Whether the guest has an IDT of its own, or real mode's, and was not looked at with care at this instruction. */
   #mayHaveHandler(moment: Moment): boolean {
     const { suspects } = this.#options;
-    return registersOf(moment).specialRegisters.idt.base !== 0n && suspects.size < MOST_SUSPECTS &&
+    const { cr0, idt } = registersOf(moment).specialRegisters;
+    return (idt.base !== 0n || (cr0 & 1n) === 0n) && suspects.size < MOST_SUSPECTS &&
       !suspects.has(moment.linear);
   }
 

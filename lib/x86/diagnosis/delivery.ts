@@ -134,7 +134,11 @@ function deliverByGate(view: GuestView, event: Event): Delivery {
     }),
   });
   if (isEmpty) {
-    return refused("#GP", `entry ${vector} of the IDT, at ${view.place(linear)}, is all zeros`);
+    const { raised } = refused(
+      "#GP",
+      `entry ${vector} of the IDT, at ${view.place(linear)}, is all zeros`,
+    ) as { readonly raised: Raised };
+    return { raised: { ...raised, causes: isLong ? shortGate(view, vector) : [] } };
   }
   if (!isGate(gate.type, gate.s, isLong)) {
     const kind = gate.s ? "a segment" : SYSTEM_TYPES[gate.type] ?? `reserved type ${gate.type}`;
@@ -158,6 +162,21 @@ function deliverByGate(view: GuestView, event: Event): Delivery {
     return { handler: { selector: gate.selector, offset: 0n, linear: 0n } };
   }
   return enterHandler(view, event, gate, { said, descriptor, isLong });
+}
+
+/** A gate of protected mode where it would lie in a table of such: long mode's have 16 bytes. */
+function shortGate(view: GuestView, vector: number): Finding[] {
+  const linear = view.special.idt.base + BigInt(vector * GATE_SIZE);
+  const bytes = view.read(linear, GATE_SIZE);
+  if (bytes === undefined) return [];
+  const gate = readGate(bytes);
+  if (!isGate(gate.type, gate.s, true) || !gate.present) return [];
+  return [cause(
+    `At ${view.place(linear)}, where entry ${vector} would lie in a table of protected mode, is ${
+      hexBytes(bytes)
+    }, a gate of 8 bytes: in long mode a gate has 16${writersText(view, linear, GATE_SIZE)}`,
+    { linear },
+  )];
 }
 
 /** What would make a gate of something that is none: a bit of its type. */
@@ -221,7 +240,7 @@ function enterHandler(
     raised: { ...raised, reason: `${prefix}${raised.reason}`, causes: [where, ...raised.causes] },
   });
   const badCode = loadCodeSegment(view, gate.selector, "gate");
-  if (badCode !== undefined) return because(badCode, `the gate of vector ${vector} names `);
+  if (badCode !== undefined) return because(badCode, `the gate of vector ${vector}: `);
   const lookup = view.lookUp(gate.selector);
   if (lookup.found !== "descriptor") return because(raise("#GP", "the gate's selector is null"));
   const { segment } = lookup.descriptor;

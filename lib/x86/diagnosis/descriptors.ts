@@ -1,6 +1,6 @@
 import { hex } from "../hex.ts";
 import { DESCRIPTOR_SIZE, descriptorToSegment, type Segment } from "../registers/segment.ts";
-import { describeSegment, type GuestView, kindOf, RPL } from "./guest_view.ts";
+import { describeSegment, type GuestView, isCode, kindOf, RPL } from "./guest_view.ts";
 import type { Finding, FoundDescriptor } from "./incident.ts";
 import { cause } from "./raised.ts";
 
@@ -148,6 +148,18 @@ export function oddities(
   if (exceeded && !flat && !g) {
     return finding(`Its limit counts bytes, as G is 0: the segment has ${hex(limit + 1)} of them`);
   }
+  if (base === BigInt(segment.selector) << 4n && limit === REAL_LIMIT) {
+    return [
+      cause(
+        `${name} = ${
+          hex(segment.selector, 4)
+        } still has what real mode gave it: nothing has loaded it since`,
+      ),
+    ];
+  }
+  if (l && segment.s && !isCode(segment)) {
+    return finding("L (bit 53) is set, which is reserved in data segments");
+  }
   if (name === "CS" && view.efer("lma") && !l && !db) {
     return finding("It is 16-bit code in long mode: with L = 1 (bit 53) it would be 64-bit code");
   }
@@ -167,6 +179,8 @@ export function oddities(
   return [];
 }
 
+/** The limit that segments have in real mode. */
+export const REAL_LIMIT = 0xffff;
 /** The limit of a segment of 4 GiB, and by how many bits G shifts it. */
 const FLAT_LIMIT = 0xffff_ffff;
 const LIMIT_SHIFT = 12;

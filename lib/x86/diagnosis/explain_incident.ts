@@ -8,9 +8,8 @@ import { GuestView } from "./guest_view.ts";
 import { lastMemoryWriter, lastWriter, sinceWhen } from "./history.ts";
 import type { Finding, Incident, NameOfAddress, SeenException } from "./incident.ts";
 import { raisePageFault } from "./memory_rules.ts";
-import { readInstruction, registerValue } from "./operands.ts";
-import { predictException } from "./predict.ts";
-import { cause, raise, type Raised } from "./raised.ts";
+import { predictException, refusedMsr } from "./predict.ts";
+import { cause, type Raised } from "./raised.ts";
 import { mayHaveStrayed, straying, wandering } from "./wandering.ts";
 
 /** Findings that a chain has at most. */
@@ -161,14 +160,8 @@ function unpredicted(view: GuestView, seen: SeenException): Raised {
       return raisePageFault(view, { errorCode: seen.errorCode ?? 0, cr2: seen.cr2 }, walk);
     }
   }
-  const { mnemonic } = readInstruction(view.incident.instruction.text, view.bits);
-  if (/^(rd|wr)msr$/.test(mnemonic)) {
-    const number = registerValue("ecx", view.incident.registers);
-    return raise("#GP", `the processor has no MSR ${hex(number)}, or refuses the value`, {
-      registers: ["rcx"],
-    });
-  }
-  return { vector: seen.vector, reason: title, causes: namedEntry(view, seen), registers: [] };
+  return (name === "#GP" ? refusedMsr(view) : undefined) ??
+    { vector: seen.vector, reason: title, causes: namedEntry(view, seen), registers: [] };
 }
 
 /** Bits of an error code that is no selector of the GDT's: of the IDT, or of the LDT. */
@@ -213,7 +206,11 @@ function openingOf(view: GuestView, raised: Raised | undefined): Finding {
       ? "an NMI"
       : "a software interrupt";
     const enabled = source === "external" ? `, with RFLAGS.IF = ${Number(view.rflags("if"))}` : "";
-    return finding(`Vector ${vector} (${what}) arrived at ${location(view)}${enabled}`);
+    const line = source === "external" && view.mode !== "real" &&
+        vector >= BIOS_IRQS.first && vector <= BIOS_IRQS.last
+      ? `: IRQ ${vector - BIOS_IRQS.first}, where the PICs are as the BIOS leaves them`
+      : "";
+    return finding(`Vector ${vector} (${what}) arrived at ${location(view)}${enabled}${line}`);
   }
   const software = INT_OPCODE.exec(view.incident.instruction.text)?.[1];
   if (raised === undefined && software !== undefined) {
@@ -231,6 +228,9 @@ function openingOf(view: GuestView, raised: Raised | undefined): Finding {
     ...cr2 === undefined ? {} : { cr2 },
   });
 }
+
+/** The vectors of the first PIC's lines as a PC's BIOS sets it up, which are exceptions' in protected mode. */
+const BIOS_IRQS = { first: 8, last: 15 } as const;
 
 /** Paging that has just been switched on shows itself at the next fetch. */
 function firstFetch(view: GuestView, { cr2 }: Raised): string {

@@ -21,6 +21,8 @@ const SPECIAL: Readonly<Record<string, (state: IncidentState) => bigint>> = {
   fs: ({ specialRegisters }) => BigInt(specialRegisters.fs.selector),
   gs: ({ specialRegisters }) => BigInt(specialRegisters.gs.selector),
   ss: ({ specialRegisters }) => BigInt(specialRegisters.ss.selector),
+  "fs.base": ({ specialRegisters }) => specialRegisters.fs.base,
+  "gs.base": ({ specialRegisters }) => specialRegisters.gs.base,
 };
 
 const EXPECTED_WRITER: Readonly<Record<string, string>> = {

@@ -43,7 +43,7 @@ export function lost(view: GuestView, way: readonly Place[]): Finding[] {
         linear,
       ),
     );
-    findings.push(...pointerOf(viewOfStep(view, index)));
+    findings.push(...pointerOf(viewOfStep(view, index)), ...enteredWithoutCall(view, way, index));
   } else if (way.length > 1) {
     findings.push(history(
       `The code before it ran on into it: nothing jumps there (the last instruction with a name is ${
@@ -52,6 +52,26 @@ export function lost(view: GuestView, way: readonly Place[]): Finding[] {
     ));
   }
   return findings;
+}
+
+/** The routine of a return, where the code before it ran on into it. */
+function enteredWithoutCall(view: GuestView, way: readonly Place[], index: number): Finding[] {
+  if (!/^ret/.test(way[index].text)) return [];
+  const at = way.slice(0, index).findLastIndex(({ linear }) => isLabel(view.name(linear)));
+  const before = way[at - 1];
+  if (at < 1 || /^(call|j)/.test(before.text)) return [];
+  if (entersHandler(before.text, before.linear, way[at].linear)) return [];
+  return [history(
+    `${view.place(way[at].linear)}, was entered without a call: behind \`${before.text}\` at ${
+      view.place(before.linear)
+    }`,
+    way[at].linear,
+  )];
+}
+
+/** Whether the name of a place is that of a label, and not of what is behind one. */
+function isLabel(name: string | undefined): boolean {
+  return name !== undefined && /^[\w.$@]+( \(|$)/.test(name);
 }
 
 function lastNamed(view: GuestView, way: readonly Place[]): string {
@@ -108,7 +128,7 @@ function pointerOf(view: GuestView): Finding[] {
   const index = lastMemoryWriter(view, from, 2);
   const step = index === undefined ? undefined : incident.steps[index];
   const writer = step === undefined
-    ? `no instruction that is known wrote it${
+    ? `${framePusher(view, from) ?? "no instruction that is known wrote it"}${
       isReturn ? ": the stack pointer is not where a call left it" : ""
     }`
     : `it was written by \`${step.text}\` at ${view.place(step.linear)}`;
@@ -116,6 +136,35 @@ function pointerOf(view: GuestView): Finding[] {
     ? `The return took its address from the stack at ${hex(from)}`
     : `\`${text}\` took its target from ${view.place(from)}`;
   return [history(`${source}; ${writer}`, linear)];
+}
+
+/** Whose handler the CPU entered as it pushed a slot of the stack, as a clause. */
+function framePusher(view: GuestView, slot: bigint): string | undefined {
+  const { steps, instruction, registers } = view.incident;
+  const index = steps.findLastIndex(({ text, linear, registers: { rsp } }, index) => {
+    const next = steps[index + 1] ?? { linear: instruction.linear, registers };
+    return entersHandler(text, linear, next.linear) && next.registers.rsp <= slot && slot < rsp;
+  });
+  if (index === -1) return undefined;
+  const { text, linear } = steps[index];
+  const pushed = `the CPU pushed it in the frame of \`${text}\` at ${view.place(linear)}`;
+  const top = steps[index + 1]?.registers.rsp;
+  const left = steps.slice(index).find((each) =>
+    /^ret/.test(each.text) && each.registers.rsp === top
+  );
+  return left === undefined
+    ? `${pushed}, which IRET takes off the stack`
+    : `${pushed}; \`${left.text}\` at ${
+      view.place(left.linear)
+    } took one slot of it, where IRET takes all`;
+}
+
+/** Behind these, what is not behind the instruction is no handler. */
+const TRANSFERS = /^(j|call|i?ret|loop|sys)/;
+
+/** Whether behind an instruction came a handler: of the exception that it raised, or of its interrupt. */
+export function entersHandler(text: string, from: bigint, to: bigint): boolean {
+  return /^int/.test(text) || isElsewhere(from, to) && !TRANSFERS.test(text);
 }
 
 /** Whether the second of two instructions is not behind the first. */

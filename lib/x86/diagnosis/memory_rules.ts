@@ -7,7 +7,7 @@ import {
   LINEAR_ADDRESS_BITS_5_LEVEL,
 } from "../paging/canonical.ts";
 import type { PageWalk } from "../paging/page_walk.ts";
-import { flagsToValue } from "../registers/flags.ts";
+import { flagsToValue, getFlag } from "../registers/flags.ts";
 import type { Segment } from "../registers/segment.ts";
 import type { Access } from "./accesses.ts";
 import { oddities } from "./descriptors.ts";
@@ -152,8 +152,15 @@ export function raisePageFault(
     errorCode,
     cr2,
     causes: pageCauses(view, walk, errorCode),
-    registers: ["cr3"],
+    registers: ["cr3", ...isOfWriteProtection(view, errorCode, walk) ? ["cr0"] : []],
   });
+}
+
+/** Whether only CR0.WP makes it one: the supervisor's write to a page that may be read (Intel SDM Vol. 3A, 4.6). */
+function isOfWriteProtection(view: GuestView, errorCode: number, walk: PageWalk): boolean {
+  const has = (flag: string) => getFlag(pageFaultFlags, flag, BigInt(errorCode)) === true;
+  return "physical" in walk.result && !walk.result.writable && has("wr") && !has("us") &&
+    view.cr0("wp");
 }
 
 function pageFaultCode(view: GuestView, walk: PageWalk, use: Use): number | undefined {

@@ -20,6 +20,8 @@ const SHIFTS = 16;
 const ACCESSED_AND_DIRTY = 0x60n;
 /** Pages on each side of a table in which another is looked for. */
 const PAGES_AROUND = 8;
+/** Instructions that are shown behind one that wrote an entry. */
+const SHOWN_BEHIND = 3;
 /** An identity table is recognized by so many entries in a row. */
 const IDENTITY_ENTRIES = 4;
 
@@ -73,6 +75,7 @@ export function pageCauses(view: GuestView, walk: PageWalk, errorCode: number): 
     ? undefined
     : presentBeside(view, walk, last);
   if (beside !== undefined) findings.push(beside);
+  findings.push(...ignoredSize(view, walk));
   const reserved = reservedBit(view, walk);
   if (reserved !== undefined) findings.push(reserved);
   const mended = reserved?.text.includes(" needs ")
@@ -105,7 +108,8 @@ function presentBeside(view: GuestView, walk: PageWalk, last: WalkedEntry): Find
   for (let gpa = last.gpa - entrySize; gpa >= table; gpa -= entrySize) {
     const entry = littleEndian(bytes.subarray(gpa - table, gpa - table + entrySize));
     if (entry === 0n) continue;
-    const written = writersText(view, BigInt(gpa), entrySize);
+    const written = writersText(view, BigInt(gpa), entrySize) +
+      behindWriter(view, BigInt(gpa), entrySize);
     const beside = entryName(walk, { ...last, gpa });
     return cause(
       `The last entry before it that is not 0 is ${beside} = ${hexEntry(walk, entry)}${written}`,
@@ -117,6 +121,15 @@ function presentBeside(view: GuestView, walk: PageWalk, last: WalkedEntry): Find
   return undefined;
 }
 
+/** What was executed behind the last write of an entry, which may have been the last round of a loop: a clause. */
+function behindWriter(view: GuestView, linear: bigint, size: number): string {
+  const index = lastMemoryWriter(view, linear, size);
+  if (index === undefined) return "";
+  const behind = view.incident.steps.slice(index + 1, index + 1 + SHOWN_BEHIND)
+    .map(({ text, linear }) => `\`${text}\` at ${view.place(linear)}`);
+  return behind.length === 0 ? "" : `, and behind it came ${behind.join(", ")}`;
+}
+
 function emptyTable(view: GuestView, walk: PageWalk, last: WalkedEntry): string | undefined {
   if (last.entry !== 0n) return undefined;
   const table = last.gpa - last.gpa % TABLE_SIZE;
@@ -124,6 +137,21 @@ function emptyTable(view: GuestView, walk: PageWalk, last: WalkedEntry): string 
   if (bytes === undefined || bytes.some((byte) => byte !== 0)) return undefined;
   const name = pagingFormats[walk.paging].levels.find(({ entry }) => entry === last.level)!.table;
   return `; all of that ${name} at ${hex(table)} is zeros`;
+}
+
+/** An entry that was meant to map 4 MiB, where CR4 does not allow that (Intel SDM Vol. 3A, 4.3). */
+function ignoredSize(view: GuestView, walk: PageWalk): Finding[] {
+  const [entry] = walk.levels;
+  if (walk.paging !== "32-bit" || view.cr4("pse") || entry === undefined) return [];
+  if (!getFlag(pageEntryFlags, "ps", entry.entry)) return [];
+  return [cause(
+    `${
+      entryName(walk, entry)
+    } has PS (bit 7) set, which is ignored while CR4.PSE (bit 4) = 0: it maps no 4 MiB, but leads to a page table${
+      writersText(view, BigInt(entry.gpa), pagingFormats[walk.paging].entrySize)
+    }`,
+    { linear: BigInt(entry.gpa), walk },
+  )];
 }
 
 /** Which reserved bit an entry has set, and what would allow it. */
@@ -217,7 +245,9 @@ export function mendedEntry(
   return cause(
     `${entryName(walk, entry)} at ${view.place(BigInt(entry.gpa))} should probably be ${
       hexEntry(walk, value)
-    } instead of ${hexEntry(walk, entry.entry & ~ACCESSED_AND_DIRTY)}: ${why}`,
+    } instead of ${hexEntry(walk, entry.entry & ~ACCESSED_AND_DIRTY)}: ${why}${
+      writersText(view, BigInt(entry.gpa), pagingFormats[walk.paging].entrySize)
+    }`,
     { linear: BigInt(entry.gpa), walk },
   );
 }

@@ -3,7 +3,8 @@ import { registerPlace } from "../registers/registers.ts";
 import { type Access, accessesOf } from "./accesses.ts";
 import { checkControl } from "./control_rules.ts";
 import type { GuestView } from "./guest_view.ts";
-import { checkAccess, checkFetch } from "./memory_rules.ts";
+import { isCanonical } from "../paging/canonical.ts";
+import { checkAccess, checkFetch, linearAddressBits } from "./memory_rules.ts";
 import { checkOpcode } from "./opcode_rules.ts";
 import { type ReadInstruction, readInstruction, registerValue } from "./operands.ts";
 import { raise, type Raised } from "./raised.ts";
@@ -23,7 +24,8 @@ export function predictException(view: GuestView): Raised | undefined {
     checkMemory(view, read) ??
     checkLoads(view, read) ??
     checkArithmetic(view, read) ??
-    checkTrap(view, read);
+    checkTrap(view, read) ??
+    checkSysret(view, read);
 }
 
 /** Instructions whose operand of 16 bytes may lie anywhere. */
@@ -48,7 +50,11 @@ function checkMemory(view: GuestView, instruction: ReadInstruction): Raised | un
     if (raised === undefined) continue;
     return {
       ...raised,
-      registers: [...addressRegisters(instruction, access), ...raised.registers],
+      registers: [
+        ...addressRegisters(instruction, access),
+        ...view.bits === 64 && /^[fg]s$/.test(access.segment) ? [`${access.segment}.base`] : [],
+        ...raised.registers,
+      ],
     };
   }
   return undefined;
@@ -125,6 +131,29 @@ function fits(isSigned: boolean, dividend: bigint, divisor: bigint, bits: number
   if (!isSigned) return (dividend / divisor) >> BigInt(bits) === 0n;
   const quotient = BigInt.asIntN(bits * 2, dividend) / BigInt.asIntN(bits, divisor);
   return BigInt.asIntN(bits, quotient) === quotient;
+}
+
+/** What RDMSR and WRMSR raise where no rule here knows the MSR: to be asked only of one that has raised it. */
+export function refusedMsr(
+  { incident: { instruction, registers }, bits }: GuestView,
+): Raised | undefined {
+  if (!/^(rd|wr)msr$/.test(readInstruction(instruction.text, bits).mnemonic)) return undefined;
+  const number = registerValue("ecx", registers);
+  return raise("#GP", `the processor has no MSR ${hex(number)}, or refuses the value`, {
+    errorCode: 0,
+    registers: ["rcx"],
+  });
+}
+
+/** SYSRET to where no code can be: Intel's processors raise it before they have left ring 0, AMD's behind it. */
+function checkSysret(view: GuestView, { mnemonic, prefixes }: ReadInstruction): Raised | undefined {
+  const { rcx } = view.incident.registers;
+  if (mnemonic !== "sysret" || !prefixes.includes("o64")) return undefined;
+  if (isCanonical(rcx, linearAddressBits(view))) return undefined;
+  return raise("#GP", `it returns to RCX = ${hex(rcx)}, which is not canonical`, {
+    errorCode: 0,
+    registers: ["rcx"],
+  });
 }
 
 /** Traps that are meant: INT3, INT1, INTO with OF. */

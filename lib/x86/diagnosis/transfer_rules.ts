@@ -3,6 +3,7 @@ import { isCanonical } from "../paging/canonical.ts";
 import { accessesOf, operandBytes, stackBits } from "./accesses.ts";
 import { type GuestView, littleEndian, RPL } from "./guest_view.ts";
 import { lastMemoryWriter } from "./history.ts";
+import { entersHandler } from "./lost_way.ts";
 import type { Finding } from "./incident.ts";
 import { checkPages, linearAddressBits } from "./memory_rules.ts";
 import {
@@ -286,12 +287,9 @@ function slotWriter(view: GuestView, linear: bigint, size: number): string {
 function entersHandlerBehind(view: GuestView, index: number): boolean {
   const { steps, instruction } = view.incident;
   return steps.slice(index).some(({ text, linear }, at) => {
-    const next = (steps[index + at + 1] ?? instruction).linear;
-    return /^int/.test(text) || (isElsewhere(linear, next) && !TRANSFERS.test(text));
+    return entersHandler(text, linear, (steps[index + at + 1] ?? instruction).linear);
   });
 }
-
-const TRANSFERS = /^(j|call|ret|iret|loop|sys)/;
 
 const WIDTHS = [2, 4, 8];
 const SUFFIXES: Readonly<Record<number, string>> = { 2: "w", 4: "d", 8: "q" };
@@ -356,10 +354,11 @@ const ENTERS = /^(call|int)/;
 
 /** What moved the stack pointer since the code that returns was entered. */
 function stackWay(view: GuestView): Finding[] {
-  const { steps } = view.incident;
-  const entered = steps.findLastIndex(({ text, linear }, index) =>
-    ENTERS.test(text) || isElsewhere(linear, (steps[index + 1] ?? view.incident.instruction).linear)
-  );
+  const { steps, instruction } = view.incident;
+  const entered = steps.findLastIndex(({ text, linear }, index) => {
+    const next = (steps[index + 1] ?? instruction).linear;
+    return ENTERS.test(text) || entersHandler(text, linear, next) || isElsewhere(linear, next);
+  });
   const moves = steps.slice(entered + 1).filter(({ text }) => MOVES_STACK.test(text));
   if (entered === -1 || moves.length === 0) return [];
   const shown = moves.slice(-MOST_LISTED).map(({ text, linear }) =>

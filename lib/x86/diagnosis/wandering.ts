@@ -4,12 +4,12 @@ import { hex, hexBytes } from "../hex.ts";
 import { deliveryChain } from "./delivery.ts";
 import { nameOf } from "./describe_delivery.ts";
 import { gates } from "./gate.ts";
-import { predictException } from "./predict.ts";
+import { predictException, refusedMsr } from "./predict.ts";
 import { nearestLabel } from "./nearest_label.ts";
 import { accessesOf } from "./accesses.ts";
-import { lastMemoryWriter, writersText } from "./history.ts";
+import { lastMemoryWriter, sinceWhen, writersText } from "./history.ts";
 import { type GuestView, isCode } from "./guest_view.ts";
-import { oddities, tableEntries } from "./descriptors.ts";
+import { oddities, REAL_LIMIT, tableEntries } from "./descriptors.ts";
 import {
   history,
   isElsewhere,
@@ -31,9 +31,6 @@ const SELECTOR_STEP = 8;
 
 /** A far jump as the disassembler writes it. */
 const FAR_JUMP = /^(jmp|call) (d?word )?0x[\da-f]+:/;
-
-/** The limit that segments have in real mode. */
-const REAL_LIMIT = 0xffff;
 
 /** What the way tells of a guest that executes what is not its code: zeros, data, another width. */
 export function wandering(view: GuestView): Finding[] {
@@ -61,6 +58,7 @@ export function wandering(view: GuestView): Finding[] {
 export function straying(view: GuestView): Finding[] {
   const way: readonly Place[] = [...view.incident.steps, view.incident.instruction];
   const zeros = zerosRun(view, way);
+  const stray = strayGates(view);
   return [
     ...farJumpInRealMode(view),
     ...otherWidth(view),
@@ -69,23 +67,22 @@ export function straying(view: GuestView): Finding[] {
     ...onTheWay(view),
     ...outsideMemory(view),
     ...codeBase(view),
-    ...strayGates(view),
+    ...stray.length > 0 || isLost(view) ? oddSegments(view) : [],
+    ...stray,
     ...faultInHandler(view),
-    ...isLost(view)
-      ? [...zeros === undefined ? [] : [zeros], ...oddSegments(view), ...lost(view, way)]
-      : [],
+    ...isLost(view) ? [...zeros === undefined ? [] : [zeros], ...lost(view, way)] : [],
   ];
 }
 
 /**
- * Whether a stopped guest is worth a look at its way: it has strayed, or is in real mode with a GDT in force, where a
- * step into protected mode may have failed.
+ * Whether a stopped guest is worth a look at its way: it has strayed, or is in real mode with a GDT in force or
+ * page tables, where a step into another mode may have failed.
  */
 export function mayHaveStrayed(view: GuestView): boolean {
-  const code = view.mode === "real"
-    ? tableEntries(view).some((each) => isCode(each.segment))
-    : false;
-  return code || straying(view).length > 0;
+  const { cr3, cr4 } = view.special;
+  const hasBegun = view.mode === "real" &&
+    (cr3 !== 0n || cr4 !== 0n || tableEntries(view).some((each) => isCode(each.segment)));
+  return hasBegun || straying(view).length > 0;
 }
 
 /** Whether it executes what is no code of the guest's. */
@@ -196,6 +193,7 @@ function otherWidth(view: GuestView): Finding[] {
       linear,
       ...entry?.found === "descriptor" ? { descriptor: entry.descriptor } : {},
     },
+    history(sinceWhen(viewOfStep(view, index), "cs")),
   ];
 }
 
@@ -266,7 +264,7 @@ function onTheWay(view: GuestView): Finding[] {
     const next = steps[index + 1] ?? instruction;
     if (specialRegisters === undefined || !isElsewhere(linear, next.linear)) return [];
     const then = viewOfStep(view, index);
-    const raised = predictException(then);
+    const raised = predictException(then) ?? refusedMsr(then);
     const handler = raised && deliveryChain(then, { vector: raised.vector }).handler;
     if (raised === undefined || handler?.linear !== next.linear) return [];
     const known = view.name(next.linear) === undefined ? ", where the guest has no code" : "";
@@ -280,13 +278,14 @@ function onTheWay(view: GuestView): Finding[] {
         linear,
       ),
       ...raised.causes,
+      ...[...new Set(raised.registers)].map((name) => history(sinceWhen(then, name), linear)),
     ];
   });
   return found.slice(-MOST_ON_THE_WAY);
 }
 
 /** Findings that are told of exceptions on the way. */
-const MOST_ON_THE_WAY = 6;
+const MOST_ON_THE_WAY = 8;
 
 /** Segment registers whose descriptors differ from the others in what flat segments have alike. */
 function oddSegments(view: GuestView): Finding[] {
@@ -362,19 +361,21 @@ function selectorInRealMode(view: GuestView): Finding[] {
 /** A far jump with a selector of the GDT, made while CR0.PE was 0: there the number is one of paragraphs. */
 function farJumpInRealMode(view: GuestView): Finding[] {
   const { steps } = view.incident;
-  const index = steps.findLastIndex(({ text }) => FAR_JUMP.test(text));
-  if (index === -1) return [];
-  const { text, linear, specialRegisters } = steps[index];
-  const cr0 = specialRegisters?.cr0 ?? view.special.cr0;
-  const target = farTarget(view, readInstruction(text, 16));
-  if (cr0 & 1n || target === undefined || target.selector === 0) return [];
-  if (target.selector >= LARGEST_GDT_SELECTOR || target.selector % SELECTOR_STEP) return [];
+  const selectorOf = ({ text, specialRegisters }: (typeof steps)[number]) => {
+    if (!FAR_JUMP.test(text) || (specialRegisters ?? view.special).cr0 & 1n) return 0;
+    const { selector } = farTarget(view, readInstruction(text, 16)) ?? { selector: 0 };
+    return selector < LARGEST_GDT_SELECTOR && selector % SELECTOR_STEP === 0 ? selector : 0;
+  };
+  const step = steps.findLast((each) => selectorOf(each) !== 0);
+  if (step === undefined) return [];
+  const { text, linear } = step;
+  const selector = selectorOf(step);
   return [
     {
       kind: "cause",
       text: `\`${text}\` at ${view.place(linear)} was executed in real mode, as CR0.PE = 0: there ${
-        hex(target.selector, 4)
-      } is no selector of the GDT, but stands for base ${hex(target.selector * 16)}`,
+        hex(selector, 4)
+      } is no selector of the GDT, but stands for base ${hex(selector * 16)}`,
       linear,
     },
   ];

@@ -30,6 +30,9 @@ Deno.test("isNamed: by the line, by one beside what was dropped, by what it woul
   assert(isNamed("(boot.asm:11)", "boot.asm", dropped));
   assert(!isNamed("(boot.asm:12)", "boot.asm", dropped));
   assert(isNamed("IDTR (base 0x0, limit 0x3ff) is as it was at boot", "boot.asm", dropped));
+  const register = { ...dropped, was: "mov ecx, 0xc0000080" };
+  assert(isNamed("RCX (0x0) is as it was\n      at boot", "boot.asm", register));
+  assert(!isNamed("RCX (0x0) was last written by `rdmsr`", "boot.asm", register));
 });
 
 Deno.test(

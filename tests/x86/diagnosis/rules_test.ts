@@ -366,10 +366,10 @@ Deno.test("a frame's slots: who pushed them, but not what lay there before the C
     registers: { rsp: 0x9000n },
     memory: [[0x9000, 0x1_0000n, 4], [0x9004, 0x82n, 4], [0x9008, 2n, 4]],
   };
-  const push = stepOf("push dword 0x82", 0x1_0008n, { rsp: 0x9008n });
-  const pushed = "CS 0x82 (`push dword 0x82` at 0x10008)";
+  const push = stepOf("push dword 0x82", 0xfff8n, { rsp: 0x9008n });
+  const pushed = "CS 0x82 (`push dword 0x82` at 0xfff8)";
   assertStringIncludes(chainOf({ ...frame, steps: [push] }), pushed);
-  const interrupted = chainOf({ ...frame, steps: [push, stepOf("int3", 0x1_000an)] });
+  const interrupted = chainOf({ ...frame, steps: [push, stepOf("int3", 0xfffan)] });
   assertEquals(interrupted.includes(pushed), false, interrupted);
   assertStringIncludes(interrupted, "CS 0x82");
 });

@@ -58,7 +58,14 @@ export function isNamed(page: string, file: string, { line, is, was }: Mutation)
   // An entry of 16 bytes has two lines, and its first one's name.
   if (is !== "") return shown.includes(line) || (was === "dq 0" && shown.includes(line - 1));
   if (shown.some((each) => Math.abs(each - line) <= NEAR)) return true;
-  return missing(was).some((name) => page.includes(name));
+  return missing(was).some((name) => page.includes(name)) || isAsAtBoot(page, was);
+}
+
+/** Whether a page says of the general register that an instruction would have written that nothing has written it. */
+function isAsAtBoot(page: string, instruction: string): boolean {
+  const register = /^mov e([abcd]x|[sd]i|[sb]p),/.exec(instruction)?.[1].toUpperCase();
+  const said = new RegExp(`\\bR${register} \\(0x[\\da-f]+\\) is as it was at boot`);
+  return register !== undefined && said.test(page.replaceAll(/\s+/g, " "));
 }
 
 const FULL_NAMES: Readonly<Record<string, string>> = { lgdt: "GDTR", lidt: "IDTR", ltr: "TR" };
