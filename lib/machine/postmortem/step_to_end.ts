@@ -116,6 +116,8 @@ class Stepper {
   /** The linear addresses of all instructions so far. */
   readonly #trail: bigint[] = [];
   readonly #visits = new Map<bigint, number>();
+  /** How often the instruction at each address has brought it into the handler of its exception. */
+  readonly #raised = new Map<bigint, number>();
   /** The latest moment at each address. */
   readonly #latest = new Map<bigint, Moment>();
   readonly #decoded = new Map<Moment, DecodedInstruction>();
@@ -198,12 +200,14 @@ class Stepper {
     }
     if (!this.#options.suspects.has(moment.linear)) return false;
     const exception = this.#exceptionAt(moment);
-    return exception !== undefined && this.#entersHandler(moment, undefined, exception);
+    if (exception === undefined || !this.#entersHandler(moment, undefined, exception)) return false;
+    this.#raised.set(moment.linear, (this.#raised.get(moment.linear) ?? 0) + 1);
+    return true;
   }
 
   /** Whether an instruction raises its exception over and over: its handler does not mend the cause. */
   #raisesAgain({ linear }: Moment): boolean {
-    return this.#options.suspects.has(linear) && this.#visits.get(linear)! > MOST_RAISED;
+    return (this.#raised.get(linear) ?? 0) >= MOST_RAISED;
   }
 
   /** Whether an instruction that was to be stepped has led on to an exit elsewhere: through a handler, where TF is clear. */
