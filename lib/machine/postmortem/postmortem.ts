@@ -10,8 +10,11 @@ import { incidentOf } from "./incident_of.ts";
 import { type Moment, momentOf, putBack } from "./steps.ts";
 import { otherWay, type Steps, stepToEnd, SuspectError } from "./step_to_end.ts";
 
-/** How long a run may take each time that it is repeated, in milliseconds: a page is waited for by somebody. */
-const LONGEST_MILLISECONDS = 1_000;
+/**
+ * How long a run may take each time that it is repeated, and all of them together, in milliseconds: a page is waited for by
+ * somebody. They take a tenth of it on a host that has nothing else to do.
+ */
+const LONGEST_MILLISECONDS = { each: 2_500, all: 4_000 } as const;
 
 /** The most exits behind which a guest is stepped from the start. */
 const MOST_EXITS_STEPPED = 100;
@@ -65,6 +68,7 @@ export class Examiner implements Disposable {
     const { linear: strayedAt } = isOutsideImage(cpu) ? codeLocation(cpu) : { linear: undefined };
     // One that a time limit has stopped has no exit there.
     const end = cpu.isAtExit ? exits : exits + 1;
+    const deadline = performance.now() + LONGEST_MILLISECONDS.all;
     let obstacle = "";
     let stops: ReadonlyMap<number, Moment> | undefined;
     for (const { from, ...options } of ATTEMPTS) {
@@ -75,7 +79,9 @@ export class Examiner implements Disposable {
         again = false;
         try {
           stops ??= this.#stops();
-          const run = this.#run = new RepeatedRun(this.#what, LONGEST_MILLISECONDS);
+          const left = Math.max(1, deadline - performance.now());
+          const longest = Math.ceil(Math.min(left, LONGEST_MILLISECONDS.each));
+          const run = this.#run = new RepeatedRun(this.#what, longest);
           run.runTo(first);
           const steps = stepToEnd(run, { exits: end, strayedAt, suspects, stops, ...options });
           return found(run, steps, this.#what.original);
@@ -99,7 +105,7 @@ export class Examiner implements Disposable {
       reason === EXIT_REASON.DEBUG && number > firstExit
     );
     if (records.length === 0) return stops;
-    using run = new RepeatedRun(this.#what, LONGEST_MILLISECONDS);
+    using run = new RepeatedRun(this.#what, LONGEST_MILLISECONDS.each);
     for (const { number } of records) {
       run.runUpTo(number);
       stops.set(number, momentOf(run.cpu));
