@@ -30,7 +30,7 @@ interface Difference {
 
 /**
  * `vmexit test --second-opinion`: runs the same tests on the other emulated machine as well, and tells which came out
- * otherwise, or whose guests made other exits.
+ * otherwise, or whose guests made other exits, and the manuals' rule where it is known.
  *
  * @param args The other arguments.
  * @param test Runs tests.
@@ -116,11 +116,19 @@ function firstDifference(one: TraceReport, other: TraceReport): string[] | undef
     if (pair[0]?.text === pair[1]?.text) continue;
     return pair.map((exit, at) => {
       if (exit === undefined) return `no exit ${index + 1}`;
-      const why = [one, other][at].failure?.split("\n")[0];
+      const why = whyOf([one, other][at]);
       return `exit ${exit.number} ${exit.text}${why === undefined ? "" : ` (${why})`}`;
     });
   }
   return undefined;
+}
+
+const CHAIN = /\nwhat happened\n {4}(.*(?:\n {6}.*)*)/;
+
+/** The rule that the guest has broken, where its page has one, else what it has failed with. */
+function whyOf({ failure }: TraceReport): string | undefined {
+  const [, rule] = CHAIN.exec(failure ?? "") ?? [];
+  return rule?.replaceAll(/\n +/g, " ") ?? failure?.split("\n")[0];
 }
 
 function text(one: Opinion, other: Opinion, found: readonly Difference[]): string {

@@ -65,6 +65,19 @@ const CASES: readonly [
       ["one: exit 1 IO out 0x80 byte 0x1", "two: exit 1 SHUTDOWN (The guest shut down)"],
     ],
   ],
+  [
+    "the manuals' rule, where the page has one",
+    opinion(
+      "two",
+      "passed",
+      [exit(1, "SHUTDOWN", "SHUTDOWN")],
+      "The guest shut down\n\nwhat happened\n    #GP(0) at 0x10: offset\n      0x20 lies outside\n    more\nguest at",
+    ),
+    [[
+      "one: exit 1 IO out 0x80 byte 0x1",
+      "two: exit 1 SHUTDOWN (#GP(0) at 0x10: offset 0x20 lies outside)",
+    ]],
+  ],
   ["an exit less", opinion("two", "passed", HELLO.slice(0, 1)), [[
     "one: exit 2 HLT",
     "two: no exit 2",
@@ -118,6 +131,6 @@ Deno.test("vmexit test --second-opinion tells what QEMU lets through, and Bochs 
     );
     assertMatch(
       stdout,
-      /qemu-svm: exit 1 HLT\n {4}bochs-vmx: exit 1 SHUTDOWN \(The guest shut down at exit 1/,
+      /qemu-svm: exit 1 HLT\n {4}bochs-vmx: exit 1 SHUTDOWN \(#GP\(0\) at 0x1000e, .*: DS = 0x0010 has base 0x0, limit 0x0f; offset 0x20 lies outside\)/,
     );
   }));

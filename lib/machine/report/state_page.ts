@@ -108,7 +108,7 @@ function repeatedEnd(machine: StoppedCpu): PostmortemResult | undefined {
 /** The chain of causes: of a guest that could not go on, or that stands where it should not. */
 function chain(machine: StoppedCpu, end: PostmortemResult | undefined): string[] {
   const found = end !== undefined && "cpu" in end ? end : undefined;
-  if (isShutDown(machine)) return found === undefined ? [] : whatHappened(found);
+  if (isShutDown(machine) && found !== undefined) return whatHappened(found);
   const isTold = isReset(machine) || isAt(machine, "FAIL_ENTRY") || !mayHaveStrayed(machine);
   return isTold ? [] : whatIsOdd(machine, found);
 }

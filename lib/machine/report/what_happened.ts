@@ -35,7 +35,9 @@ export function whatHappened({ cpu, incident, hasStrayed }: Postmortem): string[
  */
 export function whatIsOdd(cpu: StoppedCpu, repeated: Postmortem | undefined): string[] {
   const stop = repeated?.incident ?? stopOf(cpu);
-  const isRefused = cpu.isAtExit && cpu.lastExit?.reason === "INTERNAL_ERROR";
+  // Intel's processors stand at a triple fault where the instruction has failed.
+  const isRefused = cpu.isAtExit &&
+    ["INTERNAL_ERROR", "SHUTDOWN"].includes(cpu.lastExit?.reason ?? "");
   const explain = isRefused ? explainRefusal : explainStop;
   return section(
     isRefused ? "what happened" : "what is odd",

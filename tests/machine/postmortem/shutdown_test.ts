@@ -1,5 +1,7 @@
 import { asm, boot, type Machine, requires } from "@vmexit/vmexit";
-import { assert, assertEquals, assertMatch, assertThrows } from "@std/assert";
+import { kvmLibc } from "@vmexit/vmexit/kvm";
+import { intelHost } from "../../hosts/intel.ts";
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import { InputRecord } from "../../../lib/machine/exits/input_record.ts";
 import { type Postmortem, postmortemOf } from "../../../lib/machine/report/postmortem.ts";
 
@@ -117,6 +119,28 @@ Deno.test(
     );
   },
 );
+
+Deno.test("a CPU that stands where it failed, as Intel's do, has its rule without a repeated run", () => {
+  using vm = boot(
+    asm`
+    bits 64
+    rdtsc
+    out 0x80, eax
+    ud2
+  `,
+    { libc: intelHost(kvmLibc()), ports: { 0x80: { write() {} } } },
+  );
+  // A look at the registers lets KVM finish the OUT: the entry that fails begins at the UD2.
+  const run = () => {
+    for (const _ of vm.exits()) assertEquals(vm.registers.rip, 0x1_0004n);
+  };
+  const { message } = assertThrows(run, Error, "it triple-faulted");
+  assertMatch(
+    message,
+    /what happened\n {4}#UD at 0x10004, `ud2`, shutdown_test\.ts:\d+: it is there to raise #UD\n {4}#UD is not delivered: entry 6 of the IDT/,
+  );
+  assertStringIncludes(message, "its run could not be repeated: ");
+});
 
 Deno.test(
   requires(STEPS, "a run that is too long to be repeated, or not recorded, is said to be so"),
