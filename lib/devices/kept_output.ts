@@ -67,7 +67,7 @@ export class KeptOutput {
   /** Takes what {@linkcode KeptOutput.save} gave. */
   restore({ bytes, dropped }: { readonly bytes: Uint8Array; readonly dropped: number }): void {
     if (bytes.length > this.#bytes.length) this.#bytes = new Uint8Array(bytes.length);
-    this.#bytes.set(bytes);
+    if (bytes.length > 0) this.#bytes.set(bytes);
     this.#length = bytes.length;
     this.#dropped = dropped;
   }

@@ -1,7 +1,9 @@
 import type { Mapping } from "../ffi/handles.ts";
 import { EXIT_REASON } from "./abi/exit_reasons.ts";
 import { KVM_SYNC_X86 } from "./abi/constants.ts";
-import { kvm_run } from "./abi/structs/run.ts";
+import { kvm_regs, kvm_sregs } from "./abi/structs/registers.ts";
+import { kvm_run, kvm_sync_regs } from "./abi/structs/run.ts";
+import { kvm_vcpu_events } from "./abi/structs/vcpu.ts";
 import { decodeExit } from "./exits/decode_exit.ts";
 import type { AnswerFields, Exit } from "./exits/exit.ts";
 import { writeAnswer } from "./exits/exit_answer.ts";
@@ -33,8 +35,27 @@ const HYPERV_TYPE = kvm_run.offsetOf("hyperv.type");
 
 /** Where what it says of an exit ends. */
 const VALID_REGISTERS = kvm_run.offsetOf("kvm_valid_regs");
-const DIRTY_REGISTERS = kvm_run.offsetOf("kvm_dirty_regs");
-const SHARED_REGISTERS = kvm_run.offsetOf("s.regs.regs");
+const DIRTY_WORD = kvm_run.offsetOf("kvm_dirty_regs") / Uint32Array.BYTES_PER_ELEMENT;
+
+const SHARED = kvm_run.offsetOf("s.regs");
+
+/** One of the sets of registers that go by the page. */
+export type SharedSet = "sregs" | "regs" | "events";
+
+/** Where each lies in `struct kvm_sync_regs`, how long it is, and its bit. */
+const SETS: Readonly<Record<SharedSet, readonly [offset: number, size: number, bit: number]>> = {
+  sregs: [kvm_sync_regs.offsetOf("sregs"), kvm_sregs.size, Number(KVM_SYNC_X86.SREGS)],
+  regs: [kvm_sync_regs.offsetOf("regs"), kvm_regs.size, Number(KVM_SYNC_X86.REGS)],
+  events: [kvm_sync_regs.offsetOf("events"), kvm_vcpu_events.size, Number(KVM_SYNC_X86.EVENTS)],
+};
+
+const ALL_SETS = Number(KVM_SYNC_X86.VALID_FIELDS);
+const SHARED_CR8 = kvm_sync_regs.offsetOf("sregs.cr8");
+
+/** Puts a set to its place in the bytes of a `struct kvm_sync_regs`. */
+export function putShared(all: Uint8Array, set: SharedSet, bytes: Uint8Array): void {
+  all.set(bytes, SETS[set][0]);
+}
 
 const WORD_SIZE = 4;
 const WORD = 2 ** 32;
@@ -297,25 +318,17 @@ export class KvmRunPage {
 
   /** What it says of the latest exit, and of the CPU then, as bytes: all but what a port access carries. */
   save(): Uint8Array<ArrayBuffer> {
-    return this.#said.slice();
+    return new Uint8Array(this.#mapping.bytes.subarray(EXIT_REASON_OFFSET, VALID_REGISTERS));
   }
 
   /** Says that again. */
   restore(bytes: Uint8Array): void {
-    this.#said.set(bytes);
-  }
-
-  get #said(): Uint8Array<ArrayBuffer> {
-    return new Uint8Array(
-      this.#mapping.view.buffer as ArrayBuffer,
-      EXIT_REASON_OFFSET,
-      VALID_REGISTERS - EXIT_REASON_OFFSET,
-    );
+    this.#mapping.bytes.set(bytes, EXIT_REASON_OFFSET);
   }
 
   /**
    * Which registers KVM leaves in this page at each exit: bits of `KVM_SYNC_X86` (api.rst 6, KVM_CAP_SYNC_REGS). A KVM at
-   * arm's length does not bring them here.
+   * arm's length does not bring them here; it takes those that are left for it.
    */
   set sharedRegisters(sets: bigint) {
     this.#mapping.view.setBigUint64(VALID_REGISTERS, sets, true);
@@ -323,17 +336,47 @@ export class KvmRunPage {
 
   /** The general registers that KVM has left in this page, into a `struct kvm_regs`. */
   readSharedRegs(bytes: Uint8Array): void {
-    bytes.set(this.#sharedRegs(bytes.length));
+    bytes.set(this.#shared("regs"));
   }
 
-  /** Leaves the general registers for KVM, which takes them at the next run. */
-  writeSharedRegs(bytes: Uint8Array): void {
-    this.#sharedRegs(bytes.length).set(bytes);
-    this.#mapping.view.setBigUint64(DIRTY_REGISTERS, KVM_SYNC_X86.REGS, true);
+  /** Leaves general registers for KVM, which takes them at the next run. */
+  leaveRegs(bytes: Uint8Array): void {
+    const [offset, , bit] = SETS.regs;
+    this.#mapping.bytes.set(bytes, SHARED + offset);
+    this.#mapping.words[DIRTY_WORD] |= bit;
   }
 
-  #sharedRegs(length: number): Uint8Array {
-    return new Uint8Array(this.#mapping.view.buffer, SHARED_REGISTERS, length);
+  /**
+   * Leaves all that goes by the page for KVM, which takes it at the next run before anything else: general registers, special
+   * ones, events, in this order (`sync_regs` in arch/x86/kvm/x86.c).
+   *
+   * @param all A `struct kvm_sync_regs`.
+   */
+  leaveAll(all: Uint8Array): void {
+    const { bytes, words } = this.#mapping;
+    bytes.set(all, SHARED);
+    words[DIRTY_WORD] = ALL_SETS;
+    // Its four bits KVM takes from there, where the local APIC is not in the kernel.
+    bytes[CR8] = all[SHARED_CR8];
+  }
+
+  /** Whether registers are left that KVM has not taken. */
+  get hasLeft(): boolean {
+    return this.#mapping.words[DIRTY_WORD] !== 0;
+  }
+
+  /** Takes back a set that is left, if it is: a copy. */
+  takeBack(set: "sregs" | "regs" | "events"): Uint8Array<ArrayBuffer> | undefined {
+    const { words } = this.#mapping;
+    const [, , bit] = SETS[set];
+    if ((words[DIRTY_WORD] & bit) === 0) return undefined;
+    words[DIRTY_WORD] &= ~bit;
+    return new Uint8Array(this.#shared(set));
+  }
+
+  #shared(set: SharedSet): Uint8Array {
+    const [offset, size] = SETS[set];
+    return this.#mapping.bytes.subarray(SHARED + offset, SHARED + offset + size);
   }
 
   /** The latest exit, whole, as a copy. */

@@ -1,6 +1,7 @@
 import { ERRNO } from "../ffi/errors.ts";
 import type { Libc, Pages } from "../ffi/libc.ts";
 import { Mapping } from "../ffi/handles.ts";
+import { KVM_SYNC_X86 } from "./abi/constants.ts";
 import { CAPABILITIES, type CapabilityName } from "./abi/capabilities.ts";
 import { EXIT_REASON } from "./abi/exit_reasons.ts";
 import { type IoctlName, IOCTLS } from "./abi/ioctls.ts";
@@ -13,13 +14,14 @@ import { DirtyRing } from "./dirty_ring.ts";
 import { DeviceAttributes } from "./device.ts";
 import {
   type AskedOfKvm,
+  ioctl,
   type IoctlObserver,
   IoctlTarget,
   KvmFd,
   structBytes,
 } from "./ioctl_target.ts";
 import { KvmError } from "./errors.ts";
-import { KvmRunPage } from "./kvm_run_page.ts";
+import { KvmRunPage, type SharedSet } from "./kvm_run_page.ts";
 import { StatsFd } from "./stats_fd.ts";
 import { VcpuApic, VcpuEvents } from "./vcpu/vcpu_events.ts";
 import { VcpuClock } from "./vcpu/vcpu_clock.ts";
@@ -50,6 +52,16 @@ const PLAIN_IOCTLS: ReadonlySet<IoctlName> = new Set<IoctlName>([
   "KVM_NMI",
   "KVM_TRANSLATE",
 ]);
+
+/** How what is left in `kvm_run` goes to the kernel before a run. */
+const LEFT_BY_IOCTL: readonly (readonly [SharedSet, IoctlName])[] = [
+  ["sregs", "KVM_SET_SREGS"],
+  ["regs", "KVM_SET_REGS"],
+  ["events", "KVM_SET_VCPU_EVENTS"],
+];
+
+/** Of the kernels that were asked. */
+const TAKES_REGISTERS = new WeakMap<Libc, boolean>();
 
 /** Bytes of the kernel's `sigset_t`; libc's is longer. */
 const SIGNAL_SET_SIZE = 8;
@@ -160,6 +172,7 @@ export class Vcpu implements Disposable {
     this.coalescedRing = new CoalescedRing(this.#mapping);
     const target = new IoctlTarget(libc, this.#fd, ask, present, (name) => {
       this.unfinished?.();
+      if (this.kvmRun.hasLeft) this.#bringLeft();
       if (!PLAIN_IOCTLS.has(name)) this.#stateChanges++;
     });
     this.#target = target;
@@ -183,6 +196,7 @@ export class Vcpu implements Disposable {
    */
   get fd(): number {
     this.#isShared = true;
+    if (this.kvmRun.hasLeft) this.#bringLeft();
     return this.#fd.number;
   }
 
@@ -199,6 +213,27 @@ export class Vcpu implements Disposable {
     // A run that fails must not be mistaken for the exit before it.
     this.#mapping.words[REASON_WORD] = UNKNOWN;
     return this.#libc.ioctl(this.#fd.number, KVM_RUN, 0) === 0 ? 0 : this.#runFailed();
+  }
+
+  /**
+   * Whether registers can be left in `kvm_run`, for KVM to take them at the next run (`KVM_CAP_SYNC_REGS`, api.rst 6): two
+   * or three calls of the kernel less. Whoever looks meanwhile sees them, as every ioctl does.
+   */
+  get takesRegisters(): boolean {
+    const known = TAKES_REGISTERS.get(this.#libc);
+    if (known !== undefined) return known;
+    const sets = this.#target.capability("KVM_CAP_SYNC_REGS");
+    const takes = (BigInt(sets) & KVM_SYNC_X86.VALID_FIELDS) === KVM_SYNC_X86.VALID_FIELDS;
+    TAKES_REGISTERS.set(this.#libc, takes);
+    return takes;
+  }
+
+  /** Brings what is left in `kvm_run` into the vCPU before it runs: in the order of ioctls, where the mode comes first. */
+  #bringLeft(): void {
+    for (const [set, name] of LEFT_BY_IOCTL) {
+      const bytes = this.kvmRun.takeBack(set);
+      if (bytes !== undefined) ioctl(this.#libc, this.#fd, name, bytes, `on vCPU ${this.id}`);
+    }
   }
 
   #runFailed(): number {

@@ -1,7 +1,7 @@
 import type { Device } from "../devices/device.ts";
 import { ExitPort } from "../devices/exit_port.ts";
 import { openBusMmio, openBusPorts } from "../devices/open_bus.ts";
-import { HostClock, Timers } from "../devices/timers.ts";
+import { HostClock, TestClock, Timers } from "../devices/timers.ts";
 import { Bios } from "../devices/bios/bios.ts";
 import { Pic } from "../devices/pic.ts";
 import { TextScreen } from "../devices/text_screen.ts";
@@ -201,7 +201,8 @@ export class Board implements Disposable {
       placeRom: (gpa, content) => new ReadonlyMemory(parts.slots, gpa, content),
       shadowRam: new ShadowRam(parts.slots, this.devices.mmio),
       cpu: () => deviceCpu(this.exitingCpu),
-      timers: this.#timers ?? new Timers(new HostClock()),
+      // Without devices nobody asks for the time.
+      timers: this.#timers ?? new Timers(new TestClock()),
       vm,
       irqchip,
       interrupts: () => this.devices.interrupts,

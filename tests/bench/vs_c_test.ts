@@ -16,7 +16,7 @@ const LIMITS: Readonly<Record<string, number>> = {
   pio_exit_transcript: 2.1,
   life: 1.4,
   boot: 3.6,
-  reset: 2,
+  reset: 1.25,
 };
 
 /** How many times cheaper a reset is to be than a new machine. */

@@ -3,7 +3,10 @@ import {
   EXIT_REASON,
   kvm_regs,
   kvm_run,
+  kvm_sregs,
+  kvm_sync_regs,
   KVM_SYNC_X86,
+  kvm_vcpu_events,
   type KvmRun,
   type Writable,
 } from "@vmexit/vmexit/abi";
@@ -17,8 +20,9 @@ const PAGE = 4096;
 function page(run: Writable<KvmRun>): { page: KvmRunPage; view: DataView; read(): KvmRun } {
   const view = new DataView(new Uint8Array(2 * PAGE).fill(0xee).buffer);
   kvm_run.write(view, 0, run);
+  const mapping = { view, bytes: new Uint8Array(view.buffer), words: new Uint32Array(view.buffer) };
   return {
-    page: new KvmRunPage({ view } as unknown as Mapping),
+    page: new KvmRunPage(mapping as unknown as Mapping),
     view,
     read: () => kvm_run.read(view),
   };
@@ -173,7 +177,7 @@ Deno.test("the registers that KVM leaves in the page, and those that are left fo
   assertEquals(kvm_regs.read(new DataView(bytes.buffer)), read().s.regs.regs);
 
   kvm_regs.write(new DataView(bytes.buffer), 0, { rbx: 7n, rflags: 2n });
-  run.writeSharedRegs(bytes);
+  run.leaveRegs(bytes);
   const { kvm_dirty_regs, s: { regs: { regs, sregs } } } = read();
   assertEquals([kvm_dirty_regs, regs.rax, regs.rbx, regs.rflags], [
     1n,
@@ -182,4 +186,28 @@ Deno.test("the registers that KVM leaves in the page, and those that are left fo
     2n,
   ]);
   assertEquals(sregs.cr2, 0xeeee_eeee_eeee_eeeen);
+});
+
+Deno.test("all registers that are left in the page, and those that are taken back", () => {
+  const { page: run, read } = page({ kvm_dirty_regs: 0 });
+  assertEquals([run.hasLeft, run.takeBack("regs")], [false, undefined]);
+  const all = new Uint8Array(kvm_sync_regs.size);
+  const value = { regs: { rbx: 7n }, sregs: { cr2: 8n, cr8: 9n }, events: { flags: 10 } };
+  kvm_sync_regs.write(new DataView(all.buffer), 0, value);
+  run.leaveAll(all);
+  const { kvm_dirty_regs, s: { regs: left } } = read();
+  assertEquals(kvm_dirty_regs, KVM_SYNC_X86.VALID_FIELDS);
+  assertEquals(left, kvm_sync_regs.read(new DataView(all.buffer)));
+  assertEquals(run.cr8 & 0xffn, 9n);
+  for (
+    const [set, layout] of [["sregs", kvm_sregs], ["regs", kvm_regs], [
+      "events",
+      kvm_vcpu_events,
+    ]] as const
+  ) {
+    assertEquals(run.hasLeft, true);
+    const bytes = run.takeBack(set)!;
+    assertEquals(layout.read(new DataView(bytes.buffer)) as unknown, left[set]);
+  }
+  assertEquals([run.hasLeft, read().kvm_dirty_regs], [false, 0n]);
 });

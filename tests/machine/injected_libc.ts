@@ -1,3 +1,4 @@
+import { CAPABILITIES } from "../../lib/kvm/abi/capabilities.ts";
 import { IOCTLS } from "../../lib/kvm/abi/ioctls.ts";
 import { MAP_FAILED } from "../../lib/ffi/mman.ts";
 import { kvmLibc, type Libc } from "@vmexit/vmexit/kvm";
@@ -62,4 +63,15 @@ export function openFds(): number {
 export function mappings(): { vcpus: number; all: number } {
   const lines = Deno.readTextFileSync("/proc/self/maps").trimEnd().split("\n");
   return { vcpus: lines.filter((line) => line.includes("kvm-vcpu")).length, all: lines.length };
+}
+
+/** The same on a kernel that takes no registers from `kvm_run`. */
+export function withoutSyncRegs(libc: Libc): Libc {
+  const asks = IOCTLS.KVM_CHECK_EXTENSION.number;
+  const { number } = CAPABILITIES.KVM_CAP_SYNC_REGS;
+  return {
+    ...libc,
+    ioctl: (fd, request, argument) =>
+      request === asks && argument === number ? 0 : libc.ioctl(fd, request, argument),
+  };
 }

@@ -152,7 +152,7 @@ const VCPU_EXITS: readonly Benchmark[] = [
           enter(vcpu, EXIT_REASON.IO);
           kvmRun.readSharedRegs(bytes);
           increment(view);
-          kvmRun.writeSharedRegs(bytes);
+          kvmRun.leaveRegs(bytes);
           entered++;
         },
         // What was left in the page after the latest exit has not reached the vCPU.

@@ -1,10 +1,8 @@
 import { SA_RESTART, TIMER_SIGNAL } from "../../ffi/thread_timer.ts";
-import { KVM, KVM_DIRTY_GFN_F, KVM_EXIT_IO } from "../abi/constants.ts";
-import { EXIT_REASON } from "../abi/exit_reasons.ts";
+import { KVM_DIRTY_GFN_F } from "../abi/constants.ts";
 import { IOCTLS } from "../abi/ioctls.ts";
 import { kvm_dirty_gfn } from "../abi/structs/memory.ts";
-import { kvm_run } from "../abi/structs/run.ts";
-import { PAGE_SIZE } from "../../ffi/mman.ts";
+import { RUN } from "./agent_run.ts";
 import {
   CALL,
   DONE_PORT,
@@ -32,13 +30,6 @@ function systemCalls(): string {
 /** How many descriptors are closed at once: as many VMs end while one is made and runs, and some more. */
 const CLOSERS = 8;
 const STACK_SIZE = 4096;
-
-/** The part of `kvm_run` that is read and written by whoever runs a guest: the head, and the exits. */
-const HEAD = kvm_run.offsetOf("io");
-const EXITS_END = kvm_run.offsetOf("kvm_valid_regs");
-/** The end of what an IO exit has. */
-const IO_END = kvm_run.offsetOf("io.data_offset") + 8;
-const COALESCED_RING = KVM.COALESCED_MMIO_PAGE_OFFSET * PAGE_SIZE;
 
 /**
  * NASM source of the agent, without the header of an ELF file: the only program of the emulated machine, its `/init`.
@@ -347,68 +338,7 @@ harvest:
     xor eax, eax
     ret
 
-; How many bytes of data the port exit at rbp has, in whole words, in rdx; where they are, in rax
-port_data:
-    movzx edx, byte [rbp + ${kvm_run.offsetOf("io.size")}]
-    imul edx, [rbp + ${kvm_run.offsetOf("io.count")}]
-    add edx, 7
-    and edx, -8
-    mov eax, [rbp + ${kvm_run.offsetOf("io.data_offset")}]
-    ret
-
-run:
-    mov r11d, edi
-    mov rbp, rsi                ; kvm_run
-    mov r12, rdx                ; its copy
-    mov edx, ${EXITS_END}
-    cmp dword [rbp + ${kvm_run.offsetOf("exit_reason")}], ${EXIT_REASON.IO}
-    jne .answered
-    mov edx, ${HEAD}
-    cmp byte [rbp + ${kvm_run.offsetOf("io.direction")}], ${KVM_EXIT_IO.IN}
-    jne .answered
-    call port_data
-    lea rsi, [r12 + rax]
-    lea rdi, [rbp + rax]
-    call copy
-    mov edx, ${HEAD}
-.answered:
-    mov rsi, r12
-    mov rdi, rbp
-    call copy
-    mov eax, [r12 + ${COALESCED_RING}]
-    mov [rbp + ${COALESCED_RING}], eax
-
-    mov edi, r11d
-    mov esi, ${IOCTLS.KVM_RUN.number}
-    xor edx, edx
-    mov eax, SYS_IOCTL
-    syscall
-    push rax
-
-    mov edx, ${EXITS_END}
-    cmp dword [rbp + ${kvm_run.offsetOf("exit_reason")}], ${EXIT_REASON.IO}
-    jne .left
-    call port_data
-    lea rsi, [rbp + rax]
-    lea rdi, [r12 + rax]
-    call copy
-    mov edx, ${IO_END}
-.left:
-    mov rsi, rbp
-    mov rdi, r12
-    call copy
-    lea rsi, [rbp + ${COALESCED_RING}]
-    lea rdi, [r12 + ${COALESCED_RING}]
-    mov edx, 8
-    mov eax, [rsi]
-    cmp eax, [rsi + 4]
-    je .ring
-    mov edx, ${PAGE_SIZE}
-.ring:
-    call copy
-    pop rax
-    ret
-
+${RUN}
 ; The program of descriptor edi, with its output to esi, and the arguments at rdx
 execute:
     mov r12d, edi

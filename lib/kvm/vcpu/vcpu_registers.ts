@@ -59,6 +59,12 @@ export class VcpuRegisters {
     this.#target.set("KVM_SET_REGS", kvm_regs, registers);
   }
 
+  /** Has the next run set them, by `kvm_run`: see {@linkcode Vcpu.takesRegisters}. */
+  leaveRegs(bytes: Uint8Array<ArrayBuffer>): void {
+    this.#kvmRun.leaveRegs(bytes);
+    this.#target.observer?.("KVM_SET_REGS", bytes);
+  }
+
   /** Segments, tables, control registers and pending interrupts (`KVM_GET_SREGS`, api.rst 4.13). */
   getSregs(): KvmSregs;
   /** The same as they are: fills `bytes`, a `struct kvm_sregs`. */

@@ -20,6 +20,7 @@ import {
 } from "../ioctl_target.ts";
 
 /** The kernel's bitmaps are of such words. */
+const BITS_PER_WORD = 32;
 const BITS_PER_LONG = 64;
 const BYTES_PER_LONG = 8;
 
@@ -63,7 +64,10 @@ export class VmMemory {
   readonly #libc: Libc;
   readonly #slots: Map<number, Pages>;
   /** What the kernel is asked with for a slot's dirty log, with room for the answer. */
-  readonly #dirtyLogs = new Map<number, StructWithData & { readonly options: IoctlOptions }>();
+  readonly #dirtyLogs = new Map<
+    number,
+    StructWithData & { readonly words: Uint32Array; readonly options: IoctlOptions }
+  >();
 
   /** Use {@linkcode Vm.memory}. `slots` are the VM's own, which it goes on changing. */
   constructor(target: IoctlTarget, slots: Map<number, Pages>) {
@@ -80,18 +84,38 @@ export class VmMemory {
    * @throws {RangeError} When the VM has no such slot.
    */
   getDirtyLog(slot: number): Uint8Array<ArrayBuffer> {
-    const { bytes, dataStart, options } = this.#dirtyLog(slot, bitmapSize(this.#pagesOf(slot)));
-    this.#target.call("KVM_GET_DIRTY_LOG", bytes, options);
+    const { bytes, dataStart } = this.#askDirtyLog(slot);
     return bytes.slice(dataStart);
+  }
+
+  /**
+   * The same as the numbers of those pages within the slot, in order.
+   *
+   * @throws As {@linkcode VmMemory.getDirtyLog} does.
+   */
+  takeDirtyPages(slot: number): number[] {
+    const { words } = this.#askDirtyLog(slot);
+    const pages: number[] = [];
+    for (let index = 0; index < words.length; index++) {
+      for (let rest = words[index]; rest !== 0; rest = (rest & (rest - 1)) >>> 0) {
+        pages.push(index * BITS_PER_WORD + BITS_PER_WORD - 1 - Math.clz32(rest & -rest));
+      }
+    }
+    return pages;
+  }
+
+  #askDirtyLog(slot: number) {
+    const log = this.#dirtyLog(slot, bitmapSize(this.#pagesOf(slot)));
+    this.#target.call("KVM_GET_DIRTY_LOG", log.bytes, log.options);
+    return log;
   }
 
   #dirtyLog(slot: number, size: number) {
     const found = this.#dirtyLogs.get(slot);
     if (found !== undefined && found.bytes.length === found.dataStart + size) return found;
-    const made = {
-      ...structWithData(this.#libc, kvm_dirty_log.size, size),
-      options: { context: `on slot ${slot}` },
-    };
+    const place = structWithData(this.#libc, kvm_dirty_log.size, size);
+    const words = new Uint32Array(place.bytes.buffer, place.dataStart, size / 4);
+    const made = { ...place, words, options: { context: `on slot ${slot}` } };
     const value = { slot, dirty_bitmap: made.dataAddress };
     kvm_dirty_log.write(new DataView(made.bytes.buffer), 0, value);
     this.#dirtyLogs.set(slot, made);

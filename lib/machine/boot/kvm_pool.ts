@@ -247,8 +247,9 @@ function hasReusableShape(plan: BootPlan): boolean {
 function canBeKept(vm: Vm, vcpu: Vcpu, shape: CpuShape): boolean {
   const asked = [...vm.asked.made, ...vcpu.asked.made];
   if (!vcpu.isIntact || !asked.every((name) => RESTORED.has(name))) return false;
-  if (![...vcpu.asked.msrsSet].every((index) => shape.msrs.includes(index))) return false;
-  const left = LEFT_AT_ZERO.filter((index) => shape.msrs.includes(index));
+  const msrs = [...shape.msrs, ...shape.emulatedMsrs];
+  if (![...vcpu.asked.msrsSet].every((index) => msrs.includes(index))) return false;
+  const left = LEFT_AT_ZERO.filter((index) => msrs.includes(index));
   if (vcpu.msrs.getMsrs(left).some(({ data }) => data !== 0n)) return false;
   // Behind both, KVM has let go of all that is of guests of the guest's (`svm_set_efer`, `vmx_leave_nested`).
   if (!shape.isNested) return true;

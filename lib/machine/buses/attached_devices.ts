@@ -147,10 +147,9 @@ export class AttachedDevices implements DeviceBoard, Disposable {
       names: this.names,
       now: this.timers.now,
       devices: this.#devices.map((device) => device.save?.()),
-      asserted: Array.from(
-        this.#asserted,
-        ([irq, lines]) => [irq, Array.from(lines, (line) => this.#lines.indexOf(line))],
-      ),
+      asserted: [...this.#asserted].filter(([, lines]) => lines.size > 0).map((
+        [irq, lines],
+      ) => [irq, Array.from(lines, (line) => this.#lines.indexOf(line))]),
       event: this.#event,
       segments: this.#parts.shadowRam.segments,
     };
@@ -160,11 +159,17 @@ export class AttachedDevices implements DeviceBoard, Disposable {
   restore({ now, devices, asserted, event, segments }: AttachedState): void {
     this.timers.restore(now);
     this.#parts.shadowRam.set(segments);
-    if (this.#asserted.size > 0 || asserted.length > 0) this.#assert(asserted);
+    if (asserted.length > 0 || this.#isAsserted) this.#assert(asserted);
     for (let index = 0; index < devices.length; index++) {
       this.#devices[index].restore?.(devices[index]);
     }
     this.#event = event;
+  }
+
+  /** Whether any line is asserted. */
+  get #isAsserted(): boolean {
+    for (const lines of this.#asserted.values()) if (lines.size > 0) return true;
+    return false;
   }
 
   /** Asserts the lines that were asserted then, and no others. */
@@ -204,6 +209,7 @@ export class AttachedDevices implements DeviceBoard, Disposable {
     const isConnected = () => this.#parts.irqchip === true || this.#controller !== undefined;
     const line = {
       set: (asserted: boolean) => {
+        if (asserted === (this.#asserted.get(irq)?.has(line) ?? false)) return;
         const lines = this.#asserted.get(irq) ?? new Set();
         const wasAsserted = lines.size > 0;
         if (asserted) lines.add(line);

@@ -55,8 +55,8 @@ export class PortRecorder implements PortOutput {
 
   /** What was written is what it was then. */
   restore(streams: readonly PortStream[]): void {
-    this.#streams.clear();
     this.#latest = undefined;
+    if (this.#streams.size > 0) this.#streams.clear();
     for (const { port, bytes, dropped, sizes } of streams) {
       this.#streams.set(port, new Stream(bytes, dropped, sizes));
     }

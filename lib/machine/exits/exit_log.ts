@@ -289,13 +289,14 @@ export class ExitRecorder implements ExitLog {
 
   /** Keeps what it kept then. */
   restore({ total, index, words, texts, times }: ExitLogState): void {
+    this.#total = total;
+    this.#index = index;
+    if (total === 0) return;
     this.#words.set(words);
     if (times !== undefined) this.#times?.set(times);
     for (const [number, column] of this.#texts.entries()) {
       texts[number].forEach((text, at) => column[at] = text);
     }
-    this.#total = total;
-    this.#index = index;
   }
 
   get #texts(): readonly (string | undefined)[][] {

@@ -197,7 +197,8 @@ export class InputRecord {
 
   /** Notes an ioctl that was carried out. */
   ioctl(taker: IoctlTaker, name: IoctlName, argument: number | Uint8Array<ArrayBuffer>): void {
-    if (HARMLESS.test(name) || name === STOPS && this.#isTold(argument as Uint8Array)) return;
+    if (name === STOPS && this.#isTold(argument as Uint8Array)) return;
+    if (!this.#isOn || HARMLESS.test(name)) return;
     if (typeof argument === "number") {
       if (this.#takes(0)) this.#add({ kind: "ioctl", taker, name, argument });
     } else if (this.#takes(argument.length)) {

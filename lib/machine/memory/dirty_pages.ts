@@ -20,8 +20,6 @@ export interface DirtyPages extends Disposable {
   take(slot: number): number[];
 }
 
-const BITS_PER_WORD = 32;
-
 /** Written pages from the kernel's bitmaps, which clears them when they are asked for. */
 export class DirtyLog implements DirtyPages {
   readonly #vm: Vm;
@@ -39,24 +37,11 @@ export class DirtyLog implements DirtyPages {
 
   /** See {@linkcode DirtyPages.take}. */
   take(slot: number): number[] {
-    return pagesIn(this.#vm.memory.getDirtyLog(slot));
+    return this.#vm.memory.takeDirtyPages(slot);
   }
 
   /** They go with the VM. */
   [Symbol.dispose](): void {}
-}
-
-/** The numbers of the bits that are set, in order. */
-function pagesIn(bitmap: Uint8Array<ArrayBuffer>): number[] {
-  const pages: number[] = [];
-  const words = new Uint32Array(bitmap.buffer, bitmap.byteOffset, bitmap.length / 4);
-  for (let index = 0; index < words.length; index++) {
-    for (let rest = words[index]; rest !== 0; rest = (rest & (rest - 1)) >>> 0) {
-      const lowest = BITS_PER_WORD - 1 - Math.clz32(rest & -rest);
-      pages.push(index * BITS_PER_WORD + lowest);
-    }
-  }
-  return pages;
 }
 
 const DEFAULT_ENTRIES = 1024;

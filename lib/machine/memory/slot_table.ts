@@ -33,6 +33,12 @@ const ADDRESS_SPACE_SHIFT = 16;
 /** The address space that a CPU of x86 has in system-management mode; in all others it is 0. */
 const SMM_ADDRESS_SPACE = 1;
 
+/** Which memory a slot shows, and from which page of it on. */
+interface Place {
+  readonly memory: TrackedPages;
+  readonly first: number;
+}
+
 /** The memory slots that a VM has now. */
 export class SlotTable implements MemorySlots {
   readonly #libc: Libc;
@@ -53,6 +59,7 @@ export class SlotTable implements MemorySlots {
   /** The memory of all slots that there were, in the order in which it was allocated: views of it live as long as the machine. */
   readonly #memory: TrackedPages[] = [];
   #observer: MemoryObserver | undefined;
+  readonly #places = new WeakMap<BackedSlot, Place>();
   /** See {@linkcode MemorySlots.beforeView}. */
   beforeView: () => void = () => {};
 
@@ -219,12 +226,17 @@ export class SlotTable implements MemorySlots {
   }
 
   /** Which memory a slot shows, and from which page of it on. */
-  #placeOf({ pages: { address, bytes } }: BackedSlot): { memory: TrackedPages; first: number } {
+  #placeOf(slot: BackedSlot): Place {
+    const known = this.#places.get(slot);
+    if (known !== undefined) return known;
+    const { address, bytes } = slot.pages;
     const memory = this.#memory.find((each) =>
       each.address <= address &&
       address + BigInt(bytes.length) <= each.address + BigInt(each.bytes.length)
     )!;
-    return { memory, first: Number(address - memory.address) / PAGE_SIZE };
+    const place = { memory, first: Number(address - memory.address) / PAGE_SIZE };
+    this.#places.set(slot, place);
+    return place;
   }
 
   /** See {@linkcode MemorySlots.hasViews}. */

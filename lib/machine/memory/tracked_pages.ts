@@ -15,8 +15,8 @@ export class TrackedPages implements Pages {
   readonly #pages: Pages;
   /** Where what was handed out lies, to be written to at any time. */
   readonly #views: PageRange[] = [];
-  /** Numbers of pages that were written since they were as in {@linkcode TrackedPages.contents}. */
-  readonly #written = new Set<number>();
+  /** The pages that were written since they were as in {@linkcode TrackedPages.contents}. */
+  readonly #written: PageList;
   #contents: PageContents | undefined;
   /** Hears of what this process writes. */
   observer: ((start: number, bytes: Uint8Array) => void) | undefined;
@@ -26,6 +26,7 @@ export class TrackedPages implements Pages {
   /** Takes ownership of the memory. Nothing is noted before the first {@linkcode TrackedPages.save}. */
   constructor(pages: Pages) {
     this.#pages = pages;
+    this.#written = new PageList(pages.bytes.length / PAGE_SIZE);
   }
 
   /** See {@linkcode Pages.bytes}. */
@@ -96,13 +97,6 @@ export class TrackedPages implements Pages {
    * @returns How many pages were written.
    */
   restore(contents: PageContents = new Map(), isNoted = true): number {
-    let count = 0;
-    const restore = (page: number, bytes: Uint8Array = ZEROS) => {
-      const start = page * PAGE_SIZE;
-      this.#pages.bytes.set(bytes, start);
-      this.#pages.wrote(start, PAGE_SIZE);
-      count++;
-    };
     const before = this.#contents;
     if (before === undefined) {
       for (const page of this.#touchedPages()) this.#written.add(page);
@@ -113,12 +107,30 @@ export class TrackedPages implements Pages {
       }
       for (const page of contents.keys()) if (!before.has(page)) this.#written.add(page);
     }
-    for (const page of this.#written) restore(page, contents.get(page));
-    for (const page of this.#viewed()) {
-      if (this.#written.has(page)) continue;
-      if (!equal(this.#page(page), contents.get(page) ?? ZEROS)) restore(page, contents.get(page));
+    if (this.hasViews) {
+      for (const page of this.#viewed()) {
+        if (!equal(this.#page(page), contents.get(page) ?? ZEROS)) this.#written.add(page);
+      }
     }
-    this.#written.clear();
+    const written = this.#written;
+    const { bytes } = this.#pages;
+    for (let index = 0; index < written.count;) {
+      const page = written.at(index++);
+      const start = page * PAGE_SIZE;
+      const saved = contents.get(page);
+      let end = start + PAGE_SIZE;
+      if (saved !== undefined) bytes.set(saved, start);
+      else {
+        // Pages of zeros come in rows.
+        for (let next = page + 1; index < written.count; next++, index++, end += PAGE_SIZE) {
+          if (written.at(index) !== next || contents.has(next)) break;
+        }
+        bytes.fill(0, start, end);
+      }
+      this.#pages.wrote(start, end - start);
+    }
+    const { count } = written;
+    written.clear();
     this.#contents = isNoted ? contents : undefined;
     return count;
   }
@@ -139,13 +151,47 @@ export class TrackedPages implements Pages {
   }
 
   *#changed(): Generator<number> {
-    yield* this.#written;
+    for (let index = 0; index < this.#written.count; index++) yield this.#written.at(index);
     for (const page of this.#viewed()) if (!this.#written.has(page)) yield page;
   }
 
   /** The pages of which somebody holds a view. */
   #viewed(): Iterable<number> {
     return pagesOf(this.#views);
+  }
+}
+
+/** Numbers of pages, each once, in the order in which they came. It allocates nothing once it has been as long. */
+class PageList {
+  /** How many there are. */
+  count = 0;
+  readonly #pageCount: number;
+  readonly #numbers: number[] = [];
+  #isIn: Uint8Array | undefined;
+
+  /** None of the pages of a memory. */
+  constructor(pageCount: number) {
+    this.#pageCount = pageCount;
+  }
+
+  at(index: number): number {
+    return this.#numbers[index];
+  }
+
+  has(page: number): boolean {
+    return this.#isIn !== undefined && this.#isIn[page] !== 0;
+  }
+
+  add(page: number): void {
+    const isIn = this.#isIn ??= new Uint8Array(this.#pageCount);
+    if (isIn[page] !== 0) return;
+    isIn[page] = 1;
+    this.#numbers[this.count++] = page;
+  }
+
+  clear(): void {
+    for (let index = 0; index < this.count; index++) this.#isIn![this.#numbers[index]] = 0;
+    this.count = 0;
   }
 }
 

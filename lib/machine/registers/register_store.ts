@@ -321,7 +321,9 @@ const registerSets: Readonly<Record<RegisterSet, RegisterSetAccess>> = {
   general: {
     size: () => kvm_regs.size,
     read: (vcpu, { bytes }) => vcpu.registers.getRegs(bytes),
-    write: (vcpu, { bytes }) => vcpu.registers.setRegs(bytes),
+    // KVM refuses none of them, so that there is no error that would come late.
+    write: ({ takesRegisters, registers }, { bytes }) =>
+      takesRegisters ? registers.leaveRegs(bytes) : registers.setRegs(bytes),
   },
   xcr0: {
     size: () => XCR0_SIZE,

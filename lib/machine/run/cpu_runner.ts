@@ -113,7 +113,9 @@ export class CpuRunner implements CpuProgress {
     loop.reset(state.loop);
     this.seen = seen && { exit: seen.exit, timesSet: store.timesSet - (seen.isCurrent ? 0 : 1) };
     this.lastFault = state.lastFault;
-    this.givenUp.splice(0, Infinity, ...state.givenUp);
+    if (this.givenUp.length > 0 || state.givenUp.length > 0) {
+      this.givenUp.splice(0, Infinity, ...state.givenUp);
+    }
     store.restorePlace(state.place);
     vcpu.kvmRun.restore(state.kvmRun);
     debug.restore(state.debug);

@@ -39,9 +39,13 @@ export class Drive {
     this.#progress = progress;
   }
 
-  /** The time that a run may take. */
-  timeOf({ timeout = this.#parts.timeout }: RunOptions): RunTime {
-    return new RunTime(this.#parts.limit.scaled(timeout));
+  /** The time that the stretches of a run may take together. */
+  timeOf(options: RunOptions): RunTime {
+    return new RunTime(this.#milliseconds(options), true);
+  }
+
+  #milliseconds({ timeout = this.#parts.timeout }: RunOptions): number {
+    return this.#parts.limit.scaled(timeout);
   }
 
   /** Runs `body` under the time limit, with all that holds around any run of the guest. */
@@ -111,7 +115,7 @@ export class Drive {
         "Cannot run the machine: it is running already. A handler answers an exit; it cannot run the machine that waits for its answer.",
       );
     }
-    const limited = time ?? this.timeOf(options);
+    const limited = time ?? new RunTime(this.#milliseconds(options));
     const { milliseconds, used } = limited;
     if (used >= milliseconds) {
       throw new TimeLimitError(this.#progress.runner.parts.cpu, milliseconds);

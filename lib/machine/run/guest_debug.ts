@@ -252,6 +252,7 @@ export class DebugControl implements GuestDebug {
   /** The same as it was: the breakpoints themselves stay those that there are now. */
   restore({ standsAt, hits }: DebugState): void {
     this.#standsAt = standsAt;
+    if (hits.length === 0) return;
     const counts = new Map(hits);
     for (const point of this.#points) point.hits = counts.get(point.number) ?? point.hits;
   }

@@ -26,14 +26,17 @@ const PARTS = 16;
 export class RunTime {
   /** The limit, in milliseconds. */
   readonly milliseconds: number;
+  /** Whether it is one of several stretches: those before it count. */
+  readonly isShared: boolean;
   /** How much of it is over, in milliseconds. */
   used = 0;
   /** The same as samples of single exits tell, where it is shared by the stretches of a loop. */
   sampled = 0;
 
   /** A limit of which nothing is over. */
-  constructor(milliseconds: number) {
+  constructor(milliseconds: number, isShared = false) {
     this.milliseconds = milliseconds;
+    this.isShared = isShared;
   }
 }
 
@@ -142,7 +145,7 @@ export class TimeLimit implements Disposable {
   /** Ends it: no signal comes any more. */
   stop(): void {
     this.#timer?.disarm();
-    if (!this.#isKept) this.#time.used += performance.now() - this.#begin;
+    if (!this.#isKept && this.#time.isShared) this.#time.used += performance.now() - this.#begin;
     this.#isKept = false;
     this.#end = Infinity;
   }

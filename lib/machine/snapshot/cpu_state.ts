@@ -10,7 +10,9 @@ import {
   kvm_xsave,
 } from "../../kvm/abi/structs/registers.ts";
 import { kvm_msrs } from "../../kvm/abi/structs/msr.ts";
+import { kvm_sync_regs } from "../../kvm/abi/structs/run.ts";
 import { kvm_mp_state, kvm_vcpu_events } from "../../kvm/abi/structs/vcpu.ts";
+import { putShared, type SharedSet } from "../../kvm/kvm_run_page.ts";
 import { buffer, structBytes } from "../../kvm/ioctl_target.ts";
 import type { Kvm } from "../../kvm/kvm.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
@@ -55,6 +57,8 @@ export interface CpuPiece {
   restore(cpu: StatefulCpu, bytes: Uint8Array<ArrayBuffer>): void;
   /** Whether a guest changes it by an exit alone, in all guests and by all of KVM, so that it is set only behind one. */
   readonly changesByExit?: boolean;
+  /** As what of `kvm_run` the next run can set it instead: see {@linkcode Vcpu.takesRegisters}. */
+  readonly shared?: SharedSet;
 }
 
 /**
@@ -114,6 +118,7 @@ const SPECIAL_REGISTERS: CpuPiece = {
   name: "special registers",
   save: ({ store }) => store.toSet("special"),
   restore: ({ vcpu }, bytes) => vcpu.registers.setSregs(bytes),
+  shared: "sregs",
 };
 
 /** The guest of its guest that it is in. */
@@ -159,7 +164,10 @@ const NESTED_GUEST: CpuPiece = {
 export const CPU_PIECES: readonly CpuPiece[] = [
   OUTSIDE_OF_GUESTS,
   SPECIAL_REGISTERS,
-  structure("general registers", kvm_regs.size, "KVM_GET_REGS", "KVM_SET_REGS"),
+  {
+    ...structure("general registers", kvm_regs.size, "KVM_GET_REGS", "KVM_SET_REGS"),
+    shared: "regs",
+  },
   {
     ...structure(
       "XCR0",
@@ -195,8 +203,7 @@ export const CPU_PIECES: readonly CpuPiece[] = [
     hasLocalApic,
   ),
   {
-    // The host's own hang on them: KVM never lets a guest write to those of the processor.
-    name: "MTRRs and machine-check banks",
+    name: "MSRs that exits alone change",
     save: ({ vcpu }, { emulatedMsrs }) => vcpu.msrs.getMsrBytes(emulatedMsrs),
     restore: ({ vcpu }, bytes) => vcpu.msrs.setMsrBytes(bytes),
     changesByExit: true,
@@ -220,7 +227,10 @@ export const CPU_PIECES: readonly CpuPiece[] = [
     "KVM_GET_DEBUGREGS",
     "KVM_SET_DEBUGREGS",
   ),
-  structure("events", kvm_vcpu_events.size, "KVM_GET_VCPU_EVENTS", "KVM_SET_VCPU_EVENTS"),
+  {
+    ...structure("events", kvm_vcpu_events.size, "KVM_GET_VCPU_EVENTS", "KVM_SET_VCPU_EVENTS"),
+    shared: "events",
+  },
   NESTED_GUEST,
   structure(
     "MP state",
@@ -289,20 +299,67 @@ export function restoreCpu(
   state: SavedCpuState,
   { isOutside = false, isThere = false } = {},
 ): void {
+  const atRun = registersAtRun(cpu, state);
   for (const [piece, bytes] of state) {
     if (isOutside && piece === OUTSIDE_OF_GUESTS || isThere && piece.changesByExit) continue;
-    piece.restore(cpu, bytes);
+    if (atRun === undefined || piece.shared === undefined) piece.restore(cpu, bytes);
   }
   cpu.store.forget();
+  if (atRun !== undefined) cpu.vcpu.kvmRun.leaveAll(atRun);
+}
+
+/**
+ * The registers that the next run sets, behind all else, as `struct kvm_sync_regs`. Undefined where they have to be set
+ * before: a local APIC of the kernel's lies as IA32_APIC_BASE says, a nested guest hangs on EFER and the events, and addresses
+ * in MSRs are judged by CR4.LA57.
+ */
+function registersAtRun(
+  { vcpu, machine }: StatefulCpu,
+  state: SavedCpuState,
+): Uint8Array | undefined {
+  const { nests, hasLa57, shared } = traitsOf(state);
+  const canWait = machine.irqchip === false && !nests && !hasLa57 && vcpu.takesRegisters;
+  return canWait ? shared : undefined;
 }
 
 /** Whether a CPU was in a guest of its guest, or its guest had virtualization switched on: that of SVM has more state. */
 export function usesNesting(state: SavedCpuState): boolean {
-  return state.some(([piece, bytes]) =>
-    piece === NESTED_GUEST || piece === SPECIAL_REGISTERS && (bytes[EFER_BYTE] & SVME) !== 0
-  );
+  return traitsOf(state).nests;
+}
+
+/** What is asked of a state at each restore. */
+interface Traits {
+  readonly nests: boolean;
+  readonly hasLa57: boolean;
+  /** What can go by `kvm_run`, as a `struct kvm_sync_regs`. */
+  readonly shared: Uint8Array;
+}
+
+const TRAITS = new WeakMap<SavedCpuState, Traits>();
+
+function traitsOf(state: SavedCpuState): Traits {
+  const known = TRAITS.get(state);
+  if (known !== undefined) return known;
+  const special = state.find(([piece]) => piece === SPECIAL_REGISTERS)?.[1];
+  const has = (offset: number, bit: number) =>
+    special !== undefined && (special[offset] & bit) !== 0;
+  const shared = new Uint8Array(kvm_sync_regs.size);
+  for (const [piece, bytes] of state) {
+    if (piece.shared !== undefined) putShared(shared, piece.shared, bytes);
+  }
+  const traits = {
+    shared,
+    nests: has(EFER_BYTE, SVME) || state.some(([piece]) => piece === NESTED_GUEST),
+    hasLa57: has(CR4_BYTE, LA57),
+  };
+  TRAITS.set(state, traits);
+  return traits;
 }
 
 /** Where EFER.SVME is: bit 12 (AMD APM Vol. 2, 3.1.7). */
 const EFER_BYTE = kvm_sregs.offsetOf("efer") + 1;
 const SVME = 1 << 4;
+
+/** Where CR4.LA57 is: bit 12 (Intel SDM Vol. 3A, 2.5). */
+const CR4_BYTE = kvm_sregs.offsetOf("cr4") + 1;
+const LA57 = 1 << 4;

@@ -4,6 +4,7 @@ import { asm, boot, type Machine, type Snapshot } from "@vmexit/vmexit";
 import type { Device, InterruptController, InterruptLine } from "@vmexit/vmexit/devices";
 import { kvmLibc, type Libc } from "@vmexit/vmexit/kvm";
 import { IOCTLS } from "../../../lib/kvm/abi/ioctls.ts";
+import { withoutSyncRegs } from "../injected_libc.ts";
 
 const COUNTER = asm`
     mov cx, 5
@@ -85,10 +86,18 @@ Deno.test("a restored machine runs again as it ran before", () => {
   }
 });
 
-Deno.test("a restore is few calls of the kernel, and writes the pages that were written", () => {
-  const { libc, calls } = watched();
-  using vm = boot(
-    asm`
+const BY_IOCTL = ["KVM_SET_SREGS", "KVM_SET_REGS", "KVM_SET_VCPU_EVENTS"];
+
+Deno.test.each([
+  ["registers left in kvm_run", true],
+  ["registers set by ioctls, where the kernel has no KVM_CAP_SYNC_REGS", false],
+])(
+  "a restore is few calls of the kernel, and writes the pages that were written: %s",
+  (_, takes) => {
+    const { libc: all, calls } = watched();
+    const libc = takes ? all : withoutSyncRegs(all);
+    using vm = boot(
+      asm`
       mov di, 0x4000
       mov cx, 16
     again:
@@ -97,30 +106,83 @@ Deno.test("a restore is few calls of the kernel, and writes the pages that were 
       loop again
       hlt
     `,
-    { libc, memory: "256K" },
+      { libc, memory: "256K" },
+    );
+    const start = vm.snapshot();
+    vm.run();
+    vm.restore(start);
+    vm.run();
+    assertEquals(vm.memory.u8(0x8000), 1);
+    calls.length = 0;
+    vm.restore(start);
+    assertEquals([...calls], [
+      // Whether it has run a guest of its own, which would have to be left first, and of what kinds its exits were.
+      "pread",
+      "KVM_GET_DIRTY_LOG",
+      ...vm.cpuid.has("vmx") ? ["KVM_SET_NESTED_STATE"] : [],
+      ...takes ? [] : BY_IOCTL.slice(0, 2),
+      // MXCSR, which the state of a CPU that has not used SSE does not bring in.
+      "KVM_SET_XSAVE",
+      "KVM_SET_XSAVE",
+      "KVM_SET_MSRS",
+      "KVM_SET_DEBUGREGS",
+      ...takes ? [] : BY_IOCTL.slice(2),
+    ]);
+    assertEquals(vm.memory.u8(0x8000), 0);
+    calls.length = 0;
+    vm.run();
+    assertEquals(calls.filter((name) => BY_IOCTL.includes(name)), []);
+    assertEquals(vm.memory.u8(0x8000), 1);
+  },
+);
+
+Deno.test.each([
+  ["registers left in kvm_run", true],
+  ["registers set by ioctls, where the kernel has no KVM_CAP_SYNC_REGS", false],
+])("whoever looks between a restore and the next run sees what was then: %s", (_, takes) => {
+  const all = kvmLibc();
+  const libc = takes ? all : withoutSyncRegs(all);
+  using vm = boot(
+    asm`
+      mov word [6 * 4], handler   ; #UD
+      mov word [6 * 4 + 2], 0
+      mov ax, 0x123
+      mov ds, ax
+      mov cx, 1
+      hlt
+      inc cx
+      hlt
+    handler:
+      mov bx, 0x5678
+      hlt
+    `,
+    { libc },
   );
+  vm.run();
+  vm.inject.exception("#UD");
   const start = vm.snapshot();
-  vm.run();
-  vm.restore(start);
-  vm.run();
-  assertEquals(vm.memory.u8(0x8000), 1);
-  calls.length = 0;
-  vm.restore(start);
-  assertEquals([...calls], [
-    // Whether it has run a guest of its own, which would have to be left first, and of what kinds its exits were.
-    "pread",
-    "KVM_GET_DIRTY_LOG",
-    ...vm.cpuid.has("vmx") ? ["KVM_SET_NESTED_STATE"] : [],
-    "KVM_SET_SREGS",
-    "KVM_SET_REGS",
-    // MXCSR, which the state of a CPU that has not used SSE does not bring in.
-    "KVM_SET_XSAVE",
-    "KVM_SET_XSAVE",
-    "KVM_SET_MSRS",
-    "KVM_SET_DEBUGREGS",
-    "KVM_SET_VCPU_EVENTS",
-  ]);
-  assertEquals(vm.memory.u8(0x8000), 0);
+  const rip = vm.registers.rip;
+  const looks: readonly (readonly [() => unknown, unknown])[] = [
+    [() => undefined, undefined],
+    [() => [vm.registers.cx, vm.registers.bx, vm.registers.rip], [1, 0, rip]],
+    [() => vm.registers.ds.base, 0x1230n],
+    [() => vm.kvm.vcpu.registers.getRegs().rip, rip],
+    [() => vm.kvm.vcpu.registers.getSregs().ds.selector, 0x123],
+    [() => vm.kvm.vcpu.events.getVcpuEvents().exception.nr, 6],
+    [() => vm.registers.cx = 7, 7],
+  ];
+  for (const [look, then] of looks) {
+    vm.restore(start);
+    vm.run();
+    assertEquals([vm.registers.bx, vm.registers.cx], [0x5678, 1]);
+    vm.registers.set({ ecx: 99, ds: { selector: 0, base: 0n } });
+    vm.restore(start);
+    assertEquals(look(), then);
+    vm.run();
+    // The exception that waited was taken, with all else as it was, but for what was set.
+    assertEquals([vm.registers.bx, vm.registers.cx], [0x5678, then === 7 ? 7 : 1]);
+    assertEquals(vm.registers.ds.base, 0x1230n);
+  }
 });
 
 Deno.test("what a guest changes by an exit alone is restored behind one, or when the test has changed it", () => {
