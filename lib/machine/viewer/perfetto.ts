@@ -16,7 +16,9 @@ export function perfettoTrace({ title, test, exits }: TraceReport): string {
     args: { name: `CPU ${cpu}` },
   }));
   const latest = new Map<number, number>();
-  const events = exits.flatMap((exit) => {
+  const events = exits.flatMap((exit, index) => {
+    // What the CPUs have done between exits that were left out is not known.
+    if (index > 0 && exit.number > exits[index - 1].number + 1) latest.clear();
     const ts = exit.time * MICROSECONDS;
     const begin = latest.get(exit.cpu);
     latest.set(exit.cpu, ts);

@@ -1,4 +1,4 @@
-import { assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
+import { assert, assertEquals, assertMatch, assertStringIncludes, assertThrows } from "@std/assert";
 import {
   asm,
   AssertionError,
@@ -193,7 +193,7 @@ Deno.test("nothing of a guest or a test ends an element of the page", () => {
 });
 
 Deno.test("a report has so many exits at most, and says how many there were; registers behind a gap are what they were", () => {
-  const { total, exits } = reportIn(reported(() => {
+  const files = reported(() => {
     using vm = boot(
       asm`
       mov ecx, 2200
@@ -210,7 +210,8 @@ Deno.test("a report has so many exits at most, and says how many there were; reg
     );
     vm.ports.on(0x80, { write() {} });
     assertThrows(() => vm.run(), UnhandledExitError);
-  }));
+  });
+  const { total, exits } = reportIn(files);
   assertEquals([total, exits.length], [2_201, 1_201]);
   const [before, behind, next] = exits.slice(199);
   assertEquals([exits[0].number, before.number, behind.number, exits.at(-1)!.number], [
@@ -219,6 +220,15 @@ Deno.test("a report has so many exits at most, and says how many there were; reg
     1_201,
     2_201,
   ]);
+  const { traceEvents } = JSON.parse(
+    [...files].find(([name]) => name.endsWith(".perfetto.json"))![1],
+  );
+  const runs = (traceEvents as TraceEvent[]).filter(({ ph }) => ph === "X");
+  assertEquals(
+    runs.length,
+    exits.length - 2,
+    "nothing is said of what lies between exits that were left out",
+  );
   assertEquals([behind.registers.rbx, behind.registers.rdx], ["0x7", "0x0"]);
   assertEquals("rbx" in next.registers, false);
 });
@@ -264,6 +274,27 @@ Deno.test("a folder that cannot be written is told, and the test's failure is no
   }
 });
 
+/** An event of the Trace Event Format, as far as its kinds are used here. */
+interface TraceEvent {
+  readonly ph: string;
+  readonly name: string;
+  readonly pid: number;
+  readonly tid?: number;
+  readonly ts?: number;
+  readonly dur?: number;
+  readonly s?: string;
+  readonly args: Readonly<Record<string, unknown>>;
+}
+
+/** What Perfetto's importer wants of an event: a name and a process; of those in time a thread, and microseconds. */
+function checkTraceEvent({ ph, name, pid, tid, ts, dur, s, args }: TraceEvent): void {
+  assert(["M", "X", "i"].includes(ph) && name !== "" && Number.isInteger(pid));
+  if (ph === "M") return assertMatch(args.name as string, /./);
+  assert(Number.isInteger(tid) && ts! >= 0);
+  if (ph === "X") assert(dur! >= 0);
+  else assert(["g", "p", "t"].includes(s!));
+}
+
 Deno.test("Perfetto's trace has a track for each CPU, on which the guest runs between its exits", () => {
   const files = reported(() => {
     using vm = boot(
@@ -281,7 +312,8 @@ Deno.test("Perfetto's trace has a track for each CPU, on which the guest runs be
     assertThrows(() => vm.run(), UnhandledExitError);
   });
   const [, text] = [...files].find(([name]) => name.endsWith(".perfetto.json"))!;
-  const { traceEvents } = JSON.parse(text) as { traceEvents: Record<string, unknown>[] };
+  const { traceEvents } = JSON.parse(text) as { traceEvents: TraceEvent[] };
+  for (const event of traceEvents) checkTraceEvent(event);
   const tracks = traceEvents.filter(({ name }) => name === "thread_name");
   assertEquals(tracks.length, 2);
   const of = (tid: number, ph: string) =>
