@@ -333,47 +333,106 @@ const hasChromium = await new Deno.Command(CHROMIUM, {
 }).output()
   .then(({ success }) => success, () => false);
 
+/** The page of a test that fails, as a browser has it once `script` has run behind the page's own. */
+async function browsed(hash: string, script = ""): Promise<string> {
+  const folder = Deno.makeTempDirSync({ prefix: "vmexit-report-" });
+  try {
+    const [[, page]] = [...reported(fails)].filter(([name]) => /^(?!index).*\.html$/.test(name));
+    Deno.writeTextFileSync(
+      `${folder}/page.html`,
+      page.replace("</body>", `<script>{${script}}</script></body>`),
+    );
+    const { stdout } = await new Deno.Command(CHROMIUM, {
+      args: [
+        ...["--headless", "--no-sandbox", "--disable-gpu", `--user-data-dir=${folder}/profile`],
+        ...["--virtual-time-budget=2000", "--dump-dom", `file://${folder}/page.html${hash}`],
+      ],
+      stderr: "null",
+    }).output();
+    return new TextDecoder().decode(stdout);
+  } finally {
+    Deno.removeSync(folder, { recursive: true });
+  }
+}
+
 Deno.test({
-  name: "a browser shows the exit that a link names, and finds others (needs chromium)",
+  name: "a browser shows the exit that a link names (needs chromium)",
   ignore: !hasChromium,
   fn: async () => {
-    const folder = Deno.makeTempDirSync({ prefix: "vmexit-report-" });
-    try {
-      for (const [name, text] of reported(fails)) Deno.writeTextFileSync(`${folder}/${name}`, text);
-      const page = [...Deno.readDirSync(folder)].find(({ name }) =>
-        /^(?!index).*\.html$/.test(name)
-      )!.name;
-      const { stdout } = await new Deno.Command(CHROMIUM, {
-        args: [
-          ...[
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            `--user-data-dir=${folder}/profile`,
-            "--virtual-time-budget=2000",
-          ],
-          ...["--dump-dom", `file://${folder}/${page}#exit=2`],
-        ],
-        stderr: "null",
-      }).output();
-      const dom = new TextDecoder().decode(stdout);
-      assertMatch(
-        dom,
-        /<li[^>]*aria-selected="true"[^>]*><span[^>]*>2<\/span> MMIO write 0xd0000000 4 bytes 0x5/,
-      );
-      assertEquals(dom.match(/<li /g)?.length, 4);
-      assertMatch(dom, /<main id="detail"><h1>2 {2}MMIO write 0xd0000000 4 bytes 0x5<\/h1>/);
-      assertMatch(
-        dom,
-        /<td>0xb8000<\/td><td class="faint">00 00<\/td><td class="changed">41 07<\/td>/,
-      );
-      assertMatch(dom, /<span class="here">[^<]*mov dword \[0xd0000000\], 5/);
-      assertMatch(dom, /<pre class="screen">A<\/pre>/);
-      assertMatch(dom, /<span id="written">&lt;<\/span>/);
-      assertMatch(dom, /IO in 0x60 byte → 0x7/);
-      assertEquals(dom.match(/<rect /g)?.length, 4);
-    } finally {
-      Deno.removeSync(folder, { recursive: true });
-    }
+    const dom = await browsed("#exit=2");
+    assertMatch(
+      dom,
+      /<li[^>]*aria-selected="true"[^>]*><span[^>]*>2<\/span> MMIO write 0xd0000000 4 bytes 0x5/,
+    );
+    assertEquals(dom.match(/<li /g)?.length, 4);
+    assertMatch(dom, /<main id="detail"><h1>2 {2}MMIO write 0xd0000000 4 bytes 0x5<\/h1>/);
+    assertMatch(
+      dom,
+      /<td>0xb8000<\/td><td class="faint">00 00<\/td><td class="changed">41 07<\/td>/,
+    );
+    assertMatch(dom, /<span class="here">[^<]*mov dword \[0xd0000000\], 5/);
+    assertMatch(dom, /<pre class="screen">A<\/pre>/);
+    assertMatch(dom, /<span id="written">&lt;<\/span>/);
+    assertMatch(dom, /IO in 0x60 byte → 0x7/);
+    assertEquals(dom.match(/<rect /g)?.length, 4);
+  },
+});
+
+Deno.test({
+  name: "the page is used by keys, clicks and a search (needs chromium)",
+  ignore: !hasChromium,
+  fn: async () => {
+    const dom = await browsed(
+      "#exit=2",
+      `
+      const seen = [];
+      const see = (what) => seen.push([what, location.hash, document.querySelector("#detail h1").textContent]);
+      const press = (key) => dispatchEvent(new KeyboardEvent("keydown", { key, cancelable: true }));
+      for (const key of ["j", "ArrowUp", "Home", "k", "End", "j"]) { press(key); see(key); }
+      document.querySelector("#exits li").click();
+      see("click");
+      document.querySelector('#timeline rect[data-index="2"]').dispatchEvent(new MouseEvent("click"));
+      see("timeline");
+      press("/");
+      see(document.activeElement.id);
+      const search = document.getElementById("search");
+      search.value = "0x80 last";
+      search.dispatchEvent(new InputEvent("input"));
+      see(document.getElementById("found").textContent);
+      const theme = () => document.documentElement.dataset.theme;
+      const before = theme();
+      document.getElementById("theme").click();
+      see([before, theme()].sort().join());
+      location.hash = "#exit=1";
+      setTimeout(() => {
+        see("link");
+        const shown = document.createElement("pre");
+        shown.id = "seen";
+        shown.textContent = JSON.stringify(seen);
+        document.body.append(shown);
+      }, 100);
+      `,
+    );
+    const [, text] = /<pre id="seen">(.*?)<\/pre>/.exec(dom)!;
+    const [first, second, third, fourth] = [
+      'IO out 0x3f8 byte 0x3c "<"',
+      "MMIO write 0xd0000000 4 bytes 0x5",
+      "IO in 0x60 byte → 0x7",
+      "IO out 0x80 byte 0x7",
+    ].map((words, index) => [`#exit=${index + 1}`, `${index + 1}  ${words}`]);
+    assertEquals(JSON.parse(text.replaceAll("&lt;", "<")), [
+      ["j", ...third],
+      ["ArrowUp", ...second],
+      ["Home", ...first],
+      ["k", ...first],
+      ["End", ...fourth],
+      ["j", ...fourth],
+      ["click", ...first],
+      ["timeline", ...third],
+      ["search", ...third],
+      ["1 of 4", ...fourth],
+      ["dark,light", ...fourth],
+      ["link", ...first],
+    ]);
   },
 });
