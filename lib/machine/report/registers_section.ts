@@ -15,8 +15,13 @@ const REGISTER_COLUMNS = 76;
 /**
  * Whether the registers say nothing of the guest: at a triple fault KVM resets the CPU of an AMD processor.
  */
-export function isReset({ lastExit, registers }: StoppedCpu): boolean {
-  return lastExit?.reason === "SHUTDOWN" && registers.cs.selector === RESET_VECTOR.selector &&
+export function isReset(cpu: StoppedCpu): boolean {
+  return cpu.lastExit?.reason === "SHUTDOWN" && isAtResetVector(cpu);
+}
+
+/** Whether a CPU stands where it begins after RESET#. */
+export function isAtResetVector({ registers }: StoppedCpu): boolean {
+  return registers.cs.selector === RESET_VECTOR.selector &&
     registers.rip === BigInt(RESET_VECTOR.ip);
 }
 

@@ -9,6 +9,7 @@ import { codeLocation } from "../registers/code_location.ts";
 import { exitText } from "../report/exit_text.ts";
 import { CodeView, exitingInstruction } from "../report/guest_code.ts";
 import { symbolName } from "../report/place_names.ts";
+import { isAtResetVector } from "../report/registers_section.ts";
 import type { StoppedCpu } from "../report/stopped_cpu.ts";
 
 /** How many exits a report has at most: the first ones, and, from there on, the last. */
@@ -22,6 +23,9 @@ const MOST_PAGES = 1_024;
 const MOST_CHANGED = 256;
 const STACK_BYTES = 64;
 const INSTRUCTIONS = 4;
+
+/** What is said of registers that are those of a reset. */
+const RESET = "KVM has reset the CPU";
 
 /** Registers as they are shown, in this order. */
 const REGISTERS = [
@@ -129,6 +133,7 @@ export class ExitTrace {
       text: exitText(exit),
       time: now - (this.#begin ??= now),
       ...this.#state(cpu),
+      note: exit.reason === "SHUTDOWN" && isAtResetVector(cpu) ? RESET : undefined,
       memory,
       memoryNote,
       serial: cpu.hasSerial ? cpu.serial.text.length : 0,
@@ -158,14 +163,16 @@ export class ExitTrace {
   }
 
   /**
-   * Shows at the latest exit, where it is a triple fault, the CPU before the instruction that failed: KVM has reset it.
+   * Shows at the latest exit, where it is a triple fault at which KVM has reset the CPU, the CPU before the instruction that
+   * failed.
    *
    * @param find Finds that CPU.
    */
   showCause(find: () => StoppedCpu | undefined): void {
     const traced = this.#latest;
-    const cpu = traced?.reason === "SHUTDOWN" && traced.note === undefined ? find() : undefined;
-    if (traced === undefined || cpu === undefined) return;
+    if (traced?.note !== RESET) return;
+    const cpu = find();
+    if (cpu === undefined) return;
     this.#registers[traced.cpu] = new Map(
       this.exits.filter((exit) => exit.cpu === traced.cpu && exit !== traced)
         .flatMap(({ registers }) => Object.entries(registers)),
