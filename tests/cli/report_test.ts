@@ -95,3 +95,26 @@ Deno.test("with --report-all tests that pass have one, too", () =>
     assertEquals(tests.length, 6);
     assertEquals(tests[0], ["one that passes", undefined]);
   }));
+
+Deno.test("a folder for reports that cannot be made is told before any test runs", () =>
+  withProject(PROJECT, async (folder) => {
+    Deno.writeTextFileSync(`${folder}/p/file`, "");
+    const { code, stdout, stderr } = await start(folder, "test", "--report=file/out").output();
+    assertEquals(code, 2);
+    assertMatch(stdout + stderr, /Cannot write reports to file\/out: Not a directory/);
+    assertEquals(stdout.includes("running"), false);
+  }));
+
+Deno.test("what is no list of reports is passed over", () =>
+  withProject(PROJECT, async (folder) => {
+    Deno.mkdirSync(`${folder}/p/out`);
+    Deno.writeTextFileSync(`${folder}/p/out/mine.html`, "mine");
+    Deno.writeTextFileSync(
+      `${folder}/p/out/reports.js`,
+      'add({"name":"../p/first_test"});\nadd({"na\nadd(7);\nadd({"name":"gone","title":"first_test.ts:13"});\n',
+    );
+    await start(folder, "test", "--no-check", "--report=out").output();
+    assertEquals(listed(`${folder}/p/out`).length, 3);
+    assertEquals(Deno.readTextFileSync(`${folder}/p/out/mine.html`), "mine");
+    assertEquals(Deno.statSync(`${folder}/p/first_test.ts`).isFile, true);
+  }));

@@ -118,12 +118,13 @@ function firstForgiven(run: RepeatedRun, moments: readonly Moment[]): number | u
   return index < 0 ? undefined : index;
 }
 
-/** Whether the processor executes an instruction: without an IDT any exception is a triple fault. */
+/** Whether the processor executes an instruction that is still there: without an IDT any exception is a triple fault. */
 function completes(run: RepeatedRun, moment: Moment): boolean {
   const { cpu, vcpu } = run;
   run.complete();
   cpu.mpState = "RUNNABLE";
   putBack(cpu, moment);
+  if (momentOf(cpu).bytes.join() !== moment.bytes.join()) return false;
   cpu.registers.idt.limit = 0;
   cpu.registers.rflags.if = false;
   cpu.store.flush();
