@@ -420,7 +420,11 @@ export class Machine extends MachineCpu implements Disposable {
     fromCaller(this.serveGdb, () => {
       this.checkUsable("serve gdb");
       this.#board.checkStopped("serve gdb");
-      serveGdb(this, (isAsked) => this.#board.kick.when(isAsked), options);
+      serveGdb({
+        machine: this,
+        history: historyOf(this.#board),
+        interruptWhen: (isAsked) => this.#board.kick.when(isAsked),
+      }, options);
     });
   }
 

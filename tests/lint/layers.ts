@@ -125,7 +125,7 @@ export const rooms: Readonly<Record<string, Readonly<Record<string, readonly str
     run: ["registers", "host", "exits", "interrupts", "faults", "buses", "report"],
     coverage: ["registers", "host", "memory", "run"],
     viewer: ["registers", "host", "memory", "report", "run"],
-    gdb: ["registers", "host", "exits", "memory", "report", "run"],
+    gdb: ["registers", "host", "exits", "memory", "report", "run", "postmortem"],
     "cpu.ts": [
       "registers",
       "cpuid",

@@ -4,10 +4,14 @@ import { emulatorLacks } from "../host/emulated_machine.ts";
 import { linearInstructionPointer } from "../registers/code_location.ts";
 import type { Breakpoint } from "../run/guest_debug.ts";
 import { GuestFaultError, isOfGuest, isRefusal } from "../run/run_errors.ts";
+import type { StoppedCpu } from "../report/stopped_cpu.ts";
+import type { History, Position } from "../postmortem/history.ts";
 import type { DebuggedCpu, DebuggedMachine, InterruptWhen } from "./debugged_machine.ts";
+import { Past, type PastEnd } from "./past.ts";
+import { contentAt, isOfCode, POINT, type Point } from "./point.ts";
 
 /** Signals by gdb's numbers (`include/gdb/signals.def`). */
-export const SIGNAL = { INT: 2, ILL: 4, TRAP: 5, FPE: 8, SEGV: 11 } as const;
+export const SIGNAL = { NONE: 0, INT: 2, ILL: 4, TRAP: 5, FPE: 8, SEGV: 11 } as const;
 
 /** Exceptions that have another signal than SIGSEGV, as Linux has it. */
 const SIGNAL_OF_VECTOR: Readonly<Record<number, number>> = {
@@ -25,17 +29,6 @@ const NO_LIMIT = 2 ** 31;
 /** How many instructions are stepped before it is looked whether gdb interrupts. */
 const STEPS_PER_LOOK = 64;
 
-/** What stops the guest: gdb's kinds of breakpoints and watchpoints, by the numbers of its packets `Z`. */
-export const POINT = { SOFTWARE: 0, HARDWARE: 1, WRITE: 2, READ: 3, ACCESS: 4 } as const;
-
-/** One of them. */
-export interface Point {
-  readonly kind: number;
-  readonly address: bigint;
-  /** Of a watchpoint: how many bytes. */
-  readonly size: number;
-}
-
 /** Why the guest stands still. */
 export interface Stop {
   /** By gdb's number. */
@@ -44,6 +37,8 @@ export interface Stop {
   readonly cpu: number;
   /** The point that it came to. */
   readonly point?: Point;
+  /** That there is no more of the guest's past, in either direction. */
+  readonly replay?: "begin" | "end";
   /** What gdb's user is told beside. */
   readonly text?: string;
 }
@@ -51,8 +46,9 @@ export interface Stop {
 const WATCH_SIZES: readonly number[] = [1, 2, 4, 8];
 
 /** The guest as gdb runs it. */
-export class Inferior {
+export class Inferior implements Disposable {
   readonly #machine: DebuggedMachine;
+  readonly #past: Past;
   readonly #interruptWhen: InterruptWhen;
   readonly #isInterrupted: () => boolean;
   readonly #points: Point[] = [];
@@ -60,12 +56,25 @@ export class Inferior {
   /** @param isInterrupted Whether gdb wants the guest to stop. */
   constructor(
     machine: DebuggedMachine,
+    history: History,
     interruptWhen: InterruptWhen,
     isInterrupted: () => boolean,
   ) {
     this.#machine = machine;
+    this.#past = new Past(history, isInterrupted);
     this.#interruptWhen = interruptWhen;
     this.#isInterrupted = isInterrupted;
+  }
+
+  /** Where the guest stands in its past; undefined in the present. */
+  get past(): (Position & { readonly cpu: StoppedCpu }) | undefined {
+    const { cpu, where } = this.#past;
+    return cpu && where && { ...where, cpu };
+  }
+
+  /** Leaves the past. */
+  [Symbol.dispose](): void {
+    this.#past[Symbol.dispose]();
   }
 
   /** Sets a point from the next run on. False where this host cannot. */
@@ -89,6 +98,7 @@ export class Inferior {
 
   /** Runs the guest until something stops it. */
   continue(): Stop {
+    if (this.past !== undefined) return this.#travel(() => this.#past.forward(this.#points));
     const watched = this.#points.filter(({ kind }) => kind >= POINT.WRITE);
     if (watched.length > 0 && emulatorLacks("breakpoints")) return this.#stepUntilWritten(watched);
     using set = new DisposableStack();
@@ -106,36 +116,54 @@ export class Inferior {
 
   /** Executes one instruction of a CPU. */
   step(cpu: number): Stop {
+    if (this.past !== undefined) return this.#travel(() => this.#past.forward(undefined), true);
     return this.#attempt(() => ({
       ...this.#stopOf(this.#machine.cpus[cpu].step({ timeout: NO_LIMIT })),
       cpu,
     }));
   }
 
+  /** Goes back to the last point. */
+  continueBack(): Stop {
+    return this.#travel(() => this.#past.back(this.#points));
+  }
+
+  /** Goes back by one instruction. */
+  stepBack(): Stop {
+    return this.#travel(() => this.#past.stepBack());
+  }
+
+  /** @param isStep It steps: gdb hangs where a step that it makes itself, off a breakpoint, ends with the past. */
+  #travel(way: () => PastEnd, isStep = false): Stop {
+    const cpu = this.#machine.exitingCpu.number;
+    try {
+      const end = way();
+      if (end === "interrupted") return { signal: SIGNAL.INT, cpu };
+      if (end === "begin") return { signal: SIGNAL.TRAP, cpu, replay: "begin" };
+      if (end === "present" && !isStep) return { signal: SIGNAL.TRAP, cpu, replay: "end" };
+      return { signal: SIGNAL.TRAP, cpu, point: typeof end === "string" ? undefined : end };
+    } catch (error) {
+      if (!(error instanceof TypeError || error instanceof RangeError)) throw error;
+      return { signal: SIGNAL.NONE, cpu, text: error.message };
+    }
+  }
+
   /** Where nothing but steps can tell that memory was written. */
   #stepUntilWritten(watched: readonly Point[]): Stop {
     const { number } = this.#machine.exitingCpu;
-    const contents = watched.map((point) => this.#content(point));
+    const [cpu] = this.#machine.cpus;
+    const contents = watched.map((point) => contentAt(cpu, point));
     for (let steps = 1;; steps++) {
       const stop = this.step(number);
       if (stop.signal !== SIGNAL.TRAP || stop.text !== undefined) return stop;
-      const written = watched.find((point, index) => this.#content(point) !== contents[index]);
+      const written = watched.find((point, index) => contentAt(cpu, point) !== contents[index]);
       if (written !== undefined) return { ...stop, point: written };
       const pc = linearInstructionPointer(this.#machine.cpus[number].registers);
-      const point = this.#points.find(({ kind, address }) => kind < POINT.WRITE && address === pc);
+      const point = this.#points.find((point) => isOfCode(point) && point.address === pc);
       if (point !== undefined) return { ...stop, point };
       if (steps % STEPS_PER_LOOK === 0 && this.#isInterrupted()) {
         return { signal: SIGNAL.INT, cpu: number };
       }
-    }
-  }
-
-  #content({ address, size }: Point): string {
-    try {
-      return this.#machine.cpus[0].linear.read(address, size).join();
-    } catch (error) {
-      if (error instanceof RangeError) return "";
-      throw error;
     }
   }
 
@@ -178,8 +206,9 @@ export class Inferior {
   }
 }
 
-function breakpoint({ debug }: DebuggedCpu, { kind, address, size }: Point): Breakpoint {
-  if (kind < POINT.WRITE) return debug.breakAt(address);
+function breakpoint({ debug }: DebuggedCpu, point: Point): Breakpoint {
+  const { kind, address, size } = point;
+  if (isOfCode(point)) return debug.breakAt(address);
   return debug.watch(address, {
     size: size as 1 | 2 | 4 | 8,
     on: kind === POINT.WRITE ? "write" : "access",

@@ -1,8 +1,10 @@
 import { hex } from "../../x86/hex.ts";
 import { describeWalk } from "../../x86/paging/page_walk.ts";
 import { exitRows, exitRuns } from "../report/exit_text.ts";
+import type { Position } from "../postmortem/history.ts";
+import type { StoppedCpu } from "../report/stopped_cpu.ts";
 import { statePage } from "../report/state_page.ts";
-import type { DebuggedCpu, DebuggedMachine } from "./debugged_machine.ts";
+import type { DebuggedMachine } from "./debugged_machine.ts";
 
 /** How many exits are shown where nobody says how many. */
 const EXITS_SHOWN = 16;
@@ -17,7 +19,9 @@ interface Command {
 export interface MonitorContext {
   readonly machine: DebuggedMachine;
   /** The CPU that gdb's user looks at. */
-  readonly cpu: DebuggedCpu;
+  readonly cpu: StoppedCpu;
+  /** Where the guest stands in its past; undefined in the present. */
+  readonly past: Position | undefined;
   /** What the test has failed with, where gdb is wanted for that. */
   readonly failure: string | undefined;
 }
@@ -41,12 +45,24 @@ const COMMANDS: Readonly<Record<string, Command>> = {
     what: "all registers, segments with their descriptors",
     run: ({ cpu }) => cpu.registers.dump(),
   },
+  when: {
+    what: "whether the guest stands in the present, or where in its past",
+    run: ({ past, machine }) =>
+      past === undefined
+        ? `the present: behind exit ${machine.exitingCpu.log.total}`
+        : `the past: ${past.steps} instruction${
+          past.steps === 1 ? "" : "s"
+        } behind exit ${past.exit} of ${machine.exitingCpu.log.total}`,
+  },
   exits: { arguments: "[COUNT]", what: `the last exits (${EXITS_SHOWN})`, run: exits },
   walk: { arguments: "ADDRESS", what: "the page tables' entries for a linear address", run: walk },
   answer: {
     arguments: "VALUE",
     what: "answers the read that nothing answers, so that the guest can go on",
-    run({ machine, given }) {
+    run({ machine, past, given }) {
+      if (past !== undefined) {
+        throw new TypeError("Cannot answer what has been: continue to the present first");
+      }
       machine.answer(number(given[0]));
       return `answered with ${hex(number(given[0]))}`;
     },
@@ -75,8 +91,9 @@ function help(): string {
   return rows.map(({ usage, what }) => `${usage.padEnd(width)}  ${what}`).join("\n");
 }
 
-function exits({ machine, cpu, given: [count] }: Context): string {
-  const shown = exitRuns(cpu.log.records()).slice(
+function exits({ machine, past, given: [count] }: Context): string {
+  const records = machine.exitingCpu.log.records();
+  const shown = exitRuns(records.filter(({ number }) => number <= (past?.exit ?? number))).slice(
     -(count === undefined ? EXITS_SHOWN : Number(number(count))),
   );
   if (shown.length === 0) return "no exits yet";

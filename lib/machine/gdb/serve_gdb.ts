@@ -1,8 +1,7 @@
 import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
 import { Listener } from "../../ffi/socket.ts";
 import { checkTimeout } from "../run/time_limit.ts";
-import type { DebuggedMachine, InterruptWhen } from "./debugged_machine.ts";
-import { GdbSession } from "./session.ts";
+import { GdbSession, type GdbTarget } from "./session.ts";
 
 /** How a machine waits for gdb. */
 export interface GdbOptions {
@@ -34,8 +33,7 @@ const DEFAULT_TIMEOUT_MILLISECONDS = 300_000;
  * @throws {SystemError} When the port is taken.
  */
 export function serveGdb(
-  machine: DebuggedMachine,
-  interruptWhen: InterruptWhen,
+  { machine, history, interruptWhen }: GdbTarget,
   options: GdbOptions = {},
 ): void {
   checkOptions("serve gdb", options, OPTIONS);
@@ -50,5 +48,6 @@ export function serveGdb(
         `"target remote :${listener.port}", or give it longer with the option timeout.`,
     );
   }
-  new GdbSession({ connection, machine, interruptWhen, failure }).run();
+  using session = new GdbSession({ connection, machine, history, interruptWhen, failure });
+  session.run();
 }

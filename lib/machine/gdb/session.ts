@@ -2,14 +2,24 @@ import type { Connection } from "../../ffi/socket.ts";
 import { addressAfter } from "../memory/address_space.ts";
 import { codeBits } from "../registers/code_location.ts";
 import { bytesOfInteger, integerOf } from "../registers/vector_register.ts";
-import type { DebuggedCpu, DebuggedMachine, InterruptWhen } from "./debugged_machine.ts";
-import { Inferior, POINT, type Point, SIGNAL, type Stop } from "./inferior.ts";
+import type { History } from "../postmortem/history.ts";
+import type { StoppedCpu } from "../report/stopped_cpu.ts";
+import type { DebuggedMachine, InterruptWhen } from "./debugged_machine.ts";
+import { Inferior, SIGNAL, type Stop } from "./inferior.ts";
 import { monitor } from "./monitor.ts";
+import { POINT, type Point } from "./point.ts";
 import { packet, PACKET_SIZE, PacketReader } from "./packets.ts";
 import { type GdbRegister, type Target, targetOf } from "./target.ts";
 
 /** Errors by the numbers of errno, as gdb's own stub has them. */
-const ERROR = { INVALID: "E16", FAULT: "E0e" } as const;
+const ERROR = {
+  INVALID: "E16",
+  FAULT: "E0e",
+  PAST: "E.What has been cannot be changed: continue to the present first",
+} as const;
+
+/** Packets that set registers and memory. */
+const WRITES = /^[GPMX]/;
 const OK = "OK";
 
 /** What gdb takes for a packet that is not known here. */
@@ -25,22 +35,29 @@ const FIRST_THREAD = 1;
 const FEATURES = [
   `PacketSize=${PACKET_SIZE.toString(16)}`,
   ...["QStartNoAckMode+", "qXfer:features:read+", "vContSupported+", "swbreak+", "hwbreak+"],
+  ...["ReverseStep+", "ReverseContinue+"],
 ];
 
 /** How a conversation went on behind a packet. */
 type Outcome = { readonly reply: string } | { readonly ends: true; readonly reply?: string };
 
-/** What a conversation is about. */
-export interface GdbSessionInit {
-  readonly connection: Connection;
+/** The guest that gdb runs. */
+export interface GdbTarget {
   readonly machine: DebuggedMachine;
+  /** What has been of it. */
+  readonly history: History;
   readonly interruptWhen: InterruptWhen;
+}
+
+/** What a conversation is about. */
+export interface GdbSessionInit extends GdbTarget {
+  readonly connection: Connection;
   /** Why there is one. */
   readonly failure: string | undefined;
 }
 
 /** The conversation with a gdb that is attached (the manual of gdb, "Remote Protocol"). */
-export class GdbSession {
+export class GdbSession implements Disposable {
   readonly #connection: Connection;
   readonly #machine: DebuggedMachine;
   readonly #failure: string | undefined;
@@ -55,14 +72,14 @@ export class GdbSession {
   #target: Target;
   #stop: Stop;
   /** The CPU whose registers gdb asks for. */
-  #shown: DebuggedCpu;
+  #shown: StoppedCpu;
 
   /** One with a machine that stands still. */
-  constructor({ connection, machine, interruptWhen, failure }: GdbSessionInit) {
+  constructor({ connection, machine, history, interruptWhen, failure }: GdbSessionInit) {
     this.#connection = connection;
     this.#machine = machine;
     this.#failure = failure;
-    this.#inferior = new Inferior(machine, interruptWhen, () => this.#hasInterrupt());
+    this.#inferior = new Inferior(machine, history, interruptWhen, () => this.#hasInterrupt());
     this.#shown = machine.cpus[machine.exitingCpu.number];
     this.#target = targetOf(codeBits(this.#shown.registers));
     this.#stop = { signal: SIGNAL.TRAP, cpu: this.#shown.number };
@@ -78,6 +95,11 @@ export class GdbSession {
       if ("ends" in outcome) return;
       if (content === "QStartNoAckMode") this.#acknowledges = false;
     }
+  }
+
+  /** Leaves the guest in the present. */
+  [Symbol.dispose](): void {
+    this.#inferior[Symbol.dispose]();
   }
 
   /** The next packet; undefined where gdb is gone. */
@@ -130,6 +152,7 @@ export class GdbSession {
   #answer(content: string): Outcome {
     const [command] = content;
     const rest = content.slice(1);
+    if (WRITES.test(command) && this.#inferior.past !== undefined) return { reply: ERROR.PAST };
     switch (command) {
       case "?":
         return this.#stopReply(this.#stop);
@@ -149,6 +172,8 @@ export class GdbSession {
       case "c":
       case "s":
         return this.#resume(command, this.#stop.cpu);
+      case "b":
+        return this.#reverse(rest);
       case "H":
         return { reply: this.#setThread(rest) };
       case "T":
@@ -186,18 +211,31 @@ export class GdbSession {
   }
 
   #resume(how: string, cpu: number): Outcome {
+    return this.#go(() => how === "s" ? this.#inferior.step(cpu) : this.#inferior.continue());
+  }
+
+  #reverse(how: string): Outcome {
+    if (how !== "s" && how !== "c") return { reply: UNKNOWN };
+    return this.#go(() => how === "s" ? this.#inferior.stepBack() : this.#inferior.continueBack());
+  }
+
+  #go(body: () => Stop): Outcome {
     this.#isInterrupted = false;
-    this.#stop = how === "s" ? this.#inferior.step(cpu) : this.#inferior.continue();
-    this.#shown = this.#machine.cpus[this.#stop.cpu];
+    this.#stop = body();
+    this.#shown = this.#stopped;
     return this.#stopReply(this.#stop);
   }
 
-  #stopReply({ signal, cpu, point, text }: Stop): Outcome {
+  /** The CPU that has stopped. */
+  get #stopped(): StoppedCpu {
+    return this.#inferior.past?.cpu ?? this.#machine.cpus[this.#stop.cpu];
+  }
+
+  #stopReply({ signal, cpu, point, replay, text }: Stop): Outcome {
     if (this.#isGone) return { ends: true };
     if (text !== undefined) this.#send(`O${toHex(new TextEncoder().encode(`${text}\n`))}`);
-    return {
-      reply: `T${byte(signal)}thread:${(cpu + FIRST_THREAD).toString(16)};${reasonOf(point)}`,
-    };
+    const reason = replay === undefined ? reasonOf(point) : `replaylog:${replay};`;
+    return { reply: `T${byte(signal)}thread:${(cpu + FIRST_THREAD).toString(16)};${reason}` };
   }
 
   #query(rest: string): Outcome {
@@ -222,6 +260,7 @@ export class GdbSession {
         const text = monitor(new TextDecoder().decode(fromHex(given[0] ?? "")), {
           machine: this.#machine,
           cpu: this.#shown,
+          past: this.#inferior.past,
           failure: this.#failure,
         });
         return { reply: toHex(new TextEncoder().encode(`${text}\n`)) };
@@ -259,9 +298,12 @@ export class GdbSession {
   }
 
   /** The CPU of a thread: of 0 and -1, any and all, the one that has stopped. */
-  #cpuOf(thread: string): DebuggedCpu | undefined {
+  #cpuOf(thread: string): StoppedCpu | undefined {
     const number = parseInt(thread, 16);
-    if (number === 0 || number === -1) return this.#machine.cpus[this.#stop.cpu];
+    const { past } = this.#inferior;
+    if (number === 0 || number === -1 || number === FIRST_THREAD && past !== undefined) {
+      return this.#stopped;
+    }
     return number > 0 && number <= this.#machine.cpus.length
       ? this.#machine.cpus[number - FIRST_THREAD]
       : undefined;

@@ -138,26 +138,74 @@ export class History {
     return this.before(this.present);
   }
 
-  /** Where the machine stands: behind its latest exit. */
+  /** Where the run began. */
+  get begin(): Position {
+    return { exit: this.#exits.first, steps: 0 };
+  }
+
+  /**
+   * Where the machine stands: behind its latest exit.
+   *
+   * @throws {TypeError} When a signal has stopped it between two exits.
+   */
   get present(): Position {
-    return { exit: this.#exits.last, steps: 0 };
+    const { last } = this.#exits;
+    const input = this.#what.original.inputs.inputs.at(-1);
+    if (input?.kind === "asked" && input.exit === last - 1 && input.isLate) {
+      throw new TypeError(
+        `Cannot look back from where the guest was interrupted: nobody knows at which instruction behind exit ${
+          last - 1
+        } that was`,
+      );
+    }
+    return { exit: last, steps: 0 };
   }
 
   /** The machine an instruction before a position. */
   before(position: Position): PastMachine {
-    const before = this.lastBefore(position, () => (where) => where);
+    const before = this.stepBefore(position);
     if (before === undefined) throw new RangeError("Cannot step back: the run began there");
-    return this.reach(before);
+    return new PastMachine(this, this.reach(before), before.steps);
   }
 
-  /** The machine at a position. */
-  reach({ exit, steps }: Position): PastMachine {
+  /** The position an instruction before another; undefined where the run began. */
+  stepBefore({ exit, steps }: Position): Position | undefined {
+    if (steps > 0) return { exit, steps: steps - 1 };
+    return this.lastBefore({ exit, steps }, () => (where, isEnd) => isEnd ? undefined : where);
+  }
+
+  /** A run that stands at a position. */
+  reach(position: Position): RepeatedRun {
     return this.#repeating("step back", (run) => {
-      run.runTo(exit);
+      run.runTo(position.exit);
       run.complete();
-      this.#walk(run, { exit, steps }, () => {});
-      return new PastMachine(this, run, steps);
+      this.#walk(run, position, () => false);
+      run.rest();
+      return run;
     });
+  }
+
+  /**
+   * Goes on from the position at which a run stands.
+   *
+   * @param isEnough Asked at each position behind it, before the present.
+   * @returns Where that was enough; undefined in the present.
+   */
+  goOn(
+    run: RepeatedRun,
+    from: Position,
+    isEnough: (where: Position) => boolean,
+  ): Position | undefined {
+    run.resume(LONGEST_MILLISECONDS);
+    let end: Position | undefined;
+    this.#repeating("go on", () =>
+      this.#walk(run, this.present, (where) => {
+        if (!isBefore(from, where) || !isEnough(where)) return false;
+        end = where;
+        return true;
+      }, from), run);
+    run.rest();
+    return end;
   }
 
   /**
@@ -169,7 +217,7 @@ export class History {
    */
   lastBefore(
     position: Position,
-    wants: (cpu: Cpu) => (where: Position) => Position | undefined,
+    wants: (cpu: Cpu) => (where: Position, isEnd: boolean) => Position | undefined,
   ): Position | undefined {
     const { first } = this.#exits;
     let to = position;
@@ -182,27 +230,33 @@ export class History {
         const ask = wants(run.cpu);
         run.runTo(from);
         run.complete();
-        this.#walk(run, to, (where) => last = ask(where) ?? last);
-        const atEnd = ask(to);
-        return atEnd !== undefined && isBefore(atEnd, to) ? atEnd : last;
+        this.#walk(run, to, (where) => {
+          last = ask(where, false) ?? last;
+          return false;
+        });
+        return ask(to, true) ?? last;
       }, run);
       if (last !== undefined) return last;
       to = { exit: from, steps: 0 };
     }
   }
 
-  /** Executes the guest's instructions from behind an exit up to a position: each is told before. */
-  #walk(run: RepeatedRun, to: Position, each: (where: Position) => void): void {
-    let { exit } = run;
-    let steps = 0;
-    const isThere = this.#step(run, to.steps === 0 ? to.exit : to.exit + 1, () => {
+  /** Executes the guest's instructions up to a position, or until something before one of them is enough. */
+  #walk(
+    run: RepeatedRun,
+    to: Position,
+    isEnough: (where: Position) => boolean,
+    from: Position = { exit: run.exit, steps: 0 },
+  ): void {
+    let { exit, steps } = from;
+    const hasArrived = this.#step(run, to.steps === 0 ? to.exit : to.exit + 1, () => {
       if (run.exit !== exit) steps = 0;
       exit = run.exit;
-      const where = { exit, steps: steps++ };
-      if (!isBefore(where, to)) throw new Arrived();
-      each(where);
+      const where = { exit, steps };
+      if (!isBefore(where, to) || isEnough(where)) throw new Arrived();
+      steps++;
     });
-    if (to.steps > 0 && !isThere) throw new RepeatError("it has made another number of steps");
+    if (to.steps > 0 && !hasArrived) throw new RepeatError("it has made another number of steps");
   }
 
   /** See {@linkcode Machine.lastWriter}. */

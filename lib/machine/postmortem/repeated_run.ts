@@ -230,6 +230,11 @@ export class RepeatedRun implements Disposable {
     this.#limit.stop();
   }
 
+  /** Starts it again. */
+  resume(milliseconds: number): void {
+    this.#limit.start(new RunTime(milliseconds));
+  }
+
   /** Ends the machine. */
   [Symbol.dispose](): void {
     this.rest();

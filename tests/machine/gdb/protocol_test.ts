@@ -14,6 +14,7 @@ import { openHandles } from "@vmexit/vmexit/kvm";
 import { GDB_VARIABLE } from "../../../lib/machine/gdb/debug_failures.ts";
 import { framed, saying, type Step, talk } from "./talk.ts";
 
+const STEPS = { singleStep: true } as const;
 const ALL_REGISTERS = /\$([0-9a-f]{300,})#/;
 
 const served = (vm: Machine, steps: readonly Step[]) =>
@@ -241,5 +242,89 @@ Deno.test(
       0x5678n,
     ]);
     assertEquals(vm.registers.efer.lma, true);
+  },
+);
+
+/** Packets of bytes that gdb heard, without their frames. */
+const packetsIn = (heard: string) =>
+  [...heard.matchAll(/\$([^#]*)#/g)].map(([, content]) => content);
+
+const COUNTS = asm`
+    mov cx, 2000
+  again:
+    inc word [0x900]
+    loop again
+    mov bx, 7
+    hlt
+`;
+
+Deno.test(
+  requires(STEPS, "in the past nothing is written, and nonsense is passed over"),
+  async () => {
+    using vm = boot(asm`
+    mov ax, 1
+    mov ax, 2
+    hlt
+  `);
+    vm.run();
+    const heard = packetsIn(
+      await served(
+        vm,
+        saying(
+          ...["b", "bz", "bsc", "bs", "bs", "P0=01000000", "G00", "M900,1:01", "X900,1:a"],
+          ...["Z0,900,1", "p0", "?", "T1", "Hg1", "vCont;s:1", "vCont;s:9", "p0", "bc", "bs", "D"],
+        ),
+      ),
+    );
+    const past = "E.What has been cannot be changed: continue to the present first";
+    const stopped = "T05thread:1;";
+    assertEquals(heard, [
+      ...["", "", "", stopped, stopped, past, past, past, past],
+      ...["OK", "01000000", stopped, "OK", "OK", stopped, "E16", "02000000"],
+      ...["T05thread:1;replaylog:begin;", "T05thread:1;replaylog:begin;", "OK"],
+    ]);
+    // Whoever lets go in the past leaves the guest in the present.
+    assertEquals([vm.registers.ax, vm.lastExit?.reason], [2, "HLT"]);
+  },
+);
+
+Deno.test(
+  requires(STEPS, "Ctrl-C ends a way back, and gdb that is gone in the middle of one does"),
+  async () => {
+    const before = openHandles();
+    {
+      using vm = boot(COUNTS);
+      vm.run();
+      const heard = await served(vm, [
+        { send: framed("bc") },
+        { send: "\x03", until: "T02.*#", idle: 50 },
+        ...saying("p3", "D"),
+      ]);
+      assertEquals(packetsIn(heard), ["T02thread:1;", "07000000", "OK"]);
+      await served(vm, [{ send: framed("bc"), idle: 10 }, { send: "", idle: 50 }]);
+      assertEquals([vm.registers.bx, vm.lastExit?.reason], [7, "HLT"]);
+    }
+    assertEquals(openHandles(), before);
+  },
+);
+
+Deno.test(
+  requires(STEPS, "where Ctrl-C stopped a guest that ran free, nobody can go back from"),
+  async () => {
+    using vm = boot(SPINS);
+    const heard = packetsIn(
+      await served(vm, [
+        { send: framed("vCont;c") },
+        { send: "\x03", until: "T02.*#", idle: 50 },
+        ...saying("bs").map((each) => ({ ...each, until: "T00.*#" })),
+        ...saying("D"),
+      ]),
+    );
+    const [, words, stop] = heard;
+    const text = new TextDecoder().decode(
+      Uint8Array.from(words.slice(1).match(/../g)!, (each) => parseInt(each, 16)),
+    );
+    assertStringIncludes(text, "nobody knows at which instruction behind exit 0 that was");
+    assertEquals(stop, "T00thread:1;");
   },
 );
