@@ -47,6 +47,8 @@ export interface MatcherResult {
   readonly matches: boolean;
   /** Whether it is about what the guest has done: then nothing can be said before it has run. */
   readonly isOfRun?: true;
+  /** Whether it is about what the guest does one after the other: how it came to something else is looked at. */
+  readonly isOfWay?: true;
   /** Why `.not` would hold by something else than what the test names: nothing was there to compare. */
   readonly objection?: string;
   /** What was compared. Called only where the text is needed. */
@@ -74,7 +76,7 @@ export function failurePage(machine: MachineCpu, result: MatcherResult, negated:
     ...shown.flatMap((comparison) => comparisonLines(comparison, width, negated)),
     ...result.details === undefined ? [] : ["", result.details()],
     "",
-    statePage(result.cpu === undefined ? machine : machine.machine.cpus[result.cpu]),
+    statePage(result.cpu === undefined ? machine : machine.machine.cpus[result.cpu], result),
   ].join("\n");
 }
 

@@ -48,6 +48,7 @@ export function matchPortOutput(
     })`,
     matches,
     isOfRun: true,
+    isOfWay: true,
     objection: isSame && !isOfWidth
       ? `the guest has written just that${width}, and ${size} is asked for`
       : undefined,
@@ -92,6 +93,7 @@ export function matchSerial(machine: MachineCpu, expected: string | RegExp): Mat
     call: `toHaveSerial(${typeof expected === "string" ? formatText(expected) : expected})`,
     matches,
     isOfRun: true,
+    isOfWay: true,
     comparisons: () => [{
       what: "serial",
       ...typeof expected === "string"
@@ -126,6 +128,7 @@ export function matchSerialPart(machine: MachineCpu, part: string): MatcherResul
     call: `toHaveSerialContaining(${formatText(part)})`,
     matches,
     isOfRun: true,
+    isOfWay: true,
     comparisons: () => [{
       what: "serial",
       expected: `a text with ${formatText(part)}`,

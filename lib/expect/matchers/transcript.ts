@@ -76,6 +76,7 @@ export function matchTranscript(
             .join(", ")
         } })`,
       matches: received === undefined,
+      isOfWay: true,
       cpu: failed,
       comparisons: () => [{
         what: `exit ${number}${showsCpus ? ` of CPU ${at}` : ""}`,
@@ -123,6 +124,7 @@ export function matchCall(
         formatCount(patterns.length, "pattern")
       }])`,
       matches: received === undefined,
+      isOfWay: true,
       comparisons: () => [{
         what: `exit ${received?.startsWith("nothing") ? log.total + 1 : log.total}`,
         expected: [cursor.expected, cursor.isDone ? "its return" : ""].filter(Boolean)

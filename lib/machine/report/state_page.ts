@@ -30,6 +30,14 @@ const BYTE_DIGITS = 2;
 /** What would move the reader's cursor or colour the terminal, or is no character of an XML report. */
 const CONTROL = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}]/gu;
 
+/** Why a stopped guest is shown. */
+export interface PageReason {
+  /** A time limit has stopped it: it may be in a loop. */
+  readonly isOverTime?: boolean;
+  /** What it has done is another thing than its test expects: its way is looked at, though it stands well. */
+  readonly isOfWay?: boolean;
+}
+
 /**
  * Where a stopped guest is and how it came there, for failure pages: the source around the instruction that
  * caused the latest exit (around the next instruction, where there is no such), the instructions there, the
@@ -38,21 +46,21 @@ const CONTROL = /[\p{Cc}\p{Cf}\p{Co}\p{Cs}]/gu;
  * It is plain text of the characters that every terminal and report can hold. It never throws: what cannot be
  * read is left out, because a page about a failure must not hide it behind another.
  *
- * @param isOverTime Whether a time limit has stopped it: it may be in a loop.
+ * @param why Why it is shown.
  */
-export function statePage(machine: StoppedCpu, isOverTime = false): string {
-  const end = repeatedEnd(machine);
+export function statePage(machine: StoppedCpu, why: PageReason = {}): string {
+  const end = repeatedEnd(machine, why);
   // Of a guest that has shut down, or was not entered, the machine on which it was run once more has the registers.
   const isElsewhere = isShutDown(machine) || isAt(machine, "FAIL_ENTRY");
   const shown = isElsewhere && end !== undefined && "cpu" in end ? end.cpu : machine;
   return [
     () => replayLines(machine),
     () => explanation(machine, shown),
-    () => chain(machine, end),
+    () => chain(machine, end, why),
     () => place(shown, end),
     () => tripleFault(machine, shown),
     () => isShutDown(machine) ? repeatLines(machine, end) : [],
-    () => isOverTime ? loopSection(machine) : [],
+    () => why.isOverTime ? loopSection(machine) : [],
     () => interruptsSection(machine),
     () => registersSection(shown),
     () => cpusSection(machine),
@@ -92,13 +100,19 @@ function mayHaveStrayed(machine: StoppedCpu): boolean {
   return lastExit?.reason !== "HLT" || isOutsideImage(machine);
 }
 
+/** Whether it stands well, but not where its test expects it: an exception that was caught says enough itself. */
+function isOfWay({ isAtExit, log, number }: StoppedCpu, why: PageReason): boolean {
+  return why.isOfWay === true && isAtExit && log.latestOf(number)?.fault === undefined;
+}
+
 /** What a repeated run shows of a guest that has shut down, or that has strayed. */
-function repeatedEnd(machine: StoppedCpu): PostmortemResult | undefined {
+function repeatedEnd(machine: StoppedCpu, why: PageReason): PostmortemResult | undefined {
   const { lastExit, isAtExit } = machine;
-  if (!mayHaveStrayed(machine)) return undefined;
+  if (!mayHaveStrayed(machine) && !isOfWay(machine, why)) return undefined;
   try {
     const isWorth = isAt(machine, "SHUTDOWN", "INTERNAL_ERROR", "FAIL_ENTRY") ||
-      isOutsideImage(machine) || lastExit !== undefined && isAtExit && isWorthARun(machine);
+      isOutsideImage(machine) || isOfWay(machine, why) ||
+      lastExit !== undefined && isAtExit && isWorthARun(machine);
     return isWorth ? postmortemOf(machine) : undefined;
   } catch (error) {
     return { obstacle: error instanceof Error ? error.message.split("\n")[0] : String(error) };
@@ -106,10 +120,15 @@ function repeatedEnd(machine: StoppedCpu): PostmortemResult | undefined {
 }
 
 /** The chain of causes: of a guest that could not go on, or that stands where it should not. */
-function chain(machine: StoppedCpu, end: PostmortemResult | undefined): string[] {
+function chain(
+  machine: StoppedCpu,
+  end: PostmortemResult | undefined,
+  why: PageReason,
+): string[] {
   const found = end !== undefined && "cpu" in end ? end : undefined;
   if (isShutDown(machine) && found !== undefined) return whatHappened(found);
-  const isTold = isReset(machine) || isAt(machine, "FAIL_ENTRY") || !mayHaveStrayed(machine);
+  const isTold = isReset(machine) || isAt(machine, "FAIL_ENTRY") ||
+    !(mayHaveStrayed(machine) || isOfWay(machine, why));
   return isTold ? [] : whatIsOdd(machine, found);
 }
 

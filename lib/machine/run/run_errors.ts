@@ -256,7 +256,7 @@ export class TimeLimitError extends Error {
       }${ofCpu(machine)} after ${machine.log.total} exits.${
         waiting(machine)
       } Give it more with the \`timeout\` option, or on a slow host with ${TIMEOUT_SCALE_VARIABLE}.` +
-        `\n\n${statePage(machine, true)}`,
+        `\n\n${statePage(machine, { isOverTime: true })}`,
     );
     LOGS.set(this, machine.log);
     this.milliseconds = milliseconds;

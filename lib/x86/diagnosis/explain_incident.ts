@@ -7,6 +7,7 @@ import { describeChain, nameOf } from "./describe_delivery.ts";
 import { GuestView } from "./guest_view.ts";
 import { lastMemoryWriter, lastWriter, sinceWhen } from "./history.ts";
 import type { Finding, Incident, NameOfAddress, SeenException } from "./incident.ts";
+import { registerFlow } from "./register_flow.ts";
 import { raisePageFault } from "./memory_rules.ts";
 import { predictException, refusedMsr } from "./predict.ts";
 import { cause, type Raised } from "./raised.ts";
@@ -49,7 +50,9 @@ export function explainIncident(incident: Incident, names: NameOfAddress): Findi
  */
 export function explainStop(stopped: Incident, names: NameOfAddress): Finding[] {
   const findings: Finding[] = [];
-  attempt(findings, () => straying(new GuestView(stopped, names)));
+  const view = new GuestView(stopped, names);
+  attempt(findings, () => straying(view));
+  attempt(findings, () => registerFlow(view));
   return bounded(findings);
 }
 

@@ -44,6 +44,7 @@ export function wandering(view: GuestView): Finding[] {
     ...outsideMemory(view),
     ...oddSegments(view),
     ...overwritten(view),
+    ...enteredHandlers(view),
     ...farJumpInRealMode(view),
     ...selectorInRealMode(view),
     ...zeros === undefined ? [] : [zeros],
@@ -67,6 +68,7 @@ export function straying(view: GuestView): Finding[] {
     ...onTheWay(view),
     ...outsideMemory(view),
     ...codeBase(view),
+    ...enteredHandlers(view),
     ...stray.length > 0 || isLost(view) ? oddSegments(view) : [],
     ...stray,
     ...faultInHandler(view),
@@ -247,6 +249,29 @@ function strayGates(view: GuestView): Finding[] {
       descriptor,
     }));
 }
+
+/** Handlers into which the code before them ran on: their IRET finds no frame. */
+function enteredHandlers(view: GuestView): Finding[] {
+  const { steps, instruction } = view.incident;
+  const way: readonly Place[] = [...steps, instruction];
+  return gates(view).flatMap(({ descriptor, target }) => {
+    const at = way.findLastIndex(({ linear }, index) => index > 0 && linear === target);
+    const before = way[at - 1];
+    if (before === undefined || isElsewhere(before.linear, target)) return [];
+    if (GOES_ELSEWHERE.test(before.text)) return [];
+    return [history(
+      `${
+        view.place(target)
+      }, the handler of vector ${descriptor.index}, was entered without an interrupt: \`${before.text}\` at ${
+        view.place(before.linear)
+      } ran on into it`,
+      before.linear,
+    )];
+  });
+}
+
+/** Behind these comes what they lead to. */
+const GOES_ELSEWHERE = /^(j|call|i?ret|int|loop|sys|hlt)/;
 
 /** A base in the descriptor of 64-bit code, which processors ignore, and emulators need not. */
 function codeBase(view: GuestView): Finding[] {
