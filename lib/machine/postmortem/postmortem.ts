@@ -12,9 +12,9 @@ import { otherWay, type Steps, stepToEnd, SuspectError } from "./step_to_end.ts"
 
 /**
  * How long a run may take each time that it is repeated, and all of them together, in milliseconds: a page is waited for by
- * somebody. They take a tenth of it on a host that has nothing else to do.
+ * somebody. They take tenths of a second on a host that has nothing else to do.
  */
-const LONGEST_MILLISECONDS = { each: 2_500, all: 4_000 } as const;
+const LONGEST_MILLISECONDS = { each: 5_000, all: 10_000 } as const;
 
 /** The most exits behind which a guest is stepped from the start. */
 const MOST_EXITS_STEPPED = 100;
