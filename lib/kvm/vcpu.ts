@@ -101,6 +101,9 @@ export class Vcpu implements Disposable {
   readonly #libc: Libc;
   readonly #fd: KvmFd;
   readonly #mapping: Mapping;
+  /** Its `kvm_run` as words, and its descriptor, for {@linkcode Vcpu.run}; less than 0 once it is disposed. */
+  readonly #words: Uint32Array;
+  #runFd: number;
   /** Keeps the VM's memory from being collected: the kernel writes to it as long as a vCPU can run. */
   readonly memory: ReadonlyMap<number, Pages>;
   /** The id that the VM gave it. */
@@ -163,11 +166,13 @@ export class Vcpu implements Disposable {
     this.#dirtyRingSize = dirtyRingSize;
     this.memory = memory;
     this.#fd = cleanup.use(new KvmFd(libc, fd, `vCPU ${id}`));
+    this.#runFd = fd;
     this.#mapping = cleanup.use(
       new Mapping(libc, fd, mmapSize, `kvm_run of vCPU ${id}`, 0, kvmRun),
     );
     // The kernel reads some of it, and nobody is to see what another has left there.
     if (kvmRun !== undefined) this.#mapping.bytes.fill(0);
+    this.#words = this.#mapping.words;
     this.kvmRun = new KvmRunPage(this.#mapping);
     this.coalescedRing = new CoalescedRing(this.#mapping);
     const target = new IoctlTarget(libc, this.#fd, ask, present, (name) => {
@@ -210,9 +215,11 @@ export class Vcpu implements Disposable {
    *   with it.
    */
   run(): number {
+    // Where it is disposed, this throws: the words are not there any more.
+    const fd = this.#runFd < 0 ? this.#fd.number : this.#runFd;
     // A run that fails must not be mistaken for the exit before it.
-    this.#mapping.words[REASON_WORD] = UNKNOWN;
-    return this.#libc.ioctl(this.#fd.number, KVM_RUN, 0) === 0 ? 0 : this.#runFailed();
+    this.#words[REASON_WORD] = UNKNOWN;
+    return this.#libc.ioctl(fd, KVM_RUN, 0) === 0 ? 0 : this.#runFailed();
   }
 
   /**
@@ -366,11 +373,13 @@ export class Vcpu implements Disposable {
    */
   give(): GivenVcpu {
     const { present } = this.#target;
+    this.#runFd = -1;
     return { fd: this.#fd.give(), id: this.id, kvmRun: this.#mapping.give(), present };
   }
 
   /** Unmaps `kvm_run` and closes the vCPU; a second call does nothing. */
   [Symbol.dispose](): void {
+    this.#runFd = -1;
     this.#mapping[Symbol.dispose]();
     this.#fd[Symbol.dispose]();
   }

@@ -101,7 +101,10 @@ export class Board implements Disposable {
   /** The serial line at COM1, if there is one. */
   readonly serial: Uart | undefined;
   /** Who ends a run from outside. */
-  readonly kick: Kick = new Kick(() => this.#limit.tickAtLeast(KICK_MILLISECONDS));
+  readonly kick: Kick = new Kick(() => {
+    this.#limit.tickAtLeast(KICK_MILLISECONDS);
+    this.#callForAttention();
+  });
   readonly #parts: BoardInit;
   readonly #limit: TimeLimit;
   readonly #timers: Timers | undefined;
@@ -353,6 +356,10 @@ export class Board implements Disposable {
   /** See {@linkcode Injection.init}. */
   askForInit(): void {
     this.#attached.init(true);
+    this.#callForAttention();
+  }
+
+  #callForAttention(): void {
     for (const { vcpu } of this.cpus) vcpu.needsAttention = true;
   }
 
@@ -450,6 +457,7 @@ export class Board implements Disposable {
       coalesced: devices.coalesced,
       timers: this.#timers,
       hasEvent: () => this.#hasEvent,
+      isKickable: () => this.kick.isUsed,
       halt,
       handlers,
       log,

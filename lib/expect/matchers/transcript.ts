@@ -347,11 +347,18 @@ function offer(
   machine: Machine,
 ): Offering {
   const { log, hasBios } = machine;
+  const only = cursors.size === 1 ? cursors.get(0) : undefined;
   const offering: Offering = {
     by: ANSWERED_BY,
     isForeseen: false,
     call: undefined,
-    isPassed: () => offering.isForeseen && !areDone(cursors),
+    isPassed: () => offering.isForeseen && !(only?.isDone ?? areDone(cursors)),
+    takesWrite(port, size, value) {
+      const isTaken = !hasBios &&
+        only?.takes(false, true, port, size, value, 0, log.total + 1) !== undefined;
+      if (isTaken) offering.isForeseen = true;
+      return isTaken;
+    },
     takes(kvmRun, cpu) {
       const cursor = cursors.get(cpu);
       if (cursor === undefined || hasBios) return undefined;

@@ -58,7 +58,10 @@ export interface IoExit extends ExitBase<"IO"> {
   readonly size: number;
   /** How many accesses: more than 1 for a string instruction. */
   readonly count: number;
-  /** Of `"out"`, a copy of the `size * count` bytes; of `"in"`, as many zeros: the answer's room. */
+  /**
+   * Of `"out"`, a copy of the `size * count` bytes, which other exits with the same bytes may share: copy it before you
+   * change it. Of `"in"`, as many zeros: the answer's room.
+   */
   readonly data: Uint8Array;
 }
 
@@ -70,7 +73,10 @@ export interface MmioExit extends ExitBase<"MMIO"> {
   readonly len: number;
   /** Whether the guest writes; a read wants an answer. */
   readonly isWrite: boolean;
-  /** Of a write, a copy of the `len` bytes; of a read, as many zeros: the answer's room. */
+  /**
+   * Of a write, a copy of the `len` bytes, which other exits with the same bytes may share: copy it before you change it.
+   * Of a read, as many zeros: the answer's room.
+   */
   readonly data: Uint8Array;
 }
 

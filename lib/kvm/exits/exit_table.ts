@@ -26,6 +26,14 @@ const IO = {
   dataOffset: kvm_run.offsetOf("io.data_offset"),
 };
 
+const MMIO = {
+  address: kvm_run.offsetOf("mmio.phys_addr"),
+  data: kvm_run.offsetOf("mmio.data"),
+  length: kvm_run.offsetOf("mmio.len"),
+  isWrite: kvm_run.offsetOf("mmio.is_write"),
+};
+const MMIO_SIZE = kvm_run.sizeOf("mmio.data");
+
 /** Where the union of all payloads begins. */
 const PAYLOAD = kvm_run.offsetOf("padding");
 const PAYLOAD_SIZE = kvm_run.sizeOf("padding");
@@ -45,6 +53,9 @@ const PORT_ACCESS: Readonly<Record<number, string>> = { 1: "byte", 2: "word", 4:
 
 /** So many are copied one by one. */
 const FEW_BYTES = 16;
+
+/** How many values a byte has. */
+const BYTE_VALUES = 0x100;
 
 /** The most bytes that one line shows. */
 const MOST_BYTES = 48;
@@ -106,15 +117,14 @@ export const EXITS: { readonly [Reason in ExitReasonName]: ExitKind<Reason> } = 
       const isOut = view.getUint8(IO.direction) === KVM_EXIT_IO.OUT;
       const size = view.getUint8(IO.size);
       const count = view.getUint32(IO.count, true);
-      const offset = view.getUint32(IO.dataOffset, true) +
-        view.getUint32(IO.dataOffset + 4, true) * 2 ** 32;
-      const data = bytesAt(view, offset, size * count);
+      const offset = wordAt(view, IO.dataOffset);
+      const length = size * count;
       return {
         direction: isOut ? "out" : "in",
         port: view.getUint16(IO.port, true),
         size,
         count,
-        data: isOut ? data : data.fill(0),
+        data: isOut ? writtenBytes(view, offset, length) : bytesAt(view, offset, length).fill(0),
       };
     },
     details({ direction, port, size, count, data }) {
@@ -154,10 +164,15 @@ export const EXITS: { readonly [Reason in ExitReasonName]: ExitKind<Reason> } = 
   HLT: { ...plain, endsRun: true },
   MMIO: {
     decode(view) {
-      const { phys_addr, len, is_write, data } = run_exits.mmio.read(view, PAYLOAD);
-      const isWrite = is_write !== 0;
-      const bytes = data.slice(0, len);
-      return { gpa: Number(phys_addr), len, isWrite, data: isWrite ? bytes : bytes.fill(0) };
+      const isWrite = view.getUint8(MMIO.isWrite) !== 0;
+      const len = view.getUint32(MMIO.length, true);
+      const length = Math.min(len, MMIO_SIZE);
+      return {
+        gpa: wordAt(view, MMIO.address),
+        len,
+        isWrite,
+        data: isWrite ? writtenBytes(view, MMIO.data, length) : new Uint8Array(length),
+      };
     },
     details({ gpa, len, isWrite, data }) {
       const head = `${isWrite ? "write" : "read"} ${hex(gpa)} ${len} byte${len === 1 ? "" : "s"}`;
@@ -399,6 +414,34 @@ function bytesAt(view: DataView, offset: number, length: number): Uint8Array {
     bytes.set(new Uint8Array(view.buffer, view.byteOffset + start, bytes.length));
   } else for (let at = 0; at < bytes.length; at++) bytes[at] = view.getUint8(start + at);
   return bytes;
+}
+
+/** A number of 64 bits, as near as a number comes. */
+function wordAt(view: DataView, offset: number): number {
+  return view.getUint32(offset, true) + view.getUint32(offset + 4, true) * 2 ** 32;
+}
+
+/** The latest copies of few bytes that were written: of one byte by what it is, of more by how many they are. */
+const COPIES: (Uint8Array | undefined)[] = [];
+
+/**
+ * The same of what the guest writes. Making an array costs more than all else of an exit, so that exits with the same bytes
+ * have the same, as long as nobody has changed it.
+ */
+function writtenBytes(view: DataView, offset: number, length: number): Uint8Array {
+  if (length > FEW_BYTES || length === 0 || offset + length > view.byteLength) {
+    return bytesAt(view, offset, length);
+  }
+  const key = length === 1 ? view.getUint8(offset) : BYTE_VALUES + length;
+  const copy = COPIES[key];
+  if (copy !== undefined && isCopy(copy, view, offset, length)) return copy;
+  return COPIES[key] = bytesAt(view, offset, length);
+}
+
+function isCopy(copy: Uint8Array, view: DataView, offset: number, length: number): boolean {
+  if (copy.length !== length) return false;
+  for (let at = 0; at < length; at++) if (copy[at] !== view.getUint8(offset + at)) return false;
+  return true;
 }
 
 function msrPayload(view: DataView): PayloadOf<"X86_RDMSR"> {

@@ -64,13 +64,19 @@ export class PortRecorder implements PortOutput {
 
   /** Adds one element. */
   add(port: number, value: number, size: number): void {
-    const latest = this.#latest;
-    const stream = port === this.#latestPort && latest !== undefined ? latest : this.#stream(port);
-    stream.sizes |= size;
+    const stream = this.stream(port, size);
     for (let index = 0; index < size; index++) stream.add((value >>> (BYTE_BITS * index)) & 0xff);
   }
 
-  #stream(port: number): Stream {
+  /** Where elements of this size go that are written to `port`, byte by byte, until {@linkcode restore}. */
+  stream(port: number, size: number): ByteStream {
+    let stream = port === this.#latestPort ? this.#latest : undefined;
+    stream ??= this.#streamOf(port);
+    stream.sizes |= size;
+    return stream;
+  }
+
+  #streamOf(port: number): Stream {
     let stream = this.#streams.get(port);
     if (stream === undefined) this.#streams.set(port, stream = new Stream());
     this.#latest = stream;
@@ -87,7 +93,13 @@ interface PortStream {
   readonly sizes: number;
 }
 
-class Stream {
+/** Takes what is written to a port, a byte at a time. */
+export interface ByteStream {
+  /** Adds the next byte. */
+  add(byte: number): void;
+}
+
+class Stream implements ByteStream {
   dropped: number;
   /** The widths of its writes, or-ed: each is a bit of its own. */
   sizes: number;

@@ -45,8 +45,8 @@ export interface ExitObserver {
 const KNOWN = 1;
 const WRITE = 2;
 const FAULTED = 4;
-/** The record has a fault or a description, which a later one in its place must not keep. */
-const HAS_TEXT = 8;
+/** What of it does not fit is in the second table. */
+const WIDE = 8;
 
 /**
  * The last exits of a machine: `vm.log`. What no longer fits (the option `recordExits`) drops out at the old end, and
@@ -69,27 +69,45 @@ export interface ExitLog {
 
 /** What a log kept at some time. */
 export interface ExitLogState {
-  readonly total: number;
-  readonly index: number;
+  readonly at: number;
+  readonly before: number;
   readonly words: Uint32Array;
-  readonly texts: readonly (readonly (string | undefined)[])[];
+  readonly wide: Uint32Array;
+  readonly names: readonly (string | undefined)[];
+  readonly texts: readonly (readonly [number: number, texts: Texts])[];
   /** When each came, of a log that notes it. */
   readonly times: Float64Array | undefined;
 }
 
-/** Where a record has what, in words of 32 bits: one piece of memory, so that an exit touches few of its lines. */
-const CPU = 0;
-const REASON = 1;
-/** The flags, with the size of an element above them. */
-const FLAGS = 2;
-const COUNT = 3;
-const ADDRESS_LOW = 4;
-const ADDRESS_HIGH = 5;
-const VALUE_LOW = 6;
-const VALUE_HIGH = 7;
-const RECORD_WORDS = 8;
+/** What few exits have. */
+interface Texts {
+  fault?: string;
+  description?: string;
+}
+
+/**
+ * Where a record has what, in words of 32 bits: few, and in one piece of memory, because the run loop writes them at each
+ * exit. The head has flags, the size of an element, the reason and the CPU, each in a byte.
+ */
+const HEAD = 0;
+const ADDRESS = 1;
+const VALUE = 2;
+/** Who has answered it: the place of the name among all names. */
+const ANSWERED_BY = 3;
+const RECORD_WORDS = 4;
+
+/** The same of what is seldom there. */
+const REASON = 0;
+const CPU_AND_COUNT = 1;
+const ADDRESS_HIGH = 2;
+const VALUE_HIGH = 3;
 
 const SIZE_SHIFT = 8;
+const REASON_SHIFT = 16;
+const CPU_SHIFT = 24;
+const COUNT_SHIFT = 16;
+const BYTE = 0xff;
+const HALF_WORD = 0xffff;
 const IO = EXIT_REASON.IO;
 const WORD = 2 ** 32;
 const LAST_BIT = 31;
@@ -99,20 +117,38 @@ function bitOf(reason: number): number {
 }
 
 /**
+ * The head of records of writes of one element to a port, for {@linkcode ExitRecorder.addPortWrite}.
+ *
+ * @param cpu Below 256.
+ */
+export function headOfPortWrite(size: number, cpu: number): number {
+  return WRITE | KNOWN | size << SIZE_SHIFT | IO << REASON_SHIFT | cpu << CPU_SHIFT;
+}
+
+/**
  * An {@linkcode ExitLog} in memory that is allocated once: the run loop adds to it at every exit and allocates nothing.
  */
 export class ExitRecorder implements ExitLog {
   readonly #capacity: number;
   readonly #words: Uint32Array<ArrayBuffer>;
-  readonly #answeredBy: (string | undefined)[];
-  readonly #fault: (string | undefined)[];
-  readonly #description: (string | undefined)[];
+  readonly #wide: Uint32Array<ArrayBuffer>;
+  /** Where the records end. */
+  readonly #end: number;
+  /** Who has answered exits; the first is nobody. */
+  readonly #names: (string | undefined)[] = [undefined];
+  readonly #numbers = new Map<string | undefined, number>();
+  #latestName: string | undefined;
+  #latestNumber = 0;
+  /** Those of exits that are in the log, by the exits' numbers, and of some that no longer are. */
+  readonly #texts = new Map<number, Texts>();
   readonly #times: Float64Array | undefined;
   #observer: ExitObserver | undefined;
   /** Whether anybody wants to know when exits come: one question an exit. */
   #isTimed: boolean;
-  #total = 0;
-  #index = -1;
+  /** Where the latest record is. */
+  #at = -RECORD_WORDS;
+  /** How many exits there were before that whose record is the first now. */
+  #before = 0;
   /** A bit for each reason that an exit has had; the last for all from 31 on. */
   #reasons = 0;
 
@@ -126,26 +162,26 @@ export class ExitRecorder implements ExitLog {
     this.#isTimed = isTimed;
     this.#times = isTimed ? new Float64Array(capacity) : undefined;
     this.#capacity = capacity;
-    this.#words = new Uint32Array(RECORD_WORDS * capacity);
-    this.#answeredBy = new Array(capacity).fill(undefined);
-    this.#fault = new Array(capacity).fill(undefined);
-    this.#description = new Array(capacity).fill(undefined);
+    this.#end = RECORD_WORDS * capacity;
+    this.#words = new Uint32Array(this.#end);
+    this.#wide = new Uint32Array(this.#end);
   }
 
   /** See {@linkcode ExitLog.total}. */
   get total(): number {
-    return this.#total;
+    return this.#before + this.#at / RECORD_WORDS + 1;
   }
 
   /** See {@linkcode ExitLog.dropped}. */
   get dropped(): number {
-    return Math.max(0, this.#total - this.#capacity);
+    return Math.max(0, this.total - this.#capacity);
   }
 
   /** See {@linkcode ExitLog.records}. */
   records(): ExitRecord[] {
-    const kept = Math.min(this.#total, this.#capacity);
-    return Array.from({ length: kept }, (_, i) => this.#record(this.#total - kept + i));
+    const { total } = this;
+    const kept = Math.min(total, this.#capacity);
+    return Array.from({ length: kept }, (_, i) => this.#record(total - kept + i));
   }
 
   /** Whether no exit had another reason than these, also those that a restored snapshot has forgotten. */
@@ -162,61 +198,76 @@ export class ExitRecorder implements ExitLog {
     count: number,
     cpu: number = 0,
   ): void {
+    const at = this.#next();
     const words = this.#words;
-    const at = RECORD_WORDS * this.#next(undefined);
-    words[at + CPU] = cpu;
-    words[at + REASON] = reason;
-    words[at + FLAGS] = (isWrite ? WRITE : 0) | size << SIZE_SHIFT;
-    words[at + COUNT] = count;
+    words[at + HEAD] = (isWrite ? WRITE : 0) | size << SIZE_SHIFT |
+      (reason & BYTE) << REASON_SHIFT |
+      (cpu & BYTE) << CPU_SHIFT;
     // A conversion to 32 bits takes the remainder.
-    words[at + ADDRESS_LOW] = address;
-    words[at + ADDRESS_HIGH] = address / WORD;
+    words[at + ADDRESS] = address;
+    words[at + ANSWERED_BY] = 0;
+    if (address >= WORD || count !== (size === 0 ? 0 : 1) || reason > BYTE || cpu > BYTE) {
+      this.#widen(at, reason, cpu, count, address / WORD);
+    }
     this.#reasons |= bitOf(reason);
     if (this.#isTimed) this.#time();
   }
 
-  /** Adds a write of one element to a port: {@linkcode add} and what follows it in one. */
-  addPortWrite(port: number, size: number, value: number, cpu: number, answeredBy: string): void {
+  /**
+   * Adds a write of one element to a port: {@linkcode add} and what follows it in one.
+   *
+   * @param head {@linkcode headOfPortWrite} of it.
+   * @param by {@linkcode numberOf} of who answers it.
+   */
+  addPortWrite(head: number, port: number, value: number, by: number): void {
+    const at = this.#next();
     const words = this.#words;
-    const at = RECORD_WORDS * this.#next(answeredBy);
-    words[at + CPU] = cpu;
-    words[at + REASON] = IO;
-    words[at + FLAGS] = WRITE | KNOWN | size << SIZE_SHIFT;
-    words[at + COUNT] = 1;
-    words[at + ADDRESS_LOW] = port;
-    words[at + ADDRESS_HIGH] = 0;
-    words[at + VALUE_LOW] = value;
-    words[at + VALUE_HIGH] = 0;
+    words[at] = head;
+    words[at + ADDRESS | 0] = port;
+    words[at + VALUE | 0] = value;
+    words[at + ANSWERED_BY | 0] = by;
     if (this.#isTimed) this.#time();
   }
 
   /** The place of a new record, the oldest one's. */
-  #next(answeredBy: string | undefined): number {
-    const index = this.#index + 1 === this.#capacity ? 0 : this.#index + 1;
-    this.#index = index;
-    this.#total++;
-    this.#answeredBy[index] = answeredBy;
-    if ((this.#words[RECORD_WORDS * index + FLAGS] & HAS_TEXT) !== 0) {
-      this.#dropTexts(index);
+  #next(): number {
+    let at = this.#at + RECORD_WORDS | 0;
+    if (at === this.#end) {
+      at = 0;
+      this.#before += this.#capacity;
     }
-    return index;
+    this.#at = at;
+    return at;
+  }
+
+  #widen(at: number, reason: number, cpu: number, count: number, addressHigh: number): void {
+    const wide = this.#wide;
+    this.#words[at + HEAD] |= WIDE;
+    wide[at + REASON] = reason;
+    wide[at + CPU_AND_COUNT] = cpu | count << COUNT_SHIFT;
+    wide[at + ADDRESS_HIGH] = addressHigh;
+    wide[at + VALUE_HIGH] = 0;
+  }
+
+  /** By which number a name stands in records. */
+  numberOf(name: string): number {
+    if (name === this.#latestName) return this.#latestNumber;
+    let number = this.#numbers.get(name);
+    if (number === undefined) {
+      number = this.#names.push(name) - 1;
+      this.#numbers.set(name, number);
+    }
+    this.#latestName = name;
+    return this.#latestNumber = number;
   }
 
   /** Notes when the latest exit came, and lets somebody hear of it. */
   #time(): void {
     const now = performance.now();
-    if (this.#times !== undefined) this.#times[this.#index] = now;
-    const words = this.#words;
-    const at = RECORD_WORDS * this.#index;
-    const flags = words[at + FLAGS];
-    const address = words[at + ADDRESS_HIGH] * WORD + words[at + ADDRESS_LOW];
-    this.#observer?.exit(
-      words[at + REASON],
-      (flags & WRITE) !== 0,
-      address,
-      flags >> SIZE_SHIFT,
-      now,
-    );
+    if (this.#times !== undefined) this.#times[this.#at / RECORD_WORDS] = now;
+    if (this.#observer === undefined) return;
+    const { reason, isWrite, address, size } = this.#accessAt(this.#at);
+    this.#observer.exit(reason, isWrite, address, size, now);
   }
 
   /**
@@ -238,116 +289,164 @@ export class ExitRecorder implements ExitLog {
     };
   }
 
-  #dropTexts(index: number): void {
-    this.#fault[index] = this.#description[index] = undefined;
-  }
-
   /** Notes the value that the latest exit wrote or was answered with. */
   setValue(low: number, high: number): void {
-    const at = RECORD_WORDS * this.#index;
-    this.#words[at + FLAGS] |= KNOWN;
-    this.#words[at + VALUE_LOW] = low;
-    this.#words[at + VALUE_HIGH] = high;
+    const at = this.#at;
+    const words = this.#words;
+    words[at + VALUE] = low;
+    const isWide = (words[at + HEAD] & WIDE) !== 0;
+    words[at + HEAD] |= KNOWN;
+    if (!isWide && high === 0) return;
+    if (!isWide) {
+      const { reason, cpu, count } = this.#accessAt(at);
+      this.#widen(at, reason, cpu, count, 0);
+    }
+    this.#wide[at + VALUE_HIGH] = high;
   }
 
   /** Notes that the latest exit was answered with #GP. */
   setFaulted(): void {
-    this.#setFlag(FAULTED);
+    this.#words[this.#at + HEAD] |= FAULTED;
   }
 
   /** Notes who answered the latest exit. */
   setAnsweredBy(name: string): void {
-    this.#answeredBy[this.#index] = name;
+    this.#words[this.#at + ANSWERED_BY] = this.numberOf(name);
+  }
+
+  /** Who answered the latest exit. */
+  get answeredBy(): string | undefined {
+    return this.#names[this.#words[this.#at + ANSWERED_BY]];
+  }
+
+  /** The value of the latest exit. */
+  get value(): bigint | undefined {
+    return this.#valueAt(this.#at);
+  }
+
+  /** What the latest exit is, in words. */
+  get description(): string | undefined {
+    return this.#texts.size === 0 ? undefined : this.#texts.get(this.total)?.description;
   }
 
   /** Notes that the latest exit reported a fault. */
   setFault(text: string): void {
-    this.#setFlag(HAS_TEXT);
-    this.#fault[this.#index] = text;
+    this.#textsOfLatest().fault = text;
   }
 
   /** Notes in words what the latest exit is. */
   setDescription(text: string): void {
-    this.#setFlag(HAS_TEXT);
-    this.#description[this.#index] = text;
+    this.#textsOfLatest().description = text;
   }
 
-  #setFlag(flag: number): void {
-    this.#words[RECORD_WORDS * this.#index + FLAGS] |= flag;
+  #textsOfLatest(): Texts {
+    const { total, dropped } = this;
+    let texts = this.#texts.get(total);
+    if (texts !== undefined) return texts;
+    for (const number of this.#texts.keys()) {
+      if (number > dropped) break;
+      this.#texts.delete(number);
+    }
+    this.#texts.set(total, texts = {});
+    return texts;
   }
 
   /** All that it keeps, for {@linkcode ExitRecorder.restore}. */
   save(): ExitLogState {
+    const end = RECORD_WORDS * Math.min(this.total, this.#capacity);
     return {
-      total: this.#total,
-      index: this.#index,
-      words: this.#words.slice(0, RECORD_WORDS * this.#total),
-      texts: this.#texts.map((texts) => texts.slice(0, this.#total)),
-      times: this.#times?.slice(0, this.#total),
+      at: this.#at,
+      before: this.#before,
+      words: this.#words.slice(0, end),
+      wide: this.#wide.slice(0, end),
+      names: [...this.#names],
+      texts: Array.from(this.#texts, ([number, texts]) => [number, { ...texts }]),
+      times: this.#times?.slice(0, this.total),
     };
   }
 
   /** Keeps what it kept then. */
-  restore({ total, index, words, texts, times }: ExitLogState): void {
-    this.#total = total;
-    this.#index = index;
-    if (total === 0) return;
+  restore({ at, before, words, wide, names, texts, times }: ExitLogState): void {
+    this.#at = at;
+    this.#before = before;
+    this.#texts.clear();
+    if (at < 0) return;
     this.#words.set(words);
+    this.#wide.set(wide);
     if (times !== undefined) this.#times?.set(times);
-    for (const [number, column] of this.#texts.entries()) {
-      texts[number].forEach((text, at) => column[at] = text);
-    }
-  }
-
-  get #texts(): readonly (string | undefined)[][] {
-    return [this.#answeredBy, this.#fault, this.#description];
+    this.#names.splice(0, Infinity, ...names);
+    this.#numbers.clear();
+    this.#latestName = undefined;
+    names.forEach((name, number) => this.#numbers.set(name, number));
+    for (const [number, each] of texts) this.#texts.set(number, { ...each });
   }
 
   /** See {@linkcode ExitLog.latest}. */
   get latest(): ExitRecord | undefined {
-    return this.#total === 0 ? undefined : this.#record(this.#total - 1);
+    const { total } = this;
+    return total === 0 ? undefined : this.#record(total - 1);
   }
 
   /** See {@linkcode ExitLog.numbered}. */
   numbered(number: number): ExitRecord | undefined {
-    return number > this.dropped && number <= this.#total ? this.#record(number - 1) : undefined;
+    return number > this.dropped && number <= this.total ? this.#record(number - 1) : undefined;
   }
 
   /** See {@linkcode ExitLog.latestOf}. */
   latestOf(cpu: number): ExitRecord | undefined {
-    for (let position = this.#total - 1; position >= this.dropped; position--) {
-      if (this.#words[RECORD_WORDS * (position % this.#capacity) + CPU] === cpu) {
-        return this.#record(position);
-      }
+    const { total, dropped } = this;
+    for (let position = total - 1; position >= dropped; position--) {
+      if (this.#accessAt(this.#placeOf(position)).cpu === cpu) return this.#record(position);
     }
     return undefined;
   }
 
-  #value(at: number): bigint {
-    const low = BigInt(this.#words[at + VALUE_LOW]);
-    const high = this.#words[at + VALUE_HIGH];
+  #placeOf(position: number): number {
+    return RECORD_WORDS * (position % this.#capacity);
+  }
+
+  #accessAt(at: number) {
+    const words = this.#words;
+    const wide = this.#wide;
+    const head = words[at + HEAD];
+    const isWide = (head & WIDE) !== 0;
+    const size = head >>> SIZE_SHIFT & BYTE;
+    return {
+      cpu: isWide ? wide[at + CPU_AND_COUNT] & HALF_WORD : head >>> CPU_SHIFT,
+      reason: isWide ? wide[at + REASON] : head >>> REASON_SHIFT & BYTE,
+      isWrite: (head & WRITE) !== 0,
+      address: (isWide ? wide[at + ADDRESS_HIGH] * WORD : 0) + words[at + ADDRESS],
+      size,
+      count: isWide ? wide[at + CPU_AND_COUNT] >>> COUNT_SHIFT : size === 0 ? 0 : 1,
+    };
+  }
+
+  #valueAt(at: number): bigint | undefined {
+    const head = this.#words[at + HEAD];
+    if ((head & KNOWN) === 0) return undefined;
+    const low = BigInt(this.#words[at + VALUE]);
+    const high = (head & WIDE) === 0 ? 0 : this.#wide[at + VALUE_HIGH];
     return high === 0 ? low : BigInt(high) << 32n | low;
   }
 
   #record(position: number): ExitRecord {
-    const index = position % this.#capacity;
-    const words = this.#words;
-    const at = RECORD_WORDS * index;
-    const flags = words[at + FLAGS];
+    const at = this.#placeOf(position);
+    const texts = this.#texts.get(position + 1);
+    const { cpu, reason, isWrite, address, size, count } = this.#accessAt(at);
     return {
       number: position + 1,
-      cpu: words[at + CPU],
-      reason: words[at + REASON],
-      isWrite: (flags & WRITE) !== 0,
-      address: words[at + ADDRESS_HIGH] * WORD + words[at + ADDRESS_LOW],
-      size: flags >> SIZE_SHIFT,
-      count: words[at + COUNT],
-      value: (flags & KNOWN) === 0 ? undefined : this.#value(at),
-      faulted: (flags & FAULTED) !== 0,
-      answeredBy: this.#answeredBy[index],
-      fault: this.#fault[index],
-      description: this.#description[index],
-      time: this.#times?.[index],
+      cpu,
+      reason,
+      isWrite,
+      address,
+      size,
+      count,
+      value: this.#valueAt(at),
+      faulted: (this.#words[at + HEAD] & FAULTED) !== 0,
+      answeredBy: this.#names[this.#words[at + ANSWERED_BY]],
+      fault: texts?.fault,
+      description: texts?.description,
+      time: this.#times?.[at / RECORD_WORDS],
     };
   }
 }

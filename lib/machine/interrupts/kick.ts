@@ -6,7 +6,7 @@ export class Kick {
   #word: Int32Array<SharedArrayBuffer> | undefined;
   #asks: (() => boolean) | undefined;
 
-  /** @param look Has it looked at from the next run on, every few milliseconds. */
+  /** @param look Has it looked at from now on: at each exit, and from the next run on every few milliseconds. */
   constructor(look: () => void) {
     this.#look = look;
   }
@@ -21,6 +21,11 @@ export class Kick {
   when(asks: (() => boolean) | undefined): void {
     this.#look();
     this.#asks = asks;
+  }
+
+  /** Whether CPUs may be kicked. */
+  get isUsed(): boolean {
+    return this.#word !== undefined || this.#asks !== undefined;
   }
 
   /** Whether a kick waits. */

@@ -8,13 +8,15 @@ import {
 } from "../interrupts/injection.ts";
 import type { CaughtFault } from "../faults/caught_fault.ts";
 import type { ActivityState, HaltWatch } from "./activity_state.ts";
-import type { FaultCatcher } from "../faults/fault_catcher.ts";
+import { FaultCatcher } from "../faults/fault_catcher.ts";
 import type { StoppedCpu } from "../report/stopped_cpu.ts";
 import type { DebugControl, DebugState } from "./guest_debug.ts";
 import type { RegisterStore, WatchedPlace } from "../registers/register_store.ts";
 import { isPowerOff } from "./run_ends.ts";
+import type { PlainEnd } from "./plain_run.ts";
 import { CallError } from "./run_errors.ts";
 import type { RunLoop } from "./run_loop.ts";
+import type { ExitFollower, WriteFollower } from "./run_options.ts";
 import type { SpinWatch } from "./spin_watch.ts";
 
 /** How far a CPU has come. */
@@ -143,10 +145,27 @@ export class CpuRunner implements CpuProgress {
     return this.see(this.parts.vcpu.kvmRun.exit());
   }
 
-  /** Whether a port access may concern nobody but its handler: see {@linkcode RunLoop.runPlain}. */
-  get isPlain(): boolean {
-    const { activity, catcher } = this.parts;
-    return activity === undefined && catcher === undefined && this.givenUp.length === 0;
+  /** See {@linkcode RunLoop.runPlain}; undefined where a port access concerns others than its handler. */
+  runPlain(follower?: WriteFollower): PlainEnd | undefined {
+    const { activity, catcher, loop } = this.parts;
+    const isPlain = activity === undefined && catcher === undefined && this.givenUp.length === 0;
+    return isPlain ? loop.runPlain(follower) : undefined;
+  }
+
+  /** Whether somebody takes the latest exit without having it decoded. It is answered then, if it can be. */
+  isTakenBy(follower: ExitFollower): boolean {
+    const { loop, catcher, cpu, vcpu: { kvmRun } } = this.parts;
+    if (catcher !== undefined && FaultCatcher.isCandidate(kvmRun)) return false;
+    this.checkIsGuests();
+    const taken = follower.takes(kvmRun, cpu.number);
+    if (taken === undefined) return false;
+    if (taken.bytes !== undefined) loop.answer(taken.bytes, follower.by);
+    else {
+      // What a transcript foresees, a device sees all the same: a serial line keeps its text.
+      loop.dispatch();
+      loop.acknowledge(follower.by);
+    }
+    return true;
   }
 
   /** @throws {CallError} When the latest exit is not the guest's, but that to which a call's routine returns. */

@@ -24,12 +24,17 @@ import {
   type ExitsOptions,
   type ObservedExit,
   type RunOptions,
+  type WriteFollower,
 } from "./run_options.ts";
 import type { Address } from "../../guest/address.ts";
 import { RoutineCall } from "./routine_call.ts";
+import { NOTED, type PlainEnd, TAKEN } from "./plain_run.ts";
 import type { ExitRecorder } from "../exits/exit_log.ts";
 import type { RunTime } from "./time_limit.ts";
 import { ExitIteration, type IterationSteps } from "./exit_iteration.ts";
+
+/** Looks at each exit that a handler takes. */
+const EACH: WriteFollower = { by: undefined, takesWrite: () => true, isPassed: () => false };
 
 /** What run control needs of its machine. */
 export interface RunControlInit extends DriveInit {
@@ -339,10 +344,9 @@ export class RunControl {
   #runToEnd(): Exit | undefined {
     for (;;) {
       const latest = this.progress.runner;
-      const isPlain = this.#alone === undefined && latest.isPlain && !this.#drive.stopAsked;
-      const isTaken = !isPlain || latest.parts.loop.runPlain();
-      if (isPlain && this.#drive.stopAsked) return latest.seeLatest();
-      if (isTaken && !latest.parts.loop.unanswered && !this.#runToExit()) return undefined;
+      const end = this.#runPlain();
+      if (end !== undefined && this.#drive.stopAsked) return latest.seeLatest();
+      if (end !== NOTED && !latest.parts.loop.unanswered && !this.#runToExit()) return undefined;
       const runner = this.progress.runner;
       runner.checkIsGuests();
       const { loop, cpu, vcpu: { kvmRun } } = runner.parts;
@@ -370,6 +374,12 @@ export class RunControl {
       loop.complete();
       throw new UnhandledExitError(cpu, exit);
     }
+  }
+
+  /** See {@linkcode CpuRunner.runPlain}. */
+  #runPlain(follower?: WriteFollower): PlainEnd | undefined {
+    const isPlain = this.#alone === undefined && !this.#drive.stopAsked;
+    return isPlain ? this.progress.runner.runPlain(follower) : undefined;
   }
 
   #runOneInstruction(runner: CpuRunner): Exit {
@@ -428,9 +438,13 @@ export class RunControl {
   ): ObservedExit | undefined {
     for (;;) {
       this.#answerLatest();
-      if (!this.#runToExit()) return undefined;
+      const plain = follower ?? (before === undefined ? EACH : undefined);
+      const end = plain && this.#runPlain(plain);
+      const isThere = end === NOTED || end === TAKEN;
+      if (!isThere && !this.#runToExit()) return undefined;
       const { runner } = this.progress;
-      if (follower !== undefined && this.#isTaken(follower)) {
+      if (end === TAKEN && follower === undefined) return this.#observed(runner.seeLatest());
+      if (follower !== undefined && (end === TAKEN || runner.isTakenBy(follower))) {
         const isLooked = runner.parts.loop.unanswered || this.#drive.stopAsked;
         if (!isLooked && follower.isPassed()) continue;
         return this.#observed(runner.seeLatest());
@@ -446,23 +460,6 @@ export class RunControl {
   #answerLatest(): void {
     const { parts: { loop, cpu }, lastExit } = this.progress.runner;
     if (loop.unanswered && !loop.dispatch()) throw new UnhandledExitError(cpu, lastExit!);
-  }
-
-  /** Whether somebody takes the latest exit without having it decoded. It is answered then, if it can be. */
-  #isTaken(follower: ExitFollower): boolean {
-    const { runner } = this.progress;
-    const { loop, catcher, cpu, vcpu: { kvmRun } } = runner.parts;
-    if (catcher !== undefined && FaultCatcher.isCandidate(kvmRun)) return false;
-    runner.checkIsGuests();
-    const taken = follower.takes(kvmRun, cpu.number);
-    if (taken === undefined) return false;
-    if (taken.bytes !== undefined) loop.answer(taken.bytes, follower.by);
-    else {
-      // What a transcript foresees, a device sees all the same: a serial line keeps its text.
-      loop.dispatch();
-      loop.acknowledge(follower.by);
-    }
-    return true;
   }
 
   /** The next exit; undefined where no CPU is left that could have one. */
@@ -493,8 +490,9 @@ export class RunControl {
   }
 
   #observed(exit: Exit, fault?: CaughtFault): ObservedExit {
-    const { cpu } = this.progress.runner.parts;
-    const { number, answeredBy, description, value } = cpu.log.latest!;
-    return { number, cpu: cpu.number, exit, fault, answeredBy, description, value };
+    const { log } = this.#parts;
+    const { number: cpu } = this.progress.runner.parts.cpu;
+    const { total: number, answeredBy, description, value } = log;
+    return { number, cpu, exit, fault, answeredBy, description, value };
   }
 }

@@ -1,18 +1,14 @@
 import { EXIT_REASON, KVM_EXIT_HYPERV, KVM_EXIT_IO } from "../../kvm/abi/mod.ts";
-import { kvm_run } from "../../kvm/abi/structs/run.ts";
 import type { Timers } from "../../devices/timers.ts";
 import type { AnswerFields } from "../../kvm/exits/exit.ts";
-import { UNNAMED } from "../exits/read_value.ts";
-import { checkWritten, type PortHandler } from "../../devices/handlers.ts";
-import type { CoalescedWrites } from "../buses/coalesced_writes.ts";
 import type { TimeSlice } from "./interleaving.ts";
 import { describeEvent, setEvent } from "../interrupts/system_event.ts";
 import { ExitDispatch, type ExitDispatchInit } from "./exit_dispatch.ts";
 import type { CoverageExits, DebugControl } from "./guest_debug.ts";
 import type { InterruptQueue } from "../interrupts/interrupt_queue.ts";
 import type { HaltWatch } from "./activity_state.ts";
-import type { PortRecorder } from "../buses/port_output.ts";
-import type { TimeLimit } from "./time_limit.ts";
+import { type PlainEnd, type PlainLoop, type PlainRunInit, runPlain } from "./plain_run.ts";
+import type { WriteFollower } from "./run_options.ts";
 
 /** How long a CPU in HLT waits for a device before the time limit is looked at. */
 const LONGEST_WAIT_MILLISECONDS = 5;
@@ -20,22 +16,9 @@ const LONGEST_WAIT_MILLISECONDS = 5;
 /** Bytes of an MSR. */
 const MSR_SIZE = 8;
 
-/** Where `kvm_run` has what of a port access, in words of 32 bits: direction, size and port are one. */
-const REASON_WORD = kvm_run.offsetOf("exit_reason") / 4;
-const IO_WORD = kvm_run.offsetOf("io.direction") / 4;
-const IO_COUNT_WORD = kvm_run.offsetOf("io.count") / 4;
-const IO_DATA_WORD = kvm_run.offsetOf("io.data_offset") / 4;
-const IO_DIRECTION_MASK = 0xff;
-const IO_SIZE_SHIFT = 8;
-const IO_SIZE_MASK = 0xff;
-const IO_PORT_SHIFT = 16;
-
 // Constants of this module are part of the code that V8 makes; those of another are looked up, and converted, each time.
 const IO = EXIT_REASON.IO;
 const OUT = KVM_EXIT_IO.OUT;
-
-/** How many exits are made in a row before the clock is read: that costs as much as a third of an exit. */
-const LONGEST_ROW = 128;
 
 /** How entering the guest ended: at an exit, at one when the time is over, or without one, for somebody else's turn. */
 const AT_EXIT = 0;
@@ -51,13 +34,9 @@ export interface Routine {
 }
 
 /** What the loop needs of the machine that it drives. */
-export interface RunLoopInit extends ExitDispatchInit {
-  /** The CPU's number. */
-  readonly cpu: number;
+export interface RunLoopInit extends ExitDispatchInit, PlainRunInit {
   /** The turn of the CPU that runs, where there are several. */
   readonly slice: TimeSlice | undefined;
-  readonly portOutput: PortRecorder;
-  readonly limit: TimeLimit;
   readonly debug: DebugControl;
   readonly coverage: CoverageExits | undefined;
   /** Called at each exit, when it is in the log and nobody has answered it. */
@@ -65,14 +44,10 @@ export interface RunLoopInit extends ExitDispatchInit {
   readonly interrupts: InterruptQueue;
   /** Finds a HLT that is no exit, where the kernel has the local APIC. */
   readonly halt: HaltWatch | undefined;
-  /** The writes that made no exits. */
-  readonly coalesced: CoalescedWrites;
   /** What devices have planned; undefined where there are none. */
   readonly timers: Timers | undefined;
-  /** Whether a device has asked for a SYSTEM_EVENT. */
-  readonly hasEvent: () => boolean;
-  /** Throws the error for a run whose time is over. */
-  readonly timeOver: () => never;
+  /** Whether another thread, or a debugger, may ask for an exit at any time. */
+  readonly isKickable: () => boolean;
 }
 
 /**
@@ -83,7 +58,7 @@ export interface RunLoopInit extends ExitDispatchInit {
  * {@linkcode RunLoop.complete} enters the kernel with `immediate_exit` set, which finishes it and runs nothing
  * (Documentation/virt/kvm/api.rst, 5, "kvm_run").
  */
-export class RunLoop {
+export class RunLoop implements PlainLoop {
   /** Whether a HLT from which a device's timer would wake it is an exit all the same. */
   endsWaiting = false;
   readonly #parts: RunLoopInit;
@@ -94,6 +69,8 @@ export class RunLoop {
   #held = false;
   /** The guest has run into the latest exit of the log, and no further. */
   #atExit = false;
+  /** The latest exit is a write of {@linkcode runPlain}, not finished, and nothing has run since. */
+  #atPlainWrite = false;
   /** The routine that is being called. */
   #call: Routine | undefined;
   #callReturned = false;
@@ -142,6 +119,7 @@ export class RunLoop {
 
   /** Says which routine is being called, so that its return is no exit of the guest's; undefined for none. */
   setCall(call: Routine | undefined): void {
+    this.#atPlainWrite = false;
     this.#call = call;
     this.#callReturned = false;
     this.#wasAtExit = this.#atExit;
@@ -155,6 +133,7 @@ export class RunLoop {
    */
   runToExit(): boolean {
     const { coalesced, interrupts, slice, vcpu, vcpu: { kvmRun } } = this.#parts;
+    this.#atPlainWrite = false;
     if (vcpu.unfinished !== undefined) this.#goOnUnfinished();
     if (this.#atExit) interrupts.goesOn();
     this.#atExit = false;
@@ -184,73 +163,55 @@ export class RunLoop {
     return true;
   }
 
-  /**
-   * Runs the guest from one port write to the next, as long as nobody but the ports' handlers has a say: no other CPU, no
-   * device's timer, no breakpoint, no interrupt. Each is done as {@linkcode runToExit} and {@linkcode dispatch} do it,
-   * without asking before each about what is not there; a handler that changes that calls for attention.
-   *
-   * All of it is small and in one place, because V8 inlines so much and no more, and what it does not inline costs
-   * several times as much.
-   *
-   * @returns False where the latest exit has been noted, and no handler took it.
-   */
-  runPlain(): boolean {
-    if (this.#held || this.#exit.isUnanswered || !this.#isPlain()) return true;
-    if (this.#parts.limit.isOverAfterExit()) this.#parts.timeOver();
-    const { vcpu, ports, log, inputs, portOutput, coalesced, cpu } = this.#parts;
-    const { kvmRun } = vcpu;
-    const { words, bytes } = kvmRun.arrays;
-    let port = -1;
-    let handler: PortHandler | undefined;
-    let name = UNNAMED;
-    let version = -1;
-    let left = LONGEST_ROW;
-    for (;;) {
-      if (vcpu.run() !== 0) {
-        this.#atExit = this.#incomplete = false;
-        inputs.stopped();
-        if (this.#parts.limit.isOver()) this.#parts.timeOver();
-        if (this.#parts.hasEvent()) return true;
-        continue;
-      }
-      if (words[REASON_WORD] !== IO || --left === 0) {
-        this.#hold(left === 0);
-        return true;
-      }
-      this.#atExit = true;
-      const access = words[IO_WORD];
-      if ((access & IO_DIRECTION_MASK) !== OUT || words[IO_COUNT_WORD] !== 1) {
-        this.#note();
-        if (!this.dispatch()) return false;
-      } else {
-        if (access >>> IO_PORT_SHIFT !== port || ports.version !== version) {
-          port = access >>> IO_PORT_SHIFT;
-          version = ports.version;
-          handler = ports.writer(port);
-          name = handler?.name ?? UNNAMED;
-        }
-        const size = (access >> IO_SIZE_SHIFT & IO_SIZE_MASK) as 1 | 2 | 4;
-        const value = size === 1 ? bytes[words[IO_DATA_WORD]] : kvmRun.ioElement(0, size);
-        if (handler?.write === undefined) {
-          this.#note();
-          return false;
-        }
-        log.addPortWrite(port, size, value, cpu, name);
-        portOutput.add(port, value, size);
-        this.#exit.isUnanswered = false;
-        this.#incomplete = true;
-        const result = handler.write(port, value, size);
-        if (result !== undefined) checkWritten(result, handler);
-      }
-      if (vcpu.needsAttention || coalesced.isUsed) return true;
-    }
+  /** See {@linkcode runPlain}. */
+  runPlain(follower?: WriteFollower): PlainEnd {
+    return runPlain(this, this.#parts, follower);
   }
 
-  /** The exit is in `kvm_run`, and not noted. */
-  #hold(isLong: boolean): void {
+  /** See {@linkcode PlainLoop.becomesPlain}. */
+  becomesPlain(): boolean {
+    const { vcpu } = this.#parts;
+    if (this.#isPlainStill()) {
+      vcpu.unfinished = undefined;
+      return true;
+    }
+    if (vcpu.unfinished !== undefined) this.#goOnUnfinished();
+    return !this.#held && !this.#exit.isUnanswered && this.#isPlain();
+  }
+
+  /** Whether all is as it was when the guest was last run plainly: nobody has called for attention since. */
+  #isPlainStill(): boolean {
+    const { vcpu, coalesced } = this.#parts;
+    return this.#atPlainWrite && !vcpu.needsAttention && !coalesced.isUsed;
+  }
+
+  /** See {@linkcode PlainLoop.holds}. */
+  holds(): void {
+    this.#atPlainWrite = false;
     this.#atExit = this.#incomplete = false;
     this.#held = true;
-    if (isLong && this.#parts.limit.isOver()) this.#parts.timeOver();
+  }
+
+  /** See {@linkcode PlainLoop.isInterrupted}. */
+  isInterrupted(): boolean {
+    this.#atPlainWrite = false;
+    this.#atExit = this.#incomplete = false;
+    this.#parts.inputs.stopped();
+    if (this.#parts.limit.isOver()) this.#parts.timeOver();
+    return this.#parts.hasEvent();
+  }
+
+  /** See {@linkcode PlainLoop.notes}. */
+  notes(): void {
+    this.#atPlainWrite = false;
+    this.#atExit = true;
+    this.#note();
+  }
+
+  /** See {@linkcode PlainLoop.standsAtWrite}. */
+  standsAtWrite(): void {
+    this.#exit.isUnanswered = false;
+    this.#atExit = this.#incomplete = this.#atPlainWrite = true;
   }
 
   /** Whether a port access has nothing to do with anybody but its handler. The vCPU is then ready to run. */
@@ -265,7 +226,8 @@ export class RunLoop {
     if (this.#atExit && vcpu.kvmRun.exitReason === EXIT_REASON.SHUTDOWN) return false;
     return slice === undefined && timers === undefined && halt === undefined &&
       this.#parts.watcher === undefined &&
-      this.#call === undefined && !this.#parts.hasEvent() && interrupts.isIdle && debug.isIdle &&
+      this.#call === undefined && !this.#parts.hasEvent() && !this.#parts.isKickable() &&
+      interrupts.isIdle && debug.isIdle &&
       !coalesced.isUsed;
   }
 
@@ -287,6 +249,7 @@ export class RunLoop {
     this.#held = holdsExit;
     this.#atExit = isAtExit;
     this.#parts.vcpu.unfinished = undefined;
+    this.#atPlainWrite = false;
   }
 
   /** Notes HLT as the CPU's exit, where it waits in the kernel. */
@@ -325,6 +288,10 @@ export class RunLoop {
    */
   leaveUnfinished(isMemoryViewed: () => boolean): void {
     const { vcpu, coalesced, store } = this.#parts;
+    if (this.#isPlainStill()) {
+      vcpu.unfinished = this.#finish;
+      return;
+    }
     // Of an instruction that reads, the rest may write to memory.
     const isSeen = store.isTouched || coalesced.isUsed || !this.#isWrite && isMemoryViewed();
     if (isSeen || !this.#isIdle) this.complete();
@@ -362,6 +329,8 @@ export class RunLoop {
     if (!this.#incomplete || this.#exit.isUnanswered || this.#held) return;
     this.#incomplete = false;
     const { vcpu, coalesced, inputs } = this.#parts;
+    vcpu.needsAttention = true;
+    this.#atPlainWrite = false;
     this.#parts.store.flush();
     vcpu.kvmRun.immediateExit = true;
     try {
@@ -391,7 +360,7 @@ export class RunLoop {
     debug.beforeRun();
     interrupts.beforeRun();
     this.#incomplete = false;
-    limit.enters();
+    limit.entersForExit();
     for (;;) {
       const errno = this.#runVcpu();
       if (errno === 0) break;

@@ -121,9 +121,18 @@ export interface ExitAnswer {
   readonly fields?: AnswerFields;
 }
 
-/** Who follows a guest by its exits, and does not look at those that are as they should be. */
-export interface ExitFollower {
-  /** Its name, for tables of exits. */
+/** Who follows a guest by its port writes. */
+export interface WriteFollower {
+  /** Its name, for tables of exits; undefined of one who leaves them to their handlers. */
+  readonly by: string | undefined;
+  /** Takes the next exit, a write of one element to a port by the machine's only CPU, before it is in the log. */
+  takesWrite(port: number, size: number, value: number): boolean;
+  /** Whether nobody looks at the latest exit, an answered one: KVM finishes it when the guest goes on. */
+  isPassed(): boolean;
+}
+
+/** Who follows it by all of its exits, and does not look at those that are as they should be. */
+export interface ExitFollower extends WriteFollower {
   readonly by: string;
   /**
    * Takes the latest exit as `kvm_run` holds it.
@@ -131,8 +140,6 @@ export interface ExitFollower {
    * @returns The answer of a read, in as many bytes as it has, where there is one; undefined where the exit is to be decoded.
    */
   takes(kvmRun: KvmRunPage, cpu: number): { readonly bytes?: Uint8Array } | undefined;
-  /** Whether nobody looks at the latest exit, an answered one: KVM finishes it when the guest goes on. */
-  isPassed(): boolean;
 }
 
 /**

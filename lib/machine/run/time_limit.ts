@@ -16,6 +16,9 @@ const EMULATED_SCALE = 20;
 /** The clock is read once in this many exits: reading it at each would cost a tenth of the run loop. */
 const EXITS_PER_CHECK = 32;
 
+/** The same of exits in a row, of which each costs less. */
+export const ROW = 128;
+
 /**
  * Into how many parts a limit is divided that is shared by many stretches: so often the guest is interrupted until it is
  * over.
@@ -59,6 +62,7 @@ export class TimeLimit implements Disposable {
   #begin = 0;
   #end = Infinity;
   #exits = 0;
+  #rows = 0;
   /** Whether the timer goes on while test code has control. */
   #isKept = false;
   /** How long it is from one signal to the next then, in milliseconds. */
@@ -159,21 +163,37 @@ export class TimeLimit implements Disposable {
     return this.#isUsed(this.#time.used);
   }
 
-  /** To be called before the guest is entered for an exit. */
+  /** To be called before the guest is entered for an exit of which {@linkcode isOverAfter} is asked. */
   enters(): void {
-    if ((this.#exits + 1) % EXITS_PER_CHECK === 0 && this.#isKept) {
-      this.#entered = performance.now();
-    }
+    if (this.#isKept) this.#entered = performance.now();
+  }
+
+  /** Whether the time is over, asked of the clock once in so many exits: to be asked behind that exit. */
+  isOverAfter(exits: number): boolean {
+    if (!this.#isKept) return this.isOver();
+    // It stands for those that were not timed. One at which the host did something else must not stand for too much.
+    const took = (performance.now() - this.#entered) * exits;
+    this.#time.sampled += Math.min(took, this.#part);
+    return this.#isUsed(this.#time.sampled);
+  }
+
+  /**
+   * Begins a row of exits, of which one in {@linkcode ROW} is timed, also where each row has few.
+   *
+   * @returns How many of this row come before, with that one.
+   */
+  beginRow(): number {
+    return ROW - this.#rows++ % ROW;
+  }
+
+  /** To be called before the guest is entered for an exit. */
+  entersForExit(): void {
+    if ((this.#exits + 1) % EXITS_PER_CHECK === 0) this.enters();
   }
 
   /** Whether the time is over, asked of the clock only now and then. To be asked after each exit. */
   isOverAfterExit(): boolean {
-    if (++this.#exits % EXITS_PER_CHECK !== 0) return false;
-    if (!this.#isKept) return this.isOver();
-    // It stands for those that were not timed. One at which the host did something else must not stand for too much.
-    const took = (performance.now() - this.#entered) * EXITS_PER_CHECK;
-    this.#time.sampled += Math.min(took, this.#part);
-    return this.#isUsed(this.#time.sampled);
+    return ++this.#exits % EXITS_PER_CHECK === 0 && this.isOverAfter(EXITS_PER_CHECK);
   }
 
   #isUsed(time: number): boolean {

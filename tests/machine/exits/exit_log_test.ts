@@ -1,4 +1,4 @@
-import { ExitRecorder } from "../../../lib/machine/exits/exit_log.ts";
+import { ExitRecorder, headOfPortWrite } from "../../../lib/machine/exits/exit_log.ts";
 import { assertEquals } from "@std/assert";
 import fc from "fast-check";
 
@@ -70,4 +70,53 @@ Deno.test("the last exits are kept, in order, without anything of those they rep
       }),
     );
   }));
+});
+
+Deno.test("what is wide, or of another CPU, is kept beside what is not", () => {
+  const word = fc.integer({ min: 0, max: 2 ** 32 - 1 });
+  const exit = fc.record({
+    reason: fc.oneof(fc.nat(40), word),
+    isWrite: fc.boolean(),
+    address: fc.oneof(fc.nat(0xffff), fc.integer({ min: 0, max: 2 ** 52 - 1 })),
+    size: fc.constantFrom(0, 1, 4, 8),
+    count: fc.constantFrom(0, 1, 4096),
+    cpu: fc.oneof(fc.nat(3), fc.nat(4095)),
+    value: fc.option(fc.tuple(word, fc.oneof(fc.constant(0), word)), { nil: undefined }),
+    faulted: fc.boolean(),
+    answeredBy: fc.constantFrom(undefined, "", "a", "b"),
+  });
+  fc.assert(fc.property(fc.array(exit, { maxLength: 12 }), fc.nat(4), (exits, behind) => {
+    const log = new ExitRecorder(5);
+    const add = ({ value, ...each }: (typeof exits)[number]) => {
+      log.add(each.reason, each.isWrite, each.address, each.size, each.count, each.cpu);
+      if (value !== undefined) log.setValue(...value);
+      if (each.faulted) log.setFaulted();
+      if (each.answeredBy !== undefined) log.setAnsweredBy(each.answeredBy);
+    };
+    exits.forEach(add);
+    const expected = exits.map(({ value, ...each }, index) => ({
+      number: index + 1,
+      ...each,
+      value: value === undefined ? undefined : BigInt(value[1]) << 32n | BigInt(value[0]),
+      fault: undefined,
+      description: undefined,
+      time: undefined,
+    })).slice(-5);
+    assertEquals(log.records(), expected);
+    const state = log.save();
+    for (const each of exits.slice(0, behind)) add(each);
+    log.restore(state);
+    assertEquals([log.total, log.records()], [exits.length, expected]);
+  }));
+});
+
+Deno.test("a port write in one is as one in parts", () => {
+  const [one, parts] = [new ExitRecorder(3), new ExitRecorder(3)];
+  for (const value of [1, 0xffff_ffff, 3, 4]) {
+    one.addPortWrite(headOfPortWrite(4, 2), 0xffff, value, one.numberOf("device"));
+    parts.add(2, true, 0xffff, 4, 1, 2);
+    parts.setValue(value, 0);
+    parts.setAnsweredBy("device");
+  }
+  assertEquals([one.total, one.records()], [parts.total, parts.records()]);
 });

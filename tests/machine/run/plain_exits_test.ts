@@ -1,4 +1,14 @@
-import { asm, boot, type Machine, UnhandledExitError } from "@vmexit/vmexit";
+import {
+  asm,
+  AssertionError,
+  boot,
+  exit,
+  expect,
+  hlt,
+  type Machine,
+  portOut,
+  UnhandledExitError,
+} from "@vmexit/vmexit";
 import { assertEquals, assertMatch, assertThrows } from "@std/assert";
 
 const EXITS = 200;
@@ -173,4 +183,40 @@ Deno.test("several ports in turn, words and strings, and reads between: each goe
     expected.push(`16 ${expected.length & 0xff} 1`, "16 97 1", "16 98 1", "16 99 1");
   }
   assertEquals(seen, expected);
+});
+
+Deno.test("a transcript of port writes in a row sees what their handler does, at once", () => {
+  const { vm, seen } = during((vm) => void (vm.registers.bl = 7));
+  using _ = vm;
+  expect(vm).toExit([portOut(0x10, 0).times(100), portOut(0x10, 7).times(100), hlt()]);
+  assertEquals(seen.length, EXITS);
+  const writes = vm.log.records().slice(0, EXITS);
+  assertEquals(writes.map(({ value }) => Number(value)), seen);
+  assertEquals(new Set(writes.map(({ answeredBy }) => answeredBy)), new Set(["transcript"]));
+
+  using kicked = during((vm) => void Atomics.store(vm.kick, 0, 1)).vm;
+  expect(kicked).toExit([portOut(0x10).times(100), exit("INTR"), portOut(0x10).times(100), hlt()]);
+
+  using stopped = during((vm) => vm.stop()).vm;
+  assertThrows(() => expect(stopped).toExit([portOut(0x10).times(EXITS), hlt()]), AssertionError);
+  assertEquals([stopped.log.total, stopped.registers.cx], [100, EXITS - 99]);
+});
+
+Deno.test("a transcript that ends, or fails, within a row of port writes ends there", () => {
+  using ended = boot(GUEST, { timeout: 10_000 });
+  expect(ended).toExit([portOut(0x10).times(100)]);
+  assertEquals([ended.log.total, ended.registers.cx], [100, EXITS - 99]);
+  assertEquals(ended.portOutput.bytes(0x10).length, 100);
+
+  const { vm } = during((vm) => void (vm.registers.bl = 1));
+  using _ = vm;
+  const { message } = assertThrows(
+    () => expect(vm).toExit([portOut(0x10, 0).times(EXITS)]),
+    AssertionError,
+  );
+  assertMatch(
+    message,
+    /exit 101 {2}expected IO out 0x10 byte 0x0[^]*received IO out 0x10 byte 0x1/,
+  );
+  assertEquals(vm.log.total, 101);
 });
