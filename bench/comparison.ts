@@ -12,8 +12,10 @@ export interface Comparison {
   readonly operations: number;
   /** How many operations vmexit does before it is measured, until all that takes part is compiled. */
   readonly warmUp: number;
-  /** What vmexit is to take at most, in instructions, as a multiple of what C takes. */
-  readonly goal: number;
+  /** What vmexit is to take at most, in instructions, as a multiple of what C takes; undefined of what has no goal. */
+  readonly goal?: number;
+  /** It is measured once: what is done again is another thing. */
+  readonly isOnce?: true;
 }
 
 /** What was measured of one: nanoseconds of an operation, which on the instruction clock are instructions. */
@@ -44,10 +46,12 @@ interface BaselineReport {
  * @param batches How many batches a turn has.
  */
 export function compare(
-  { baseline, operations, warmUp }: Comparison,
+  { baseline, operations, warmUp, isOnce }: Comparison,
   start: () => BenchmarkRun,
-  { rounds, batches, run }: { rounds: number; batches: number; run: RunBaseline },
+  options: { rounds: number; batches: number; run: RunBaseline },
 ): Figures {
+  const { run } = options;
+  const { rounds, batches } = isOnce ? { rounds: 1, batches: 1 } : options;
   const times = { c: [] as number[], vmexit: [] as number[] };
   using vmexit = start();
   for (let done = 0; done < warmUp; done += operations) vmexit.batch(operations);

@@ -6,6 +6,11 @@ const EXITS = { baseline: "pio_exits.c", operations: 200, warmUp: 12_000 };
 export const COMPARISONS: readonly Comparison[] = [
   {
     ...EXITS,
+    name: "pio_exit_bare_loop",
+    what: "KVM_RUN by Deno's FFI in a loop, and nothing else: the floor of the next four",
+  },
+  {
+    ...EXITS,
     name: "pio_exit",
     what: "OUT of a byte to a handler, by vm.run()",
     goal: 1.05,
@@ -27,6 +32,14 @@ export const COMPARISONS: readonly Comparison[] = [
     name: "pio_exit_transcript",
     what: "the same exit, foreseen by a transcript",
     goal: 1.2,
+  },
+  {
+    ...EXITS,
+    name: "pio_exit_first",
+    what: "the first 1,000 OUTs of a process to a handler, by vm.run(): nothing is compiled",
+    operations: 1_000,
+    warmUp: 0,
+    isOnce: true,
   },
   {
     name: "life",

@@ -1,9 +1,13 @@
 import { boot, expect, Image, portOut } from "@vmexit/vmexit";
 import type { Machine } from "@vmexit/vmexit";
+import { EXIT_REASON, IOCTLS } from "@vmexit/vmexit/abi";
+import { Kvm, kvmLibc } from "@vmexit/vmexit/kvm";
+import { bareVcpu } from "../lib/bench/suite/bare_vcpu.ts";
 import type { Batch, BenchmarkRun } from "../lib/bench/benchmark.ts";
 
 const PORT = 0x1000;
 const ORIGIN = 0x500;
+const KVM_RUN = IOCTLS.KVM_RUN.number;
 const NANOSECONDS_PER_MILLISECOND = 1e6;
 
 /** No batch takes this long, wherever it runs. */
@@ -168,8 +172,58 @@ function reset(): BenchmarkRun {
   };
 }
 
+/** A loop that calls `ioctl` by Deno's FFI, and does nothing else: what no code of vmexit's takes away. */
+function bareLoop(): BenchmarkRun {
+  using cleanup = new DisposableStack();
+  const vcpu = bareVcpu(cleanup.use(Kvm.open()), [...ENDLESS_OUT.bytes], cleanup);
+  const { fd, kvmRun } = vcpu;
+  const { ioctl } = kvmLibc();
+  const loop = (count: number) => {
+    for (let number = 0; number < count; number++) {
+      if (ioctl(fd, KVM_RUN, 0) !== 0) throw new Error("KVM_RUN failed");
+    }
+  };
+  const owned = cleanup.move();
+  return {
+    batch(operations): Batch {
+      const start = performance.now();
+      loop(operations);
+      const milliseconds = performance.now() - start;
+      if (kvmRun.exitReason !== EXIT_REASON.IO || kvmRun.ioPort !== PORT) {
+        throw new Error("The guest did not write to its port");
+      }
+      return { operations, nanoseconds: milliseconds * NANOSECONDS_PER_MILLISECOND };
+    },
+    [Symbol.dispose]: () => owned[Symbol.dispose](),
+  };
+}
+
+/** The exits of a machine that was just booted, from its run on. */
+function firstExits(): BenchmarkRun {
+  const vm = boot(ENDLESS_OUT, { mode: "real", memory: "4K", timeout: TIMEOUT_MILLISECONDS });
+  return {
+    batch(operations): Batch {
+      const { total } = vm.log;
+      let left = operations;
+      vm.ports.on(PORT, {
+        write(): void {
+          if (--left === 0) vm.stop();
+        },
+      });
+      const start = performance.now();
+      vm.run();
+      const milliseconds = performance.now() - start;
+      if (vm.log.total - total !== operations) throw new Error("The guest made other exits");
+      return { operations, nanoseconds: milliseconds * NANOSECONDS_PER_MILLISECOND };
+    },
+    [Symbol.dispose]: () => vm[Symbol.dispose](),
+  };
+}
+
 /** vmexit's part of each comparison, by its name. */
 export const RUNS: Readonly<Record<string, () => BenchmarkRun>> = {
+  pio_exit_bare_loop: bareLoop,
+  pio_exit_first: firstExits,
   pio_exit: () => portExits(byRun, { stops: true }),
   pio_exit_recorded: () => portExits(byRun, { stops: true, recordExits: ALL_EXITS }),
   pio_exit_iterated: () => portExits(byExits),

@@ -22,8 +22,8 @@ export interface Compared extends ClockFigures {
   readonly name: string;
   /** What is compared, in a line for people. */
   readonly what: string;
-  /** What it is to cost at most on the instruction clock, as a multiple of what C takes. */
-  readonly goal: number;
+  /** What it is to cost at most on the instruction clock, as a multiple of what C takes; undefined of what has no goal. */
+  readonly goal?: number;
 }
 
 /** By which clocks it is compared. */
@@ -123,7 +123,7 @@ function table(rows: readonly Row[], clocks: readonly Clock[]): string {
       const { c, vmexit, ratio } = row[clock]!;
       return [number(c), number(vmexit), ratio.toFixed(3)].map(cell);
     }),
-    cell(row.goal.toFixed(2)),
+    cell(row.goal?.toFixed(2) ?? ""),
   ]);
   return [[" ".repeat(NAME_WIDTH), ...head, cell("goal")], ...lines].map((line) => line.join(""))
     .join("\n");

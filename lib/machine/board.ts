@@ -12,7 +12,7 @@ import type { Vm } from "../kvm/vm.ts";
 import type { Mode } from "../x86/boot/cpu_state.ts";
 import type { InterruptControllers } from "./interrupts/held_back.ts";
 import type { Irqchip } from "./interrupts/irqchip.ts";
-import { Kick } from "./interrupts/kick.ts";
+import { callForAttention, Kick } from "./interrupts/kick.ts";
 import { ExternalInterrupts } from "./interrupts/external_interrupts.ts";
 import type { BoardInit } from "./board_init.ts";
 import { Cpu, deviceCpu, finishExit } from "./cpu.ts";
@@ -103,7 +103,7 @@ export class Board implements Disposable {
   /** Who ends a run from outside. */
   readonly kick: Kick = new Kick(() => {
     this.#limit.tickAtLeast(KICK_MILLISECONDS);
-    this.#callForAttention();
+    callForAttention(this.cpus);
   });
   readonly #parts: BoardInit;
   readonly #limit: TimeLimit;
@@ -356,11 +356,7 @@ export class Board implements Disposable {
   /** See {@linkcode Injection.init}. */
   askForInit(): void {
     this.#attached.init(true);
-    this.#callForAttention();
-  }
-
-  #callForAttention(): void {
-    for (const { vcpu } of this.cpus) vcpu.needsAttention = true;
+    callForAttention(this.cpus);
   }
 
   #reset(isInit: boolean): void {

@@ -1,4 +1,10 @@
+import type { Vcpu } from "../../kvm/vcpu.ts";
 import { SYSTEM_EVENT } from "./system_event.ts";
+
+/** Has each of these CPUs looked at before it runs on. */
+export function callForAttention(cpus: readonly { readonly vcpu: Vcpu }[]): void {
+  for (const { vcpu } of cpus) vcpu.needsAttention = true;
+}
 
 /** What ends a run from outside: a word that another thread sets, or who else asks for it. */
 export class Kick {
