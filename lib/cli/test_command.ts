@@ -78,7 +78,11 @@ function finishReports({ report: folder, reportAll }: TestArguments, junit: stri
     if (!reportAll && (why === undefined || (tests.length > 0 && failed.length === 0))) {
       return undefined;
     }
-    return { test: isOne ? test.name : undefined, failure: why };
+    // Of the machine's own failure the report has more than the list.
+    return {
+      test: isOne ? test.name : undefined,
+      ...failure === undefined ? { failure: why } : {},
+    };
   });
 }
 

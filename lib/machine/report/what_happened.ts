@@ -88,6 +88,7 @@ export function stopOf(cpu: StoppedCpu): Incident {
         reason === EXIT_REASON.MMIO && address === gpa && answeredBy !== undefined
       ),
     steps: [],
+    boot: { registers: cpu.bootRegisters, specialRegisters: cpu.bootRegisters },
     source: (linear) => sourceLineAt(cpu, linear),
     // Nothing that depends on the vendor is asked about a guest that has not failed.
     vendor: "intel",

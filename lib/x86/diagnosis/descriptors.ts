@@ -26,12 +26,12 @@ const DESCRIPTOR_BITS = DESCRIPTOR_SIZE * BITS_PER_BYTE;
 const LISTED = 8;
 
 /** The field that a bit of a descriptor is part of. */
-export function descriptorField(bit: number): string {
+function descriptorField(bit: number): string {
   return FIELDS.findLast(([first]) => first <= bit)![1];
 }
 
 /** A descriptor's bytes with one bit turned. */
-export function flipped(bytes: Uint8Array, bit: number): Uint8Array {
+function flipped(bytes: Uint8Array, bit: number): Uint8Array {
   const copy = bytes.slice();
   copy[Math.floor(bit / BITS_PER_BYTE)] ^= 1 << bit % BITS_PER_BYTE;
   return copy;

@@ -43,7 +43,7 @@ export function valueOf(name: string, state: IncidentState): bigint {
 }
 
 /** A register with its value in words. */
-export function describeValue(name: string, state: IncidentState): string {
+function describeValue(name: string, state: IncidentState): string {
   const { gdt, idt } = state.specialRegisters;
   if (name === "gdtr") return `GDTR (base ${hex(gdt.base)}, limit ${hex(gdt.limit, 2)})`;
   if (name === "idtr") return `IDTR (base ${hex(idt.base)}, limit ${hex(idt.limit, 2)})`;
@@ -157,7 +157,7 @@ export function sinceWhen(view: GuestView, name: string): string {
   if (atBoot) return `${said} is as it was at boot: no instruction wrote it${expected}`;
   const source = pointerInMemory(view, name);
   return steps.length === 0
-    ? `${said} was written before the last exit${source}`
+    ? `${said} was written earlier, it is not known where${source}`
     : `${said} was not written by the ${steps.length} instructions before, which are all that are known${source}`;
 }
 

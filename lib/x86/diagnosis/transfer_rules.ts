@@ -5,7 +5,7 @@ import { type GuestView, littleEndian, RPL } from "./guest_view.ts";
 import { lastMemoryWriter } from "./history.ts";
 import { entersHandler } from "./lost_way.ts";
 import type { Finding } from "./incident.ts";
-import { checkPages, linearAddressBits } from "./memory_rules.ts";
+import { linearAddressBits } from "./memory_rules.ts";
 import {
   isSegmentRegister,
   type ReadInstruction,
@@ -414,9 +414,4 @@ function checkNearTarget(view: GuestView, instruction: ReadInstruction): Raised 
     errorCode: 0,
     ...source,
   });
-}
-
-/** Whether code could be fetched at an address: the page fault that a jump there ends in. */
-export function checkCodeAt(view: GuestView, linear: bigint): Raised | undefined {
-  return checkPages(view, linear, 1, { fetch: true });
 }
