@@ -22,7 +22,7 @@ const LONGEST_VALUE = 80;
 
 /**
  * What keeps gdb to the files that it is given: what an ELF file has of scripts is not run, nothing is fetched, and no
- * value becomes a page of its own (gdb manual, "Auto-loading", "Print Settings", "Value Sizes").
+ * value becomes a page of its own (gdb manual, "Auto-loading", "Print Settings").
  */
 const SETTINGS: readonly string[] = [
   "set auto-load off",
@@ -35,7 +35,6 @@ const SETTINGS: readonly string[] = [
   "set print elements 32",
   "set print repeats 8",
   "set print max-depth 3",
-  "set max-value-size 4096",
 ];
 
 /**
@@ -43,9 +42,10 @@ const SETTINGS: readonly string[] = [
  * caller what they have now. So it is asked twice, the second time with others in them, and what then differs is not
  * known.
  */
-const NOT_RESTORED: readonly string[] = [
-  ...["rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11"],
-];
+const NOT_RESTORED: Readonly<Record<32 | 64, readonly string[]>> = {
+  32: ["rax", "rcx", "rdx"],
+  64: ["rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11"],
+};
 const CHANGED = 0x5a5a_5a5a_5a5a_5a5an;
 /** As gdb has it of a register. */
 const NOT_KNOWN = "<not saved>";
@@ -71,7 +71,7 @@ export function frameArguments(
   const bits = codeBits === 64 ? 64 : 32;
   const ofWidth = files.filter(({ bytes }) => (bytes[EI_CLASS] === ELFCLASS64) === (bits === 64));
   if (ofWidth.length === 0) return { frames: [] };
-  const others = NOT_RESTORED.map((name) => [name, (registers[name] ?? 0n) ^ CHANGED]);
+  const others = NOT_RESTORED[bits].map((name) => [name, (registers[name] ?? 0n) ^ CHANGED]);
   const threads = [registers, { ...registers, ...Object.fromEntries(others) }];
   try {
     using open = new DisposableStack();
@@ -91,7 +91,7 @@ export function frameArguments(
     if (isMissing) return { frames: [] };
     const [frames = [], changed = []] = text.split(SELECTED).slice(1).map(framesIn);
     if (frames.length === 0) return { frames, complaint: complaint ?? "gdb: it finds no frame" };
-    const [damage] = text.replace(MISSED, "").matchAll(DAMAGED);
+    const [damage] = text.replace(MISSED, "").replace(OPTIMIZED_OUT, "").matchAll(DAMAGED);
     return {
       ...damage === undefined ? {} : { complaint: `gdb: ${damage[1]}` },
       frames: frames.map(({ address, values }, index) => ({
@@ -130,13 +130,17 @@ function framesIn(text: string): FrameArguments[] {
 
 const unquoted = (text: string) => text.replace(/\\(["\\])/g, "$1");
 
+/** Of a member gdb says so as if it were an error. */
+const OPTIMIZED_OUT = /<error reading variable: value has been optimized out>/g;
+
 /** gdb has the memory of the stack and of the image alone: what it misses beyond may be there. */
 const MISSED = /\s*<error(?: reading variable)?: Cannot access memory at address 0x[0-9a-f]+>/g;
 /** What it finds of a variable whose debug information is damaged. */
 const DAMAGED = /<error reading variable: ([^"<>]+)>/g;
 
 function shortened(value: string): string {
-  const text = value.replace(MISSED, "").replace(DAMAGED, "<cannot be read>");
+  const text = value.replace(MISSED, "").replace(OPTIMIZED_OUT, "<optimized out>")
+    .replace(DAMAGED, "<cannot be read>");
   if (text === "") return "…";
   return text.length > LONGEST_VALUE ? `${text.slice(0, LONGEST_VALUE)}…` : text;
 }

@@ -158,7 +158,14 @@ Deno.test("a value whose debug information is damaged is said to be so, and one 
       { address: 0x10_0020n, values: ["b=<cannot be read>", "c=7"] },
     ],
   });
-  for (const [value, shown] of [[elsewhere, "b=0x5"], [missed, "b=…"]]) {
+  const unknown = "{x = <error reading variable: value has been optimized out>}";
+  for (
+    const [value, shown] of [
+      [elsewhere, "b=0x5"],
+      [missed, "b=…"],
+      [unknown, "b={x = <optimized out>}"],
+    ]
+  ) {
     const { frames, complaint } = said(answer({ stdout: printed("", value, value) }));
     assertEquals([frames[1].values[0], complaint], [shown, undefined]);
   }

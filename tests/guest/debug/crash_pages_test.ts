@@ -15,6 +15,8 @@ function general(page: string): string {
       row.replaceAll(`${import.meta.dirname}/`, "").replaceAll(/0x[0-9a-f]+/g, "0x…")
         .replaceAll(/\/\S+\/library\/core\/src\/panicking\.rs:\d+/g, "panicking.rs:…")
         .replaceAll("__rustc::", "")
+        // The core library of Debian's compiler has debug information of arguments, too.
+        .replace(/(?<=panicking\.rs:….*) \(.*\)$/, "")
     )
     .join("\n");
 }
