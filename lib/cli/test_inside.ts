@@ -1,7 +1,7 @@
 import { dirname, join, matchesGlob, relative, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
 import { REPORT_ALL_VARIABLE, REPORT_VARIABLE } from "../machine/viewer/reports_wanted.ts";
-import { NestedError, type NestedMachine, startNested } from "../nested/mod.ts";
+import { binutilsFiles, NestedError, type NestedMachine, startNested } from "../nested/mod.ts";
 import { captureDeno, denoFolder, runDeno, writeAll } from "./run_deno.ts";
 import type { CommandContext } from "./command_context.ts";
 import { TestProgress } from "./junit.ts";
@@ -98,7 +98,10 @@ export async function testInside(
   try {
     const code = await nestedDeno(session, args, {
       cwd,
-      filesIn: await projectFiles(urls, cwd, parsed.resolution, denoFolder(), signal),
+      filesIn: [
+        ...await projectFiles(urls, cwd, parsed.resolution, denoFolder(), signal),
+        ...await binutilsFiles(),
+      ],
       filesOut: [
         report,
         ...(coverage === undefined ? [] : [coverage]),

@@ -1,5 +1,7 @@
-import { findProgram } from "./host_program.ts";
+import { cacheFolder } from "./cache_folder.ts";
+import { findProgram, sharedLibraries } from "./host_program.ts";
 import { getPackage, type HostPackage, unpackedPrograms } from "./host_package.ts";
+import type { FileIn } from "./job_disk.ts";
 import { NestedError } from "./nested_error.ts";
 import type { ProgressListener } from "./packages.ts";
 
@@ -44,4 +46,30 @@ export async function requireBinutils(
     throw new NestedError("binutils were installed but are not found: try `readelf -v` by hand");
   }
   return folder;
+}
+
+/**
+ * The files by which a command inside a machine has GNU binutils, too; none where this host has none. They are the run's,
+ * and not the image's: they lie on its disk, and are read when a page needs them.
+ */
+export async function binutilsFiles(): Promise<FileIn[]> {
+  const folder = await findBinutils();
+  if (folder === undefined) return [];
+  if (folder === await unpackedPrograms(BINUTILS)) {
+    return [{ host: `${cacheFolder()}/${BINUTILS.name}` }];
+  }
+  const programs = PROGRAMS.map((name) => ({
+    host: `${folder}/${name}`,
+    guest: `/usr/bin/${name}`,
+  }));
+  const libraries = new Set<string>();
+  for (const { host } of programs) {
+    for (const library of await sharedLibraries(host)) libraries.add(library);
+  }
+  // Those of Deno are in every image.
+  for (const library of await sharedLibraries(Deno.execPath())) libraries.delete(library);
+  const files = [...programs, ...[...libraries].map((path) => ({ host: path, guest: path }))];
+  return await Promise.all(
+    files.map(async ({ host, guest }) => ({ host: await Deno.realPath(host), guest })),
+  );
 }

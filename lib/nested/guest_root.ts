@@ -5,7 +5,7 @@ import { initScript, ROOT_FOLDERS } from "./init_script.ts";
 import type { Nasm } from "./nasm.ts";
 import { assemble } from "./assemble.ts";
 import type { MachineInside } from "./nested_machine.ts";
-import { capture, findProgram } from "./host_program.ts";
+import { sharedLibraries } from "./host_program.ts";
 
 const ETC: Readonly<Record<string, string>> = {
   passwd: "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/nonexistent:/bin/false\n",
@@ -72,17 +72,4 @@ export async function guestRoot(
     }
   }
   return [...[...folders].sort().map((path) => ({ path })), ...files];
-}
-
-/**
- * The shared libraries that a program is linked with, and its dynamic loader, as `ldd` lists them.
- *
- * @param program Its path.
- * @returns Absolute paths; empty for a static program.
- */
-async function sharedLibraries(program: string): Promise<string[]> {
-  const ldd = await findProgram("ldd");
-  if (ldd === undefined) return [];
-  const { stdout } = await capture(ldd, [program]);
-  return [...stdout.matchAll(/(?:^|\s)(\/\S+)(?= \(0x)/gm)].map((match) => match[1]);
 }

@@ -13,7 +13,7 @@
  *
  * @module
  */
-export { findBinutils, requireBinutils } from "./binutils.ts";
+export { binutilsFiles, findBinutils, requireBinutils } from "./binutils.ts";
 export { cacheFolder } from "./cache_folder.ts";
 export type { FileIn } from "./job_disk.ts";
 export {
