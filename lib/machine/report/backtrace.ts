@@ -82,6 +82,8 @@ function callerRows(cpu: StoppedCpu, { caller, count }: Run, calledWith: CalledW
   const { address, found } = caller;
   const isCall = found !== "interrupted";
   const place = placeOf(cpu, caller);
+  // Another's registers and stack pointer are not what gdb goes by: it knows nothing of gates.
+  if (found !== "unwound") calledWith.end();
   const values = calledWith.next(cpu.image, place, address);
   // Of a recursion the arguments of the nearest are shown.
   for (let more = 1; more < count; more++) calledWith.next(cpu.image, place, address);

@@ -59,6 +59,11 @@ export class CalledWith {
       ? here.map(({ values }) => values.length === 0 ? "" : ` (${values.join(", ")})`)
       : [];
   }
+
+  /** Says that the functions further out were not found as gdb finds them. */
+  end(): void {
+    this.#frames = [];
+  }
 }
 
 /** As much of a stretch of memory as is mapped. */

@@ -64,6 +64,40 @@ void _start(void) { say(long_text); for (;;) {} }
 });
 
 Deno.test(
+  needs(
+    ["gcc", "gdb"],
+    "a function that was interrupted, and what has called it, are shown without arguments",
+  ),
+  () => {
+    using folder = new TestFolder();
+    const file = `${folder.path}/kernel.c`;
+    Deno.writeTextFileSync(
+      file,
+      `__asm__(".text\\n handler: mov $7, %edi\\n call tell\\n hlt");
+void tell(int code) { ${STOP} }
+static void work(int depth, int width) { __asm__ volatile("int3"); }
+void _start(void) { work(3, 4); for (;;) {} }
+`,
+    );
+    run("gcc", "-g", "-O0", ...FREESTANDING, "-o", `${file}.elf`, file);
+    const image = Image.elf(`${file}.elf`);
+    using vm = boot(image, { mode: "long", memory: "4M", gates: { 3: "handler" } });
+    assertThrows(() => vm.run(), Error, "IO out 0xf4");
+    const page = statePage(vm);
+    const rows = [...page.matchAll(/(?:^ {2}| {2})(?:\S+:\d+ {2})?(\w+)\+0x[0-9a-f]+(.*)$/gm)];
+    assertEquals(
+      rows.map(([, name, rest]) => `${name}${rest}`).filter((row) => !row.includes(">")),
+      [
+        "tell (code=7)",
+        "handler",
+        "work  (interrupted there)",
+        "_start",
+      ],
+    );
+  },
+);
+
+Deno.test(
   needs(["gcc", "gdb"], "what an ELF file has for gdb to execute is not executed"),
   () => {
     using folder = new TestFolder();
