@@ -4,6 +4,7 @@ import { exitRows, exitRuns } from "../report/exit_text.ts";
 import type { Position } from "../postmortem/history.ts";
 import type { StoppedCpu } from "../report/stopped_cpu.ts";
 import { statePage } from "../report/state_page.ts";
+import { gdtText, idtText } from "./descriptor_tables.ts";
 import type { DebuggedMachine } from "./debugged_machine.ts";
 
 /** How many exits are shown where nobody says how many. */
@@ -55,6 +56,11 @@ const COMMANDS: Readonly<Record<string, Command>> = {
         } behind exit ${past.exit} of ${machine.exitingCpu.log.total}`,
   },
   exits: { arguments: "[COUNT]", what: `the last exits (${EXITS_SHOWN})`, run: exits },
+  gdt: { what: "the descriptors of the GDT", run: ({ cpu }) => gdtText(cpu) },
+  idt: {
+    what: "the gates of the IDT, in real mode the interrupt vectors",
+    run: ({ cpu }) => idtText(cpu),
+  },
   walk: { arguments: "ADDRESS", what: "the page tables' entries for a linear address", run: walk },
   answer: {
     arguments: "VALUE",

@@ -43,8 +43,12 @@ export class Past implements Disposable {
    * @throws {TypeError} When the run cannot be repeated.
    */
   stepBack(): PastEnd {
+    const isFirst = this.#where === undefined;
     const where = this.#history.stepBefore(this.#from);
     this.#enter(where ?? this.#history.begin);
+    if (isFirst && where !== undefined && this.#history.isFaultOfPresent(this.#run!.cpu)) {
+      return this.stepBack();
+    }
     return where === undefined ? "begin" : "step";
   }
 

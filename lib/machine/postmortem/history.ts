@@ -1,4 +1,5 @@
 import type { Address } from "../../guest/address.ts";
+import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import { hex } from "../../x86/hex.ts";
 import { checkOptions, type NamesOf } from "../../x86/defined_entries.ts";
 import type { Board } from "../board.ts";
@@ -9,7 +10,7 @@ import type { PhysicalMemory } from "../memory/physical_memory.ts";
 import { codeLocation, imageBaseAt } from "../registers/code_location.ts";
 import type { Registers } from "../registers/registers.ts";
 import { RepeatedRun, RepeatError, type RunToRepeat } from "./repeated_run.ts";
-import { decoded, type Moment, momentOf, registersOf } from "./steps.ts";
+import { decoded, isAt, type Moment, momentOf, registersOf } from "./steps.ts";
 
 /** How long a run may take when it is repeated for a test, in milliseconds. */
 const LONGEST_MILLISECONDS = 10_000;
@@ -159,6 +160,12 @@ export class History {
       );
     }
     return { exit: last, steps: 0 };
+  }
+
+  /** Whether the machine stands before the instruction of its triple fault ({@linkcode Examiner.standAtFault}), as a CPU does. */
+  isFaultOfPresent(cpu: Cpu): boolean {
+    const { log, cpus: [present] } = this.#what.original;
+    return log.latest?.reason === EXIT_REASON.SHUTDOWN && isAt(cpu, momentOf(present));
   }
 
   /** The machine an instruction before a position. */

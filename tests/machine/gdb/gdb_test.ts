@@ -238,3 +238,46 @@ Deno.test("CPUs are gdb's threads", async () => {
   expect(vm).toHaveRegisters({ bx: 1 });
   expect(vm.cpus[1]).toHaveRegisters({ bx: 2, cx: 5 });
 });
+
+Deno.test("monitor gdt and idt name descriptors, gates, and where they lead", async () => {
+  using vm = boot(
+    asm`
+    bits 32
+  start:
+    lgdt [gdtr]
+    lidt [idtr]
+    hlt
+  handler:
+    iret
+  gdt: dq 0, 0x00cf9a000000ffff, 0x00cff2000000ffff, 0, 0x0000890012340067
+  gdtr: dw gdtr - gdt - 1
+    dd gdt
+  idt: dq 0
+    dw (handler - $$) & 0xffff, 8, 0xee00, 1
+  idtr: dw idtr - idt - 1
+    dd idt
+  `,
+    { memory: "1M" },
+  );
+  const said = (await gdb(vm, ["monitor idt", "stepi", "stepi", "monitor gdt", "monitor idt"]))
+    .join("\n");
+  assertStringIncludes(said, "0x08  32-bit code, base 0x0, limit 0xffffffff, present");
+  assertStringIncludes(said, "0x10  data, base 0x0, limit 0xffffffff, DPL 3, present");
+  assert(
+    /0x20 {2}available TSS, base 0x1234, limit 0x67, present/.test(said) && !said.includes("0x18 "),
+    said,
+  );
+  assert(/0x01 {2}interrupt gate to 0008:0x100\w\w, handler.*, DPL 3/.test(said), said);
+});
+
+Deno.test("monitor idt shows real mode's vectors, and monitor gdt that there is none", async () => {
+  using vm = boot(asm`
+    mov word [0x21 * 4], handler
+    mov word [0x21 * 4 + 2], 0
+    hlt
+  handler:
+    iret
+  `);
+  const said = (await gdb(vm, ["stepi", "stepi", "monitor idt"])).join("\n");
+  assert(/0x21 {2}0000:0[0-9a-f]{3}, 0x[0-9a-f]{3}, handler/.test(said), said);
+});

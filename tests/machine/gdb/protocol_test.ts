@@ -232,10 +232,14 @@ Deno.test(
   fails:
     ud2
   `);
-    await talk(saying("g", "D"), (onListening) => {
+    const heard = await talk(saying("g", "bs", "p10", "D"), (onListening) => {
       onListening(port);
       assertThrows(() => vm.run(), UnhandledExitError);
     });
+    // What was executed before: `mov ecx`, of 5 bytes.
+    const [, rip] = /\$([0-9a-f]{16})#/.exec(heard)!;
+    const before = vm.image.symbol("fails") - 5n;
+    assertEquals(parseInt(rip.slice(2, 4) + rip.slice(0, 2), 16), Number(before & 0xffffn));
     assertEquals([vm.registers.rip, vm.registers.rbx, vm.registers.rcx], [
       vm.image.symbol("fails"),
       0x1234n,

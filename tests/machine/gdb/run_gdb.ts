@@ -19,6 +19,30 @@ export async function gdb(
   given: readonly string[],
   { file, setup = SWITCHING }: { readonly file?: string; readonly setup?: string } = {},
 ): Promise<string[]> {
+  const commands = (port: number) => [
+    ...[setup, "set pagination off", "set confirm off", "set width 0"],
+    ...[`target remote :${port}`, ...given],
+  ];
+  const args = ["-batch", ...file === undefined ? [] : [file], "-x"];
+  return (await attached(vm, commands, 'exec "$@" "$script" 2>&1', args))
+    .filter((line) => !NOISE.test(line));
+}
+
+/** The same by gdb's machine interface, as editors have it. */
+export function gdbMi(
+  vm: Machine,
+  commands: (port: number) => readonly string[],
+): Promise<string[]> {
+  return attached(vm, commands, 'exec "$@" <"$script" 2>&1', ["--interpreter=mi2"]);
+}
+
+/** @param shell What starts gdb: with these arguments, and the file of its commands. */
+async function attached(
+  vm: Machine,
+  commands: (port: number) => readonly string[],
+  shell: string,
+  args: readonly string[],
+): Promise<string[]> {
   const script = await Deno.makeTempFile({ suffix: ".gdb" });
   try {
     let child: Deno.ChildProcess | undefined;
@@ -26,18 +50,11 @@ export async function gdb(
       port: 0,
       timeout: 60_000,
       onListening(port) {
-        const lines = [
-          "set pagination off",
-          "set confirm off",
-          "set width 0",
-          `target remote :${port}`,
-          ...given,
-        ];
-        Deno.writeTextFileSync(script, `${setup}\n${lines.join("\n")}\n`);
-        const args = ["-q", "-nx", "-batch", ...file === undefined ? [] : [file], "-x", script];
+        Deno.writeTextFileSync(script, `${commands(port).join("\n")}\n`);
         // What comes of the guest's side gdb prints on its standard error.
         child = new Deno.Command("sh", {
-          args: ["-c", 'exec "$@" 2>&1', "sh", program(), ...args],
+          args: ["-c", shell, "sh", program(), "-q", "-nx", ...args],
+          env: { script },
           stdin: "null",
           stdout: "piped",
         }).spawn();
@@ -46,7 +63,7 @@ export async function gdb(
     const { stdout, code } = await child!.output();
     const said = new TextDecoder().decode(stdout);
     assertEquals(code, 0, said);
-    return said.split("\n").filter((line) => !NOISE.test(line));
+    return said.split("\n");
   } finally {
     await Deno.remove(script);
   }
