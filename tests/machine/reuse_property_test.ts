@@ -1,4 +1,5 @@
 import { asm, type AsmSource, boot, type BootOptions, type Machine } from "@vmexit/vmexit";
+import { KvmError } from "@vmexit/vmexit/kvm";
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import fc from "fast-check";
 import { drainPool, reuseCounts } from "../../lib/machine/boot/kvm_pool.ts";
@@ -44,6 +45,7 @@ const DIRT: Readonly<Record<string, AsmSource>> = {
     mov dr6, eax
   `,
   "x87": asm`
+    clts
     fninit
     fldpi
     fldcw [table]
@@ -52,6 +54,7 @@ const DIRT: Readonly<Record<string, AsmSource>> = {
     mov eax, cr4
     or eax, 0x200
     mov cr4, eax
+    clts
     movups xmm7, [0x500]
     ldmxcsr [mxcsr]
   `,
@@ -147,6 +150,57 @@ const CONTROLLERS: Readonly<Record<string, AsmSource>> = {
   `,
 };
 
+/** The same with a PIT, and what it shows elsewhere. */
+const PIT: Readonly<Record<string, AsmSource>> = {
+  "a PIT that interrupts": asm`
+    mov al, 0x34
+    out 0x43, al
+    mov al, 0x10
+    out 0x40, al
+    out 0x40, al
+  `,
+  "the speaker and its counter": asm`
+    mov al, 0xb6
+    out 0x43, al
+    mov al, 0x40
+    out 0x42, al
+    out 0x42, al
+    mov al, 3
+    out 0x61, al
+  `,
+};
+
+/** The same with another CPU, which it starts: that goes on where it was, and waits. */
+const ANOTHER_CPU: Readonly<Record<string, AsmSource>> = {
+  "another CPU that runs": asm`
+    %macro send 1
+      mov ecx, 0x830
+      mov eax, %1
+      mov edx, 1
+      wrmsr
+    %endmacro
+    mov ecx, 0x1b
+    rdmsr
+    or eax, 0xc00
+    wrmsr
+    mov word [0x2000], 0xf440         ; inc ax, hlt
+    send 0x4500
+    send 0x4602
+    mov cx, 1000
+    loop $
+  `,
+  "another CPU that was asked to begin anew": asm`
+    mov ecx, 0x1b
+    rdmsr
+    or eax, 0xc00
+    wrmsr
+    mov ecx, 0x830
+    mov eax, 0x4500
+    mov edx, 1
+    wrmsr
+  `,
+};
+
 /** What a test does to it. */
 const BY_TEST: Readonly<Record<string, (vm: Machine) => unknown>> = {
   "registers": (vm) => vm.registers.set({ r15: 5n, dr7: 0x455n, cr8: 3n }),
@@ -226,12 +280,28 @@ function stateOf(vm: Machine) {
     .map((time) => time < LONG_AFTER_BOOT);
   return {
     ...wholeState(vm),
+    // Of several CPUs that run at once each has its own order.
+    log: vm.cpus.map(({ number }) =>
+      vm.log.records().filter(({ cpu }) => cpu === number).map((each) => ({ ...each, number: 0 }))
+    ),
     pic,
     ioapic,
+    pit: pitOf(vm),
     late,
     cpuid: vcpu.cpuid.getCpuid2(),
     kvmRun: [cr8, ifFlag, apicBase, readyForInterruptInjection],
   };
+}
+
+/** The PIT's state, if there is one, but for when its counters began. */
+function pitOf({ kvm: { vm: { pit } } }: Machine) {
+  try {
+    const { channels, flags } = pit.getPit2();
+    return { flags, channels: channels.map((channel) => ({ ...channel, count_load_time: 0n })) };
+  } catch (error) {
+    if (error instanceof KvmError) return undefined;
+    throw error;
+  }
 }
 
 /** Boots machines of a shape until one was reused, and is disposed again. */
@@ -252,20 +322,27 @@ function runOnReused(options: BootOptions, dirty: () => void): unknown {
   return run;
 }
 
-const SHAPES = [{}, { irqchip: true }] as const;
+type Dirt = Readonly<Record<string, AsmSource>>;
+
+/** Shapes, with what guests may leave in them, and what of it is tried alone: of later ones what is special. */
+const SHAPES: readonly (readonly [shape: BootOptions, dirt: Dirt, alone: Dirt])[] = [
+  [{}, DIRT, DIRT],
+  [{ irqchip: true }, { ...DIRT, ...CONTROLLERS }, { ...DIRT, ...CONTROLLERS }],
+  [{ irqchip: true, pit: true }, { ...DIRT, ...CONTROLLERS, ...PIT }, PIT],
+  [{ cpus: [{}, {}] }, DIRT, { MSRs: DIRT.MSRs, XCR0: DIRT.XCR0 }],
+  [{ cpus: 2 }, { ...DIRT, ...CONTROLLERS, ...ANOTHER_CPU }, ANOTHER_CPU],
+  [{ cpuid: { hide: ["sse4_2"], brand: "of a test" } }, DIRT, { SSE: DIRT.SSE }],
+];
 const MODES = ["real", "unreal", "protected", "pae", "long"] as const;
 
 let tried = 0;
 
 Deno.test(`on a VM that another guest has left dirty, a guest finds and does what it does on a new one (${RUNS} runs)`, () => {
   const names = (all: object) => fc.shuffledSubarray(Object.keys(all), { maxLength: 4 });
-  const cases = fc.constantFrom(...SHAPES).chain((shape) => {
-    const dirt: Readonly<Record<string, AsmSource>> = "irqchip" in shape
-      ? { ...DIRT, ...CONTROLLERS }
-      : DIRT;
+  const cases = fc.constantFrom(...SHAPES).chain(([shape, dirt]) => {
     return fc.record({
-      shape: fc.constant<BootOptions>(shape),
-      dirt: names(dirt),
+      shape: fc.constant(shape),
+      dirt: names(dirt).map((some) => some.map((name) => dirt[name])),
       byTest: names(BY_TEST),
       waits: fc.boolean(),
       mode: fc.constantFrom(...MODES),
@@ -275,11 +352,10 @@ Deno.test(`on a VM that another guest has left dirty, a guest finds and does wha
     fc.property(cases, ({ shape, dirt, byTest, waits, mode }) => {
       const options = { ...shape, mode } as BootOptions;
       const found = runOnReused(options, () => {
-        using vm = boot(dirtyGuest(dirt.map((name) => (DIRT[name] ?? CONTROLLERS[name])!), waits), {
-          ...shape,
-          reuse: true,
-          mode: "real",
-        });
+        using vm = boot(
+          dirtyGuest(dirt, waits),
+          { ...shape, reuse: true, mode: "real" } as BootOptions,
+        );
         if (waits) assertThrows(() => vm.run({ timeout: 5000 }), Error, "Nothing answers");
         else vm.run({ timeout: 5000 });
         for (const name of byTest) BY_TEST[name](vm);
@@ -293,20 +369,23 @@ Deno.test(`on a VM that another guest has left dirty, a guest finds and does wha
 });
 
 /** Each of them alone, so that nothing hides behind something else. */
-for (const shape of SHAPES) {
-  const dirt = "irqchip" in shape ? { ...DIRT, ...CONTROLLERS } : DIRT;
+for (const [shape, all, dirt] of SHAPES) {
   Deno.test(`whatever it was left with, alone: ${JSON.stringify(shape)}`, () => {
     const fresh = runOf({ ...shape, reuse: false });
     for (const [what, piece] of Object.entries(dirt)) {
       const found = runOnReused(shape, () => {
-        using vm = boot(dirtyGuest([piece], false), { ...shape, reuse: true, mode: "real" });
+        using vm = boot(
+          dirtyGuest([piece], false),
+          { ...shape, reuse: true, mode: "real" } as BootOptions,
+        );
         vm.run({ timeout: 5000 });
       });
       assertEquals(found, fresh, what);
     }
+    if (dirt !== all) return;
     for (const [what, act] of Object.entries(BY_TEST)) {
       const found = runOnReused(shape, () => {
-        using vm = boot(asm`hlt`, { ...shape, reuse: true, mode: "real" });
+        using vm = boot(asm`hlt`, { ...shape, reuse: true, mode: "real" } as BootOptions);
         act(vm);
       });
       assertEquals(found, fresh, what);

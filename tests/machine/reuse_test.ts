@@ -36,7 +36,7 @@ Deno.test("the third machine of a shape has the VM of the second, and counts as 
   assertEquals(openHandles(), before);
   assert(isReused());
   assert(!isReused({ irqchip: true }));
-  assert(!isReused({ cpuid: { hide: ["avx"] } }));
+  for (const options of KEPT.slice(1)) assert(!isReused(options));
   assert(!isReused({ reuse: false }));
   assertEquals(openHandles(), before);
 });
@@ -65,13 +65,22 @@ const nothing = () => {};
 
 const endsUnanswered = (vm: Machine) => assertThrows(() => vm.run(), Error, "Nothing answers");
 
-for (const irqchip of [false, true]) {
-  Deno.test(`a VM with irqchip: ${irqchip} is kept, also where its guest waits for an answer`, () => {
-    const options = { irqchip };
+const KEPT: readonly BootOptions[] = [
+  { irqchip: false },
+  { irqchip: true },
+  { irqchip: true, pit: true },
+  { cpus: [{}, {}] },
+  { cpus: 2 },
+  { cpuid: { hide: ["avx"], brand: "of a test" } },
+];
+
+for (const options of KEPT) {
+  Deno.test(`a VM with ${JSON.stringify(options)} is kept, also where its guest waits for an answer`, () => {
     assertEquals(keptOf(HLT, options, nothing), 1);
     assertEquals(keptOf(HLT, options, (vm) => vm.run()), 1);
     assertEquals(keptOf(asm`in al, 0x60`, options, endsUnanswered), 1);
-    assertEquals(keptOf(asm`rep insb`, { registers: { cx: 9, dx: 1 } }, endsUnanswered), 1);
+    const registers = { cx: 9, dx: 1 };
+    assertEquals(keptOf(asm`rep insb`, { ...options, registers }, endsUnanswered), 1);
   });
 }
 
@@ -80,10 +89,15 @@ const NOT_KEPT: Readonly<
   Record<string, { options?: BootOptions; guest?: AsmSource; use?: (vm: Machine) => unknown }>
 > = {
   "of a machine that says so": { options: { reuse: false } },
-  "with several CPUs": { options: { cpus: [{}, {}] } },
-  "with a PIT": { options: { irqchip: true, pit: true } },
   "with split controllers": { options: { irqchip: "split" } },
   "whose dirty pages are noted": { options: { dirtyPages: "log" } },
+  "with several CPUs, of which one has a breakpoint": {
+    options: { cpus: [{}, {}] },
+    use(vm) {
+      vm.cpus[1].debug.breakAt(vm.registers.rip);
+      vm.run();
+    },
+  },
   "with capabilities": { options: { capabilities: { KVM_CAP_EXIT_HYPERCALL: 1 << 12 } } },
   "with a breakpoint": {
     use(vm) {
@@ -140,6 +154,16 @@ for (const [what, { options = {}, guest = HLT, use = nothing }] of Object.entrie
     assertEquals(keptOf(guest, options, use), 0);
   });
 }
+
+Deno.test("a VM with Hyper-V's MSRs is nobody else's", () => {
+  using plain = boot(HLT);
+  // "Hv#1" (TLFS 2.4.2), in place of KVM's features.
+  const entries = plain.cpuid.entries.map((entry) =>
+    entry.function === 0x4000_0001 ? { ...entry, eax: 0x3123_7648 } : entry
+  );
+  assertEquals(keptOf(HLT, { cpuid: { entries } }, nothing), 0);
+  assertEquals(keptOf(HLT, { cpuid: { entries: plain.cpuid.entries } }, nothing), 1);
+});
 
 Deno.test("what a disposed machine has given out stays dead when another has its VM", () => {
   warmUp();

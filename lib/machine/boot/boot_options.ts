@@ -175,7 +175,8 @@ export interface CommonOptions {
   readonly coverage?: boolean;
   /**
    * Whether the machine may have the VM of one that was disposed, reset to what a new one is, and leave it to another. Default
-   * false, unless `VMEXIT_REUSE` is 1. Only the statistics that KVM keeps of the VM tell the two apart: they go on.
+   * false, unless `VMEXIT_REUSE` is 1. The statistics that KVM keeps of the VM tell the two apart, as they go on, and so does
+   * what the process has open: a VM that waits is.
    */
   readonly reuse?: boolean;
   /** How long a run may take, in milliseconds. Default 1000; `VMEXIT_TIMEOUT_SCALE` multiplies it. */

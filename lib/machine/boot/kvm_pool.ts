@@ -1,6 +1,8 @@
 import { processCalls } from "../../ffi/process_calls.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import type { IoctlName } from "../../kvm/abi/ioctls.ts";
+import { KVM_PIT } from "../../kvm/abi/constants.ts";
+import type { AskedOfKvm } from "../../kvm/ioctl_target.ts";
 import { Kvm } from "../../kvm/kvm.ts";
 import type { GivenVcpu, Vcpu } from "../../kvm/vcpu.ts";
 import type { GivenVm, Vm } from "../../kvm/vm.ts";
@@ -8,7 +10,6 @@ import { cr4Flags, eferFlags } from "../../x86/registers/flag_tables.ts";
 import { getFlag } from "../../x86/registers/flags.ts";
 import { MSRS } from "../../x86/msrs/msrs.ts";
 import { checkFeatures } from "../host/host_checks.ts";
-import type { Irqchip } from "../interrupts/irqchip.ts";
 import type { BackedSlot } from "../memory/memory_slots.ts";
 import { SlotTable } from "../memory/slot_table.ts";
 import { RegisterStore } from "../registers/register_store.ts";
@@ -53,6 +54,7 @@ const RESTORED: ReadonlySet<IoctlName> = new Set<IoctlName>([
   "KVM_GET_MP_STATE",
   "KVM_GET_MSRS",
   "KVM_GET_NESTED_STATE",
+  "KVM_GET_PIT2",
   "KVM_GET_REGS",
   "KVM_GET_SREGS",
   "KVM_GET_SREGS2",
@@ -70,6 +72,7 @@ const RESTORED: ReadonlySet<IoctlName> = new Set<IoctlName>([
   "KVM_SET_FPU",
   "KVM_SET_LAPIC",
   "KVM_SET_MP_STATE",
+  "KVM_SET_PIT2",
   // Of those that the state has: see `canBeKept`.
   "KVM_SET_MSRS",
   "KVM_SET_REGS",
@@ -85,27 +88,40 @@ const RESTORED: ReadonlySet<IoctlName> = new Set<IoctlName>([
  */
 const LEFT_AT_ZERO: readonly number[] = [MSRS.KVM_ASYNC_PF_EN, MSRS.KVM_PV_EOI_EN, MSRS.VM_CR];
 
-/** What VMs of one shape have in common. */
-interface Shape extends HostFacts {
-  /** How the CPU and the controllers are when KVM has made them; undefined before a second machine of the shape. */
-  pristine?: { readonly shape: CpuShape; readonly cpu: SavedCpuState; readonly vm: SavedVmState };
+/** How the CPUs and the controllers of a shape are when KVM has made them. */
+interface Pristine {
+  readonly cpus: readonly { readonly shape: CpuShape; readonly state: SavedCpuState }[];
+  readonly vm: SavedVmState;
 }
 
-/** A VM with its vCPU, which waits for its next machine. */
+/** What VMs of one shape have in common. */
+interface Shape extends HostFacts {
+  /** Undefined before a second machine of the shape, and where KVM does not take all of what there is. */
+  pristine?: Pristine;
+  /** How many machines of it KVM has made. */
+  made: number;
+}
+
+/** A VM with its vCPUs, which waits for its next machine. */
 interface Idle {
-  readonly key: Irqchip;
+  readonly key: string;
   readonly kvm: number;
   readonly vm: GivenVm;
-  readonly vcpu: GivenVcpu;
+  readonly vcpus: readonly GivenVcpu[];
+}
+
+/** All that KVM fixes when it makes the VM of a machine. */
+function shapeOf({ irqchip, pit, starts, cpuid }: BootPlan): string {
+  return `${irqchip} ${pit} ${starts.length} ${cpuid.asked}`;
 }
 
 /**
  * VMs of machines that were disposed, which the next machines of the same shape get: without memory, and with all state of
- * CPU and controllers as KVM makes it. The shape is all that cannot be changed afterwards.
+ * CPUs and controllers as KVM makes it. The shape is all that cannot be changed afterwards.
  */
 export class KvmPool {
   readonly #libc: Libc;
-  readonly #shapes = new Map<Irqchip, Shape>();
+  readonly #shapes = new Map<string, Shape>();
   /** Those that were given last come last. */
   #idle: Idle[] = [];
   #endsWithThread = false;
@@ -129,7 +145,7 @@ export class KvmPool {
     memory: readonly BackedSlot[],
     cleanup: DisposableStack,
   ): KvmParts | undefined {
-    const key = plan.irqchip;
+    const key = shapeOf(plan);
     const at = this.#idle.findLastIndex((idle) => idle.key === key);
     const shape = this.#shapes.get(key);
     if (at < 0 || shape?.pristine === undefined) return undefined;
@@ -138,19 +154,20 @@ export class KvmPool {
     const [idle] = this.#idle.splice(at, 1);
     const kvm = cleanup.use(Kvm.take(this.#libc, idle.kvm));
     const vm = cleanup.use(kvm.takeVm(idle.vm));
-    const vcpu = cleanup.use(vm.takeVcpu(idle.vcpu));
+    const vcpus = idle.vcpus.map((vcpu) => cleanup.use(vm.takeVcpu(vcpu)));
     restoreVm(vm, pristine.vm.filter(([piece]) => CONTROLLERS.includes(piece)));
-    restoreCpu(statefulCpu(kvm, vcpu, plan, tssIsAvailable), pristine.cpu, { isOutside: true });
+    for (const [number, cpu] of statefulCpus(kvm, vcpus, plan, tssIsAvailable).entries()) {
+      restoreCpu(cpu, pristine.cpus[number].state, { isOutside: true });
+    }
     restoreVm(vm, pristine.vm.filter(([piece]) => !CONTROLLERS.includes(piece)));
     const slots = new SlotTable(this.#libc, vm, memory, undefined, false);
     this.booted++;
     this.reused++;
-    vm.asked.forget();
-    vcpu.asked.forget();
+    for (const { asked } of [vm, ...vcpus]) asked.forget();
     return {
       kvm,
       vm,
-      vcpus: [vcpu],
+      vcpus,
       slots,
       dirtyPages: undefined,
       cpuid,
@@ -160,22 +177,24 @@ export class KvmPool {
   }
 
   /** Notes parts that KVM has just made: what a second one of a shape is like, all others of it are to be like. */
-  created(plan: BootPlan, { kvm, vm, vcpus: [vcpu], cpuid, tssIsAvailable }: KvmParts): void {
+  created(plan: BootPlan, { kvm, vm, vcpus, cpuid, tssIsAvailable }: KvmParts): void {
     this.booted++;
-    const key = plan.irqchip;
-    const shape = this.#shapes.get(key);
-    if (shape === undefined) this.#shapes.set(key, { cpuid, tssIsAvailable });
-    else if (shape.pristine === undefined) {
-      const cpu = statefulCpu(kvm, vcpu, plan, tssIsAvailable);
-      const made = cpuShape(cpu);
-      shape.pristine = {
-        shape: made,
-        cpu: saveCpu(cpu, made),
-        vm: saveVm(vm, [...CONTROLLERS, INTERVAL_TIMER, KVM_CLOCK], plan),
-      };
+    const key = shapeOf(plan);
+    const shape = this.#shapes.get(key) ?? { cpuid, tssIsAvailable, made: 0 };
+    this.#shapes.set(key, shape);
+    shape.made++;
+    if (shape.made === 2 && (!plan.pit || keepsSpeaker(vm))) {
+      const cpus = statefulCpus(kvm, vcpus, plan, tssIsAvailable).map((cpu) => {
+        const shape = cpuShape(cpu);
+        return { shape, state: saveCpu(cpu, shape) };
+      });
+      // Of what KVM keeps for Hyper-V, MSRs are not all.
+      if (!cpus[0].shape.isHyperv) {
+        const pieces = [...CONTROLLERS, INTERVAL_TIMER, KVM_CLOCK];
+        shape.pristine = { cpus, vm: saveVm(vm, pieces, plan) };
+      }
     }
-    vm.asked.forget();
-    vcpu.asked.forget();
+    for (const { asked } of [vm, ...vcpus]) asked.forget();
   }
 
   /**
@@ -183,16 +202,23 @@ export class KvmPool {
    *
    * @returns Whether they were kept: else they are still their owner's.
    */
-  keep(plan: BootPlan, { kvm, vm, vcpus: [vcpu] }: KvmParts): boolean {
-    const key = plan.irqchip;
+  keep(plan: BootPlan, { kvm, vm, vcpus }: KvmParts): boolean {
+    const key = shapeOf(plan);
     const pristine = this.#shapes.get(key)?.pristine;
     if (pristine === undefined) return false;
     try {
-      if (!canBeKept(vm, vcpu, pristine.shape)) return false;
+      if (![vm, ...vcpus].every(({ asked }) => wasHarmless(asked))) return false;
+      if (!vcpus.every((vcpu, number) => canBeKept(vcpu, pristine.cpus[number].shape))) {
+        return false;
+      }
       vm.deleteMemorySlots();
-      const localApic = pristine.cpu.find(([{ name }]) => name === "local APIC");
-      if (localApic !== undefined) {
-        // What asks for the MP state takes an INIT that waits, and the timer would go on.
+      // Timers would go on, and their interrupts come.
+      restoreVm(vm, pristine.vm.filter(([piece]) => piece === INTERVAL_TIMER));
+      for (const [number, vcpu] of vcpus.entries()) {
+        const { state } = pristine.cpus[number];
+        const localApic = state.find(([{ name }]) => name === "local APIC");
+        if (localApic === undefined) continue;
+        // What asks for the MP state takes an INIT that waits.
         vcpu.events.getMpState();
         vcpu.call("KVM_SET_LAPIC", localApic[1]);
       }
@@ -202,7 +228,12 @@ export class KvmPool {
     }
     this.#releaseAtEnd();
     while (this.#idle.length >= MOST_IDLE) this.#close(this.#idle.shift()!);
-    this.#idle.push({ key, vcpu: vcpu.give(), vm: vm.give(), kvm: kvm.give() });
+    this.#idle.push({
+      key,
+      vcpus: vcpus.map((vcpu) => vcpu.give()),
+      vm: vm.give(),
+      kvm: kvm.give(),
+    });
     return true;
   }
 
@@ -213,10 +244,10 @@ export class KvmPool {
     return idle.length;
   }
 
-  #close({ kvm, vm, vcpu }: Idle): void {
+  #close({ kvm, vm, vcpus }: Idle): void {
     using owner = Kvm.take(this.#libc, kvm);
     using machine = owner.takeVm(vm);
-    using _cpu = machine.takeVcpu(vcpu);
+    for (const vcpu of vcpus) machine.takeVcpu(vcpu)[Symbol.dispose]();
   }
 
   #releaseAtEnd(): void {
@@ -227,26 +258,38 @@ export class KvmPool {
   }
 }
 
-function statefulCpu(
+function statefulCpus(
   kvm: Kvm,
-  vcpu: Vcpu,
+  vcpus: readonly Vcpu[],
   { irqchip }: BootPlan,
   tssIsAvailable: boolean,
-): StatefulCpu {
-  const store = new RegisterStore(vcpu, tssIsAvailable);
-  return { number: 0, vcpu, store, machine: { kvm, irqchip } };
+): StatefulCpu[] {
+  return vcpus.map((vcpu, number) => {
+    const store = new RegisterStore(vcpu, tssIsAvailable);
+    return { number, vcpu, store, machine: { kvm, irqchip } };
+  });
+}
+
+/** Whether KVM shows and takes the speaker's bit of the PIT (since Linux 6.0): else the next guest would find it. */
+function keepsSpeaker({ pit }: Vm): boolean {
+  const before = pit.getPit2();
+  pit.setPit2({ ...before, flags: before.flags | KVM_PIT.FLAGS_SPEAKER_DATA_ON });
+  const { flags } = pit.getPit2();
+  pit.setPit2(before);
+  return (flags & KVM_PIT.FLAGS_SPEAKER_DATA_ON) !== 0;
 }
 
 /** Whether machines of a plan are such that all that a guest leaves in them is known. */
-function hasReusableShape(plan: BootPlan): boolean {
-  const { starts, cpuid, irqchip, pit, hasSmm, dirtyPages, capabilities } = plan;
-  return starts.length === 1 && cpuid.isPlain && irqchip !== "split" && !pit && !hasSmm &&
-    dirtyPages === undefined && capabilities.length === 0;
+function hasReusableShape({ irqchip, hasSmm, dirtyPages, capabilities }: BootPlan): boolean {
+  return irqchip !== "split" && !hasSmm && dirtyPages === undefined && capabilities.length === 0;
 }
 
-function canBeKept(vm: Vm, vcpu: Vcpu, shape: CpuShape): boolean {
-  const asked = [...vm.asked.made, ...vcpu.asked.made];
-  if (!vcpu.isIntact || !asked.every((name) => RESTORED.has(name))) return false;
+function wasHarmless({ made }: AskedOfKvm): boolean {
+  return [...made].every((name) => RESTORED.has(name));
+}
+
+function canBeKept(vcpu: Vcpu, shape: CpuShape): boolean {
+  if (!vcpu.isIntact) return false;
   const msrs = [...shape.msrs, ...shape.emulatedMsrs];
   if (![...vcpu.asked.msrsSet].every((index) => msrs.includes(index))) return false;
   const left = LEFT_AT_ZERO.filter((index) => msrs.includes(index));

@@ -54,6 +54,8 @@ export interface CpuidOptions extends Partial<CpuidProcessor> {
 export interface CpuidPlan {
   /** Whether nothing was asked for. */
   readonly isPlain: boolean;
+  /** What was asked for, as text: where it is the same, CPUID answers the same. */
+  readonly asked: string;
   /** Whether the kernel has local APICs. */
   readonly hasLocalApic: boolean;
   /** Whether IA32_APIC_BASE enables one: the kernel's, or one that the test plays. */
@@ -109,7 +111,8 @@ export function planCpuid(options: CpuidOptions, hasLocalApic: boolean): CpuidPl
   }
   const enablesLocalApic = hasLocalApic || force.includes("apic");
   const isPlain = Object.values(options).every((each) => each === undefined);
-  return { isPlain, hasLocalApic, enablesLocalApic, entries, show, edits };
+  const asked = isPlain ? "" : JSON.stringify(options);
+  return { isPlain, asked, hasLocalApic, enablesLocalApic, entries, show, edits };
 }
 
 /**
