@@ -3,6 +3,7 @@ import type { Machine } from "@vmexit/vmexit";
 import { EXIT_REASON, IOCTLS } from "@vmexit/vmexit/abi";
 import { Kvm, kvmLibc } from "@vmexit/vmexit/kvm";
 import { bareVcpu } from "../lib/bench/suite/bare_vcpu.ts";
+import { AS_ON_HARDWARE } from "../lib/bench/suite/as_on_hardware.ts";
 import type { Batch, BenchmarkRun } from "../lib/bench/benchmark.ts";
 
 const PORT = 0x1000;
@@ -107,12 +108,6 @@ function byExits(vm: Machine, count: number): void {
 function byTranscript(vm: Machine, count: number): void {
   expect(vm).toExit([portOut(PORT).times(count)]);
 }
-
-/**
- * The look at a run's end that `strict` has by default where KVM is emulated, as on the instruction clock, is not made on
- * hardware, and C makes none.
- */
-const AS_ON_HARDWARE = { strict: false };
 
 /** A machine that has run to its HLT. */
 function halted(): Machine {

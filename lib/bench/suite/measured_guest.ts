@@ -4,6 +4,7 @@ import type { StatsFd } from "../../kvm/stats_fd.ts";
 import type { LongOptions } from "../../machine/boot/boot_options.ts";
 import { boot } from "../../machine/boot/boot.ts";
 import type { Machine } from "../../machine/machine.ts";
+import { AS_ON_HARDWARE } from "./as_on_hardware.ts";
 
 /** Where the guest says that it has done what it was told, and waits for more. */
 const REPORT_PORT = 0x500;
@@ -171,6 +172,7 @@ export class MeasuredMachine implements Disposable {
     this.#guest = guest;
     const vm = cleanup.use(
       boot(frame(guest), {
+        ...AS_ON_HARDWARE,
         mode: "long",
         timeout: TIMEOUT_MILLISECONDS,
         reuse: false,

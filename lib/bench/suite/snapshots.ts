@@ -3,6 +3,7 @@ import { boot } from "../../machine/boot/boot.ts";
 import type { Machine } from "../../machine/machine.ts";
 import type { Snapshot } from "../../machine/snapshot/snapshot.ts";
 import type { Benchmark } from "../benchmark.ts";
+import { AS_ON_HARDWARE } from "./as_on_hardware.ts";
 import { timedBenchmark } from "./timed.ts";
 
 const PAGE = 0x1000;
@@ -17,7 +18,8 @@ const PAGES = [1, RESET_PAGES, 256] as const;
 /** A machine whose guest writes so many pages and halts. */
 function writer(pages: number, cleanup: DisposableStack): Machine {
   return cleanup.use(
-    boot(asm`
+    boot(
+      asm`
       bits 64
       mov esi, ${FIRST_PAGE}
       mov ecx, ${pages}
@@ -27,7 +29,9 @@ function writer(pages: number, cleanup: DisposableStack): Machine {
       dec ecx
       jnz next
       hlt
-    `),
+    `,
+      AS_ON_HARDWARE,
+    ),
   );
 }
 

@@ -11,6 +11,7 @@ import { type Needs, requires } from "../../machine/host/requires.ts";
 import { msiMessage } from "../../x86/apic/msi_message.ts";
 import { LOCAL_APIC } from "../../x86/layout.ts";
 import type { Benchmark } from "../benchmark.ts";
+import { AS_ON_HARDWARE } from "./as_on_hardware.ts";
 import { bareVcpu } from "./bare_vcpu.ts";
 import { warmed } from "./guest_benchmark.ts";
 import { timedBenchmark } from "./timed.ts";
@@ -169,11 +170,14 @@ const step: Benchmark = timedBenchmark({
   lacks: () => requires({ singleStep: true }).reason,
   start(cleanup) {
     const vm = cleanup.use(
-      boot(asm`
+      boot(
+        asm`
       next:
         inc ax
         jmp next
-      `),
+      `,
+        AS_ON_HARDWARE,
+      ),
     );
     let steps = 0;
     return {
@@ -215,6 +219,7 @@ const irqfd: Benchmark = timedBenchmark({
         taken: dd 0
         `,
         {
+          ...AS_ON_HARDWARE,
           irqchip: true,
           gates: { [VECTOR]: "on_interrupt" },
           mappings: [{ linear: APIC, physical: LOCAL_APIC, size: 0x1000 }],
