@@ -188,6 +188,12 @@ function reveal(scrolled, { top, bottom }) {
 function choose(index, isLinked = true) {
   if (index < 0 || index >= exits.length) return;
   chosen = index;
+  // A link or the timeline may name one that the search has left out.
+  if (!shown.includes(index)) {
+    byId("search").value = "";
+    find("");
+    list();
+  }
   for (const row of byId("exits").children) {
     const isIt = Number(row.dataset.index) === index;
     row.setAttribute("aria-selected", isIt);
@@ -233,7 +239,7 @@ function list() {
     : `${shown.length} of ${exits.length}`;
 }
 
-function search(text) {
+function find(text) {
   const words = text.toLowerCase().split(/\s+/).filter((word) => word !== "");
   shown = exits.map((_, index) => index).filter((index) => {
     const exit = exits[index];
@@ -247,9 +253,12 @@ function search(text) {
     ].join(" ").toLowerCase();
     return words.every((word) => all.includes(word));
   });
+}
+
+function search(text) {
+  find(text);
   list();
-  if (shown.length > 0 && !shown.includes(chosen)) choose(shown[0]);
-  else if (chosen >= 0) choose(chosen);
+  if (shown.length > 0) choose(shown.includes(chosen) ? chosen : shown[0]);
 }
 
 function timeline() {

@@ -405,7 +405,7 @@ Deno.test({
       see([before, theme()].sort().join());
       location.hash = "#exit=1";
       setTimeout(() => {
-        see("link");
+        see("link" + document.querySelectorAll("#exits li").length);
         const shown = document.createElement("pre");
         shown.id = "seen";
         shown.textContent = JSON.stringify(seen);
@@ -432,7 +432,7 @@ Deno.test({
       ["search", ...third],
       ["1 of 4", ...fourth],
       ["dark,light", ...fourth],
-      ["link", ...first],
+      ["link4", ...first],
     ]);
   },
 });
