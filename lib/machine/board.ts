@@ -169,6 +169,8 @@ export class Board implements Disposable {
           runners,
           slice,
           interleaving: interleaving ?? new RoundRobin(),
+          log: this.log,
+          inputs: this.inputs,
           hasEvent: () => this.#hasEvent,
         }),
       limit: this.#limit,
@@ -281,15 +283,17 @@ export class Board implements Disposable {
   /** Begins to record what comes to the guest from outside. To be called once, when the guest is loaded. */
   beginRecord(): void {
     this.#bootSlots = this.memory.slots;
-    const { inputs, vm, cpus: [{ vcpu }] } = this;
+    const { inputs, vm, cpus } = this;
     vm.observer = (name, argument) => inputs.ioctl("vm", name, argument);
-    vcpu.observer = (name, argument) => inputs.ioctl("vcpu", name, argument);
+    for (const { number, vcpu } of cpus) {
+      vcpu.observer = (name, argument) => inputs.ioctl(number, name, argument);
+    }
     this.#parts.slots.observe(inputs);
     this.#recordInputs();
   }
 
   #recordInputs(): void {
-    if (this.cpus.length > 1) this.inputs.end("it has several CPUs");
+    if (this.interleaving !== undefined) this.inputs.end("its CPUs are interleaved by a seed");
     else if (this.#parts.settings.coverage) this.inputs.end("its coverage is noted");
     else if (this.memory.slots !== this.#bootSlots || !this.#parts.slots.a20) {
       this.inputs.end("it had other memory slots when it came to the snapshot than at boot");

@@ -9,8 +9,8 @@ export const RECORD_LIMITS = {
   bytes: 4 << 20,
 } as const;
 
-/** Who took an ioctl. */
-export type IoctlTaker = "vm" | "vcpu";
+/** Who took an ioctl: the VM, or a CPU, by its number. */
+export type IoctlTaker = "vm" | number;
 
 /** Where memory lies in the guest: what KVM is told by its slots. */
 export interface SlotLayout {
@@ -59,6 +59,10 @@ type InputContent =
   | { readonly kind: "elements"; readonly bytes: Uint8Array<ArrayBuffer> }
   /** Exits that are not in the log: behind them the guest was run on. */
   | { readonly kind: "unlogged"; readonly reason: number; count: number }
+  /** Of several CPUs, whose the next exit of the log is: from then on, as long as nothing else is said. */
+  | { readonly kind: "cpu"; readonly cpu: number }
+  /** Of several CPUs, one that ran, and was interrupted, nobody knows where, before the next exit of the log. */
+  | { readonly kind: "interrupted"; readonly cpu: number }
   /** An exit of the log that KVM did not make: one that was asked for from outside, or a HLT in the kernel. */
   | { readonly kind: "asked"; readonly isHalt: boolean };
 
@@ -104,6 +108,10 @@ export class InputRecord {
   #bytes = 0;
   #completedAt = -1;
   #stoppedAt = -1;
+  /** Of several CPUs, whose exits come; which were interrupted, and behind which exit. */
+  #cpu = 0;
+  readonly #interrupted = new Set<number>();
+  #interruptedAt = -1;
   #firstExit = 0;
   #timesBegun = 0;
   #obstacle: string | undefined;
@@ -150,7 +158,8 @@ export class InputRecord {
     this.#isOn = true;
     this.#timesBegun++;
     this.#firstExit = this.#log.total;
-    this.#completedAt = this.#stoppedAt = -1;
+    this.#completedAt = this.#stoppedAt = this.#interruptedAt = -1;
+    this.#cpu = 0;
   }
 
   /** Ends: what comes from now on is not recorded. */
@@ -244,6 +253,23 @@ export class InputRecord {
     if (this.#takes(0)) this.#add({ kind: "asked", isHalt });
   }
 
+  /** Notes, of several CPUs, whose an exit is: by its number. */
+  exitOf(cpu: number, exit: number): void {
+    if (cpu === this.#cpu || !this.#takes(0)) return;
+    this.#cpu = cpu;
+    this.#add({ kind: "cpu", cpu }, exit - 1);
+  }
+
+  /** Notes, of several CPUs, that one was interrupted. */
+  interrupted(cpu: number): void {
+    const exit = this.#log.total;
+    if (this.#interruptedAt !== exit) this.#interrupted.clear();
+    this.#interruptedAt = exit;
+    if (this.#interrupted.has(cpu) || !this.#takes(0)) return;
+    this.#interrupted.add(cpu);
+    this.#add({ kind: "interrupted", cpu });
+  }
+
   /** Notes that KVM has finished the latest exit, and run nothing. */
   completed(): void {
     this.#completedAt = this.#log.total;
@@ -264,8 +290,7 @@ export class InputRecord {
     return isWithin;
   }
 
-  #add(content: InputContent): void {
-    const exit = this.#log.total;
+  #add(content: InputContent, exit = this.#log.total): void {
     const isCompleted = this.#completedAt === exit;
     const isLate = this.#stoppedAt === exit;
     this.#inputs.push({ ...content, exit, isCompleted, isLate });

@@ -372,6 +372,9 @@ export class History {
   #begin(): RepeatedRun {
     const { original } = this.#what;
     original.runControl.progress.checkStopped("look at what was before");
+    if (original.cpus.length > 1) {
+      throw new TypeError("Cannot look at what was before: the machine has several CPUs");
+    }
     if (emulatorLacks("singleStep")) {
       throw new TypeError(
         "Cannot look at what was before: this host's KVM executes no single steps",

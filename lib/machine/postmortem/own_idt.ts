@@ -67,7 +67,7 @@ export class OwnIdt implements Disposable {
   }
 
   /** Puts one in the guest's place; undefined where there is none for it. */
-  static of({ board: { cpus: [cpu] } }: RepeatedRun): OwnIdt | undefined {
+  static of({ cpu }: RepeatedRun): OwnIdt | undefined {
     const { registers } = cpu;
     const { cs, efer, rflags, cr0 } = registers;
     const isReal = !cr0.pe;

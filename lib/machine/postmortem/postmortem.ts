@@ -54,7 +54,7 @@ export class Examiner implements Disposable {
 
   /** Puts a CPU that KVM has reset at a triple fault before the instruction that failed: it fails there again. */
   standAtFault(): void {
-    const { cpus: [cpu], log } = this.#what.original;
+    const { exitingCpu: cpu, log } = this.#what.original;
     if (log.latest?.reason !== EXIT_REASON.SHUTDOWN) return;
     const result = this.examine();
     if (result !== undefined && "cpu" in result) putBack(cpu, momentOf(this.#run!.cpu));
@@ -64,7 +64,10 @@ export class Examiner implements Disposable {
     if (emulatorLacks("singleStep")) {
       return { obstacle: "this host's KVM executes no single steps" };
     }
-    const { inputs: { firstExit }, cpus: [cpu] } = this.#what.original;
+    const { inputs: { firstExit }, exitingCpu: cpu, cpus } = this.#what.original;
+    if (cpus.length > 1 && !cpu.isAtExit) {
+      return { obstacle: "it has several CPUs, and was stopped between two exits" };
+    }
     const { linear: strayedAt } = isOutsideImage(cpu) ? codeLocation(cpu) : { linear: undefined };
     // One that a time limit has stopped has no exit there.
     const end = cpu.isAtExit ? exits : exits + 1;
@@ -82,6 +85,7 @@ export class Examiner implements Disposable {
           const left = Math.max(1, deadline - performance.now());
           const longest = Math.ceil(Math.min(left, LONGEST_MILLISECONDS.each));
           const run = this.#run = new RepeatedRun(this.#what, longest);
+          if (first < end - 1 && !run.isOfOneCpu) throw new RepeatError("it has several CPUs");
           run.runTo(first);
           const steps = stepToEnd(run, { exits: end, strayedAt, suspects, stops, ...options });
           return found(run, steps, this.#what.original);
@@ -122,14 +126,14 @@ export class Examiner implements Disposable {
 
 function found(run: RepeatedRun, steps: Steps, original: Board): Postmortem {
   checkIsEnd(run, steps, original);
-  const [cpu] = run.board.cpus;
+  const { cpu } = run;
   const last = steps.moments.at(-1)!;
   // At the triple fault KVM has reset it.
   putBack(cpu, last);
   run.rest();
   return {
     cpu,
-    incident: incidentOf(cpu, steps, original.cpus[0].bootRegisters),
+    incident: incidentOf(cpu, steps, original.exitingCpu.bootRegisters),
     stepCount: steps.count,
     isMore: steps.isMore,
     hasStrayed: steps.exit === undefined,
@@ -138,7 +142,7 @@ function found(run: RepeatedRun, steps: Steps, original: Board): Postmortem {
 }
 
 /** @throws {RepeatError} When it has not ended as the first run did. */
-function checkIsEnd(run: RepeatedRun, { exit }: Steps, { log, cpus: [cpu] }: Board): void {
+function checkIsEnd(run: RepeatedRun, { exit }: Steps, { log, exitingCpu: cpu }: Board): void {
   const record = cpu.isAtExit ? log.latestOf(cpu.number) : undefined;
   if (exit === undefined || exit.number === record?.reason) return;
   const then = record === undefined ? "being stopped by the time limit" : recordText(record);

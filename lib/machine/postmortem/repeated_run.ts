@@ -2,7 +2,6 @@ import { ERRNO } from "../../ffi/errors.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { EXIT_REASON, KVM_EXIT_IO, KVM_GUESTDBG } from "../../kvm/abi/mod.ts";
 import { IOCTLS } from "../../kvm/abi/ioctls.ts";
-import { kvm_msr_filter } from "../../kvm/abi/structs/msr.ts";
 import { kvm_guest_debug } from "../../kvm/abi/structs/registers.ts";
 import type { Exit } from "../../kvm/exits/exit.ts";
 import type { Vcpu } from "../../kvm/vcpu.ts";
@@ -15,15 +14,16 @@ import type { Input } from "../exits/input_record.ts";
 import { littleEndianInteger } from "../exits/answer_bytes.ts";
 import { linearInstructionPointer } from "../registers/code_location.ts";
 import { exitText, recordText } from "../report/exit_text.ts";
+import { isTurn, type Turn, turnsOf } from "./turns.ts";
+import { MSR_FILTER, pointBehind } from "./msr_filter.ts";
+import { SpinWatch } from "../run/spin_watch.ts";
 import { RunTime, TimeLimit } from "../run/time_limit.ts";
 
 /** How often a guest that may wait in the kernel is looked at, in milliseconds. */
 const LOOK_MILLISECONDS = 1;
 
-const U64_SIZE = 8;
-
-/** The only ioctl whose addresses are those of bytes behind its structure. */
-const MSR_FILTER = "KVM_X86_SET_MSR_FILTER";
+/** How long a CPU runs at most whose turn was before another's, in milliseconds. */
+const ASIDE_MILLISECONDS = 20;
 
 /** The ioctl that says where a guest stops. */
 const SET_DEBUG = "KVM_SET_GUEST_DEBUG";
@@ -51,10 +51,6 @@ export interface RunToRepeat {
 export class RepeatedRun implements Disposable {
   /** The machine. */
   readonly board: Board;
-  /** Its CPU. */
-  readonly cpu: Cpu;
-  /** The same in KVM. */
-  readonly vcpu: Vcpu;
   /** How many exits the log would have by now. */
   exit: number;
   /** Whether something came to the guest at a time of which nobody knows which instruction it was. */
@@ -70,20 +66,23 @@ export class RepeatedRun implements Disposable {
   readonly #libc: Libc;
   readonly #limit: TimeLimit;
   readonly #records: ReadonlyMap<number, ExitRecord>;
-  readonly #inputs: readonly Input[];
+  readonly #inputs: readonly Exclude<Input, Turn>[];
   readonly #answers: Uint32Array;
   #nextInput = 0;
   #nextAnswer = 0;
   /** How many of the next input's exits have come. */
   #unlogged = 0;
-  /** `struct kvm_guest_debug`: what stopped the guest by then. */
+  /** `struct kvm_guest_debug`: what stopped the guest by then, and whether KVM knows of that alone. */
   #debug: Uint8Array<ArrayBuffer> = new Uint8Array(kvm_guest_debug.size);
-  /** Whether KVM knows of it, and of nothing else. */
   #isDebugTold = true;
-  /** Whether KVM has finished the latest exit. */
-  #isCompleted = true;
-  /** Whether an exit is in `kvm_run` that was not looked at. */
-  #holdsExit = false;
+  /** How far each CPU has come, by number. */
+  readonly #progress: readonly CpuProgress[];
+  /** The number of the CPU that runs. */
+  #current = 0;
+  /** By the number of the exit before: whose the next exit is, and who was interrupted before that. */
+  readonly #turns: ReturnType<typeof turnsOf>;
+  /** Behind which exit the turn was given. */
+  #turnGiven = -1;
 
   /**
    * A machine that stands where the run began.
@@ -94,7 +93,8 @@ export class RepeatedRun implements Disposable {
   constructor({ original, boot, libc }: RunToRepeat, milliseconds: number) {
     const { inputs, log, start } = original;
     if (inputs.obstacle !== undefined) throw new RepeatError(inputs.obstacle);
-    this.#inputs = inputs.inputs.slice();
+    this.#inputs = inputs.inputs.filter((input): input is Exclude<Input, Turn> => !isTurn(input));
+    this.#turns = turnsOf(inputs.inputs);
     this.#answers = inputs.answers.slice();
     this.#records = new Map(log.records().map((record) => [record.number, record]));
     this.exit = inputs.firstExit;
@@ -102,11 +102,27 @@ export class RepeatedRun implements Disposable {
     using cleanup = new DisposableStack();
     this.board = cleanup.use(boot());
     if (start !== undefined) this.board.snapshots.enter(start);
-    this.cpu = this.board.cpus[0];
-    this.vcpu = this.cpu.vcpu;
+    this.#progress = this.board.cpus.map(() => ({ isCompleted: true, holdsExit: false }));
     this.#limit = cleanup.use(new TimeLimit(libc, LOOK_MILLISECONDS));
     this.#limit.start(new RunTime(milliseconds));
     cleanup.move();
+  }
+
+  /** The CPU that has made the latest exit, or is about to make the next one. */
+  get cpu(): Cpu {
+    return this.board.cpus[this.#current];
+  }
+
+  /** The same in KVM. */
+  get vcpu(): Vcpu {
+    return this.cpu.vcpu;
+  }
+
+  /** Whether only one CPU has run. */
+  get isOfOneCpu(): boolean {
+    return this.#turns.values().every(({ cpu = 0, interrupted }) =>
+      cpu === 0 && interrupted.every((each) => each === 0)
+    );
   }
 
   /** Runs the guest until the log would have so many exits, and what came before it ran on has come. */
@@ -130,13 +146,13 @@ export class RepeatedRun implements Disposable {
 
   /** Has KVM finish the latest exit, and run nothing. */
   complete(): void {
-    if (this.#isCompleted || this.#holdsExit) return;
-    this.#isCompleted = true;
+    if (this.#state.isCompleted || this.#state.holdsExit) return;
+    this.#state.isCompleted = true;
     this.cpu.store.flush();
     const { kvmRun } = this.vcpu;
     kvmRun.immediateExit = true;
     try {
-      this.#holdsExit = this.vcpu.run() === 0;
+      this.#state.holdsExit = this.vcpu.run() === 0;
     } finally {
       kvmRun.immediateExit = false;
     }
@@ -162,13 +178,13 @@ export class RepeatedRun implements Disposable {
   }
 
   #enterOnce(visit: (() => void) | undefined, isWaiting: () => boolean): Exit | "step" | undefined {
-    if (this.#holdsExit) {
-      this.#holdsExit = false;
+    if (this.#state.holdsExit) {
+      this.#state.holdsExit = false;
       return this.vcpu.kvmRun.exit();
     }
     const isVisit = visit !== undefined && !this.#isStoppedHere;
     if (isVisit) visit();
-    this.#isCompleted = false;
+    this.#state.isCompleted = false;
     this.interrupt = undefined;
     this.cpu.store.flush();
     this.#tell(isVisit);
@@ -247,7 +263,7 @@ export class RepeatedRun implements Disposable {
   }
 
   /** The next thing that came from outside, where it came behind as many exits as there are. */
-  get #input(): Input | undefined {
+  get #input(): Exclude<Input, Turn> | undefined {
     const input = this.#inputs[this.#nextInput];
     return input?.exit === this.exit ? input : undefined;
   }
@@ -255,7 +271,7 @@ export class RepeatedRun implements Disposable {
   /** Takes what came before the guest ran on. */
   #takeInputs(): void {
     for (let input = this.#input; input !== undefined; input = this.#input) {
-      if (isProgress(input)) return;
+      if (isProgress(input)) break;
       this.#nextInput++;
       if (input.isCompleted) this.complete();
       this.isLate ||= input.isLate;
@@ -263,9 +279,62 @@ export class RepeatedRun implements Disposable {
       this.#take(input);
       this.behindInput?.();
     }
+    this.#giveTurn();
   }
 
-  #take(input: Exclude<Input, Progress>): void {
+  /** Has the CPU be the one that runs whose the next exit is, once those have come as far that ran before it. */
+  #giveTurn(): void {
+    const turn = this.#turns.get(this.exit);
+    if (turn === undefined || this.#turnGiven === this.exit) return;
+    this.#turnGiven = this.exit;
+    const { cpu = this.#current, interrupted } = turn;
+    for (const other of interrupted) if (other !== cpu) this.#runAside(other);
+    this.#switch(cpu);
+  }
+
+  #switch(cpu: number): void {
+    if (cpu === this.#current) return;
+    this.complete();
+    this.#current = cpu;
+    this.#takeStart();
+  }
+
+  /** Has the CPU take the INIT and the SIPI that have come for it: asking for its state does. */
+  #takeStart(): void {
+    this.cpu.store.flush();
+    this.vcpu.events.getMpState();
+    this.#forgetRegisters();
+  }
+
+  /** Runs a CPU until it waits, spins, or has an exit, which is kept until its turn. */
+  #runAside(cpu: number): void {
+    this.#switch(cpu);
+    const state = this.#state;
+    if (state.holdsExit) return;
+    state.isCompleted = false;
+    const end = performance.now() + ASIDE_MILLISECONDS;
+    const spin = new SpinWatch(() => this.cpu.store.view("general"));
+    this.cpu.store.flush();
+    spin.begin();
+    let hasMoved = false;
+    for (let isOver = false; !isOver;) {
+      state.holdsExit = this.vcpu.run() === 0;
+      this.#forgetRegisters();
+      if (state.holdsExit || this.cpu.mpState !== "RUNNABLE") return;
+      const isSpinning = spin.look() === "spins";
+      // One that has not come to run by the first look does not spin.
+      if (isSpinning && hasMoved) return;
+      hasMoved ||= !isSpinning;
+      isOver = performance.now() >= end || this.#limit.isOver();
+      this.isLate ||= isOver && !isSpinning;
+    }
+  }
+
+  get #state(): CpuProgress {
+    return this.#progress[this.#current];
+  }
+
+  #take(input: Exclude<Input, Progress | Turn>): void {
     const { kvmRun } = this.vcpu;
     switch (input.kind) {
       case "answer":
@@ -287,9 +356,11 @@ export class RepeatedRun implements Disposable {
     else if (IOCTLS[name].references !== undefined) {
       throw new RepeatError(`behind exit ${this.exit} it was given ${name}`);
     }
-    const target = taker === "vm" ? this.board.vm : this.vcpu;
+    const target = taker === "vm" ? this.board.vm : this.board.cpus[taker].vcpu;
     target.call(name, bytes);
+    if (taker !== "vm") this.board.cpus[taker].store.forget();
     if (name === SET_DEBUG) {
+      if (this.board.cpus.length > 1) throw new RepeatError("one of its several CPUs was stepped");
       this.#debug = bytes as Uint8Array<ArrayBuffer>;
       this.#isDebugTold = true;
     }
@@ -360,7 +431,7 @@ export class RepeatedRun implements Disposable {
     while (isStop(this.#inputs[next])) next++;
     if (this.#inputs[next]?.exit === this.exit) return;
     this.#nextInput = next;
-    if (this.vcpu.kvmRun.exitReason === EXIT_REASON.DEBUG) this.#holdsExit = false;
+    if (this.vcpu.kvmRun.exitReason === EXIT_REASON.DEBUG) this.#state.holdsExit = false;
     if (this.#stops.control === 0) return;
     this.#debug = new Uint8Array(kvm_guest_debug.size);
     this.#setDebug();
@@ -418,24 +489,17 @@ export class RepeatedRun implements Disposable {
   }
 }
 
+/** How far a CPU of a repeated run has come. */
+interface CpuProgress {
+  /** Whether KVM has finished its latest exit. */
+  isCompleted: boolean;
+  /** Whether an exit is in its `kvm_run` that was not looked at. */
+  holdsExit: boolean;
+}
+
 /** Exits of the guest, rather than something that came from outside. */
 type Progress = { readonly kind: "asked" | "unlogged" };
 
 function isProgress(input: Input): input is Extract<Input, Progress> {
   return input.kind === "asked" || input.kind === "unlogged";
-}
-
-/** Lets a filter of MSRs point to its bitmaps, which lie behind it, where they are now. */
-function pointBehind(bytes: Uint8Array<ArrayBuffer>, libc: Libc): void {
-  const view = new DataView(bytes.buffer);
-  const { addresses } = IOCTLS[MSR_FILTER].references!;
-  const given = addresses.filter((offset) => view.getBigUint64(offset, true) !== 0n);
-  if (given.length === 0) return;
-  // The first bitmap lies at the first multiple of 8 behind the structure, and the others behind that.
-  const data = Math.ceil(kvm_msr_filter.size / U64_SIZE) * U64_SIZE;
-  const before = view.getBigUint64(given[0], true);
-  const now = libc.addressOf(bytes) + BigInt(data);
-  for (const offset of given) {
-    view.setBigUint64(offset, view.getBigUint64(offset, true) - before + now, true);
-  }
 }

@@ -357,6 +357,8 @@ class Stepper {
   #exceptionAt(moment: Moment): SeenException | undefined {
     const { cpu } = this.#run;
     if (/^int/.test(this.#instruction(moment).text)) return undefined;
+    // One that another has started is run no more behind its shutdown, before a SIPI: the manuals' rules must do.
+    if (cpu.number > 0 && cpu.machine.irqchip !== false) return undefined;
     let seen: SeenException | undefined;
     {
       using idt = OwnIdt.of(this.#run);

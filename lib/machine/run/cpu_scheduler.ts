@@ -1,3 +1,5 @@
+import type { ExitLog } from "../exits/exit_log.ts";
+import type { InputRecord } from "../exits/input_record.ts";
 import type { CpuRunner } from "./cpu_runner.ts";
 import type { SchedulingPolicy, TimeSlice } from "./interleaving.ts";
 import type { ActivityState } from "./activity_state.ts";
@@ -13,6 +15,10 @@ export interface CpuSchedulerInit {
   readonly slice: TimeSlice;
   /** Who decides about turns. */
   readonly interleaving: SchedulingPolicy;
+  /** How many exits there were. */
+  readonly log: Pick<ExitLog, "total">;
+  /** Hears whose each exit is, and which CPU is interrupted. */
+  readonly inputs: Pick<InputRecord, "exitOf" | "interrupted">;
   /** Whether a device has asked for a SYSTEM_EVENT. */
   readonly hasEvent: () => boolean;
 }
@@ -85,8 +91,9 @@ export class CpuScheduler {
       const { loop } = runner.parts;
       if (loop.runToExit()) {
         this.#idleTurns = 0;
-        return runner;
+        return this.#exited(runner);
       }
+      this.#parts.inputs.interrupted(runner.parts.cpu.number);
       this.#end();
       if (this.#parts.hasEvent()) return undefined;
       const activity = activityOf(runner);
@@ -94,8 +101,15 @@ export class CpuScheduler {
       this.#idleTurns = activity.isIdle ? this.#idleTurns + 1 : 0;
       if (!activity.isStopped && !this.#hasIdled(activity)) continue;
       loop.noteHalt();
-      return runner;
+      return this.#exited(runner);
     }
+  }
+
+  /** Notes that the latest exit is that of a CPU. */
+  #exited(runner: CpuRunner): CpuRunner {
+    const { inputs, log } = this.#parts;
+    inputs.exitOf(runner.parts.cpu.number, log.total);
+    return runner;
   }
 
   /**
@@ -146,7 +160,9 @@ export class CpuScheduler {
   seize(runner: CpuRunner): void {
     this.#end();
     activityOf(runner).isHalted = false;
-    this.#parts.slice.begin(activityOf(runner));
+    const { slice, inputs, log } = this.#parts;
+    inputs.exitOf(runner.parts.cpu.number, log.total + 1);
+    slice.begin(activityOf(runner));
   }
 
   #end(): void {

@@ -56,6 +56,8 @@ Deno.test("CPUs that wait for interrupts end a run once they are found idle twic
     runners: [runner],
     slice,
     interleaving: new RoundRobin(),
+    log: { total: 0 },
+    inputs: { exitOf() {}, interrupted() {} },
     hasEvent: () => false,
   });
   scheduler.endsWaiting = true;
