@@ -14,7 +14,14 @@ import type { Input } from "../exits/input_record.ts";
 import { littleEndianInteger } from "../exits/answer_bytes.ts";
 import { linearInstructionPointer } from "../registers/code_location.ts";
 import { exitText, recordText } from "../report/exit_text.ts";
-import { isTurn, type Turn, turnsOf } from "./turns.ts";
+import {
+  type CpuProgress,
+  isProgress,
+  isTurn,
+  type Progress,
+  type Turn,
+  turnsOf,
+} from "./turns.ts";
 import { MSR_FILTER, pointBehind } from "./msr_filter.ts";
 import { SpinWatch } from "../run/spin_watch.ts";
 import { RunTime, TimeLimit } from "../run/time_limit.ts";
@@ -487,19 +494,4 @@ export class RepeatedRun implements Disposable {
     if (isPort) kvmRun.setIoElement(0, kvmRun.ioSize, low);
     else kvmRun.setMmioWords(low, high);
   }
-}
-
-/** How far a CPU of a repeated run has come. */
-interface CpuProgress {
-  /** Whether KVM has finished its latest exit. */
-  isCompleted: boolean;
-  /** Whether an exit is in its `kvm_run` that was not looked at. */
-  holdsExit: boolean;
-}
-
-/** Exits of the guest, rather than something that came from outside. */
-type Progress = { readonly kind: "asked" | "unlogged" };
-
-function isProgress(input: Input): input is Extract<Input, Progress> {
-  return input.kind === "asked" || input.kind === "unlogged";
 }

@@ -20,3 +20,19 @@ export function turnsOf(
   }
   return turns;
 }
+
+/** How far a CPU of a repeated run has come. */
+export interface CpuProgress {
+  /** Whether KVM has finished its latest exit. */
+  isCompleted: boolean;
+  /** Whether an exit is in its `kvm_run` that was not looked at. */
+  holdsExit: boolean;
+}
+
+/** Exits of the guest, rather than something that came from outside. */
+export type Progress = { readonly kind: "asked" | "unlogged" };
+
+/** Whether an input is one of them. */
+export function isProgress(input: Input): input is Extract<Input, Progress> {
+  return input.kind === "asked" || input.kind === "unlogged";
+}
