@@ -283,21 +283,21 @@ export class Board implements Disposable {
   /** Begins to record what comes to the guest from outside. To be called once, when the guest is loaded. */
   beginRecord(): void {
     this.#bootSlots = this.memory.slots;
-    const { inputs, vm, cpus } = this;
-    vm.observer = (name, argument) => inputs.ioctl("vm", name, argument);
-    for (const { number, vcpu } of cpus) {
-      vcpu.observer = (name, argument) => inputs.ioctl(number, name, argument);
-    }
-    this.#parts.slots.observe(inputs);
+    this.inputs.observe(this.vm, this.cpus);
+    this.#parts.slots.observe(this.inputs);
     this.#recordInputs();
   }
 
   #recordInputs(): void {
-    if (this.interleaving !== undefined) this.inputs.end("its CPUs are interleaved by a seed");
-    else if (this.#parts.settings.coverage) this.inputs.end("its coverage is noted");
-    else if (this.memory.slots !== this.#bootSlots || !this.#parts.slots.a20) {
-      this.inputs.end("it had other memory slots when it came to the snapshot than at boot");
-    } else this.inputs.begin();
+    const why = this.interleaving !== undefined
+      ? "its CPUs are interleaved by a seed"
+      : this.#parts.settings.coverage
+      ? "its coverage is noted: run it without"
+      : this.memory.slots === this.#bootSlots && this.#parts.slots.a20
+      ? undefined
+      : "it had other memory slots when it came to the snapshot than at boot";
+    if (why === undefined) this.inputs.begin();
+    else this.inputs.end(why);
   }
 
   /** Whether somebody holds guest memory itself, so that what is written to it is not recorded. */
@@ -307,10 +307,7 @@ export class Board implements Disposable {
 
   /** Does to memory what was done to another machine's, which was booted in the same way. */
   takeMemory(input: MemoryInput): void {
-    const { slots } = this.#parts;
-    if (input.kind === "memory") slots.write(input.memory, input.start, input.bytes);
-    else if (input.kind === "allocated") slots.allocate(input.size);
-    else slots.place(input.layout);
+    this.#parts.slots.take(input);
   }
 
   /** See {@linkcode Machine.coverage}. */

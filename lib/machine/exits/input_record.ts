@@ -1,4 +1,6 @@
 import type { IoctlName } from "../../kvm/abi/ioctls.ts";
+import type { Vcpu } from "../../kvm/vcpu.ts";
+import type { Vm } from "../../kvm/vm.ts";
 import type { ExitLog } from "./exit_log.ts";
 
 /** How much of a run is recorded, so that it can be repeated. */
@@ -202,6 +204,17 @@ export class InputRecord {
   /** Notes the answer of another exit, as `kvm_run` holds it: a copy. */
   otherAnswer(bytes: Uint8Array<ArrayBuffer>): void {
     if (this.#takes(bytes.length)) this.#add({ kind: "answer", bytes });
+  }
+
+  /** Has a VM and its CPUs, by number, tell of ioctls that were carried out. */
+  observe(
+    vm: Pick<Vm, "observer">,
+    cpus: readonly { readonly vcpu: Pick<Vcpu, "observer"> }[],
+  ): void {
+    vm.observer = (name, argument) => this.ioctl("vm", name, argument);
+    for (const [number, { vcpu }] of cpus.entries()) {
+      vcpu.observer = (name, argument) => this.ioctl(number, name, argument);
+    }
   }
 
   /** Notes an ioctl that was carried out. */

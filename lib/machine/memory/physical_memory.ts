@@ -1,5 +1,5 @@
 import type { Pages } from "../../ffi/libc.ts";
-import type { SlotLayout } from "../exits/input_record.ts";
+import type { MemoryInput, SlotLayout } from "../exits/input_record.ts";
 import { type Address, checkAddress } from "../../guest/address.ts";
 import { atCaller } from "../../guest/call_site.ts";
 import { AddressSpace, liveBytes } from "./address_space.ts";
@@ -85,10 +85,8 @@ export interface MemorySlots extends Disposable {
   readonly hasViews: boolean;
   /** Lets somebody hear of what this process does to memory from now on. */
   observe(observer: MemoryObserver): void;
-  /** Lays memory out as another machine's slots were, which was booted in the same way. */
-  place(layout: SlotLayout): void;
-  /** Writes to a memory, by its number: in the order of allocation. */
-  write(memory: number, start: number, bytes: Uint8Array): void;
+  /** Does what was done to another machine's memory, which was booted in the same way. */
+  take(input: MemoryInput): void;
   /** Called before any of it is handed out. */
   beforeView: () => void;
   /** What all memory holds now. */

@@ -1,6 +1,6 @@
 import type { Libc, Pages } from "../../ffi/libc.ts";
 import { contentBytes } from "./address_space.ts";
-import type { SlotLayout } from "../exits/input_record.ts";
+import type { MemoryInput, SlotLayout } from "../exits/input_record.ts";
 import type { Vm } from "../../kvm/vm.ts";
 import {
   type BackedSlot,
@@ -266,8 +266,7 @@ export class SlotTable implements MemorySlots {
     });
   }
 
-  /** See {@linkcode MemorySlots.place}. */
-  place({ slots, a20 }: SlotLayout): void {
+  #place({ slots, a20 }: SlotLayout): void {
     this.#setA20(true);
     const isThere = (one: BackedSlot, { memory, start, ...other }: SlotLayout["slots"][number]) => {
       const place = this.#placeOf(one);
@@ -286,9 +285,14 @@ export class SlotTable implements MemorySlots {
     this.#setA20(a20);
   }
 
-  /** See {@linkcode MemorySlots.write}. */
-  write(memory: number, start: number, bytes: Uint8Array): void {
-    storePiece({ pages: this.#memory[memory], start, length: bytes.length }, bytes);
+  /** See {@linkcode MemorySlots.take}. */
+  take(input: MemoryInput): void {
+    if (input.kind === "allocated") this.allocate(input.size);
+    else if (input.kind === "slots") this.#place(input.layout);
+    else {
+      const { memory, start, bytes } = input;
+      storePiece({ pages: this.#memory[memory], start, length: bytes.length }, bytes);
+    }
   }
 
   /** What all memory holds now, and which slots show it. The first time, KVM begins to note written pages. */
