@@ -289,15 +289,11 @@ export class Board implements Disposable {
   }
 
   #recordInputs(): void {
-    const why = this.interleaving !== undefined
-      ? "its CPUs are interleaved by a seed"
-      : this.#parts.settings.coverage
-      ? "its coverage is noted: run it without"
-      : this.memory.slots === this.#bootSlots && this.#parts.slots.a20
-      ? undefined
-      : "it had other memory slots when it came to the snapshot than at boot";
-    if (why === undefined) this.inputs.begin();
-    else this.inputs.end(why);
+    const { inputs } = this;
+    if (this.interleaving !== undefined) inputs.end("its CPUs are interleaved by a seed");
+    else if (this.#parts.settings.coverage) inputs.end("its coverage is noted");
+    else if (this.memory.slots === this.#bootSlots && this.#parts.slots.a20) inputs.begin();
+    else inputs.end("it had other memory slots when it came to the snapshot than at boot");
   }
 
   /** Whether somebody holds guest memory itself, so that what is written to it is not recorded. */
