@@ -23,10 +23,10 @@ const ENDLESS_OUT = Image.fromBytes(
   ]),
   { origin: ORIGIN },
 );
-const HLT = Image.fromBytes(new Uint8Array([0xf4]), { origin: ORIGIN });
+export const HLT: Image = Image.fromBytes(new Uint8Array([0xf4]), { origin: ORIGIN });
 
 /** It writes to each page of 64 KiB. */
-const WRITES_16_PAGES = Image.fromBytes(
+export const WRITES_16_PAGES: Image = Image.fromBytes(
   new Uint8Array([
     ...[0xb9, 0x10, 0x00], // mov cx, 16
     ...[0xbf, 0x00, 0x08], // mov di, 0x800

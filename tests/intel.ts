@@ -43,7 +43,6 @@ import "./machine/msrs/msr_filter_test.ts";
 import "./machine/msrs/msr_handlers_test.ts";
 import "./machine/msrs/msrs_test.ts";
 import "./machine/faults/page_faults_caught_test.ts";
-import "./machine/reuse_property_test.ts";
 import "./machine/reuse_test.ts";
 import "./machine/registers/vector_registers_test.ts";
 import "./modes/conventions_test.ts";

@@ -17,7 +17,7 @@ const LIMITS: Readonly<Record<string, number>> = {
   pio_exit_transcript: 1.3,
   pio_exit_first: 18,
   life: 1.4,
-  boot: 3.6,
+  boot: 3.3,
   reset: 1.25,
 };
 
