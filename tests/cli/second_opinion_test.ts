@@ -131,6 +131,6 @@ Deno.test("vmexit test --second-opinion tells what QEMU lets through, and Bochs 
     );
     assertMatch(
       stdout,
-      /qemu-svm: exit 1 HLT\n {4}bochs-vmx: exit 1 SHUTDOWN \(#GP\(0\) at 0x1000e, .*: DS = 0x0010 has base 0x0, limit 0x0f; offset 0x20 lies outside\)/,
+      /qemu-svm: exit 1 HLT\n {4}bochs-vmx: exit 1 SHUTDOWN \(#GP\(0\) at 0008:1000e, .*: DS = 0x0010 has base 0x0, limit 0x0f; offset 0x20 lies outside\)/,
     );
   }));
