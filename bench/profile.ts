@@ -88,7 +88,12 @@ if (role === "target") {
 
 const target = new Deno.Command(Deno.execPath(), {
   args: [
-    ...["run", "--allow-all", "--no-check", "--v8-flags=--perf-basic-prof"],
+    ...[
+      "run",
+      "--allow-all",
+      "--no-check",
+      "--v8-flags=--perf-basic-prof,--logfile=/dev/null,--no-logfile-per-isolate",
+    ],
     ...[import.meta.url, way, "target"],
   ],
   stdout: "piped",
