@@ -162,7 +162,7 @@ Deno.test(
             { cpus: 2 },
           ),
         ["stepi"],
-        "it has several CPUs",
+        "has several CPUs",
       ],
       "a guest that asks for the time": [
         () => {
