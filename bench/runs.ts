@@ -218,11 +218,11 @@ function firstExits(): BenchmarkRun {
 /** vmexit's part of each comparison, by its name. */
 export const RUNS: Readonly<Record<string, () => BenchmarkRun>> = {
   pio_exit_bare_loop: bareLoop,
-  pio_exit_first: firstExits,
   pio_exit: () => portExits(byRun, { stops: true }),
   pio_exit_recorded: () => portExits(byRun, { stops: true, recordExits: ALL_EXITS }),
   pio_exit_iterated: () => portExits(byExits),
   pio_exit_transcript: () => portExits(byTranscript),
+  pio_exit_first: firstExits,
   life: () => machines(true),
   boot: () => machines(false),
   reset,
