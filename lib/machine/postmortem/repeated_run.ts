@@ -35,8 +35,11 @@ const ASIDE_MILLISECONDS = 20;
 /** The ioctl that says where a guest stops. */
 const SET_DEBUG = "KVM_SET_GUEST_DEBUG";
 
-/** Bits 0 to 3 of DR6: which breakpoints it was (Intel SDM Vol. 3B, 17.2.3). */
-const DR6_BREAKPOINTS = 0xfn;
+/** The breakpoints of DR0 to DR3, by their bits in DR6 and where DR7 enables them (Intel SDM Vol. 3B, 17.2.3 and 17.2.4). */
+const BREAKPOINTS = [0n, 1n, 2n, 3n].map((index) => ({
+  hit: 1n << index,
+  enabled: 3n << 2n * index,
+}));
 
 /** The vector of NMI# (Intel SDM Vol. 3A, 6.7). */
 const NMI = 2;
@@ -200,8 +203,9 @@ export class RepeatedRun implements Disposable {
         const errno = this.vcpu.run();
         if (errno === 0) {
           const exit = this.vcpu.kvmRun.exit();
+          // DR6 may have the bits of breakpoints that are not enabled, too.
           const isStep = exit.reason === "DEBUG" && !this.isStepped && isVisit &&
-            (exit.dr6 & DR6_BREAKPOINTS) === 0n;
+            !BREAKPOINTS.some(({ hit, enabled }) => exit.dr6 & hit && exit.dr7 & enabled);
           return isStep ? "step" : exit;
         }
         if (this.#limit.isOver()) {

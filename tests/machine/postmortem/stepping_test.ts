@@ -26,6 +26,19 @@ const GUESTS: readonly {
     registers: { rcx: 0n, rdi: 0x6000n },
   },
   {
+    name: "at the address that DR0 to DR3 have where nothing is in them",
+    guest: asm`
+      mov byte [0], 0x90
+      mov word [1], 0x0b0f
+      lidt [zero]
+      jmp 0:0
+    zero: dq 0
+    `,
+    text: "ud2",
+    vector: 6,
+    registers: { rip: 1n },
+  },
+  {
     name: "behind six million rounds of a loop in another one",
     guest: asm`
       mov bx, 100
