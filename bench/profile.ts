@@ -86,16 +86,19 @@ if (role === "target") {
   for (;;) loop();
 }
 
+// V8 leaves a log in its working directory.
+const folder = await Deno.makeTempDir({ prefix: "vmexit-profile-" });
 const target = new Deno.Command(Deno.execPath(), {
   args: [
     ...[
       "run",
       "--allow-all",
       "--no-check",
-      "--v8-flags=--perf-basic-prof,--logfile=/dev/null,--no-logfile-per-isolate",
+      "--v8-flags=--perf-basic-prof",
     ],
     ...[import.meta.url, way, "target"],
   ],
+  cwd: folder,
   stdout: "piped",
 }).spawn();
 try {
@@ -111,5 +114,6 @@ try {
   console.log(table.trim());
 } finally {
   await target[Symbol.asyncDispose]();
+  await Deno.remove(folder, { recursive: true });
   await Deno.remove(`/tmp/perf-${target.pid}.map`).catch(() => {});
 }

@@ -36,10 +36,7 @@ const ASIDE_MILLISECONDS = 20;
 const SET_DEBUG = "KVM_SET_GUEST_DEBUG";
 
 /** The breakpoints of DR0 to DR3, by their bits in DR6 and where DR7 enables them (Intel SDM Vol. 3B, 17.2.3 and 17.2.4). */
-const BREAKPOINTS = [0n, 1n, 2n, 3n].map((index) => ({
-  hit: 1n << index,
-  enabled: 3n << 2n * index,
-}));
+const BREAKPOINTS = [0n, 1n, 2n, 3n].map((n) => ({ hit: 1n << n, enabled: 3n << 2n * n }));
 
 /** The vector of NMI# (Intel SDM Vol. 3A, 6.7). */
 const NMI = 2;
