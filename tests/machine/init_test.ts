@@ -44,6 +44,7 @@ Deno.test.each([{ irqchip: false }, { irqchip: true }, { irqchip: "split" }] as 
     using vm = boot(LEAVES_ITS_MARKS, { mode: "long", irqchip, ...SLOTS } as BootOptions);
     vm.run();
     const { cd, nw } = vm.registers.cr0;
+    assertEquals(vm.registers.r15, 15n);
     vm.inject.init();
     expect(vm).toExit([init(), portOut(0x99, 0), hlt()]);
     expect(vm).toHaveRegisters({

@@ -153,10 +153,12 @@ export class RegisterStore {
    */
   load(general: Partial<GeneralRegisters>, special: SpecialRegisters): void {
     const sets = { general: this.#cached("general"), special: this.#cached("special") };
+    for (const cached of Object.values(sets)) {
+      cached.bytes.fill(0);
+      cached.state = "changed";
+    }
     kvm_regs.write(sets.general.view, 0, general);
     kvm_sregs.write(sets.special.view, 0, special);
-    sets.general.state = "changed";
-    sets.special.state = "changed";
     this.#touch();
   }
 
