@@ -335,12 +335,22 @@ const hasChromium = await new Deno.Command(CHROMIUM, {
 
 /** The page of a test that fails, as a browser has it once `script` has run behind the page's own. */
 async function browsed(hash: string, script = ""): Promise<string> {
+  const files = reported(fails);
+  const name = [...files.keys()].find((each) => /^(?!index).*\.html$/.test(each))!;
+  return await dumped(files, name, { hash, script });
+}
+
+async function dumped(
+  files: ReadonlyMap<string, string>,
+  name: string,
+  { hash = "", script = "" },
+): Promise<string> {
   const folder = Deno.makeTempDirSync({ prefix: "vmexit-report-" });
   try {
-    const [[, page]] = [...reported(fails)].filter(([name]) => /^(?!index).*\.html$/.test(name));
+    for (const [each, text] of files) Deno.writeTextFileSync(`${folder}/${each}`, text);
     Deno.writeTextFileSync(
       `${folder}/page.html`,
-      page.replace("</body>", `<script>{${script}}</script></body>`),
+      files.get(name)!.replace("</body>", `<script>{${script}}</script></body>`),
     );
     const { stdout } = await new Deno.Command(CHROMIUM, {
       args: [
@@ -375,6 +385,28 @@ Deno.test({
     assertMatch(dom, /<span id="written">&lt;<\/span>/);
     assertMatch(dom, /IO in 0x60 byte → 0x7/);
     assertEquals(dom.match(/<rect /g)?.length, 4);
+  },
+});
+
+Deno.test({
+  name: "the list tells tests that fail from those that pass by their colours (needs chromium)",
+  ignore: !hasChromium,
+  fn: async () => {
+    const files = reported(() => {
+      fails();
+      using vm = boot(asm`hlt`);
+      vm.run();
+    }, { all: true });
+    const script = `
+      for (const row of document.querySelectorAll("tr")) {
+        const { color } = getComputedStyle(row.cells[1]);
+        row.title = (row.className || "failed") + " " + color;
+      }`;
+    const dom = await dumped(files, "index.html", { script });
+    assertEquals([...dom.matchAll(/<tr[^>]*title="([^"]*)"/g)].map(([, title]) => title).sort(), [
+      "failed rgb(179, 38, 30)",
+      "passed rgb(27, 127, 59)",
+    ]);
   },
 });
 
