@@ -9,16 +9,16 @@
  * @module
  */
 
-import { boot, expect, Image, portOut } from "@vmexit/vmexit";
+import { boot, expect, portOut } from "@vmexit/vmexit";
 import { EXIT_REASON, IOCTLS } from "@vmexit/vmexit/abi";
 import { kvmLibc } from "@vmexit/vmexit/kvm";
 import { libc as localLibc } from "../lib/ffi/real_libc.ts";
 import { kvm_run } from "../lib/kvm/abi/structs/run.ts";
+import { ENDLESS_OUT, PORT } from "./runs.ts";
 
 const KVM_RUN = IOCTLS.KVM_RUN.number;
 /** Sets close-on-exec, which standard input may have. */
 const FIOCLEX = 0x5451;
-const PORT = 0x1000;
 const EXITS = 200;
 const WARM_UP = 1_000;
 const REASON = kvm_run.offsetOf("exit_reason") / Uint32Array.BYTES_PER_ELEMENT;
@@ -39,10 +39,7 @@ function machineLoop(way: string): () => void {
   const { ioctl } = localLibc();
   let run = new Uint32Array(0);
   let isReplaying = false;
-  const guest = Image.fromBytes(new Uint8Array([0xba, PORT & 0xff, PORT >> 8, 0xee, 0xeb, 0xfd]), {
-    origin: 0x500,
-  });
-  const vm = boot(guest, {
+  const vm = boot(ENDLESS_OUT, {
     mode: "real",
     memory: "4K",
     timeout: 600_000,

@@ -6,7 +6,7 @@ import { bareVcpu } from "../lib/bench/suite/bare_vcpu.ts";
 import { AS_ON_HARDWARE } from "../lib/bench/suite/as_on_hardware.ts";
 import type { Batch, BenchmarkRun } from "../lib/bench/benchmark.ts";
 
-const PORT = 0x1000;
+export const PORT = 0x1000;
 const ORIGIN = 0x500;
 const KVM_RUN = IOCTLS.KVM_RUN.number;
 const NANOSECONDS_PER_MILLISECOND = 1e6;
@@ -15,7 +15,7 @@ const NANOSECONDS_PER_MILLISECOND = 1e6;
 const TIMEOUT_MILLISECONDS = 60_000;
 
 /** The guests are those of the C programs, byte by byte. */
-const ENDLESS_OUT = Image.fromBytes(
+export const ENDLESS_OUT: Image = Image.fromBytes(
   new Uint8Array([
     ...[0xba, PORT & 0xff, PORT >> 8], // mov dx, PORT
     0xee, // out dx, al

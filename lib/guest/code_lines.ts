@@ -1,4 +1,4 @@
-import { disassemble } from "./disassemble.ts";
+import { disassemble, LONGEST_INSTRUCTION } from "./disassemble.ts";
 import type { Image } from "./image.ts";
 import type { SourceLine } from "./image_init.ts";
 import { isMnemonic } from "./mnemonics.ts";
@@ -43,9 +43,6 @@ const DATA =
   /^(?:[\w.$@?#~]+\s*:?\s+)?(?:times\b.*[\s)\w])?(?:d[bwdqtoyz]|res[bwdqtoyz]|incbin|equ|istruc|iend|at|alignb)\b/i;
 /** Behind these the next line is not executed by falling into it. */
 const GOES_ELSEWHERE = /^(?:jmp|ret[nf]?[wdq]?|iret[wdq]?|hlt|ud[012]|sysret|sysexit)\b/i;
-
-/** No instruction is longer: so far data that is executed may reach into the line behind it (Intel SDM volume 2, 2.3.11). */
-const LONGEST_INSTRUCTION = 15;
 
 /**
  * The source lines of an image that are instructions, by address. Of NASM's that is what their text says, since a byte
@@ -99,6 +96,7 @@ function readCode(image: Image): Code {
     const follows = before !== undefined &&
       before.line.address + BigInt(before.line.length) === line.address;
     const isReached = follows && before!.isCode && !GOES_ELSEWHERE.test(before!.text);
+    // So far data that is executed may reach into the line behind it.
     if (text === undefined && line.length < LONGEST_INSTRUCTION) {
       // An opcode by hand takes what follows as its operand, or as the rest of its instruction.
       if (isReached || bytes.every((byte) => PREFIX_BYTES.has(byte))) {

@@ -42,7 +42,7 @@ export interface Disassembly {
 }
 
 /** No x86 instruction is longer (Intel SDM volume 2, 2.3.11). */
-const LONGEST_INSTRUCTION = 15;
+export const LONGEST_INSTRUCTION = 15;
 const ROW = /^([0-9A-F]{8,})\s+([0-9A-F]+)\s+(.*)$/;
 /** The bytes of a long instruction go on in the next row. */
 const CONTINUATION = /^\s+-([0-9A-F]+)$/;

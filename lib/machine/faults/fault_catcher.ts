@@ -16,7 +16,7 @@ import { getFlag } from "../../x86/registers/flags.ts";
 import { PORT } from "../../x86/layout.ts";
 import { CaughtFault } from "./caught_fault.ts";
 import { codeLocation, linearInstructionPointer } from "../registers/code_location.ts";
-import { disassemble } from "../../guest/disassemble.ts";
+import { disassemble, LONGEST_INSTRUCTION } from "../../guest/disassemble.ts";
 import type { Image } from "../../guest/image.ts";
 import type { LinearMemory } from "../memory/linear_memory.ts";
 import type { Registers, RegisterValues } from "../registers/registers.ts";
@@ -51,8 +51,6 @@ const FRAME_ALIGNMENT = 16n;
 const OPCODE_INT3 = 0xcc;
 const OPCODE_INT = 0xcd;
 const OPCODE_INTO = 0xce;
-
-const LONGEST_INSTRUCTION = 15;
 
 /** How far in front of a fault the start of an instruction is looked for: what lies between is disassembled. */
 const FARTHEST = 4096n;

@@ -10,7 +10,7 @@ import type { PhysicalMemory } from "../memory/physical_memory.ts";
 import { codeLocation, imageBaseAt } from "../registers/code_location.ts";
 import type { Registers } from "../registers/registers.ts";
 import { RepeatedRun, RepeatError, type RunToRepeat } from "./repeated_run.ts";
-import { decoded, isAt, type Moment, momentOf, registersOf } from "./steps.ts";
+import { decoded, isAt, type Moment, momentOf, placeKey, registersOf } from "./steps.ts";
 
 /** How long a run may take when it is repeated for a test, in milliseconds. */
 const LONGEST_MILLISECONDS = 10_000;
@@ -442,7 +442,7 @@ class Trace {
     if (this.#latest !== undefined) {
       this.#rows.at(-1)!.changes = changesBetween(this.#latest, moment).join(" ");
     }
-    const place = `${moment.linear} ${moment.bits} ${moment.bytes}`;
+    const place = placeKey(moment);
     if (!this.#places.has(place)) this.#places.set(place, moment);
     this.#rows.push({ place, exit, changes: "" });
     this.#latest = moment;

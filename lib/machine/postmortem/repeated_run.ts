@@ -1,3 +1,4 @@
+import { exceptionOf } from "../../x86/exceptions/exceptions.ts";
 import { ERRNO } from "../../ffi/errors.ts";
 import type { Libc } from "../../ffi/libc.ts";
 import { EXIT_REASON, KVM_EXIT_IO, KVM_GUESTDBG } from "../../kvm/abi/mod.ts";
@@ -38,8 +39,7 @@ const SET_DEBUG = "KVM_SET_GUEST_DEBUG";
 /** The breakpoints of DR0 to DR3, by their bits in DR6 and where DR7 enables them (Intel SDM Vol. 3B, 17.2.3 and 17.2.4). */
 const BREAKPOINTS = [0n, 1n, 2n, 3n].map((n) => ({ hit: 1n << n, enabled: 3n << 2n * n }));
 
-/** The vector of NMI# (Intel SDM Vol. 3A, 6.7). */
-const NMI = 2;
+const NMI = exceptionOf("NMI").vector;
 
 /** Why a run cannot be repeated, or not to its end: a clause. */
 export class RepeatError extends Error {}

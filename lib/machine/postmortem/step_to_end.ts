@@ -1,3 +1,4 @@
+import { LONGEST_INSTRUCTION } from "../../guest/disassemble.ts";
 import type { Exit } from "../../kvm/exits/exit.ts";
 import { deliveryChain } from "../../x86/diagnosis/delivery.ts";
 import { GuestView } from "../../x86/diagnosis/guest_view.ts";
@@ -43,8 +44,6 @@ const STRAY_VISITS = LOOP_VISITS / 2;
 const GOES_ELSEWHERE = /^(?:jmp|ret|iret|sysret|sysexit)/;
 /** Behind these the CPU is interrupted no sooner than behind the next (Intel SDM Vol. 3A, 6.8.3). */
 const MAKES_SHADOW = /^(?:mov ss|pop ss|lss)\b/;
-/** In bytes (Intel SDM Vol. 2, 2.3.11). */
-const LONGEST_INSTRUCTION = 15;
 /** The opcodes of `int3`, `int n` and `into`. */
 const SOFTWARE_INTERRUPTS: readonly number[] = [0xcc, 0xcd, 0xce];
 const SOFTWARE_INTERRUPT = /^int (0x[\da-f]+)$/;

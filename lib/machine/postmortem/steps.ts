@@ -1,12 +1,9 @@
-import { disassemble } from "../../guest/disassemble.ts";
+import { disassemble, LONGEST_INSTRUCTION } from "../../guest/disassemble.ts";
 import { kvm_regs, kvm_sregs } from "../../kvm/abi/structs/registers.ts";
 import type { CodeBits, GeneralRegisters, SpecialRegisters } from "../../x86/boot/cpu_state.ts";
 import { hex } from "../../x86/hex.ts";
 import type { Cpu } from "../cpu.ts";
 import { codeBits, linearInstructionPointer } from "../registers/code_location.ts";
-
-/** The longest instruction (Intel SDM Vol. 2, 2.3.11). */
-const LONGEST_INSTRUCTION = 15;
 
 /** A CPU right before an instruction. */
 export interface Moment {
@@ -83,9 +80,14 @@ export interface DecodedInstruction {
 const STRIDE = 32;
 const OPCODE_NOP = 0x90;
 
+/** The same of moments at the same place: its address, the width of code, and its bytes. */
+export function placeKey({ linear, bits, bytes }: Moment): string {
+  return `${linear} ${bits} ${bytes}`;
+}
+
 /** Each moment's instruction, decoded once for each place, however often a loop comes there. */
 export function decoded(moments: readonly Moment[]): DecodedInstruction[] {
-  const keys = moments.map(({ linear, bits, bytes }) => `${linear} ${bits} ${bytes}`);
+  const keys = moments.map(placeKey);
   const places = new Map(keys.map((key, index) => [key, moments[index]]));
   const found = decodedOnce([...places.values()]);
   const byKey = new Map([...places.keys()].map((key, index) => [key, found[index]]));

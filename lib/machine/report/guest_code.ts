@@ -1,12 +1,9 @@
-import { disassemble, type Instruction } from "../../guest/disassemble.ts";
+import { disassemble, type Instruction, LONGEST_INSTRUCTION } from "../../guest/disassemble.ts";
 import type { CodeLocation } from "../registers/code_location.ts";
 import type { StoppedCpu } from "./stopped_cpu.ts";
 import { PAGE_SIZE } from "../../ffi/mman.ts";
 import { EXIT_REASON } from "../../kvm/abi/exit_reasons.ts";
 import type { ExitRecord } from "../exits/exit_log.ts";
-
-/** The longest instruction of x86 (Intel SDM Vol. 2, 2.3.11). */
-const LONGEST_INSTRUCTION = 15;
 
 /**
  * A stopped guest's code as one failure page needs it: read and disassembled once, as each disassembly starts

@@ -1,7 +1,6 @@
 import { backtrace } from "./backtrace.ts";
 import type { Image } from "../../guest/image.ts";
 import type { SourceLine } from "../../guest/image_init.ts";
-import type { Exit } from "../../kvm/exits/exit.ts";
 import { hex, hexBytes } from "../../x86/hex.ts";
 import { emulatedMachineName } from "../host/emulated_machine.ts";
 import { CodeView, exitingInstruction } from "./guest_code.ts";
@@ -16,7 +15,7 @@ import { loopSection } from "./loop_section.ts";
 import { isOutsideImage, outsideImage } from "./outside_image.ts";
 import { branchTarget, placeNames } from "./place_names.ts";
 import { type Postmortem, postmortemOf, type PostmortemResult } from "./postmortem.ts";
-import type { StoppedCpu } from "./stopped_cpu.ts";
+import { isAtExitOf, type StoppedCpu } from "./stopped_cpu.ts";
 import { isWorthARun, whatHappened, whatIsOdd } from "./what_happened.ts";
 
 const LINES_BEFORE = 3;
@@ -51,7 +50,7 @@ export interface PageReason {
 export function statePage(machine: StoppedCpu, why: PageReason = {}): string {
   const end = repeatedEnd(machine, why);
   // Of a guest that has shut down, or was not entered, the machine on which it was run once more has the registers.
-  const isElsewhere = isShutDown(machine) || isAt(machine, "FAIL_ENTRY");
+  const isElsewhere = isShutDown(machine) || isAtExitOf(machine, "FAIL_ENTRY");
   const shown = isElsewhere && end !== undefined && "cpu" in end ? end.cpu : machine;
   return [
     () => replayLines(machine),
@@ -85,12 +84,8 @@ export function pageOfRepeat(machine: StoppedCpu, found: Postmortem): string {
     .join("\n");
 }
 
-function isAt({ lastExit, isAtExit }: StoppedCpu, ...reasons: readonly Exit["reason"][]): boolean {
-  return lastExit !== undefined && isAtExit && reasons.includes(lastExit.reason);
-}
-
 function isShutDown(machine: StoppedCpu): boolean {
-  return isAt(machine, "SHUTDOWN");
+  return isAtExitOf(machine, "SHUTDOWN");
 }
 
 /** Whether it stands where it should not: not where it waits, or where its fault catcher has said what was wrong. */
@@ -110,7 +105,7 @@ function repeatedEnd(machine: StoppedCpu, why: PageReason): PostmortemResult | u
   const { lastExit, isAtExit } = machine;
   if (!mayHaveStrayed(machine) && !isOfWay(machine, why)) return undefined;
   try {
-    const isWorth = isAt(machine, "SHUTDOWN", "INTERNAL_ERROR", "FAIL_ENTRY") ||
+    const isWorth = isAtExitOf(machine, "SHUTDOWN", "INTERNAL_ERROR", "FAIL_ENTRY") ||
       isOutsideImage(machine) || isOfWay(machine, why) ||
       lastExit !== undefined && isAtExit && isWorthARun(machine);
     return isWorth ? postmortemOf(machine) : undefined;
@@ -127,7 +122,7 @@ function chain(
 ): string[] {
   const found = end !== undefined && "cpu" in end ? end : undefined;
   if (isShutDown(machine) && found !== undefined) return whatHappened(found);
-  const isTold = isReset(machine) || isAt(machine, "FAIL_ENTRY") ||
+  const isTold = isReset(machine) || isAtExitOf(machine, "FAIL_ENTRY") ||
     !(mayHaveStrayed(machine) || isOfWay(machine, why));
   return isTold ? [] : whatIsOdd(machine, found);
 }

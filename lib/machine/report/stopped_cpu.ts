@@ -55,3 +55,11 @@ export interface StoppedCpu {
   /** The levels of KVM under the machine. */
   readonly kvm: { readonly vcpu: Pick<Vcpu, "registers" | "events"> };
 }
+
+/** Whether a CPU stands at an exit of one of these reasons. */
+export function isAtExitOf(
+  { lastExit, isAtExit }: StoppedCpu,
+  ...reasons: readonly Exit["reason"][]
+): boolean {
+  return lastExit !== undefined && isAtExit && reasons.includes(lastExit.reason);
+}

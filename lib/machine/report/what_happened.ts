@@ -1,3 +1,5 @@
+import { exceptionOf } from "../../x86/exceptions/exceptions.ts";
+import { LONGEST_INSTRUCTION } from "../../guest/disassemble.ts";
 import {
   explainIncident,
   explainRefusal,
@@ -14,10 +16,9 @@ import { codeLocation, imageBaseAt, sourceLineAt } from "../registers/code_locat
 import { CodeView } from "./guest_code.ts";
 import { symbolName } from "./place_names.ts";
 import type { Postmortem } from "./postmortem.ts";
-import type { StoppedCpu } from "./stopped_cpu.ts";
+import { isAtExitOf, type StoppedCpu } from "./stopped_cpu.ts";
 
-/** The vector of NMI# (Intel SDM Vol. 3A, 6.7). */
-const NMI = 2;
+const NMI = exceptionOf("NMI").vector;
 
 /** Columns of a finding's text. */
 const COLUMNS = 100;
@@ -36,8 +37,7 @@ export function whatHappened({ cpu, incident, hasStrayed }: Postmortem): string[
 export function whatIsOdd(cpu: StoppedCpu, repeated: Postmortem | undefined): string[] {
   const stop = repeated?.incident ?? stopOf(cpu);
   // Intel's processors stand at a triple fault where the instruction has failed.
-  const isRefused = cpu.isAtExit &&
-    ["INTERNAL_ERROR", "SHUTDOWN"].includes(cpu.lastExit?.reason ?? "");
+  const isRefused = isAtExitOf(cpu, "INTERNAL_ERROR", "SHUTDOWN");
   const explain = isRefused ? explainRefusal : explainStop;
   return section(
     isRefused ? "what happened" : "what is odd",
@@ -62,9 +62,6 @@ function section(title: string, findings: readonly Finding[]): string[] {
     ),
   ];
 }
-
-/** The longest instruction (Intel SDM Vol. 2, 2.3.11). */
-const LONGEST_INSTRUCTION = 15;
 
 /** The state in which a CPU stands, as if its next instruction had failed. */
 export function stopOf(cpu: StoppedCpu): Incident {
